@@ -1,0 +1,10 @@
+"""Bijections, one a file. ``base.Bijection`` states the contract."""
+
+from flows.bijections.actnorm import ActNorm
+from flows.bijections.base import Bijection
+from flows.bijections.coupling import AffineCoupling, Coupling
+from flows.bijections.linear import PLULinear
+from flows.bijections.spline import SplineCoupling
+from flows.bijections.standardize import Standardize
+
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Coupling", "PLULinear", "SplineCoupling", "Standardize"]

@@ -1,0 +1,45 @@
+"""Activation normalisation: a learned affine map per feature that starts as a standardisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from flows.bijections.base import Bijection, feature_moments
+
+
+class ActNorm(Bijection):
+    """A trainable shift ``b`` and log-scale ``s`` per feature::
+
+        forward:  z = (x - b) exp(-s)       log_det = -sum_d s_d
+        inverse:  x = b + z exp(s)          log_det = +sum_d s_d
+
+    ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the layer receives, each member
+    on its own statistics, so that its first output is standardised. It is explicit: a layer that initialised itself in its
+    first ``forward`` would take its statistics from noise if ``sample`` happened to be called first. Until then the identity.
+    Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, dim: int, members: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(members, dim, 1))
+        self.log_scale = nn.Parameter(torch.zeros(members, dim, 1))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        mean, deviation = feature_moments(x, "ActNorm")
+        self.shift.copy_(mean)
+        self.log_scale.copy_(deviation.log())
+        self.initialized.fill_(True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - self.shift) * torch.exp(-self.log_scale), -self.log_scale.sum(1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.shift + z * torch.exp(self.log_scale), self.log_scale.sum(1)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.shift.shape[1]}"

@@ -1,0 +1,64 @@
+"""The invertible linear map that mixes features: Glow's 1x1 convolution, on vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flows.bijections.base import Bijection
+
+
+class PLULinear(Bijection):
+    """A square matrix per member, kept as its PLU factors so that its determinant costs nothing::
+
+        W = P L (U + diag(sign * exp(s)))       L unit lower, U strictly upper triangular
+
+        forward:  z = W x                       log_det = +sum_d s_d
+        inverse:  x = W^-1 z                    log_det = -sum_d s_d    (two triangular solves)
+
+    The permutation ``P`` and the signs are buffers, so W can never become singular and never changes orientation. Each
+    member starts at a random rotation: in two dimensions a random permutation would be the identity half the time.
+    Source: Kingma and Dhariwal 2018 (Glow), section 3.2, equation 10.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, dim: int, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        gaussian = torch.stack([torch.randn(dim, dim, generator=g, dtype=torch.float64) for g in generators])
+        q, r = torch.linalg.qr(gaussian)
+        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # Haar measure: undo the sign choice of the QR
+        q[:, :, 0] *= torch.linalg.det(q).sign().unsqueeze(-1)  # determinant +1: a rotation, no reflection
+        permutation, lower, upper = torch.linalg.lu(q)
+        diagonal = torch.diagonal(upper, dim1=-2, dim2=-1)
+        dtype = torch.get_default_dtype()
+        self.register_buffer("permutation", permutation.to(dtype))
+        self.register_buffer("sign", diagonal.sign().to(dtype))
+        self.lower = nn.Parameter(lower.tril(-1).to(dtype))
+        self.upper = nn.Parameter(upper.triu(1).to(dtype))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log().to(dtype))
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(self.lower.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
+        lower = self.lower.tril(-1) + identity
+        upper = self.upper.triu(1) + torch.diag_embed(self.sign * self.log_diagonal.exp())
+        return lower, upper
+
+    def weight(self) -> Tensor:
+        """The matrices W, ``(M, D, D)``."""
+        lower, upper = self._factors()
+        return self.permutation @ lower @ upper
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.weight() @ x, self.log_diagonal.sum(1, keepdim=True)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = self._factors()
+        y = torch.linalg.solve_triangular(lower, self.permutation.mT @ z, upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, y, upper=True), -self.log_diagonal.sum(1, keepdim=True)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.lower.shape[-1]}"

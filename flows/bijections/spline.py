@@ -1,0 +1,95 @@
+"""Rational-quadratic splines: an element-wise map with as many bends as it has bins, still inverted in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, softmax, softplus
+
+from flows.bijections.coupling import Coupling
+
+
+class SplineCoupling(Coupling):
+    """A coupling whose element-wise map g is a monotone rational-quadratic spline on [-B, B] and the identity outside.
+
+    With knots ``(x_k, y_k)`` and slopes ``d_k`` there, bin widths ``w``, heights ``h``, mean slope ``s = h / w`` and
+    ``u = (x - x_k) / w`` in the bin that holds x::
+
+        forward:  z = y_k + h (s u^2 + d_k u (1 - u)) / q
+                  log_det = sum_d log[ s^2 (d_{k+1} u^2 + 2 s u (1 - u) + d_k (1 - u)^2) / q^2 ]
+                  q = s + (d_{k+1} + d_k - 2 s) u (1 - u)
+
+        inverse:  u is the root in [0, 1] of a u^2 + b u + c = 0,  x = x_k + u w,  with v = z - y_k,
+                  a = h (s - d_k) + v (d_{k+1} + d_k - 2 s)
+                  b = h d_k - v (d_{k+1} + d_k - 2 s)
+                  c = -s v
+                  log_det = minus the forward one at x
+
+    Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes have a floor, which keeps the
+    log-determinant finite. Source: Durkan et al. 2019, equations 4 to 8, and their appendix A.1 for the stable root.
+    """
+
+    BOUND = 5.0
+    MIN_BIN = 0.001
+    MIN_SLOPE = 0.001
+
+    def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool, bins: int) -> None:
+        super().__init__(dim, 3 * bins - 1, hidden, generators, swap=swap)
+        self.bins = bins
+
+    def _knots(self, raw: Tensor) -> Tensor:
+        """From raw bin sizes ``(M, d, K, N)`` to knots ``(M, d, K + 1, N)`` from -B to B."""
+        size = self.MIN_BIN + (1 - self.MIN_BIN * self.bins) * softmax(raw, dim=2)
+        inner = 2 * self.BOUND * size.cumsum(2)[:, :, :-1] - self.BOUND
+        left = torch.full_like(inner[:, :, :1], -self.BOUND)
+        return torch.cat([left, inner, -left], dim=2)
+
+    def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
+        """The bin that holds ``value`` ``(M, d, N)``: its x_k, w, y_k, h, d_k and d_{k+1}, each ``(M, d, N)``."""
+        members, changed, points = value.shape
+        raw = parameters.view(members, changed, 3 * self.bins - 1, points)
+        widths, heights, slopes = raw.split([self.bins, self.bins, self.bins - 1], dim=2)
+        x, y = self._knots(widths), self._knots(heights)
+        # Raw slopes of 0 must mean slope 1: the inverse of softplus at 1 - MIN_SLOPE is added.
+        slopes = self.MIN_SLOPE + softplus(slopes + math.log(math.expm1(1 - self.MIN_SLOPE)))
+        slopes = pad(slopes, (0, 0, 1, 1), value=1.0)
+        edges = y if by_height else x
+        index = (value.unsqueeze(2) >= edges[:, :, 1:-1]).sum(2, keepdim=True)
+        x_low, x_high, y_low, y_high = (t.gather(2, i).squeeze(2) for t in (x, y) for i in (index, index + 1))
+        slope_low, slope_high = (slopes.gather(2, i).squeeze(2) for i in (index, index + 1))
+        return x_low, x_high - x_low, y_low, y_high - y_low, slope_low, slope_high
+
+    def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        inside = x.abs() < self.BOUND
+        x_inside = torch.where(inside, x, 0.0)  # a harmless value, so that no NaN reaches the gradient from the unused branch
+        x_k, width, y_k, height, slope_low, slope_high = self._bins(x_inside, parameters, by_height=False)
+        u = (x_inside - x_k) / width
+        z, log_derivative = self._value_and_log_derivative(u, width, height, slope_low, slope_high)
+        return torch.where(inside, y_k + z, x), torch.where(inside, log_derivative, 0.0)
+
+    def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        inside = z.abs() < self.BOUND
+        z_inside = torch.where(inside, z, 0.0)
+        x_k, width, y_k, height, slope_low, slope_high = self._bins(z_inside, parameters, by_height=True)
+        mean_slope, v = height / width, z_inside - y_k
+        curvature = slope_low + slope_high - 2 * mean_slope
+        a = height * (mean_slope - slope_low) + v * curvature
+        b = height * slope_low - v * curvature
+        c = -mean_slope * v
+        u = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
+        _, log_derivative = self._value_and_log_derivative(u, width, height, slope_low, slope_high)
+        return torch.where(inside, x_k + u * width, z), torch.where(inside, -log_derivative, 0.0)
+
+    @staticmethod
+    def _value_and_log_derivative(u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> tuple[Tensor, Tensor]:
+        mean_slope, v = height / width, u * (1 - u)
+        q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
+        z = height * (mean_slope * u.square() + slope_low * v) / q
+        numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
+        return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, bins={self.bins}"

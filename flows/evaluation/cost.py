@@ -1,0 +1,38 @@
+"""What a model costs, counted rather than timed, so that the numbers are the same on every machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flows.targets import Array
+
+if TYPE_CHECKING:
+    from flows.flow import Flow
+
+SETTLED = 0.05  # nat
+
+
+def flops_per_epoch(flow: Flow, rows: int) -> float:
+    """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
+    counter = FlopCounterMode(display=False)
+    points = torch.zeros(flow.members, flow.dim, rows, dtype=flow.dtype)
+    with counter, torch.enable_grad():
+        flow.log_density(points).sum().backward()
+    flow.zero_grad(set_to_none=True)
+    return counter.get_total_flops() / flow.members
+
+
+def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
+    """Per member, the first logged epoch from which the test NLL stays within 0.05 nat of its final value; ``NaN`` if that isn't finite.
+
+    ``epochs`` ``(L,)``, ``test_nll`` ``(L, M)``; gives ``(M,)``.
+    """
+    away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN
+    away[-1] = False
+    first = len(epochs) - np.argmax(away[::-1], axis=0)  # one past the last epoch that is away
+    first = np.where(away.any(axis=0), first, 0)
+    return np.where(np.isfinite(test_nll[-1]), np.asarray(epochs, dtype=np.float64)[first], np.nan)

@@ -1,0 +1,132 @@
+"""How good samples are: mode counts on many samples, and two-sample comparisons at equal sizes.
+
+All in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample scores expect as many of one as of the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import ot
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from flows.targets import Array, Target
+
+TREES = 50  # of the forest; a hundred move its score by a quarter of its own spread over draws and cost twice the time
+WITHIN = 3.0  # Mahalanobis distance up to which a sample belongs to a component
+
+COLUMNS = (
+    *("modes", "high_quality", "mode_tv", "precision", "recall", "density", "coverage"),
+    *("c2st_auc", "mmd", "energy_distance", "sliced_wasserstein"),
+)
+
+
+def sample_scores(drawn: Array, target: Target, test: Array, neighbours: int, directions: Array, seed: int) -> dict[str, float]:
+    """Every metric of this file for one row's ``drawn`` ``(n, D)``, in the order of ``COLUMNS``.
+
+    The modes take all of them, the comparisons with ``test`` as many as that has. All ``NaN`` where a sample is not finite.
+    """
+    if not np.isfinite(drawn).all():
+        return dict.fromkeys(COLUMNS, float("nan"))
+    few = drawn[: len(test)]
+    return {
+        **mode_scores(drawn, target),
+        **neighbour_scores(test, few, neighbours),
+        "c2st_auc": classifier_auc(test, few, seed),
+        "mmd": maximum_mean_discrepancy(test, few, mode_bandwidth(target)),
+        "energy_distance": energy_distance(test, few),
+        "sliced_wasserstein": sliced_wasserstein(test, few, directions),
+    }
+
+
+def mode_scores(samples: Array, target: Target) -> dict[str, float]:
+    """Which components the samples ``(n, D)`` hit. Each belongs to the component nearest in Mahalanobis distance, or to none beyond 3.
+
+    ``modes``: components with at least 1% of the samples and half their own weight.
+    ``high_quality``: share of the samples that belong to a component.
+    ``mode_tv``: total variation ``1/2 sum |mass - weight|`` over the components and none.
+    """
+    whitening = np.linalg.inv(np.linalg.cholesky(target.covariances))
+    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(target.means, whitening, strict=True)])
+    nearest = np.where(distance.min(0) <= WITHIN, distance.argmin(0), len(target.weights))
+    mass = np.bincount(nearest, minlength=len(target.weights) + 1) / len(samples)
+    hit = (mass[:-1] >= 0.01) & (mass[:-1] >= target.weights / 2)
+    return {
+        "modes": float(hit.sum()),
+        "high_quality": float(1 - mass[-1]),
+        "mode_tv": float(0.5 * (np.abs(mass[:-1] - target.weights).sum() + mass[-1])),
+    }
+
+
+def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
+    """Fidelity and diversity from balls that reach each point's k-th neighbour in its own set.
+
+    ``precision``: share of fakes in a real ball; ``recall``: share of reals in a fake ball (Kynkaanniemi et al. 2019, equation 2).
+    ``density``: mean number of real balls around a fake, over k; ``coverage``: share of real balls that hold a fake
+    (Naeem et al. 2020, equations 3 and 4).
+    """
+    between = cdist(real, fake)
+    # Column k of the sorted distances is the k-th neighbour, as column 0 is the point itself.
+    real_radius = np.sort(cdist(real, real), axis=1)[:, neighbours]
+    fake_radius = np.sort(cdist(fake, fake), axis=1)[:, neighbours]
+    in_real_ball = between < real_radius[:, None]
+    return {
+        "precision": float(in_real_ball.any(0).mean()),
+        "recall": float((between < fake_radius[None, :]).any(1).mean()),
+        "density": float(in_real_ball.sum(0).mean() / neighbours),
+        "coverage": float((between.min(1) < real_radius).mean()),
+    }
+
+
+def classifier_auc(real: Array, fake: Array, seed: int) -> float:
+    """Classifier two-sample test: mean AUC over five folds of a random forest that tells ``real`` from ``fake``; 0.5 is perfect.
+
+    Source: Lopez-Paz and Oquab 2017. A forest, because a multilayer perceptron overlooks modes that are too wide.
+    """
+    points = np.concatenate([real, fake])
+    labels = np.repeat([1, 0], [len(real), len(fake)])
+    forest = RandomForestClassifier(n_estimators=TREES, random_state=seed)
+    return float(cross_val_score(forest, points, labels, scoring="roc_auc", cv=StratifiedKFold(5, shuffle=True, random_state=seed)).mean())
+
+
+def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:
+    """Unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``; 0 on average for equal distributions.
+
+    Source: Gretton et al. 2012, equation 3.
+    """
+    within_real, within_fake, between = (_mean_kernel(a, b, bandwidth) for a, b in ((real, real), (fake, fake), (real, fake)))
+    return within_real + within_fake - 2 * between
+
+
+def _mean_kernel(a: Array, b: Array, bandwidth: float) -> float:
+    kernel = np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
+    if a is b:  # unbiased: without the pairs of a point with itself
+        return float((kernel.sum() - len(a)) / (len(a) * (len(a) - 1)))
+    return float(kernel.mean())
+
+
+def mode_bandwidth(target: Target) -> float:
+    """The MMD's bandwidth where the truth is known: twice the mean standard deviation of its modes."""
+    variances = np.trace(target.covariances, axis1=1, axis2=2) / target.means.shape[1]
+    return float(2 * np.sqrt(variances).mean())
+
+
+def energy_distance(real: Array, fake: Array) -> float:
+    """Unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``; 0 on average for equal distributions. Source: Szekely and Rizzo 2013, equation 5."""
+
+    def within(a: Array) -> float:
+        return float(cdist(a, a).sum() / (len(a) * (len(a) - 1)))
+
+    return float(2 * cdist(real, fake).mean()) - within(real) - within(fake)
+
+
+def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:
+    """``count`` uniform directions, as the columns of ``(dim, count)``: fixed once, so that every model meets the same ones."""
+    directions = rng.standard_normal((dim, count))
+    return directions / np.linalg.norm(directions, axis=0)
+
+
+def sliced_wasserstein(real: Array, fake: Array, directions: Array) -> float:
+    """Sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``, in the units of the data. Source: Bonneel et al. 2015."""
+    return float(ot.sliced_wasserstein_distance(real, fake, projections=directions))

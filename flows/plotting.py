@@ -1,0 +1,225 @@
+"""The figures. Arrays in, a picture file out; no torch, and no knowledge of the pipeline's files.
+
+Every model has one colour, the same in every figure, from the palette of Okabe and Ito (2008), which colour-blind readers tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from matplotlib.animation import FuncAnimation, PillowWriter  # noqa: E402
+from matplotlib.colors import Normalize  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from flows.targets import Array  # noqa: E402
+
+COLORS = {
+    "truth": "#000000",
+    "gmm": "#E69F00",
+    "kde": "#CC79A7",
+    "realnvp": "#0072B2",
+    "glow": "#D55E00",
+    "vae": "#009E73",
+    "gan": "#56B4E9",
+}
+LABELS = {"truth": "truth", "gmm": "mixture (GMM)", "kde": "kernel density", "realnvp": "RealNVP", "glow": "Glow", "vae": "VAE", "gan": "GAN"}
+SPARE_COLORS = ("#009E73", "#56B4E9", "#F0E442", "#999999")  # for a model that somebody adds
+DATA_COLOR = "#666666"
+DPI = 120
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": DPI,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the figures need of one model or reference: its name, headline numbers, table of members and plot arrays."""
+
+    name: str
+    headline: Mapping[str, float | None]
+    members: pd.DataFrame
+    arrays: Mapping[str, Array]
+    is_model: bool
+
+    @property
+    def label(self) -> str:
+        return LABELS.get(self.name, self.name)
+
+    @property
+    def color(self) -> str:
+        return COLORS.get(self.name) or SPARE_COLORS[sum(self.name.encode()) % len(SPARE_COLORS)]
+
+
+def training_curves(histories: Mapping[str, pd.DataFrame], rows: Sequence[Row], entropy: float, path: Path) -> None:
+    """Train and test NLL against the epoch, a panel a model: mean and one standard deviation over members, and the true entropy."""
+    named = {row.name: row for row in rows}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(histories), figsize=(4.6 * len(histories), 3.5), sharey=True, squeeze=False)
+        for axis, (name, history) in zip(axes[0], histories.items(), strict=True):
+            row = named[name]
+            for split, line, shade in (("train", "--", 0.12), ("test", "-", 0.25)):
+                mean, sd = history[f"{split}_nll"], history[f"{split}_nll_sd"]
+                axis.plot(history["epoch"], mean, line, color=row.color, label=f"{split}: mean of {len(row.members)} members")
+                axis.fill_between(history["epoch"], mean - sd, mean + sd, color=row.color, alpha=shade, linewidth=0, label=f"{split}: \u00b1 1 sd")
+            axis.axhline(entropy, color=COLORS["truth"], linewidth=1, linestyle=":", label=f"entropy of the truth, {entropy:.2f} nat")
+            axis.set(title=row.label, xlabel="epoch", ylim=(entropy - 0.15, entropy + 1.15), xlim=(0, None))
+            axis.legend(fontsize=8, frameon=False)
+        axes[0][0].set_ylabel("negative log-likelihood (nat per point)")
+        _save(figure, path)
+
+
+def sample_panels(data: Array, rows: Sequence[Row], path: Path) -> None:
+    """The data, and as many samples of every row beside it."""
+    low, high = data.min(axis=0) - 1, data.max(axis=0) + 1
+    with plt.rc_context(STYLE):
+        figure, axes = _panels(1 + len(rows))
+        panels = [("data", data, DATA_COLOR), *((row.label, row.arrays["samples"], row.color) for row in rows)]
+        for axis, (title, points, color) in zip(axes, panels, strict=False):
+            axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
+            axis.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+        figure.supxlabel(f"x    ({len(data):,} points a panel; of a flow, one member's samples)", fontsize=10)
+        figure.supylabel("y", fontsize=10)
+        _save(figure, path)
+
+
+def density_panels(rows: Sequence[Row], extent: tuple[float, float, float, float], path: Path) -> None:
+    """Densities on one colour scale: the references, then of every model one member and the ensemble."""
+    panels: list[tuple[str, Array, float | None]] = []
+    for row in rows:
+        if not row.is_model:
+            panels.append((row.label, row.arrays["density"], row.headline["kl"]))
+        elif "density" in row.arrays:
+            panels.append((f"{row.label}, one member", row.arrays["density"], float(row.members["kl"].iloc[0])))
+            panels.append((f"{row.label}, ensemble", row.arrays["density_ensemble"], row.headline["kl_ensemble"]))
+    top = max(float(row.arrays["density"].max()) for row in rows if row.name == "truth" or not row.is_model)
+    scale = Normalize(0, top)
+    with plt.rc_context(STYLE):
+        figure, axes = _panels(len(panels), columns=4)
+        for axis, (title, density, kl) in zip(axes, panels, strict=False):
+            picture = axis.imshow(density, origin="lower", extent=extent, norm=scale, cmap="magma", interpolation="bilinear")
+            axis.set_title(title if not kl else f"{title}\nKL {kl:.3f} nat", fontsize=10)
+        figure.colorbar(picture, ax=list(axes), label="density (per unit area)", shrink=0.8, extend="max")
+        figure.supxlabel("x", fontsize=10)
+        figure.supylabel("y", fontsize=10)
+        _save(figure, path)
+
+
+def layer_strip(row: Row, path: Path, *, frames: int = 7) -> None:
+    """One flow carrying noise to data: its samples after evenly chosen layers. The colour is the angle at which a point started."""
+    states = row.arrays["path"]
+    chosen = np.linspace(0, len(states) - 1, frames).round().astype(int)
+    colors = _angle(states[0])
+    reach = _reach(states)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, frames, figsize=(1.75 * frames, 2.2), sharex=True, sharey=True)
+        for axis, layer in zip(axes, chosen, strict=True):
+            axis.scatter(*states[layer].T, s=2, c=colors, cmap="twilight", linewidths=0)
+            title = "noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else f"layer {layer}: data"
+            axis.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        figure.supxlabel(f"{row.label}, one member: first coordinate (standardised units)", fontsize=10)
+        axes[0].set_ylabel("second coordinate")
+        _save(figure, path)
+
+
+def layer_animation(row: Row, path: Path, *, steps: int = 60, hold: int = 12, points: int = 1000) -> None:
+    """The same as a film: points glide from one layer's state to the next, then rest at the data."""
+    states = row.arrays["path"][:, :points]
+    last = len(states) - 1
+    colors = _angle(states[0])
+    reach = _reach(states)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(3.6, 3.8))
+        cloud = axis.scatter(*states[0].T, s=3, c=colors, cmap="twilight", linewidths=0)
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first coordinate (standardised units)", ylabel="second coordinate")
+
+        def draw(frame: int) -> tuple[Any, ...]:
+            position = min(frame / (steps - 1), 1.0) * last
+            layer = min(int(position), last - 1)
+            share = position - layer
+            cloud.set_offsets((1 - share) * states[layer] + share * states[layer + 1])
+            axis.set_title(f"{row.label}: layer {round(position)} of {last}")
+            return (cloud,)
+
+        _replace(path, lambda unfinished: FuncAnimation(figure, draw, frames=steps + hold).save(unfinished, writer=PillowWriter(fps=15), dpi=80))
+        plt.close(figure)
+
+
+def summary(rows: Sequence[Row], path: Path) -> None:
+    """KL and sample metrics of every row with error bars (2 standard errors over members or draws), and the truth's floor as a band."""
+    metrics = (("kl", "KL from the truth (nat)"), ("precision", "precision"), ("recall", "recall"), ("c2st_auc", "classifier AUC (0.5 is perfect)"))
+    truth = next((row for row in rows if row.name == "truth"), None)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(metrics), figsize=(11, 0.42 * len(rows) + 1.5), sharey=True)
+        places = np.arange(len(rows))[::-1]
+        for axis, (metric, label) in zip(axes, metrics, strict=True):
+            if truth is not None and metric != "kl":
+                mean, sd = truth.members[metric].mean(), truth.members[metric].std()
+                axis.axvspan(mean - 2 * sd, mean + 2 * sd, color="#000000", alpha=0.08, linewidth=0)
+            for place, row in zip(places, rows, strict=True):
+                values = row.members[metric]
+                if metric == "kl" and row.name == "truth":
+                    continue
+                shown = values if row.is_model else values[:0]
+                axis.scatter(shown, place + np.linspace(-0.22, 0.22, len(shown)), s=9, color=row.color, alpha=0.45, linewidths=0)
+                error = 2 * values.std() / np.sqrt(len(values)) if len(values) > 1 else None
+                axis.errorbar(values.mean(), place, xerr=error, fmt="o", markersize=5, color=row.color, capsize=3)
+                if metric == "kl" and row.headline["kl_ensemble"] is not None:
+                    axis.plot(row.headline["kl_ensemble"], place, marker="D", markersize=6, markerfacecolor="white", color=row.color, linestyle="none")
+            axis.set_xlabel(label)
+            axis.grid(axis="x", alpha=0.25)
+        axes[0].set_xlim(left=0)
+        axes[0].set_yticks(places, [row.label for row in rows])
+        axes[0].set_ylim(-0.6, len(rows) - 0.4)
+        figure.suptitle(
+            "dot and bar: mean \u00b1 2 standard errors; small dots: members; diamond: ensemble; grey: truth against truth \u00b1 2 sd",
+            fontsize=9,
+            color="#444444",
+        )
+        _save(figure, path)
+
+
+def _panels(count: int, columns: int = 3) -> tuple[Figure, np.ndarray]:
+    """A grid of square panels with common axes, and its axes as a flat array; unused ones are hidden."""
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(2.75 * columns, 2.8 * lines), sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes.flatten()[:count]
+
+
+def _angle(points: Array) -> Array:
+    return np.arctan2(points[:, 1], points[:, 0])
+
+
+def _reach(states: Array) -> float:
+    """Half the side of a square that holds nearly all of noise and data; what a layer flings further out in between is cut off."""
+    return float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    _replace(path, lambda unfinished: figure.savefig(unfinished, format="png"))
+    plt.close(figure)
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write a file through a neighbour of the same ending and a rename: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    write(unfinished)
+    unfinished.replace(path)

@@ -1,0 +1,55 @@
+"""The references: what a fitted Gaussian mixture and a kernel density make of the same training rows.
+
+Both choose their one setting by cross-validation inside the training rows, as honest a chance as the flows get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.mixture import GaussianMixture as ScikitMixture
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neighbors import KernelDensity
+from threadpoolctl import threadpool_limits
+
+from flows.mixture import GaussianMixture
+from flows.targets import Array, Target
+
+
+def truth(target: Target) -> GaussianMixture:
+    """The target itself as a model."""
+    return GaussianMixture(*(torch.from_numpy(a) for a in (target.weights, target.means, target.covariances)))
+
+
+def fit_gmm(standardized: Array, mean: Array, deviation: Array, *, components: Sequence[int], folds: int, seed: int) -> GaussianMixture:
+    """A mixture with full covariances by expectation maximisation, its number of components by cross-validated likelihood.
+
+    ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result back to the user's units.
+    """
+    settings = {"covariance_type": "full", "reg_covar": 1e-4, "max_iter": 300, "random_state": seed}
+    with threadpool_limits(1):  # on so few rows threads only wait for each other, and one thread's sums are always the same
+        chosen = _choose(ScikitMixture(**settings), {"n_components": list(components)}, standardized, folds, seed)
+        best = ScikitMixture(**settings, **chosen, n_init=10).fit(standardized)
+    return _in_user_units(best.weights_, best.means_, best.covariances_, mean, deviation)
+
+
+def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
+    """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood."""
+    chosen = _choose(KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, standardized, folds, seed)
+    n, dim = standardized.shape
+    covariances = np.broadcast_to(chosen["bandwidth"] ** 2 * np.eye(dim), (n, dim, dim))
+    return _in_user_units(np.full(n, 1 / n), standardized, covariances, mean, deviation)
+
+
+def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int, seed: int) -> dict[str, Any]:
+    """The setting in ``grid`` with the best log-likelihood on the folds left out."""
+    splitter = KFold(folds, shuffle=True, random_state=seed)
+    return GridSearchCV(estimator, grid, cv=splitter, refit=False).fit(rows).best_params_
+
+
+def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array) -> GaussianMixture:
+    scaled = covariances * np.outer(deviation, deviation)
+    return GaussianMixture(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (weights, mean + deviation * means, scaled)))
