@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,19 @@ class Flow(Population):
         self.bijections = nn.ModuleList([Standardize(dim, members), *bijections])
 
     @property
+    def chain(self) -> list[Bijection]:
+        """The bijections from data to noise."""
+        return cast(list[Bijection], list(self.bijections))
+
+    @property
     def standardize(self) -> Standardize:
-        return self.bijections[0]  # type: ignore[return-value]
+        return cast(Standardize, self.bijections[0])
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Fit the standardisation and every data-dependent layer to ``x``, ``(n, D)`` or ``(n, M, D)``, from data to noise."""
         x = self.features_first(x)
-        for bijection in self.bijections:
+        for bijection in self.chain:
             bijection.initialize(x)
             x = bijection(x.to(self.dtype))[0]
 
@@ -48,7 +53,7 @@ class Flow(Population):
     def log_density(self, x: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``: what training differentiates."""
         log_det = x.new_zeros(self.members, 1)
-        for bijection in self.bijections:
+        for bijection in self.chain:
             x, step = bijection(x)
             log_det = log_det + step
         return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
@@ -57,17 +62,17 @@ class Flow(Population):
         flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
         return self.log_density(self.features_first(flat)).T.reshape(*value.shape[:-2], self.members)
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         with torch.no_grad():
             return self.path(sample_shape, generator)[-1]
 
-    def path(self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
+    def path(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, D)``, one before and after every bijection."""
         shape = torch.Size(sample_shape)
         z = torch.randn(shape.numel(), self.members, self.dim, generator=generator, dtype=self.dtype)
         x = self.features_first(z)
         states = [x]
-        for bijection in reversed(self.bijections):
+        for bijection in reversed(self.chain):
             x, _ = bijection.inverse(x)
             states.append(x)
         return [state.permute(2, 0, 1).reshape(*shape, self.members, self.dim) for state in states]

@@ -50,7 +50,7 @@ class GaussianMixture(Population):
             parts.append((log_weight[:, None] - 0.5 * white.square().sum(1)).logsumexp(0))
         return torch.cat(parts).reshape(value.shape[:-1])
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         count = torch.Size(sample_shape).numel()
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.dim, 1, generator=generator, dtype=self.means.dtype)

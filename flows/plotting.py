@@ -14,14 +14,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from matplotlib.animation import FuncAnimation, PillowWriter  # noqa: E402
-from matplotlib.colors import Normalize  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
-from flows.targets import Array  # noqa: E402
+from flows.targets import Array
 
 COLORS = {
     "truth": "#000000",
@@ -36,7 +36,7 @@ LABELS = {"truth": "truth", "gmm": "mixture (GMM)", "kde": "kernel density", "re
 SPARE_COLORS = ("#009E73", "#56B4E9", "#F0E442", "#999999")  # for a model that somebody adds
 DATA_COLOR = "#666666"
 DPI = 120
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -128,7 +128,7 @@ def layer_strip(row: Row, path: Path, *, frames: int = 7) -> None:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, frames, figsize=(1.75 * frames, 2.2), sharex=True, sharey=True)
         for axis, layer in zip(axes, chosen, strict=True):
-            axis.scatter(*states[layer].T, s=2, c=colors, cmap="twilight", linewidths=0)
+            axis.scatter(states[layer][:, 0], states[layer][:, 1], s=2, c=colors, cmap="twilight", linewidths=0)
             title = "noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else f"layer {layer}: data"
             axis.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         figure.supxlabel(f"{row.label}, one member: first coordinate (standardised units)", fontsize=10)
@@ -144,8 +144,9 @@ def layer_animation(row: Row, path: Path, *, steps: int = 60, hold: int = 12, po
     reach = _reach(states)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(3.6, 3.8))
-        cloud = axis.scatter(*states[0].T, s=3, c=colors, cmap="twilight", linewidths=0)
-        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first coordinate (standardised units)", ylabel="second coordinate")
+        cloud = axis.scatter(states[0][:, 0], states[0][:, 1], s=3, c=colors, cmap="twilight", linewidths=0)
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axis.set(xlabel="first coordinate (standardised units)", ylabel="second coordinate")
 
         def draw(frame: int) -> tuple[Any, ...]:
             position = min(frame / (steps - 1), 1.0) * last
@@ -179,7 +180,7 @@ def summary(rows: Sequence[Row], path: Path) -> None:
                 error = 2 * values.std() / np.sqrt(len(values)) if len(values) > 1 else None
                 axis.errorbar(values.mean(), place, xerr=error, fmt="o", markersize=5, color=row.color, capsize=3)
                 if metric == "kl" and row.headline["kl_ensemble"] is not None:
-                    axis.plot(row.headline["kl_ensemble"], place, marker="D", markersize=6, markerfacecolor="white", color=row.color, linestyle="none")
+                    axis.plot(row.headline["kl_ensemble"], place, "D", markersize=6, markerfacecolor="white", color=row.color)
             axis.set_xlabel(label)
             axis.grid(axis="x", alpha=0.25)
         axes[0].set_xlim(left=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Population(nn.Module, Distribution):
     """
 
     support = constraints.real_vector
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
 
     def __init__(self, members: int, dim: int, arguments: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Population(nn.Module, Distribution):
         """The type in which the model computes."""
         return next(t.dtype for t in self.state_dict().values() if t.is_floating_point())
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draws, ``sample_shape + (M, D)``. Raises ``NotImplementedError`` where a model can't."""
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 

@@ -23,7 +23,9 @@ class RealNVP(Flow):
         seed: of the initial weights.
     """
 
-    def __init__(self, dim: int, members: int = 1, *, couplings: int = 8, hidden: int = 32, transform: str = "affine", bins: int = 8, seed: int = 0) -> None:
+    def __init__(
+        self, dim: int, members: int = 1, *, couplings: int = 8, hidden: int = 32, transform: str = "affine", bins: int = 8, seed: int = 0
+    ) -> None:
         arguments = {"dim": dim, "members": members, "couplings": couplings, "hidden": hidden, "transform": transform, "bins": bins, "seed": seed}
         generators = torch_generators(seed, "initialize", members)
         layers: list[Bijection] = [coupling(dim, hidden, generators, swap=k % 2 == 1, transform=transform, bins=bins) for k in range(couplings)]

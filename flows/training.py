@@ -132,7 +132,7 @@ def clip_each_member(parameters: list[nn.Parameter], limit: float) -> None:
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)  # (M,)
-    factor = (limit / squares.sqrt().clamp_min(limit))
+    factor = limit / squares.sqrt().clamp_min(limit)
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
 
@@ -148,7 +148,8 @@ def _smoothed(flow: Flow, x: Tensor, settings: TrainingSettings) -> tuple[Tensor
     if settings.noise == 0:
         return x, None
     standardized = flow.standardize(x)[0].double().numpy()
-    visited, levels = [], []
+    visited: list[Array] = []
+    levels: list[float] = []
     for member, points in enumerate(standardized):
         if member and np.array_equal(points, standardized[member - 1]):  # members on the same data: the work is done
             visited.append(visited[-1])

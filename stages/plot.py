@@ -12,7 +12,13 @@ def main() -> None:
     _, data = files.read_raw()
     names = [*settings.References.model_fields, *params.models]
     rows = [
-        plotting.Row(name, files.read_headline(name), files.read_table(files.members(name)), files.read_npz(files.plot_data(name)), name in params.models)
+        plotting.Row(
+            name=name,
+            headline=files.read_headline(name),
+            members=files.read_table(files.members(name)),
+            arrays=files.read_npz(files.plot_data(name)),
+            is_model=name in params.models,
+        )
         for name in names
     ]
     histories = {name: files.read_table(files.history(name)) for name in params.models}

@@ -19,9 +19,7 @@ from stages.settings import Evaluate
 PATH_POINTS = 2_000
 
 
-def write_report(
-    model: Population, name: str, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None
-) -> None:
+def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None) -> None:
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
     target, _ = files.read_target()
     mean, std = files.read_scaler()
@@ -54,9 +52,10 @@ def _plot_arrays(model: Population, target: Target, rows: int, evaluation: Evalu
     shape = (evaluation.grid, evaluation.grid)
     arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
     arrays["density_ensemble"] = np.exp(ensemble(log_q)[:, 0]).reshape(shape)
-    if hasattr(model, "path"):  # a flow; not asked by its class, so that a reference need not import the bijections
+    path = getattr(model, "path", None)  # a flow has one; not asked by its class, so that a reference need not import the bijections
+    if path is not None:
         with torch.no_grad():
-            states = model.path((PATH_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
+            states = path((PATH_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
         # Without the last step, which only changes the units: all states then share one scale.
         arrays["path"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return {key: array.astype(np.float32) for key, array in arrays.items()}

@@ -161,7 +161,7 @@ def load(path: Path = PARAMS) -> Settings:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    parts = [part for part in first["loc"]]
+    parts = list(first["loc"])
     key = ".".join(str(part) for part in parts)
     if first["type"] == "extra_forbidden":
         return f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: {', '.join(_known_keys(parts[:-1]))}"
@@ -195,7 +195,9 @@ def _check_together(settings: Settings, path: Path) -> None:
     train = data.samples - test
     least = max(10, settings.evaluate.neighbours + 1)
     if test < least:
-        raise UserError(f"{path}: prepare.test_fraction = {prepare.test_fraction}: leaves {test} test rows of {data.samples}; at least {least} are needed")
+        raise UserError(
+            f"{path}: prepare.test_fraction = {prepare.test_fraction}: leaves {test} test rows of {data.samples}; at least {least} are needed"
+        )
     for reference, folds in (("gmm", settings.references.gmm.folds), ("kde", settings.references.kde.folds)):
         if folds > train:
             raise UserError(f"{path}: references.{reference}.folds = {folds}: must be at most the number of training rows, {train}")

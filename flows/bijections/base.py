@@ -30,7 +30,7 @@ class Bijection(nn.Module, ABC):
         """From noise ``(M, D, N)`` to data, with log |det dx/dz|."""
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:  # noqa: B027 - most bijections have nothing to initialise
+    def initialize(self, x: Tensor) -> None:
         """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it. Called once, before training."""
 
 

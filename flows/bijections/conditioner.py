@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class Conditioner(nn.Module):
         sizes = [inputs, hidden, hidden, outputs]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        for fan_in, fan_out in pairwise(sizes[:-1]):
             bound = 1 / math.sqrt(fan_in)
             rows = [(torch.rand(fan_out, fan_in + 1, generator=g) * 2 - 1) * bound for g in generators]
             weight_and_bias = torch.stack(rows).to(torch.get_default_dtype())

@@ -125,9 +125,7 @@ def _likelihood_scores(
         "test_excess_nll": likelihood.divergence(log_p_test, log_q_test),
         "kl": likelihood.divergence(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratio_on_own_by_row),
-        "c2st_exact": np.array(
-            [likelihood.exact_auc(ratio_on_p[:, row % model.members], ratio) for row, ratio in enumerate(ratio_on_own_by_row.T)]
-        ),
+        "c2st_exact": np.array([likelihood.exact_auc(ratio_on_p[:, row % model.members], ratio) for row, ratio in enumerate(ratio_on_own_by_row.T)]),
         "non_finite": (~np.isfinite(log_q)).sum(0) + (~np.isfinite(log_q_test)).sum(0),
     }
     ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q))[0])

@@ -1,0 +1,46 @@
+# `make repro` and `make test` are all a newcomer needs. Each builds .venv first, once.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+RUN := PATH="$(BIN):$$PATH"
+
+.PHONY: repro quick test test-fast lint format verify recipe clean
+
+repro: .venv/ready  ## run what is not up to date, and print the table of results
+	$(RUN) dvc repro dvc.yaml
+	@$(RUN) python -m tools.table
+
+quick: .venv/ready  ## a taste in under half a minute, with small settings, in a temporary copy
+	@$(RUN) python -m tools.quick
+
+test: .venv/ready-tests  ## all tests
+	$(RUN) python -m pytest
+
+test-fast: .venv/ready-tests  ## the tests that take seconds
+	$(RUN) python -m pytest -m "not slow"
+
+lint: .venv/ready-tests  ## style and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: .venv/ready-tests
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the results against the committed ones
+	$(RUN) python -m tools.verify
+
+recipe: .venv/ready  ## run the study that chose the training settings (about an hour)
+	$(RUN) dvc repro studies/recipe/dvc.yaml
+
+clean:  ## remove what the pipeline and the tools made and Git does not hold
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dvc_plots data/raw.csv data/target.json data/prepared data/plots data/histories models
+
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/ready-tests: requirements-test.txt .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
