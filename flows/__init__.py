@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 # Where a public name lives. A model needs no line here: the class ``RealNVP`` is looked for in ``flows/realnvp.py``.
@@ -36,8 +37,11 @@ def model_class(name: str) -> Any:
 
 
 def has_model(name: str) -> bool:
-    """Whether ``flows/<name>.py`` exists. Imports nothing."""
-    return name.isidentifier() and name.islower() and find_spec(f"flows.{name}") is not None
+    """Whether there is a file ``flows/<name>.py`` with a class of that name. Imports nothing."""
+    file = Path(__file__).with_name(f"{name}.py")
+    if not (name.isidentifier() and name.islower() and file.is_file()):
+        return False
+    return bool(re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.I | re.M))
 
 
 def __getattr__(name: str) -> Any:

@@ -16,10 +16,10 @@ def main(model: str) -> None:
         flow = flows.load(files.checkpoint(model))
     except CheckpointError as error:
         raise settings.UserError(f"{error}; `dvc repro train@{model}` makes it anew") from None
-    history = files.read_npz(files.member_histories(model))
+    history = files.read_npz(files.member_histories(model), "epoch", "test_nll")
     columns = {
         "parameters": flow.parameters_per_member(),
-        "flops_per_epoch": flops_per_epoch(flow, len(files.read_npy(files.TRAIN))),
+        "flops_per_epoch": flops_per_epoch(flow, len(files.read_rows(files.TRAIN))),
         "epochs_to_converge": epochs_to_converge(history["epoch"], history["test_nll"]),
     }
     write_report(flow, model, params.evaluate, columns=columns)

@@ -82,7 +82,7 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({_line(error)})") from None
     for column in table.columns:
-        if not pd.api.types.is_numeric_dtype(table[column]):
+        if len(table) and not pd.api.types.is_numeric_dtype(table[column]):
             bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()].iloc[0]
             raise UserError(f"{path}: column {column} holds {bad!r}; every value must be a number")
     return table
@@ -91,6 +91,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_raw() -> tuple[list[str], Array]:
     """The column names and the rows of ``data/raw.csv``."""
     table = read_table(RAW)
+    if table.empty:
+        raise UserError(f"{RAW}: holds 0 rows")
     rows = table.to_numpy(dtype=np.float64)
     if not np.isfinite(rows).all():
         row, column = np.argwhere(~np.isfinite(rows))[0]
@@ -112,9 +114,20 @@ def read_scaler() -> tuple[Array, Array]:
     """Mean and standard deviation per column, each ``(D,)``."""
     content = _read_json(SCALER)
     try:
-        return np.asarray(content["mean"], dtype=np.float64), np.asarray(content["std"], dtype=np.float64)
+        mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
+        if not mean.shape == std.shape == (len(content["columns"]),):
+            raise ValueError("a number for each of the columns is needed")
+        return mean, std
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{SCALER}: does not hold mean and std ({_line(error)})") from None
+
+
+def read_rows(path: Path) -> Array:
+    """Standardised rows ``(n, D)``, as many columns as the scaler has."""
+    rows, columns = read_npy(path), len(read_scaler()[0])
+    if rows.ndim != 2 or rows.shape[1] != columns or not np.issubdtype(rows.dtype, np.floating):
+        raise UserError(f"{path}: holds {rows.dtype} of shape {rows.shape}; it must hold rows of {columns} numbers")
+    return rows
 
 
 def read_npy(path: Path) -> Array:
@@ -124,10 +137,10 @@ def read_npy(path: Path) -> Array:
         raise UserError(f"{path}: can't be read ({_line(error)})") from None
 
 
-def read_npz(path: Path) -> dict[str, Any]:
+def read_npz(path: Path, *keys: str) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+            return {key: arrays[key] for key in keys or arrays.files}
     except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
         raise UserError(f"{path}: can't be read ({_line(error)})") from None
 

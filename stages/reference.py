@@ -17,7 +17,7 @@ def main(name: str) -> None:
     params = settings.load()
     if name not in settings.References.model_fields:
         raise settings.UserError(f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}")
-    train, (mean, std) = files.read_npy(files.TRAIN), files.read_scaler()
+    train, (mean, std) = files.read_rows(files.TRAIN), files.read_scaler()
     seed = seeds.integer(params.prepare.seed, "reference")
     draws = 1
     if name == "truth":

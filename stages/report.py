@@ -23,8 +23,8 @@ def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: i
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
     target, _ = files.read_target()
     mean, std = files.read_scaler()
-    test = files.read_npy(files.TEST) * std + mean
-    rows = len(test) + len(files.read_npy(files.TRAIN))
+    test = files.read_rows(files.TEST) * std + mean
+    rows = len(test) + len(files.read_rows(files.TRAIN))
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, target, test, settings, name=name, draws=draws, columns=columns)
     label = "draw" if draws > 1 else "member"

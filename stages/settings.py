@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 import flows
 from flows import targets
@@ -18,7 +19,17 @@ PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
-Noise = Annotated[float, Field(ge=0)] | Literal["auto"]
+
+
+def _noise(value: Any) -> Any:
+    # One check in place of a union of types: of a union, pydantic reports a line for each part.
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    if not number and value != "auto":
+        raise ValueError("must be a number of at least 0, or auto")
+    return value
+
+
+Noise = Annotated[Any, AfterValidator(_noise)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -147,6 +158,8 @@ def load(path: Path = PARAMS) -> Settings:
     """Read and check ``params.yaml``. Raises ``UserError`` with one line that names the first bad key, its value and what is allowed."""
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
     try:
@@ -167,7 +180,10 @@ def _explain(error: ValidationError) -> str:
         return f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: {', '.join(_known_keys(parts[:-1]))}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if not parts:
+        return f"must hold the sections {', '.join(Settings.model_fields)}; it holds {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _known_keys(parts: list[Any]) -> list[str]:
@@ -193,11 +209,14 @@ def _check_together(settings: Settings, path: Path) -> None:
         raise UserError(f"{path}: data.custom: {error}") from None
     test = prepare.test_rows(data.samples)
     train = data.samples - test
-    least = max(10, settings.evaluate.neighbours + 1)
+    least = 10
     if test < least:
         raise UserError(
             f"{path}: prepare.test_fraction = {prepare.test_fraction}: leaves {test} test rows of {data.samples}; at least {least} are needed"
         )
+    if settings.evaluate.neighbours >= test:
+        most = f"must be at most {test - 1}, one less than the number of test rows"
+        raise UserError(f"{path}: evaluate.neighbours = {settings.evaluate.neighbours}: {most}")
     for reference, folds in (("gmm", settings.references.gmm.folds), ("kde", settings.references.kde.folds)):
         if folds > train:
             raise UserError(f"{path}: references.{reference}.folds = {folds}: must be at most the number of training rows, {train}")
@@ -223,7 +242,11 @@ def _check_together(settings: Settings, path: Path) -> None:
 
 def run(stage: Callable[..., None]) -> None:
     """Run a stage with the words of the command line; an error that the user can put right is one line and exit status 1."""
+    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
+    expected = [f"<{parameter}>" for parameter in inspect.signature(stage).parameters]
+    if len(words) != len(expected):
+        sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
     try:
-        stage(*sys.argv[1:])
+        stage(*words)
     except UserError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+        sys.exit(f"{name}: {error}")

@@ -18,7 +18,7 @@ def main(model: str) -> None:
     params = settings.load()
     training = params.training(model)
     mean, std = files.read_scaler()
-    train, test = (torch.from_numpy(files.read_npy(path) * std + mean) for path in (files.TRAIN, files.TEST))
+    train, test = (torch.from_numpy(files.read_rows(path) * std + mean) for path in (files.TRAIN, files.TEST))
     flow = flows.model_class(model)(dim=train.shape[1], members=training.members, seed=training.seed, **params.architecture(model))
     path = files.history(model)
     path.parent.mkdir(parents=True, exist_ok=True)

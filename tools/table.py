@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,11 @@ START, END = "<!-- results: made by `python -m tools.table --readme` -->", "<!--
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
-def main(*arguments: str) -> None:
-    if arguments not in ((), ("--readme",)):
-        raise settings.UserError(f"{' '.join(arguments)!r} is not understood; allowed: nothing, or --readme")
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--readme", action="store_true", help="write the table into README.md")
     text = table()
-    if not arguments:
+    if not arguments.parse_args().readme:
         print(text)
         return
     readme = Path("README.md")
@@ -56,4 +58,7 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    try:
+        main()
+    except settings.UserError as error:
+        sys.exit(f"table: {error}")

@@ -35,7 +35,7 @@ class Conditioner(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = torch.relu(torch.baddbmm(bias, weight, x))
+            x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
         return torch.baddbmm(self.biases[-1], self.weights[-1], x)
 
     def extra_repr(self) -> str:

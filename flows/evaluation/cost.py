@@ -31,7 +31,8 @@ def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
 
     ``epochs`` ``(L,)``, ``test_nll`` ``(L, M)``; gives ``(M,)``.
     """
-    away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN
+    with np.errstate(invalid="ignore"):  # infinities of a member that diverged
+        away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN
     away[-1] = False
     first = len(epochs) - np.argmax(away[::-1], axis=0)  # one past the last epoch that is away
     first = np.where(away.any(axis=0), first, 0)

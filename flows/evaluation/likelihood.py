@@ -32,7 +32,8 @@ def strict_mean(values: Array) -> Array:
 
 def ensemble(log_q: Array) -> Array:
     """Log-density of the equal mixture of the members, ``(n, 1)`` of ``(n, M)``."""
-    return np.logaddexp.reduce(log_q, axis=1, keepdims=True) - np.log(log_q.shape[1])
+    with np.errstate(invalid="ignore"):  # a NaN stays a NaN; it is counted elsewhere
+        return np.logaddexp.reduce(log_q, axis=1, keepdims=True) - np.log(log_q.shape[1])
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:

@@ -1,0 +1,191 @@
+"""A temporary copy of the pipeline with tiny settings, for tests that run it for real."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = """\
+data:
+  target: ring
+  samples: 200
+  seed: 0
+  custom: []
+
+prepare:
+  test_fraction: 0.2
+  seed: 0
+
+train:
+  epochs: 4
+  members: 3
+  seed: 0
+  batch_size: 64
+  learning_rate: 0.005
+  noise: auto
+  noise_factor: 1.5
+  sharpen: 1.0
+  clip: 1.0
+  log_every: 2
+
+models:
+  realnvp:
+    couplings: 2
+    hidden: 8
+    transform: affine
+    bins: 8
+  glow:
+    couplings: 2
+    hidden: 8
+    transform: affine
+    bins: 8
+
+references:
+  truth:
+    draws: 3
+  gmm:
+    max_components: 9
+    folds: 3
+  kde:
+    bandwidths: 8
+    folds: 3
+
+evaluate:
+  fresh: 2000
+  samples: 500
+  neighbours: 5
+  projections: 16
+  grid: 40
+  seed: 0
+"""
+
+# Python runs this file on its own at every start, where its folder is on PYTHONPATH. At the end of a stage it notes which
+# files of the repository the stage had imported.
+RECORDER = """\
+import atexit, os, sys
+from pathlib import Path
+
+def record():
+    here = Path.cwd().resolve()
+    files = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+    inside = sorted(str(f.relative_to(here)) for f in files if f.is_relative_to(here))
+    Path(os.environ["IMPORTS"], " ".join(sys.orig_argv[2:])).write_text("\\n".join(inside))
+
+if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
+    atexit.register(record)
+"""
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A Git repository of its own in ``folder`` with the working tree's files, committed. ``imports`` has a file for every stage that ran."""
+
+    folder: Path
+    imports: Path
+
+    def run(self, *words: str, threads: int = 1, check: bool = True, merge: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone. ``check``: it must succeed."""
+        errors = subprocess.STDOUT if merge else subprocess.PIPE
+        done = subprocess.run(words, cwd=self.folder, env=self._environment(threads), stdout=subprocess.PIPE, stderr=errors, text=True, timeout=300)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr or ''}")
+        return done
+
+    def dvc(self, *words: str, threads: int = 1) -> str:
+        """What a ``dvc`` command that succeeds says, on both streams."""
+        return self.run("dvc", *words, threads=threads, merge=True).stdout
+
+    def git(self, *words: str) -> str:
+        return self.run("git", *words).stdout
+
+    def commit(self, message: str) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command in a process group of its own, to be ended by ``kill``."""
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(words, cwd=self.folder, env=self._environment(1), stdout=quiet, stderr=quiet, start_new_session=True)
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace the one place of ``params.yaml`` that reads ``old``."""
+        text = self.text("params.yaml")
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in params.yaml"
+        (self.folder / "params.yaml").write_text(text.replace(old, new), encoding="utf-8")
+
+    def text(self, path: str) -> str:
+        return (self.folder / path).read_text(encoding="utf-8")
+
+    def contents(self, *paths: str) -> dict[str, bytes]:
+        """The bytes of files, and of every file in folders."""
+        found = [file for path in paths for file in ([self.folder / path] if (self.folder / path).is_file() else (self.folder / path).rglob("*"))]
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(found) if file.is_file()}
+
+    def _environment(self, threads: int) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))}
+        return {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.imports.parent / "recorder"),
+            "IMPORTS": str(self.imports),
+            "OMP_NUM_THREADS": str(threads),
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+
+def make_clone(folder: Path, params: str = TINY) -> Clone:
+    """A committed copy in ``folder`` of the working tree's files that Git doesn't ignore, without what earlier runs wrote."""
+    clone = Clone(folder / "clone", folder / "imports")
+    for new in (clone.folder, clone.imports, folder / "recorder"):
+        new.mkdir(parents=True)
+    (folder / "recorder" / "sitecustomize.py").write_text(RECORDER, encoding="utf-8")
+    listed = subprocess.run(
+        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"), cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if name == "dvc.lock" or name.startswith(("metrics/", "figures/")) or not (ROOT / name).is_file():
+            continue
+        (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, clone.folder / name)
+    (clone.folder / "params.yaml").write_text(params, encoding="utf-8")
+    clone.git("init", "--quiet", "--initial-branch", "main")
+    clone.git("config", "user.name", "Test")
+    clone.git("config", "user.email", "test@example.org")
+    clone.git("config", "commit.gpgsign", "false")
+    clone.commit("Copy of the working tree, tiny settings")
+    return clone
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process from ``Clone.start`` and all its children at once, as a crash of the machine would."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def expand(stages: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The stages of ``dvc.yaml`` by their full names, each matrix over a mapping of ``params.yaml`` written out."""
+    result: dict[str, dict[str, Any]] = {}
+    for name, stage in stages.items():
+        if "matrix" not in stage:
+            result[name] = stage
+            continue
+        ((item, over),) = stage["matrix"].items()
+        body = yaml.safe_dump({key: value for key, value in stage.items() if key != "matrix"})
+        for value in params[over.removeprefix("${").removesuffix("}")]:
+            result[f"{name}@{value}"] = yaml.safe_load(body.replace("${item." + item + "}", value))
+    return result
+
+
+def paths(entries: list[Any]) -> list[str]:
+    """The paths of a list of outs, metrics or plots, where an entry is a path or ``{path: options}``."""
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]

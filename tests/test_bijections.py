@@ -1,0 +1,320 @@
+"""The contract of a bijection, held against every one of them, and what each promises beyond it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd.functional import jacobian
+from torch.testing import assert_close
+
+from flows.bijections import ActNorm, AffineCoupling, PLULinear, SplineCoupling, Standardize
+from flows.seeds import torch_generators
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+DIMS = (2, 3, 4, 5)
+MEMBERS = 3
+
+
+def streams(seed, members):
+    return torch_generators(seed, "initialize", members)
+
+
+BIJECTIONS = {  # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
+    "standardize": lambda dim, members, seed: Standardize(dim, members),
+    "actnorm": lambda dim, members, seed: ActNorm(dim, members),
+    "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
+    "affine": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=False),
+    "affine-swap": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=True),
+    "spline-2": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=False, bins=2),
+    "spline-3-swap": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=True, bins=3),
+    "spline-8": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=False, bins=8),
+    "spline-8-swap": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=True, bins=8),
+}
+COUPLINGS = [name for name in BIJECTIONS if name.startswith(("affine", "spline"))]
+SPLINES = [name for name in BIJECTIONS if name.startswith("spline")]
+
+everything = pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in DIMS])
+both_ways = pytest.mark.parametrize("direction", ["forward", "inverse"])
+splines = pytest.mark.parametrize("name", SPLINES)
+dims = pytest.mark.parametrize("dim", DIMS)
+
+
+def points(dim, count=20, scale=3.0, seed=7):
+    """Gaussian points ``(M, D, N)``; at the scale 3 about a tenth lie beyond the bound of the splines."""
+    return scale * torch.randn(MEMBERS, dim, count, generator=torch.Generator().manual_seed(seed))
+
+
+def uneven(dim, count=50):
+    """Data whose mean and deviation differ between members and between features."""
+    step = torch.arange(MEMBERS * dim, dtype=torch.get_default_dtype()).view(MEMBERS, dim, 1)
+    return points(dim, count, 1.0, seed=8) * (0.5 + 0.3 * step) + step - 2
+
+
+@pytest.fixture
+def bijection(name, dim, perturb):
+    """The bijection ``name``, its buffers set from data and all its parameters moved away from their start."""
+    made = BIJECTIONS[name](dim, MEMBERS, seed=1)
+    made.initialize(uneven(dim))
+    return perturb(made, 0.3)
+
+
+def coupling_indices(bijection, dim):
+    """Which features a coupling keeps and which it changes, from the docstring's words rather than from its code."""
+    first, second = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
+    return (second, first) if bijection.swap else (first, second)
+
+
+# The contract
+
+
+@everything
+def test_inverse_undoes_forward_and_forward_undoes_inverse(bijection, dim):
+    x = points(dim)
+    assert_close(bijection.inverse(bijection(x)[0])[0], x, rtol=0, atol=1e-9)
+    assert_close(bijection(bijection.inverse(x)[0])[0], x, rtol=0, atol=1e-9)
+
+
+@everything
+def test_the_two_log_determinants_cancel(bijection, dim):
+    x = points(dim)
+    z, forward = bijection(x)
+    assert_close(forward + bijection.inverse(z)[1], torch.zeros_like(forward), rtol=0, atol=1e-9)
+
+
+@both_ways
+@everything
+def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
+    """Autograd's full Jacobian consists of one D x D block per member and point: neither sees another member or point."""
+    step = getattr(bijection, direction)
+    x = points(dim, count=3)
+    full = jacobian(lambda value: step(value)[0], x)  # (M, D, N, M, D, N)
+    blocks = torch.einsum("manmbn->mnab", full)
+    assert_close(full.abs().sum(), blocks.abs().sum())
+    assert_close(step(x)[1].expand(MEMBERS, 3), torch.linalg.slogdet(blocks)[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@both_ways
+@everything
+def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_point(bijection, dim, direction, dtype):
+    value, log_det = getattr(bijection.to(dtype), direction)(points(dim).to(dtype))
+    assert value.dtype == log_det.dtype == dtype
+    assert value.shape == (MEMBERS, dim, 20)
+    assert log_det.shape in {(MEMBERS, 20), (MEMBERS, 1)}
+
+
+@both_ways
+@everything
+def test_gradients_reach_every_parameter_of_every_member(bijection, dim, direction):
+    value, log_det = getattr(bijection, direction)(points(dim, count=100).requires_grad_())
+    (value.square().sum() + log_det.sum()).backward()
+    for key, parameter in bijection.named_parameters():
+        reached = parameter.grad.flatten(1).abs().sum(1)
+        assert bool((reached > 0).all() and reached.isfinite().all()), key
+
+
+@both_ways
+@everything
+def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijection, dim, direction):
+    x, step = points(dim), getattr(bijection, direction)
+    with torch.no_grad():
+        before = step(x)[0]
+        for tensor in bijection.state_dict().values():
+            if tensor.ndim:
+                tensor[1] *= 1.1
+        after = step(x)[0]
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+    assert not torch.equal(before[1], after[1])
+
+
+@both_ways
+@everything
+def test_a_population_is_a_loop_over_its_members(bijection, name, dim, direction):
+    x, state = points(dim), bijection.state_dict()
+    values, log_dets = getattr(bijection, direction)(x)
+    for m in range(MEMBERS):
+        alone = BIJECTIONS[name](dim, 1, seed=2)
+        alone.load_state_dict({key: tensor[m : m + 1] if tensor.ndim else tensor for key, tensor in state.items()})
+        value, log_det = getattr(alone, direction)(x[m : m + 1])
+        assert_close(value, values[m : m + 1])
+        assert_close(log_det, log_dets[m : m + 1])
+
+
+# Standardize and ActNorm
+
+
+@pytest.mark.parametrize("name", ["standardize", "actnorm"])
+@dims
+def test_initialisation_standardises_each_member_on_its_own_data(name, dim):
+    layer = BIJECTIONS[name](dim, MEMBERS, seed=0)
+    x = uneven(dim)
+    assert_close(layer(x)[0], x)  # the identity until then
+    layer.initialize(x)
+    z, _ = layer(x)
+    assert_close(z.mean(2), torch.zeros(MEMBERS, dim), rtol=0, atol=1e-12)
+    assert_close(z.std(2, correction=0), torch.ones(MEMBERS, dim))
+
+
+@pytest.mark.parametrize("name", ["standardize", "actnorm"])
+@pytest.mark.parametrize("bad", [4.0, float("nan"), float("inf")])
+def test_a_feature_that_cannot_be_standardised_is_named(name, bad):
+    x = uneven(3)
+    x[2, 1] = bad
+    with pytest.raises(ValueError, match="feature 1 of member 2"):
+        BIJECTIONS[name](3, MEMBERS, seed=0).initialize(x)
+
+
+def test_actnorm_remembers_in_its_state_that_it_is_initialised():
+    layer = ActNorm(2, MEMBERS)
+    layer(points(2))
+    layer.inverse(points(2))
+    assert not layer.state_dict()["initialized"]
+    layer.initialize(points(2))
+    assert layer.state_dict()["initialized"]
+
+
+def test_standardisation_is_not_trained():
+    assert list(Standardize(2, MEMBERS).parameters()) == []
+
+
+# PLULinear
+
+
+@dims
+def test_plu_starts_at_a_rotation_of_its_own_per_member(dim):
+    w = PLULinear(dim, streams(1, MEMBERS)).weight()
+    assert_close(w @ w.mT, torch.eye(dim).expand(MEMBERS, dim, dim))
+    assert_close(torch.linalg.det(w), torch.ones(MEMBERS))
+    assert (w[0] - w[1]).abs().max() > 0.1
+    assert (w - torch.eye(dim)).flatten(1).norm(dim=1).min() > 0.1
+
+
+@dims
+def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
+    """W = P L (U + diag(sign exp(s))), far from the identity and acting on columns, so that no transpose goes unseen."""
+    layer = perturb(PLULinear(dim, streams(1, MEMBERS)), 0.7)
+    x = points(dim)
+    z, log_det = layer(x)
+    for m in range(MEMBERS):
+        lower = torch.tril(layer.lower[m], -1) + torch.eye(dim)
+        upper = torch.triu(layer.upper[m], 1) + torch.diag(layer.sign[m] * torch.exp(layer.log_diagonal[m]))
+        w = layer.permutation[m] @ lower @ upper
+        assert (w - torch.eye(dim)).norm() > 0.5
+        assert (w - w.T).norm() > 0.1
+        assert_close(layer.weight()[m], w)
+        assert_close(z[m], torch.stack([w @ column for column in x[m].T], dim=1))
+        assert_close(log_det[m, 0], torch.linalg.det(w).abs().log())
+        assert torch.linalg.det(w) > 0  # the orientation of a rotation is never lost
+
+
+# Couplings
+
+
+@pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in COUPLINGS for dim in DIMS])
+@both_ways
+def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijection, dim, direction):
+    """The kept half comes out as it went in; a changed feature depends on itself and on the kept half, on nothing else."""
+    kept, changed = coupling_indices(bijection, dim)
+    step = getattr(bijection, direction)
+    x = points(dim, count=1, scale=1.0)
+    z = step(x)[0]
+    assert torch.equal(z[:, kept], x[:, kept])
+    assert (z[:, changed] != x[:, changed]).all()
+    derivative = torch.einsum("manmbn->mab", jacobian(lambda value: step(value)[0], x))
+    own = derivative[:, changed][:, :, changed]
+    assert torch.equal(own, torch.diag_embed(own.diagonal(dim1=1, dim2=2)))
+    assert (own.diagonal(dim1=1, dim2=2) > 0).all()
+    assert (derivative[:, changed][:, :, kept].abs().sum(2) > 0).all()
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+@dims
+def test_a_coupling_starts_as_the_identity(name, dim):
+    x = points(dim)
+    z, log_det = BIJECTIONS[name](dim, MEMBERS, seed=1)(x)
+    assert_close(z, x, rtol=0, atol=1e-12)
+    assert_close(log_det, torch.zeros_like(log_det), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@dims
+def test_log_scales_of_an_affine_coupling_are_bounded_by_2_on_both_sides(dim, swap, perturb):
+    layer = AffineCoupling(dim, 8, streams(1, MEMBERS), swap=swap)
+    changed = len(coupling_indices(layer, dim)[1])
+    for raw, bound in [(50.0, 2.0), (-50.0, -2.0), (0.0, 0.0)]:
+        with torch.no_grad():
+            layer.conditioner.biases[-1].fill_(raw)
+        assert_close(layer(points(dim))[1], torch.full((MEMBERS, 20), changed * bound))
+    _, log_det = perturb(layer, 30.0)(points(dim))
+    assert log_det.abs().max() <= 2 * changed
+
+
+# Splines
+
+
+def scan(spline, x):
+    """What a one-dimensional ``x`` becomes in a changed feature, all else at a fixed value: z and log dz/dx, each ``(M, N)``."""
+    kept, changed = coupling_indices(spline, 2)
+    column = torch.empty(MEMBERS, 2, len(x))
+    column[:, kept], column[:, changed] = 0.7, x
+    z, log_det = spline(column)
+    return z[:, changed[0]], log_det
+
+
+@pytest.mark.parametrize("dim", [2])
+@splines
+def test_a_spline_is_the_identity_outside_its_bounds(bijection):
+    x = torch.tensor([-1e6, -20.0, -5.001, -5.0, 5.0, 5.001, 20.0, 1e6])
+    z, log_derivative = scan(bijection, x)
+    assert torch.equal(z, x.expand(MEMBERS, -1))
+    assert torch.equal(log_derivative, torch.zeros_like(log_derivative))
+
+
+@pytest.mark.parametrize("dim", [2])
+@splines
+def test_a_spline_meets_its_bounds_continuously_and_with_slope_1(bijection):
+    x = torch.tensor([-5 + 1e-9, 5 - 1e-9])
+    z, log_derivative = scan(bijection, x)
+    assert_close(z, x.expand(MEMBERS, -1), rtol=0, atol=1e-8)
+    assert_close(log_derivative, torch.zeros_like(log_derivative), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2])
+@splines
+def test_a_spline_rises_and_has_no_jump_in_value_or_slope(bijection):
+    x = torch.linspace(-6, 6, 20_001)
+    z, log_derivative = scan(bijection, x)
+    rise = z.diff(dim=1)
+    assert (rise > 0).all()
+    assert rise.max() <= 1.01 * log_derivative.exp().max() * (x[1] - x[0])  # between two points no more than the steepest slope allows
+    assert log_derivative.exp().diff(dim=1).abs().max() < 0.05
+
+
+def test_a_spline_of_one_bin_has_nothing_to_bend_and_is_the_identity(perturb):
+    spline = perturb(SplineCoupling(2, 8, streams(1, MEMBERS), swap=False, bins=1), 0.3)
+    z, log_det = spline(points(2))
+    assert_close(z, points(2))
+    assert_close(log_det, torch.zeros_like(log_det))
+
+
+@splines
+def test_a_spline_is_invertible_however_wild_its_parameters(name, perturb):
+    """Floors under widths, heights and slopes keep the log-determinant finite."""
+    spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 3.0)
+    x = points(2, count=200)
+    z, forward = spline(x)
+    back, inverse = spline.inverse(z)
+    assert forward.isfinite().all()
+    assert inverse.isfinite().all()
+    assert_close(back, x, rtol=0, atol=1e-6)
+
+
+@splines
+def test_points_outside_the_bounds_send_no_nan_into_the_gradient(name, perturb):
+    spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 0.3)
+    x = (100 * points(2)).requires_grad_()
+    z, log_det = spline(x)
+    (z.sum() + log_det.sum()).backward()
+    assert x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in spline.parameters())

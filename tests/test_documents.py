@@ -1,0 +1,59 @@
+"""What the documents say is what the files hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import settings
+from tools import table
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_readmes_table_is_made_from_the_committed_metrics() -> None:
+    shown = README.split(table.START)[1].split(table.END)[0].strip()
+    assert shown == table.table()
+
+
+def test_every_file_that_the_readme_links_or_names_in_its_tree_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_readme_names_every_make_target_that_the_makefile_has() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    promised = set(re.findall(r"make ([a-z-]+)\b", re.sub(r"```.*?```", lambda block: block[0], README, flags=re.S)))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
+    assert {word for word in promised if word in targets} >= {"repro", "test", "quick", "lint", "verify", "clean", "recipe", "test-fast"}
+
+
+def test_the_studys_base_is_the_pipelines_default() -> None:
+    study = yaml.safe_load((ROOT / "studies/recipe/params.yaml").read_text(encoding="utf-8"))["base"]
+    params = settings.load()
+    default = {**params.training("realnvp").model_dump(), **params.architecture("realnvp"), "target": params.data.target, "model": "realnvp"}
+    shared = set(study) & set(default) - {"log_every"}
+    assert len(shared) >= 11
+    assert {key: study[key] for key in shared} == {key: default[key] for key in shared}
+
+
+def test_no_tracked_text_holds_a_path_of_a_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, tracked):
+        path = ROOT / name
+        if path.suffix in {".png", ".gif"} or not path.is_file() or name.startswith("tests/"):
+            continue
+        found = re.search(r"(?<![\w.])/(?:work|root|home|tmp)/\w", path.read_text(encoding="utf-8"))
+        assert not found, f"{name}: {found and found[0]}"

@@ -1,0 +1,171 @@
+"""Damaged files stop a stage with one line that names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pipeline import TINY
+
+import flows
+from flows.realnvp import RealNVP
+from flows.targets import ring
+from stages import evaluate, files, plot, prepare, reference, train
+from stages.settings import UserError
+
+TARGET = {"weights": ring().weights.tolist(), "means": ring().means.tolist(), "covariances": ring().covariances.tolist(), "entropy": 3.5}
+SCALER = {"columns": ["x", "y"], "mean": [0.0, 0.0], "std": [2.9, 2.9]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with sound inputs of every stage, in which the stage runs."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY, encoding="utf-8")
+    rows = ring().sample(200, np.random.default_rng(0))
+    files.write_csv(files.RAW, {"x": rows[:, 0], "y": rows[:, 1]}, float_format="%.12g")
+    files.write_json(files.TARGET, TARGET)
+    files.write_json(files.SCALER, SCALER)
+    files.write_npy(files.TRAIN, rows[40:] / 2.9)
+    files.write_npy(files.TEST, rows[:40] / 2.9)
+    flows.save(RealNVP(dim=2, members=3, couplings=2, hidden=8, transform="affine", bins=8, seed=0), files.checkpoint("realnvp"))
+    history = {"epoch": np.array([2.0, 4.0]), "train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
+    files.write_npz(files.member_histories("realnvp"), history)
+    return tmp_path
+
+
+def message(stage: Callable[..., None], *words: str) -> str:
+    with pytest.raises(UserError) as caught:
+        stage(*words)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def table(x: list[object]) -> str:
+    return "x,y\n" + "".join(f"{value},{i}\n" for i, value in enumerate(x))
+
+
+GOOD = list(range(199))
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "No such file"),
+        ("", "can't be read"),
+        ("x,y\n", "0"),
+        (table([*GOOD, "many"]), "'many'"),
+        (table([*GOOD, "nan"]), "nan"),
+        (table([*GOOD, ""]), "nan"),
+        (table([*GOOD, "inf"]), "inf"),
+        (table([7] * 200), "column x"),
+        ("x,y\n1,2\n3,4,5,6\n", "can't be read"),
+    ],
+    ids=["missing", "empty", "header alone", "text", "nan", "a hole", "inf", "constant column", "ragged"],
+)
+def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None, word: str):
+    files.RAW.unlink()
+    if content is not None:
+        files.RAW.write_text(content, encoding="utf-8")
+    text = message(prepare.main)
+    assert "data/raw.csv" in text
+    assert word in text
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("{", "can't be read"),
+        ("[]", "mixture"),
+        *((json.dumps({key: value for key, value in TARGET.items() if key != gone}), gone) for gone in TARGET),
+        (json.dumps({**TARGET, "weights": [1.0]}), "mixture"),
+        (json.dumps({**TARGET, "entropy": None}), "mixture"),
+    ],
+    ids=["no JSON", "a list", *(f"no {key}" for key in TARGET), "a single weight", "null entropy"],
+)
+def test_a_damaged_description_of_the_truth_is_named(folder: Path, content: str, word: str):
+    files.TARGET.write_text(content, encoding="utf-8")
+    text = message(reference.main, "truth")
+    assert "data/target.json" in text
+    assert word in text
+    assert message(plot.main) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("", "can't be read"),
+        (json.dumps({"columns": ["x", "y"], "mean": [0, 0]}), "std"),
+        (json.dumps({"columns": ["x", "y"], "std": [1, 1]}), "mean"),
+        (json.dumps({**SCALER, "mean": [0, 0, 0], "std": [1, 1, 1]}), "mean"),
+    ],
+    ids=["empty", "no std", "no mean", "three numbers for two columns"],
+)
+@pytest.mark.parametrize(("stage", "name"), [(train.main, "realnvp"), (reference.main, "gmm")], ids=["train", "reference"])
+def test_a_damaged_scaler_is_named(folder: Path, stage: Callable[..., None], name: str, content: str, word: str):
+    files.SCALER.write_text(content, encoding="utf-8")
+    text = message(stage, name)
+    assert "data/prepared/scaler.json" in text
+    assert word in text
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no array", "one axis", "three columns", "text"])
+@pytest.mark.parametrize(("stage", "name"), [(train.main, "realnvp"), (reference.main, "gmm")], ids=["train", "reference"])
+def test_damaged_training_rows_are_named(folder: Path, stage: Callable[..., None], name: str, damage: str):
+    if damage == "missing":
+        files.TRAIN.unlink()
+    elif damage == "truncated":
+        truncate(files.TRAIN)
+    elif damage == "no array":
+        files.TRAIN.write_text("rows", encoding="utf-8")
+    else:
+        wrong = {"one axis": np.zeros(160), "three columns": np.zeros((160, 3)), "text": np.full((160, 2), "a")}
+        files.write_npy(files.TRAIN, wrong[damage])
+    assert "data/prepared/train.npy" in message(stage, name)
+    assert not files.history("realnvp").exists()
+
+
+def test_a_truncated_checkpoint_is_named_with_the_command_that_makes_it_anew(folder: Path):
+    truncate(files.checkpoint("realnvp"))
+    text = message(evaluate.main, "realnvp")
+    assert "models/realnvp.safetensors" in text
+    assert "dvc repro train@realnvp" in text
+
+
+def test_a_missing_checkpoint_is_named(folder: Path):
+    files.checkpoint("realnvp").unlink()
+    assert "models/realnvp.safetensors: no such file" in message(evaluate.main, "realnvp")
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no test_nll"])
+def test_a_damaged_history_is_named(folder: Path, damage: str):
+    path = files.member_histories("realnvp")
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        truncate(path)
+    else:
+        files.write_npz(path, {"epoch": np.array([2.0])})
+    assert "data/histories/realnvp.npz" in message(evaluate.main, "realnvp")
+
+
+def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    before = files.SCALER.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("stages.files.os.replace", fail)
+    with pytest.raises(OSError, match="full"):
+        files.write_json(files.SCALER, {"mean": [1.0]})
+    assert files.SCALER.read_bytes() == before

@@ -1,0 +1,327 @@
+"""The metrics: the truth scores its floor, each kind of damage shows where it should, and each number agrees with its definition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from flows.evaluation import likelihood, samples
+from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.evaluation.report import HEADLINE, EvaluationSettings, Report, evaluate
+from flows.evaluation.statistics import mean_ci95
+from flows.mixture import GaussianMixture
+from flows.population import Population
+from flows.realnvp import RealNVP
+from flows.references import truth
+from flows.targets import Array, Target, custom, ring
+
+SMALL = EvaluationSettings(fresh=500, samples=200, neighbours=5, projections=16, seed=0)
+SAMPLE_METRICS = samples.COLUMNS
+
+
+def draw(target: Target, n: int, seed: int) -> Array:
+    return target.sample(n, np.random.default_rng(seed))
+
+
+def scores(drawn: Array, target: Target, test: Array) -> dict[str, float]:
+    directions = samples.unit_directions(64, 2, np.random.default_rng(9))
+    return samples.sample_scores(drawn, target, test, 5, directions, 0)
+
+
+def gaussian(mean: list[float], covariance: list[list[float]]) -> GaussianMixture:
+    return GaussianMixture(torch.ones(1), torch.tensor([mean]), torch.tensor([covariance]))
+
+
+class Broken(Population):
+    """Two members that know no finite number."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, {})
+
+    def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.full((*sample_shape, 2, 2), float("nan"))
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.full((*value.shape[:-2], 2), float("nan"))
+
+
+class Mute(Population):
+    """Two members that sample well and have no density, as a GAN."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, {})
+
+    def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> torch.Tensor:
+        return truth(ring()).sample((*sample_shape, 2), generator=generator).squeeze(-2)
+
+
+# The floor
+
+
+@pytest.fixture(scope="module")
+def floor() -> dict[str, float]:
+    return scores(draw(ring(), 1000, 1), ring(), draw(ring(), 1000, 2))
+
+
+def test_truth_against_truth_scores_the_floor(floor: dict[str, float]):
+    assert floor["precision"] > 0.94
+    assert floor["recall"] > 0.94
+    assert floor["density"] == pytest.approx(1, abs=0.1)
+    assert floor["coverage"] > 0.9
+    assert floor["c2st_auc"] == pytest.approx(0.5, abs=0.06)
+    assert floor["modes"] == 8
+    assert floor["mode_tv"] < 0.06
+
+
+def test_high_quality_of_the_truth_is_the_mass_within_three_deviations():
+    expected, n = 1 - math.exp(-4.5), 10_000  # the modes of the ring are far apart
+    assert expected == pytest.approx(0.9889, abs=1e-4)
+    quality = samples.mode_scores(draw(ring(), n, 3), ring())["high_quality"]
+    assert quality == pytest.approx(expected, abs=3 * math.sqrt(expected * (1 - expected) / n))
+
+
+def test_mmd_and_energy_distance_of_the_truth_are_zero_on_average():
+    pairs = [(draw(ring(), 200, 100 + i), draw(ring(), 200, 200 + i)) for i in range(20)]
+    bandwidth = samples.mode_bandwidth(ring())
+    assert bandwidth == pytest.approx(1.0)
+    for values in (
+        [samples.maximum_mean_discrepancy(a, b, bandwidth) for a, b in pairs],
+        [samples.energy_distance(a, b) for a, b in pairs],
+    ):
+        assert abs(np.mean(values)) < 3 * np.std(values, ddof=1) / math.sqrt(20)
+        assert min(values) < 0 < max(values)
+
+
+# Damage
+
+
+def test_dropping_modes_lowers_diversity_step_by_step():
+    whole, test = ring(), draw(ring(), 600, 1)
+    rows = []
+    for kept in (8, 7, 6, 5, 4):
+        part = Target(np.full(kept, 1 / kept), whole.means[:kept], whole.covariances[:kept])
+        rows.append({**samples.mode_scores(draw(part, 10_000, 2), whole), **samples.neighbour_scores(test, draw(part, 600, 3), 5)})
+    assert [row["modes"] for row in rows] == [8, 7, 6, 5, 4]
+    for key, sign in (("recall", -1), ("coverage", -1), ("mode_tv", 1)):
+        assert (sign * np.diff([row[key] for row in rows]) > 0.02).all(), key
+
+
+def test_widening_the_modes_lowers_fidelity_step_by_step():
+    whole, test = ring(), draw(ring(), 600, 1)
+    rows = [scores(draw(replace(whole, covariances=whole.covariances * wide**2), 600, 2), whole, test) for wide in (1, 1.5, 2, 3)]
+    for key, sign in (("precision", -1), ("density", -1), ("high_quality", -1), ("c2st_auc", 1)):
+        assert (sign * np.diff([row[key] for row in rows]) > 0).all(), key
+
+
+# Definitions
+
+
+def test_sliced_wasserstein_of_a_translation_is_its_length_times_the_mean_square_cosine():
+    cloud, shift = draw(ring(), 300, 1), np.array([1.5, -0.7])
+    directions = samples.unit_directions(32, 2, np.random.default_rng(4))
+    assert np.linalg.norm(directions, axis=0) == pytest.approx(1)
+    assert samples.sliced_wasserstein(cloud, cloud, directions) == pytest.approx(0, abs=1e-9)
+    cosine = shift @ directions / np.linalg.norm(shift)
+    expected = np.linalg.norm(shift) * math.sqrt(np.mean(cosine**2))
+    assert samples.sliced_wasserstein(cloud, cloud + shift, directions) == pytest.approx(expected)
+
+
+def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
+    real, fake = draw(ring(), 6, 1), draw(ring(), 6, 2) + 0.3
+    width = 1.7
+
+    def mean(a: Array, b: Array, function: Any) -> float:
+        values = [function(a[i], b[j]) for i in range(len(a)) for j in range(len(b)) if a is not b or i != j]
+        return sum(values) / len(values)
+
+    def kernel(x: Array, y: Array) -> float:
+        return math.exp(-sum((x - y) ** 2) / (2 * width**2))
+
+    def distance(x: Array, y: Array) -> float:
+        return math.sqrt(sum((x - y) ** 2))
+
+    expected = mean(real, real, kernel) + mean(fake, fake, kernel) - 2 * mean(real, fake, kernel)
+    assert samples.maximum_mean_discrepancy(real, fake, width) == pytest.approx(expected, abs=1e-12)
+    expected = 2 * mean(real, fake, distance) - mean(real, real, distance) - mean(fake, fake, distance)
+    assert samples.energy_distance(real, fake) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_precision_recall_density_and_coverage_agree_with_loops_over_all_pairs(k: int):
+    rng = np.random.default_rng(5)
+    real, fake = rng.standard_normal((25, 2)), 1.3 * rng.standard_normal((25, 2)) + 0.4
+
+    def radius(points: Array, i: int) -> float:
+        return sorted(math.dist(points[i], points[j]) for j in range(len(points)) if j != i)[k - 1]
+
+    n = len(real)
+    in_real = [[math.dist(real[i], fake[j]) < radius(real, i) for j in range(n)] for i in range(n)]
+    in_fake = [[math.dist(real[i], fake[j]) < radius(fake, j) for j in range(n)] for i in range(n)]
+    assert samples.neighbour_scores(real, fake, k) == pytest.approx(
+        {
+            "precision": sum(any(in_real[i][j] for i in range(n)) for j in range(n)) / n,
+            "recall": sum(any(in_fake[i][j] for j in range(n)) for i in range(n)) / n,
+            "density": sum(in_real[i][j] for i in range(n) for j in range(n)) / (k * n),
+            "coverage": sum(any(in_real[i][j] for j in range(n)) for i in range(n)) / n,
+        }
+    )
+
+
+def test_a_mode_counts_with_one_percent_of_the_samples_and_half_its_weight():
+    pair = custom([0.9, 0.1], [[0, 0], [100, 0]], [[[1, 0], [0, 1]]] * 2)
+    for second, modes in ((49, 1), (50, 2)):
+        points = np.repeat([[0.0, 0.0], [100.0, 0.0]], [1000 - second, second], axis=0)
+        found = samples.mode_scores(points, pair)
+        assert found["modes"] == modes
+        assert found["high_quality"] == 1
+        assert found["mode_tv"] == pytest.approx(0.1 - second / 1000)
+    assert samples.mode_scores(np.array([[0.0, 2.99], [0.0, 3.01]]), pair)["high_quality"] == 0.5
+
+
+def test_exact_auc_of_equal_densities_is_one_half_although_all_scores_tie():
+    assert likelihood.exact_auc(np.zeros(50), np.zeros(70)) == 0.5
+
+
+@pytest.mark.parametrize("delta", [0.3, 1.0, 2.5])
+def test_exact_auc_of_two_gaussians_agrees_with_the_closed_form(delta: float):
+    rng = np.random.default_rng(6)
+    n = 20_000
+    on_p, on_q = rng.standard_normal(n), delta + rng.standard_normal(n)
+    ratio = [norm.logpdf(x) - norm.logpdf(x - delta) for x in (on_p, on_q)]
+    expected = norm.cdf(delta / math.sqrt(2))
+    # The standard error of an AUC is at most sqrt(A (1 - A) / n).
+    assert likelihood.exact_auc(*ratio) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
+
+
+def test_exact_auc_is_nan_where_a_score_is_not_finite():
+    assert math.isnan(likelihood.exact_auc(np.array([0.0, np.inf]), np.zeros(2)))
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_single_value_that_is_not_finite_makes_its_mean_nan_and_no_other(bad: float):
+    values = np.ones((1000, 3))
+    values[17, 1] = bad
+    mean = likelihood.strict_mean(values)
+    assert mean[0] == mean[2] == 1
+    assert math.isnan(mean[1])
+
+
+def test_kl_between_two_gaussians_agrees_with_the_closed_form():
+    mean, p_cov, q_cov = np.array([0.5, -1.0]), np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([[2.0, -0.4], [-0.4, 1.0]])
+    p, q = gaussian([0.0, 0.0], p_cov.tolist()), gaussian(mean.tolist(), q_cov.tolist())
+    inverse = np.linalg.inv(q_cov)
+    expected = 0.5 * (np.trace(inverse @ p_cov) + mean @ inverse @ mean - 2 + math.log(np.linalg.det(q_cov) / np.linalg.det(p_cov)))
+    points = p.sample((25_000,), generator=torch.Generator().manual_seed(0))[:, 0]
+    log_p, log_q = likelihood.log_density(p, points), likelihood.log_density(q, points)
+    assert log_q.shape == (25_000, 1)
+    standard_error = (log_p - log_q).std() / math.sqrt(len(points))
+    assert likelihood.divergence(log_p, log_q)[0] == pytest.approx(expected, abs=4 * standard_error)
+
+
+def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its_members():
+    p = truth(ring())
+    points = draw(ring(), 2000, 1)
+    log_p = likelihood.log_density(p, points)
+    members = [gaussian([shift, 0.0], [[9.0, 0.0], [0.0, 9.0]]) for shift in (-1.0, 0.5, 2.0)]
+    log_q = np.concatenate([likelihood.log_density(member, points) for member in members], axis=1)
+    mixed = likelihood.ensemble(log_q)
+    assert np.exp(mixed[:, 0]) == pytest.approx(np.exp(log_q).mean(axis=1))
+    assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one_on_gaussian_data():
+    values = 3 * np.random.default_rng(7).standard_normal(400)
+    expected = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
+    assert mean_ci95(values, np.random.default_rng(0)) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_interval_of_a_mean_is_nan_with_a_nan():
+    assert math.isnan(mean_ci95(np.array([1.0, 2.0, np.nan, 3.0]), np.random.default_rng(0)))
+
+
+# Cost
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([1.0, 1.01, 0.99, 1.02, 1.0], 10),  # settled at once
+        ([5.0, 3.0, 1.04, 1.0, 1.0], 30),
+        ([1.0, 1.0, 1.0, 0.8, 1.0], 50),  # a late dip counts
+        ([5.0, 4.0, 3.0, 2.0, 1.0], 50),
+        ([1.0, np.nan, 1.0, 1.0, 1.0], 30),
+        ([1.0, np.inf, 1.0, 1.0, 1.0], 30),
+        ([1.0, 1.0, 1.0, 1.0, np.nan], np.nan),
+        ([1.0, 1.0, 1.0, 1.0, np.inf], np.nan),
+    ],
+)
+def test_a_curve_has_converged_when_it_stays_within_a_twentieth_of_a_nat(curve: list[float], expected: float):
+    epochs = np.array([10.0, 20.0, 30.0, 40.0, 50.0])
+    assert epochs_to_converge(epochs, np.array(curve)[:, None]) == pytest.approx([expected], nan_ok=True)
+
+
+def test_every_member_converges_at_its_own_epoch():
+    curves = np.array([[1.0, 3.0, 2.0], [1.0, 2.0, 2.0], [1.0, 2.0, np.nan]])
+    assert epochs_to_converge(np.array([1.0, 2.0, 3.0]), curves) == pytest.approx([1, 2, np.nan], nan_ok=True)
+
+
+def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
+    members, couplings, hidden, rows = 3, 4, 8, 50
+    flow = RealNVP(dim=2, members=members, couplings=couplings, hidden=hidden, transform="affine", bins=8, seed=0)
+    kept, outputs = 1, 2  # one feature in, a scale and a shift out
+    forward = 2 * rows * hidden * (kept + hidden + outputs) * couplings
+    # Backward, each product is done twice: for the weights and for the inputs. Only the data need no gradient.
+    backward = 2 * forward - 2 * rows * hidden * kept
+    assert flops_per_epoch(flow, rows) == forward + backward
+
+
+# The report
+
+
+def test_the_truth_is_at_no_distance_from_itself_to_the_last_bit():
+    report = evaluate(truth(ring()), ring(), draw(ring(), 50, 1), SMALL, name="truth", draws=3)
+    assert report.headline["kl"] == 0
+    assert report.headline["kl_ensemble"] is None
+    for key, value in (("kl", 0), ("kl_reverse", 0), ("test_excess_nll", 0), ("c2st_exact", 0.5), ("non_finite", 0)):
+        assert report.members[key].tolist() == [value] * 3, key
+    assert len(set(report.members["energy_distance"])) == 3  # three draws
+
+
+def headline_of(model: Population, **options: Any) -> Report:
+    return evaluate(model, ring(), draw(ring(), 50, 1), SMALL, name="model", **options)
+
+
+def test_numbers_that_are_not_finite_are_counted_and_make_their_means_nan():
+    report = headline_of(Broken())
+    assert report.members["non_finite"].tolist() == [550, 550]
+    for key in (*SAMPLE_METRICS, "kl", "test_nll", "test_excess_nll", "kl_reverse", "c2st_exact"):
+        assert np.isnan(report.members[key]).all(), key
+    assert [key for key, value in report.headline.items() if value is None or not math.isnan(value)] == []
+
+
+def test_a_model_without_a_density_has_no_likelihoods_and_all_sample_metrics():
+    report = headline_of(Mute())
+    without = [key for key, value in report.headline.items() if value is None]
+    assert without == ["test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble"]
+    assert np.isfinite([report.members[key] for key in SAMPLE_METRICS]).all()
+    assert report.headline["modes"] == 8
+
+
+@pytest.mark.parametrize("model", [Broken(), Mute(), truth(ring())], ids=["broken", "mute", "truth"])
+def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Population):
+    report = headline_of(model, columns={"parameters": 7})
+    assert tuple(report.headline) == HEADLINE
+    assert HEADLINE == ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
+    assert list(report.members["parameters"]) == [7] * model.members
+
+
+def test_an_evaluation_repeats_to_the_bit():
+    first, second = headline_of(truth(ring()), draws=2), headline_of(truth(ring()), draws=2)
+    assert first.headline == second.headline
+    assert {key: value.tolist() for key, value in first.members.items()} == {key: value.tolist() for key, value in second.members.items()}

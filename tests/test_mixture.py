@@ -1,0 +1,154 @@
+"""Gaussian mixtures, in torch and in NumPy: one density, held against other people's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.testing import assert_close
+
+from flows import GaussianMixture
+from flows.targets import Target, custom, grid, ring
+
+
+@pytest.fixture(params=[(1, 2), (4, 2), (4, 3), (3, 1)], ids=lambda p: f"{p[0]} components in {p[1]}-D")
+def target(request):
+    """A mixture with unequal weights and full covariances."""
+    components, dim = request.param
+    rng = np.random.default_rng(components * 10 + dim)
+    roots = rng.normal(size=(components, dim, dim))
+    weights = rng.uniform(0.5, 2, components)
+    return Target(weights / weights.sum(), 3 * rng.normal(size=(components, dim)), roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim))
+
+
+def mixture_of(target):
+    return GaussianMixture(*(torch.from_numpy(array) for array in (target.weights, target.means, target.covariances)))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_log_prob_is_that_of_scipy_and_of_torch(target):
+    x = 4 * np.random.default_rng(0).normal(size=(50, target.means.shape[1]))
+    parts = zip(target.weights, target.means, target.covariances, strict=True)
+    by_scipy = np.log(sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in parts))
+    weights, means, covariances = (torch.from_numpy(a) for a in (target.weights, target.means, target.covariances))
+    by_torch = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances)).log_prob(torch.from_numpy(x))
+    ours = mixture_of(target).log_prob(torch.from_numpy(x)[:, None])
+    assert ours.shape == (50, 1)
+    np.testing.assert_allclose(ours[:, 0], by_scipy, atol=1e-10)
+    np.testing.assert_allclose(ours[:, 0], by_torch, atol=1e-10)
+    np.testing.assert_allclose(target.log_prob(x), by_scipy, atol=1e-10)
+
+
+def test_far_away_the_density_is_still_a_number(target):
+    x = np.full((1, target.means.shape[1]), 1e4)
+    assert np.isfinite(target.log_prob(x)).all()
+    assert mixture_of(target).log_prob(torch.from_numpy(x)[:, None]).isfinite().all()
+
+
+def test_chunks_do_not_matter(target, monkeypatch):
+    mixture = mixture_of(target)
+    x = mixture.sample((3, 11), generator=generator())
+    whole = mixture.log_prob(x)
+    monkeypatch.setattr(GaussianMixture, "CHUNK", 3 * len(target.weights))
+    assert_close(mixture.log_prob(x), whole)
+    monkeypatch.setattr(GaussianMixture, "CHUNK", 1)
+    assert_close(mixture.log_prob(x), whole)
+
+
+DRAW = {
+    "torch": lambda target, n: mixture_of(target).sample((n,), generator=generator())[:, 0].numpy(),
+    "numpy": lambda target, n: target.sample(n, np.random.default_rng(0)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=list(DRAW))
+def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
+    """Every entry within 5 standard errors: a correct sampler fails for fewer than one seed in 100,000."""
+    n, dim = 20_000, target.means.shape[1]
+    x = draw(target, n)
+    assert x.shape == (n, dim)
+    mean = target.weights @ target.means
+    between = target.means - mean
+    covariance = np.einsum("k,kij->ij", target.weights, target.covariances + between[:, :, None] * between[:, None, :])
+    assert (np.abs(x.mean(0) - mean) <= 5 * x.std(0) / np.sqrt(n)).all()
+    products = (x - mean)[:, :, None] * (x - mean)[:, None, :]
+    assert (np.abs(products.mean(0) - covariance) <= 5 * products.std(0) / np.sqrt(n)).all()
+
+
+def test_shapes_are_those_of_a_population_of_one(target):
+    mixture, dim = mixture_of(target), target.means.shape[1]
+    assert mixture.sample((), generator=generator()).shape == (1, dim)
+    assert mixture.sample((2, 3), generator=generator()).shape == (2, 3, 1, dim)
+    assert mixture.log_prob(torch.zeros(2, 3, 1, dim)).shape == (2, 3, 1)
+    assert torch.equal(mixture.sample((9,), generator=generator(1)), mixture.sample((9,), generator=generator(1)))
+    with pytest.raises(ValueError, match="expected"):
+        mixture.log_prob(torch.zeros(2, 2, dim))
+
+
+def test_entropy_of_one_gaussian_is_the_closed_form():
+    covariance = np.array([[2.0, 0.6], [0.6, 0.5]])
+    target = Target(np.ones(1), np.array([[3.0, -1.0]]), covariance[None])
+    estimate, error = target.entropy(20_000, np.random.default_rng(0))
+    exact = 0.5 * np.log(np.linalg.det(2 * np.pi * np.e * covariance))
+    assert abs(estimate - exact) < 4 * error
+    assert error == pytest.approx(1 / np.sqrt(20_000), rel=0.05)  # in D dimensions -log p varies by D/2
+
+
+def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
+    target = ring()
+    np.testing.assert_allclose(target.weights, 1 / 8)
+    np.testing.assert_allclose(np.linalg.norm(target.means, axis=1), 4)
+    np.testing.assert_allclose(target.covariances, np.broadcast_to(0.25 * np.eye(2), (8, 2, 2)))
+    neighbours = np.linalg.norm(target.means - np.roll(target.means, 1, axis=0), axis=1)
+    np.testing.assert_allclose(neighbours, 8 * np.sin(np.pi / 8))
+
+
+def test_grid_has_25_equal_modes_of_deviation_a_quarter_with_spacing_2():
+    target = grid()
+    np.testing.assert_allclose(target.weights, 1 / 25)
+    assert {tuple(mean) for mean in target.means} == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
+    np.testing.assert_allclose(target.covariances, np.broadcast_to(0.0625 * np.eye(2), (25, 2, 2)))
+
+
+def test_weights_of_a_custom_mixture_are_divided_by_their_sum():
+    target = custom([1, 3], [[0, 0], [1, 1]], [np.eye(2).tolist(), (4 * np.eye(2)).tolist()])
+    np.testing.assert_allclose(target.weights, [0.25, 0.75])
+    np.testing.assert_allclose(target.means, [[0, 0], [1, 1]])
+    np.testing.assert_allclose(np.diagonal(target.covariances, axis1=1, axis2=2), [[1, 1], [4, 4]])
+
+
+def test_the_box_holds_the_mass():
+    low, high = ring().box()
+    np.testing.assert_allclose([low, high], [[-6, -6], [6, 6]])
+
+
+UNIT = np.eye(2)
+NO_MIXTURES = {  # what is wrong -> (weights, means, covariances)
+    "weights that don't sum to 1": ([0.5, 0.6], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "a weight of 0": ([0.0, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "a negative weight": ([-0.5, 1.5], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "a weight that is no number": ([np.nan, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "a mean that is no number": ([0.5, 0.5], [[0, 0], [np.nan, 1]], [UNIT, UNIT]),
+    "too few weights": ([1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "too few covariances": ([0.5, 0.5], [[0, 0], [1, 1]], [UNIT]),
+    "a covariance of another dimension": ([1.0], [[0, 0]], [np.eye(3)]),
+    "an asymmetric covariance": ([1.0], [[0, 0]], [[[1, 0.5], [0, 1]]]),
+    "an indefinite covariance": ([1.0], [[0, 0]], [[[1, 2], [2, 1]]]),
+    "a singular covariance": ([1.0], [[0, 0]], [[[1, 0], [0, 0]]]),
+}
+
+
+@pytest.mark.parametrize("wrong", list(NO_MIXTURES))
+def test_what_is_no_mixture_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"weights|means|covariance"):
+        Target(*(np.asarray(part, dtype=np.float64) for part in NO_MIXTURES[wrong]))
+
+
+def test_negative_weights_are_not_saved_by_dividing_them_by_a_negative_sum():
+    with pytest.raises(ValueError, match="weights"):
+        custom([-1, -1], [[0, 0], [1, 1]], [UNIT.tolist(), UNIT.tolist()])

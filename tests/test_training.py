@@ -1,0 +1,207 @@
+"""Training: every member on its own, the same bits from the same seeds, and never better than the truth."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import flows
+from flows.targets import ring
+from flows.training import TrainingSettings, clip_each_member, fit, mean_nll, one_cycle
+
+MEMBERS = 3
+every_model = pytest.mark.parametrize("model", ["RealNVP", "Glow"])
+
+
+def make(model="RealNVP", members=MEMBERS, seed=0, transform="affine"):
+    return getattr(flows, model)(2, members, couplings=2, hidden=8, transform=transform, bins=4, seed=seed)
+
+
+def settings(**changes):
+    return TrainingSettings(**({"epochs": 5, "batch_size": 32, "log_every": 2} | changes))
+
+
+def sample(n=64, seed=0, scale=1.0):
+    return torch.from_numpy(ring().sample(n, np.random.default_rng(seed)) * scale).to(torch.get_default_dtype())
+
+
+def train(flow, data=None, test=None, **changes):
+    """``flow`` after a short training, and its history."""
+    return flow, fit(flow, sample() if data is None else data, sample(32, seed=1) if test is None else test, settings(**changes))
+
+
+def visits(flow, data, **changes):
+    """Every batch that training sees, features first."""
+    seen, density = [], flow.log_density
+
+    def spy(x):
+        if torch.is_grad_enabled():
+            seen.append(x.detach().clone())
+        return density(x)
+
+    flow.log_density = spy
+    fit(flow, data, data, settings(**changes))
+    return seen
+
+
+# Seeds and members
+
+
+@every_model
+@pytest.mark.parametrize("transform", ["affine", "spline"])
+def test_the_same_seeds_give_the_same_bits(model, transform):
+    (first, history), (second, again) = (train(make(model, transform=transform)) for _ in range(2))
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[key]), key
+    np.testing.assert_array_equal(history.train_nll, again.train_nll)
+    np.testing.assert_array_equal(history.test_nll, again.test_nll)
+
+
+def test_another_seed_of_the_weights_or_of_the_training_gives_another_flow():
+    weights = [train(flow, seed=seed)[0].bijections[1].conditioner.weights[0] for flow, seed in ((make(), 0), (make(), 1), (make(seed=1), 0))]
+    assert not any(torch.equal(a, b) for a, b in pairwise(weights))
+
+
+@pytest.mark.usefixtures("float64")  # so that a small tolerance will do
+@every_model
+@pytest.mark.parametrize("clip", [1.0, 0.1])
+def test_a_member_of_a_population_is_trained_as_if_it_were_alone(model, clip):
+    together, history = train(make(model, 3), clip=clip)
+    alone, of_one = train(make(model, 1), clip=clip)
+    x = sample(50, seed=2)[:, None]
+    assert_close(together.log_prob(x)[:, :1], alone.log_prob(x), rtol=0, atol=1e-7)
+    np.testing.assert_allclose(history.test_nll[:, :1], of_one.test_nll, atol=1e-7)
+
+
+@pytest.mark.usefixtures("float64")
+@every_model
+def test_members_with_data_of_their_own_are_trained_as_if_each_data_set_were_shared(model):
+    data = torch.stack([sample(seed=10 + m, scale=1 + m) for m in range(MEMBERS)], dim=1)
+    own, history = train(make(model), data, data)
+    assert history.train_nll.shape == (3, MEMBERS)
+    for m in range(MEMBERS):
+        shared, its_history = train(make(model), data[:, m], data[:, m])
+        assert_close(own.log_prob(data)[:, m], shared.log_prob(data[:, m : m + 1])[:, m], rtol=0, atol=1e-7)
+        np.testing.assert_allclose(history.train_nll[:, m], its_history.train_nll[:, m], atol=1e-7)
+
+
+def test_a_broken_member_is_reported_and_leaves_the_others_as_they_are(capsys):
+    healthy, history = train(make())
+    assert capsys.readouterr().err == ""
+    flow = make()
+    with torch.no_grad():
+        flow.bijections[1].conditioner.weights[0][1] = math.nan
+    broken, with_broken = train(flow)
+    for key, tensor in broken.state_dict().items():
+        assert torch.equal(tensor[[0, 2]], healthy.state_dict()[key][[0, 2]]), key
+    np.testing.assert_array_equal(with_broken.test_nll[:, [0, 2]], history.test_nll[:, [0, 2]])
+    assert np.isnan(with_broken.test_nll[:, 1]).all()
+    report = capsys.readouterr().err.strip().splitlines()
+    assert len(report) == 1
+    assert "member 1" in report[0]
+
+
+# What training does
+
+
+@every_model
+def test_the_negative_log_likelihood_falls(model):
+    _, history = train(make(model), epochs=60, noise=0)
+    assert (history.train_nll[-1] < history.train_nll[0] - 0.05).all()
+
+
+def test_the_history_has_a_row_every_few_epochs_and_one_for_the_last():
+    rows = []
+    flow = make()
+    history = fit(flow, sample(), sample(32, seed=1), settings(epochs=7, log_every=3), on_log=lambda *row: rows.append(row))
+    assert history.epoch.tolist() == [3, 6, 7]
+    assert history.train_nll.shape == history.test_nll.shape == (3, MEMBERS)
+    for row, expected in zip(rows, zip(history.epoch, history.train_nll, history.test_nll, strict=True), strict=True):
+        for value, kept in zip(row, expected, strict=True):
+            np.testing.assert_array_equal(value, kept)
+    nll = -flow.log_prob(sample(32, seed=1)[:, None]).mean(0)
+    np.testing.assert_allclose(history.test_nll[-1], nll.detach(), atol=1e-5)  # in raw units, of the points as they are
+    assert not flow.training
+
+
+def test_no_flow_beats_the_truth():
+    """E log p - E log q is a KL divergence: on 20,000 fresh points no member scores more than three standard errors better."""
+    target, fresh = ring(), sample(20_000, seed=99)
+    flow = flows.RealNVP(2, MEMBERS, couplings=3, hidden=8)
+    before = mean_nll(flow, flow.features_first(fresh)).max()
+    train(flow, sample(400), sample(100, seed=1), epochs=200, batch_size=200, log_every=200)
+    with torch.no_grad():
+        members = flow.log_prob(fresh[:, None]).double()
+    scores = torch.cat([members, flows.ensemble_log_prob(members)[:, None]], dim=1).numpy()
+    gain = scores - target.log_prob(fresh.numpy().astype(np.float64))[:, None]
+    assert (gain.mean(0) <= 3 * gain.std(0, ddof=1) / np.sqrt(len(gain))).all()
+    assert (gain.mean(0) > -1).all()  # and it did learn
+    assert -scores.mean(0).max() < before
+
+
+@pytest.mark.parametrize(("n", "batch_size", "sizes"), [(100, 33, [25, 25, 25, 25]), (10, 4, [4, 3, 3]), (10, 10, [10]), (10, 99, [10])])
+def test_an_epoch_is_cut_into_equal_steps(n, batch_size, sizes):
+    batches = visits(make(), sample(n), epochs=2, batch_size=batch_size)
+    assert [batch.shape for batch in batches] == [(MEMBERS, 2, size) for size in 2 * sizes]
+
+
+def rows_in_order(points):
+    """The columns of ``(D, N)`` sorted, so that two sets of points can be compared."""
+    return sorted(map(tuple, points.T.tolist()))
+
+
+def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own():
+    data = sample(40)
+    batches = visits(make(), data, epochs=2, batch_size=20, noise=0)
+    epochs = [torch.cat(batches[:2], dim=2), torch.cat(batches[2:], dim=2)]
+    for epoch in epochs:
+        for member in epoch:
+            assert rows_in_order(member) == rows_in_order(data.T)
+    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0][0], epochs[0][1])
+
+
+def test_noise_is_in_standardised_units_and_fresh_at_every_visit_and_for_every_member():
+    """Noise of 0.5 multiplies every feature's variance by 1.25, whatever its units."""
+    data = sample(200) * torch.tensor([100.0, 0.01])
+    seen = torch.cat(visits(make(), data, epochs=60, batch_size=200, noise=0.5, sharpen=0.0), dim=2)
+    assert_close(seen.var(2) / data.var(0), torch.full((MEMBERS, 2), 1.25), rtol=0, atol=0.05)
+    for member in seen:
+        assert len(set(rows_in_order(member))) == seen.shape[2]
+    assert not set(rows_in_order(seen[0])) & set(rows_in_order(seen[1]))
+
+
+# The schedule and the clipping
+
+
+def test_the_learning_rate_rises_once_and_falls_to_zero():
+    assert one_cycle(0) == pytest.approx(0.04)
+    assert one_cycle(0.3) == pytest.approx(1)
+    assert one_cycle(1) == pytest.approx(0, abs=1e-12)
+    rates = [one_cycle(k / 1000) for k in range(1001)]
+    assert all(a <= b for a, b in pairwise(rates[:301]))
+    assert all(a >= b for a, b in pairwise(rates[300:]))
+    assert max(abs(a - b) for a, b in pairwise(rates)) < 0.01
+
+
+def test_clipping_shortens_the_long_gradients_alone_each_by_its_own_norm():
+    parameters = [nn.Parameter(torch.zeros(4, 2, 3)), nn.Parameter(torch.zeros(4, 5, 1)), nn.Parameter(torch.zeros(4, 1, 1))]
+    before = [torch.randn(p.shape, generator=torch.Generator().manual_seed(0)) for p in parameters[:2]]
+    for parameter, gradient in zip(parameters, before, strict=False):  # the third has no gradient
+        gradient[0] *= 100
+        gradient[1] *= 0.01
+        gradient[2, 0] = math.inf
+        parameter.grad = gradient.clone()
+    clip_each_member(parameters, 1.0)
+    after = [p.grad for p in parameters[:2]]
+    for m in (0, 1, 3):
+        long = torch.cat([g[m].flatten() for g in before])
+        short = torch.cat([g[m].flatten() for g in after])
+        assert_close(short, long / long.norm().clamp_min(1.0))
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(after, before, strict=True))
