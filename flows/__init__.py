@@ -38,8 +38,10 @@ def model_class(name: str) -> Any:
 
 def has_model(name: str) -> bool:
     """Whether there is a file ``flows/<name>.py`` with a class of that name. Imports nothing."""
+    if not (name.isidentifier() and name.islower()):
+        return False
     file = Path(__file__).with_name(f"{name}.py")
-    if not (name.isidentifier() and name.islower() and file.is_file()):
+    if not file.is_file():
         return False
     return bool(re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.I | re.M))
 

@@ -59,6 +59,7 @@ class Flow(Population):
         return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        self._check(value)
         flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
         return self.log_density(self.features_first(flat)).T.reshape(*value.shape[:-2], self.members)
 

@@ -28,14 +28,18 @@ class GaussianMixture(Population):
     CHUNK = 2_000_000  # point-component pairs worked on at a time: some 50 MB
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
-        super().__init__(1, means.shape[1], {})
+        count, dim = means.shape
+        if weights.shape != (count,) or covariances.shape != (count, dim, dim):
+            expected = f"{count} weights and {count} covariances of {dim} x {dim}"
+            raise ValueError(f"{count} means of {dim} numbers need {expected}; got {tuple(weights.shape)} and {tuple(covariances.shape)}")
+        super().__init__(1, dim, {})
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
         self.register_buffer("means", torch.as_tensor(means, dtype=torch.float64))
         self.register_buffer("covariances", torch.as_tensor(covariances, dtype=torch.float64))
 
     @classmethod
     def restore(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> GaussianMixture:
-        return cls(state["weights"], state["means"], state["covariances"], **arguments)
+        return cls(**state, **arguments)
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._check(value)
@@ -52,6 +56,8 @@ class GaussianMixture(Population):
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         count = torch.Size(sample_shape).numel()
+        if count == 0:
+            return self.means.new_empty(*sample_shape, 1, self.dim)
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.dim, 1, generator=generator, dtype=self.means.dtype)
         factor = torch.linalg.cholesky(self.covariances)

@@ -27,6 +27,8 @@ class Target:
         count, dim = self.means.shape
         if self.weights.shape != (count,) or self.covariances.shape != (count, dim, dim):
             raise ValueError(f"{count} means of {dim} numbers need {count} weights and {count} covariances of {dim} x {dim}")
+        if not np.isfinite(self.means).all():
+            raise ValueError(f"the means must be finite; they are {self.means.tolist()}")
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
             raise ValueError(f"the weights must be above 0 and sum to 1; they are {self.weights.tolist()}")
         for k, covariance in enumerate(self.covariances):
@@ -73,8 +75,10 @@ def grid() -> Target:
 
 def custom(weights: Sequence[float], means: Sequence[Sequence[float]], covariances: Sequence[Sequence[Sequence[float]]]) -> Target:
     """Any mixture. The weights need not sum to 1: they are divided by their sum."""
-    total = np.asarray(weights, dtype=np.float64)
-    return Target(total / total.sum(), np.asarray(means, dtype=np.float64), np.asarray(covariances, dtype=np.float64))
+    given = np.asarray(weights, dtype=np.float64)
+    if not (given > 0).all():
+        raise ValueError(f"the weights must be above 0; they are {given.tolist()}")
+    return Target(given / given.sum(), np.asarray(means, dtype=np.float64), np.asarray(covariances, dtype=np.float64))
 
 
 def _equal_isotropic(means: Array, deviation: float) -> Target:

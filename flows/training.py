@@ -108,6 +108,8 @@ def fit(
                 bar.set_postfix_str(f"NLL train {rows[-1][1].mean():.3f}, test {rows[-1][2].mean():.3f} nat")
                 if on_log is not None:
                     on_log(*rows[-1])
+    for member in np.flatnonzero(~np.isfinite(rows[-1][1])).tolist():
+        failed.setdefault(member, settings.epochs)
     for member, epoch in failed.items():
         print(f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
     flow.eval()

@@ -44,7 +44,7 @@ class SplineCoupling(Coupling):
         """From raw bin sizes ``(M, d, K, N)`` to knots ``(M, d, K + 1, N)`` from -B to B."""
         size = self.MIN_BIN + (1 - self.MIN_BIN * self.bins) * softmax(raw, dim=2)
         inner = 2 * self.BOUND * size.cumsum(2)[:, :, :-1] - self.BOUND
-        left = torch.full_like(inner[:, :, :1], -self.BOUND)
+        left = torch.full_like(size[:, :, :1], -self.BOUND)
         return torch.cat([left, inner, -left], dim=2)
 
     def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
