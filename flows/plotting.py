@@ -42,6 +42,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlesize": 11,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,  # inches: titles must not touch the edge
     "savefig.dpi": DPI,
 }
 
@@ -98,19 +99,22 @@ def sample_panels(data: Array, rows: Sequence[Row], path: Path) -> None:
 
 
 def density_panels(rows: Sequence[Row], extent: tuple[float, float, float, float], path: Path) -> None:
-    """Densities on one colour scale: the references, then of every model one member and the ensemble."""
-    panels: list[tuple[str, Array, float | None]] = []
+    """Densities on one colour scale: a line of references, then of every model one member and the ensemble."""
+    references = [(row.label, row.arrays["density"], row.headline["kl"]) for row in rows if not row.is_model]
+    models: list[tuple[str, Array, float | None]] = []
     for row in rows:
-        if not row.is_model:
-            panels.append((row.label, row.arrays["density"], row.headline["kl"]))
-        elif "density" in row.arrays:
-            panels.append((f"{row.label}, one member", row.arrays["density"], float(row.members["kl"].iloc[0])))
-            panels.append((f"{row.label}, ensemble", row.arrays["density_ensemble"], row.headline["kl_ensemble"]))
-    top = max(float(row.arrays["density"].max()) for row in rows if row.name == "truth" or not row.is_model)
-    scale = Normalize(0, top)
+        if row.is_model and "density" in row.arrays:
+            models.append((f"{row.label}, one member", row.arrays["density"], float(row.members["kl"].iloc[0])))
+            models.append((f"{row.label}, ensemble", row.arrays["density_ensemble"], row.headline["kl_ensemble"]))
+    columns = 4
+    lines = -(-len(references) // columns) * columns
+    scale = Normalize(0, max(float(density.max()) for _, density, _ in references))
     with plt.rc_context(STYLE):
-        figure, axes = _panels(len(panels), columns=4)
-        for axis, (title, density, kl) in zip(axes, panels, strict=False):
+        figure, axes = _panels(lines + len(models), columns=columns)
+        for axis in axes[len(references) : lines]:
+            axis.set_visible(False)
+        panels = zip([*axes[: len(references)], *axes[lines:]], [*references, *models], strict=True)
+        for axis, (title, density, kl) in panels:
             picture = axis.imshow(density, origin="lower", extent=extent, norm=scale, cmap="magma", interpolation="bilinear")
             axis.set_title(title if not kl else f"{title}\nKL {kl:.3f} nat", fontsize=10)
         figure.colorbar(picture, ax=list(axes), label="density (per unit area)", shrink=0.8, extend="max")

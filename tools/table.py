@@ -54,6 +54,8 @@ def _spread(column: pd.Series) -> float | None:
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
         return "\u2013"
+    if value == 0 and not spread:
+        return "0"
     return f"{value:.{digits}f}" + ("" if spread is None else f" \u00b1 {spread:.{digits}f}")
 
 
