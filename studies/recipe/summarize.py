@@ -71,7 +71,7 @@ def picture(rows: list[dict[str, Any]]) -> None:
             axis.plot(row["kl_kde"], place, "x", markersize=5, color=plotting.COLORS["kde"])
         axis.axvline(rows[0]["kl"], color="#999999", linewidth=0.8, linestyle=":")
         axis.set_xscale("log")
-        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.5, 1, 2], ["0.03", "0.05", "0.1", "0.2", "0.5", "1", "2"])
+        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 10], ["0.03", "0.05", "0.1", "0.2", "0.5", "1", "2", "10"])
         axis.set_xticks([], minor=True)
         axis.set_yticks(list(places), [row["case"] for row in rows], fontsize=8)
         axis.set_xlabel("KL from the truth (nat)")
