@@ -6,8 +6,7 @@ RUN := PATH="$(BIN):$$PATH"
 .PHONY: repro quick test test-fast lint format verify recipe clean
 
 repro: .venv/ready  ## run what is not up to date, and print the table of results
-	$(RUN) dvc repro dvc.yaml
-	@$(RUN) python -m tools.table
+	@$(RUN) python -m tools.repro
 
 quick: .venv/ready  ## a taste in under half a minute, with small settings, in a temporary copy
 	@$(RUN) python -m tools.quick
@@ -33,8 +32,9 @@ verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the
 recipe: .venv/ready  ## run the study that chose the training settings (about an hour)
 	$(RUN) dvc repro studies/recipe/dvc.yaml
 
-clean:  ## remove what the pipeline and the tools made and Git does not hold
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dvc_plots data/raw.csv data/target.json data/prepared data/plots data/histories models
+clean:  ## remove what the pipeline and the tests made and Git does not hold
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	git clean -d -f -q -X data models
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
