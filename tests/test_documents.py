@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_the_readmes_table_is_made_from_the_committed_metrics() -> None:
-    shown = README.split(table.START)[1].split(table.END)[0].strip()
-    assert shown == table.table()
+@pytest.mark.parametrize(("name", "make"), [("results", table.table), ("study", table.study)])
+def test_the_readmes_tables_are_made_from_the_committed_files(name: str, make: Callable[[], str]) -> None:
+    shown = README.split(table.MARK.format(name))[1].split(table.END)[0].strip()
+    assert shown == make()
 
 
 def test_every_file_that_the_readme_links_or_names_in_its_tree_is_there() -> None:

@@ -1,32 +1,39 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it into README.md, between its two marks."""
+"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, and the study's, into README.md between their marks."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from flows.plotting import LABELS
 from stages import files, settings
 
-START, END = "<!-- results: made by `python -m tools.table --readme` -->", "<!-- end of results -->"
+MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
+END = "<!-- end -->"
+STUDY = Path("studies/recipe")
+TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--readme", action="store_true", help="write the table into README.md")
-    text = table()
     if not arguments.parse_args().readme:
-        print(text)
+        print(table())
         return
     readme = Path("README.md")
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    _, _, after = rest.partition(END)
-    files.write_bytes(readme, f"{before}{START}\n{text}\n{END}{after}".encode())
+    text = readme.read_text(encoding="utf-8")
+    for name, content in (("results", table()), ("study", study())):
+        before, mark, rest = text.partition(MARK.format(name))
+        _, _, after = rest.partition(END)
+        text = f"{before}{mark}\n{content}\n{END}{after}"
+    files.write_bytes(readme, text.encode())
 
 
 def table() -> str:
@@ -44,6 +51,24 @@ def table() -> str:
         cells.append(_number(headline["kl_ensemble"], None, 3))
         cells += [_number(headline[key], _spread(members[key]), 1 if key == "modes" else 2) for key in SAMPLE_METRICS]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def study() -> str:
+    """A line for every case of the report in ``studies/recipe``: what the default recipe gives on other data."""
+    params = yaml.safe_load((STUDY / "params.yaml").read_text(encoding="utf-8"))
+    lines = [
+        "| flow | couplings | data | KL (nat) | KL of the ensemble | kernel density |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for case, changes in params["report"]["cases"].items():
+        case_settings = {**params["base"], **params["report"]["common"], **changes}
+        result = json.loads((STUDY / "results" / "report" / f"{case}.json").read_text(encoding="utf-8"))
+        first, last = min(case_settings["seeds"]), max(case_settings["seeds"])
+        data = f"{TARGETS[case_settings['target']]}, " + (f"seed {first}" if first == last else f"seeds {first} to {last}")
+        cells = [LABELS[case_settings["model"]], f"{case_settings['couplings']} {case_settings['transform']}", data]
+        cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
