@@ -29,7 +29,7 @@ def main() -> int:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(top), str(clone)], check=True)
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        run = subprocess.run(["dvc", "repro", "dvc.yaml"], cwd=clone, env=environment, check=False)
+        run = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env=environment, check=False)
         if run.returncode:
             print("verify: FAILED: the pipeline does not run in a clean clone")
             return 1
