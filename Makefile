@@ -14,7 +14,7 @@ quick: .venv/ready  ## a taste in under half a minute, with small settings, in a
 test: .venv/ready-tests  ## all tests
 	$(RUN) python -m pytest
 
-test-fast: .venv/ready-tests  ## the tests that take seconds
+test-fast: .venv/ready-tests  ## all but those that run the pipeline
 	$(RUN) python -m pytest -m "not slow"
 
 lint: .venv/ready-tests  ## style and types

@@ -160,6 +160,9 @@ def layer_animation(row: Row, path: Path, *, steps: int = 60, hold: int = 12, po
             axis.set_title(f"{row.label}: layer {round(position)} of {last}")
             return (cloud,)
 
+        draw(0)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # laid out once: faster than for every frame, and nothing jumps
         _replace(path, lambda unfinished: FuncAnimation(figure, draw, frames=steps + hold).save(unfinished, writer=PillowWriter(fps=15), dpi=80))
         plt.close(figure)
 
