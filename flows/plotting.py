@@ -130,7 +130,7 @@ def layer_strip(row: Row, path: Path, *, frames: int = 7) -> None:
     colors = _angle(states[0])
     reach = _reach(states)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, frames, figsize=(1.75 * frames, 2.2), sharex=True, sharey=True)
+        figure, axes = plt.subplots(1, frames, figsize=(1.75 * frames, 2.6), sharex=True, sharey=True)
         for axis, layer in zip(axes, chosen, strict=True):
             axis.scatter(states[layer][:, 0], states[layer][:, 1], s=2, c=colors, cmap="twilight", linewidths=0)
             title = "noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else f"layer {layer}: data"
