@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from flows import kernels
 from flows.bijections import Bijection, Standardize
+from flows.kernels import Program
 from flows.population import Population
 
 
@@ -25,6 +27,8 @@ class Flow(Population):
 
     def __init__(self, bijections: Sequence[Bijection], members: int, dim: int, arguments: dict[str, Any]) -> None:
         super().__init__(members, dim, arguments)
+        self.flat: nn.Parameter | None = None
+        self._program: Program | str | None = None
         self.bijections = nn.ModuleList([Standardize(dim, members), *bijections])
 
     @property
@@ -52,10 +56,15 @@ class Flow(Population):
 
     def log_density(self, x: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``: what training differentiates."""
-        log_det = x.new_zeros(self.members, 1)
-        for bijection in self.chain:
-            x, step = bijection(x)
+        program = self.program(x)
+        x, log_det = self.standardize(x)
+        if program is not None:
+            x, step = program.forward(x)
             log_det = log_det + step
+        else:
+            for bijection in self.chain[1:]:
+                x, step = bijection(x)
+                log_det = log_det + step
         return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -64,16 +73,62 @@ class Flow(Population):
         return self.log_density(self.features_first(flat)).T.reshape(*value.shape[:-2], self.members)
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+        shape = torch.Size(sample_shape)
+        z = self._noise(shape, generator)
+        program = self.program(z)
         with torch.no_grad():
-            return self.path(sample_shape, generator)[-1]
+            if program is None:
+                return self._path(z, shape)[-1]
+            return self._public(self.standardize.inverse(program.inverse(z)[0])[0], shape)
 
     def path(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, D)``, one before and after every bijection."""
         shape = torch.Size(sample_shape)
-        z = torch.randn(shape.numel(), self.members, self.dim, generator=generator, dtype=self.dtype)
-        x = self.features_first(z)
+        return self._path(self._noise(shape, generator), shape)
+
+    def _noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return self.features_first(torch.randn(shape.numel(), self.members, self.dim, generator=generator, dtype=self.dtype))
+
+    def _path(self, x: Tensor, shape: torch.Size) -> list[Tensor]:
         states = [x]
         for bijection in reversed(self.chain):
             x, _ = bijection.inverse(x)
             states.append(x)
-        return [state.permute(2, 0, 1).reshape(*shape, self.members, self.dim) for state in states]
+        return [self._public(state, shape) for state in states]
+
+    def _public(self, x: Tensor, shape: torch.Size) -> Tensor:
+        """From the bijections' ``(M, D, n)`` to the public ``shape + (M, D)``."""
+        return x.permute(2, 0, 1).reshape(*shape, self.members, self.dim)
+
+    # The compiled chain
+
+    def program(self, x: Tensor) -> Program | None:
+        """All bijections but the standardisation as one compiled operation; ``None`` where one of them, or this machine, has no such thing."""
+        if not kernels.usable(x):
+            return None
+        if self._program is None:
+            layers = [bijection.compiled() for bijection in self.chain[1:]]
+            known = [layer for layer in layers if layer is not None]
+            self._program = Program(known, self.flat) if len(known) == len(layers) and self.dtype == torch.float32 else "none"
+        return self._program if isinstance(self._program, Program) else None
+
+    def differentiated(self, x: Tensor) -> list[Tensor]:
+        """The tensors, each ``(M, ...)``, that ``log_density(x)`` can be differentiated by; side by side they are ``flat``."""
+        program = self.program(x)
+        return list(self.parameters()) if program is None else program.differentiated
+
+    def flatten(self) -> nn.Parameter:
+        """All parameters as one tensor ``(M, P)``, of which the bijections' own become views: an optimiser then has one to work on."""
+        own = list(self.parameters())
+        flat = nn.Parameter(torch.cat([p.detach().flatten(1) for p in own], dim=1))
+        for p, columns in zip(own, flat.data.split([p[0].numel() for p in own], dim=1), strict=True):
+            p.data = columns.view(p.shape)
+        object.__setattr__(self, "flat", flat)  # not registered: it is no further parameter
+        self._program = None
+        return flat
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        object.__setattr__(self, "flat", None)  # the parameters may have moved
+        self._program = None
+        return self

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from flows.flow import Flow
@@ -58,6 +58,44 @@ class History:
     test_nll: Array
 
 
+class Trainer:
+    """Trains every member of ``flow`` on its negative log-likelihood, with Adam (Kingma and Ba 2015), one ``epoch()`` after another.
+
+    ``train`` is in the user's units: ``(n, D)`` shared by all members, or ``(n, M, D)``, one set a member. The members share no
+    parameter, so the gradient of the summed losses trains each by its own.
+    """
+
+    def __init__(self, flow: Flow, train: Tensor, settings: TrainingSettings) -> None:
+        flow.initialize(train)
+        self.flow = flow
+        self.settings = settings
+        self.clean = flow.features_first(train).to(flow.dtype)
+        self.visited, self.noise = _smoothed(flow, self.clean, settings)
+        self.generators = torch_generators(settings.seed, "train", flow.members)
+        self.steps = math.ceil(train.shape[0] / settings.batch_size)  # of an epoch
+        self.step = 0
+        self.parameters = flow.flatten()
+        self.optimizer = torch.optim.Adam([self.parameters], lr=settings.learning_rate, fused=True)
+
+    def epoch(self) -> Tensor:
+        """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
+        points = _shuffled(self.visited, self.generators)
+        if self.noise is not None:
+            points = points + self.noise * _normal(points, self.generators)
+        finite = torch.ones(self.flow.members, dtype=torch.bool)
+        for batch in points.tensor_split(self.steps, dim=2):
+            rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
+            self.optimizer.param_groups[0]["lr"] = rate
+            loss = -self.flow.log_density(batch).mean(1)  # (M,)
+            gradients = torch.autograd.grad(loss.sum(), self.flow.differentiated(batch))
+            self.parameters.grad = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+            clip_each_member(self.parameters.grad, self.settings.clip)
+            self.optimizer.step()
+            self.step += 1
+            finite &= loss.detach().isfinite()
+        return finite
+
+
 def fit(
     flow: Flow,
     train: Tensor,
@@ -67,44 +105,23 @@ def fit(
     on_log: Callable[[int, Array, Array], None] | None = None,
     name: str = "flow",
 ) -> History:
-    """Train every member of ``flow`` on its negative log-likelihood, with Adam (Kingma and Ba 2015).
+    """Train every member of ``flow``, and keep the history of its NLL. ``train`` as for ``Trainer``, and ``test`` in the same form.
 
-    ``train`` and ``test`` are in the user's units: ``(n, D)`` shared by all members, or ``(n, M, D)``, one set a member.
     ``test`` is scored for the history and never trained on or selected by. ``on_log(epoch, train_nll, test_nll)`` is called
     every ``log_every`` epochs with ``(M,)`` numbers. A member whose loss is no longer finite is reported on standard error
     and stays in the results; the others go on as if it weren't there.
     """
-    flow.initialize(train)
-    dtype = flow.dtype
-    clean_train, clean_test = (flow.features_first(points).to(dtype) for points in (train, test))
-    visited, noise = _smoothed(flow, clean_train, settings)
-    generators = torch_generators(settings.seed, "train", flow.members)
-    steps = math.ceil(train.shape[0] / settings.batch_size)
-    parameters = list(flow.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    total = settings.epochs * steps
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / total))
+    trainer = Trainer(flow, train, settings)
+    clean_test = flow.features_first(test).to(flow.dtype)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: list[tuple[int, Array, Array]] = []
     with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
         for epoch in range(1, settings.epochs + 1):
-            points = _shuffled(visited, generators)
-            if noise is not None:
-                points = points + noise * _normal(points, generators)
-            finite = torch.ones(flow.members, dtype=torch.bool)
-            for batch in points.tensor_split(steps, dim=2):
-                loss = -flow.log_density(batch).mean(1)  # (M,): members share no parameter, so the sum trains each by its own
-                optimizer.zero_grad(set_to_none=True)
-                loss.sum().backward()
-                clip_each_member(parameters, settings.clip)
-                optimizer.step()
-                scheduler.step()
-                finite &= loss.detach().isfinite()
-            for member in (~finite).nonzero().flatten().tolist():
+            for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(member, epoch)
             bar.update()
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                rows.append((epoch, mean_nll(flow, clean_train), mean_nll(flow, clean_test)))
+                rows.append((epoch, mean_nll(flow, trainer.clean), mean_nll(flow, clean_test)))
                 bar.set_postfix_str(f"NLL train {rows[-1][1].mean():.3f}, test {rows[-1][2].mean():.3f} nat")
                 if on_log is not None:
                     on_log(*rows[-1])
@@ -127,16 +144,13 @@ def one_cycle(progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def clip_each_member(parameters: list[nn.Parameter], limit: float) -> None:
-    """Scale every member's gradient down to the norm ``limit`` where it is longer, in place; members don't see each other.
+def clip_each_member(gradient: Tensor, limit: float) -> None:
+    """Scale every member's gradient, a row of ``gradient`` ``(M, P)``, down to the norm ``limit`` where it is longer, in place.
 
     Source: Pascanu et al. 2013. What is not finite in one member's gradient stays in that member.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)  # (M,)
-    factor = limit / squares.sqrt().clamp_min(limit)
-    for gradient in gradients:
-        gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    gradient.mul_(limit / norm.clamp_min(limit))
 
 
 @torch.no_grad()

@@ -117,7 +117,7 @@ def longer(name):
     return lambda state: state.update({name: torch.cat([state[name], state[name]])})
 
 
-WEIGHT = "bijections.1.conditioner.weights.0"
+WEIGHT = "bijections.1.conditioner.theta"
 DAMAGED = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),

@@ -48,7 +48,7 @@ def spline(bins):
 def coupling(ours, dim, element):
     """zuko's coupling over torch's linear layers, with the weights of the only member of ours."""
     layers = []
-    for weight, bias in zip(ours.conditioner.weights, ours.conditioner.biases, strict=True):
+    for weight, bias in ours.conditioner.layers():
         linear = nn.Linear(weight.shape[2], weight.shape[1])
         linear.load_state_dict({"weight": weight[0], "bias": bias[0, :, 0]})
         layers += [linear, nn.ReLU()]

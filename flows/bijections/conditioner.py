@@ -9,6 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from flows import kernels
+
 
 class Conditioner(nn.Module):
     """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with ReLU between::
@@ -17,26 +19,38 @@ class Conditioner(nn.Module):
 
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs) operations. ``W_3`` and ``b_3`` start
     at zero, so a coupling starts as the identity; the others start uniform on +-1/sqrt(fan_in), as ``torch.nn.Linear`` does.
+
+    A member's parameters are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row. ``plain`` is
+    the definition; the compiled kernels (``flows/kernels``) do the same in one pass through the processor's cache.
     """
 
     def __init__(self, inputs: int, outputs: int, hidden: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
-        sizes = [inputs, hidden, hidden, outputs]
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for fan_in, fan_out in pairwise(sizes[:-1]):
+        self.sizes = [inputs, hidden, hidden, outputs]
+        parts: list[Tensor] = []
+        for fan_in, fan_out in pairwise(self.sizes[:-1]):
             bound = 1 / math.sqrt(fan_in)
-            rows = [(torch.rand(fan_out, fan_in + 1, generator=g) * 2 - 1) * bound for g in generators]
-            weight_and_bias = torch.stack(rows).to(torch.get_default_dtype())
-            self.weights.append(nn.Parameter(weight_and_bias[:, :, :-1].contiguous()))
-            self.biases.append(nn.Parameter(weight_and_bias[:, :, -1:].contiguous()))
-        self.weights.append(nn.Parameter(torch.zeros(len(generators), outputs, hidden)))
-        self.biases.append(nn.Parameter(torch.zeros(len(generators), outputs, 1)))
+            rows = torch.stack([(torch.rand(fan_out, fan_in + 1, generator=g) * 2 - 1) * bound for g in generators])
+            parts += [rows[:, :, :-1].flatten(1), rows[:, :, -1]]
+        parts.append(torch.zeros(len(generators), outputs * (hidden + 1)))
+        self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
+
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Views of ``theta``: the weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer."""
+        shapes = [shape for fan_in, fan_out in pairwise(self.sizes) for shape in ((fan_out, fan_in), (fan_out, 1))]
+        views = [part.unflatten(1, shape) for part, shape in zip(self.theta.split([a * b for a, b in shapes], dim=1), shapes, strict=True)]
+        return list(zip(views[::2], views[1::2], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        if kernels.usable(x, self.theta):
+            return kernels.conditioner(x, self.theta, self.sizes[1], self.sizes[-1])
+        return self.plain(x)
+
+    def plain(self, x: Tensor) -> Tensor:
+        *hidden_layers, (last_weight, last_bias) = self.layers()
+        for weight, bias in hidden_layers:
             x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
-        return torch.baddbmm(self.biases[-1], self.weights[-1], x)
+        return torch.baddbmm(last_bias, last_weight, x)
 
     def extra_repr(self) -> str:
-        return " -> ".join(str(w.shape[2]) for w in self.weights) + f" -> {self.weights[-1].shape[1]}"
+        return " -> ".join(map(str, self.sizes))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flows.bijections.base import Bijection
 from flows.bijections.conditioner import Conditioner
+from flows.kernels import Layer
 
 
 class Coupling(Bijection):
@@ -75,6 +76,12 @@ class AffineCoupling(Coupling):
 
     def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool) -> None:
         super().__init__(dim, 2, hidden, generators, swap=swap)
+
+    def compiled(self) -> Layer:
+        first, second = range(self.sizes[0]), range(self.sizes[0], sum(self.sizes))
+        kept, changed = (second, first) if self.swap else (first, second)
+        network = self.conditioner
+        return Layer("affine_coupling", (network.theta,), hidden=network.sizes[1], kept=kept, changed=changed, bound=self.LOG_SCALE_BOUND)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw_log_scale, shift = parameters.chunk(2, dim=1)

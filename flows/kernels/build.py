@@ -1,0 +1,140 @@
+"""The compiled kernels: built from ``chain.c`` once a machine, with whatever C compiler there is; none is needed.
+
+``library()`` gives the loaded library, or ``None`` where there is no compiler, or where ``FLOWS_KERNELS=off`` says to do without.
+The plain torch code then takes its place: the same mathematics, several times slower, and not the same low bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import getpass
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import c_float, c_int, c_long, c_void_p
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("chain.c")
+SWITCH = "FLOWS_KERNELS"
+FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
+# From the best to what every compiler takes: vector instructions of this processor, and several threads.
+EXTRA_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
+COMPILERS = ("cc", "gcc", "clang")
+SECONDS = 120  # more than any compiler should need
+
+
+KINDS = ("affine_coupling", "actnorm", "plu")  # `enum kind` of chain.c, in its order
+
+
+class Layer(ctypes.Structure):
+    """``Layer`` of chain.c."""
+
+    _fields_ = [
+        ("kind", c_int),
+        *[(name, c_int) for name in ("kept", "outputs", "hidden", "kept_at", "changed_at")],
+        ("bound", c_float),
+        ("gradient", c_long),
+        ("tensors", c_void_p * 5),
+        ("strides", c_long * 5),
+    ]
+
+
+class Chain(ctypes.Structure):
+    """``Chain`` of chain.c."""
+
+    _fields_ = [
+        ("layers", ctypes.POINTER(Layer)),
+        *[(name, c_int) for name in ("count", "members", "dim", "threads")],
+        ("points", c_long),
+        ("size", c_long),
+    ]
+
+
+_off = 0
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled library; ``None`` where the plain code has to do."""
+    return None if _off or os.environ.get(SWITCH, "on") == "off" else _loaded()
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Inside, the plain torch code is used: for what has to see every operation, such as a counter of them, and for the tests."""
+    global _off
+    _off += 1
+    try:
+        yield
+    finally:
+        _off -= 1
+
+
+@functools.cache
+def _loaded() -> ctypes.CDLL | None:
+    try:
+        kernels = ctypes.CDLL(str(_built()))  # torch is imported by now: its OpenMP is used, and not a second one
+    except (OSError, RuntimeError) as error:
+        print(f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})", file=sys.stderr)
+        return None
+    chain, sizes = ctypes.POINTER(Chain), [c_int, c_int, c_int, c_int, c_long]
+    kernels.parts_of.restype, kernels.parts_of.argtypes = c_long, [c_long]
+    for name, arguments in {
+        "chain_apply": [chain, c_int, *[c_void_p] * 4],
+        "chain_backward": [chain, *[c_void_p] * 6],
+        "conditioner": [*sizes, c_void_p, c_long, *[c_void_p] * 2, c_int],
+        "conditioner_backward": [*sizes, c_void_p, c_long, *[c_void_p] * 5, c_long, c_int],
+    }.items():
+        function = getattr(kernels, name)
+        function.restype, function.argtypes = None, arguments
+    return kernels
+
+
+def _built() -> Path:
+    """The shared library for this source, compiler and processor, compiled if it isn't in the cache. Raises ``RuntimeError``."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [found for name in COMPILERS if (found := shutil.which(name))][:1]
+    if not compiler:
+        raise RuntimeError(f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC")
+    try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RuntimeError(f"the C compiler {shlex.join(compiler)} does not run: {error}") from None
+    key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), version, _processor(), repr((FLAGS, EXTRA_FLAGS)).encode()])).hexdigest()[:16]
+    name = f"chain-{key}.so"
+    caches = [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows", Path(tempfile.gettempdir()) / f"flows-{getpass.getuser()}"]
+    for cache in caches:
+        if (cache / name).is_file():
+            return cache / name
+    problem = ""
+    for cache in caches:
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as folder:  # two processes may build at once: each moves a whole file into place
+                unfinished = Path(folder) / name
+                for extra in EXTRA_FLAGS:
+                    command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(unfinished)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+                    if done.returncode == 0:
+                        os.replace(unfinished, cache / name)
+                        return cache / name
+                    problem = problem or (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise RuntimeError(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {problem}")
+        except (OSError, subprocess.SubprocessError) as error:
+            problem = str(error)
+    raise RuntimeError(f"the library can't be written: {problem}")
+
+
+def _processor() -> bytes:
+    """What the processor can do, as far as the system says: a cache may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+    except OSError:
+        return platform.machine().encode()
+    return next((line for line in lines if line.startswith((b"flags", b"Features"))), platform.machine().encode())
