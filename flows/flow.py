@@ -27,7 +27,6 @@ class Flow(Population):
 
     def __init__(self, bijections: Sequence[Bijection], members: int, dim: int, arguments: dict[str, Any]) -> None:
         super().__init__(members, dim, arguments)
-        self.flat: nn.Parameter | None = None
         self._program: Program | str | None = None
         self.bijections = nn.ModuleList([Standardize(dim, members), *bijections])
 
@@ -55,17 +54,33 @@ class Flow(Population):
         return value.expand(-1, self.members, -1).permute(1, 2, 0).contiguous()
 
     def log_density(self, x: Tensor) -> Tensor:
-        """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``: what training differentiates."""
-        program = self.program(x)
+        """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``. Can be differentiated by ``x`` and by the parameters."""
         x, log_det = self.standardize(x)
+        program = None if torch.is_grad_enabled() else self.program(x)
         if program is not None:
-            x, step = program.forward(x)
+            x, step = program.apply(x, inverse=False)
             log_det = log_det + step
         else:
             for bijection in self.chain[1:]:
                 x, step = bijection(x)
                 log_det = log_det + step
         return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
+
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean negative log-likelihood of features-first points, ``(M,)``, and its gradient ``(M, P)`` by all parameters, in their order.
+
+        The members share no parameter, so the gradient of the summed losses is each member's own.
+        """
+        program = self.program(x)
+        if program is not None:
+            with torch.no_grad():
+                x, log_det = self.standardize(x)
+                loss, gradient = program.loss(x)
+                return loss - log_det.mean(1), gradient
+        with torch.enable_grad():
+            loss = -self.log_density(x).mean(1)
+            gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
+        return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._check(value)
@@ -79,7 +94,7 @@ class Flow(Population):
         with torch.no_grad():
             if program is None:
                 return self._path(z, shape)[-1]
-            return self._public(self.standardize.inverse(program.inverse(z)[0])[0], shape)
+            return self._public(self.standardize.inverse(program.apply(z, inverse=True)[0])[0], shape)
 
     def path(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, D)``, one before and after every bijection."""
@@ -109,26 +124,18 @@ class Flow(Population):
         if self._program is None:
             layers = [bijection.compiled() for bijection in self.chain[1:]]
             known = [layer for layer in layers if layer is not None]
-            self._program = Program(known, self.flat) if len(known) == len(layers) and self.dtype == torch.float32 else "none"
+            self._program = Program(known) if len(known) == len(layers) and self.dtype == torch.float32 else "none"
         return self._program if isinstance(self._program, Program) else None
 
-    def differentiated(self, x: Tensor) -> list[Tensor]:
-        """The tensors, each ``(M, ...)``, that ``log_density(x)`` can be differentiated by; side by side they are ``flat``."""
-        program = self.program(x)
-        return list(self.parameters()) if program is None else program.differentiated
-
-    def flatten(self) -> nn.Parameter:
+    def flatten(self) -> Tensor:
         """All parameters as one tensor ``(M, P)``, of which the bijections' own become views: an optimiser then has one to work on."""
         own = list(self.parameters())
-        flat = nn.Parameter(torch.cat([p.detach().flatten(1) for p in own], dim=1))
-        for p, columns in zip(own, flat.data.split([p[0].numel() for p in own], dim=1), strict=True):
+        flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
+        for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
             p.data = columns.view(p.shape)
-        object.__setattr__(self, "flat", flat)  # not registered: it is no further parameter
-        self._program = None
         return flat
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        object.__setattr__(self, "flat", None)  # the parameters may have moved
-        self._program = None
+        self._program = None  # buffers may be others now
         return self

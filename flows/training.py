@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from flows import kernels
 from flows.flow import Flow
 from flows.seeds import torch_generators
 from flows.smoothing import likelihood_bandwidth, sharpen
@@ -59,10 +60,9 @@ class History:
 
 
 class Trainer:
-    """Trains every member of ``flow`` on its negative log-likelihood, with Adam (Kingma and Ba 2015), one ``epoch()`` after another.
+    """Trains every member of ``flow`` on its negative log-likelihood, one ``epoch()`` after another.
 
-    ``train`` is in the user's units: ``(n, D)`` shared by all members, or ``(n, M, D)``, one set a member. The members share no
-    parameter, so the gradient of the summed losses trains each by its own.
+    ``train`` is in the user's units: ``(n, D)`` shared by all members, or ``(n, M, D)``, one set a member.
     """
 
     def __init__(self, flow: Flow, train: Tensor, settings: TrainingSettings) -> None:
@@ -74,8 +74,7 @@ class Trainer:
         self.generators = torch_generators(settings.seed, "train", flow.members)
         self.steps = math.ceil(train.shape[0] / settings.batch_size)  # of an epoch
         self.step = 0
-        self.parameters = flow.flatten()
-        self.optimizer = torch.optim.Adam([self.parameters], lr=settings.learning_rate, fused=True)
+        self.optimizer = ClippedAdam(flow.flatten(), settings.clip)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
@@ -84,15 +83,11 @@ class Trainer:
             points = points + self.noise * _normal(points, self.generators)
         finite = torch.ones(self.flow.members, dtype=torch.bool)
         for batch in points.tensor_split(self.steps, dim=2):
+            loss, gradient = self.flow.loss(batch)
             rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
-            self.optimizer.param_groups[0]["lr"] = rate
-            loss = -self.flow.log_density(batch).mean(1)  # (M,)
-            gradients = torch.autograd.grad(loss.sum(), self.flow.differentiated(batch))
-            self.parameters.grad = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
-            clip_each_member(self.parameters.grad, self.settings.clip)
-            self.optimizer.step()
+            self.optimizer.step(gradient, rate)
             self.step += 1
-            finite &= loss.detach().isfinite()
+            finite &= loss.isfinite()
         return finite
 
 
@@ -144,13 +139,42 @@ def one_cycle(progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def clip_each_member(gradient: Tensor, limit: float) -> None:
-    """Scale every member's gradient, a row of ``gradient`` ``(M, P)``, down to the norm ``limit`` where it is longer, in place.
+class ClippedAdam:
+    """Adam (Kingma and Ba 2015), after every member's gradient is scaled down to the norm ``clip`` where it is longer (Pascanu et al. 2013)::
 
-    Source: Pascanu et al. 2013. What is not finite in one member's gradient stays in that member.
+        g <- g min(1, clip / |g|)
+        m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+        parameters <- parameters - rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)
+
+    ``parameters`` ``(M, P)`` is changed in place; a row is a member, and the norm is the row's. What is not finite in one
+    member's gradient stays in that member.
     """
-    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    gradient.mul_(limit / norm.clamp_min(limit))
+
+    BETAS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    def __init__(self, parameters: Tensor, clip: float) -> None:
+        self.parameters = parameters
+        self.clip = clip
+        self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        self.steps = 0
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """One step against ``gradient`` ``(M, P)``."""
+        self.steps += 1
+        if kernels.usable(self.parameters, gradient):
+            averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.BETAS, self.EPSILON
+            kernels.clipped_adam(self.parameters, gradient, averages, rate=rate, clip=clip, betas=betas, epsilon=epsilon, step=self.steps)
+        else:
+            self.plain_step(gradient, rate)
+
+    def plain_step(self, gradient: Tensor, rate: float) -> None:
+        gradient = gradient * (self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip))
+        b1, b2 = self.BETAS
+        self.first.lerp_(gradient, 1 - b1)
+        self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(self.EPSILON)
+        self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))
 
 
 @torch.no_grad()

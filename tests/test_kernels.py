@@ -20,7 +20,7 @@ compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or
 models = pytest.mark.parametrize("model", ["RealNVP", "Glow"])
 # Odd and even dimensions, widths on both sides of the vector length, and points that fill no vector, one tile, many parts.
 shapes = pytest.mark.parametrize(
-    ("dim", "hidden", "points"), [(2, 32, 200), (2, 64, 114), (3, 5, 1), (5, 20, 300), (4, 33, 4097), (2, 8, 255), (19, 16, 40), (2, 1, 70)]
+    ("dim", "hidden", "n"), [(2, 32, 200), (2, 64, 114), (3, 5, 1), (5, 20, 300), (4, 33, 4097), (2, 8, 255), (19, 16, 40), (2, 1, 70)]
 )
 
 
@@ -38,19 +38,11 @@ def points(members, dim, n, seed=1):
     return torch.randn(members, dim, n, generator=torch.Generator().manual_seed(seed))
 
 
-def density_and_gradients(flow, x):
-    x = x.clone().requires_grad_()
-    density = flow.log_density(x)
-    weight = torch.randn(density.shape, generator=torch.Generator().manual_seed(2))
-    gradients = torch.autograd.grad((density * weight).sum(), [x, *flow.parameters()])
-    return [density.detach(), *gradients]
-
-
-def plain_double(flow, x):
-    """The same in double precision with the plain code: what both single precision ones are approximations of."""
+def plain_double(flow):
+    """The same flow in double precision, with the plain code: what both single precision ones are approximations of."""
     double = getattr(flows, type(flow).__name__)(**flow.arguments).double()
     double.load_state_dict(flow.state_dict())
-    return density_and_gradients(double, x.double())
+    return double
 
 
 def assert_as_good(results, reference, truth):
@@ -64,30 +56,48 @@ def assert_as_good(results, reference, truth):
 @compiled
 @models
 @shapes
-def test_density_and_gradients_are_those_of_the_plain_code(model, dim, hidden, points):
-    flow, x = perturbed(model, dim, hidden=hidden), globals()["points"](3, dim, points)
+def test_the_loss_and_its_gradient_are_those_of_the_plain_code(model, dim, hidden, n):
+    flow, x = perturbed(model, dim, hidden=hidden), points(3, dim, n)
     assert flow.program(x) is not None
-    results = density_and_gradients(flow, x)
+    results = flow.loss(x)
     with kernels.plain():
         assert flow.program(x) is None
-        reference = density_and_gradients(flow, x)
-    assert_as_good(results, reference, plain_double(flow, x))
+        reference = flow.loss(x)
+    assert_as_good(results, reference, plain_double(flow).loss(x.double()))
 
 
 @compiled
 @models
 @shapes
-def test_the_inverse_is_that_of_the_plain_code_and_inverts(model, dim, hidden, points):
-    flow, z = perturbed(model, dim, hidden=hidden), globals()["points"](3, dim, points)
-    program = flow.program(z)
+def test_the_density_is_that_of_the_plain_code(model, dim, hidden, n):
+    flow, x = perturbed(model, dim, hidden=hidden), points(3, dim, n)
     with torch.no_grad():
-        x, log_det = program.inverse(z)
-        there, back = program.forward(x)
-        plain, plain_log_det = z, 0.0
+        assert_as_good([flow.log_density(x)], [flow.log_density(x.requires_grad_()).detach()], [plain_double(flow).log_density(x.double())])
         with kernels.plain():
-            for bijection in reversed(flow.chain[1:]):
-                plain, step = bijection.inverse(plain)
-                plain_log_det = plain_log_det + step
+            assert_as_good([flow.log_density(x)], [flow.log_density(x)], [plain_double(flow).log_density(x.double())])
+
+
+@models
+def test_what_asks_for_gradients_of_the_density_gets_them(model):
+    flow, x = perturbed(model), points(3, 2, 40).requires_grad_()
+    flow.log_density(x).sum().backward()
+    assert x.grad.abs().min() > 0
+    assert all(parameter.grad is not None for parameter in flow.parameters())
+
+
+@compiled
+@models
+@shapes
+def test_the_inverse_is_that_of_the_plain_code_and_inverts(model, dim, hidden, n):
+    flow, z = perturbed(model, dim, hidden=hidden), points(3, dim, n)
+    program = flow.program(z)
+    x, log_det = program.apply(z, inverse=True)
+    there, back = program.apply(x, inverse=False)
+    plain, plain_log_det = z, 0.0
+    with torch.no_grad(), kernels.plain():
+        for bijection in reversed(flow.chain[1:]):
+            plain, step = bijection.inverse(plain)
+            plain_log_det = plain_log_det + step
     assert_close(x, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
     assert_close(log_det, plain_log_det, rtol=1e-4, atol=1e-4)
     assert_close(there, z, rtol=0, atol=1e-3 * float(x.abs().max()))
@@ -95,25 +105,23 @@ def test_the_inverse_is_that_of_the_plain_code_and_inverts(model, dim, hidden, p
 
 
 @compiled
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "hidden", "points"), [(1, 2, 32, 200), (1, 23, 32, 300), (3, 40, 17, 33), (2, 1, 1, 1), (4, 6, 70, 5000)]
-)
-def test_conditioner_and_its_gradients_are_those_of_the_plain_code(inputs, outputs, hidden, points):
+@pytest.mark.parametrize(("inputs", "outputs", "hidden", "n"), [(1, 2, 32, 200), (1, 23, 32, 300), (3, 40, 17, 33), (2, 1, 1, 1), (4, 6, 70, 5000)])
+def test_conditioner_and_its_gradients_are_those_of_the_plain_code(inputs, outputs, hidden, n):
     network = Conditioner(inputs, outputs, hidden, torch_generators(0, "initialize", 3))
     with torch.no_grad():
         network.theta += 0.1 * torch.randn(network.theta.shape, generator=torch.Generator().manual_seed(3))
-    x = globals()["points"](3, inputs, points).requires_grad_()
-    weight = globals()["points"](3, outputs, points, seed=4)
+    x = points(3, inputs, n).requires_grad_()
+    weight = points(3, outputs, n, seed=4)
     results = [[y, *torch.autograd.grad((y * weight).sum(), [x, network.theta])] for y in (network(x), network.plain(x))]
     for result, reference in zip(*results, strict=True):
-        assert_close(result, reference, rtol=1e-4, atol=2e-5 * float(reference.abs().max()))
+        assert_close(result, reference, rtol=1e-4, atol=2e-5 * reference.abs().max().item())
 
 
 @compiled
 @models
-@pytest.mark.parametrize("points", [100, 5000])
-def test_bits_depend_neither_on_threads_nor_on_the_other_members(model, points):
-    flow, x = perturbed(model, members=4), globals()["points"](4, 2, points)
+@pytest.mark.parametrize("n", [100, 5000])
+def test_bits_depend_neither_on_threads_nor_on_the_other_members(model, n):
+    flow, x = perturbed(model, members=4), points(4, 2, n)
     alone = getattr(flows, model)(**{**flow.arguments, "members": 1})
     alone.load_state_dict({key: value[2:3] if value.ndim else value for key, value in flow.state_dict().items()})
     threads = torch.get_num_threads()
@@ -121,37 +129,34 @@ def test_bits_depend_neither_on_threads_nor_on_the_other_members(model, points):
         results = []
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(density_and_gradients(flow, x))
+            results.append([*flow.loss(x), *flow.program(x).apply(x, inverse=False)])
     finally:
         torch.set_num_threads(threads)
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
-    assert torch.equal(alone.log_density(x[2:3]), results[0][0][2:3])
+    for own, all_members in zip(alone.loss(x[2:3]), results[0], strict=False):
+        assert torch.equal(own, all_members[2:3])
 
 
-@compiled
 @models
-def test_flat_parameters_have_the_same_gradients_as_their_parts(model):
+def test_flat_parameters_are_the_parameters(model):
     flow, x = perturbed(model), points(3, 2, 50)
-    expected = torch.cat([g.flatten(1) for g in torch.autograd.grad(flow.log_density(x).sum(), list(flow.parameters()))], dim=1)
+    before, gradient = flow.loss(x)
     flat = flow.flatten()
-    (gradient,) = torch.autograd.grad(flow.log_density(x).sum(), flow.differentiated(x))
-    assert flow.differentiated(x)[0] is flat
-    assert torch.equal(gradient, expected)
-    with kernels.plain():
-        parts = torch.autograd.grad(flow.log_density(x).sum(), flow.differentiated(x))
-    assert_close(torch.cat([g.flatten(1) for g in parts], dim=1), expected, rtol=1e-3, atol=1e-4)
-    before = flow.log_density(x)
-    with torch.no_grad():
-        flat += 0.1
-    assert not torch.equal(flow.log_density(x), before)
+    assert flat.shape == gradient.shape
+    assert all(torch.equal(a, b) for a, b in zip(flow.loss(x), (before, gradient), strict=True))
+    flat += 0.1
+    assert not torch.equal(flow.loss(x)[0], before)
 
 
 @compiled
 def test_a_number_that_is_not_finite_stays_where_it_is():
     flow, x = perturbed("Glow"), points(3, 2, 20)
     x[1, 0, 3] = float("nan")
-    broken = flow.log_density(x).isnan()
+    loss, gradient = flow.loss(x)
+    assert loss.isfinite().tolist() == gradient.isfinite().all(1).tolist() == [True, False, True]
+    with torch.no_grad():
+        broken = flow.log_density(x).isnan()
     assert broken[1, 3]
     assert broken.sum() == 1
 
@@ -163,15 +168,15 @@ def test_the_chain_follows_parameters_that_move():
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(0.5)
-    flow.log_density(x)
+    flow.loss(x)
     for own, new in zip(flow.parameters(), other.parameters(), strict=True):
         own.data = new.data
-    assert torch.equal(flow.log_density(x), other.log_density(x))
+    assert torch.equal(flow.loss(x)[1], other.loss(x)[1])
     flow.double()
     assert flow.program(x) is None
-    assert flow.log_density(x.double()).dtype == torch.float64
+    assert flow.loss(x.double())[1].dtype == torch.float64
     flow.float()
-    assert_close(flow.log_density(x), other.log_density(x))
+    assert torch.equal(flow.loss(x)[1], other.loss(x)[1])
 
 
 def test_splines_and_double_precision_take_the_plain_chain():

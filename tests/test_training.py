@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 import flows
+from flows import kernels
 from flows.targets import ring
-from flows.training import TrainingSettings, clip_each_member, fit, mean_nll, one_cycle
+from flows.training import ClippedAdam, TrainingSettings, fit, mean_nll, one_cycle
 
 MEMBERS = 3
 every_model = pytest.mark.parametrize("model", ["RealNVP", "Glow"])
@@ -37,14 +40,13 @@ def train(flow, data=None, test=None, **changes):
 
 def visits(flow, data, **changes):
     """Every batch that training sees, features first."""
-    seen, density = [], flow.log_density
+    seen, loss = [], flow.loss
 
     def spy(x):
-        if torch.is_grad_enabled():
-            seen.append(x.detach().clone())
-        return density(x)
+        seen.append(x.clone())
+        return loss(x)
 
-    flow.log_density = spy
+    flow.loss = spy
     fit(flow, data, data, settings(**changes))
     return seen
 
@@ -189,13 +191,40 @@ def test_the_learning_rate_rises_once_and_falls_to_zero():
     assert max(abs(a - b) for a, b in pairwise(rates)) < 0.01
 
 
-def test_clipping_shortens_the_long_gradients_alone_each_by_its_own_norm():
-    before = torch.randn(4, 11, generator=torch.Generator().manual_seed(0))
-    before[0] *= 100
-    before[1] *= 0.01
-    before[2, 0] = math.inf
-    after = before.clone()
-    clip_each_member(after, 1.0)
-    for m in (0, 1, 3):
-        assert_close(after[m], before[m] / before[m].norm().clamp_min(1.0))
-    assert torch.equal(after[1], before[1])
+def gradients(steps, scale=1.0):
+    """Rows of very different lengths, and one that is not finite."""
+    result = torch.randn(steps, 4, 37, generator=torch.Generator().manual_seed(0)) * scale
+    result[:, 0] *= 100
+    result[:, 1] *= 0.01
+    result[1, 2, 0] = math.inf
+    return result
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("clip", [1.0, 1e9])
+def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip):
+    """torch's Adam with a parameter a member, each clipped by torch's own function, is what one step on all at once has to give."""
+    start = torch.randn(4, 37, generator=torch.Generator().manual_seed(1))
+    ours = ClippedAdam(start.clone(), clip)
+    theirs = [nn.Parameter(row.clone()) for row in start]
+    optimizer = torch.optim.Adam(theirs, lr=1.0)
+    for k, gradient in enumerate(gradients(6)):
+        rate = 0.01 * (k + 1)
+        with kernels.plain() if plain else nullcontext():
+            ours.step(gradient, rate)
+        for parameter, row in zip(theirs, gradient, strict=True):
+            parameter.grad = row.clone()
+            nn.utils.clip_grad_norm_([parameter], clip)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        healthy = [0, 1, 3]
+        assert_close(ours.parameters[healthy], torch.stack([p.detach() for p in theirs])[healthy], rtol=1e-4, atol=1e-6)
+    assert not ours.parameters[2].isfinite().all()
+
+
+def test_a_short_gradient_is_not_made_longer():
+    optimizer = ClippedAdam(torch.zeros(2, 8), clip=1.0)
+    gradient = torch.full((2, 8), 0.01)
+    optimizer.step(gradient, 0.1)
+    assert_close(optimizer.first, 0.1 * gradient)
+    assert torch.equal(gradient, torch.full((2, 8), 0.01))

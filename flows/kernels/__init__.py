@@ -1,4 +1,4 @@
-"""The chain of a flow, and the conditioner alone, as compiled operations that torch can differentiate (``chain.c``).
+"""The chain of a flow, its loss and gradient, the conditioner alone, and the optimiser's step, compiled (``chain.c``).
 
 The plain torch code of ``flows/bijections`` is the definition of each, and takes its place where there is no compiler, or for another
 type than single precision. A bijection that the chain knows says so by ``compiled()``.
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from flows.kernels import build
 from flows.kernels.build import plain
 
-__all__ = ["Layer", "Program", "conditioner", "plain", "usable"]
+__all__ = ["Layer", "Program", "clipped_adam", "conditioner", "plain", "usable"]
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -46,38 +46,36 @@ class Layer:
 
 
 class Program:
-    """Layers from data to noise, ready to run.
+    """Layers from data to noise, ready to run. Torch does not differentiate through them: ``loss`` gives the gradient it computes."""
 
-    With ``flat``, a tensor ``(M, P)`` of which the layers' parameters are views, one after another, gradients go to it as a whole.
-    """
-
-    def __init__(self, layers: Sequence[Layer], flat: Tensor | None) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
-        self.parameters = [parameter for layer in layers for parameter in layer.parameters]
-        self.differentiated = self.parameters if flat is None else [flat]
         self.tensors = [tensor for layer in layers for tensor in (*layer.parameters, *layer.buffers)]
-        self.size = sum(parameter[0].numel() for parameter in self.parameters)
+        self.size = sum(parameter[0].numel() for layer in layers for parameter in layer.parameters)
         self._pointers: list[int] = []
         self._table: Any = None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From data to noise: ``x`` ``(M, D, N)`` to ``z``, and the sum of the log-determinants ``(M, N)``."""
-        if torch.is_grad_enabled():
-            result: tuple[Tensor, Tensor] = _Chain.apply(self, x, *self.differentiated)
-            return result
-        return self.run(x.contiguous(), inverse=False)
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """From noise to data. Has no gradient."""
-        return self.run(z.detach().contiguous(), inverse=True)
-
-    def run(self, x: Tensor, *, inverse: bool, states: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """From data to noise or back: ``x`` ``(M, D, N)`` to its like, and the sum of the log-determinants ``(M, N)``."""
+        x = x.detach().contiguous()
         out, log_det = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-        kept = None if states is None else states.data_ptr()
-        _library().chain_apply(byref(self.chain(x)), inverse, x.data_ptr(), out.data_ptr(), log_det.data_ptr(), kept)
+        _library().chain_apply(byref(self._chain(x)), inverse, x.data_ptr(), out.data_ptr(), log_det.data_ptr())
         return out, log_det
 
-    def chain(self, x: Tensor) -> build.Chain:
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean negative log-likelihood of ``x`` ``(M, D, N)`` under a standard normal base, ``(M,)`` in double precision, and its
+        gradient ``(M, P)``: by the parameters of all layers, one after another.
+        """
+        x = x.detach().contiguous()
+        members, _, points = x.shape
+        parts = _library().parts_of(points)
+        loss, gradient = x.new_empty(members, dtype=torch.float64), x.new_empty(members, self.size)
+        partial_loss, partial = x.new_empty(members, parts, dtype=torch.float64), x.new_empty(members, parts, self.size)
+        pointers = [tensor.data_ptr() for tensor in (x, loss, gradient, partial_loss, partial)]
+        _library().chain_loss(byref(self._chain(x)), *pointers)
+        return loss, gradient
+
+    def _chain(self, x: Tensor) -> build.Chain:
         members, dim, points = x.shape
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:  # the first call, or tensors have moved
@@ -89,10 +87,8 @@ class Program:
         start = 0
         for entry, layer in zip(table, self.layers, strict=True):
             tensors = (*layer.parameters, *layer.buffers)
-            for tensor in tensors:
-                # Without gaps within a member. Between members there may be some.
-                assert tensor.dtype == torch.float32
-                assert tensor[0].is_contiguous()
+            # Without gaps within a member. Between members there may be some: parameters may be views of one tensor.
+            assert all(tensor.dtype == torch.float32 and tensor[0].is_contiguous() for tensor in tensors)
             entry.kind = build.KINDS.index(layer.kind)
             entry.kept, entry.outputs, entry.hidden = len(layer.kept), 2 * len(layer.changed), layer.hidden
             entry.kept_at, entry.changed_at, entry.bound = layer.kept.start, layer.changed.start, layer.bound
@@ -103,29 +99,21 @@ class Program:
         return table
 
 
-class _Chain(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, program: Program, x: Tensor, *differentiated: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.contiguous()
-        ctx.program = program
-        states = x.new_empty(len(program.layers), *x.shape)  # what every layer receives
-        ctx.save_for_backward(states, *differentiated)
-        return program.run(x, inverse=False, states=states)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dz: Tensor, dlog_det: Tensor) -> tuple[Tensor | None, ...]:
-        states, *differentiated = ctx.saved_tensors
-        program, dz, dlog_det = ctx.program, dz.contiguous(), dlog_det.contiguous()
-        members, points = dlog_det.shape
-        dx, gradient = torch.empty_like(dz), dz.new_empty(members, program.size)
-        partial = dz.new_empty(members, _library().parts_of(points), program.size)
-        pointers = [tensor.data_ptr() for tensor in (states, dz, dlog_det, dx, gradient, partial)]
-        _library().chain_backward(byref(program.chain(dz)), *pointers)
-        if len(differentiated) == 1:
-            return None, dx, gradient.view(differentiated[0].shape)
-        parts = gradient.split([parameter[0].numel() for parameter in differentiated], dim=1)
-        return None, dx, *(part.reshape(parameter.shape) for part, parameter in zip(parts, differentiated, strict=True))
+def clipped_adam(
+    parameters: Tensor,
+    gradient: Tensor,
+    averages: tuple[Tensor, Tensor],
+    *,
+    rate: float,
+    clip: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    step: int,
+) -> None:
+    """``ClippedAdam.plain_step`` of ``flows/training.py``; all tensors ``(M, P)`` without gaps."""
+    pointers = [tensor.data_ptr() for tensor in (parameters, gradient, *averages)]
+    corrections = [1 - beta**step for beta in betas]
+    _library().clipped_adam(*parameters.shape, *pointers, rate, clip, *betas, epsilon, *corrections, torch.get_num_threads())
 
 
 class _Conditioner(torch.autograd.Function):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("chain.c")
 SWITCH = "FLOWS_KERNELS"
-FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
+FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
 # From the best to what every compiler takes: vector instructions of this processor, and several threads.
 EXTRA_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 COMPILERS = ("cc", "gcc", "clang")
@@ -87,8 +87,9 @@ def _loaded() -> ctypes.CDLL | None:
     chain, sizes = ctypes.POINTER(Chain), [c_int, c_int, c_int, c_int, c_long]
     kernels.parts_of.restype, kernels.parts_of.argtypes = c_long, [c_long]
     for name, arguments in {
-        "chain_apply": [chain, c_int, *[c_void_p] * 4],
-        "chain_backward": [chain, *[c_void_p] * 6],
+        "chain_apply": [chain, c_int, *[c_void_p] * 3],
+        "chain_loss": [chain, *[c_void_p] * 5],
+        "clipped_adam": [c_long, c_long, *[c_void_p] * 4, *[c_float] * 7, c_int],
         "conditioner": [*sizes, c_void_p, c_long, *[c_void_p] * 2, c_int],
         "conditioner_backward": [*sizes, c_void_p, c_long, *[c_void_p] * 5, c_long, c_int],
     }.items():

@@ -63,6 +63,7 @@ INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 INLINE int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
+INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
 
 /* From one row of a tile to the next: an odd number of cache lines, or the rows would fight for the same places in the cache. */
 INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
@@ -275,13 +276,11 @@ static long part_size(long points) {
 
 long parts_of(long points) { return points ? (points + part_size(points) - 1) / part_size(points) : 0; }
 
-/* The parts' gradients (members, parts, size), added in order to (members, size). */
-static void add_parts(float *gradient, const float *partial, long members, long parts, long size) {
-    for (long m = 0; m < members; m++) {
-        memcpy(gradient + m * size, partial + m * parts * size, (size_t)size * 4);
-        for (long k = 1; k < parts; k++)
-            for (long i = 0; i < size; i++) gradient[m * size + i] += partial[(m * parts + k) * size + i];
-    }
+/* The gradients of one member's parts (parts, size), added in order. */
+static void add_parts(float *gradient, const float *partial, long parts, long size) {
+    memcpy(gradient, partial, (size_t)size * 4);
+    for (long k = 1; k < parts; k++)
+        for (long i = 0; i < size; i++) gradient[i] += partial[k * size + i];
 }
 
 /* Conditioner */
@@ -350,8 +349,9 @@ INLINE Part part_of(long item, long points) {
 /* y (members, outputs, points) of x (members, kept, points) and theta (members, ...), `stride` floats from member to member. */
 void conditioner(int members, int kept, int outputs, int hidden, long points, const float *theta, long stride, const float *x, float *y,
                  int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (long item = 0; item < members * parts_of(points); item++) {
+    const long items = members * parts_of(points);
+#pragma omp parallel for schedule(static) num_threads(team(threads, items))
+    for (long item = 0; item < items; item++) {
         const Part part = part_of(item, points);
         const long m = part.m;
         const Network net = network(kept, outputs, hidden, theta + m * stride);
@@ -369,8 +369,9 @@ void conditioner(int members, int kept, int outputs, int hidden, long points, co
 /* From dy: dx like x, and the gradient of theta (members, size). `partial` holds (members, parts, size) floats. */
 void conditioner_backward(int members, int kept, int outputs, int hidden, long points, const float *theta, long stride, const float *x,
                           const float *dy, float *dx, float *gradient, float *partial, long size, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (long item = 0; item < members * parts_of(points); item++) {
+    const long items = members * parts_of(points);
+#pragma omp parallel for schedule(static) num_threads(team(threads, items))
+    for (long item = 0; item < items; item++) {
         const Part part = part_of(item, points);
         const long m = part.m;
         const Network net = network(kept, outputs, hidden, theta + m * stride);
@@ -386,7 +387,8 @@ void conditioner_backward(int members, int kept, int outputs, int hidden, long p
             store(dx + m * kept * points + p, t.dx, pitch, points, kept, count);
         }
     }
-    add_parts(gradient, partial, members, parts_of(points), size);
+    const long parts = parts_of(points);
+    for (long m = 0; m < members; m++) add_parts(gradient + m * size, partial + m * parts * size, parts, size);
 }
 
 /* Layers. Each works in place on a tile x (dim, points) and adds its log-determinant to the row `sum`. */
@@ -408,12 +410,12 @@ static void coupling_apply(const Layer *layer, long m, int inverse, float *x, fl
 }
 
 /* dx_b = dz_b exp(s)    dt = dz_b    draw = (dz_b x_b exp(s) + dlog_det) (1 - tanh^2)    dx_a = dz_a + (the conditioner's) */
-static void coupling_backward(const Layer *layer, long m, const float *x, float *d, const float *d_sum, float *gradient, float *at, int pitch,
+static void coupling_backward(const Layer *layer, long m, float *x, float *d, const float *d_sum, float *gradient, float *at, int pitch,
                               int width) {
     const Network net = network(layer->kept, layer->outputs, layer->hidden, layer->tensors[0] + m * layer->strides[0]);
     Buffers t = buffers(&net, at, pitch);
     const int changed = net.outputs / 2;
-    t.x = (float *)x + (long)layer->kept_at * pitch;
+    t.x = x + (long)layer->kept_at * pitch;
     network_forward(&net, &t, pitch, width);
     for (int i = 0; i < changed; i++)
         EACH_VECTOR(p, width) {
@@ -482,11 +484,11 @@ static Factors factors(const Layer *layer, long m, int dim, float *at) {
     return f;
 }
 
-/* forward: z = W x, log_det = +sum s    inverse: x = U^-1 L^-1 P' z, log_det = -sum s. `other`: a tile of dim rows. */
-static void plu_apply(const Layer *layer, long m, int dim, int inverse, float *x, float *sum, float *other, float *at, int pitch, int width) {
+/* forward: z = W x, log_det = +sum s    inverse: x = U^-1 L^-1 P' z, log_det = -sum s */
+static void plu_apply(const Layer *layer, long m, int dim, int inverse, float *x, float *sum, float *at, int pitch, int width) {
     const Factors f = factors(layer, m, dim, at);
     const float *log_diagonal = layer->tensors[2] + m * layer->strides[2], *permutation = layer->tensors[3] + m * layer->strides[3];
-    float total = 0;
+    float *other = at + 5L * dim * dim, total = 0;
     for (int i = 0; i < dim; i++) total += log_diagonal[i];
     EACH_VECTOR(p, width) AT(sum, 0, p) += inverse ? -total : total;
     if (!inverse) {
@@ -506,12 +508,12 @@ static void plu_apply(const Layer *layer, long m, int dim, int inverse, float *x
 
 /* dx = W' dz    G = P' dW, dW = sum dz x'    dL = strictly lower part of G U'    dU = strictly upper part of L' G
    ds = diagonal of L' G times that of U, plus sum dlog_det */
-static void plu_backward(const Layer *layer, long m, int dim, const float *x, float *d, const float *d_sum, float *gradient, float *other,
-                         float *at, int pitch, int width) {
+static void plu_backward(const Layer *layer, long m, int dim, const float *x, float *d, const float *d_sum, float *gradient, float *at,
+                         int pitch, int width) {
     const long square = (long)dim * dim;
     const Factors f = factors(layer, m, dim, at);
     const float *permutation = layer->tensors[3] + m * layer->strides[3];
-    float *weight = at + 3 * square, *g = at + 4 * square, *scratch = at + 5 * square;
+    float *weight = at + 3 * square, *g = at + 4 * square, *other = at + 5 * square, *scratch = other + (long)dim * pitch;
     float *lower = gradient, *upper = gradient + square, *log_diagonal = gradient + 2 * square, total = 0;
     memset(weight, 0, (size_t)square * 4);
     outer_product(weight, d, x, pitch, dim, dim, width, scratch);
@@ -535,71 +537,126 @@ static void plu_backward(const Layer *layer, long m, int dim, const float *x, fl
 
 /* The chain */
 
+static void layer_apply(const Layer *layer, long m, int dim, int inverse, float *x, float *sum, float *at, int pitch, int width) {
+    if (layer->kind == AFFINE_COUPLING) coupling_apply(layer, m, inverse, x, sum, at, pitch, width);
+    else if (layer->kind == ACTNORM) actnorm_apply(layer, m, dim, inverse, x, sum, pitch, width);
+    else plu_apply(layer, m, dim, inverse, x, sum, at, pitch, width);
+}
+
+/* From what the layer received, x, and the gradients of its results, d and d_sum: leaves that of x in d. */
+static void layer_backward(const Layer *layer, long m, int dim, float *x, float *d, const float *d_sum, float *gradient, float *at, int pitch,
+                           int width) {
+    if (layer->kind == AFFINE_COUPLING) coupling_backward(layer, m, x, d, d_sum, gradient, at, pitch, width);
+    else if (layer->kind == ACTNORM) actnorm_backward(layer, m, dim, x, d, d_sum, gradient, pitch, width);
+    else plu_backward(layer, m, dim, x, d, d_sum, gradient, at, pitch, width);
+}
+
+/* Floats that a thread needs: what every layer receives and what the last one gives, a row of log-determinants, and room to work in. */
 static long chain_memory(const Chain *chain) {
-    long most = 5L * chain->dim * chain->dim + outer_scratch(chain->dim, chain->dim);
+    const long dim = chain->dim, pitch = pitch_of(TILE);
+    long room = 5 * dim * dim + dim * pitch + outer_scratch(chain->dim, chain->dim);
     for (int k = 0; k < chain->count; k++) {
         const Layer *layer = chain->layers + k;
-        if (layer->kind == AFFINE_COUPLING) {
-            const long size = buffer_size(layer->kept, layer->outputs, layer->hidden);
-            if (size > most) most = size;
-        }
+        const long size = layer->kind == AFFINE_COUPLING ? buffer_size(layer->kept, layer->outputs, layer->hidden) : 0;
+        if (size > room) room = size;
     }
-    return most + (3L * chain->dim + 1) * pitch_of(TILE);
+    return (chain->count + 1) * dim * pitch + pitch + room;
 }
 
-/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points). With `states`
-   (layers, members, dim, points), what every layer received is kept there. */
-void chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det, float *states) {
-    const long N = chain->points, rows = chain->dim;
-#pragma omp parallel for schedule(static) num_threads(chain->threads)
-    for (long item = 0; item < chain->members * parts_of(N); item++) {
+/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points). */
+void chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det) {
+    const long N = chain->points, dim = chain->dim;
+    const long items = chain->members * parts_of(N);
+#pragma omp parallel for schedule(static) num_threads(team(chain->threads, items))
+    for (long item = 0; item < items; item++) {
         const Part part = part_of(item, N);
-        const long m = part.m;
         float *tile = memory(chain_memory(chain));
         for (long p = part.from; p < part.to; p += TILE) {
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
-            float *other = tile + rows * pitch, *sum = other + rows * pitch, *at = sum + pitch;
-            load(tile, pitch, x + m * rows * N + p, N, (int)rows, count);
+            float *sum = tile + dim * pitch, *at = sum + pitch;
+            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count);
             memset(sum, 0, (size_t)width * 4);
-            for (int step = 0; step < chain->count; step++) {
-                const int k = inverse ? chain->count - 1 - step : step;
-                const Layer *layer = chain->layers + k;
-                if (states) store(states + (k * chain->members + m) * rows * N + p, tile, pitch, N, (int)rows, count);
-                if (layer->kind == AFFINE_COUPLING) coupling_apply(layer, m, inverse, tile, sum, at, pitch, width);
-                else if (layer->kind == ACTNORM) actnorm_apply(layer, m, (int)rows, inverse, tile, sum, pitch, width);
-                else plu_apply(layer, m, (int)rows, inverse, tile, sum, other, at, pitch, width);
-            }
-            store(out + m * rows * N + p, tile, pitch, N, (int)rows, count);
-            store(log_det + m * N + p, sum, pitch, N, 1, count);
+            for (int k = 0; k < chain->count; k++)
+                layer_apply(chain->layers + (inverse ? chain->count - 1 - k : k), part.m, (int)dim, inverse, tile, sum, at, pitch, width);
+            store(out + part.m * dim * N + p, tile, pitch, N, (int)dim, count);
+            store(log_det + part.m * N + p, sum, pitch, N, 1, count);
         }
     }
 }
 
-/* From the gradients of the forward direction's results, dz (members, dim, points) and dlog_det (members, points): that of x, dx, and
-   those of the parameters, `gradient` (members, size). `partial` holds (members, parts, size) floats. */
-void chain_backward(const Chain *chain, const float *states, const float *dz, const float *dlog_det, float *dx, float *gradient, float *partial) {
-    const long N = chain->points, rows = chain->dim;
-#pragma omp parallel for schedule(static) num_threads(chain->threads)
-    for (long item = 0; item < chain->members * parts_of(N); item++) {
+/* The negative log-likelihood under a standard normal base, mean over the points of x (members, dim, points), and its gradients:
+
+       loss = mean(|z|^2 / 2 - log_det) + dim log(2 pi) / 2    dz = z / points    dlog_det = -1 / points
+
+   loss (members), in double precision; gradient (members, size). `partial` holds (members, parts, size) floats, and `partial_loss` as
+   many doubles as there are parts. */
+void chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial) {
+    const long N = chain->points, dim = chain->dim, parts = parts_of(N);
+    const long items = chain->members * parts;
+#pragma omp parallel for schedule(static) num_threads(team(chain->threads, items))
+    for (long item = 0; item < items; item++) {
         const Part part = part_of(item, N);
-        const long m = part.m;
-        float *tile = memory(chain_memory(chain));
-        memset(partial + item * chain->size, 0, (size_t)chain->size * 4);
+        float *tile = memory(chain_memory(chain)), *own = partial + item * chain->size;
+        double sum = 0;
+        memset(own, 0, (size_t)chain->size * 4);
         for (long p = part.from; p < part.to; p += TILE) {
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
-            float *other = tile + rows * pitch, *d = other + rows * pitch, *d_sum = d + rows * pitch, *at = d_sum + pitch;
-            load(d, pitch, dz + m * rows * N + p, N, (int)rows, count);
-            load(d_sum, pitch, dlog_det + m * N + p, N, 1, count);
+            const long step = dim * pitch; /* from what one layer receives to what the next one does */
+            float *last = tile + chain->count * step, *log_det = last + step, *at = log_det + pitch;
+            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count);
+            memset(log_det, 0, (size_t)width * 4);
+            for (int k = 0; k < chain->count; k++) {
+                memcpy(tile + (k + 1) * step, tile + k * step, (size_t)step * 4);
+                layer_apply(chain->layers + k, part.m, (int)dim, 0, tile + (k + 1) * step, log_det, at, pitch, width);
+            }
+            for (int q = 0; q < count; q++) {
+                float square = 0;
+                for (int i = 0; i < dim; i++) square += last[i * pitch + q] * last[i * pitch + q];
+                sum += 0.5f * square - log_det[q];
+            }
+            for (int q = 0; q < width; q++) { /* points that fill up the last vector have no weight */
+                for (int i = 0; i < dim; i++) last[i * pitch + q] *= q < count ? 1.0f / (float)N : 0.0f;
+                log_det[q] = q < count ? -1.0f / (float)N : 0.0f;
+            }
             for (int k = chain->count - 1; k >= 0; k--) {
                 const Layer *layer = chain->layers + k;
-                float *own = partial + item * chain->size + layer->gradient;
-                load(tile, pitch, states + (k * chain->members + m) * rows * N + p, N, (int)rows, count);
-                if (layer->kind == AFFINE_COUPLING) coupling_backward(layer, m, tile, d, d_sum, own, at, pitch, width);
-                else if (layer->kind == ACTNORM) actnorm_backward(layer, m, (int)rows, tile, d, d_sum, own, pitch, width);
-                else plu_backward(layer, m, (int)rows, tile, d, d_sum, own, other, at, pitch, width);
+                layer_backward(layer, part.m, (int)dim, tile + k * step, last, log_det, own + layer->gradient, at, pitch, width);
             }
-            store(dx + m * rows * N + p, d, pitch, N, (int)rows, count);
+        }
+        partial_loss[item] = sum;
+    }
+    const long rows = chain->members;
+#pragma omp parallel for schedule(static) num_threads(team(chain->threads, rows))
+    for (long m = 0; m < rows; m++) {
+        loss[m] = 0.91893853320467274 * (double)dim; /* log(2 pi) / 2 */
+        for (long k = 0; k < parts; k++) loss[m] += partial_loss[m * parts + k] / (double)N;
+        add_parts(gradient + m * chain->size, partial + m * parts * chain->size, parts, chain->size);
+    }
+}
+
+/* Adam, after each member's gradient is cut to the length `clip`; all tensors (members, size). The corrections are those for the
+   averages' start at zero, 1 - beta^step. */
+void clipped_adam(long members, long size, float *parameters, const float *gradient, float *first, float *second, float rate, float clip,
+                  float beta_1, float beta_2, float epsilon, float correction_1, float correction_2, int threads) {
+    const long rows = members;
+#pragma omp parallel for schedule(static) num_threads(team(threads, rows))
+    for (long m = 0; m < rows; m++) {
+        const float *g = gradient + m * size;
+        double square = 0;
+        for (long start = 0; start < size; start += 1024) {
+            const long end = start + least(size - start, 1024), whole = start + (end - start) / LANES * LANES;
+            vec sum[LANES] = {{0}};
+            for (long i = start; i < whole; i += LANES) sum[0] += *(const vec *)(g + i) * *(const vec *)(g + i);
+            square += sums_of_lanes(sum)[0];
+            for (long i = whole; i < end; i++) square += g[i] * g[i];
+        }
+        const float norm = (float)__builtin_sqrt(square), factor = norm > clip ? clip / norm : norm == norm ? 1.0f : norm;
+        float *p = parameters + m * size, *a = first + m * size, *b = second + m * size;
+        for (long i = 0; i < size; i++) {
+            const float own = g[i] * factor;
+            a[i] += (1.0f - beta_1) * (own - a[i]);
+            b[i] = beta_2 * b[i] + (1.0f - beta_2) * own * own;
+            p[i] -= rate / correction_1 * a[i] / (__builtin_sqrtf(b[i] / correction_2) + epsilon);
         }
     }
-    add_parts(gradient, partial, chain->members, parts_of(N), chain->size);
 }
