@@ -107,7 +107,8 @@ def _built() -> Path:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeError(f"the C compiler {shlex.join(compiler)} does not run: {error}") from None
-    key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), version, _processor(), repr((FLAGS, EXTRA_FLAGS)).encode()])).hexdigest()[:16]
+    parts = [SOURCE.read_bytes(), version, _processor(), repr((compiler, FLAGS, EXTRA_FLAGS)).encode()]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     name = f"chain-{key}.so"
     caches = [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows", Path(tempfile.gettempdir()) / f"flows-{getpass.getuser()}"]
     for cache in caches:

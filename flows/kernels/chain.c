@@ -124,8 +124,13 @@ INLINE void interleave(vec a, vec b, vec *low, vec *high) {
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 #endif
+#if defined(__clang__)
     *low = __builtin_shufflevector(a, b, LOW);
     *high = __builtin_shufflevector(a, b, HIGH);
+#else
+    *low = __builtin_shuffle(a, b, (ivec){LOW});
+    *high = __builtin_shuffle(a, b, (ivec){HIGH});
+#endif
 }
 
 /* Lane r of the result is the sum over the lanes of v[r]. */
@@ -242,12 +247,14 @@ INLINE vec hyperbolic_tangent(vec u) {
 
 /* Tiles */
 
-/* `rows` rows of `count` points out of rows of `points`; the last vector is filled up with zeros. */
-static void load(float *tile, int pitch, const float *x, long points, int rows, int count) {
+/* `rows` rows of `count` points out of rows of `points`. The last vector is filled up with copies of the last point, so that what is
+   finite for all points is finite there too; gradients are filled up with zeros, so that the copies count for nothing. */
+static void load(float *tile, int pitch, const float *x, long points, int rows, int count, int gradients) {
     const int width = padded(count);
     for (int i = 0; i < rows; i++) {
-        memcpy(tile + (long)i * pitch, x + (long)i * points, (size_t)count * 4);
-        memset(tile + (long)i * pitch + count, 0, (size_t)(width - count) * 4);
+        float *row = tile + (long)i * pitch;
+        memcpy(row, x + (long)i * points, (size_t)count * 4);
+        for (int p = count; p < width; p++) row[p] = gradients ? 0.0f : row[count - 1];
     }
 }
 
@@ -359,7 +366,7 @@ void conditioner(int members, int kept, int outputs, int hidden, long points, co
         for (long p = part.from; p < part.to; p += TILE) {
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
             const Buffers t = buffers(&net, at, pitch);
-            load(t.x, pitch, x + m * kept * points + p, points, kept, count);
+            load(t.x, pitch, x + m * kept * points + p, points, kept, count, 0);
             network_forward(&net, &t, pitch, width);
             store(y + m * outputs * points + p, t.y, pitch, points, outputs, count);
         }
@@ -380,8 +387,8 @@ void conditioner_backward(int members, int kept, int outputs, int hidden, long p
         for (long p = part.from; p < part.to; p += TILE) {
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
             const Buffers t = buffers(&net, at, pitch);
-            load(t.x, pitch, x + m * kept * points + p, points, kept, count);
-            load(t.dy, pitch, dy + m * outputs * points + p, points, outputs, count);
+            load(t.x, pitch, x + m * kept * points + p, points, kept, count, 0);
+            load(t.dy, pitch, dy + m * outputs * points + p, points, outputs, count, 1);
             network_forward(&net, &t, pitch, width);
             network_backward(&net, partial + item * size, &t, pitch, width);
             store(dx + m * kept * points + p, t.dx, pitch, points, kept, count);
@@ -574,7 +581,7 @@ void chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
         for (long p = part.from; p < part.to; p += TILE) {
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
             float *sum = tile + dim * pitch, *at = sum + pitch;
-            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count);
+            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count, 0);
             memset(sum, 0, (size_t)width * 4);
             for (int k = 0; k < chain->count; k++)
                 layer_apply(chain->layers + (inverse ? chain->count - 1 - k : k), part.m, (int)dim, inverse, tile, sum, at, pitch, width);
@@ -603,7 +610,7 @@ void chain_loss(const Chain *chain, const float *x, double *loss, float *gradien
             const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
             const long step = dim * pitch; /* from what one layer receives to what the next one does */
             float *last = tile + chain->count * step, *log_det = last + step, *at = log_det + pitch;
-            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count);
+            load(tile, pitch, x + part.m * dim * N + p, N, (int)dim, count, 0);
             memset(log_det, 0, (size_t)width * 4);
             for (int k = 0; k < chain->count; k++) {
                 memcpy(tile + (k + 1) * step, tile + k * step, (size_t)step * 4);
