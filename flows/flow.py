@@ -27,7 +27,8 @@ class Flow(Population):
 
     def __init__(self, bijections: Sequence[Bijection], members: int, dim: int, arguments: dict[str, Any]) -> None:
         super().__init__(members, dim, arguments)
-        self._program: Program | str | None = None
+        self._program: Program | None = None
+        self._program_known = False  # whether it was asked for since the tensors moved
         self.bijections = nn.ModuleList([Standardize(dim, members), *bijections])
 
     @property
@@ -54,7 +55,10 @@ class Flow(Population):
         return value.expand(-1, self.members, -1).permute(1, 2, 0).contiguous()
 
     def log_density(self, x: Tensor) -> Tensor:
-        """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``. Can be differentiated by ``x`` and by the parameters."""
+        """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``.
+
+        Can be differentiated by ``x`` and by the parameters; inside ``torch.no_grad()``, where that is not asked for, it is compiled.
+        """
         x, log_det = self.standardize(x)
         program = None if torch.is_grad_enabled() else self.program(x)
         if program is not None:
@@ -121,11 +125,12 @@ class Flow(Population):
         """All bijections but the standardisation as one compiled operation; ``None`` where one of them, or this machine, has no such thing."""
         if not kernels.usable(x):
             return None
-        if self._program is None:
-            layers = [bijection.compiled() for bijection in self.chain[1:]]
-            known = [layer for layer in layers if layer is not None]
-            self._program = Program(known) if len(known) == len(layers) and self.dtype == torch.float32 else "none"
-        return self._program if isinstance(self._program, Program) else None
+        if not self._program_known:
+            bijections = self.chain[1:]
+            layers = [layer for bijection in bijections if (layer := bijection.compiled()) is not None]
+            self._program = Program(layers) if len(layers) == len(bijections) and self.dtype == torch.float32 else None
+            self._program_known = True
+        return self._program
 
     def flatten(self) -> Tensor:
         """All parameters as one tensor ``(M, P)``, of which the bijections' own become views: an optimiser then has one to work on."""
@@ -137,5 +142,5 @@ class Flow(Population):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        self._program = None  # buffers may be others now
+        self._program_known = False  # buffers may be others now, or of another type
         return self
