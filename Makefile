@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: repro quick test test-fast lint format verify recipe clean
+.PHONY: repro quick test test-fast lint format verify recipe bench clean
 
 repro: .venv/ready  ## run what is not up to date, and print the table of results
 	@$(RUN) python -m tools.repro
@@ -32,13 +32,22 @@ verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the
 recipe: .venv/ready  ## run the study that chose the training settings (about an hour)
 	$(RUN) dvc repro studies/recipe/dvc.yaml
 
+bench: .venv-bench/ready  ## time this library beside five others (half an hour; leave the machine alone meanwhile)
+	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
+
 clean:  ## remove what the pipeline and the tests made and Git does not hold
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data models
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+# The other libraries bring much with them (JAX among it), so they have an environment of their own.
+.venv-bench/ready: benchmarks/requirements.txt requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
 .venv/ready-tests: requirements-test.txt .venv/ready

@@ -7,13 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from flows.targets import Array, Target
 from stages.settings import UserError
+
+if TYPE_CHECKING:  # pandas is imported where a table is read or written: not every stage has one
+    import pandas as pd
 
 RAW = Path("data/raw.csv")
 TARGET = Path("data/target.json")
@@ -60,6 +62,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:
+    import pandas as pd
+
     write_bytes(path, pd.DataFrame(dict(columns)).to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN").encode())
 
 
@@ -77,6 +81,8 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file of finite numbers."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -22,7 +22,7 @@ def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize(("name", "make"), [("results", table.table), ("study", table.study)])
+@pytest.mark.parametrize(("name", "make"), [("results", table.table), ("study", table.study), ("speed", table.speed)])
 def test_the_readmes_tables_are_made_from_the_committed_files(name: str, make: Callable[[], str]) -> None:
     shown = README.split(table.MARK.format(name))[1].split(table.END)[0].strip()
     assert shown == make()
@@ -39,7 +39,7 @@ def test_the_readme_names_every_make_target_that_the_makefile_has() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     promised = set(re.findall(r"make ([a-z-]+)\b", re.sub(r"```.*?```", lambda block: block[0], README, flags=re.S)))
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
-    assert {word for word in promised if word in targets} >= {"repro", "test", "quick", "lint", "verify", "clean", "recipe", "test-fast"}
+    assert {word for word in promised if word in targets} >= {"repro", "test", "quick", "lint", "verify", "clean", "recipe", "test-fast", "bench"}
 
 
 def test_the_studys_base_is_the_pipelines_default() -> None:

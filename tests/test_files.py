@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,3 +171,22 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="full"):
         files.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before
+
+
+HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "ot", "joblib", "safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "needed"),
+    [
+        ("generate", set()),
+        ("prepare", set()),
+        ("train", {"torch", "scipy"}),
+        ("plot", {"matplotlib", "pandas"}),
+    ],
+)
+def test_no_stage_imports_a_heavy_library_that_it_does_not_need(stage, needed):
+    """pandas and safetensors are imported where a table or a model is really read or written."""
+    script = f"import sys, stages.{stage}; print(*({HEAVY} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == needed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 
@@ -222,3 +224,17 @@ def test_it_is_built_once_and_elsewhere_if_the_cache_can_not_be_written(tmp_path
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert build._built().is_relative_to(tmp_path / "temporary")
+
+
+@compiled
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of this kind of processor")
+@pytest.mark.parametrize("flags", ["-mno-avx512f", "-mno-avx"])
+def test_processors_with_narrower_vectors_compute_the_same(flags):
+    """The tests above that hold the kernels to the plain code, with the instructions of older processors."""
+    chosen = "plain_code"  # a part of those tests' names
+    environment = {**os.environ, "CC": f"{shutil.which('gcc') or shutil.which('cc')} {flags}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", f"{chosen} and not slow and not narrower"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout

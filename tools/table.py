@@ -1,4 +1,4 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, and the study's, into README.md between their marks."""
+"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the study's and the benchmarks' into README.md."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stages import files, settings
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
 STUDY = Path("studies/recipe")
+BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
@@ -29,7 +30,7 @@ def main() -> None:
         return
     readme = Path("README.md")
     text = readme.read_text(encoding="utf-8")
-    for name, content in (("results", table()), ("study", study())):
+    for name, content in (("results", table()), ("study", study()), ("speed", speed())):
         before, mark, rest = text.partition(MARK.format(name))
         _, _, after = rest.partition(END)
         text = f"{before}{mark}\n{content}\n{END}{after}"
@@ -69,6 +70,23 @@ def study() -> str:
         cells = [LABELS[case_settings["model"]], f"{case_settings['couplings']} {case_settings['transform']}", data]
         cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """A line for every library of ``benchmarks/``: time of an epoch of ten networks and of one, and time to quality with two recipes."""
+    results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
+    kl = results["settings"]["quality_kl"]
+    heads = ["", "ten networks (ms per epoch)", "one network (ms per epoch)", f"seconds to KL {kl}, our recipe", "its usual recipe"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for library in dict.fromkeys(row["library"] for row in results["epoch"]):
+        # Everyone with as many threads as suit it best.
+        timed = [row for row in results["epoch"] if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)]
+        cells = [f"{min(row['ms'] for row in timed if row['networks'] == networks):.1f}" for networks in (10, 1)]
+        reached = {row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library}
+        for recipe in ("ours", "usual"):
+            cells.append("\u2013" if recipe not in reached else "never" if reached[recipe] is None else f"{reached[recipe]:.2g}")
+        lines.append(f"| {library} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
