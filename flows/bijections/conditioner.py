@@ -9,8 +9,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from flows import kernels
-
 
 class Conditioner(nn.Module):
     """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with ReLU between::
@@ -20,8 +18,7 @@ class Conditioner(nn.Module):
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs) operations. ``W_3`` and ``b_3`` start
     at zero, so a coupling starts as the identity; the others start uniform on +-1/sqrt(fan_in), as ``torch.nn.Linear`` does.
 
-    A member's parameters are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row. ``plain`` is
-    the definition; the compiled kernels (``flows/kernels``) do the same in one pass through the processor's cache.
+    A member's parameters are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
     """
 
     def __init__(self, inputs: int, outputs: int, hidden: int, generators: Sequence[torch.Generator]) -> None:
@@ -42,11 +39,6 @@ class Conditioner(nn.Module):
         return list(zip(views[::2], views[1::2], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        if kernels.usable(x, self.theta):
-            return kernels.conditioner(x, self.theta, self.sizes[1], self.sizes[-1])
-        return self.plain(x)
-
-    def plain(self, x: Tensor) -> Tensor:
         *hidden_layers, (last_weight, last_bias) = self.layers()
         for weight, bias in hidden_layers:
             x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softmax, softplus
 
 from flows.bijections.coupling import Coupling
+from flows.kernels import Layer
 
 
 class SplineCoupling(Coupling):
@@ -35,6 +36,7 @@ class SplineCoupling(Coupling):
     BOUND = 5.0
     MIN_BIN = 0.001
     MIN_SLOPE = 0.001
+    SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # so that a raw slope of 0 means slope 1: the inverse of softplus there
 
     def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool, bins: int) -> None:
         super().__init__(dim, 3 * bins - 1, hidden, generators, swap=swap)
@@ -53,8 +55,7 @@ class SplineCoupling(Coupling):
         raw = parameters.view(members, changed, 3 * self.bins - 1, points)
         widths, heights, slopes = raw.split([self.bins, self.bins, self.bins - 1], dim=2)
         x, y = self._knots(widths), self._knots(heights)
-        # Raw slopes of 0 must mean slope 1: the inverse of softplus at 1 - MIN_SLOPE is added.
-        slopes = self.MIN_SLOPE + softplus(slopes + math.log(math.expm1(1 - self.MIN_SLOPE)))
+        slopes = self.MIN_SLOPE + softplus(slopes + self.SLOPE_SHIFT)
         slopes = pad(slopes, (0, 0, 1, 1), value=1.0)
         edges = y if by_height else x
         index = (value.unsqueeze(2) >= edges[:, :, 1:-1]).sum(2, keepdim=True)
@@ -90,6 +91,10 @@ class SplineCoupling(Coupling):
         z = height * (mean_slope * u.square() + slope_low * v) / q
         numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
         return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
+
+    def compiled(self) -> Layer:
+        constants = {"least_bin": self.MIN_BIN, "least_slope": self.MIN_SLOPE, "slope_shift": self.SLOPE_SHIFT}
+        return self._layer("spline_coupling", bins=self.bins, bound=self.BOUND, **constants)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bins={self.bins}"

@@ -1,4 +1,4 @@
-"""The chain of a flow, its loss and gradient, the conditioner alone, and the optimiser's step, compiled (``chain.c``).
+"""The chain of a flow, its loss and gradient, and the optimiser's step, compiled (``chain.c``).
 
 The plain torch code of ``flows/bijections`` is the definition of each, and takes its place where there is no compiler, or for another
 type than single precision. A bijection that the chain knows says so by ``compiled()``.
@@ -13,23 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from flows.kernels import build
 from flows.kernels.build import plain
 
-__all__ = ["Layer", "Program", "clipped_adam", "conditioner", "plain", "usable"]
+__all__ = ["Layer", "Program", "clipped_adam", "plain", "usable"]
 
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels take these tensors: single precision, on the CPU, and a compiler was found."""
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and build.library() is not None
-
-
-def conditioner(x: Tensor, theta: Tensor, hidden: int, outputs: int) -> Tensor:
-    """The perceptrons with the parameters ``theta`` ``(M, size)`` at ``x`` ``(M, inputs, N)``: ``(M, outputs, N)``."""
-    result: Tensor = _Conditioner.apply(x, theta, hidden, outputs)
-    return result
 
 
 @dataclass(frozen=True)
@@ -40,9 +33,14 @@ class Layer:
     parameters: tuple[Tensor, ...]
     buffers: tuple[Tensor, ...] = ()
     hidden: int = 0
+    outputs: int = 0
     kept: range = range(0)
     changed: range = range(0)
+    bins: int = 0
     bound: float = 0.0
+    least_bin: float = 0.0
+    least_slope: float = 0.0
+    slope_shift: float = 0.0
 
 
 class Program:
@@ -90,8 +88,9 @@ class Program:
             # Without gaps within a member. Between members there may be some: parameters may be views of one tensor.
             assert all(tensor.dtype == torch.float32 and tensor[0].is_contiguous() for tensor in tensors)
             entry.kind = build.KINDS.index(layer.kind)
-            entry.kept, entry.outputs, entry.hidden = len(layer.kept), 2 * len(layer.changed), layer.hidden
-            entry.kept_at, entry.changed_at, entry.bound = layer.kept.start, layer.changed.start, layer.bound
+            entry.kept, entry.kept_at, entry.changed_at = len(layer.kept), layer.kept.start, layer.changed.start
+            for name in ("outputs", "hidden", "bins", "bound", "least_bin", "least_slope", "slope_shift"):
+                setattr(entry, name, getattr(layer, name))
             entry.gradient = start
             entry.tensors[: len(tensors)] = [tensor.data_ptr() for tensor in tensors]
             entry.strides[: len(tensors)] = [tensor.stride(0) for tensor in tensors]
@@ -114,28 +113,6 @@ def clipped_adam(
     pointers = [tensor.data_ptr() for tensor in (parameters, gradient, *averages)]
     corrections = [1 - beta**step for beta in betas]
     _library().clipped_adam(*parameters.shape, *pointers, rate, clip, *betas, epsilon, *corrections, torch.get_num_threads())
-
-
-class _Conditioner(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, hidden: int, outputs: int) -> Tensor:
-        x = x.contiguous()
-        ctx.save_for_backward(x, theta)
-        ctx.sizes = x.shape[0], x.shape[1], outputs, hidden, x.shape[2]
-        y = x.new_empty(x.shape[0], outputs, x.shape[2])
-        _library().conditioner(*ctx.sizes, theta.data_ptr(), theta.stride(0), x.data_ptr(), y.data_ptr(), torch.get_num_threads())
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, theta = ctx.saved_tensors
-        dy, dx, (members, size) = dy.contiguous(), torch.empty_like(x), theta.shape
-        gradient = theta.new_empty(members, size)
-        partial = theta.new_empty(members, _library().parts_of(x.shape[2]), size)
-        pointers = [tensor.data_ptr() for tensor in (x, dy, dx, gradient, partial)]
-        _library().conditioner_backward(*ctx.sizes, theta.data_ptr(), theta.stride(0), *pointers, size, torch.get_num_threads())
-        return dx, gradient, None, None
 
 
 def _library() -> Any:

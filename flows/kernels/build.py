@@ -31,7 +31,7 @@ COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 120  # more than any compiler should need
 
 
-KINDS = ("affine_coupling", "actnorm", "plu")  # `enum kind` of chain.c, in its order
+KINDS = ("affine_coupling", "spline_coupling", "actnorm", "plu")  # `enum kind` of chain.c, in its order
 
 
 class Layer(ctypes.Structure):
@@ -40,7 +40,8 @@ class Layer(ctypes.Structure):
     _fields_ = [
         ("kind", c_int),
         *[(name, c_int) for name in ("kept", "outputs", "hidden", "kept_at", "changed_at")],
-        ("bound", c_float),
+        ("bins", c_int),
+        *[(name, c_float) for name in ("bound", "least_bin", "least_slope", "slope_shift")],
         ("gradient", c_long),
         ("tensors", c_void_p * 5),
         ("strides", c_long * 5),
@@ -84,14 +85,12 @@ def _loaded() -> ctypes.CDLL | None:
     except (OSError, RuntimeError) as error:
         print(f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})", file=sys.stderr)
         return None
-    chain, sizes = ctypes.POINTER(Chain), [c_int, c_int, c_int, c_int, c_long]
+    chain = ctypes.POINTER(Chain)
     kernels.parts_of.restype, kernels.parts_of.argtypes = c_long, [c_long]
     for name, arguments in {
         "chain_apply": [chain, c_int, *[c_void_p] * 3],
         "chain_loss": [chain, *[c_void_p] * 5],
         "clipped_adam": [c_long, c_long, *[c_void_p] * 4, *[c_float] * 7, c_int],
-        "conditioner": [*sizes, c_void_p, c_long, *[c_void_p] * 2, c_int],
-        "conditioner_backward": [*sizes, c_void_p, c_long, *[c_void_p] * 5, c_long, c_int],
     }.items():
         function = getattr(kernels, name)
         function.restype, function.argtypes = None, arguments

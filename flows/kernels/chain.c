@@ -1,5 +1,5 @@
-/* The chain of a flow, compiled: values and gradients of affine couplings, activation normalisations and linear maps, and of the
-   conditioner alone, for all members of a population.
+/* The chain of a flow, compiled: values and gradients of couplings, activation normalisations and linear maps, for all members of a
+   population; and the optimiser's step.
 
    What is computed is what flows/bijections computes with torch, which is the definition; tests hold the two together in value and
    gradient. A tile of points goes through the whole chain while it stays in the processor's cache. Of a layer only its input is
@@ -39,16 +39,18 @@ typedef int ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define EACH_VECTOR(p, width) for (int p = 0; p < (width); p += LANES)
 #define AT(tile, i, p) (*(vec *)((tile) + (long)(i) * (pitch) + (p)))
 
-enum kind { AFFINE_COUPLING, ACTNORM, PLU };
+enum kind { AFFINE_COUPLING, SPLINE_COUPLING, ACTNORM, PLU };
 
 /* One layer of the chain. Tensors are (members, ...), each with its own distance in floats from one member to the next. */
 typedef struct {
     int kind;
     int kept, outputs, hidden; /* of a coupling: the sizes of its conditioner */
     int kept_at, changed_at;   /* of a coupling: the first feature of the kept half and of the changed one */
-    float bound;               /* of a coupling: of the log-scale */
-    long gradient;             /* where the gradients of its parameters start in a member's row */
-    const float *tensors[5];   /* coupling: theta. ActNorm: shift, log-scale. PLU: lower, upper, log-diagonal, permutation, sign */
+    int bins;                  /* of a spline */
+    float bound;               /* of a coupling: of the log-scale, or of the stretch of the axis that the spline bends */
+    float least_bin, least_slope, slope_shift; /* of a spline; a raw slope of 0 and the shift give a slope of 1 */
+    long gradient;                             /* where the gradients of its parameters start in a member's row */
+    const float *tensors[5]; /* coupling: theta. ActNorm: shift, log-scale. PLU: lower, upper, log-diagonal, permutation, sign */
     long strides[5];
 } Layer;
 
@@ -63,7 +65,8 @@ INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 INLINE int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
-INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
+INLINE int most(int a, int b) { return a > b ? a : b; }
+INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); } /* how many threads so many items keep busy */
 
 /* From one row of a tile to the next: an odd number of cache lines, or the rows would fight for the same places in the cache. */
 INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
@@ -239,6 +242,26 @@ INLINE vec exponential(vec x) {
     return e * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
 }
 
+/* log x for a positive, normal x: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log x = n ln 2 + log m, and with f = (m - 1) / (m + 1) the series
+   log m = 2 (f + f^3 / 3 + f^5 / 5 + ...), |f| < 0.172. A NaN stays one. */
+INLINE vec logarithm(vec x) {
+    const ivec bits = (ivec)x - 0x3f3504f3; /* sqrt(1/2) */
+    const vec n = __builtin_convertvector(bits >> 23, vec);
+    const vec m = (vec)((bits & 0x007fffff) + 0x3f3504f3), f = (m - 1.0f) / (m + 1.0f), square = f * f;
+    vec series = splat(2.0f / 9.0f);
+    series = series * square + 2.0f / 7.0f;
+    series = series * square + 2.0f / 5.0f;
+    series = series * square + 2.0f / 3.0f;
+    series = series * square + 2.0f;
+    return pick(x == x, n * 0.693147181f + f * series, x);
+}
+
+/* log(1 + e^u) */
+INLINE vec softplus(vec u) {
+    const vec size = pick(u < 0, -u, u);
+    return pick(u < 0, splat(0.0f), u) + logarithm(1.0f + exponential(-size));
+}
+
 /* tanh(u) = (1 - e) / (1 + e), e = exp(-2 u); within 1e-7 */
 INLINE vec hyperbolic_tangent(vec u) {
     const vec e = exponential(-2.0f * pick(u < -40.0f, splat(-40.0f), u));
@@ -309,7 +332,7 @@ typedef struct {
 
 static long buffer_size(int kept, int outputs, int hidden) {
     const long pitch = pitch_of(TILE);
-    return pitch * (4L * hidden + 2L * outputs + 2L * kept) + outer_scratch(hidden > outputs ? hidden : outputs, hidden);
+    return pitch * (4L * hidden + 2L * outputs + 2L * kept) + outer_scratch(most(hidden, outputs), most(hidden, kept));
 }
 
 static Buffers buffers(const Network *net, float *at, int pitch) {
@@ -353,51 +376,6 @@ INLINE Part part_of(long item, long points) {
     return (Part){item / parts, from, from + least(points - from, part_size(points))};
 }
 
-/* y (members, outputs, points) of x (members, kept, points) and theta (members, ...), `stride` floats from member to member. */
-void conditioner(int members, int kept, int outputs, int hidden, long points, const float *theta, long stride, const float *x, float *y,
-                 int threads) {
-    const long items = members * parts_of(points);
-#pragma omp parallel for schedule(static) num_threads(team(threads, items))
-    for (long item = 0; item < items; item++) {
-        const Part part = part_of(item, points);
-        const long m = part.m;
-        const Network net = network(kept, outputs, hidden, theta + m * stride);
-        float *at = memory(buffer_size(kept, outputs, hidden));
-        for (long p = part.from; p < part.to; p += TILE) {
-            const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
-            const Buffers t = buffers(&net, at, pitch);
-            load(t.x, pitch, x + m * kept * points + p, points, kept, count, 0);
-            network_forward(&net, &t, pitch, width);
-            store(y + m * outputs * points + p, t.y, pitch, points, outputs, count);
-        }
-    }
-}
-
-/* From dy: dx like x, and the gradient of theta (members, size). `partial` holds (members, parts, size) floats. */
-void conditioner_backward(int members, int kept, int outputs, int hidden, long points, const float *theta, long stride, const float *x,
-                          const float *dy, float *dx, float *gradient, float *partial, long size, int threads) {
-    const long items = members * parts_of(points);
-#pragma omp parallel for schedule(static) num_threads(team(threads, items))
-    for (long item = 0; item < items; item++) {
-        const Part part = part_of(item, points);
-        const long m = part.m;
-        const Network net = network(kept, outputs, hidden, theta + m * stride);
-        float *at = memory(buffer_size(kept, outputs, hidden));
-        memset(partial + item * size, 0, (size_t)size * 4);
-        for (long p = part.from; p < part.to; p += TILE) {
-            const int count = least(part.to - p, TILE), width = padded(count), pitch = pitch_of(width);
-            const Buffers t = buffers(&net, at, pitch);
-            load(t.x, pitch, x + m * kept * points + p, points, kept, count, 0);
-            load(t.dy, pitch, dy + m * outputs * points + p, points, outputs, count, 1);
-            network_forward(&net, &t, pitch, width);
-            network_backward(&net, partial + item * size, &t, pitch, width);
-            store(dx + m * kept * points + p, t.dx, pitch, points, kept, count);
-        }
-    }
-    const long parts = parts_of(points);
-    for (long m = 0; m < members; m++) add_parts(gradient + m * size, partial + m * parts * size, parts, size);
-}
-
 /* Layers. Each works in place on a tile x (dim, points) and adds its log-determinant to the row `sum`. */
 
 /* s = A tanh(raw / A)    forward: z = x exp(s) + t, log_det = +sum s    inverse: x = (z - t) exp(-s), log_det = -sum s */
@@ -432,6 +410,159 @@ static void coupling_backward(const Layer *layer, long m, float *x, float *d, co
             AT(t.dy, changed + i, p) = *d_value;
             *d_value *= scale;
         }
+    network_backward(&net, gradient, &t, pitch, width);
+    for (int i = 0; i < net.kept; i++) EACH_VECTOR(p, width) AT(d, layer->kept_at + i, p) += AT(t.dx, i, p);
+}
+
+/* The spline (flows/bijections/spline.py has its formulas). Of the 3 K - 1 outputs per changed feature, K are raw widths, K raw heights,
+   and the rest raw slopes at the K - 1 inner knots. */
+
+/* Raw sizes of bins in K rows, replaced by their softmax: the share of a bin, and its size is least + (1 - K least) share. */
+static void shares_of(float *raw, int bins, int pitch, int width) {
+    EACH_VECTOR(p, width) {
+        vec largest = AT(raw, 0, p), total = {0};
+        for (int k = 1; k < bins; k++) largest = pick(AT(raw, k, p) > largest, AT(raw, k, p), largest);
+        for (int k = 0; k < bins; k++) total += AT(raw, k, p) = exponential(AT(raw, k, p) - largest);
+        for (int k = 0; k < bins; k++) AT(raw, k, p) /= total;
+    }
+}
+
+/* The bin that holds a value: its number, its lower corner, its width and height, and the raw slopes at its ends. */
+typedef struct {
+    vec number, x, y, width, height, raw_low, raw_high, low, high; /* low and high: the slopes themselves */
+} Bin;
+
+INLINE Bin find_bin(const Layer *layer, const float *y, int p, int pitch, vec value, int by_height) {
+    const int K = layer->bins;
+    const float bound = layer->bound, rest = 1.0f - layer->least_bin * (float)K;
+    const float *slopes = y + 2L * K * pitch;
+    vec x_knot = splat(-bound), y_knot = splat(-bound), number = {0};
+    Bin bin = {{0}, x_knot, y_knot, {0}, {0}, {0}, {0}, {0}, {0}};
+    for (int k = 0; k < K; k++) {
+        vec x_next = splat(bound), y_next = splat(bound); /* the last knot is the bound itself, whatever the sizes add up to */
+        if (k + 1 < K) {
+            x_next = x_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, k, p));
+            y_next = y_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, K + k, p));
+        }
+        const ivec here = k ? value >= (by_height ? y_knot : x_knot) : (ivec){0} == 0; /* or in a later bin, which then takes its place */
+        number = pick(here, splat((float)k), number);
+        bin.x = pick(here, x_knot, bin.x), bin.width = pick(here, x_next - x_knot, bin.width);
+        bin.y = pick(here, y_knot, bin.y), bin.height = pick(here, y_next - y_knot, bin.height);
+        bin.raw_low = pick(here, k ? AT(slopes, k - 1, p) : (vec){0}, bin.raw_low);
+        bin.raw_high = pick(here, k + 1 < K ? AT(slopes, k, p) : (vec){0}, bin.raw_high);
+        x_knot = x_next, y_knot = y_next;
+    }
+    bin.number = number;
+    bin.low = layer->least_slope + softplus(bin.raw_low + layer->slope_shift);
+    bin.high = layer->least_slope + softplus(bin.raw_high + layer->slope_shift);
+    return bin;
+}
+
+/* log g' at the place u in [0, 1] of a bin */
+INLINE vec log_slope(const Bin *bin, vec u, vec *q_out) {
+    const vec s = bin->height / bin->width, v = u * (1.0f - u), q = s + (bin->high + bin->low - 2.0f * s) * v;
+    *q_out = q;
+    return 2.0f * logarithm(s) + logarithm(bin->high * u * u + 2.0f * s * v + bin->low * (1.0f - u) * (1.0f - u)) - 2.0f * logarithm(q);
+}
+
+static void spline_apply(const Layer *layer, long m, int inverse, float *x, float *sum, float *at, int pitch, int width) {
+    const Network net = network(layer->kept, layer->outputs, layer->hidden, layer->tensors[0] + m * layer->strides[0]);
+    Buffers t = buffers(&net, at, pitch);
+    const int each = 3 * layer->bins - 1;
+    t.x = x + (long)layer->kept_at * pitch;
+    network_forward(&net, &t, pitch, width);
+    for (int i = 0; i < net.outputs / each; i++) {
+        float *y = t.y + (long)i * each * pitch;
+        shares_of(y, layer->bins, pitch, width);
+        shares_of(y + (long)layer->bins * pitch, layer->bins, pitch, width);
+        EACH_VECTOR(p, width) {
+            vec *value = &AT(x, layer->changed_at + i, p), q, u, result;
+            const ivec inside = (*value < layer->bound) & (*value > -layer->bound), outside = ~inside & (*value == *value);
+            const vec within = pick(outside, (vec){0}, *value);
+            const Bin bin = find_bin(layer, y, p, pitch, within, inverse);
+            const vec s = bin.height / bin.width;
+            if (inverse) {
+                const vec v = within - bin.y, curvature = bin.low + bin.high - 2.0f * s;
+                const vec a = bin.height * (s - bin.low) + v * curvature, b = bin.height * bin.low - v * curvature, c = -s * v;
+                vec root = b * b - 4.0f * a * c;
+                for (int l = 0; l < LANES; l++) root[l] = __builtin_sqrtf(root[l] < 0 ? 0.0f : root[l]);
+                u = 2.0f * c / (-b - root);
+                u = pick(v == 0, (vec){0}, u);
+                result = bin.x + u * bin.width;
+            } else {
+                u = (within - bin.x) / bin.width;
+            }
+            const vec slope = log_slope(&bin, u, &q);
+            if (!inverse) result = bin.y + bin.height * (s * u * u + bin.low * u * (1.0f - u)) / q;
+            *value = pick(outside, *value, result);
+            AT(sum, 0, p) += pick(outside, (vec){0}, inverse ? -slope : slope);
+        }
+    }
+}
+
+/* With A = s u^2 + d_k v, q and N (the derivative's numerator) as in the formulas, v = u (1 - u), and d for the gradient of what follows it:
+
+       dA = dz h / q       dq = -dz h A / q^2 - 2 dlog / q        dN = dlog / N
+       ds = 2 dlog / s + 2 v dN + (1 - 2 v) dq + u^2 dA
+       d(slope low) = (1 - u)^2 dN + v dq + v dA                  d(slope high) = u^2 dN + v dq
+       du = 2 (slope high u - slope low (1 - u)) dN + 2 s u dA + (1 - 2 u) (2 s dN + (slope high + slope low - 2 s) dq + slope low dA)
+       dh = dz A / q + ds / w       dw = -(ds s + du u) / w       dx = du / w = -d(x_k)       d(y_k) = dz
+
+   A knot between two bins moves with the sizes of all bins before it; the sizes are a softmax. */
+static void spline_backward(const Layer *layer, long m, float *x, float *d, const float *d_sum, float *gradient, float *at, int pitch,
+                            int width) {
+    const Network net = network(layer->kept, layer->outputs, layer->hidden, layer->tensors[0] + m * layer->strides[0]);
+    Buffers t = buffers(&net, at, pitch);
+    const int K = layer->bins, each = 3 * K - 1;
+    const float bound = layer->bound, rest = 1.0f - layer->least_bin * (float)K;
+    t.x = x + (long)layer->kept_at * pitch;
+    network_forward(&net, &t, pitch, width);
+    for (int i = 0; i < net.outputs / each; i++) {
+        float *y = t.y + (long)i * each * pitch, *dy = t.dy + (long)i * each * pitch;
+        shares_of(y, K, pitch, width);
+        shares_of(y + (long)K * pitch, K, pitch, width);
+        EACH_VECTOR(p, width) {
+            const vec value = AT(x, layer->changed_at + i, p);
+            vec *dz = &AT(d, layer->changed_at + i, p), q;
+            const ivec inside = (value < bound) & (value > -bound), outside = ~inside & (value == value);
+            const vec within = pick(outside, (vec){0}, value), d_value = *dz, d_log = AT(d_sum, 0, p);
+            const Bin bin = find_bin(layer, y, p, pitch, within, 0);
+            const vec w = bin.width, h = bin.height, low = bin.low, high = bin.high;
+            const vec u = (within - bin.x) / w, v = u * (1.0f - u), s = h / w, A = s * u * u + low * v;
+            q = s + (high + low - 2.0f * s) * v;
+            const vec N = high * u * u + 2.0f * s * v + low * (1.0f - u) * (1.0f - u);
+            const vec dA = d_value * h / q, dq = -dA * A / q - 2.0f * d_log / q, dN = d_log / N;
+            const vec ds = 2.0f * d_log / s + 2.0f * v * dN + (1.0f - 2.0f * v) * dq + u * u * dA;
+            const vec d_low = (1.0f - u) * (1.0f - u) * dN + v * dq + v * dA, d_high = u * u * dN + v * dq;
+            const vec dv = 2.0f * s * dN + (high + low - 2.0f * s) * dq + low * dA;
+            const vec du = 2.0f * (high * u - low * (1.0f - u)) * dN + 2.0f * s * u * dA + (1.0f - 2.0f * u) * dv;
+            const vec dx = du / w, dh = d_value * A / q + ds / w, dw = -(ds * s + du * u) / w;
+            *dz = pick(outside, d_value, dx);
+            const vec none = {0};
+            /* By the knots at the ends of the bin. */
+            const vec x_low = pick(outside, none, -dx - dw), x_high = pick(outside, none, dw);
+            const vec y_low = pick(outside, none, d_value - dh), y_high = pick(outside, none, dh);
+            const vec slope_low = pick(outside, none, d_low / (1.0f + exponential(-bin.raw_low - layer->slope_shift)));
+            const vec slope_high = pick(outside, none, d_high / (1.0f + exponential(-bin.raw_high - layer->slope_shift)));
+            vec x_mean = none, y_mean = none;
+            for (int k = 0; k < K; k++) {
+                /* Bin k moves the lower knot if it lies before it, and the upper one also if it is the bin itself; never the outermost. */
+                const ivec before = bin.number > (float)k, up_to = (bin.number >= (float)k) & (bin.number < (float)(K - 1));
+                const vec x_size = pick(before, x_low, none) + pick(up_to, x_high, none);
+                const vec y_size = pick(before, y_low, none) + pick(up_to, y_high, none);
+                AT(dy, k, p) = 2.0f * bound * rest * x_size;
+                AT(dy, K + k, p) = 2.0f * bound * rest * y_size;
+                x_mean += AT(y, k, p) * AT(dy, k, p);
+                y_mean += AT(y, K + k, p) * AT(dy, K + k, p);
+            }
+            for (int k = 0; k < K; k++) {
+                AT(dy, k, p) = AT(y, k, p) * (AT(dy, k, p) - x_mean);
+                AT(dy, K + k, p) = AT(y, K + k, p) * (AT(dy, K + k, p) - y_mean);
+            }
+            for (int k = 0; k + 1 < K; k++) /* the inner knot k + 1 is the upper end of bin k and the lower end of bin k + 1 */
+                AT(dy, 2 * K + k, p) = pick(bin.number == (float)k, slope_high, none) + pick(bin.number == (float)(k + 1), slope_low, none);
+        }
+    }
     network_backward(&net, gradient, &t, pitch, width);
     for (int i = 0; i < net.kept; i++) EACH_VECTOR(p, width) AT(d, layer->kept_at + i, p) += AT(t.dx, i, p);
 }
@@ -546,6 +677,7 @@ static void plu_backward(const Layer *layer, long m, int dim, const float *x, fl
 
 static void layer_apply(const Layer *layer, long m, int dim, int inverse, float *x, float *sum, float *at, int pitch, int width) {
     if (layer->kind == AFFINE_COUPLING) coupling_apply(layer, m, inverse, x, sum, at, pitch, width);
+    else if (layer->kind == SPLINE_COUPLING) spline_apply(layer, m, inverse, x, sum, at, pitch, width);
     else if (layer->kind == ACTNORM) actnorm_apply(layer, m, dim, inverse, x, sum, pitch, width);
     else plu_apply(layer, m, dim, inverse, x, sum, at, pitch, width);
 }
@@ -554,6 +686,7 @@ static void layer_apply(const Layer *layer, long m, int dim, int inverse, float 
 static void layer_backward(const Layer *layer, long m, int dim, float *x, float *d, const float *d_sum, float *gradient, float *at, int pitch,
                            int width) {
     if (layer->kind == AFFINE_COUPLING) coupling_backward(layer, m, x, d, d_sum, gradient, at, pitch, width);
+    else if (layer->kind == SPLINE_COUPLING) spline_backward(layer, m, x, d, d_sum, gradient, at, pitch, width);
     else if (layer->kind == ACTNORM) actnorm_backward(layer, m, dim, x, d, d_sum, gradient, pitch, width);
     else plu_backward(layer, m, dim, x, d, d_sum, gradient, at, pitch, width);
 }
@@ -564,7 +697,7 @@ static long chain_memory(const Chain *chain) {
     long room = 5 * dim * dim + dim * pitch + outer_scratch(chain->dim, chain->dim);
     for (int k = 0; k < chain->count; k++) {
         const Layer *layer = chain->layers + k;
-        const long size = layer->kind == AFFINE_COUPLING ? buffer_size(layer->kept, layer->outputs, layer->hidden) : 0;
+        const long size = layer->kind <= SPLINE_COUPLING ? buffer_size(layer->kept, layer->outputs, layer->hidden) : 0;
         if (size > room) room = size;
     }
     return (chain->count + 1) * dim * pitch + pitch + room;
