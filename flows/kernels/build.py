@@ -6,9 +6,9 @@ The plain torch code then takes its place: the same mathematics, several times s
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
-import getpass
 import hashlib
 import os
 import platform
@@ -109,27 +109,33 @@ def _built() -> Path:
     parts = [SOURCE.read_bytes(), version, _processor(), repr((compiler, FLAGS, EXTRA_FLAGS)).encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     name = f"chain-{key}.so"
-    caches = [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows", Path(tempfile.gettempdir()) / f"flows-{getpass.getuser()}"]
-    for cache in caches:
-        if (cache / name).is_file():
-            return cache / name
-    problem = ""
-    for cache in caches:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows"
+    if (cache / name).is_file():
+        return cache / name
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:  # two processes may build at once: each moves a whole file into place
+            return _compile(compiler, Path(folder) / name).replace(cache / name)
+    except OSError:  # a read-only home, a full disk: compiled for this process alone
+        folder = tempfile.mkdtemp(prefix="flows-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return _compile(compiler, Path(folder) / name)
+
+
+def _compile(compiler: list[str], target: Path) -> Path:
+    """``target``, compiled with the best flags that the compiler takes. Raises ``RuntimeError`` where none will do."""
+    problems: list[str] = []
+    for extra in EXTRA_FLAGS:
+        command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(target)]
         try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as folder:  # two processes may build at once: each moves a whole file into place
-                unfinished = Path(folder) / name
-                for extra in EXTRA_FLAGS:
-                    command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(unfinished)]
-                    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-                    if done.returncode == 0:
-                        os.replace(unfinished, cache / name)
-                        return cache / name
-                    problem = problem or (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise RuntimeError(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {problem}")
-        except (OSError, subprocess.SubprocessError) as error:
-            problem = str(error)
-    raise RuntimeError(f"the library can't be written: {problem}")
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            problems.append(f"it did not end within {SECONDS} s")
+            break
+        if done.returncode == 0:
+            return target
+        problems += (done.stderr.strip().splitlines() or ["no message"])[:1]
+    raise RuntimeError(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {problems[0]}")
 
 
 def _processor() -> bytes:
