@@ -1,7 +1,7 @@
 """Does the committed pipeline give the committed numbers? ``make verify`` runs it in a clean clone and explains what it finds.
 
 Case 1: every tracked file comes out byte for byte. That is what the machine kind where ``dvc.lock`` was made must give.
-Case 2: another kind of processor rounds differently in the last bits and training amplifies that. Then the ``kl`` of every model
+Case 2: another kind of processor, or another C compiler or none, rounds differently in the last bits and training amplifies that. Then the ``kl`` of every model
 must agree with the committed one within 3 sqrt(2) kl_sd / sqrt(members), and a reference's within 0.001 nat.
 Case 3, failure: a number moved by more, or a file is missing.
 """
@@ -61,7 +61,7 @@ def _explain(top: Path, clone: Path, changed: list[str]) -> int:
     if moved:
         print("verify: case 3: FAILED: " + "; ".join(moved))
         return 1
-    print("verify: case 2: the bits differ, as on another kind of processor, and every kl agrees with the committed one")
+    print("verify: case 2: the bits differ, as on another kind of processor or with another C compiler, and every kl agrees with the committed one")
     return 0
 
 
