@@ -27,11 +27,11 @@ class Plan:
     rows: int = 800
 
     quality_kl: float = 0.15
-    quality_size: tuple[int, int] = (12, 32)
+    quality_size: tuple[int, int] = (16, 32)
     spline_size: tuple[int, int] = (4, 32)
     spline_bins: int = 8
     quality_seeds: tuple[int, ...] = (100, 101, 102)
-    quality_lengths: tuple[int, ...] = (60, 100, 160, 250, 400)
+    quality_lengths: tuple[int, ...] = (60, 100, 160, 200, 250, 400)
     networks: int = 10
     eager_networks: int = 3
     fresh: int = 20_000
