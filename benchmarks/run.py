@@ -107,7 +107,7 @@ def versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in VERSIONS:
         try:
-            found[name] = version(name)
+            found[name] = version(name).partition("+")[0]  # without the word for the build
         except PackageNotFoundError:
             found[name] = None
     return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Self, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,6 @@ class Flow(Population):
 
     def __init__(self, bijections: Sequence[Bijection], members: int, dim: int, arguments: dict[str, Any]) -> None:
         super().__init__(members, dim, arguments)
-        self._program: Program | None = None
-        self._program_known = False  # whether it was asked for since the tensors moved
         self.bijections = nn.ModuleList([Standardize(dim, members), *bijections])
 
     @property
@@ -70,12 +68,13 @@ class Flow(Population):
                 log_det = log_det + step
         return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
-    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, program: Program | None = None) -> tuple[Tensor, Tensor]:
         """The mean negative log-likelihood of features-first points, ``(M,)``, and its gradient ``(M, P)`` by all parameters, in their order.
 
-        The members share no parameter, so the gradient of the summed losses is each member's own.
+        The members share no parameter, so the gradient of the summed losses is each member's own. ``program`` is what ``program(x)``
+        gives, for who has it already.
         """
-        program = self.program(x)
+        program = self.program(x) if program is None else program
         if program is not None:
             with torch.no_grad():
                 x, log_det = self.standardize(x)
@@ -125,12 +124,9 @@ class Flow(Population):
         """All bijections but the standardisation as one compiled operation; ``None`` where one of them, or this machine, has no such thing."""
         if not kernels.usable(x):
             return None
-        if not self._program_known:
-            bijections = self.chain[1:]
-            layers = [layer for bijection in bijections if (layer := bijection.compiled()) is not None]
-            self._program = Program(layers) if len(layers) == len(bijections) and self.dtype == torch.float32 else None
-            self._program_known = True
-        return self._program
+        bijections = self.chain[1:]
+        layers = [layer for bijection in bijections if (layer := bijection.compiled()) is not None]
+        return Program(layers) if len(layers) == len(bijections) and self.standardize.mean.dtype == torch.float32 else None
 
     def flatten(self) -> Tensor:
         """All parameters as one tensor ``(M, P)``, of which the bijections' own become views: an optimiser then has one to work on."""
@@ -139,8 +135,3 @@ class Flow(Population):
         for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
             p.data = columns.view(p.shape)
         return flat
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        self._program_known = False  # buffers may be others now, or of another type
-        return self

@@ -82,8 +82,9 @@ class Trainer:
         if self.noise is not None:
             points = points + self.noise * _normal(points, self.generators)
         finite = torch.ones(self.flow.members, dtype=torch.bool)
+        program = self.flow.program(points)
         for batch in points.tensor_split(self.steps, dim=2):
-            loss, gradient = self.flow.loss(batch)
+            loss, gradient = self.flow.loss(batch, program)
             rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
             self.optimizer.step(gradient, rate)
             self.step += 1

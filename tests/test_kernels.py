@@ -164,6 +164,9 @@ def test_the_chain_follows_parameters_that_move():
     for own, new in zip(flow.parameters(), other.parameters(), strict=True):
         own.data = new.data
     assert torch.equal(flow.loss(x)[1], other.loss(x)[1])
+    flow.load_state_dict(perturbed("Glow").state_dict(), assign=True)
+    assert torch.equal(flow.loss(x)[1], perturbed("Glow").loss(x)[1])
+    flow.load_state_dict(other.state_dict())
     flow.double()
     assert flow.program(x) is None
     assert flow.loss(x.double())[1].dtype == torch.float64

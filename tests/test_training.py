@@ -42,9 +42,9 @@ def visits(flow, data, **changes):
     """Every batch that training sees, features first."""
     seen, loss = [], flow.loss
 
-    def spy(x):
+    def spy(x, program=None):
         seen.append(x.clone())
-        return loss(x)
+        return loss(x, program)
 
     flow.loss = spy
     fit(flow, data, data, settings(**changes))

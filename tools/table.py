@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from benchmarks.tables import number
 from flows.plotting import LABELS
 from stages import files, settings
 
@@ -79,13 +80,14 @@ def speed() -> str:
     kl = results["settings"]["quality_kl"]
     heads = ["", "ten networks (ms per epoch)", "one network (ms per epoch)", f"seconds to KL {kl}, our recipe", "its usual recipe"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    for library in dict.fromkeys(row["library"] for row in results["epoch"]):
+    for library in dict.fromkeys(row["library"] for row in results["quality"]):
         # Everyone with as many threads as suit it best.
         timed = [row for row in results["epoch"] if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)]
-        cells = [f"{min(row['ms'] for row in timed if row['networks'] == networks):.1f}" for networks in (10, 1)]
+        fastest = (min((row["ms"] for row in timed if row["networks"] == networks), default=None) for networks in (10, 1))
+        cells = ["\u2013" if ms is None else f"{ms:.1f}" for ms in fastest]
         reached = {row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library}
         for recipe in ("ours", "usual"):
-            cells.append("\u2013" if recipe not in reached else "never" if reached[recipe] is None else f"{reached[recipe]:.2g}")
+            cells.append("\u2013" if recipe not in reached else "never" if reached[recipe] is None else number(reached[recipe]))
         lines.append(f"| {library} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

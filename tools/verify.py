@@ -1,8 +1,8 @@
 """Does the committed pipeline give the committed numbers? ``make verify`` runs it in a clean clone and explains what it finds.
 
 Case 1: every tracked file comes out byte for byte. That is what the machine kind where ``dvc.lock`` was made must give.
-Case 2: another kind of processor, or another C compiler or none, rounds differently in the last bits and training amplifies that. Then the ``kl`` of every model
-must agree with the committed one within 3 sqrt(2) kl_sd / sqrt(members), and a reference's within 0.001 nat.
+Case 2: another kind of processor, or another C compiler or none, rounds differently in the last bits and training amplifies that. Then
+the ``kl`` of every model must agree with the committed one within 3 sqrt(2) kl_sd / sqrt(members), and a reference's within 0.001 nat.
 Case 3, failure: a number moved by more, or a file is missing.
 """
 
