@@ -29,7 +29,7 @@ format: .venv/ready-tests
 verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the results against the committed ones
 	$(RUN) python -m tools.verify
 
-recipe: .venv/ready  ## run the study that chose the training settings (about an hour)
+recipe: .venv/ready  ## run the study that chose the training settings (a quarter of an hour)
 	$(RUN) dvc repro studies/recipe/dvc.yaml
 
 bench: .venv-bench/ready  ## time this library beside five others (half an hour; leave the machine alone meanwhile)
