@@ -35,7 +35,12 @@
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16") /* so that the sums stay in registers */
+/* Before a loop of constant length, so that sums stay in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define EACH_VECTOR(p, width) for (int p = 0; p < (width); p += LANES)
 #define AT(tile, i, p) (*(vec *)((tile) + (long)(i) * (pitch) + (p)))
 
