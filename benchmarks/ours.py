@@ -50,12 +50,12 @@ class Ours(Peer):
         )
         # A population's weights are drawn from its seed alone: built again, it is the initial one again.
         self.trainer = Trainer(self.model(**self.arguments), torch.from_numpy(points), settings)
-        self.flow = self.trainer.flow
+        self.flow = self.trainer.model
 
     def advance(self, epochs: int) -> None:
         for _ in range(epochs):
             self.trainer.epoch()
-        self.flow = self.trainer.flow
+        self.flow = self.trainer.model
 
     @torch.no_grad()
     def log_prob(self, points: Array) -> Array:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from flows import kernels
 from flows.bijections import Bijection, Standardize
 from flows.kernels import Program
-from flows.population import Population
+from flows.network import Network, Objective, mean_nll
+from flows.targets import Array
 
 
-class Flow(Population):
+class Flow(Network):
     """A chain of bijections ``f = f_K o ... o f_1 o standardise`` from data to noise, over ``N(0, I)``::
 
         log q(x) = log N(f(x); 0, I) + sum_k log |det df_k|
@@ -35,7 +36,7 @@ class Flow(Population):
         return cast(list[Bijection], list(self.bijections))
 
     @property
-    def standardize(self) -> Standardize:
+    def standardize(self) -> Standardize:  # type: ignore[override]  # as the first bijection it is registered already
         return cast(Standardize, self.bijections[0])
 
     @torch.no_grad()
@@ -45,12 +46,6 @@ class Flow(Population):
         for bijection in self.chain:
             bijection.initialize(x)
             x = bijection(x.to(self.dtype))[0]
-
-    def features_first(self, value: Tensor) -> Tensor:
-        """From the public ``(n, D)``, ``(n, 1, D)`` or ``(n, M, D)`` to the bijections' ``(M, D, n)``."""
-        value = value.unsqueeze(1) if value.ndim == 2 else value
-        self._check(value)
-        return value.expand(-1, self.members, -1).permute(1, 2, 0).contiguous()
 
     def log_density(self, x: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``.
@@ -85,6 +80,14 @@ class Flow(Population):
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
         return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
+    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+        program = self.program(points)
+        return lambda batch: self.loss(batch, program)
+
+    @torch.no_grad()
+    def curves(self, train: Tensor, test: Tensor) -> dict[str, Array]:
+        return {"train_nll": mean_nll(self.log_density(train)), "test_nll": mean_nll(self.log_density(test))}
+
     def log_prob(self, value: Tensor) -> Tensor:
         self._check(value)
         flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
@@ -114,10 +117,6 @@ class Flow(Population):
             states.append(x)
         return [self._public(state, shape) for state in states]
 
-    def _public(self, x: Tensor, shape: torch.Size) -> Tensor:
-        """From the bijections' ``(M, D, n)`` to the public ``shape + (M, D)``."""
-        return x.permute(2, 0, 1).reshape(*shape, self.members, self.dim)
-
     # The compiled chain
 
     def program(self, x: Tensor) -> Program | None:
@@ -127,11 +126,3 @@ class Flow(Population):
         bijections = self.chain[1:]
         layers = [layer for bijection in bijections if (layer := bijection.compiled()) is not None]
         return Program(layers) if len(layers) == len(bijections) and self.standardize.mean.dtype == torch.float32 else None
-
-    def flatten(self) -> Tensor:
-        """All parameters as one tensor ``(M, P)``, of which the bijections' own become views: an optimiser then has one to work on."""
-        own = list(self.parameters())
-        flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
-        for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
-            p.data = columns.view(p.shape)
-        return flat

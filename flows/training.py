@@ -1,4 +1,4 @@
-"""One batched training loop for all flows: M networks, one computation."""
+"""One batched training loop for all neural models: M networks, one computation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flows import kernels
-from flows.flow import Flow
+from flows.network import Network
 from flows.seeds import torch_generators
 from flows.smoothing import likelihood_bandwidth, sharpen
 from flows.targets import Array
@@ -52,39 +52,44 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class History:
-    """Mean NLL per member on the clean points, in nats and raw units: ``epoch`` ``(L,)``, ``train_nll`` and ``test_nll`` ``(L, M)``."""
+    """What the model's ``curves`` were at each ``epoch`` ``(L,)``: a name and a value per member, ``(L, M)``.
+
+    With a density they are ``train_nll`` and ``test_nll``: the mean NLL of the clean points, in nats and raw units.
+    """
 
     epoch: Array
-    train_nll: Array
-    test_nll: Array
+    columns: dict[str, Array]
 
 
 class Trainer:
-    """Trains every member of ``flow`` on its negative log-likelihood, one ``epoch()`` after another.
+    """Trains every member of ``model``, one ``epoch()`` after another.
 
     ``train`` is in the user's units: ``(n, D)`` shared by all members, or ``(n, M, D)``, one set a member.
     """
 
-    def __init__(self, flow: Flow, train: Tensor, settings: TrainingSettings) -> None:
-        flow.initialize(train)
-        self.flow = flow
+    def __init__(self, model: Network, train: Tensor, settings: TrainingSettings) -> None:
+        model.initialize(train)
+        self.model = model
         self.settings = settings
-        self.clean = flow.features_first(train).to(flow.dtype)
-        self.visited, self.noise = _smoothed(flow, self.clean, settings)
-        self.generators = torch_generators(settings.seed, "train", flow.members)
+        self.clean = model.features_first(train).to(model.dtype)
+        self.visited, self.noise = _smoothed(model, self.clean, settings)
+        self.generators = torch_generators(settings.seed, "train", model.members)
         self.steps = math.ceil(train.shape[0] / settings.batch_size)  # of an epoch
         self.step = 0
-        self.optimizer = ClippedAdam(flow.flatten(), settings.clip)
+        self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
+
+    def points(self) -> Tensor:
+        """What one epoch visits, ``(M, D, N)``, in the user's units."""
+        points = _shuffled(self.visited, self.generators)
+        return points if self.noise is None else points + self.noise * _normal(points, self.generators)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
-        points = _shuffled(self.visited, self.generators)
-        if self.noise is not None:
-            points = points + self.noise * _normal(points, self.generators)
-        finite = torch.ones(self.flow.members, dtype=torch.bool)
-        program = self.flow.program(points)
+        points = self.points()
+        finite = torch.ones(self.model.members, dtype=torch.bool)
+        objective = self.model.objective(points, self.generators)
         for batch in points.tensor_split(self.steps, dim=2):
-            loss, gradient = self.flow.loss(batch, program)
+            loss, gradient = objective(batch)
             rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
             self.optimizer.step(gradient, rate)
             self.step += 1
@@ -93,41 +98,43 @@ class Trainer:
 
 
 def fit(
-    flow: Flow,
+    model: Network,
     train: Tensor,
     test: Tensor,
     settings: TrainingSettings,
     *,
-    on_log: Callable[[int, Array, Array], None] | None = None,
-    name: str = "flow",
+    on_log: Callable[[int, dict[str, Array]], None] | None = None,
+    name: str = "model",
 ) -> History:
-    """Train every member of ``flow``, and keep the history of its NLL. ``train`` as for ``Trainer``, and ``test`` in the same form.
+    """Train every member of ``model``, and keep the history of its ``curves``. ``train`` as for ``Trainer``, and ``test`` in the same form.
 
-    ``test`` is scored for the history and never trained on or selected by. ``on_log(epoch, train_nll, test_nll)`` is called
-    every ``log_every`` epochs with ``(M,)`` numbers. A member whose loss is no longer finite is reported on standard error
-    and stays in the results; the others go on as if it weren't there.
+    ``test`` is scored for the history and never trained on or selected by. ``on_log(epoch, curves)`` is called every ``log_every``
+    epochs. A member whose loss is no longer finite is reported on standard error and stays in the results; the others go on as if
+    it weren't there.
     """
-    trainer = Trainer(flow, train, settings)
-    clean_test = flow.features_first(test).to(flow.dtype)
+    trainer = Trainer(model, train, settings)
+    clean_test = model.features_first(test).to(model.dtype)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
-    rows: list[tuple[int, Array, Array]] = []
+    epochs: list[int] = []
+    rows: list[dict[str, Array]] = []
     with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(member, epoch)
             bar.update()
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                rows.append((epoch, mean_nll(flow, trainer.clean), mean_nll(flow, clean_test)))
-                bar.set_postfix_str(f"NLL train {rows[-1][1].mean():.3f}, test {rows[-1][2].mean():.3f} nat")
+                epochs.append(epoch)
+                rows.append(model.curves(trainer.clean, clean_test))
+                bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[-1].items()))
                 if on_log is not None:
-                    on_log(*rows[-1])
-    for member in np.flatnonzero(~np.isfinite(rows[-1][1])).tolist():
+                    on_log(epoch, rows[-1])
+    history = History(np.array(epochs, dtype=np.float64), {key: np.stack([row[key] for row in rows]) for key in rows[-1]})
+    for member in np.flatnonzero(~np.isfinite(np.stack(list(rows[-1].values()))).all(axis=0)).tolist():
         failed.setdefault(member, settings.epochs)
     for member, epoch in failed.items():
         print(f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
-    flow.eval()
-    epochs, train_nll, test_nll = zip(*rows, strict=True)
-    return History(np.array(epochs, dtype=np.float64), np.stack(train_nll), np.stack(test_nll))
+    model.eval()
+    return history
 
 
 def one_cycle(progress: float) -> float:
@@ -151,12 +158,12 @@ class ClippedAdam:
     member's gradient stays in that member.
     """
 
-    BETAS = (0.9, 0.999)
     EPSILON = 1e-8
 
-    def __init__(self, parameters: Tensor, clip: float) -> None:
+    def __init__(self, parameters: Tensor, clip: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
         self.parameters = parameters
         self.clip = clip
+        self.betas = betas
         self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
         self.steps = 0
 
@@ -164,31 +171,25 @@ class ClippedAdam:
         """One step against ``gradient`` ``(M, P)``."""
         self.steps += 1
         if kernels.usable(self.parameters, gradient):
-            averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.BETAS, self.EPSILON
+            averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.betas, self.EPSILON
             kernels.clipped_adam(self.parameters, gradient, averages, rate=rate, clip=clip, betas=betas, epsilon=epsilon, step=self.steps)
         else:
             self.plain_step(gradient, rate)
 
     def plain_step(self, gradient: Tensor, rate: float) -> None:
         gradient = gradient * (self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip))
-        b1, b2 = self.BETAS
+        b1, b2 = self.betas
         self.first.lerp_(gradient, 1 - b1)
         self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
         scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(self.EPSILON)
         self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))
 
 
-@torch.no_grad()
-def mean_nll(flow: Flow, x: Tensor) -> Array:
-    """Mean negative log-likelihood in nats per member, ``(M,)``, of features-first ``x`` ``(M, D, N)``; summed in float64."""
-    return -flow.log_density(x).double().numpy().mean(axis=1)
-
-
-def _smoothed(flow: Flow, x: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:
+def _smoothed(model: Network, x: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:
     """What training visits instead of ``x`` ``(M, D, N)``, and the noise's standard deviation ``(M, D, 1)``, both in raw units."""
     if settings.noise == 0:
         return x, None
-    standardized = flow.standardize(x)[0].double().numpy()
+    standardized = model.standardize(x)[0].double().numpy()
     visited: list[Array] = []
     levels: list[float] = []
     for member, points in enumerate(standardized):
@@ -199,8 +200,8 @@ def _smoothed(flow: Flow, x: Tensor, settings: TrainingSettings) -> tuple[Tensor
         level = settings.noise_factor * likelihood_bandwidth(points.T) if settings.noise == "auto" else settings.noise
         visited.append(sharpen(points.T, level, settings.sharpen).T if settings.sharpen else points)
         levels.append(level)
-    deviation = flow.standardize.deviation
-    moved = flow.standardize.inverse(torch.from_numpy(np.stack(visited)).to(x.dtype))[0]
+    deviation = model.standardize.deviation
+    moved = model.standardize.inverse(torch.from_numpy(np.stack(visited)).to(x.dtype))[0]
     return moved, deviation * torch.tensor(levels, dtype=x.dtype)[:, None, None]
 
 

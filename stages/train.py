@@ -11,28 +11,27 @@ import flows
 from flows.training import TrainingSettings, fit
 from stages import files, settings
 
-COLUMNS = ("epoch", "train_nll", "train_nll_sd", "test_nll", "test_nll_sd")
-
 
 def main(model: str) -> None:
     params = settings.load()
     training = params.training(model)
     mean, std = files.read_scaler()
     train, test = (torch.from_numpy(files.read_rows(path) * std + mean) for path in (files.TRAIN, files.TEST))
-    flow = flows.model_class(model)(dim=train.shape[1], members=training.members, seed=training.seed, **params.architecture(model))
+    network = flows.model_class(model)(dim=train.shape[1], members=training.members, seed=training.seed, **params.architecture(model))
     path = files.history(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n", buffering=io.DEFAULT_BUFFER_SIZE) as table:
-        table.write(",".join(COLUMNS) + "\n")
 
-        def log(epoch: int, train_nll: np.ndarray, test_nll: np.ndarray) -> None:
-            numbers = (f"{value:.6f}" for nll in (train_nll, test_nll) for value in (nll.mean(), nll.std(ddof=1) if len(nll) > 1 else 0.0))
+        def log(epoch: int, curves: dict[str, np.ndarray]) -> None:
+            if table.tell() == 0:
+                table.write(",".join(["epoch", *(word for key in curves for word in (key, f"{key}_sd"))]) + "\n")
+            numbers = (f"{value:.6f}" for curve in curves.values() for value in (curve.mean(), curve.std(ddof=1) if len(curve) > 1 else 0.0))
             table.write(f"{epoch},{','.join(numbers)}\n")
             table.flush()  # so that a plot can be watched while training goes on
 
-        history = fit(flow, train, test, TrainingSettings(**training.model_dump(exclude={"members"})), on_log=log, name=model)
-    files.write_npz(files.member_histories(model), {"epoch": history.epoch, "train_nll": history.train_nll, "test_nll": history.test_nll})
-    flows.save(flow, files.checkpoint(model))
+        history = fit(network, train, test, TrainingSettings(**training.model_dump(exclude={"members"})), on_log=log, name=model)
+    files.write_npz(files.member_histories(model), {"epoch": history.epoch, **history.columns})
+    flows.save(network, files.checkpoint(model))
 
 
 if __name__ == "__main__":

@@ -172,17 +172,24 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def expand(stages: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of ``dvc.yaml`` by their full names, each matrix over a mapping of ``params.yaml`` written out."""
+def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The stages of ``dvc.yaml`` by their full names, each matrix and each foreach over a mapping written out."""
+    mappings = {**params, **{key: value for group in pipeline.get("vars", []) for key, value in group.items()}}
     result: dict[str, dict[str, Any]] = {}
-    for name, stage in stages.items():
-        if "matrix" not in stage:
+    for name, stage in pipeline["stages"].items():
+        if "foreach" in stage:
+            over, body, key_word = stage["foreach"], stage["do"], "${key}"
+        elif "matrix" in stage:
+            ((item, over),) = stage["matrix"].items()
+            body, key_word = {key: value for key, value in stage.items() if key != "matrix"}, "${item." + item + "}"
+        else:
             result[name] = stage
             continue
-        ((item, over),) = stage["matrix"].items()
-        body = yaml.safe_dump({key: value for key, value in stage.items() if key != "matrix"})
-        for value in params[over.removeprefix("${").removesuffix("}")]:
-            result[f"{name}@{value}"] = yaml.safe_load(body.replace("${item." + item + "}", value))
+        for value, details in mappings[over.removeprefix("${").removesuffix("}")].items():
+            text = yaml.safe_dump(body).replace(key_word, value)
+            for key, detail in details.items():
+                text = text.replace("${item." + key + "}", str(detail))
+            result[f"{name}@{value}"] = yaml.safe_load(text)
     return result
 
 

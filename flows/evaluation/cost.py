@@ -9,21 +9,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flows import kernels
+from flows.seeds import torch_generators
 from flows.targets import Array
 
 if TYPE_CHECKING:
-    from flows.flow import Flow
+    from flows.network import Network
 
 SETTLED = 0.05  # nat
 
 
-def flops_per_epoch(flow: Flow, rows: int) -> float:
+def flops_per_epoch(model: Network, rows: int) -> float:
     """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
-    counter = FlopCounterMode(display=False)
-    points = torch.zeros(flow.members, flow.dim, rows, dtype=flow.dtype)
-    with counter, kernels.plain(), torch.enable_grad():  # compiled, the products can't be seen
-        torch.autograd.grad(flow.log_density(points).sum(), list(flow.parameters()))
-    return counter.get_total_flops() / flow.members
+    points = torch.zeros(model.members, model.dim, rows, dtype=model.dtype)
+    generators = torch_generators(0, "train", model.members)  # their numbers don't count
+    with FlopCounterMode(display=False) as counter, kernels.plain():  # compiled, the products can't be seen
+        model.objective(points, generators)(points)
+    return counter.get_total_flops() / model.members
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
