@@ -32,7 +32,7 @@ def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: i
     files.write_json(files.headline(name), {key: _rounded(value) for key, value in report.headline.items()})
     count = len(report.members["kl"])
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
-    arrays = {**_plot_arrays(model, target, rows, evaluation), **report.curves, "levels": LEVELS}
+    arrays = {**plot_arrays(model, target, rows, evaluation), **report.curves, "levels": LEVELS}
     files.write_npz(files.plot_data(name), {key: array.astype(np.float32) for key, array in arrays.items()})
     if report.members["non_finite"].any():
         print(f"{name}: {int(report.members['non_finite'].sum())} log-densities were not finite, so the means over them are NaN")
@@ -43,7 +43,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
 
 
-def _plot_arrays(model: Population, target: Target, rows: int, evaluation: Evaluate) -> dict[str, Array]:
+def plot_arrays(model: Population, target: Target, rows: int, evaluation: Evaluate) -> dict[str, Array]:
     """One member's samples, its density and the ensemble's on a grid if it has one, and for a flow the way of its samples from noise to data."""
     generator = seeds.torch_generator(evaluation.seed, "plot")
     arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
