@@ -52,16 +52,8 @@ class Flow(Network):
 
         Can be differentiated by ``x`` and by the parameters; inside ``torch.no_grad()``, where that is not asked for, it is compiled.
         """
-        x, log_det = self.standardize(x)
-        program = None if torch.is_grad_enabled() else self.program(x)
-        if program is not None:
-            x, step = program.apply(x, inverse=False)
-            log_det = log_det + step
-        else:
-            for bijection in self.chain[1:]:
-                x, step = bijection(x)
-                log_det = log_det + step
-        return log_det - 0.5 * x.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
+        z, log_det = self._to_noise(x)
+        return log_det - 0.5 * z.square().sum(1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def loss(self, x: Tensor, program: Program | None = None) -> tuple[Tensor, Tensor]:
         """The mean negative log-likelihood of features-first points, ``(M,)``, and its gradient ``(M, P)`` by all parameters, in their order.
@@ -93,6 +85,13 @@ class Flow(Network):
         flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
         return self.log_density(self.features_first(flat)).T.reshape(*value.shape[:-2], self.members)
 
+    @torch.no_grad()
+    def noise(self, value: Tensor) -> Tensor:
+        """The noise ``z = f(x)`` that ``sample`` would turn into the points: ``(..., M, D)`` of ``(..., M or 1, D)``."""
+        self._check(value)
+        flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
+        return self._public(self._to_noise(self.features_first(flat))[0], value.shape[:-2])
+
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         shape = torch.Size(sample_shape)
         z = self._noise(shape, generator)
@@ -106,6 +105,18 @@ class Flow(Network):
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, D)``, one before and after every bijection."""
         shape = torch.Size(sample_shape)
         return self._path(self._noise(shape, generator), shape)
+
+    def _to_noise(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``f`` of features-first points and its log-determinant; compiled where no gradient is asked for."""
+        x, log_det = self.standardize(x)
+        program = None if torch.is_grad_enabled() else self.program(x)
+        if program is not None:
+            x, step = program.apply(x, inverse=False)
+            return x, log_det + step
+        for bijection in self.chain[1:]:
+            x, step = bijection(x)
+            log_det = log_det + step
+        return x, log_det
 
     def _noise(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         return self.features_first(torch.randn(shape.numel(), self.members, self.dim, generator=generator, dtype=self.dtype))

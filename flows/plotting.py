@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from flows.targets import Array
 
@@ -193,12 +194,118 @@ def summary(rows: Sequence[Row], path: Path) -> None:
         axes[0].set_xlim(left=0)
         axes[0].set_yticks(places, [row.label for row in rows])
         axes[0].set_ylim(-0.6, len(rows) - 0.4)
-        figure.suptitle(
-            "dot and bar: mean \u00b1 2 standard errors; small dots: members; diamond: ensemble; grey: truth against truth \u00b1 2 sd",
-            fontsize=9,
-            color="#444444",
+        _explain(figure, "dot and bar: mean \u00b1 2 standard errors; small dots: members; diamond: ensemble; grey: truth against truth \u00b1 2 sd")
+        _save(figure, path)
+
+
+def mode_bars(rows: Sequence[Row], weights: Array, points: int, path: Path) -> None:
+    """Share of the samples per component of the truth, and of those beyond them all: a panel a row, each beside the true ``weights`` ``(K,)``.
+
+    ``points`` is how many the models had to learn from: no model can know the weights better than their counts tell.
+    """
+    truth = _truth(rows)
+    others = [row for row in rows if row is not truth]
+    floor, chance = truth.arrays["mode_mass"].mean(axis=0), 2 * truth.arrays["mode_mass"].std(axis=0, ddof=1)
+    true = np.append(weights, floor[-1])  # what lies beyond the components has no weight: what the truth's samples have there
+    learnt = 2 * np.sqrt(true * (1 - true) / points)
+    count = len(weights)
+    places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before those beyond
+    ticks = places[:-1] if count <= 10 else np.arange(5, count - 1, 5)
+    columns = 2 if len(others) <= 4 else 3
+    lines = -(-len(others) // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(lines, columns, figsize=(8.4, 2.1 * lines + 0.9), sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(others) :]:
+            axis.set_visible(False)
+        for axis, row in zip(axes.flat, others, strict=False):
+            mass = row.arrays["mode_mass"]
+            axis.bar(places, mass.mean(axis=0), width=0.7, color=row.color, alpha=0.6, linewidth=0)
+            for reach, shade in ((learnt, 0.13), (chance, 0.25)):
+                axis.bar(places, 2 * reach, bottom=true - reach, width=0.96, color=COLORS["truth"], alpha=shade, linewidth=0)
+            axis.hlines(true, places - 0.48, places + 0.48, color=COLORS["truth"], linewidth=1)
+            if len(mass) > 1:
+                error = 2 * mass.std(axis=0, ddof=1)
+                axis.errorbar(places, mass.mean(axis=0), yerr=error, fmt="none", color=row.color, elinewidth=1.6, capsize=2 if count <= 10 else 0)
+            axis.set_title(f"{row.label}: TV {row.members['mode_tv'].mean():.3f}", fontsize=10)
+            axis.set_xticks([*ticks, places[-1]], [*(f"{tick:.0f}" for tick in ticks), "none"])
+        axes.flat[0].set_ylim(bottom=0)
+        figure.supxlabel("component of the truth (none: farther than three standard deviations from all)", fontsize=10)
+        figure.supylabel("share of the samples", fontsize=10)
+        _explain(
+            figure,
+            "bar: mean over members, with \u00b1 2 sd where there are several; TV: total variation from the true weights, mean over members\n"
+            f"black: true weight; dark grey: \u00b1 2 sd of as many samples from the truth; light grey: of only {points:,}, as all learn from",
         )
         _save(figure, path)
+
+
+def quality_against_diversity(rows: Sequence[Row], path: Path) -> None:
+    """Precision against recall, and density against coverage: the members, their mean with 2 standard errors, and where the truth is found."""
+    truth = _truth(rows)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.5))
+        for axis, across, up in zip(axes, ("recall", "coverage"), ("precision", "density"), strict=True):
+            (x, y), (width, height) = truth.members[[across, up]].mean(), 2 * truth.members[[across, up]].std()
+            region = Rectangle((x - width, y - height), 2 * width, 2 * height, color=COLORS["truth"], alpha=0.1, linewidth=0)
+            region.set_label("truth against truth, \u00b1 2 sd")
+            axis.add_patch(region)
+            for row in rows:
+                values = row.members[[across, up]]
+                (x, y), bars = values.mean(), {}
+                if row.is_model:
+                    axis.scatter(values[across], values[up], s=12, color=row.color, alpha=0.5, linewidths=0)
+                    bars = dict(zip(("xerr", "yerr"), 2 * values.std() / np.sqrt(len(values)), strict=True)) if len(values) > 1 else {}
+                axis.errorbar(x, y, **bars, fmt="o" if row.is_model else "D", markersize=6, color=row.color, capsize=3, label=row.label)
+            axis.set(xlabel=f"{across} (diversity)", ylabel=f"{up} (quality)")
+            axis.set_xlim(right=min(axis.get_xlim()[1], 1.005))
+            axis.grid(alpha=0.25)
+        axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 1.005))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+        _explain(
+            figure, "small dots: members; dot and bars: their mean \u00b1 2 standard errors; diamond: a single fit, or the mean of the truth's draws"
+        )
+        _save(figure, path)
+
+
+def calibration_curves(rows: Sequence[Row], fresh: int, path: Path) -> None:
+    """How much more of the truth than it should a region of each level holds: highest-density regions, and balls in the noise of the flows.
+
+    ``fresh`` draws from the truth were counted.
+    """
+    truth = _truth(rows)
+    levels = truth.arrays["levels"]
+    panels = (("hdr", "highest-density regions"), ("radius", "flows: balls around the origin of the noise"))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(8.4, 4.3), sharey=True)
+        for axis, (key, title) in zip(axes, panels, strict=True):
+            for row in rows:
+                if key not in row.arrays:
+                    continue
+                off = row.arrays[key] - levels
+                mean, spread = off.mean(axis=0), 2 * off.std(axis=0, ddof=min(1, len(off) - 1))
+                axis.plot(levels, mean, color=row.color, linewidth=1.6, label=row.label)
+                axis.fill_between(levels, mean - spread, mean + spread, color=row.color, alpha=0.18, linewidth=0)
+            if key == "radius":  # the truth is no flow, but the noise of its draws is known: the share of a binomial
+                chance = 2 * np.sqrt(levels * (1 - levels) / fresh)
+                axis.fill_between(levels, -chance, chance, color=COLORS["truth"], alpha=0.18, linewidth=0)
+            axis.axhline(0, color=COLORS["truth"], linewidth=0.8, linestyle=":")
+            axis.set(title=title, xlabel="level: share that the model puts in the region", xlim=(0, 1))
+            axis.grid(alpha=0.25)
+        axes[0].set_ylabel("share of the truth in the region \u2212 level")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=9, frameon=False)
+        _explain(
+            figure, "above 0: too wide; below: too narrow, or off the mark; line and band: mean \u00b1 2 sd over members; black: the truth itself"
+        )
+        _save(figure, path)
+
+
+def _truth(rows: Sequence[Row]) -> Row:
+    return next(row for row in rows if row.name == "truth")
+
+
+def _explain(figure: Figure, text: str) -> None:
+    """One or two lines above the panels that say what the marks mean."""
+    figure.suptitle(text, fontsize=9, color="#444444")
 
 
 def _panels(count: int, columns: int = 3) -> tuple[Figure, np.ndarray]:

@@ -30,7 +30,10 @@ def main() -> None:
     plotting.layer_strip(flow, files.FIGURES / "layers.png")
     plotting.layer_animation(flow, files.FIGURES / "layers.gif")
     plotting.summary(rows, files.FIGURES / "summary.png")
-    print(f"6 figures in {files.FIGURES}/")
+    plotting.mode_bars(rows, target.weights, len(files.read_npy(files.TRAIN)), files.FIGURES / "modes.png")
+    plotting.quality_against_diversity(rows, files.FIGURES / "quality.png")
+    plotting.calibration_curves(rows, params.evaluate.fresh, files.FIGURES / "calibration.png")
+    print(f"9 figures in {files.FIGURES}/")
 
 
 if __name__ == "__main__":

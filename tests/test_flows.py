@@ -88,6 +88,21 @@ def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chai
 
 
 @every_flow
+@dims
+def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(build, model, transform, dim):
+    flow = build(model, transform, dim)
+    start, *_, x = flow.path((20,), generator())
+    z = flow.noise(x)
+    assert not z.requires_grad
+    assert_close(z, start, rtol=0, atol=1e-8)
+    features_first, log_det = flow.features_first(x), 0
+    for bijection in flow.bijections:
+        features_first, step = bijection(features_first)
+        log_det = log_det + step
+    assert_close(flow.log_prob(x), Normal(0.0, 1.0).log_prob(z).sum(2) + log_det.T)
+
+
+@every_flow
 def test_a_population_is_a_loop_over_its_members(build, model, transform):
     flow = build(model, transform, 3)
     x = flow.sample((10,), generator=generator())
@@ -184,6 +199,19 @@ def test_log_prob_speaks_the_shapes_of_torch_distributions(build, model):
     shared = x[:, :, :1]
     assert flow.log_prob(shared).shape == (4, 5, MEMBERS)
     assert_close(flow.log_prob(shared), flow.log_prob(shared.expand(4, 5, MEMBERS, 3)))
+
+
+@every_model
+def test_noise_speaks_the_shapes_that_log_prob_speaks(build, model):
+    flow = build(model, dim=3)
+    x = flow.sample((4, 5), generator=generator())
+    whole = flow.noise(x)
+    assert whole.shape == (4, 5, MEMBERS, 3)
+    assert_close(flow.noise(x[1, 2]), whole[1, 2])
+    shared = x[:, :, :1]
+    assert_close(flow.noise(shared), flow.noise(shared.expand(4, 5, MEMBERS, 3)))
+    with pytest.raises(ValueError, match="expected"):
+        flow.noise(x[..., :2])
 
 
 @every_model

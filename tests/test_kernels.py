@@ -89,6 +89,15 @@ def test_the_density_is_that_of_the_plain_code(model, transform, dim, hidden, n)
             assert_as_good([flow.log_density(x)], [flow.log_density(x)], [plain_double(flow).log_density(x.double())])
 
 
+@compiled
+@models
+def test_the_noise_is_that_of_the_plain_code(model, transform):
+    flow, x = perturbed(model, transform=transform), points(3, 2, 300).permute(2, 0, 1)
+    with kernels.plain():
+        reference = flow.noise(x)
+    assert_as_good([flow.noise(x)], [reference], [plain_double(flow).noise(x.double())])
+
+
 @models
 def test_what_asks_for_gradients_of_the_density_gets_them(model, transform):
     flow, x = perturbed(model, transform=transform), points(3, 2, 40).requires_grad_()

@@ -5,6 +5,8 @@ Marks: p is the true density, q a model; log-densities in nats, sums in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
@@ -22,6 +24,13 @@ def log_density(model: Population, points: Array | Tensor) -> Array:
     points = torch.as_tensor(points)
     points = points.unsqueeze(1) if points.ndim == 2 else points
     return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in points.split(CHUNK)])
+
+
+@torch.no_grad()
+def squared_radius(noise: Callable[[Tensor], Tensor], points: Array) -> Array:
+    """``|f(x)|^2``, float64 ``(n, M)``, of points ``(n, D)``. ``noise`` is that of a flow: ``(n, M, D)`` of ``(n, 1, D)``."""
+    chunks = torch.as_tensor(points).unsqueeze(1).split(CHUNK)
+    return np.concatenate([noise(chunk).double().square().sum(2).numpy() for chunk in chunks])
 
 
 def strict_mean(values: Array) -> Array:

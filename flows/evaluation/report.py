@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed
 
 from flows import seeds
-from flows.evaluation import likelihood, samples, statistics
+from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.population import Population
 from flows.references import truth
 from flows.targets import Array, Target
@@ -38,10 +38,15 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per row (a member, or a repeated draw)."""
+    """``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per row (a member, or a repeated draw).
+
+    ``curves``: what has several numbers a row: ``mode_mass`` ``(rows, K + 1)``, ``hdr`` ``(rows, L)`` of a density and ``radius`` ``(rows, L)``
+    of a flow, at the levels of ``calibration``.
+    """
 
     headline: dict[str, float | None]
     members: dict[str, Array]
+    curves: dict[str, Array]
 
 
 def evaluate(
@@ -65,8 +70,10 @@ def evaluate(
     rows = len(own)
     ensemble_kl: float | None = None
     ci95: float | None = None
-    if _has_density(model):
-        scores, ensemble_kl, ci95 = _likelihood_scores(model, target, test, own, settings)
+    curves: dict[str, Array] = {"mode_mass": np.stack([samples.mode_mass(row, target) for row in own])}
+    if has_density(model):
+        scores, calibrated, ensemble_kl, ci95 = _likelihood_scores(model, target, test, own, settings)
+        curves.update(calibrated)
         table.update({key: np.broadcast_to(value, rows) for key, value in scores.items()})
     else:
         table.update({key: np.full(rows, np.nan) for key in LIKELIHOOD_COLUMNS})
@@ -75,9 +82,13 @@ def evaluate(
     # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
     score = delayed(samples.sample_scores)
     jobs = -1 if rows > 20 else 1
-    per_row = Parallel(n_jobs=jobs)(score(row, target, test, settings.neighbours, directions, forest_seed) for row in own)
+    per_row = Parallel(n_jobs=jobs)(
+        score(row, mass, target, test, settings.neighbours, directions, forest_seed) for row, mass in zip(own, curves["mode_mass"], strict=True)
+    )
     table.update({key: np.array([scores[key] for scores in per_row]) for key in per_row[0]})
     table.update({key: np.broadcast_to(np.asarray(value, dtype=np.float64), rows) for key, value in (columns or {}).items()})
+    for key in ("hdr", "radius"):
+        table[f"{key}_error"] = np.broadcast_to(calibration.error(curves[key]) if key in curves else np.nan, rows)
     means: dict[str, float | None] = {key: float(likelihood.strict_mean(value)) for key, value in table.items()}
     headline = {
         **{key: means[key] for key in HEADLINE if key in means},
@@ -85,12 +96,13 @@ def evaluate(
         "kl_sd": float(np.std(table["kl"], ddof=1)) if rows > 1 else None,
         "kl_ensemble": ensemble_kl if model.members > 1 else None,
     }
-    if not _has_density(model):
+    if not has_density(model):
         headline.update({"test_nll": None, "test_nll_ci95": None, "kl": None, "kl_sd": None, "kl_ensemble": None})
-    return Report({key: headline[key] for key in HEADLINE}, table)
+    return Report({key: headline[key] for key in HEADLINE}, table, curves)
 
 
-def _has_density(model: Population) -> bool:
+def has_density(model: Population) -> bool:
+    """Whether ``model`` answers ``log_prob``."""
     return type(model).log_prob is not Population.log_prob
 
 
@@ -104,8 +116,8 @@ def _own_samples(model: Population, settings: EvaluationSettings, name: str, dra
 
 def _likelihood_scores(
     model: Population, target: Target, test: Array, own: Array, settings: EvaluationSettings
-) -> tuple[dict[str, Array], float, float]:
-    """Every metric that needs a density, per row; the ensemble's KL; the confidence interval of the test NLL."""
+) -> tuple[dict[str, Array], dict[str, Array], float, float]:
+    """Every metric that needs a density, per row; the calibration curves; the ensemble's KL; the confidence interval of the test NLL."""
     true_model = truth(target)  # the same class and arithmetic as the truth's own row, so that its row is exactly 0 and 0.5
     log_q_test = likelihood.log_density(model, test)
     log_p_test = likelihood.log_density(true_model, test)
@@ -113,11 +125,13 @@ def _likelihood_scores(
     log_q = likelihood.log_density(model, fresh)
     log_p = likelihood.log_density(true_model, fresh)
     by_member = own.reshape(-1, model.members, settings.samples, model.dim)  # (draws, M, n, D)
-    ratio_on_own = []
+    ratio_on_own, hdr = [], []
     for draw in by_member:
         points = draw.transpose(1, 0, 2)  # (n, M, D)
         log_p_own = np.concatenate([likelihood.log_density(true_model, points[:, m]) for m in range(model.members)], axis=1)
-        ratio_on_own.append(log_p_own - likelihood.log_density(model, points))
+        log_q_own = likelihood.log_density(model, points)
+        ratio_on_own.append(log_p_own - log_q_own)
+        hdr.append(calibration.hdr_coverage(log_q_own, log_q))
     ratio_on_own_by_row = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
     ratio_on_p = (log_p - log_q)[: settings.samples]
     scores = {
@@ -128,6 +142,10 @@ def _likelihood_scores(
         "c2st_exact": np.array([likelihood.exact_auc(ratio_on_p[:, row % model.members], ratio) for row, ratio in enumerate(ratio_on_own_by_row.T)]),
         "non_finite": (~np.isfinite(log_q)).sum(0) + (~np.isfinite(log_q_test)).sum(0),
     }
+    curves = {"hdr": np.concatenate(hdr)}
+    noise = getattr(model, "noise", None)  # a flow has it; not asked by its class, so that a reference need not import the bijections
+    if noise is not None:
+        curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(noise, fresh), model.dim)
     ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q))[0])
     ci95 = statistics.mean_ci95(-log_q_test.mean(1), seeds.numpy_generator(settings.seed, "metric", 1))
-    return scores, ensemble_kl, ci95
+    return scores, curves, ensemble_kl, ci95

@@ -22,8 +22,8 @@ COLUMNS = (
 )
 
 
-def sample_scores(drawn: Array, target: Target, test: Array, neighbours: int, directions: Array, seed: int) -> dict[str, float]:
-    """Every metric of this file for one row's ``drawn`` ``(n, D)``, in the order of ``COLUMNS``.
+def sample_scores(drawn: Array, mass: Array, target: Target, test: Array, neighbours: int, directions: Array, seed: int) -> dict[str, float]:
+    """Every metric of this file for one row's ``drawn`` ``(n, D)`` and its ``mode_mass``, in the order of ``COLUMNS``.
 
     The modes take all of them, the comparisons with ``test`` as many as that has. All ``NaN`` where a sample is not finite.
     """
@@ -31,7 +31,7 @@ def sample_scores(drawn: Array, target: Target, test: Array, neighbours: int, di
         return dict.fromkeys(COLUMNS, float("nan"))
     few = drawn[: len(test)]
     return {
-        **mode_scores(drawn, target),
+        **mode_scores(mass, target),
         **neighbour_scores(test, few, neighbours),
         "c2st_auc": classifier_auc(test, few, seed),
         "mmd": maximum_mean_discrepancy(test, few, mode_bandwidth(target)),
@@ -40,17 +40,26 @@ def sample_scores(drawn: Array, target: Target, test: Array, neighbours: int, di
     }
 
 
-def mode_scores(samples: Array, target: Target) -> dict[str, float]:
-    """Which components the samples ``(n, D)`` hit. Each belongs to the component nearest in Mahalanobis distance, or to none beyond 3.
+def mode_mass(samples: Array, target: Target) -> Array:
+    """Share of the samples ``(n, D)`` that belong to each component, and last the share that belongs to none, ``(K + 1,)``.
+
+    Each belongs to the component nearest in Mahalanobis distance, or to none beyond 3. All ``NaN`` where a sample is not finite.
+    """
+    if not np.isfinite(samples).all():
+        return np.full(len(target.weights) + 1, np.nan)
+    whitening = np.linalg.inv(np.linalg.cholesky(target.covariances))
+    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(target.means, whitening, strict=True)])
+    nearest = np.where(distance.min(0) <= WITHIN, distance.argmin(0), len(target.weights))
+    return np.bincount(nearest, minlength=len(target.weights) + 1) / len(samples)
+
+
+def mode_scores(mass: Array, target: Target) -> dict[str, float]:
+    """Which components are hit, from the shares ``(K + 1,)`` that ``mode_mass`` gives.
 
     ``modes``: components with at least 1% of the samples and half their own weight.
     ``high_quality``: share of the samples that belong to a component.
     ``mode_tv``: total variation ``1/2 sum |mass - weight|`` over the components and none.
     """
-    whitening = np.linalg.inv(np.linalg.cholesky(target.covariances))
-    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(target.means, whitening, strict=True)])
-    nearest = np.where(distance.min(0) <= WITHIN, distance.argmin(0), len(target.weights))
-    mass = np.bincount(nearest, minlength=len(target.weights) + 1) / len(samples)
     hit = (mass[:-1] >= 0.01) & (mass[:-1] >= target.weights / 2)
     return {
         "modes": float(hit.sum()),
