@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Where a public name lives. A model needs no line here: the class ``RealNVP`` is looked for in ``flows/realnvp.py``.
+# Where a public name lives. A model needs no line here: ``RealNVP`` is looked for in ``flows/realnvp.py``, ``GAN`` in ``flows/baselines/gan.py``.
 _HOMES = {
     "Flow": "flow",
     "GaussianMixture": "mixture",
@@ -28,22 +28,26 @@ def model_class(name: str) -> Any:
 
     Raises ``LookupError`` where there is no such file, or no class of that name (in any case) in it.
     """
-    if not has_model(name):
-        raise LookupError(f"no model {name!r}: there is no file flows/{name}.py")
-    for attribute, value in vars(import_module(f"flows.{name}")).items():
-        if attribute.lower() == name and isinstance(value, type):
-            return value
-    raise LookupError(f"no model {name!r}: flows/{name}.py has no class of that name")
+    home = _home(name)
+    if home is None:
+        raise LookupError(f"no model {name!r}: there is no flows/{name}.py or flows/baselines/{name}.py with a class of that name")
+    return next(value for key, value in vars(import_module(home)).items() if key.lower() == name and isinstance(value, type))
 
 
 def has_model(name: str) -> bool:
-    """Whether there is a file ``flows/<name>.py`` with a class of that name. Imports nothing."""
+    """Whether there is a file ``flows/<name>.py`` or ``flows/baselines/<name>.py`` with a class of that name. Imports nothing."""
+    return _home(name) is not None
+
+
+def _home(name: str) -> str | None:
+    """The module of the model ``name``."""
     if not (name.isidentifier() and name.islower()):
-        return False
-    file = Path(__file__).with_name(f"{name}.py")
-    if not file.is_file():
-        return False
-    return bool(re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.I | re.M))
+        return None
+    for package in ("flows", "flows.baselines"):
+        file = Path(__file__).parent.joinpath(*package.split(".")[1:], f"{name}.py")
+        if file.is_file() and re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.I | re.M):
+            return f"{package}.{name}"
+    return None
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -68,21 +69,40 @@ class Row:
 
 
 def training_curves(histories: Mapping[str, pd.DataFrame], rows: Sequence[Row], entropy: float, path: Path) -> None:
-    """Train and test NLL against the epoch, a panel a model: mean and one standard deviation over members, and the true entropy."""
+    """What training kept, against the epoch, a panel a model: mean and one standard deviation over members.
+
+    Of a density, train and test NLL and the true entropy, on one scale; of a GAN, both losses and what they are where nobody can tell.
+    """
     named = {row.name: row for row in rows}
+    blind = (("generator_loss", "generator", "-", np.log(2)), ("discriminator_loss", "discriminator", "--", 2 * np.log(2)))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(histories), figsize=(4.6 * len(histories), 3.5), sharey=True, squeeze=False)
-        for axis, (name, history) in zip(axes[0], histories.items(), strict=True):
+        lines = -(-len(histories) // 2)
+        figure, axes = plt.subplots(lines, 2, figsize=(9.2, 3.4 * lines), squeeze=False)
+        for axis in axes.flat[len(histories) :]:
+            axis.set_visible(False)
+        for axis, (name, history) in zip(axes.flat, histories.items(), strict=False):
             row = named[name]
-            for split, line, shade in (("train", "--", 0.12), ("test", "-", 0.25)):
-                mean, sd = history[f"{split}_nll"], history[f"{split}_nll_sd"]
-                axis.plot(history["epoch"], mean, line, color=row.color, label=f"{split}: mean of {len(row.members)} members")
-                axis.fill_between(history["epoch"], mean - sd, mean + sd, color=row.color, alpha=shade, linewidth=0, label=f"{split}: \u00b1 1 sd")
-            axis.axhline(entropy, color=COLORS["truth"], linewidth=1, linestyle=":", label=f"entropy of the truth, {entropy:.2f} nat")
-            axis.set(title=row.label, xlabel="epoch", ylim=(entropy - 0.15, entropy + 1.15), xlim=(0, None))
+            members = f"mean of {len(row.members)} members"
+            if "test_nll" in history:
+                _band(axis, history, "train_nll", row.color, "--", f"train: {members}", "train: \u00b1 1 sd", 0.12)
+                _band(axis, history, "test_nll", row.color, "-", f"test: {members}", "test: \u00b1 1 sd", 0.25)
+                axis.axhline(entropy, color=COLORS["truth"], linewidth=1, linestyle=":", label=f"entropy of the truth, {entropy:.2f} nat")
+                axis.set(ylim=(entropy - 0.15, entropy + 1.15), ylabel="negative log-likelihood\n(nat per point)")
+            else:
+                for key, who, line, value in blind:
+                    _band(axis, history, key, row.color, line, f"{who}: {members}", f"{who}: \u00b1 1 sd", 0.2)
+                    axis.axhline(value, color=COLORS["truth"], linewidth=1, linestyle=":")
+                axis.plot([], [], color=COLORS["truth"], linewidth=1, linestyle=":", label="both, where nobody can tell real from made")
+                axis.set(ylim=(0.4, 2.4), ylabel="loss (nat)")
+            axis.set(title=row.label, xlabel="epoch", xlim=(0, None))
             axis.legend(fontsize=8, frameon=False)
-        axes[0][0].set_ylabel("negative log-likelihood (nat per point)")
         _save(figure, path)
+
+
+def _band(axis: Axes, history: pd.DataFrame, key: str, color: str, line: str, label: str, band: str, shade: float) -> None:
+    mean, sd = history[key], history[f"{key}_sd"]
+    axis.plot(history["epoch"], mean, line, color=color, label=label)
+    axis.fill_between(history["epoch"], mean - sd, mean + sd, color=color, alpha=shade, linewidth=0, label=band)
 
 
 def sample_panels(data: Array, rows: Sequence[Row], path: Path) -> None:

@@ -24,6 +24,7 @@ class Population(nn.Module, Distribution):
     support = constraints.real_vector
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
+    chunk: ClassVar[int] = 10_000  # points to score at a time, where there are many: bounds the memory
 
     def __init__(self, members: int, dim: int, arguments: dict[str, Any]) -> None:
         nn.Module.__init__(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import flows
 from flows.checkpoint import CheckpointError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
@@ -13,16 +15,17 @@ def main(model: str) -> None:
     params = settings.load()
     params.model(model)  # a clear error for a name that is not there
     try:
-        flow = flows.load(files.checkpoint(model))
+        network = flows.load(files.checkpoint(model))
     except CheckpointError as error:
         raise settings.UserError(f"{error}; `dvc repro train@{model}` makes it anew") from None
-    history = files.read_npz(files.member_histories(model), "epoch", "test_nll")
+    history = files.read_npz(files.member_histories(model))
+    nll = history.get("test_nll")  # without a density there is none
     columns = {
-        "parameters": flow.parameters_per_member(),
-        "flops_per_epoch": flops_per_epoch(flow, len(files.read_rows(files.TRAIN))),
-        "epochs_to_converge": epochs_to_converge(history["epoch"], history["test_nll"]),
+        "parameters": network.parameters_per_member(),
+        "flops_per_epoch": flops_per_epoch(network, len(files.read_rows(files.TRAIN))),
+        "epochs_to_converge": np.nan if nll is None else epochs_to_converge(history["epoch"], nll),
     }
-    write_report(flow, model, params.evaluate, columns=columns)
+    write_report(network, model, params.evaluate, columns=columns)
 
 
 if __name__ == "__main__":

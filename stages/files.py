@@ -143,10 +143,10 @@ def read_npy(path: Path) -> Array:
         raise UserError(f"{path}: can't be read ({_line(error)})") from None
 
 
-def read_npz(path: Path, *keys: str) -> dict[str, Any]:
+def read_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in keys or arrays.files}
+            return {key: arrays[key] for key in arrays.files}
     except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
         raise UserError(f"{path}: can't be read ({_line(error)})") from None
 

@@ -34,8 +34,9 @@ def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: i
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
     arrays = {**plot_arrays(model, target, rows, evaluation), **report.curves, "levels": LEVELS}
     files.write_npz(files.plot_data(name), {key: array.astype(np.float32) for key, array in arrays.items()})
-    if report.members["non_finite"].any():
-        print(f"{name}: {int(report.members['non_finite'].sum())} log-densities were not finite, so the means over them are NaN")
+    broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
+    if broken:
+        print(f"{name}: {broken:.0f} log-densities were not finite, so the means over them are NaN")
     print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in report.headline.items() if value is not None))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 import flows
 from flows import targets
@@ -84,10 +84,7 @@ class Train(Section):
 
 
 class Model(Section):
-    couplings: Annotated[int, Field(ge=2)]
     hidden: Count
-    transform: Literal["affine", "spline"]
-    bins: Annotated[int, Field(ge=2, le=100)]
     # A model may override a training setting in its own section.
     epochs: Count | None = None
     members: Count | None = None
@@ -98,6 +95,35 @@ class Model(Section):
     sharpen: Share | None = None
     clip: Positive | None = None
     log_every: Count | None = None
+
+
+class FlowModel(Model):
+    couplings: Annotated[int, Field(ge=2)]
+    transform: Literal["affine", "spline"]
+    bins: Annotated[int, Field(ge=2, le=100)]
+
+
+class VaeModel(Model):
+    pass
+
+
+class GanModel(Model):
+    latent: Count
+    penalty: Annotated[float, Field(ge=0)]
+
+
+class NamedModels(Section):
+    """The sections under ``models:``: a baseline has its own keys, every other one is a flow."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, FlowModel]
+    vae: VaeModel = None  # type: ignore[assignment]  # no section, no model
+    gan: GanModel = None  # type: ignore[assignment]
+
+
+def _by_name(value: Any, _: Any) -> dict[str, Model]:
+    sections = NamedModels.model_validate(value)
+    return {name: getattr(sections, name) for name in value}  # in the order of the file
 
 
 class Truth(Section):
@@ -135,7 +161,7 @@ class Settings(Section):
     data: Data
     prepare: Prepare
     train: Train
-    models: Annotated[dict[str, Model], Field(min_length=1)]
+    models: Annotated[dict[str, Model], WrapValidator(_by_name), Field(min_length=1)]
     references: References
     evaluate: Evaluate
 
@@ -190,8 +216,12 @@ def _known_keys(parts: list[Any]) -> list[str]:
     """The keys that the section at ``parts`` may have."""
     section: Any = Settings
     for part in parts:
-        if isinstance(part, int) or section is dict:
-            section = Component if section is list else Model
+        if section is dict:
+            field = NamedModels.model_fields.get(part)
+            section = field.annotation if field else FlowModel
+            continue
+        if isinstance(part, int):
+            section = Component
             continue
         annotation = section.model_fields[part].annotation
         section = annotation if isinstance(annotation, type) else getattr(annotation, "__origin__", None)
@@ -231,7 +261,7 @@ def _check_together(settings: Settings, path: Path) -> None:
         raise UserError(f"{path}: evaluate.fresh = {settings.evaluate.fresh}: must be at least evaluate.samples = {settings.evaluate.samples}")
     for name, model in settings.models.items():
         if not flows.has_model(name):
-            raise UserError(f"{path}: models.{name}: there is no file flows/{name}.py to build it from")
+            raise UserError(f"{path}: models.{name}: there is no file flows/{name}.py or flows/baselines/{name}.py to build it from")
         training = settings.training(name)
         where = {key: f"models.{name}" if getattr(model, key) is not None else "train" for key in ("batch_size", "log_every")}
         if training.batch_size > train:

@@ -49,6 +49,12 @@ models:
     hidden: 8
     transform: affine
     bins: 8
+  vae:
+    hidden: 8
+  gan:
+    hidden: 8
+    latent: 2
+    penalty: 0.1
 
 references:
   truth:

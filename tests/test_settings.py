@@ -44,7 +44,7 @@ def message(path: Path) -> str:
 
 
 def test_the_shipped_settings_are_good():
-    assert list(load(ROOT / "params.yaml").models) == ["realnvp", "glow"]
+    assert list(load(ROOT / "params.yaml").models) == ["realnvp", "glow", "vae", "gan"]
 
 
 # Each: edits of good settings; then the key, the value, and a word of what is allowed, all of which the message must hold.

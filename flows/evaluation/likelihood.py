@@ -15,21 +15,19 @@ from torch import Tensor
 from flows.population import Population
 from flows.targets import Array
 
-CHUNK = 10_000  # points scored at a time: bounds the memory at any number of points
-
 
 @torch.no_grad()
 def log_density(model: Population, points: Array | Tensor) -> Array:
     """``log q`` in nats, float64 ``(n, M)``, of points ``(n, D)`` that all members share or ``(n, M, D)``, one set a member."""
     points = torch.as_tensor(points)
     points = points.unsqueeze(1) if points.ndim == 2 else points
-    return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in points.split(CHUNK)])
+    return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in points.split(model.chunk)])
 
 
 @torch.no_grad()
 def squared_radius(noise: Callable[[Tensor], Tensor], points: Array) -> Array:
     """``|f(x)|^2``, float64 ``(n, M)``, of points ``(n, D)``. ``noise`` is that of a flow: ``(n, M, D)`` of ``(n, 1, D)``."""
-    chunks = torch.as_tensor(points).unsqueeze(1).split(CHUNK)
+    chunks = torch.as_tensor(points).unsqueeze(1).split(Population.chunk)
     return np.concatenate([noise(chunk).double().square().sum(2).numpy() for chunk in chunks])
 
 

@@ -1,0 +1,172 @@
+"""A variational autoencoder (Kingma and Welling 2014), as a population like the flows, with its density by quadrature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from flows.baselines.perceptron import Perceptron
+from flows.bijections import Standardize
+from flows.network import Network, Objective, mean_nll
+from flows.seeds import torch_generators
+from flows.targets import Array
+
+FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
+REACH = 5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
+CHUNK = 50_000  # rows of the tables that the quadrature makes at a time: some 50 MB
+FAR = 40  # noise scales from a centre, from where on its density is too small for double precision
+LEAST = 1e-280  # a density below it may have lost terms to underflow
+LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
+
+
+class VAE(Network):
+    """A decoder mu(z) with one learned noise scale s per feature, and an encoder that proposes z, both in standardised units::
+
+        q(x) = int N(z; 0, I) N(x; mu(z), diag(s^2)) dz
+        -log q(x) <= E[-log N(x; mu(z), diag(s^2))] + KL(N(m(x), diag(v(x)^2)) || N(0, I)),    z = m(x) + v(x) e,  e ~ N(0, I)
+
+    It learns by the bound, with one e a visit; ``log_prob`` is the integral itself, over the two dimensions of z (``quadrature``).
+
+    Args:
+        dim: features D.
+        members: pairs of networks M, independently initialised.
+        hidden: width of both hidden layers of both networks.
+        seed: of the initial weights.
+    """
+
+    LATENT = 2
+    chunk: ClassVar[int] = 1_000_000  # points scored at a time: what a call costs hardly depends on their number
+    nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
+    curve_nodes: ClassVar[int] = 128  # for the curves, which are taken often: the mean is then within 0.002 nat
+
+    def __init__(self, dim: int, members: int = 1, *, hidden: int = 112, seed: int = 0) -> None:
+        super().__init__(members, dim, {"dim": dim, "members": members, "hidden": hidden, "seed": seed})
+        generators = torch_generators(seed, "initialize", members)
+        self.standardize = Standardize(dim, members)
+        self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators)
+        self.decoder = Perceptron(self.LATENT, dim, hidden, generators)
+        self.log_scale = nn.Parameter(torch.full((members, dim, 1), FIRST_LOG_SCALE))
+
+    # Training
+
+    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+        return lambda batch: self.loss(batch, generators)
+
+    @torch.no_grad()
+    def loss(self, x: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``, with r = (x - mu) / s::
+
+        d/dmu = -r / s     d/dm = d/dz + m     d/dlog v = v e d/dz + v^2 - 1     d/dlog s = 1 - r^2
+        """
+        x, log_det = self.standardize(x)
+        n = x.shape[2]
+        encoded = self.encoder.states(x)
+        m, log_v = encoded[-1].chunk(2, dim=1)
+        v, noise = log_v.exp(), torch.stack([torch.randn(self.LATENT, n, generator=g, dtype=x.dtype) for g in generators])
+        decoded = self.decoder.states(m + v * noise)
+        residual = (x - decoded[-1]) * (-self.log_scale).exp()
+        misfit = (0.5 * residual.square() + self.log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
+        divergence = (0.5 * (m.square() + v.square() - 1) - log_v).sum(1)
+        chain, by_z = self.decoder.chain(decoded, -residual * (-self.log_scale).exp() / n)
+        by_code = torch.cat([by_z + m / n, v * noise * by_z + (v.square() - 1) / n], dim=1)
+        gradients = {
+            self.encoder.theta: self.encoder.gradient(encoded[:-1], self.encoder.chain(encoded, by_code)[0]),
+            self.decoder.theta: self.decoder.gradient(decoded[:-1], chain),
+            self.log_scale: 1 - residual.square().mean(2),
+        }
+        return (misfit + divergence - log_det).mean(1), torch.cat([gradients[p] for p in self.parameters()], dim=1)
+
+    @torch.no_grad()
+    def curves(self, train: Tensor, test: Tensor) -> dict[str, Array]:
+        log_q = self.log_density(torch.cat([train, test], dim=2), self.curve_nodes)
+        return {"train_nll": mean_nll(log_q[:, : train.shape[2]]), "test_nll": mean_nll(log_q[:, train.shape[2] :])}
+
+    # Sampling and density
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+        shape = torch.Size(sample_shape)
+        noise = torch.randn(shape.numel(), self.members, self.LATENT + self.dim, generator=generator, dtype=self.dtype).permute(1, 2, 0)
+        mu = self.decoder(noise[:, : self.LATENT].contiguous())
+        return self._public(self.standardize.inverse(mu + self.log_scale.exp() * noise[:, self.LATENT :])[0], shape)
+
+    @torch.no_grad()
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-densities; without gradients."""
+        self._check(value)
+        flat = value.reshape(-1, *value.shape[-2:]).to(self.dtype)
+        return self.log_density(self.features_first(flat)).T.reshape(*value.shape[:-2], self.members)
+
+    @torch.no_grad()
+    def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
+        """``log q``, ``(M, N)`` in double precision, of features-first points ``(M, D, N)``."""
+        x, log_det = self.standardize(x)
+        z, weights = quadrature(self.nodes if nodes is None else nodes)
+        mu = self.decoder(z.to(self.dtype).expand(self.members, -1, -1))
+        mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
+        scales = self.log_scale.double().exp()
+        members = zip(x.double(), mu.double(), scales, strict=True)
+        return torch.stack([mixture(points, centres, scale, weights) for points, centres, scale in members]) + log_det
+
+
+def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
+    """Nodes ``(2, K)`` in latent space and their weights ``(K,)``: the trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc.
+
+    On a function as smooth as a Gaussian that rule converges faster than any power of the step. What limits it here is the decoder:
+    where it leaps from mode to mode, neighbouring nodes must not lie apart by much more than the noise scale.
+    """
+    axis = torch.linspace(-REACH, REACH, nodes, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis).T
+    z = z[:, z.square().sum(0) <= REACH**2]
+    weights = torch.exp(-0.5 * z.square().sum(0))
+    return z, weights / weights.sum()
+
+
+def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
+    """``log sum_k w_k N(x; mu_k, diag(s^2))``, ``(N,)``, of ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``: from its definition."""
+    log_norm = scale.log().sum() + 0.5 * len(x) * math.log(2 * math.pi)
+    rows = max(1, 100 * CHUNK // len(weights))
+    parts = []
+    for chunk in (x / scale).T.split(rows):
+        distance = torch.cdist(chunk, (centres / scale).T, compute_mode="donot_use_mm_for_euclid_dist")
+        parts.append((weights.log() - 0.5 * distance.square()).logsumexp(1))
+    return torch.cat(parts) - log_norm
+
+
+def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
+    """The same for D = 2, at a cost that grows with N + K in place of N K.
+
+    Along each axis, a Gaussian of variance s^2 is two of half that variance one after the other, and their convolution is a sum over a
+    regular grid of step s/2, to a relative 5e-9 wherever x and mu are (the trapezoidal rule on a Gaussian of deviation s/2)::
+
+        N(x; mu, s^2) = int N(x; t, s^2/2) N(t; mu, s^2/2) dt = s/2 sum_j N(x; t_j, s^2/2) N(t_j; mu, s^2/2)
+
+    So with A_nj = N(x_n; t_j, s^2/2) and B_kj = N(t_j; mu_k, s^2/2) of each axis, ``q(x_n) = s_1 s_2 / 4 A^1_n (B^1^T diag(w) B^2) A^2_n``:
+    a K x grid product once, an N x grid one for the points. All terms are positive, so nothing cancels. Points so far out that their
+    density underflows, and noise scales too small for any grid, are left to ``mixture_by_pairs``.
+    """
+    if not all(bool(t.isfinite().all()) for t in (x, centres, scale)):
+        return x.new_full(x.shape[1:], math.nan)
+    least, most = centres.amin(1), centres.amax(1)
+    low = torch.minimum(least, x.amin(1)).maximum(least - FAR * scale[:, 0])
+    high = torch.maximum(most, x.amax(1)).minimum(most + FAR * scale[:, 0])
+    if bool(((high - low) / scale[:, 0]).max() > LARGEST_GRID / 2):
+        return mixture_by_pairs(x, centres, scale, weights)
+    grids = [torch.arange(float(a - 4 * s), float(b + 4 * s), float(s / 2), dtype=x.dtype) for a, b, s in zip(low, high, scale, strict=True)]
+
+    def table(values: Tensor, axis: int) -> Tensor:
+        return torch.exp(-((values[axis, :, None] - grids[axis]) / scale[axis]).square()) / (math.sqrt(math.pi) * scale[axis])
+
+    middle = x.new_zeros(len(grids[0]), len(grids[1]))
+    for part, weight in zip(centres.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
+        middle += (table(part, 0) * weight[:, None]).T @ table(part, 1)
+    q = torch.cat([((table(part, 0) @ middle) * table(part, 1)).sum(1) for part in x.split(CHUNK, dim=1)])
+    log_q = (q * scale.prod() / 4).log()
+    lost = q < LEAST
+    if bool(lost.any()):
+        log_q[lost] = mixture_by_pairs(x[:, lost], centres, scale, weights)
+    return log_q

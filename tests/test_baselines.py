@@ -1,0 +1,293 @@
+"""The GAN and the VAE: gradients against autograd, the VAE's density against its definition, and what both share with the flows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.nn.functional import softplus
+from torch.testing import assert_close
+
+import flows
+from flows.baselines.gan import GAN
+from flows.baselines.perceptron import Perceptron
+from flows.baselines.vae import VAE, mixture_by_pairs, mixture_in_the_plane, quadrature
+from flows.evaluation.likelihood import divergence, log_density
+from flows.references import truth
+from flows.seeds import torch_generators
+from flows.targets import ring
+from flows.training import Trainer, TrainingSettings, fit
+from stages import settings as params
+
+MEMBERS = 3
+every_baseline = pytest.mark.parametrize("model", [VAE, GAN])
+every_slope = pytest.mark.parametrize("slope", [0.0, 0.2])
+
+
+def sample(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(ring().sample(n, np.random.default_rng(seed)))
+
+
+def settings(**changes) -> TrainingSettings:
+    return TrainingSettings(**{"epochs": 3, "batch_size": 50, "learning_rate": 0.005, "noise": 0.1, "log_every": 1, **changes})
+
+
+def make(model=VAE, members: int = MEMBERS, hidden: int = 16, **arguments):
+    return model(2, members, hidden=hidden, **arguments)
+
+
+def generators() -> list[torch.Generator]:
+    return torch_generators(5, "train", MEMBERS)
+
+
+def normal(size: int, points: int) -> torch.Tensor:
+    return torch.stack([torch.randn(size, points, generator=g) for g in generators()])
+
+
+@pytest.fixture(scope="module")
+def trained() -> VAE:
+    model = VAE(2, 2, hidden=32)
+    fit(model, sample(400), sample(50, seed=1), settings(epochs=150, batch_size=100, learning_rate=0.01, log_every=150))
+    return model
+
+
+# The perceptron
+
+
+@every_slope
+def test_the_chain_and_the_gradient_agree_with_autograd(slope, float64):
+    network = Perceptron(3, 2, 8, generators(), slope=slope)
+    x = torch.randn(MEMBERS, 3, 20, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    up = torch.randn(MEMBERS, 2, 20, generator=torch.Generator().manual_seed(1))
+    by_x, by_theta = torch.autograd.grad((network(x) * up).sum(), [x, network.theta])
+    with torch.no_grad():
+        states = network.states(x)
+        derivatives, to_x = network.chain(states, up)
+        assert_close(to_x, by_x)
+        assert_close(network.gradient(states[:-1], derivatives), by_theta)
+
+
+def test_members_of_a_perceptron_are_perceptrons_of_their_own(float64):
+    network = Perceptron(2, 3, 8, generators(), slope=0.2)
+    x = torch.randn(MEMBERS, 2, 5)
+    for m, of_member in enumerate(network(x)):
+        h = x[m].T
+        for layer, (weight, bias) in enumerate(network.layers()):
+            h = torch.nn.functional.linear(h, weight[m], bias[m, :, 0])
+            h = torch.nn.functional.leaky_relu(h, 0.2) if layer < 2 else h
+        assert_close(of_member, h.T)
+
+
+# The losses
+
+
+def test_the_gans_gradient_is_that_of_both_losses_and_the_penalty(float64, perturb):
+    gan = perturb(make(GAN, latent=4, penalty=0.7), 0.1)
+    gan.initialize(sample(200))
+    x = gan.features_first(sample(30, seed=1))
+    loss, gradient = gan.loss(x, generators())
+    real = gan.standardize(x)[0].requires_grad_()
+    made = gan.generator(normal(4, 30))
+    on_real, on_made = gan.discriminator(real), gan.discriminator(made)
+    (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+    of_generator = softplus(-on_made).mean((1, 2))
+    of_discriminator = softplus(-on_real).mean((1, 2)) + softplus(on_made).mean((1, 2))
+    penalty = 0.35 * slope.square().sum(1).mean(1)
+    (expected,) = torch.autograd.grad(of_generator.sum(), gan.generator.theta, retain_graph=True)
+    (also,) = torch.autograd.grad((of_discriminator + penalty).sum(), gan.discriminator.theta)
+    assert_close(gradient, torch.cat([expected, also], dim=1))
+    assert_close(loss, (of_generator + of_discriminator).detach())
+
+
+def test_the_vaes_gradient_is_that_of_the_bound(float64, perturb):
+    vae = perturb(make(), 0.1)
+    vae.initialize(sample(200))
+    x = vae.features_first(sample(30, seed=1))
+    loss, gradient = vae.loss(x, generators())
+    standardized, log_det = vae.standardize(x)
+    m, log_v = vae.encoder(standardized).chunk(2, dim=1)
+    mu = vae.decoder(m + log_v.exp() * normal(2, 30))
+    misfit = -Normal(mu, vae.log_scale.exp().expand_as(mu)).log_prob(standardized).sum(1)
+    bound = (misfit + kl_divergence(Normal(m, log_v.exp()), Normal(0.0, 1.0)).sum(1) - log_det).mean(1)
+    expected = torch.autograd.grad(bound.sum(), list(vae.parameters()))
+    assert_close(gradient, torch.cat([part.flatten(1) for part in expected], dim=1))
+    assert_close(loss, bound.detach())
+
+
+def test_the_bound_is_above_the_negative_log_likelihood(trained):
+    x = trained.features_first(sample(2000, seed=2)).float()
+    bound, _ = trained.loss(x, torch_generators(0, "train", 2))
+    gap = bound.double() + trained.log_density(x).mean(1)
+    assert (gap > 0).all()
+    assert (gap < 1).all()
+
+
+# The VAE's density
+
+
+def test_the_quadrature_integrates_the_latent_normal():
+    z, weights = quadrature(64)
+    assert float(weights.sum()) == pytest.approx(1)
+    assert_close(z @ weights, torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert_close((z * weights) @ z.T, torch.eye(2, dtype=torch.float64), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("scale", "spread"), [((0.1, 0.2), 1.0), ((2.0, 0.5), 1.0), ((1e-5, 1e-4), 1.0), ((0.1, 0.1), 400.0)])
+def test_the_mixture_in_the_plane_is_the_sum_over_all_pairs(scale, spread, float64):
+    rng = torch.Generator().manual_seed(0)
+    centres, weights = torch.randn(2, 300, generator=rng), torch.rand(300, generator=rng)
+    x = spread * torch.randn(2, 200, generator=rng)  # at 400, nearly all lie where the density underflows
+    deviation = torch.tensor(scale)[:, None]
+    fast = mixture_in_the_plane(x, centres, deviation, weights)
+    assert fast.isfinite().all()
+    assert_close(fast, mixture_by_pairs(x, centres, deviation, weights), rtol=1e-7, atol=3e-8)
+
+
+def test_a_mixture_with_a_centre_that_is_not_finite_has_no_density(float64):
+    centres = torch.zeros(2, 4)
+    centres[0, 1] = math.inf
+    assert mixture_in_the_plane(torch.zeros(2, 3), centres, torch.ones(2, 1), torch.ones(4)).isnan().all()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_vae_with_a_linear_decoder_is_the_gaussian_of_factor_analysis(dim, float64):
+    """With mu(z) = A z + b the integral is known: N(b, A A^T + diag(s^2)). Far from the kinks of a ReLU the decoder is linear."""
+    vae = VAE(dim, 1, hidden=4)
+    generator = torch.Generator().manual_seed(1)
+    a, b, s = (torch.randn(dim, n, generator=generator) for n in (2, 1, 1))
+    s = 0.3 + s.abs()
+    (w1, b1), (w2, b2), (w3, b3) = vae.decoder.layers()
+    with torch.no_grad():
+        w1.zero_(), w2.zero_(), b2.zero_(), w3.zero_()
+        w1[0, :2] = torch.eye(2)
+        b1[0, :2] = 100
+        w2[0] = torch.eye(4)
+        w3[0, :, :2] = a
+        b3[0] = b - a @ torch.full((2, 1), 100.0)
+        vae.log_scale[0] = s.log()
+    x = (b + a @ torch.randn(2, 50, generator=generator) + s * torch.randn(dim, 50, generator=generator)).T
+    expected = MultivariateNormal(b[:, 0], a @ a.T + torch.diag(s[:, 0] ** 2)).log_prob(x)
+    assert_close(vae.log_prob(x[:, None])[:, 0], expected, rtol=0, atol=1e-5)
+
+
+def test_a_finer_grid_changes_no_divergence(trained, monkeypatch):
+    target, fresh = ring(), ring().sample(5000, np.random.default_rng(3))
+    log_p = log_density(truth(target), fresh)
+    kl = divergence(log_p, log_density(trained, fresh))
+    rough = -trained.log_density(trained.features_first(torch.from_numpy(fresh)).float(), trained.curve_nodes).mean(1).numpy()
+    monkeypatch.setattr(VAE, "nodes", 700)
+    np.testing.assert_allclose(kl, divergence(log_p, log_density(trained, fresh)), rtol=0, atol=0.0005)
+    np.testing.assert_allclose(rough, kl - log_p.mean(), rtol=0, atol=0.002)
+
+
+def test_the_vaes_density_integrates_to_one(trained):
+    axis = torch.linspace(-9, 9, 601)
+    points = torch.cartesian_prod(axis, axis)
+    mass = trained.log_prob(points[:, None]).exp().sum(0) * (axis[1] - axis[0]).double() ** 2
+    assert_close(mass, torch.ones_like(mass), rtol=0, atol=0.001)
+
+
+def test_the_vaes_samples_follow_its_density(trained):
+    """E_q over its own samples against the same means by a sum over a grid; five standard errors, so one false alarm in a million."""
+    axis = torch.linspace(-9, 9, 401)
+    points = torch.cartesian_prod(axis, axis)
+    density = trained.log_prob(points[:, None]).exp() * (axis[1] - axis[0]).double() ** 2
+    drawn = trained.sample((20_000,), generator=torch.Generator().manual_seed(1)).double()
+    features = [lambda x: x[..., 0], lambda x: x[..., 1] ** 2, lambda x: (x.norm(dim=-1) < 3.5).double(), lambda x: torch.cos(3 * x[..., 0])]
+    for feature in features:
+        values = feature(drawn)
+        expected = (feature(points.double())[:, None] * density).sum(0)
+        assert ((values.mean(0) - expected).abs() < 5 * values.std(0) / math.sqrt(20_000) + 0.002).all()
+
+
+# As populations
+
+
+@every_baseline
+def test_shapes_and_seeds(model):
+    network = make(model)
+    drawn = network.sample((4, 5), generator=torch.Generator().manual_seed(0))
+    assert drawn.shape == (4, 5, MEMBERS, 2)
+    assert torch.equal(drawn, network.sample((4, 5), generator=torch.Generator().manual_seed(0)))
+    assert network.sample().shape == (MEMBERS, 2)
+    other, same = make(model, seed=1), make(model)
+    for before, after, elsewhere in zip(network.parameters(), same.parameters(), other.parameters(), strict=True):
+        assert torch.equal(before, after)
+        assert before.shape[0] == MEMBERS
+        assert torch.equal(before, elsewhere) == (before.numel() == 2 * MEMBERS)  # the VAE's noise scale starts the same everywhere
+
+
+def test_the_vae_scores_shared_points_and_each_members_own():
+    vae = make()
+    x = sample(20).float()
+    shared = vae.log_prob(x[:, None])
+    assert shared.shape == (20, MEMBERS)
+    assert_close(vae.log_prob(x[:, None].expand(-1, MEMBERS, -1).reshape(4, 5, MEMBERS, 2)), shared.reshape(4, 5, MEMBERS))
+    with pytest.raises(ValueError, match="shape"):
+        vae.log_prob(x)
+
+
+def test_a_gan_says_that_it_has_no_density():
+    with pytest.raises(NotImplementedError, match="GAN has no density"):
+        make(GAN).log_prob(torch.zeros(1, 1, 2))
+
+
+@every_baseline
+def test_a_member_is_trained_as_if_it_were_alone(model):
+    histories = [fit(make(model, members), sample(100), sample(40, seed=1), settings()) for members in (MEMBERS, 1)]
+    for key, values in histories[0].columns.items():
+        assert values.shape == (3, MEMBERS)
+        np.testing.assert_allclose(values[:, :1], histories[1].columns[key], atol=1e-4)
+
+
+@every_baseline
+def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_path):
+    first, second = (make(model) for _ in range(2))
+    for network in (first, second):
+        fit(network, sample(100), sample(40, seed=1), settings())
+    flows.save(first, tmp_path / "model.safetensors")
+    loaded = flows.load(tmp_path / "model.safetensors")
+    assert type(loaded) is model
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[key])
+        assert torch.equal(tensor, loaded.state_dict()[key])
+    assert torch.equal(loaded.sample((5,), torch.Generator().manual_seed(0)), first.sample((5,), torch.Generator().manual_seed(0)))
+
+
+@every_baseline
+def test_members_with_data_of_their_own_are_standardised_by_it(model):
+    data = torch.stack([sample(60, seed=m) * (m + 1) for m in range(MEMBERS)], dim=1)
+    network = make(model)
+    Trainer(network, data, settings())
+    assert_close(network.standardize.deviation[..., 0].double(), data.std(0, correction=0), rtol=1e-5, atol=0)
+
+
+@every_baseline
+def test_a_broken_member_leaves_the_others_as_they_are(model, capsys):
+    healthy, broken = make(model), make(model)
+    with torch.no_grad():
+        next(broken.parameters())[1, 0] = math.nan
+    for network in (healthy, broken):
+        fit(network, sample(100), sample(40, seed=1), settings())
+    for a, b in zip(healthy.parameters(), broken.parameters(), strict=True):
+        assert torch.equal(a[[0, 2]], b[[0, 2]])
+    assert "member 1 was not finite" in capsys.readouterr().err
+
+
+def test_a_gan_finds_the_modes_of_the_ring():
+    gan = GAN(2, 2, hidden=64, latent=8, penalty=0.02)
+    fit(gan, sample(800), sample(10, seed=1), settings(epochs=200, batch_size=200, learning_rate=0.002, log_every=200))
+    drawn = gan.sample((2000,), generator=torch.Generator().manual_seed(0)).double()
+    means = torch.from_numpy(ring().means)
+    nearest = torch.cdist(drawn.flatten(0, 1), means).argmin(1)
+    assert (torch.bincount(nearest, minlength=8) > 4000 / 8 / 2).all()
+
+
+def test_all_models_have_as_many_parameters_within_a_tenth():
+    loaded = params.load()
+    counts = {name: flows.model_class(name)(dim=2, **loaded.architecture(name)).parameters_per_member() for name in loaded.models}
+    for name, count in counts.items():
+        assert count == pytest.approx(counts["realnvp"], rel=0.1), name
