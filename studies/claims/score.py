@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 
@@ -23,7 +24,6 @@ from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.population import Population
 from flows.targets import Array
 from flows.training import TrainingSettings, fit
-from stages import files, settings
 from studies.claims import variants
 
 HERE = Path(__file__).parent
@@ -36,12 +36,18 @@ def main(*words: str) -> None:
     params = load()
     group, *cell = words or ("",)
     if group not in GROUPS:
-        raise settings.UserError(f"{group!r} is no group; the groups are: {', '.join(GROUPS)}")
+        sys.exit(f"score: {group!r} is no group; the groups are: {', '.join(GROUPS)}")
     function, names = GROUPS[group]
     if len(cell) != len(names):
-        raise settings.UserError(f"usage: python -m studies.claims.score {group} {' '.join(f'<{name}>' for name in names)}")
-    table = function(params, *cell)
-    files.write_csv(path(group, *cell), {"data_seed": np.array(data_seeds(params)), **table}, float_format="%.6g")
+        sys.exit(f"score: usage: python -m studies.claims.score {group} {' '.join(f'<{name}>' for name in names)}")
+    try:
+        table = function(params, *cell)
+    except (LookupError, ValueError) as error:  # no such model or variant; a word that is no number; settings that are not valid
+        sys.exit(f"score: {' '.join(words)}: {' '.join(str(error).split())}")
+    file = path(group, *cell)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame({"data_seed": data_seeds(params), **table})
+    file.write_text(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n", na_rep="NaN"), encoding="utf-8")
     failed = sum(not math.isfinite(value) for value in table["kl"])
     print(
         f"{' '.join(words)}: " + ", ".join(f"{key} {np.mean(value):.4g}" for key, value in table.items()) + (f"; {failed} failed" if failed else "")
@@ -89,7 +95,12 @@ def equal(params: dict[str, Any], model: str) -> Table:
     """The pipeline's own settings, from its own ``params.yaml``."""
     if model == "truth":
         return {"kl": np.zeros(params["replicates"]["count"]), **sample_scores(params, references.truth(TARGET), "equal truth")}
-    pipeline = settings.load()
+    from stages import settings  # here, as the other groups don't depend on it
+
+    try:
+        pipeline = settings.load()
+    except settings.UserError as error:
+        sys.exit(f"score: {error}")
     training = pipeline.training(model).model_dump(exclude={"members"})
     train, test = data(params, params["rows"]["train"])
     network = flows.model_class(model)(dim=2, members=train.shape[1], seed=training["seed"], **pipeline.architecture(model))
@@ -218,7 +229,4 @@ def compare(real: Array, fake: Array, neighbours: int, seed: int) -> dict[str, f
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except settings.UserError as error:
-        sys.exit(f"score: {error}")
+    main(*sys.argv[1:])
