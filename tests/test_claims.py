@@ -15,6 +15,7 @@ import yaml
 
 import flows
 from flows import references, targets
+from flows.evaluation import samples
 from flows.realnvp import RealNVP
 from flows.training import TrainingSettings
 from stages import settings
@@ -185,7 +186,7 @@ def test_the_truths_form_has_47_free_numbers() -> None:
 def tiny() -> dict[str, Any]:
     few = {**PARAMS, "replicates": {"count": 3, "first": 100}, "rows": {"train": 50, "test": 20}}
     few["base"] = {**PARAMS["base"], "epochs": 4, "log_every": 2, "batch_size": 32, "hidden": 8}
-    few["evaluate"] = {"fresh": 300, "samples": 60, "draws": 2, "neighbours": 5}
+    few["evaluate"] = {"fresh": 300, "samples": 60, "draws": 1, "neighbours": 5}
     few["depth"] = {"couplings": [2, 3]}
     few["curve"] = {**PARAMS["curve"], "rows": [40, 80], "couplings": 2, "bandwidths": 3, "fresh": 100}
     few["ablation"] = {**PARAMS["ablation"], "couplings": 2}
@@ -197,6 +198,7 @@ def test_a_tiny_run_goes_through_scores_verdicts_and_figures(tmp_path: Path, mon
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(score, "HERE", tmp_path)
     monkeypatch.setattr(analyse, "HERE", tmp_path)
+    monkeypatch.setattr(samples, "TREES", 3)
     pipeline = settings.load()
     quick = pipeline.model_copy(
         update={

@@ -133,7 +133,7 @@ def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame])
         toward = (low, high) if sign > 0 else (-high, -low)  # the interval as the claim sees it
         verdict = statistics.verdict(toward, float(p), result["p_equivalence"])
         sentence = say(params, claim, metric, (first, second), values, result, verdict)
-        numbers = {"effect": rounded(result["effect"]), "ci95": (rounded(low), rounded(high))}
+        numbers = {"effect": result["effect"], "ci95": (low, high)}
         tests = {"p_holm": rounded(p), "p_equivalence": rounded(result["p_equivalence"])}
         counts = {"replicates": params["replicates"]["count"], "failed": result["failed"]}
         comparison = f"{first} - {second}"
@@ -188,7 +188,7 @@ def compare(params: dict[str, Any], metric: str, first: Array, second: Array) ->
     margin = float(params["claims"]["margins"][kind.margin])
     if kind.margin == "share":
         margin *= float(np.concatenate([first[~failed], second[~failed]]).mean()) if len(differences) else np.nan
-    effect, low, high = mean_and_interval(differences)
+    effect, low, high = (rounded(value) for value in mean_and_interval(differences))
     return {
         "effect": effect,
         "ci95": (low, high),
@@ -238,13 +238,21 @@ def say(
     if result["failed"]:
         text += f" {result['failed']} of {params['replicates']['count']} replicates failed and are not in the averages."
     margin = f"{number(result['margin'])}{unit}"
+    claim_words = claim_text(claim, metric, second)
     ends_with = {
-        "supported": f"This supports the claim that {CLAIMS[claim]}.",
-        "refuted": f"This is the opposite of the claim that {CLAIMS[claim]}.",
+        "supported": f"This supports the claim that {claim_words}.",
+        "refuted": f"This is the opposite of the claim that {claim_words}.",
         "equivalent": f"A difference below {margin} is practically none, and this one surely is.",
-        "inconclusive": f"This is not enough to say whether {CLAIMS[claim]}.",
+        "inconclusive": f"This is not enough to say whether {claim_words}.",
     }
     return f"{text} {ends_with[verdict]}"
+
+
+def claim_text(claim: int, metric: str, second: str) -> str:
+    """The part of the claim that an entry is about."""
+    if claim == 5:
+        return "Glow's density is closer to the truth than RealNVP's" if metric == "kl" else "Glow's samples are of better quality than RealNVP's"
+    return f"the flows beat {_spoken(second)}" if claim == 6 else CLAIMS[claim]
 
 
 def _spoken(name: str) -> str:
