@@ -13,7 +13,6 @@ import pytest
 import torch
 import yaml
 
-import flows
 from flows import references, targets
 from flows.evaluation import samples
 from flows.realnvp import RealNVP
@@ -239,4 +238,3 @@ def test_a_tiny_run_goes_through_scores_verdicts_and_figures(tmp_path: Path, mon
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert all(entry["sentence"] in text for entry in entries)
     assert list(pd.read_csv(score.path("depth", "realnvp", "2"))["data_seed"]) == [100, 101, 102]
-    assert flows.has_model("realnvp")

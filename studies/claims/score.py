@@ -38,12 +38,13 @@ def main(*words: str) -> None:
     if group not in GROUPS:
         sys.exit(f"score: {group!r} is no group; the groups are: {', '.join(GROUPS)}")
     function, names = GROUPS[group]
+    allowed = choices(params, group)
     if len(cell) != len(names):
         sys.exit(f"score: usage: python -m studies.claims.score {group} {' '.join(f'<{name}>' for name in names)}")
-    try:
-        table = function(params, *cell)
-    except (LookupError, ValueError) as error:  # no such model or variant; a word that is no number; settings that are not valid
-        sys.exit(f"score: {' '.join(words)}: {' '.join(str(error).split())}")
+    for name, word, known in zip(names, cell, allowed, strict=True):
+        if word not in known:
+            sys.exit(f"score: {group}: {name} {word!r} is not in params.yaml; allowed: {', '.join(known)}")
+    table = function(params, *cell)
     file = path(group, *cell)
     file.parent.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame({"data_seed": data_seeds(params), **table})
@@ -56,6 +57,18 @@ def main(*words: str) -> None:
 
 def load() -> dict[str, Any]:
     return yaml.safe_load((HERE / "params.yaml").read_text(encoding="utf-8"))
+
+
+def choices(params: dict[str, Any], group: str) -> list[list[str]]:
+    """What each word of a cell may be."""
+    named = {
+        "depth": [params["flows"], params["depth"]["couplings"]],
+        "control": [params["flows"], params["depth"]["couplings"]],
+        "equal": [[*params["equal"], "truth"]],
+        "curve": [params["curve"]["models"], params["curve"]["rows"]],
+        "ablation": [params["flows"], params["ablation"]["variants"]],
+    }
+    return [[str(word) for word in words] for words in named[group]]
 
 
 def path(group: str, *cell: str) -> Path:
@@ -220,7 +233,7 @@ def sample_scores(params: dict[str, Any], model: Population, name: str) -> Table
         sets = [slice(k * held, (k + 1) * held) for k in range(evaluate["draws"])]
         compared = [compare(real[part], drawn[part, r], evaluate["neighbours"], seeds.integer(seed, "metric", 2)) for part in sets]
         means = {key: float(np.mean([scores[key] for scores in compared])) for key in COMPARISONS}
-        rows.append({**samples.mode_scores(drawn[:, r], TARGET), **means})
+        rows.append({**samples.mode_scores(samples.mode_mass(drawn[:, r], TARGET), TARGET), **means})
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
