@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: repro quick test test-fast lint format verify recipe bench clean
+.PHONY: repro quick test test-fast lint format verify recipe claims bench clean
 
 repro: .venv/ready  ## run what is not up to date, and print the table of results
 	@$(RUN) python -m tools.repro
@@ -31,6 +31,9 @@ verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the
 
 recipe: .venv/ready  ## run the study that chose the training settings (a quarter of an hour)
 	$(RUN) dvc repro studies/recipe/dvc.yaml
+
+claims: .venv/ready  ## run the study that examines six claims about the flows (half an hour on two cores)
+	@$(RUN) python -m studies.claims.run
 
 bench: .venv-bench/ready  ## time this library beside five others (half an hour; leave the machine alone meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml

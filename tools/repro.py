@@ -43,8 +43,11 @@ def cells(params: settings.Settings) -> dict[str, list[str]]:
     return {"reference@truth": [], **training, **references, **evaluation}
 
 
-def side_by_side(cells: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Run ``cells``, as many at once as there are cores, each after those it needs. Gives their seconds; a failed one's dependents are left out."""
+def side_by_side(cells: Mapping[str, Sequence[str]], file: str = "dvc.yaml") -> dict[str, float]:
+    """Run the ``cells`` of ``file``, as many at once as there are cores, each after those it needs. Gives their seconds.
+
+    What needs a failed one is left out.
+    """
     cores = os.cpu_count() or 1
     at_once = min(len(cells), cores)
     share = str(max(1, cores // at_once))
@@ -56,7 +59,7 @@ def side_by_side(cells: Mapping[str, Sequence[str]]) -> dict[str, float]:
         place, started = places.get(), time.monotonic()
         # Of threads and processes, each stage has its share. tqdm reads the line of its bar from the environment.
         limits = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share, "TQDM_POSITION": str(place)}
-        done = subprocess.run(["dvc", "repro", "--single-item", f"dvc.yaml:{cell}"], env={**limits, **os.environ}, check=False)
+        done = subprocess.run(["dvc", "repro", "--single-item", f"{file}:{cell}"], env={**limits, **os.environ}, check=False)
         places.put(place)
         return done.returncode == 0, time.monotonic() - started
 
