@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from flows.baselines.perceptron import Perceptron
+from flows.baselines.perceptron import Perceptron, masked
 from flows.bijections import Standardize
 from flows.network import Network, Objective
 from flows.seeds import torch_generators
 from flows.targets import Array
-
-SLOPE = 0.2  # of the leaky ReLU
 
 
 class GAN(Network):
@@ -38,13 +36,13 @@ class GAN(Network):
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
-    def __init__(self, dim: int, members: int = 1, *, hidden: int = 112, latent: int = 2, penalty: float = 0.1, seed: int = 0) -> None:
+    def __init__(self, dim: int, members: int = 1, *, hidden: int = 112, latent: int = 8, penalty: float = 0.02, seed: int = 0) -> None:
         super().__init__(members, dim, {"dim": dim, "members": members, "hidden": hidden, "latent": latent, "penalty": penalty, "seed": seed})
         generators = torch_generators(seed, "initialize", members)
         self.latent, self.penalty = latent, penalty
         self.standardize = Standardize(dim, members)
-        self.generator = Perceptron(latent, dim, hidden, generators, slope=SLOPE)
-        self.discriminator = Perceptron(dim, 1, hidden, generators, slope=SLOPE)
+        self.generator = Perceptron(latent, dim, hidden, generators)
+        self.discriminator = Perceptron(dim, 1, hidden, generators)
 
     def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
         return lambda batch: self.loss(batch, generators)
@@ -57,14 +55,13 @@ class GAN(Network):
         One pass back through D, from 1, serves all three. Its d_l, times a number per point, are those of L_D and L_G; and as D is
         linear between its kinks, the penalty goes forwards again through the same layers::
 
-            g = dD/dx     a_0 = penalty/n g     a_l = (W_l a_(l-1)) a'(h_l)     penalty's share of dL_D/dW_l = sum_n d_l a_(l-1)^T
+            g = dD/dx     a_0 = penalty/n g     a_l = (W_l a_(l-1)) [h_l > 0]    penalty's share of dL_D/dW_l = sum_n d_l a_(l-1)^T
         """
         n = x.shape[2]
         z = torch.stack([torch.randn(self.latent, n, generator=g, dtype=x.dtype) for g in generators])
         made = self.generator.states(z)
         real = self.standardize(x)[0]
-        states = self.discriminator.states(torch.cat([real, made[-1]], dim=2))
-        *states, score = states
+        *states, score = self.discriminator.states(torch.cat([real, made[-1]], dim=2))
         derivatives, slope = self.discriminator.chain(states, torch.ones_like(score))
         loss = softplus(-score).sum(2) / n + softplus(score[:, :, n:]).mean(2)
         up = torch.cat([-torch.sigmoid(-score[:, :, :n]), torch.sigmoid(score[:, :, n:])], dim=2) / n  # dL_D/dD, point by point
@@ -73,7 +70,7 @@ class GAN(Network):
         for layer, (weight, _) in enumerate(self.discriminator.layers()):
             inputs[layer][:, :, :n] += a
             if layer < 2:
-                a = self.discriminator.masked(weight @ a, states[layer + 1][:, :, :n])
+                a = masked(weight @ a, states[layer + 1][:, :, :n])
         to_fakes = slope[:, :, n:] * -torch.sigmoid(-score[:, :, n:]) / n
         generator = self.generator.gradient(made[:-1], self.generator.chain(made[:-1], to_fakes)[0])
         return loss.squeeze(1), torch.cat([generator, self.discriminator.gradient(inputs, derivatives, up)], dim=1)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 
 class Perceptron(nn.Module):
-    """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with a leaky ReLU between::
+    """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with ReLU between::
 
-        h_0 = x     h_l = a(W_l h_(l-1) + b_l), l = 1, 2     y = W_3 h_2 + b_3     a(t) = max(t, slope t)
+        h_0 = x     h_l = relu(W_l h_(l-1) + b_l), l = 1, 2     y = W_3 h_2 + b_3
 
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``. Backwards, from ``d_3`` ``(M, outputs, N)``, the derivative by y::
 
-        d_l = (W_(l+1)^T d_(l+1)) a'(h_l)     derivative by x = W_1^T d_1     by W_l = sum_n d_l h_(l-1)^T     by b_l = sum_n d_l
+        d_l = (W_(l+1)^T d_(l+1)) [h_l > 0]    derivative by x = W_1^T d_1     by W_l = sum_n d_l h_(l-1)^T     by b_l = sum_n d_l
 
     ``chain`` gives the d and the derivative by x, ``gradient`` the sums over points. They are written out because the GAN's
     penalty (``gan.py``) uses them as they are, and because torch's own bookkeeping costs as much again in networks so narrow.
@@ -27,10 +27,9 @@ class Perceptron(nn.Module):
     W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
     """
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, generators: Sequence[torch.Generator], *, slope: float = 0.0) -> None:
+    def __init__(self, inputs: int, outputs: int, hidden: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         self.sizes = [inputs, hidden, hidden, outputs]
-        self.slope = slope
         parts: list[Tensor] = []
         reaches = [(math.sqrt(6 / inputs), 1.0), (math.sqrt(6 / hidden), 0.0), (1 / math.sqrt(hidden), 0.0)]  # of weights and biases
         for (fan_in, fan_out), (weight, bias) in zip(pairwise(self.sizes), reaches, strict=True):
@@ -53,7 +52,7 @@ class Perceptron(nn.Module):
         for weight, bias in self.layers():
             x = torch.baddbmm(bias, weight, x)
             if len(states) < 3:
-                x = nn.functional.leaky_relu_(x, self.slope)
+                x = x.relu_()  # in place: the product is not needed again
             states.append(x)
         return states
 
@@ -62,13 +61,9 @@ class Perceptron(nn.Module):
         derivatives = [d]
         weights = [weight for weight, _ in self.layers()]
         for weight, h in zip(weights[:0:-1], states[2:0:-1], strict=True):
-            d = self.masked(weight.mT @ d, h)
+            d = masked(weight.mT @ d, h)
             derivatives.append(d)
         return derivatives[::-1], weights[0].mT @ d
-
-    def masked(self, d: Tensor, h: Tensor) -> Tensor:
-        """``d a'(h)``, in place of ``d``."""
-        return torch.where(h > 0, d, self.slope * d) if self.slope else d.mul_(h > 0)
 
     @staticmethod
     def gradient(inputs: Sequence[Tensor], derivatives: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
@@ -83,3 +78,8 @@ class Perceptron(nn.Module):
 
     def extra_repr(self) -> str:
         return " -> ".join(map(str, self.sizes))
+
+
+def masked(d: Tensor, h: Tensor) -> Tensor:
+    """``d [h > 0]``, by the operation that torch differentiates a ReLU with: four times faster than a product with a mask."""
+    return torch.ops.aten.threshold_backward(d, h, 0)
