@@ -17,7 +17,7 @@ from flows.targets import Array
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
 REACH = 5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
-CHUNK = 50_000  # rows of the tables that the quadrature makes at a time: some 50 MB
+CHUNK = 2_000  # rows of the tables that the quadrature makes at a time: they stay in the cache
 FAR = 40  # noise scales from a centre, from where on its density is too small for double precision
 LEAST = 1e-280  # a density below it may have lost terms to underflow
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
@@ -129,7 +129,7 @@ def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
 def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
     """``log sum_k w_k N(x; mu_k, diag(s^2))``, ``(N,)``, of ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``: from its definition."""
     log_norm = scale.log().sum() + 0.5 * len(x) * math.log(2 * math.pi)
-    rows = max(1, 100 * CHUNK // len(weights))
+    rows = max(1, 5_000_000 // len(weights))
     parts = []
     for chunk in (x / scale).T.split(rows):
         distance = torch.cdist(chunk, (centres / scale).T, compute_mode="donot_use_mm_for_euclid_dist")
@@ -145,27 +145,30 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
 
         N(x; mu, s^2) = int N(x; t, s^2/2) N(t; mu, s^2/2) dt = s/2 sum_j N(x; t_j, s^2/2) N(t_j; mu, s^2/2)
 
-    So with A_nj = N(x_n; t_j, s^2/2) and B_kj = N(t_j; mu_k, s^2/2) of each axis, ``q(x_n) = s_1 s_2 / 4 A^1_n (B^1^T diag(w) B^2) A^2_n``:
-    a K x grid product once, an N x grid one for the points. All terms are positive, so nothing cancels. Points so far out that their
-    density underflows, and noise scales too small for any grid, are left to ``mixture_by_pairs``.
+    So with A_nj = exp(-((x_n - t_j) / s)^2) and B_kj = exp(-((mu_k - t_j) / s)^2) of each axis, a product of K rows once and one of N
+    rows are enough. All terms are positive, so nothing cancels::
+
+        q(x_n) = A^1_n (B^1^T diag(w) B^2) A^2_n / (4 pi^2 s_1 s_2)
+
+    Points so far out that their density underflows, and noise scales too small for any grid, are left to ``mixture_by_pairs``.
     """
     if not all(bool(t.isfinite().all()) for t in (x, centres, scale)):
         return x.new_full(x.shape[1:], math.nan)
-    least, most = centres.amin(1), centres.amax(1)
-    low = torch.minimum(least, x.amin(1)).maximum(least - FAR * scale[:, 0])
-    high = torch.maximum(most, x.amax(1)).minimum(most + FAR * scale[:, 0])
-    if bool(((high - low) / scale[:, 0]).max() > LARGEST_GRID / 2):
+    points, middles = x / scale, centres / scale
+    least, most = middles.amin(1), middles.amax(1)
+    low, high = points.amin(1).minimum(least).maximum(least - FAR) - 4, points.amax(1).maximum(most).minimum(most + FAR) + 4
+    if bool((high - low).max() > LARGEST_GRID / 2):
         return mixture_by_pairs(x, centres, scale, weights)
-    grids = [torch.arange(float(a - 4 * s), float(b + 4 * s), float(s / 2), dtype=x.dtype) for a, b, s in zip(low, high, scale, strict=True)]
+    first, second = (torch.arange(a, b, 0.5, dtype=x.dtype) for a, b in zip(low.tolist(), high.tolist(), strict=True))
 
-    def table(values: Tensor, axis: int) -> Tensor:
-        return torch.exp(-((values[axis, :, None] - grids[axis]) / scale[axis]).square()) / (math.sqrt(math.pi) * scale[axis])
+    def table(values: Tensor, grid: Tensor) -> Tensor:
+        return (values[:, None] - grid).square_().neg_().exp_()
 
-    middle = x.new_zeros(len(grids[0]), len(grids[1]))
-    for part, weight in zip(centres.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
-        middle += (table(part, 0) * weight[:, None]).T @ table(part, 1)
-    q = torch.cat([((table(part, 0) @ middle) * table(part, 1)).sum(1) for part in x.split(CHUNK, dim=1)])
-    log_q = (q * scale.prod() / 4).log()
+    core = x.new_zeros(len(first), len(second))
+    for part, weight in zip(middles.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
+        core += (table(part[0], first) * weight[:, None]).T @ table(part[1], second)
+    q = torch.cat([((table(part[0], first) @ core) * table(part[1], second)).sum(1) for part in points.split(CHUNK, dim=1)])
+    log_q = q.log() - math.log(4 * math.pi**2) - scale.log().sum()
     lost = q < LEAST
     if bool(lost.any()):
         log_q[lost] = mixture_by_pairs(x[:, lost], centres, scale, weights)
