@@ -17,11 +17,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from flows.targets import Array
 
@@ -161,30 +162,36 @@ def layer_strip(row: Row, path: Path, *, frames: int = 7) -> None:
         _save(figure, path)
 
 
-def layer_animation(row: Row, path: Path, *, steps: int = 60, hold: int = 12, points: int = 1000) -> None:
+def layer_animation(row: Row, path: Path, *, steps: int = 60, points: int = 1000) -> None:
     """The same as a film: points glide from one layer's state to the next, then rest at the data."""
     states = row.arrays["path"][:, :points]
     last = len(states) - 1
-    colors = _angle(states[0])
     reach = _reach(states)
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(3.6, 3.8))
-        cloud = axis.scatter(states[0][:, 0], states[0][:, 1], s=3, c=colors, cmap="twilight", linewidths=0)
+        figure, axis = plt.subplots(figsize=(3.6, 3.8), dpi=80)
+        cloud = axis.scatter(states[0][:, 0], states[0][:, 1], s=3, c=_angle(states[0]), cmap="twilight", linewidths=0)
         axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set(xlabel="first coordinate (standardised units)", ylabel="second coordinate")
-
-        def draw(frame: int) -> tuple[Any, ...]:
-            position = min(frame / (steps - 1), 1.0) * last
+        # All but the points and the title is drawn once: that takes longer than they do.
+        title = axis.set_title(f"{row.label}: layer {last} of {last}")
+        for artist in (cloud, title):
+            artist.set_animated(True)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        background = canvas.copy_from_bbox(figure.bbox)
+        frames: list[Image.Image] = []
+        for position in np.linspace(0, last, steps):
             layer = min(int(position), last - 1)
             share = position - layer
             cloud.set_offsets((1 - share) * states[layer] + share * states[layer + 1])
-            axis.set_title(f"{row.label}: layer {round(position)} of {last}")
-            return (cloud,)
-
-        draw(0)
-        figure.canvas.draw()
-        figure.set_layout_engine("none")  # laid out once: faster than for every frame, and nothing jumps
-        _replace(path, lambda unfinished: FuncAnimation(figure, draw, frames=steps + hold).save(unfinished, writer=PillowWriter(fps=15), dpi=80))
+            title.set_text(f"{row.label}: layer {round(position)} of {last}")
+            canvas.restore_region(background)
+            for artist in (cloud, title):
+                axis.draw_artist(artist)
+            frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB"))
+        milliseconds = [70] * (steps - 1) + [900]
+        first, *rest = frames
+        _replace(path, lambda unfinished: first.save(unfinished, save_all=True, append_images=rest, duration=milliseconds, loop=0))
         plt.close(figure)
 
 

@@ -17,9 +17,8 @@ from flows.targets import Array
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
 REACH = 5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
-CHUNK = 2_000  # rows of the tables that the quadrature makes at a time: they stay in the cache
-FAR = 40  # noise scales from a centre, from where on its density is too small for double precision
-LEAST = 1e-280  # a density below it may have lost terms to underflow
+CHUNK = 2_000  # nodes, or points, worked on at a time: what is made of them stays in the cache
+FAR = 40  # noise scales from a centre, from where on its density is too small even for double precision
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
 
 
@@ -103,13 +102,12 @@ class VAE(Network):
 
     @torch.no_grad()
     def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
-        """``log q``, ``(M, N)`` in double precision, of features-first points ``(M, D, N)``."""
+        """``log q``, ``(M, N)``, of features-first points ``(M, D, N)``."""
         x, log_det = self.standardize(x)
-        z, weights = quadrature(self.nodes if nodes is None else nodes)
-        mu = self.decoder(z.to(self.dtype).expand(self.members, -1, -1))
+        z, weights = (t.to(self.dtype) for t in quadrature(self.nodes if nodes is None else nodes))
+        mu = torch.cat([self.decoder(part.expand(self.members, -1, -1)) for part in z.split(CHUNK, dim=1)], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
-        scales = self.log_scale.double().exp()
-        members = zip(x.double(), mu.double(), scales, strict=True)
+        members = zip(x, mu, self.log_scale.exp(), strict=True)
         return torch.stack([mixture(points, centres, scale, weights) for points, centres, scale in members]) + log_det
 
 
@@ -159,17 +157,19 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
     low, high = points.amin(1).minimum(least).maximum(least - FAR) - 4, points.amax(1).maximum(most).minimum(most + FAR) + 4
     if bool((high - low).max() > LARGEST_GRID / 2):
         return mixture_by_pairs(x, centres, scale, weights)
+    tiny = torch.finfo(x.dtype).tiny
+    largest = -0.95 * math.log(tiny)  # exponents are cut there: numbers below `tiny` would be slow
     first, second = (torch.arange(a, b, 0.5, dtype=x.dtype) for a, b in zip(low.tolist(), high.tolist(), strict=True))
 
     def table(values: Tensor, grid: Tensor) -> Tensor:
-        return (values[:, None] - grid).square_().neg_().exp_()
+        return (values[:, None] - grid).square_().clamp_max_(largest).neg_().exp_()
 
     core = x.new_zeros(len(first), len(second))
     for part, weight in zip(middles.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
         core += (table(part[0], first) * weight[:, None]).T @ table(part[1], second)
     q = torch.cat([((table(part[0], first) @ core) * table(part[1], second)).sum(1) for part in points.split(CHUNK, dim=1)])
     log_q = q.log() - math.log(4 * math.pi**2) - scale.log().sum()
-    lost = q < LEAST
+    lost = q < tiny**0.8  # what was cut may show
     if bool(lost.any()):
         log_q[lost] = mixture_by_pairs(x[:, lost], centres, scale, weights)
     return log_q
