@@ -14,7 +14,7 @@ import yaml
 
 SMALL: dict[str, Any] = {
     "train": {"epochs": 60, "members": 2},
-    "models": {"realnvp": {"couplings": 8}, "glow": {"couplings": 8}},
+    "models": {"realnvp": {"couplings": 8}, "glow": {"couplings": 8}, "vae": {"hidden": 48, "log_every": 20}, "gan": {"hidden": 48, "epochs": 60}},
     "references": {"truth": {"draws": 3}, "gmm": {"max_components": 10}},
     "evaluate": {"fresh": 10_000, "samples": 2_000, "grid": 100},
 }

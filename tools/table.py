@@ -1,4 +1,4 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the study's and the benchmarks' into README.md."""
+"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into README.md."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from stages import files, settings
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
 STUDY = Path("studies/recipe")
+CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
@@ -31,10 +32,10 @@ def main() -> None:
         return
     readme = Path("README.md")
     text = readme.read_text(encoding="utf-8")
-    for name, content in (("results", table()), ("study", study()), ("speed", speed())):
+    for name, make in SECTIONS.items():
         before, mark, rest = text.partition(MARK.format(name))
         _, _, after = rest.partition(END)
-        text = f"{before}{mark}\n{content}\n{END}{after}"
+        text = f"{before}{mark}\n{make()}\n{END}{after}"
     files.write_bytes(readme, text.encode())
 
 
@@ -90,6 +91,54 @@ def speed() -> str:
             cells.append("\u2013" if recipe not in reached else "never" if reached[recipe] is None else number(reached[recipe]))
         lines.append(f"| {library} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def claims() -> str:
+    """A line for every entry of ``studies/claims``: what is claimed, by what it is measured, what was found and how sure that is."""
+    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+
+    entries = json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))
+    lines = ["| what is claimed | measured by | what we found (95% interval) | how sure |", "|---|---|---|---|"]
+    said: set[int] = set()
+    for entry in entries:
+        kind = analyse.METRICS[entry["metric"]]
+        claim = "" if entry["claim"] in said else f"{entry['claim']}. {analyse.CLAIMS[entry['claim']]}"
+        said.add(entry["claim"])
+        effect, low, high = (f"{value:+.{kind.digits}f}" for value in (entry["effect"], *entry["ci95"]))
+        unit = f" {kind.unit}" if kind.unit else ""
+        found = f"{effect}{unit} ({low} to {high})" if low != high else f"{effect}{unit} (always)"
+        first, second = (LABELS.get(name, name) for name in entry["comparison"].split(" - "))
+        sure = {"equivalent": f"p = {entry['p_equivalence']:.1g} that it matters"}.get(entry["verdict"], f"p = {entry['p_holm']:.1g}")
+        lines.append(f"| {claim} | `{entry['metric']}`, {first} \u2212 {second} | {found} | **{entry['verdict']}**, {sure} |")
+    return "\n".join(lines)
+
+
+def control() -> str:
+    """What is left of the KL where data never run out, at the couplings that the claims are about."""
+    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+
+    couplings = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))["claims"]["couplings"]
+    lines = ["| flow | couplings | KL after 800 points (nat) | with new points in every epoch: approximation error | the rest: estimation error |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")):
+        if row["couplings"] == couplings:
+            cells = [analyse.interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
+            lines.append(f"| {LABELS[row['model']]} | {couplings} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def baselines() -> str:
+    """A line for every model of equal size, over the replicates of ``studies/claims``."""
+    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+
+    params = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))
+    tables: dict[tuple[str, ...], pd.DataFrame] = {
+        ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params["equal"], "truth")
+    }
+    return "\n".join(analyse.equal_table(params, tables))
+
+
+SECTIONS = {"results": table, "study": study, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
 
 
 def _spread(column: pd.Series) -> float | None:

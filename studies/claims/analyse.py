@@ -99,7 +99,7 @@ def main() -> None:
 def read(params: dict[str, Any]) -> dict[tuple[str, ...], pd.DataFrame]:
     """The table of every cell, by its words: ``("depth", "glow", "8")``."""
     couplings = [str(k) for k in params["depth"]["couplings"]]
-    cells = [(group, model, k) for group in ("depth", "control") for model in params["flows"] for k in couplings]
+    cells: list[tuple[str, ...]] = [(group, model, k) for group in ("depth", "control") for model in params["flows"] for k in couplings]
     cells += [("equal", model) for model in (*params["equal"], "truth")]
     cells += [("curve", model, str(n)) for model in params["curve"]["models"] for n in params["curve"]["rows"]]
     cells += [("ablation", model, variant) for model in params["flows"] for variant in params["ablation"]["variants"]]
@@ -133,11 +133,20 @@ def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame])
         toward = (low, high) if sign > 0 else (-high, -low)  # the interval as the claim sees it
         verdict = statistics.verdict(toward, float(p), result["p_equivalence"])
         sentence = say(params, claim, metric, (first, second), values, result, verdict)
-        numbers = {"effect": result["effect"], "ci95": (low, high)}
-        tests = {"p_holm": rounded(p), "p_equivalence": rounded(result["p_equivalence"])}
-        counts = {"replicates": params["replicates"]["count"], "failed": result["failed"]}
-        comparison = f"{first} - {second}"
-        entries.append(Entry(claim=claim, metric=metric, comparison=comparison, **numbers, **tests, **counts, verdict=verdict, sentence=sentence))
+        entry = Entry(
+            claim=claim,
+            metric=metric,
+            comparison=f"{first} - {second}",
+            effect=result["effect"],
+            ci95=(low, high),
+            p_holm=rounded(p),
+            p_equivalence=rounded(result["p_equivalence"]),
+            replicates=params["replicates"]["count"],
+            failed=result["failed"],
+            verdict=verdict,
+            sentence=sentence,
+        )
+        entries.append(entry)
     return entries, [result["margin"] for *_, result in found]
 
 

@@ -77,7 +77,7 @@ def forest(rows: Sequence[Row], claims: Mapping[int, str], path: Path) -> None:
         axis.set_title(
             "mark: mean paired difference; bar: 95% interval; grey ticks: the same at other depths\ngrey band: practically no difference", fontsize=9
         )
-        figure.get_layout_engine().set(w_pad=0.15)  # the headings reach further left than constrained layout thinks
+        figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]  # the headings reach further left than constrained layout thinks
         save(figure, path)
 
 
