@@ -251,7 +251,7 @@ def say(
     ends_with = {
         "supported": f"This supports the claim that {claim_words}.",
         "refuted": f"This is the opposite of the claim that {claim_words}.",
-        "equivalent": f"A difference below {margin} is practically none, and this one surely is.",
+        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {result['p_equivalence']:.1g} that it is not).",
         "inconclusive": f"This is not enough to say whether {claim_words}.",
     }
     return f"{text} {ends_with[verdict]}"
