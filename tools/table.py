@@ -104,13 +104,16 @@ def claims() -> str:
         kind = analyse.METRICS[entry["metric"]]
         claim = "" if entry["claim"] in said else f"{entry['claim']}. {analyse.CLAIMS[entry['claim']]}"
         said.add(entry["claim"])
-        effect, low, high = (f"{value:+.{kind.digits}f}" for value in (entry["effect"], *entry["ci95"]))
+        effect, low, high = (f"{value:+.{kind.digits}f}".replace("-", "\u2212") for value in (entry["effect"], *entry["ci95"]))
         unit = f" {kind.unit}" if kind.unit else ""
         found = f"{effect}{unit} ({low} to {high})" if low != high else f"{effect}{unit} (always)"
         first, second = (LABELS.get(name, name) for name in entry["comparison"].split(" - "))
-        sure = {"equivalent": f"p = {entry['p_equivalence']:.1g} that it matters"}.get(entry["verdict"], f"p = {entry['p_holm']:.1g}")
+        p = entry["p_equivalence" if entry["verdict"] == "equivalent" else "p_holm"]
+        sure = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
         lines.append(f"| {claim} | `{entry['metric']}`, {first} \u2212 {second} | {found} | **{entry['verdict']}**, {sure} |")
-    return "\n".join(lines)
+    verdicts = [entry["verdict"] for entry in entries]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("supported", "equivalent", "refuted", "inconclusive")]
+    return "\n".join([f"Of {len(entries)} comparisons: {', '.join(counts)}.", "", *lines])
 
 
 def control() -> str:
