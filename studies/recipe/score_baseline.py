@@ -32,7 +32,8 @@ def main(case: str) -> None:
     model = trained(settings, splits)
     known = type(model).log_prob is not Population.log_prob
     result: dict[str, Any] = divergences(model, settings, target, splits) if known else {"parameters": model.parameters_per_member()}
-    write(GROUP, case, {**result, **of_samples(model, target)})
+    result.update(of_samples(model, target))
+    write(GROUP, case, result)
     print(f"{GROUP} {case}: " + ", ".join(f"{key} {value:.4f}" for key, value in result.items() if isinstance(value, float)))
 
 
