@@ -7,6 +7,7 @@ import numpy as np
 import flows
 from flows.checkpoint import CheckpointError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.evaluation.report import has_density
 from stages import files, settings
 from stages.report import write_report
 
@@ -19,7 +20,9 @@ def main(model: str) -> None:
     except CheckpointError as error:
         raise settings.UserError(f"{error}; `dvc repro train@{model}` makes it anew") from None
     history = files.read_npz(files.member_histories(model))
-    nll = history.get("test_nll")  # without a density there is none
+    nll = history.get("test_nll")
+    if nll is None and has_density(network):
+        raise settings.UserError(f"{files.member_histories(model)}: holds no test_nll; `dvc repro train@{model}` makes it anew")
     columns = {
         "parameters": network.parameters_per_member(),
         "flops_per_epoch": flops_per_epoch(network, len(files.read_rows(files.TRAIN))),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+import flows
 from flows.targets import Array, Target
-from stages.settings import UserError
+from stages.settings import UserError, reason
 
 if TYPE_CHECKING:  # pandas is imported where a table is read or written: not every stage has one
     import pandas as pd
+
+    from flows.population import Population
 
 RAW = Path("data/raw.csv")
 TARGET = Path("data/target.json")
@@ -49,12 +53,37 @@ def plot_data(name: str) -> Path:
     return Path(f"data/plots/{name}.npz")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong in writing ``path`` inside (a full disk, a read-only checkout) names it, and no unfinished file stays behind."""
+    try:
+        yield
+    except BaseException as error:
+        # The names that write_bytes and flows.checkpoint, and flows.plotting, write under before the rename.
+        for unfinished in (path.with_name(path.name + ".tmp"), path.with_name(f".unfinished-{path.name}")):
+            with suppress(OSError):
+                unfinished.unlink()
+        if isinstance(error, OSError):  # of a full disk, it doesn't name the file
+            raise UserError(f"{path}: can't be written ({reason(error)})") from None
+        raise
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[TextIO]:
+    """A file that is written line by line, so that it can be watched as it grows."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n", buffering=io.DEFAULT_BUFFER_SIZE) as table:
+            yield table
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write through a temporary file and a rename, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(path.name + ".tmp")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -77,6 +106,11 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def write_model(name: str, model: Population) -> None:
+    with writing(checkpoint(name)):
+        flows.save(model, checkpoint(name))
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from flows import plotting
 from stages import files, settings
 
@@ -24,16 +27,22 @@ def main() -> None:
     histories = {name: files.read_table(files.history(name)) for name in params.models}
     (left, bottom), (right, top) = target.box()
     flow = next(row for row in rows if "path" in row.arrays)
-    plotting.training_curves(histories, rows, entropy, files.FIGURES / "training.png")
-    plotting.sample_panels(data, rows, files.FIGURES / "samples.png")
-    plotting.density_panels(rows, (left, right, bottom, top), files.FIGURES / "density.png")
-    plotting.layer_strip(flow, files.FIGURES / "layers.png")
-    plotting.layer_animation(flow, files.FIGURES / "layers.gif")
-    plotting.summary(rows, files.FIGURES / "summary.png")
-    plotting.mode_bars(rows, target.weights, len(files.read_npy(files.TRAIN)), files.FIGURES / "modes.png")
-    plotting.quality_against_diversity(rows, files.FIGURES / "quality.png")
-    plotting.calibration_curves(rows, params.evaluate.fresh, files.FIGURES / "calibration.png")
-    print(f"9 figures in {files.FIGURES}/")
+    training_rows = len(files.read_npy(files.TRAIN))
+    figures: dict[str, Callable[[Path], None]] = {
+        "training.png": lambda path: plotting.training_curves(histories, rows, entropy, path),
+        "samples.png": lambda path: plotting.sample_panels(data, rows, path),
+        "density.png": lambda path: plotting.density_panels(rows, (left, right, bottom, top), path),
+        "layers.png": lambda path: plotting.layer_strip(flow, path),
+        "layers.gif": lambda path: plotting.layer_animation(flow, path),
+        "summary.png": lambda path: plotting.summary(rows, path),
+        "modes.png": lambda path: plotting.mode_bars(rows, target.weights, training_rows, path),
+        "quality.png": lambda path: plotting.quality_against_diversity(rows, path),
+        "calibration.png": lambda path: plotting.calibration_curves(rows, params.evaluate.fresh, path),
+    }
+    for name, draw in figures.items():
+        with files.writing(files.FIGURES / name):
+            draw(files.FIGURES / name)
+    print(f"{len(figures)} figures in {files.FIGURES}/")
 
 
 if __name__ == "__main__":

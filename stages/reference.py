@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-import flows
 from flows import references, seeds
 from stages import files, settings
 from stages.report import write_report
@@ -31,7 +30,7 @@ def main(name: str) -> None:
         kde = params.references.kde
         bandwidths = np.geomspace(NARROWEST, WIDEST, kde.bandwidths)
         model = references.fit_kde(train, mean, std, bandwidths=bandwidths.tolist(), folds=kde.folds, seed=seed)
-    flows.save(model, files.checkpoint(name))
+    files.write_model(name, model)
     write_report(model, name, params.evaluate, draws=draws)
 
 

@@ -15,6 +15,7 @@ import flows
 from flows import targets
 
 PARAMS = Path("params.yaml")
+NO_FILE = "models.{name}: there is no file flows/{name}.py or flows/baselines/{name}.py to build it from"
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -199,12 +200,15 @@ def load(path: Path = PARAMS) -> Settings:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt key is two errors, one that is not known and one that is missing: the first says more.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     parts = list(first["loc"])
     key = ".".join(str(part) for part in parts)
     if first["type"] == "extra_forbidden":
         return f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: {', '.join(_known_keys(parts[:-1]))}"
     if first["type"] == "missing":
+        if parts[0] == "models" and len(parts) > 1 and not flows.has_model(str(parts[1])):  # a misspelt name: all its keys are another model's
+            return NO_FILE.format(name=parts[1])
         return f"{key} is missing"
     if not parts:
         return f"must hold the sections {', '.join(Settings.model_fields)}; it holds {first['input']!r}"
@@ -261,7 +265,7 @@ def _check_together(settings: Settings, path: Path) -> None:
         raise UserError(f"{path}: evaluate.fresh = {settings.evaluate.fresh}: must be at least evaluate.samples = {settings.evaluate.samples}")
     for name, model in settings.models.items():
         if not flows.has_model(name):
-            raise UserError(f"{path}: models.{name}: there is no file flows/{name}.py or flows/baselines/{name}.py to build it from")
+            raise UserError(f"{path}: {NO_FILE.format(name=name)}")
         training = settings.training(name)
         where = {key: f"models.{name}" if getattr(model, key) is not None else "train" for key in ("batch_size", "log_every")}
         if training.batch_size > train:
@@ -280,3 +284,14 @@ def run(stage: Callable[..., None]) -> None:
         stage(*words)
     except UserError as error:
         sys.exit(f"{name}: {error}")
+    except OSError as error:
+        sys.exit(f"{name}: {reason(error)}")
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def reason(error: OSError) -> str:
+    """One line of the file, where the error knows it, and of what is wrong."""
+    text = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return f"{error.filename}: {text}" if error.filename else text

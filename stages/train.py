@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 
@@ -18,9 +16,7 @@ def main(model: str) -> None:
     mean, std = files.read_scaler()
     train, test = (torch.from_numpy(files.read_rows(path) * std + mean) for path in (files.TRAIN, files.TEST))
     network = flows.model_class(model)(dim=train.shape[1], members=training.members, seed=training.seed, **params.architecture(model))
-    path = files.history(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n", buffering=io.DEFAULT_BUFFER_SIZE) as table:
+    with files.open_table(files.history(model)) as table:
 
         def log(epoch: int, curves: dict[str, np.ndarray]) -> None:
             if table.tell() == 0:
@@ -31,7 +27,7 @@ def main(model: str) -> None:
 
         history = fit(network, train, test, TrainingSettings(**training.model_dump(exclude={"members"})), on_log=log, name=model)
     files.write_npz(files.member_histories(model), {"epoch": history.epoch, **history.columns})
-    flows.save(network, files.checkpoint(model))
+    files.write_model(model, network)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several test modules share: double precision, and a shake of all parameters."""
+"""What several test modules share: double precision, a shake of all parameters, and a finished run of the pipeline."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from pipeline import SETTINGS, Clone, make_clone
 from torch import nn
 
 
@@ -30,3 +31,21 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
         return module
 
     return shake
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The whole pipeline, run once with one thread and committed."""
+    clone = make_clone(tmp_path_factory.mktemp("pipeline"), SETTINGS)
+    clone.dvc("repro")
+    clone.commit("Results")
+    return clone
+
+
+@pytest.fixture
+def clone(finished: Clone) -> Iterator[Clone]:
+    yield finished
+    if finished.git("status", "--porcelain"):
+        finished.git("reset", "--quiet", "--hard")
+        finished.git("clean", "--quiet", "-d", "--force")
+        finished.dvc("checkout", "--force")

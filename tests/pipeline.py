@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,11 @@ evaluate:
   grid: 40
   seed: 0
 """
+
+# Glow trains long enough to be caught in the middle of it.
+SETTINGS = TINY.replace("  glow:\n", "  glow:\n    epochs: 150\n")
+# What a run leaves behind.
+RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
 # Python runs this file on its own at every start, where its folder is on PYTHONPATH. At the end of a stage it notes which
 # files of the repository the stage had imported.
@@ -176,6 +182,11 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process from ``Clone.start`` and all its children at once, as a crash of the machine would."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that ``dvc repro`` really ran, by what it said."""
+    return re.findall(r"Running stage '(.+)'", output)
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:

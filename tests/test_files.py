@@ -168,9 +168,10 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
         raise OSError("the disk is full")
 
     monkeypatch.setattr("stages.files.os.replace", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(UserError, match=r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"):
         files.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before
+    assert not list(files.SCALER.parent.glob("*.tmp"))
 
 
 HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "ot", "joblib", "safetensors"}

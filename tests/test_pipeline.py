@@ -6,43 +6,17 @@ import csv
 import json
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 import yaml
-from pipeline import ROOT, TINY, Clone, expand, kill, make_clone, paths
+from pipeline import RESULTS, ROOT, SETTINGS, Clone, expand, kill, paths, stages_run
 
 pytestmark = pytest.mark.slow
 
-# Glow trains long enough to be caught in the middle of it.
-SETTINGS = TINY.replace("  glow:\n", "  glow:\n    epochs: 150\n")
 PARAMS = yaml.safe_load(SETTINGS)
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = expand(PIPELINE, PARAMS)
 HEADLINE = ["test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc"]
-RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The whole pipeline, run once with one thread and committed."""
-    clone = make_clone(tmp_path_factory.mktemp("pipeline"), SETTINGS)
-    clone.dvc("repro")
-    clone.commit("Results")
-    return clone
-
-
-@pytest.fixture
-def clone(finished: Clone) -> Iterator[Clone]:
-    yield finished
-    if finished.git("status", "--porcelain"):
-        finished.git("reset", "--quiet", "--hard")
-        finished.git("clean", "--quiet", "-d", "--force")
-        finished.dvc("checkout", "--force")
-
-
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"Running stage '(.+)'", output)
 
 
 def test_every_declared_output_is_there(clone: Clone):

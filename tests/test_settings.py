@@ -51,6 +51,7 @@ def test_the_shipped_settings_are_good():
 BAD = {
     "unknown key at the top": ([("data:\n", "dta: 3\ndata:\n")], ["dta", "data, prepare, train, models, references, evaluate"]),
     "unknown key in train": ([("  epochs: 4", "  epoch: 4\n  epochs: 4")], ["train.epoch ", "epochs"]),
+    "misspelt key in train": ([("  epochs: 4", "  epoch: 4")], ["train.epoch is not a known key", "epochs"]),
     "unknown key in a model": ([("    couplings: 2", "    layers: 3\n    couplings: 2")], ["models.realnvp.layers", "couplings"]),
     "unknown key in a reference": ([("    draws: 3", "    draw: 3\n    draws: 3")], ["references.truth.draw ", "draws"]),
     "unknown key in a component": ([*component(), ("    - weight: 1.0", "    - wait: 1\n      weight: 1.0")], ["data.custom.0.wait", "weight"]),
@@ -86,6 +87,7 @@ BAD = {
     "mean of three numbers": (component(mean="[0.0, 0.0, 0.0]"), ["data.custom.0.mean", "[0.0, 0.0, 0.0]", "at most 2"]),
     "no models": ([(TINY[TINY.index("models:") : TINY.index("references:")], "models: {}\n\n")], ["models", "{}", "at least 1"]),
     "a model without a file": ([("  realnvp:\n", "  nice:\n")], ["models.nice", "flows/nice.py"]),
+    "a misspelt model": ([("  vae:\n", "  vea:\n")], ["models.vea", "flows/baselines/vea.py"]),
     "a module that is no model": ([("  realnvp:\n", "  targets:\n")], ["models.targets"]),
     "no couplings": ([("couplings: 2", "couplings: 0")], ["models.realnvp.couplings", "= 0", "greater than or equal to 2"]),
     "unknown transform": ([("transform: affine", "transform: cubic")], ["models.realnvp.transform", "'cubic'", "'affine'", "'spline'"]),

@@ -90,3 +90,8 @@ if __name__ == "__main__":
         sys.exit(main())
     except settings.UserError as error:
         sys.exit(f"repro: {error}")
+    except OSError as error:  # of a command that is not there, as of a file, the error has the name
+        sys.exit(f"repro: {settings.reason(error)}")
+    except KeyboardInterrupt:
+        print("repro: stopped; start it again and it goes on where it was", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,296 @@
+"""What goes wrong in everyday use is one clear line, leaves nothing half written, and a `dvc repro` afterwards ends in the good bytes.
+
+Runs that are killed are in test_pipeline.py, damaged files in test_files.py, and bad settings in test_settings.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from pipeline import RESULTS, Clone, kill, stages_run
+
+from stages import evaluate, generate, plot, prepare, reference, settings, train
+
+pytestmark = pytest.mark.slow
+
+FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
+
+# Python runs this file on its own at every start. It refuses to change anything under the working folder, as a checkout that is
+# mounted read-only does: permissions would not bind root.
+READ_ONLY = """\
+import errno, os, sys
+
+HERE = os.getcwd() + os.sep
+CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"}
+
+def refuse(event, arguments):
+    if event == "open":
+        changes = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    else:
+        changes = event in CHANGES and os.path.exists(arguments[0]) == (event != "os.mkdir")
+    if changes and not isinstance(arguments[0], int) and os.path.abspath(os.fsdecode(arguments[0])).startswith(HERE):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fsdecode(arguments[0]))
+
+sys.addaudithook(refuse)
+"""
+
+
+@pytest.fixture
+def good(clone: Clone) -> Iterator[dict[str, bytes]]:
+    """The bytes of a finished run. After the test, `dvc repro` must give them again, and a clean tree."""
+    before = clone.contents(*RESULTS)
+    yield before
+    clone.dvc("repro")
+    after = clone.contents(*RESULTS)
+    assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
+    assert clone.git("status", "--porcelain") == ""
+
+
+def failed(clone: Clone, *words: str) -> str:
+    """What a command that fails says."""
+    done = clone.run(*words, check=False, merge=True)
+    assert done.returncode > 0, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def line(output: str, *words: str) -> str:
+    """The one line that holds all the ``words``."""
+    found = {each for each in output.splitlines() if all(word in each for word in words)}
+    assert len(found) == 1, output
+    return found.pop()
+
+
+# A full disk
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("stage", "words", "path"),
+    [
+        (generate, [], "data/raw.csv"),
+        (prepare, [], "data/prepared/scaler.json"),
+        (train, ["glow"], "metrics/glow/history.csv"),
+        (train, ["gan"], "data/histories/gan.npz"),
+        (train, ["glow"], "models/glow.safetensors"),
+        (evaluate, ["glow"], "metrics/glow.json"),
+        (evaluate, ["vae"], "metrics/vae/members.csv"),
+        (reference, ["kde"], "models/kde.safetensors"),
+        (reference, ["kde"], "data/plots/kde.npz"),
+        (plot, [], "figures/density.png"),
+        (plot, [], "figures/layers.gif"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_last_good_one(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, stage: ModuleType, words: list[str], path: str
+):
+    before = clone.contents(*RESULTS)
+    place = clone.folder / path
+    # A history is written as training goes on. All else is written beside its place first.
+    written = place if place.name == "history.csv" else place.with_name(f".unfinished-{place.name}" if stage is plot else f"{place.name}.tmp")
+    written.unlink(missing_ok=True)
+    written.symlink_to(FULL)
+    monkeypatch.chdir(clone.folder)
+    monkeypatch.setattr(sys, "argv", [stage.__file__, *words])
+    with pytest.raises(SystemExit) as caught:
+        settings.run(stage.main)
+    assert caught.value.code == f"{stage.__name__.removeprefix('stages.')}: {path}: can't be written (No space left on device)"
+    if written == place:
+        written.unlink()
+        written.write_bytes(before[path])
+    assert not os.path.lexists(written) or written == place
+    assert clone.contents(*RESULTS) == before
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_full_in_the_middle_of_a_run(clone: Clone, good: dict[str, bytes]):
+    (clone.folder / "models/glow.safetensors.tmp").symlink_to(FULL)
+    output = failed(clone, "dvc", "repro", "--force", "--single-item", "train@glow")
+    assert line(output, "train:") == "train: models/glow.safetensors: can't be written (No space left on device)"
+    assert "failed to reproduce 'train@glow'" in output
+    assert not (clone.folder / "models/glow.safetensors").exists()
+    assert clone.text("dvc.lock").encode() == good["dvc.lock"]
+
+
+def test_a_disk_that_is_full_for_dvc_itself(clone: Clone, good: dict[str, bytes]):
+    """No file may grow beyond 4 KiB, so that DVC's own notes of what it knows can't be written."""
+    output = failed(clone, "bash", "-c", "ulimit -f 4; exec dvc repro --force --single-item prepare")
+    assert "disk" in line(output, "ERROR")
+    assert clone.contents(*RESULTS) == good
+
+
+# Two at once, and a checkout that is read-only
+
+
+@pytest.fixture
+def busy(clone: Clone) -> Iterator[None]:
+    """Another `dvc repro` is in the middle of training Glow, for as long as the test takes."""
+    history = clone.folder / "metrics/glow/history.csv"
+    history.unlink()
+    other = clone.start("dvc", "repro", "--force", "--single-item", "train@glow")
+    try:
+        deadline = time.monotonic() + 60
+        while not history.is_file() or not history.stat().st_size:
+            assert other.poll() is None, "training ended before it could be caught"
+            assert time.monotonic() < deadline, "training didn't start"
+            time.sleep(0.01)
+        os.killpg(other.pid, signal.SIGSTOP)
+        yield
+        os.killpg(other.pid, signal.SIGCONT)
+        assert other.wait(60) == 0
+    finally:
+        if other.poll() is None:
+            kill(other)
+
+
+def test_of_two_runs_at_once_the_second_says_that_the_first_is_busy_and_the_first_ends_well(clone: Clone, good: dict[str, bytes], busy: None):
+    for command in (["dvc", "repro", "--force", "--single-item", "train@glow"], ["dvc", "repro"], [sys.executable, "-m", "tools.repro"]):
+        output = failed(clone, *command)
+        assert "is busy, it is being blocked by" in line(output, "ERROR"), output
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> str:
+    (tmp_path / "sitecustomize.py").write_text(READ_ONLY, encoding="utf-8")
+    return f"PYTHONPATH={tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [(["prepare"], "data/prepared/train.npy"), (["train", "glow"], "metrics/glow/history.csv"), (["plot"], "figures/training.png")],
+    ids=["prepare", "train", "plot"],
+)
+def test_a_stage_in_a_checkout_that_is_read_only_is_one_line(clone: Clone, read_only: str, words: list[str], path: str):
+    before = clone.contents(*RESULTS)
+    stage, *rest = words
+    done = clone.run("env", read_only, sys.executable, "-m", f"stages.{stage}", *rest, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"{stage}: {path}: can't be written \(.*Read-only file system\)\n", done.stderr), done.stderr
+    assert clone.contents(*RESULTS) == before
+
+
+@pytest.mark.parametrize("command", [["dvc", "repro"], [sys.executable, "-m", "tools.repro"]], ids=["dvc repro", "make repro"])
+def test_a_run_in_a_checkout_that_is_read_only_says_so_and_changes_nothing(clone: Clone, read_only: str, command: list[str]):
+    before = clone.contents(*RESULTS)
+    assert "ERROR" in line(failed(clone, "env", read_only, *command), "Read-only file system")
+    assert clone.contents(*RESULTS) == before
+
+
+# Files that are not what the lock says
+
+
+@pytest.mark.parametrize(
+    ("path", "edit"),
+    [
+        ("metrics/glow.json", lambda text: text.replace('"modes": ', '"modes": 9')),
+        ("metrics/glow/members.csv", lambda text: text + text.splitlines()[-1] + "\n"),
+    ],
+    ids=["a better number", "a member more"],
+)
+def test_metrics_edited_by_hand_are_named_and_put_right_without_running_anything(
+    clone: Clone, good: dict[str, bytes], path: str, edit: Callable[[str], str]
+):
+    text = clone.text(path)
+    (clone.folder / path).write_text(edit(text), encoding="utf-8")
+    assert clone.text(path) != text
+    assert "modified" in line(clone.dvc("status", "dvc.yaml"), "modified:", path)
+    assert stages_run(clone.dvc("repro")) == []
+
+
+@pytest.fixture
+def no_cache(clone: Clone) -> Iterator[None]:
+    """DVC's cache is gone for as long as the test takes."""
+    cache, aside = clone.folder / ".dvc/cache", clone.folder.parent / "cache"
+    cache.rename(aside)
+    yield
+    if cache.exists():
+        cache.rename(clone.folder.parent / f"cache-{time.monotonic_ns()}")
+    aside.rename(cache)
+
+
+@pytest.mark.parametrize("outputs", ["there", "gone"])
+def test_without_its_cache_dvc_makes_anew_what_is_needed(clone: Clone, good: dict[str, bytes], no_cache: None, outputs: str):
+    if outputs == "gone":
+        for name in ("data/raw.csv", "data/prepared/train.npy", "models/glow.safetensors", "metrics/glow/history.csv"):
+            (clone.folder / name).unlink()
+    else:
+        assert line(clone.dvc("status", "train@glow"), "not in cache", "models/glow.safetensors")
+    assert sorted(stages_run(clone.dvc("repro", "train@glow"))) == ["generate", "prepare", "train@glow"]
+    after = clone.contents(*RESULTS)
+    assert [name for name in good if good[name] != after[name]] == []
+
+
+def test_a_lock_of_other_settings_is_put_right_without_running_anything(clone: Clone, good: dict[str, bytes]):
+    """As after a checkout of params.yaml alone."""
+    lock = clone.text("dvc.lock")
+    old = re.sub(r"(        models\.glow:\n(?: {10}.*\n)*? {10}hidden:) 8\n", r"\1 9\n", lock)
+    assert old != lock
+    (clone.folder / "dvc.lock").write_text(old, encoding="utf-8")
+    assert "train@glow" in clone.dvc("status", "dvc.yaml")
+    assert stages_run(clone.dvc("repro")) == []
+
+
+def test_a_lock_with_a_merge_conflict_is_named_and_can_simply_be_deleted(clone: Clone, good: dict[str, bytes]):
+    lock, before = clone.folder / "dvc.lock", yaml.safe_load(good["dvc.lock"])
+    lock.write_text(f"<<<<<<< HEAD\n{lock.read_text(encoding='utf-8')}=======\n>>>>>>> other\n", encoding="utf-8")
+    assert "merge conflict" in line(failed(clone, "dvc", "repro"), "dvc.lock", "is invalid")
+    lock.unlink()
+    assert stages_run(clone.dvc("repro")) == []
+    assert yaml.safe_load(clone.text("dvc.lock")) == before
+    clone.git("checkout", "--quiet", "dvc.lock")  # in a new lock, stages stand in the order in which they happened to run
+
+
+# Settings with a typo
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  epochs: 4\n", "  epoch: 4\n", ["params.yaml: train.epoch is not a known key; allowed in train: epochs"]),
+        ("  vae:\n", "  vea:\n", ["params.yaml", "models.v"]),
+        ("train:\n", "train\n", ["params.yaml", "YAML"]),
+    ],
+    ids=["key", "model", "colon"],
+)
+def test_a_typo_in_the_settings_is_named_and_its_repair_runs_nothing(clone: Clone, good: dict[str, bytes], old: str, new: str, words: list[str]):
+    clone.edit(old, new)
+    for command in (["dvc", "repro"], [sys.executable, "-m", "tools.repro"]):
+        assert line(failed(clone, *command), *words)
+        assert clone.text("dvc.lock").encode() == good["dvc.lock"]
+    clone.edit(new, old)
+    assert stages_run(clone.dvc("repro")) == []
+
+
+# `make repro` itself
+
+
+def test_make_repro_without_dvc_says_what_is_missing_in_one_line(tmp_path: Path, clone: Clone):
+    done = clone.run("env", f"PATH={tmp_path}", sys.executable, "-m", "tools.repro", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "repro: dvc: No such file or directory\n"
+
+
+def test_an_interrupt_from_the_keyboard_is_one_line(clone: Clone, good: dict[str, bytes]):
+    history = clone.folder / "metrics/glow/history.csv"
+    history.unlink()
+    output = clone.folder.parent / "output"
+    other = clone.start("bash", "-c", f"exec dvc repro --force --single-item train@glow > '{output}' 2>&1")
+    while not history.is_file() or not history.stat().st_size:
+        assert other.poll() is None, "training ended before it could be caught"
+        time.sleep(0.01)
+    os.killpg(other.pid, signal.SIGINT)
+    assert other.wait(60) > 0
+    text = output.read_text(encoding="utf-8")
+    assert "train: stopped" in text
+    assert "Traceback" not in text
+    assert not list(clone.folder.glob("models/*.tmp"))
