@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flows.bijections import ActNorm, Bijection, PLULinear
-from flows.bijections.recipe import coupling
+from flows.bijections import ActNorm, Bijection, PLULinear, make_coupling
 from flows.flow import Flow
 from flows.seeds import torch_generators
 
@@ -31,5 +30,5 @@ class Glow(Flow):
         layers: list[Bijection] = []
         for _ in range(couplings):
             layers += [ActNorm(dim, members), PLULinear(dim, generators)]
-            layers.append(coupling(dim, hidden, generators, swap=False, transform=transform, bins=bins))
+            layers.append(make_coupling(dim, hidden, generators, swap=False, transform=transform, bins=bins))
         super().__init__(layers, members, dim, arguments)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flows.bijections import Bijection
-from flows.bijections.recipe import coupling
+from flows.bijections import Bijection, make_coupling
 from flows.flow import Flow
 from flows.seeds import torch_generators
 
@@ -28,5 +27,5 @@ class RealNVP(Flow):
     ) -> None:
         arguments = {"dim": dim, "members": members, "couplings": couplings, "hidden": hidden, "transform": transform, "bins": bins, "seed": seed}
         generators = torch_generators(seed, "initialize", members)
-        layers: list[Bijection] = [coupling(dim, hidden, generators, swap=k % 2 == 1, transform=transform, bins=bins) for k in range(couplings)]
+        layers: list[Bijection] = [make_coupling(dim, hidden, generators, swap=k % 2 == 1, transform=transform, bins=bins) for k in range(couplings)]
         super().__init__(layers, members, dim, arguments)

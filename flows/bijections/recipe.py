@@ -10,7 +10,7 @@ from flows.bijections.coupling import AffineCoupling, Coupling
 from flows.bijections.spline import SplineCoupling
 
 
-def coupling(dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool, transform: str, bins: int) -> Coupling:
+def make_coupling(dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool, transform: str, bins: int) -> Coupling:
     """The coupling that ``transform`` names: ``"affine"`` or ``"spline"``. Raises ``ValueError`` for another word, or for D < 2."""
     if dim < 2:
         raise ValueError(f"a coupling needs at least 2 features, one to keep and one to change; got dim={dim}")
