@@ -135,6 +135,12 @@ class Clone:
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in params.yaml"
         (self.folder / "params.yaml").write_text(text.replace(old, new), encoding="utf-8")
 
+    def copy(self, folder: Path) -> Clone:
+        """The same repository in ``folder``, with its cache, its experiments and what it has not committed."""
+        # DVC's temporary files are about the place where they lie, and its workers may still write there.
+        shutil.copytree(self.imports.parent, folder, ignore=shutil.ignore_patterns("tmp"), dirs_exist_ok=True)
+        return Clone(folder / "clone", folder / "imports")
+
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
 
@@ -184,11 +190,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def stages_run(output: str) -> list[str]:
-    """The stages that ``dvc repro`` really ran, by what it said."""
-    return re.findall(r"Running stage '(.+)'", output)
-
-
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The stages of ``dvc.yaml`` by their full names, each matrix and each foreach over a mapping written out."""
     mappings = {**params, **{key: value for group in pipeline.get("vars", []) for key, value in group.items()}}
@@ -208,6 +209,11 @@ def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[s
                 text = text.replace("${item." + key + "}", str(detail))
             result[f"{name}@{value}"] = yaml.safe_load(text)
     return result
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that DVC says it ran, which are not those that it took from its run cache."""
+    return re.findall(r"Running stage '(.+)'", output)
 
 
 def paths(entries: list[Any]) -> list[str]:
