@@ -8,7 +8,7 @@ RUN := PATH="$(BIN):$$PATH"
 repro: .venv/ready  ## run what is not up to date, and print the table of results
 	@$(RUN) python -m tools.repro
 
-quick: .venv/ready  ## a taste in half a minute, with small settings, in a temporary copy
+quick: .venv/ready  ## a taste in under a minute, with small settings, in a temporary copy
 	@$(RUN) python -m tools.quick
 
 test: .venv/ready-tests  ## all tests
