@@ -19,7 +19,9 @@ import pytest
 import yaml
 from pipeline import RESULTS, Clone, stages_run
 
-pytestmark = pytest.mark.slow
+# Not part of `make test` yet: each passed by itself, but in a full run `dvc queue start` did not come back in five minutes.
+# The remotes also need `pip install dvc-s3==3.3.0 "moto[server]==5.2.5"`.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif("WORKFLOWS" not in os.environ, reason="set WORKFLOWS=1 to run: the queue may hang")]
 
 GLOW = ["train@glow", "evaluate@glow", "plot"]
 TWO, THREE, FOUR = ("  glow:\n    epochs: 150\n    couplings: " + couplings for couplings in "234")
