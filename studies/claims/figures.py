@@ -92,15 +92,7 @@ def depth(depths: Sequence[int], curves: Mapping[tuple[str, str], Array], thresh
             _bars(axis, shift * np.array(depths), values, line, COLORS[model], f"{LABELS[model]}, {words}", markerfacecolor=face)
         axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
         axis.text(depths[-1] * 1.06, threshold, f" claim 2: {threshold} nat", fontsize=8, color="#666666", va="bottom", ha="right")
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_xticks(depths, [str(depth) for depth in depths])
-        axis.set_xticks([], minor=True)
-        _plain_decimals(axis)
-        axis.set(xlabel="couplings", ylabel="KL from the truth (nat)")
-        axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=9)
-        axis.set_title("mean over replicates and its 95% interval", fontsize=9)
+        _kl_axes(axis, depths, "couplings")
         save(figure, path)
 
 
@@ -113,16 +105,21 @@ def curve(rows: Sequence[int], curves: Mapping[str, Array], parameters: int, pat
             label = "mixture of 8 (EM)" if model == "gmm" else LABELS[model]
             _bars(axis, shift * n, values, "o-", COLORS[model], label)
         axis.plot(n, parameters / (2 * n), ":", color=COLORS["truth"], label=f"floor p / (2n), p = {parameters}")
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_xticks(n, [f"{count:,}" for count in rows])
-        axis.set_xticks([], minor=True)
-        _plain_decimals(axis)
-        axis.set(xlabel="training points n", ylabel="KL from the truth (nat)")
-        axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=9)
-        axis.set_title("mean over replicates and its 95% interval", fontsize=9)
+        _kl_axes(axis, rows, "training points n")
         save(figure, path)
+
+
+def _kl_axes(axis: Any, ticks: Sequence[int], label: str) -> None:
+    """KL against a count, both on logarithmic scales."""
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    _plain_decimals(axis)
+    axis.set(xlabel=label, ylabel="KL from the truth (nat)")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=9)
+    axis.set_title("mean over replicates and its 95% interval", fontsize=9)
 
 
 def ablation(remedies: Mapping[str, Mapping[str, Array]], means: Mapping[str, Mapping[str, tuple[float, float, float]]], path: Path) -> None:
