@@ -190,9 +190,16 @@ def load(path: Path = PARAMS) -> Settings:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
     try:
-        settings = Settings.model_validate(yaml.safe_load(text) or {})
+        content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return check(content, path)
+
+
+def check(content: Any, path: Path = PARAMS) -> Settings:
+    """What ``load`` does with what the file holds; ``path`` is only named in errors."""
+    try:
+        settings = Settings.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {_explain(error)}") from None
     _check_together(settings, path)
