@@ -9,6 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from flows.bijections.conditioner import layer_views
+
 
 class Perceptron(nn.Module):
     """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with ReLU between::
@@ -38,10 +40,8 @@ class Perceptron(nn.Module):
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Views of ``theta``: the weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer."""
-        shapes = [shape for fan_in, fan_out in pairwise(self.sizes) for shape in ((fan_out, fan_in), (fan_out, 1))]
-        views = [part.unflatten(1, shape) for part, shape in zip(self.theta.split([a * b for a, b in shapes], dim=1), shapes, strict=True)]
-        return list(zip(views[::2], views[1::2], strict=True))
+        """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer, as views of ``theta``."""
+        return layer_views(self.theta, self.sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.states(x)[-1]

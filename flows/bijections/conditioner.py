@@ -33,10 +33,8 @@ class Conditioner(nn.Module):
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
-        """Views of ``theta``: the weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer."""
-        shapes = [shape for fan_in, fan_out in pairwise(self.sizes) for shape in ((fan_out, fan_in), (fan_out, 1))]
-        views = [part.unflatten(1, shape) for part, shape in zip(self.theta.split([a * b for a, b in shapes], dim=1), shapes, strict=True)]
-        return list(zip(views[::2], views[1::2], strict=True))
+        """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer, as views of ``theta``."""
+        return layer_views(self.theta, self.sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden_layers, (last_weight, last_bias) = self.layers()
@@ -46,3 +44,13 @@ class Conditioner(nn.Module):
 
     def extra_repr(self) -> str:
         return " -> ".join(map(str, self.sizes))
+
+
+def layer_views(theta: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer of M perceptrons, as views of ``theta`` ``(M, size)``.
+
+    ``sizes`` are the widths from the inputs to the outputs. Raises ``RuntimeError`` where ``size`` is not what they add up to.
+    """
+    shapes = [shape for fan_in, fan_out in pairwise(sizes) for shape in ((fan_out, fan_in), (fan_out, 1))]
+    views = [part.unflatten(1, shape) for part, shape in zip(theta.split([a * b for a, b in shapes], dim=1), shapes, strict=True)]
+    return list(zip(views[::2], views[1::2], strict=True))
