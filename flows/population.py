@@ -50,6 +50,11 @@ class Population(nn.Module, Distribution):
         return self.event_shape[0]
 
     @property
+    def has_density(self) -> bool:
+        """Whether the model answers ``log_prob``: a subclass that does not define it has samples alone."""
+        return type(self).log_prob is not Population.log_prob
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type in which the model computes."""
         return next(t.dtype for t in self.state_dict().values() if t.is_floating_point())

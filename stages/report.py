@@ -11,7 +11,7 @@ import torch
 from flows import seeds
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
-from flows.evaluation.report import EvaluationSettings, evaluate, has_density
+from flows.evaluation.report import EvaluationSettings, evaluate
 from flows.population import Population
 from flows.targets import Array, Target
 from stages import files
@@ -48,7 +48,7 @@ def plot_arrays(model: Population, target: Target, rows: int, evaluation: Evalua
     """One member's samples, its density and the ensemble's on a grid if it has one, and for a flow the way of its samples from noise to data."""
     generator = seeds.torch_generator(evaluation.seed, "plot")
     arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
-    if has_density(model):
+    if model.has_density:
         low, high = target.box()
         axes = [np.linspace(a, b, evaluation.grid) for a, b in zip(low, high, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="xy"), axis=-1).reshape(-1, 2)
