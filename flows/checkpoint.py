@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -21,14 +22,19 @@ class CheckpointError(ValueError):
 
 
 def save(model: Population, path: str | Path) -> None:
-    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes."""
+    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes. Raises ``OSError`` where that can't be done."""
     entry = json.dumps({"model": type(model).__name__, "arguments": model.arguments}, sort_keys=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(to_bytes(state, metadata={METADATA_KEY: entry}))
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(to_bytes(state, metadata={METADATA_KEY: entry}))
+        os.replace(unfinished, path)
+    except BaseException:  # an interrupt too
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
 
 
 def load(path: str | Path) -> Population:

@@ -5,7 +5,8 @@ Every model has one colour, the same in every figure, from the palette of Okabe 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -359,9 +360,14 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write a file through a neighbour of the same ending and a rename: whole or not at all."""
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file through a neighbour of the same ending and a rename: whole or not at all. If that fails, the neighbour is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".unfinished-{path.name}")
-    write(unfinished)
-    unfinished.replace(path)
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    except BaseException:  # an interrupt too
+        with suppress(OSError):
+            unfinished.unlink()
+        raise

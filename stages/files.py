@@ -55,17 +55,11 @@ def plot_data(name: str) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in writing ``path`` inside (a full disk, a read-only checkout) names it, and no unfinished file stays behind."""
+    """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it."""
     try:
         yield
-    except BaseException as error:
-        # The names that write_bytes and flows.checkpoint, and flows.plotting, write under before the rename.
-        for unfinished in (path.with_name(path.name + ".tmp"), path.with_name(f".unfinished-{path.name}")):
-            with suppress(OSError):
-                unfinished.unlink()
-        if isinstance(error, OSError):  # of a full disk, it doesn't name the file
-            raise UserError(f"{path}: can't be written ({reason(error)})") from None
-        raise
+    except OSError as error:  # of a full disk, it doesn't name the file
+        raise UserError(f"{path}: can't be written ({reason(error)})") from None
 
 
 @contextmanager
@@ -78,12 +72,17 @@ def open_table(path: Path) -> Iterator[TextIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary file and a rename, so that a reader never meets half a file."""
+    """Write through a temporary file and a rename, so that a reader never meets half a file. If that fails, the temporary file is removed."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(path.name + ".tmp")
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, path)
+        except BaseException:  # an interrupt too
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -80,6 +80,21 @@ def test_a_checkpoint_is_replaced_whole(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(error, tmp_path, monkeypatch):
+    flows.save(realnvp(), tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("flows.checkpoint.os.replace", fail)
+    with pytest.raises(error):
+        flows.save(glow(), tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
 # Files that are no checkpoints
 
 

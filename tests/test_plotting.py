@@ -86,6 +86,25 @@ def test_a_figure_of_all_kinds_of_rows_is_drawn_without_a_warning(rows: list[plo
     assert picture.std() > 10  # it shows something
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
+    rows: list[plotting.Row], error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "figure.png"
+    plotting.summary(rows, path)
+    before = path.read_bytes()
+
+    def fail(figure: object, unfinished: Path, **_: object) -> None:
+        unfinished.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(error):
+        plotting.summary(rows[:2], path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_modes_of_a_grid_of_25_are_drawn_without_a_warning(rows: list[plotting.Row], tmp_path: Path):
     mass = {row.name: np.full((len(row.members), 26), 1 / 26) for row in rows}
