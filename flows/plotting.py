@@ -116,7 +116,7 @@ def sample_panels(data: Array, rows: Sequence[Row], path: Path) -> None:
         for axis, (title, points, color) in zip(axes, panels, strict=False):
             axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
             axis.set(title=title, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-        figure.supxlabel(f"x    ({len(data):,} points a panel; of a flow, one member's samples)", fontsize=10)
+        figure.supxlabel(f"x    ({len(data):,} points a panel; of a model, one member's samples)", fontsize=10)
         figure.supylabel("y", fontsize=10)
         _save(figure, path)
 
