@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import Array
-from flows import seeds, targets
+from flows import seeds, splits, targets
 
 ROWS, TEST_ROWS = 1_000, 200  # of the main pipeline
 
@@ -22,8 +22,7 @@ def standardized(rows: Array) -> tuple[Array, Array, Array]:
 def training_rows(data_seed: int) -> Array:
     """The 800 raw training rows of the ring, drawn and split as the main pipeline does it."""
     rows = targets.ring().sample(ROWS, seeds.numpy_generator(data_seed, "generate"))
-    order = seeds.numpy_generator(0, "split").permutation(ROWS)
-    return rows[order[TEST_ROWS:]]
+    return splits.holdout(rows, TEST_ROWS, seed=0)[0]
 
 
 def ring_rows(data_seed: int) -> Array:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from flows.seeds import numpy_generator
+from flows.splits import holdout
 from stages import files, settings
 
 
 def main() -> None:
     prepare = settings.load().prepare
     columns, rows = files.read_raw()
-    order = numpy_generator(prepare.seed, "split").permutation(len(rows))
-    test_rows = prepare.test_rows(len(rows))
-    test, train = rows[order[:test_rows]], rows[order[test_rows:]]
+    train, test = holdout(rows, prepare.test_rows(len(rows)), prepare.seed)
     mean, std = train.mean(axis=0), train.std(axis=0)
     for column, value in zip(columns, std, strict=True):
         if not value > 0:

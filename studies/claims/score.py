@@ -18,7 +18,7 @@ import torch
 import yaml
 
 import flows
-from flows import references, seeds, targets
+from flows import references, seeds, splits, targets
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.population import Population
@@ -167,14 +167,10 @@ def data_seeds(params: dict[str, Any]) -> list[int]:
 def data(params: dict[str, Any], rows: int, networks: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times; split as by ``prepare`` with its default seed."""
     held = params["rows"]["test"]
-    train, test = [], []
-    for seed in data_seeds(params):
-        drawn = TARGET.sample(rows + held, seeds.numpy_generator(seed, "generate"))
-        order = seeds.numpy_generator(0, "split").permutation(len(drawn))
-        train.append(drawn[order[held:]])
-        test.append(drawn[order[:held]])
-    together, apart = (torch.from_numpy(np.stack(part, axis=1).repeat(networks, axis=1)) for part in (train, test))
-    return together, apart
+    drawn = [TARGET.sample(rows + held, seeds.numpy_generator(seed, "generate")) for seed in data_seeds(params)]
+    parts = zip(*(splits.holdout(each, held, seed=0) for each in drawn), strict=True)
+    train, test = (torch.from_numpy(np.stack(part, axis=1).repeat(networks, axis=1)) for part in parts)
+    return train, test
 
 
 def training_settings(params: dict[str, Any], **changes: Any) -> TrainingSettings:
