@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: repro quick test test-fast lint format verify compare recipe claims bench clean
+.PHONY: repro quick test test-fast lint format verify compare tuning claims bench clean
 
 repro: .venv/ready  ## run what is not up to date, and print the table of results
 	@$(RUN) python -m tools.repro
@@ -32,8 +32,8 @@ verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
-recipe: .venv/ready  ## run the study that chose the training settings (a quarter of an hour)
-	$(RUN) dvc repro studies/recipe/dvc.yaml
+tuning: .venv/ready  ## run the searches that the settings were chosen by (half an hour)
+	$(RUN) dvc repro studies/tuning/dvc.yaml
 
 claims: .venv/ready  ## run the study that examines six claims about the flows (half an hour on two cores)
 	@$(RUN) python -m studies.claims.run

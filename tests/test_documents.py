@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages import settings
+from studies.tuning import search, summarize, tables
 from tools import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,31 +47,20 @@ def test_the_readme_names_every_make_target_that_the_makefile_has() -> None:
         "lint",
         "verify",
         "clean",
-        "recipe",
+        "tuning",
         "test-fast",
         "bench",
         "claims",
     }
 
 
-def test_the_studys_base_is_the_pipelines_default() -> None:
-    study = yaml.safe_load((ROOT / "studies/recipe/params.yaml").read_text(encoding="utf-8"))["base"]
-    params = settings.load()
-    default = {**params.training("realnvp").model_dump(), **params.architecture("realnvp"), "target": params.data.target, "model": "realnvp"}
-    shared = set(study) & set(default) - {"log_every"}
-    assert len(shared) >= 11
-    assert {key: study[key] for key in shared} == {key: default[key] for key in shared}
-
-
-def test_the_studys_baselines_are_the_pipelines() -> None:
-    study = yaml.safe_load((ROOT / "studies/recipe/params.yaml").read_text(encoding="utf-8"))
-    params = settings.load()
-    for name in ("vae", "gan"):
-        pipeline = {**params.training(name).model_dump(), **params.architecture(name)}
-        chosen = {**study["base"], **study["baselines"]["models"][name]}
-        shared = set(chosen) & set(pipeline) - {"log_every"}
-        assert len(shared) >= 8
-        assert {key: chosen[key] for key in shared} == {key: pipeline[key] for key in shared}
+def test_the_tables_of_the_searches_are_made_from_the_committed_results() -> None:
+    for name, content in summarize.read().items():
+        assert "\n".join(summarize.table(content)) in (ROOT / "studies/tuning/recipe.md").read_text(encoding="utf-8"), name
+    for name in yaml.safe_load((ROOT / "studies/tuning/params.yaml").read_text(encoding="utf-8"))["searches"]:
+        path = ROOT / f"studies/tuning/results/searches/{name}"
+        rows = pd.read_csv(path.with_suffix(".csv")).fillna({"case": ""})
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == tables.table(rows, search.committed_search(name), f"--search {name}")
 
 
 def test_the_gan_and_the_vae_are_as_good_as_the_readme_says() -> None:

@@ -17,7 +17,6 @@ from stages import files, settings
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
-STUDY = Path("studies/recipe")
 CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
@@ -58,21 +57,26 @@ def table() -> str:
 
 
 def study() -> str:
-    """A line for every case of the report in ``studies/recipe``: what the default recipe gives on other data."""
-    params = yaml.safe_load((STUDY / "params.yaml").read_text(encoding="utf-8"))
+    """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
+    from studies.tuning import summarize  # here, as `make quick` leaves the studies out
+
     lines = [
         "| flow | couplings | data | KL (nat) | KL of the ensemble | kernel density |",
         "|---|---|---|---:|---:|---:|",
     ]
-    for case, changes in params["report"]["cases"].items():
-        case_settings = {**params["base"], **params["report"]["common"], **changes}
-        result = json.loads((STUDY / "results" / "report" / f"{case}.json").read_text(encoding="utf-8"))
-        first, last = min(case_settings["seeds"]), max(case_settings["seeds"])
-        data = f"{TARGETS[case_settings['target']]}, " + (f"seed {first}" if first == last else f"seeds {first} to {last}")
-        cells = [LABELS[case_settings["model"]], f"{case_settings['couplings']} {case_settings['transform']}", data]
-        cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows: dict[tuple[str, str], list[str]] = {}
+    for content in summarize.read().values():
+        if content.get("only_reported"):
+            for case, changes in content["cases"].items():
+                model, result = content["model"], content["rows"].loc[case]
+                now = {**yaml.safe_load(settings.PARAMS.read_text(encoding="utf-8"))["models"][model], "target": "ring"}
+                chosen = {**now, **{name.rpartition(".")[2]: value for name, value in changes.items()}}
+                data = f"{TARGETS[chosen['target']]}, {summarize.seeds_text(content)}"
+                cells = [LABELS[model], f"{chosen['couplings']} {chosen['transform']}", data]
+                cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
+                rows[case, model] = cells
+    order = sorted(rows, key=lambda key: list(dict.fromkeys(case for case, _ in rows)).index(key[0]))
+    return "\n".join([*lines, *(f"| {' | '.join(rows[key])} |" for key in order)])
 
 
 def speed() -> str:
