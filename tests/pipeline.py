@@ -8,10 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,10 +127,10 @@ class Clone:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own, to be ended by ``kill``."""
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(words, cwd=self.folder, env=self._environment(1), stdout=quiet, stderr=quiet, start_new_session=True)
+    def start(self, *words: str, output: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
+        """Start a command in a session of its own, to be ended by ``kill``. What it says is in ``output``."""
+        with output.open("wb") as stream:
+            return subprocess.Popen(words, cwd=self.folder, env=self._environment(1), stdout=stream, stderr=stream, start_new_session=True)
 
     def edit(self, old: str, new: str) -> None:
         """Replace the one place of ``params.yaml`` that reads ``old``."""
@@ -185,9 +188,25 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process from ``Clone.start`` and all its children at once, as a crash of the machine would."""
-    os.killpg(process.pid, signal.SIGKILL)
+    """End a process from ``Clone.start`` and all that it started, at once, as a crash of the machine would."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    while left := running(process.pid):  # what is in a group of its own, as each worker of DVC's queue is
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def running(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):  # ended meanwhile
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
