@@ -85,7 +85,7 @@ SETTINGS = TINY.replace("  glow:\n", "  glow:\n    epochs: 150\n")
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
 # Python runs this file on its own at every start, where its folder is on PYTHONPATH. At the end of a stage it notes which
-# files of the repository the stage had imported.
+# files of the repository the stage had imported, then or in an earlier run: one that failed may not have come to all of them.
 RECORDER = """\
 import atexit, os, sys
 from pathlib import Path
@@ -93,8 +93,9 @@ from pathlib import Path
 def record():
     here = Path.cwd().resolve()
     files = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
-    inside = sorted(str(f.relative_to(here)) for f in files if f.is_relative_to(here))
-    Path(os.environ["IMPORTS"], " ".join(sys.orig_argv[2:])).write_text("\\n".join(inside))
+    note = Path(os.environ["IMPORTS"], " ".join(sys.orig_argv[2:]))
+    inside = {*(note.read_text().splitlines() if note.exists() else ()), *(str(f.relative_to(here)) for f in files if f.is_relative_to(here))}
+    note.write_text("\\n".join(sorted(inside)))
 
 if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
     atexit.register(record)
