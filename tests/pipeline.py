@@ -131,7 +131,16 @@ class Clone:
     def start(self, *words: str, output: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
         """Start a command in a session of its own, to be ended by ``kill``. What it says is in ``output``."""
         with output.open("wb") as stream:
-            return subprocess.Popen(words, cwd=self.folder, env=self._environment(1), stdout=stream, stderr=stream, start_new_session=True)
+            return subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env=self._environment(1),
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                # Where the tests run in the background of a shell, they ignore interrupts, and so would all that they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     def edit(self, old: str, new: str) -> None:
         """Replace the one place of ``params.yaml`` that reads ``old``."""

@@ -299,7 +299,7 @@ def test_an_interrupt_from_the_keyboard_is_one_line(clone: Clone, good: dict[str
         assert other.wait(60) > 0
     finally:
         kill(other)
-    clone.edit("epochs: 1000000", "epochs: 150")
+        clone.edit("epochs: 1000000", "epochs: 150")
     text = output.read_text(encoding="utf-8")
     assert "train: stopped" in text
     assert "Traceback" not in text
