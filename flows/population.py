@@ -49,10 +49,10 @@ class Population(nn.Module, Distribution):
     def dim(self) -> int:
         return self.event_shape[0]
 
-    @property
-    def has_density(self) -> bool:
+    @classmethod
+    def has_density(cls) -> bool:
         """Whether the model answers ``log_prob``: a subclass that does not define it has samples alone."""
-        return type(self).log_prob is not Population.log_prob
+        return cls.log_prob is not Population.log_prob
 
     @property
     def dtype(self) -> torch.dtype:

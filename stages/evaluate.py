@@ -20,7 +20,7 @@ def main(model: str) -> None:
         raise settings.UserError(f"{error}; `dvc repro train@{model}` makes it anew") from None
     history = files.read_npz(files.member_histories(model))
     nll = history.get("test_nll")
-    if nll is None and network.has_density:
+    if nll is None and network.has_density():
         raise settings.UserError(f"{files.member_histories(model)}: holds no test_nll; `dvc repro train@{model}` makes it anew")
     columns = {
         "parameters": network.parameters_per_member(),

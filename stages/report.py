@@ -48,7 +48,7 @@ def plot_arrays(model: Population, target: Target, rows: int, evaluation: Evalua
     """One member's samples, its density and the ensemble's on a grid if it has one, and for a flow the way of its samples from noise to data."""
     generator = seeds.torch_generator(evaluation.seed, "plot")
     arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
-    if model.has_density:
+    if model.has_density():
         low, high = target.box()
         axes = [np.linspace(a, b, evaluation.grid) for a, b in zip(low, high, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="xy"), axis=-1).reshape(-1, 2)

@@ -71,7 +71,7 @@ def evaluate(
     ensemble_kl: float | None = None
     ci95: float | None = None
     curves: dict[str, Array] = {"mode_mass": np.stack([samples.mode_mass(row, target) for row in own])}
-    if model.has_density:
+    if model.has_density():
         scores, calibrated, ensemble_kl, ci95 = _likelihood_scores(model, target, test, own, settings)
         curves.update(calibrated)
         table.update({key: np.broadcast_to(value, rows) for key, value in scores.items()})
@@ -96,7 +96,7 @@ def evaluate(
         "kl_sd": float(np.std(table["kl"], ddof=1)) if rows > 1 else None,
         "kl_ensemble": ensemble_kl if model.members > 1 else None,
     }
-    if not model.has_density:
+    if not model.has_density():
         headline.update({"test_nll": None, "test_nll_ci95": None, "kl": None, "kl_sd": None, "kl_ensemble": None})
     return Report({key: headline[key] for key in HEADLINE}, table, curves)
 

@@ -120,7 +120,7 @@ def equal(params: dict[str, Any], model: str) -> Table:
     fit(network, train, test, TrainingSettings(**training), name=f"equal {model}")
     scores = sample_scores(params, network, f"equal {model}")
     # A GAN has no density: its column says 0 where it sampled well and NaN where it did not, so that failures are counted alike.
-    kl = divergence(params, network) if network.has_density else 0 * scores["recall"]
+    kl = divergence(params, network) if network.has_density() else 0 * scores["recall"]
     return {"kl": kl, "parameters": np.full(network.members, float(network.parameters_per_member())), **scores}
 
 

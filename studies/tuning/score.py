@@ -62,7 +62,7 @@ class Folds:
     members: int
 
     def metric(self, model: str) -> str:
-        return "nll" if _has_density(model) else "c2st_auc"
+        return "nll" if flows.model_class(model).has_density() else "c2st_auc"
 
     def parts(self, metric: str) -> list[str]:
         return [f"{metric}_fold_{fold + 1}" for fold in range(self.folds)]
@@ -122,7 +122,7 @@ class Truth:
     samples: bool = False
 
     def metric(self, model: str) -> str:
-        return "kl" if _has_density(model) else "c2st_auc"
+        return "kl" if flows.model_class(model).has_density() else "c2st_auc"
 
     def parts(self, metric: str) -> list[str]:
         return [f"{metric}_seed_{seed}" for seed in self.seeds]
@@ -190,10 +190,6 @@ def _prepared(settings: Settings, seed: int) -> Split:
 def _check_batch(settings: Settings, model: str, rows: int) -> None:
     if (batch := settings.training(model).batch_size) > rows:
         raise UserError(f"{PARAMS}: batch_size = {batch}: must be at most the {rows} rows that a member learns from in this search")
-
-
-def _has_density(model: str) -> bool:
-    return flows.model_class(model).log_prob is not Population.log_prob
 
 
 def _drawn(population: Population, count: int, seed: int) -> Array:

@@ -33,10 +33,9 @@ def main() -> None:
         path = HERE / f"results/searches/{name}"
         tables.write(path, pd.read_csv(path.with_suffix(".csv")).fillna({"case": ""}), committed_search(name), f"--search {name}")
     lists = read()
-    searched = {name: content for name, content in lists.items() if not content.get("only_reported")}
     text = ["# The recipe: what was tried, and what the choice gives", ""]
     text += ["Made by `make tuning`; the cases are in `params.yaml`, the protocol is in `README.md`. KL from the truth in nats.", ""]
-    for name, content in lists.items():
+    for content in lists.values():
         label = plotting.LABELS[content["model"]]
         what = f"What was chosen, {label}" if content.get("only_reported") else f"Search, {label}"
         text += [f"## {what}: data {seeds_text(content)}, {content['members']} members each", ""]
@@ -47,7 +46,8 @@ def main() -> None:
             ]
         text += [*table(content), ""]
     (HERE / "recipe.md").write_text("\n".join(text), encoding="utf-8")
-    picture({name: content for name, content in searched.items() if not content.get("samples")}, HERE / "recipe.png")
+    drawn = {name: content for name, content in lists.items() if not content.get("only_reported") and not content.get("samples")}
+    picture(drawn, HERE / "recipe.png")
 
 
 def read() -> Lists:
