@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pipeline import TINY
 
+from stages import settings
 from tools import compare
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -142,7 +143,7 @@ def test_what_can_not_be_compared_is_said_in_one_line(repository: Path, revision
     subprocess.run(["git", "switch", "--quiet", "--orphan", "empty"], check=True)
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
     subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "--message", "Nothing"], check=True)
-    with pytest.raises(compare.CompareError) as caught:
+    with pytest.raises(settings.UserError) as caught:
         compare.read(revision)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

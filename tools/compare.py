@@ -12,7 +12,6 @@ import html
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from scipy import stats
 
 from flows.evaluation.statistics import LEVEL, holm
 from flows.plotting import LABELS
+from stages.settings import UserError
+from tools import command
 
 SEEDS = ("data", "prepare.seed", "prepare.test_fraction", "train.seed", "evaluate.seed")  # where they agree, member k is the same start on both sides
 PAGE = Path("compare.html")
@@ -63,16 +64,13 @@ class Number:
     verdict: str
 
 
-class CompareError(Exception):
-    """Something that the user can put right, in one line."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="compare two branches")
     parser.add_argument("a")
     parser.add_argument("b")
     parser.add_argument("--format", choices=("html", "md"), default="html")
     arguments = parser.parse_args()
+    command.git("rev-parse", "--git-dir")  # a clear error where there is no Git, or no repository
     a, b = read(arguments.a), read(arguments.b)
     found = numbers(a, b)
     if arguments.format == "md":
@@ -86,16 +84,16 @@ def main() -> None:
 
 
 def read(revision: str) -> Side:
-    """What ``revision`` has committed. Raises ``CompareError`` where it is no revision, or has no results."""
+    """What ``revision`` has committed. Raises ``UserError`` where it is no revision, or has no results."""
     commit = _git("rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}")
     if commit is None:
         branches = (_git("branch", "--format", "%(refname:short)") or b"").decode().split()
-        raise CompareError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}")
+        raise UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}")
     listed = (_git("ls-tree", "-r", "--name-only", revision, "metrics", "figures", "params.yaml") or b"").decode().split("\n")
     texts = {name: _git("show", f"{revision}:{name}") or b"" for name in listed if name}
     members = {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/members.csv")}
     if "params.yaml" not in texts or not members:
-        raise CompareError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
+        raise UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
     return Side(
         name=revision,
         commit=commit.decode().strip(),
@@ -111,7 +109,7 @@ def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
     try:
         return pd.read_csv(io.BytesIO(text))
     except ValueError as error:
-        raise CompareError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
+        raise UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
 
 
 def _git(*words: str) -> bytes | None:
@@ -335,7 +333,4 @@ def _image(content: bytes, alt: str, name: str = "picture.png") -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CompareError as error:
-        sys.exit(f"compare: {error}")
+    command.run("compare", main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from stages import settings
+from tools import command
 
 SMALL: dict[str, Any] = {
     "train": {"epochs": 60, "members": 2},
@@ -21,22 +23,29 @@ SMALL: dict[str, Any] = {
 
 
 def main() -> int:
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True, capture_output=True, text=True)
+    settings.load()  # a clear error for a wrong setting
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in filter(None, listed.stdout.split("\0")):
-            if Path(name).is_file() and not name.startswith("studies/"):
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(name, copy / name)
+        for name in command.listed():
+            if not name.startswith("studies/"):
+                _copy(name, copy)
         params = copy / "params.yaml"
-        params.write_text(yaml.safe_dump(merge(yaml.safe_load(params.read_text(encoding="utf-8")), SMALL), sort_keys=False), encoding="utf-8")
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        for command in (["git", "init", "--quiet"], [sys.executable, "-m", "tools.repro"]):
-            done = subprocess.run(command, cwd=copy, env=environment, check=False)
-            if done.returncode:
-                return done.returncode
+        content = merge(yaml.safe_load(params.read_text(encoding="utf-8")), SMALL)
+        params.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        command.git("init", "--quiet", cwd=copy)
+        done = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=copy, env=command.environment(), check=False)
+        if done.returncode:
+            return done.returncode
     print("\nsmall settings: far from what the models can do. `make repro` runs the real thing.")
     return 0
+
+
+def _copy(name: str, folder: Path) -> None:
+    try:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, folder / name)
+    except OSError as error:  # it names the file that is read, where it is the other one that can't be written
+        raise settings.UserError(f"{name}: can't be copied to {folder} ({error.strerror or error})") from None
 
 
 def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -49,4 +58,4 @@ def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run("quick", main)

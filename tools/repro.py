@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 from stages import settings
-from tools import table
+from tools import command, table
 
 
 def main() -> int:
@@ -86,12 +85,4 @@ def report(seconds: Mapping[str, float], total: float) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except settings.UserError as error:
-        sys.exit(f"repro: {error}")
-    except OSError as error:  # of a command that is not there, as of a file, the error has the name
-        sys.exit(f"repro: {settings.reason(error)}")
-    except KeyboardInterrupt:
-        print("repro: stopped; start it again and it goes on where it was", file=sys.stderr)
-        sys.exit(130)
+    command.run("repro", main, stopped="stopped; start it again and it goes on where it was")

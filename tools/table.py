@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import yaml
 from benchmarks.tables import number
 from flows.plotting import LABELS
 from stages import files, settings
+from tools import command
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
@@ -161,7 +161,4 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except settings.UserError as error:
-        sys.exit(f"table: {error}")
+    command.run("table", main)

@@ -1,0 +1,64 @@
+"""What the commands in here share: the environment of what they start, Git, and errors of one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stages import settings
+
+
+def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
+    """Run a command and exit with its status; an error that the user can put right is one line and exit status 1.
+
+    ``stopped`` is what to say after an interrupt from the keyboard.
+    """
+    try:
+        status = main()
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+    except settings.UserError as error:
+        sys.exit(f"{name}: {error}")
+    except BrokenPipeError:  # the reader had enough, as with `| head`
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:  # of a command that is not there, as of a file, the error has the name
+        _drop_output()
+        sys.exit(f"{name}: {settings.reason(error)}")
+    except KeyboardInterrupt:
+        print(f"{name}: {stopped}", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status)
+
+
+def _drop_output() -> None:
+    """What is still to be written would fail again at the exit of Python, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def environment() -> dict[str, str]:
+    """With the folder of this Python first on the PATH: `dvc` and the `python` of the stages are there."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+
+
+def git(*words: str, cwd: Path | None = None) -> str:
+    """What a Git command says. Raises ``UserError`` with its last line where it fails."""
+    alone = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # to look is to write nothing: a lock that a full disk leaves behind stops every later command
+    done = subprocess.run(["git", *words], cwd=cwd, env=alone, capture_output=True, text=True, check=False)
+    if done.returncode:
+        ended = signal.strsignal(-done.returncode) if done.returncode < 0 else f"exit status {done.returncode}"
+        said = done.stderr.strip().splitlines() or [str(ended)]
+        raise settings.UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
+    return done.stdout
+
+
+def listed(folder: Path | None = None) -> list[str]:
+    """The files that are tracked or could be, those that are ignored left out."""
+    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).split("\0")
+    return [name for name in dict.fromkeys(names) if name and ((folder or Path()) / name).is_file()]
