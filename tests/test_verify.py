@@ -208,17 +208,22 @@ def md5(committed: Files, path: str) -> str:
 
 def test_the_lock_tells_of_the_entry_that_the_others_follow_from(committed: Files):
     model, figure = md5(committed, "models/glow.safetensors"), md5(committed, "figures/density.png")
-    _, files, _ = explain(committed, lock(committed, (figure, "f" * 32), (model, "e" * 32)))
+    case, files, text = explain(committed, lock(committed, (figure, "f" * 32), (model, "e" * 32)))
+    assert case == 2
+    assert "case 2: other bits" in text
     assert files == [f"dvc.lock: 3 moved in 3 of 14 stages, first output models/glow.safetensors of train@glow: {model[:7]} -> eeeeeee"]
 
 
 def test_the_lock_tells_of_a_source_file_and_of_a_setting(committed: Files):
     code = md5(committed, "flows/training.py")
-    _, files, _ = explain(committed, lock(committed, (code, "e" * 32), (md5(committed, "models/vae.safetensors"), "f" * 32)))
+    case, files, text = explain(committed, lock(committed, (code, "e" * 32), (md5(committed, "models/vae.safetensors"), "f" * 32)))
     assert f" stages, first input flows/training.py of train@glow: {code[:7]} -> eeeeeee" in files[0]
+    assert case == 2
+    assert "case 2: dvc.lock is of other code or settings" in text
     _, files, _ = explain(committed, lock(committed, ("samples: 1000\n", "samples: 1001\n")))
     assert files == ["dvc.lock: 1 moved in 1 of 14 stages, first setting params.yaml.data.samples of generate: 1000 -> 1001"]
-    _, files, _ = explain(committed, lock(committed, ("\n  train@glow:\n", "\n  train@glue:\n")))
+    case, files, _ = explain(committed, lock(committed, ("\n  train@glow:\n", "\n  train@glue:\n")))
+    assert case == 3
     assert files == ["dvc.lock: stage train@glow is missing here"]
     _, files, _ = explain(committed, {**committed, "dvc.lock": committed["dvc.lock"] + b"\n"})
     assert files == ["dvc.lock: other bytes, but every entry is the same"]

@@ -34,6 +34,7 @@ ENDS = {
     2: "case 2: other bits, as of another processor or C compiler; every kl is within its tolerance",
     3: "case 3: FAILED: {}",
 }
+STALE = "case 2: dvc.lock is of other code or settings, so run `dvc repro` and commit; every kl is within its tolerance"
 
 
 def main() -> int:
@@ -64,11 +65,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Movement:
-    """How one file differs. ``structure``: not by its numbers alone, which no other rounding can do."""
+    """How one file differs. ``structure``: not by its numbers alone, which no other rounding can do. ``stale``: it was made by other code."""
 
     path: str
     what: str
     structure: bool = False
+    stale: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -84,22 +86,23 @@ def explain(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> tuple[
     failures = [f"kl of {name} is not within its tolerance" for name, _, good in checks if not good]
     failures += [str(each) for each in moved if each.structure]
     case = 3 if failures else 2
+    end = STALE if case == 2 and any(each.stale for each in moved) else ENDS[case]
     more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
     lines = [f"verify: {len(moved)} of {len(committed)} tracked files differ, committed -> here:", *(f"  {each}" for each in moved)]
     if checks:
         lines += ["verify: kl (nat) of every model and reference:", *(f"  {line}" for _, line, _ in checks)]
-    return case, [*lines, f"verify: {ENDS[case].format(''.join(failures[:1]) + more)}"]
+    return case, [*lines, f"verify: {end.format(''.join(failures[:1]) + more)}"]
 
 
 def movement(path: str, before: bytes | None, after: bytes | None) -> Movement:
-    """What moved in a file whose bytes differ; ``None`` where there is no file."""
+    """What moved in a file whose bytes differ. ``None``: there is no file."""
     if after is None:
         return Movement(path, "is missing here", structure=True)
     if before is None:
         return Movement(path, "is not committed", structure=True)
     try:
         if path.endswith("dvc.lock"):
-            return Movement(path, _lock(yaml.safe_load(before), yaml.safe_load(after)))
+            return _lock(path, yaml.safe_load(before), yaml.safe_load(after))
         if path.endswith(".json"):
             return _numbers(path, _flat(json.loads(before)), _flat(json.loads(after)))
         if path.endswith(".csv"):
@@ -177,22 +180,23 @@ def _frames(content: bytes) -> list[np.ndarray]:
         return [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
 
 
-def _lock(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _lock(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Movement:
     """How many entries of ``dvc.lock`` moved, and the one that all others follow from, as far as the lock can tell."""
     stages, others = before["stages"], after["stages"]
     odd = sorted(stages.keys() ^ others.keys())
     if odd:
-        return f"stage {odd[0]} is {'missing here' if odd[0] in stages else 'not committed'}"
+        return Movement(path, f"stage {odd[0]} is {'missing here' if odd[0] in stages else 'not committed'}", structure=True)
     moved = [(stage, *entry) for stage in stages for entry in _entries(stages[stage], others[stage])]
     if not moved:
-        return "other bytes, but every entry is the same"
+        return Movement(path, "other bytes, but every entry is the same")
     touched = {stage for stage, *_ in moved}
+    made = {name for _, kind, name, *_ in moved if kind == "output"}
     follows = {stage for stage, kind, *_ in moved if kind != "output"}
-    outputs = {name for _, kind, name, *_ in moved if kind == "output"}
-    # An input that no stage made, or an output of a stage whose inputs are the same.
-    first = [each for each in moved if (each[0] not in follows if each[1] == "output" else each[2] not in outputs)]
-    stage, kind, name, old, new = (first or moved)[0]
-    return f"{len(moved)} moved in {len(touched)} of {len(stages)} stages, first {kind} {name} of {stage}: {old} -> {new}"
+    given = [each for each in moved if each[1] != "output" and each[2] not in made]  # code, settings: what no stage makes
+    own = [each for each in moved if each[1] == "output" and each[0] not in follows]  # outputs of a stage whose inputs are the same
+    stage, kind, name, old, new = (given or own or moved)[0]
+    what = f"{len(moved)} moved in {len(touched)} of {len(stages)} stages, first {kind} {name} of {stage}: {old} -> {new}"
+    return Movement(path, what, stale=bool(given))
 
 
 def _entries(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
