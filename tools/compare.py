@@ -48,7 +48,10 @@ EXPLANATION = (
     "Changed: single fits, with no scatter to tell by."
 )
 SHARED = ("data", "prepare", "evaluate")
-CAVEAT = "The settings of data or evaluation differ. All members of a side share theirs, so a difference may be that of the draws, not of the models."
+CAVEAT = (
+    "The settings of data or evaluation differ. All members of a side share theirs, so that a difference may be one of data and draws and not of "
+    "the models. Those of the truth are."
+)
 
 
 @dataclass(frozen=True)
