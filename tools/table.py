@@ -79,6 +79,12 @@ def study() -> str:
     return "\n".join([*lines, *(f"| {' | '.join(rows[key])} |" for key in order)])
 
 
+def tuning() -> str:
+    """The head of the table of the search in ``studies/tuning``: the settings as they are, and the best three."""
+    made = Path("studies/tuning/results/searches/realnvp.md").read_text(encoding="utf-8").splitlines()
+    return "\n".join([line for line in made if line.startswith("|")][:6])
+
+
 def speed() -> str:
     """A line for every library of ``benchmarks/``: time of an epoch of ten networks and of one, and time to quality with two recipes."""
     results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
@@ -145,7 +151,7 @@ def baselines() -> str:
     return "\n".join(analyse.equal_table(params, tables))
 
 
-SECTIONS = {"results": table, "study": study, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
+SECTIONS = {"results": table, "study": study, "tuning": tuning, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
 
 
 def _spread(column: pd.Series) -> float | None:

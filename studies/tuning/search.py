@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ NOW = "now"  # the case that changes nothing
 
 @dataclass(frozen=True)
 class Search:
-    """``cases`` (changes of ``params`` by name) are scored first, then ``trials`` points of the ``space``.
+    """``cases`` (changes of ``params`` by name) are scored first, then ``trials`` points of the ``space``. ``params`` has what is ``fixed`` too.
 
     Two searches of the same ``name`` that differ in anything but ``cases`` and ``trials`` don't share what they found.
     """
@@ -50,6 +50,7 @@ class Search:
     space: dict[str, BaseDistribution]
     trials: int = 0
     seed: int = 0
+    fixed: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raises ``UserError`` where something can't be trained or scored, before anything is."""
@@ -133,7 +134,7 @@ def of_words(name: str, model: str, words: list[str], score: Folds, trials: int,
     fixed, searched = space.parse(words)
     if not searched:
         raise UserError("nothing to search: name a setting with the values that it may have, as in train.noise_factor=interval(1,2)")
-    return Search(name, model, space.changed(_pipeline(model), fixed), score, {NOW: {}}, searched, trials, seed)
+    return Search(name, model, space.changed(_pipeline(model), fixed), score, {NOW: {}}, searched, trials, seed, fixed)
 
 
 def _content(group: str, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from studies.tuning.space import changes_text
 HERE = Path(__file__).parent
 Lists = dict[str, dict[str, Any]]
 DENSITY = {"kl": ("KL of a member", 3), "kl_sd": ("sd over members", 3), "kl_ensemble": ("KL of the ensemble", 3), "kl_kde": ("kernel density", 3)}
+LARGEST = 0.6  # nat: what is beyond is written down
 SAMPLES = {
     "kl": ("KL of a member", 3),
     "kl_ensemble": ("KL of the ensemble", 3),
@@ -88,10 +89,13 @@ def picture(lists: Lists, path: Path) -> None:
             axis.plot(seeds, [place] * len(seeds), "o", markersize=4, color=color, alpha=0.5)
             axis.plot(row["kl"], place, "|", markersize=13, markeredgewidth=2, color=color)
             axis.plot(row["kl_ensemble"], place, "D", markersize=5, markerfacecolor="white", color=color)
+            if row["kl"] > LARGEST:
+                axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} \u2192", ha="right", va="center", fontsize=8)
             axis.plot(row["kl_kde"], place, "x", markersize=5, color=plotting.COLORS["kde"])
         axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
         axis.set_xscale("log")
-        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 10], ["0.03", "0.05", "0.1", "0.2", "0.5", "1", "2", "10"])
+        axis.set_xlim(0.025, LARGEST)
+        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
         axis.set_xticks([], minor=True)
         axis.set_yticks(list(places), [f"{plotting.LABELS[model]}: {name}" for model, name, _ in cases], fontsize=8)
         axis.set_xlabel("KL from the truth (nat)")

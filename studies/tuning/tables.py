@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from optuna.distributions import CategoricalDistribution
+from matplotlib.ticker import MaxNLocator
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from scipy.stats import ttest_1samp
 
 from flows import plotting
@@ -61,9 +62,17 @@ def table(rows: pd.DataFrame, search: Search, command: str) -> str:
         cells += [f"{row[name]:.3f}" for name in ensemble] + [f"{row['parameters']:,.0f}"]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     if len(best):
-        settings = " ".join(f"-S {shlex.quote(f'{name}={value_text(best.iloc[0][name])}')}" for name in names)
-        lines += ["", "To train the best of them in the pipeline:", "", "```console", f"$ dvc exp run {settings}", "```"]
+        chosen = {**search.fixed, **{name: best.iloc[0][name] for name in names}}
+        words = " ".join(f"-S {shlex.quote(f'{_plus(search, name)}{name}={value_text(value)}')}" for name, value in chosen.items())
+        lines += ["", "To train the best of them in the pipeline (settings under `train` are for all its models):", ""]
+        lines += ["```console", f"$ dvc exp run {words}", "```"]
     return "\n".join([*lines, "", f"![Every trial in order, and against each setting]({search.name}.png)", ""])
+
+
+def _plus(search: Search, name: str) -> str:
+    """DVC wants a plus before a key that is not in ``params.yaml``: one that would override a setting of ``train``."""
+    _, model, key = name.split(".") if name.startswith("models.") else ("", "", "")
+    return "+" if model and key not in search.params["models"][model] else ""
 
 
 def picture(rows: pd.DataFrame, search: Search, path: Path) -> None:
@@ -80,38 +89,47 @@ def picture(rows: pd.DataFrame, search: Search, path: Path) -> None:
         for axis in axes.flat[panels:]:
             axis.set_visible(False)
         first, *others = axes.flat[:panels]
-        first.plot(np.arange(1, len(values) + 1), values, "o", markersize=4, color=color, alpha=0.5)
+        reach = _reach(values, now[metric])
+        _dots(first, np.arange(1.0, len(values) + 1), values, reach[1], color)
         first.step(np.arange(1, len(values) + 1), np.fmin.accumulate(values), where="post", color=color)
         first.set_xlabel("trial (line: best so far)")
         for axis, (name, distribution) in zip(others, search.space.items(), strict=True):
-            _slice(axis, trials[name], values, distribution, color)
+            _dots(axis, _places(axis, trials[name], distribution), values, reach[1], color)
             _mark(axis, now[name], now[metric], distribution)
             axis.set_xlabel(name)
         for axis in axes.flat[:panels]:
             axis.axhline(now[metric], color=NOW_COLOR, linewidth=1, linestyle=":")
-            axis.set_ylim(*_reach(values, now[metric]))
+            axis.set_ylim(*reach)
         for axis in axes[:, 0]:
             axis.set_ylabel(METRICS[metric])
-        figure.suptitle(
-            f"{plotting.LABELS.get(search.model, search.model)}: a dot is a trial; dotted, diamond: the settings as they are", fontsize=10
-        )
+        label = plotting.LABELS.get(search.model, search.model)
+        figure.suptitle(f"{label}: a dot is a trial (triangle: beyond the scale); dotted, diamond: the settings as they are", fontsize=10)
         figure.savefig(path)
         plt.close(figure)
 
 
-def _slice(axis: Axes, column: pd.Series, values: Array, distribution: Any, color: str) -> None:
+def _dots(axis: Axes, places: Array, values: Array, top: float, color: str) -> None:
+    """A dot a trial, and at the upper edge a triangle for one that is beyond it."""
+    beyond = ~(values <= top)
+    axis.plot(places[~beyond], values[~beyond], "o", markersize=4, color=color, alpha=0.5)
+    axis.plot(places[beyond], np.full(beyond.sum(), top), "^", markersize=5, color=color, alpha=0.5, clip_on=False)
+
+
+def _places(axis: Axes, column: pd.Series, distribution: Any) -> Array:
+    """Where the values of a setting are on the axis, which gets their scale."""
     if isinstance(distribution, CategoricalDistribution):
         choices = [value_text(choice) for choice in distribution.choices]
-        places = np.array([choices.index(value_text(value)) for value in column], dtype=float)
-        places += np.linspace(-0.15, 0.15, len(places))  # in the order of the trials: equal ones side by side
         axis.set_xticks(range(len(choices)), choices)
         axis.set_xlim(-0.5, len(choices) - 0.5)
-    else:
-        places = column.to_numpy(float)
-        if distribution.log:
-            axis.set_xscale("log")
-        axis.set_xlim(_wider(distribution.low, distribution.high, log=distribution.log))
-    axis.plot(places, values, "o", markersize=4, color=color, alpha=0.5)
+        # In the order of the trials: equal ones side by side.
+        return np.array([choices.index(value_text(value)) for value in column]) + np.linspace(-0.15, 0.15, len(column))
+    axis.set_xlim(_wider(distribution.low, distribution.high, log=distribution.log))
+    if distribution.log:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    elif isinstance(distribution, IntDistribution):
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    return column.to_numpy(float)
 
 
 def _mark(axis: Axes, setting: Any, value: float, distribution: Any) -> None:
