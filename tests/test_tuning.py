@@ -307,6 +307,25 @@ def test_a_database_will_do(tmp_path: Path) -> None:
         assert database.execute("select count(*) from trials").fetchone() == (5,)
 
 
+def test_a_file_that_is_something_else_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    for content in ("a,b\n1,2", "[1]\n", "{}\n"):
+        (tmp_path / "table.csv").write_text(content)
+        with pytest.raises(UserError, match="holds something else") as error, store.studies(str(tmp_path / "table.csv"), ["a"]):
+            pass
+        assert "\n" not in str(error.value)
+        assert (tmp_path / "table.csv").read_text() == content
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.journal"
+    bowl(trials=2).run(str(path))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], lines[3][:20] + "\n", *lines[4:]]))
+    with pytest.raises(UserError, match="is damaged") as error:
+        bowl(trials=2).run(str(path))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("url", ["nosuch://host/x", "postgresql://localhost:1/x", "sqlite:////no/such/folder/x.db"])
 def test_a_database_that_is_not_there_is_one_line(url: str) -> None:
     with pytest.raises(UserError, match=f"--storage {re.escape(url)}: ") as error, store.studies(url, ["a"]):
@@ -387,6 +406,9 @@ def test_two_at_once_share_the_work(folder: Path) -> None:
         (["nice", "train.noise=choice(0,1)"], "models.nice is not there; the models are: realnvp, glow, vae, gan"),
         (["glow"], "nothing to search"),
         (["glow", "train.nose=choice(0,1)"], "train.nose is not a known key"),
+        (["glow", "train.batch_size=range(10,200)", "--folds", "2"], "batch_size = 199: must be at most the number of training rows, 160"),
+        (["glow", "train.batch_size=range(10,100)", "--folds", "2"], "batch_size = 99: must be at most the 80 rows"),
+        (["glow", "train.noise=choice(0,1)", "--name", "../x"], "'../x' must be of letters"),
         (["glow", "train.noise=choice(0,1)", "--trials", "0"], "'0' must be a whole number of at least 1"),
         ([], "name a model"),
     ],

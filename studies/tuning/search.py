@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shlex
 import sys
 import time
@@ -57,6 +58,9 @@ class Search:
         for changes in self.cases.values():
             self.score.check(check(space.changed(self.params, changes)), self.model)
         space.check_space(self.params, self.model, self.space)
+        for name, distribution in self.space.items():
+            for value in space.ends(distribution):
+                self.score.check(check(space.changed(self.params, {name: value})), self.model)
 
     def study_names(self) -> list[str]:
         """Of the cases and of the points of the space."""
@@ -160,7 +164,7 @@ def main() -> None:
     parser.add_argument("--folds", type=_folds, default=5, help="parts that the training rows are cut into (5)")
     parser.add_argument("--members", type=_count, default=2, help="networks a fold (2)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the sampler (0)")
-    parser.add_argument("--name", help="of the results, results/<name>.csv, .md and .png (the model's)")
+    parser.add_argument("--name", type=_name, help="of the results, results/<name>.csv, .md and .png (the model's)")
     parser.add_argument("--storage", help="a file, or the URL of a database (store/<name>.journal)")
     committed = parser.add_mutually_exclusive_group()
     committed.add_argument("--list", metavar="NAME", help="run a list of cases of studies/tuning/params.yaml")
@@ -184,6 +188,12 @@ def main() -> None:
         from studies.tuning import tables  # here, as nothing else needs its drawing
 
         tables.write(results / search.name, rows, search, shlex.join(sys.argv[1:]))
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be of letters, digits, - and _")
+    return text
 
 
 def _count(text: str) -> int:

@@ -115,9 +115,13 @@ def check_space(params: Mapping[str, Any], model: str, space: Mapping[str, BaseD
     """Raises ``UserError`` where an end of a range or a choice is not allowed, or where none of them would change the model."""
     now = of_model(check(params), model)
     for name, distribution in space.items():
-        values = distribution.choices if isinstance(distribution, CategoricalDistribution) else (distribution.low, distribution.high)  # type: ignore[attr-defined]
-        if all(of_model(check(changed(params, {name: value})), model) == now for value in values):
+        if all(of_model(check(changed(params, {name: value})), model) == now for value in ends(distribution)):
             raise UserError(f"{name}: changes nothing of {model}" + _hint(params, name, model))
+
+
+def ends(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Both ends of a range, or every choice."""
+    return distribution.choices if isinstance(distribution, CategoricalDistribution) else (distribution.low, distribution.high)  # type: ignore[attr-defined]
 
 
 def _hint(params: Mapping[str, Any], name: str, model: str) -> str:

@@ -26,6 +26,8 @@ from studies.tuning import score
 # What a score depends on: these, and all of flows but the drawing.
 CODE = [Path(settings.__file__), Path(score.__file__), Path(flows.__file__).parent]
 
+JOURNAL = b'{"op_code":'  # what Optuna's files begin with
+
 
 def fingerprint(content: Any) -> str:
     """Ten hexadecimal digits that change with ``content`` (what JSON can hold), with the code that scores, and with torch."""
@@ -55,13 +57,18 @@ def studies(storage: str, names: Sequence[str]) -> Iterator[tuple[list[optuna.St
         return
     path = Path(storage).resolve()  # Optuna's lock is a link to it, which must lead there from where it lies
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not (path.read_bytes() or JOURNAL).startswith(JOURNAL):
+        raise UserError(f"--storage {storage}: holds something else, not the trials of a search")
     with path.open("ab") as held:
         first = _lock(held.fileno())
         if first:
             _cut_unfinished_line(path)
             path.with_name(path.name + ".lock").unlink(missing_ok=True)
-        kept = JournalStorage(JournalFileBackend(str(path)))
-        opened = [optuna.create_study(storage=kept, study_name=name, load_if_exists=True) for name in names]
+        try:
+            kept = JournalStorage(JournalFileBackend(str(path)))
+            opened = [optuna.create_study(storage=kept, study_name=name, load_if_exists=True) for name in names]
+        except ValueError as error:
+            raise UserError(f"--storage {storage}: is damaged ({' '.join(str(error).split())}); move it away to begin anew") from None
         if first:
             for study in opened:
                 for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
