@@ -92,6 +92,7 @@ def picture(rows: pd.DataFrame, search: Search, path: Path) -> None:
         reach = _reach(values, now[metric])
         _dots(first, np.arange(1.0, len(values) + 1), values, reach[1], color)
         first.step(np.arange(1, len(values) + 1), np.fmin.accumulate(values), where="post", color=color)
+        first.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         first.set_xlabel("trial (line: best so far)")
         for axis, (name, distribution) in zip(others, search.space.items(), strict=True):
             _dots(axis, _places(axis, trials[name], distribution), values, reach[1], color)
@@ -112,7 +113,8 @@ def _dots(axis: Axes, places: Array, values: Array, top: float, color: str) -> N
     """A dot a trial, and at the upper edge a triangle for one that is beyond it."""
     beyond = ~(values <= top)
     axis.plot(places[~beyond], values[~beyond], "o", markersize=4, color=color, alpha=0.5)
-    axis.plot(places[beyond], np.full(beyond.sum(), top), "^", markersize=5, color=color, alpha=0.5, clip_on=False)
+    if beyond.any():  # an artist without a point, and not clipped, would upset the layout
+        axis.plot(places[beyond], np.full(beyond.sum(), top), "^", markersize=5, color=color, alpha=0.5, clip_on=False)
 
 
 def _places(axis: Axes, column: pd.Series, distribution: Any) -> Array:
