@@ -440,19 +440,3 @@ def test_nothing_is_chosen_by_the_truth_of_low_seeds(top: None, monkeypatch: pyt
     monkeypatch.setattr(search, "_content", lambda group, name: content)
     with pytest.raises(UserError, match="must be at least 100 each"):
         search.committed_list("realnvp")
-
-
-@pytest.mark.parametrize(("stage", "module"), [("search", "search"), ("compare", "search"), ("summarize", "summarize")])
-def test_dvc_knows_every_module_that_a_stage_imports(top: None, stage: str, module: str) -> None:
-    program = (
-        f"import sys, yaml, flows, studies.tuning.{module}\n"
-        "for name in yaml.safe_load(open('params.yaml'))['models']: flows.model_class(name)\n"
-        "print(*[m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)], sep='\\n')"
-    )
-    listed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.splitlines()
-    imported = {name for name in listed if Path(name).is_relative_to(ROOT) and ".venv" not in name}
-    deps = yaml.safe_load((ROOT / "studies/tuning/dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    places = [(ROOT / "studies/tuning" / dep).resolve() for dep in deps]
-    declared = {str(path) for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]) if path.suffix == ".py"}
-    # An empty __init__.py says nothing.
-    assert sorted(name for name in imported ^ declared if Path(name).stat().st_size) == []
