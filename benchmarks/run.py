@@ -21,6 +21,7 @@ from benchmarks.client import WorkerError, Workers
 from benchmarks.plan import FULL, SMALL, Plan
 from benchmarks.quality import quality
 from benchmarks.sections import Bench, depth, epoch, growth, throughput
+from flows import atomic
 
 DIGITS = 4  # significant ones: a timing has no more
 SECTIONS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {
@@ -98,9 +99,8 @@ def rounded(value: Any) -> Any:
 
 
 def write(results: dict[str, Any], output: Path) -> None:
-    unfinished = output.with_name(f".unfinished-{output.name}")
-    unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(output)
+    with atomic.replacing(output) as unfinished:
+        unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str | None]:

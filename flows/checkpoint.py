@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 import flows
+from flows import atomic
 from flows.population import Population
 
 METADATA_KEY = "flows"  # a single key: with two or more, safetensors writes them in a random order and the bytes differ
@@ -25,16 +24,8 @@ def save(model: Population, path: str | Path) -> None:
     """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes. Raises ``OSError`` where that can't be done."""
     entry = json.dumps({"model": type(model).__name__, "arguments": model.arguments}, sort_keys=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
+    with atomic.replacing(Path(path)) as unfinished:
         unfinished.write_bytes(to_bytes(state, metadata={METADATA_KEY: entry}))
-        os.replace(unfinished, path)
-    except BaseException:  # an interrupt too
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
 
 
 def load(path: str | Path) -> Population:

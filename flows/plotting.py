@@ -5,8 +5,7 @@ Every model has one colour, the same in every figure, from the palette of Okabe 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from flows import atomic
 from flows.targets import Array
 
 COLORS = {
@@ -192,7 +192,8 @@ def layer_animation(row: Row, path: Path, *, steps: int = 60, points: int = 1000
             frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB"))
         milliseconds = [70] * (steps - 1) + [900]
         first, *rest = frames
-        _replace(path, lambda unfinished: first.save(unfinished, save_all=True, append_images=rest, duration=milliseconds, loop=0))
+        with atomic.replacing(path) as unfinished:
+            first.save(unfinished, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
         plt.close(figure)
 
 
@@ -356,18 +357,6 @@ def _reach(states: Array) -> float:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    _replace(path, lambda unfinished: figure.savefig(unfinished, format="png"))
+    with atomic.replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png")
     plt.close(figure)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file through a neighbour of the same ending and a rename: whole or not at all. If that fails, the neighbour is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    except BaseException:  # an interrupt too
-        with suppress(OSError):
-            unfinished.unlink()
-        raise

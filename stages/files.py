@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 import flows
+from flows import atomic
 from flows.targets import Array, Target
 from stages.settings import UserError, reason
 
@@ -72,17 +72,9 @@ def open_table(path: Path) -> Iterator[TextIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary file and a rename, so that a reader never meets half a file. If that fails, the temporary file is removed."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".tmp")
-        try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, path)
-        except BaseException:  # an interrupt too
-            with suppress(OSError):
-                unfinished.unlink()
-            raise
+    """Write whole or not at all. Raises ``UserError`` where that can't be done."""
+    with writing(path), atomic.replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -88,7 +88,7 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(err
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("flows.checkpoint.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(error):
         flows.save(glow(), tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before

@@ -167,7 +167,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("stages.files.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(UserError, match=r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"):
         files.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before

@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_last_good_on
     before = clone.contents(*RESULTS)
     place = clone.folder / path
     # A history is written as training goes on. All else is written beside its place first.
-    written = place if place.name == "history.csv" else place.with_name(f".unfinished-{place.name}" if stage is plot else f"{place.name}.tmp")
+    written = place if place.name == "history.csv" else place.with_name(f"{place.name}.tmp")
     written.unlink(missing_ok=True)
     written.symlink_to(FULL)
     monkeypatch.chdir(clone.folder)
