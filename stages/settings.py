@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -287,14 +288,24 @@ def run(stage: Callable[..., None]) -> None:
     expected = [f"<{parameter}>" for parameter in inspect.signature(stage).parameters]
     if len(words) != len(expected):
         sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
-    try:
+    with errors_in_one_line(name):
         stage(*words)
+
+
+@contextmanager
+def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
+    """Inside, an error that the user can put right ends the program ``name`` with one line and exit status 1.
+
+    ``stopped`` is what to say after an interrupt from the keyboard, of exit status 130.
+    """
+    try:
+        yield
     except UserError as error:
         sys.exit(f"{name}: {error}")
-    except OSError as error:
+    except OSError as error:  # of a command that is not there, as of a file, the error has the name
         sys.exit(f"{name}: {reason(error)}")
     except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
+        print(f"{name}: {stopped}", file=sys.stderr)
         sys.exit(130)
 
 

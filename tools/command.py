@@ -17,20 +17,16 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
     ``stopped`` is what to say after an interrupt from the keyboard.
     """
-    try:
-        status = main()
-        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
-    except settings.UserError as error:
-        sys.exit(f"{name}: {error}")
-    except BrokenPipeError:  # the reader had enough, as with `| head`
-        _drop_output()
-        sys.exit(1)
-    except OSError as error:  # of a command that is not there, as of a file, the error has the name
-        _drop_output()
-        sys.exit(f"{name}: {settings.reason(error)}")
-    except KeyboardInterrupt:
-        print(f"{name}: {stopped}", file=sys.stderr)
-        sys.exit(130)
+    with settings.errors_in_one_line(name, stopped):
+        try:
+            status = main()
+            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+        except BrokenPipeError:  # the reader had enough, as with `| head`
+            _drop_output()
+            sys.exit(1)
+        except OSError:
+            _drop_output()
+            raise
     sys.exit(status)
 
 

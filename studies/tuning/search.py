@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from flows import seeds
 from stages import files
-from stages.settings import PARAMS, UserError, check, load, reason
+from stages.settings import PARAMS, UserError, check, errors_in_one_line, load
 from studies.tuning import space, store
 from studies.tuning.score import FIRST_FREE_SEED, Folds, Result, Score, Truth, quantity
 
@@ -215,12 +215,5 @@ def _number(text: str, least: int) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line("search", stopped="stopped; what is finished is kept, and the same command goes on from there"):
         main()
-    except UserError as error:
-        sys.exit(f"search: {error}")
-    except OSError as error:
-        sys.exit(f"search: {reason(error)}")
-    except KeyboardInterrupt:
-        print("search: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
