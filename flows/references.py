@@ -36,6 +36,11 @@ def fit_gmm(standardized: Array, mean: Array, deviation: Array, *, components: S
     return _in_user_units(best.weights_, best.means_, best.covariances_, mean, deviation)
 
 
+def bandwidths(count: int) -> list[float]:
+    """``count`` bandwidths to choose from, evenly in the logarithm, from 0.02 to 1 standard deviation of the data."""
+    return np.geomspace(0.02, 1.0, count).tolist()
+
+
 def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
     """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood."""
     chosen = _choose(KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, standardized, folds, seed)

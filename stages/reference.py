@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from flows import references, seeds
 from stages import files, settings
 from stages.report import write_report
-
-# The bandwidths that cross-validation chooses from, in standard deviations of the data.
-NARROWEST, WIDEST = 0.02, 1.0
 
 
 def main(name: str) -> None:
@@ -28,8 +23,7 @@ def main(name: str) -> None:
         print(f"gmm: {len(model.weights)} components by {gmm.folds}-fold cross-validation")
     else:
         kde = params.references.kde
-        bandwidths = np.geomspace(NARROWEST, WIDEST, kde.bandwidths)
-        model = references.fit_kde(train, mean, std, bandwidths=bandwidths.tolist(), folds=kde.folds, seed=seed)
+        model = references.fit_kde(train, mean, std, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
     files.write_model(name, model)
     write_report(model, name, params.evaluate, draws=draws)
 

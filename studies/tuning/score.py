@@ -20,7 +20,7 @@ from flows.population import Population
 from flows.splits import holdout
 from flows.targets import Array, Target
 from flows.training import TrainingSettings, fit
-from stages.settings import PARAMS, Settings, UserError
+from stages.settings import PARAMS, Kde, Settings, UserError
 
 METRICS = {"nll": "held-out NLL (nat)", "kl": "KL from the truth (nat)", "c2st_auc": "classifier AUC"}
 FIRST_FREE_SEED = 100  # the truth of data seeds below is for reporting only: nothing is chosen by it
@@ -138,7 +138,7 @@ class Truth:
         result: dict[str, Any] = {"parameters": population.parameters_per_member()}
         scores: dict[str, Array] = {}  # (data sets, members)
         if metric == "kl":
-            scores["kl"], references_too = self._divergences(population, target, splits)
+            scores["kl"], references_too = self._divergences(population, target, splits, settings.references.kde)
             result.update(references_too)
         if self.samples or metric != "kl":
             scores.update(self._of_samples(population, target))
@@ -146,14 +146,14 @@ class Truth:
         result.update(zip(self.parts(metric), scores[metric].mean(axis=1), strict=True))
         return {key: float(value) for key, value in result.items()}
 
-    def _divergences(self, population: Population, target: Target, splits: Sequence[Split]) -> tuple[Array, Result]:
+    def _divergences(self, population: Population, target: Target, splits: Sequence[Split], kde: Kde) -> tuple[Array, Result]:
         """KL from the truth in nats, ``(data sets, members)``; and means over data sets: its scatter, the ensembles', a kernel density's."""
         fresh = target.sample(self.fresh, seeds.numpy_generator(min(self.seeds), "fresh"))
         log_p = likelihood.log_density(references.truth(target), fresh)
         log_q = likelihood.log_density(population, fresh).reshape(len(fresh), len(splits), self.members)
         kl = likelihood.divergence(log_p, log_q.reshape(len(fresh), -1)).reshape(len(splits), self.members)
         ensemble = [likelihood.divergence(log_p, likelihood.ensemble(log_q[:, k]))[0] for k in range(len(splits))]
-        kernel = [_kernel_density_kl(rows, fresh, log_p) for rows, _ in splits]
+        kernel = [_kernel_density_kl(rows, fresh, log_p, kde) for rows, _ in splits]
         means = {"kl_sd": np.mean([_spread(row) for row in kl]), "kl_ensemble": np.mean(ensemble), "kl_kde": np.mean(kernel)}
         return kl, {key: float(value) for key, value in means.items()}
 
@@ -204,10 +204,11 @@ def _auc(real: Array, fake: Array, seed: int) -> float:
     return samples.classifier_auc(real, fake, seeds.integer(FIRST_FREE_SEED, "metric", seed))
 
 
-def _kernel_density_kl(rows: Array, fresh: Array, log_p: Array) -> float:
+def _kernel_density_kl(rows: Array, fresh: Array, log_p: Array, kde: Kde) -> float:
     """KL of the reference that the flows should beat: a kernel density with a cross-validated bandwidth, as in the main pipeline."""
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    kernel = references.fit_kde((rows - mean) / deviation, mean, deviation, bandwidths=np.geomspace(0.02, 1.0, 60).tolist(), folds=5, seed=0)
+    bandwidths = references.bandwidths(kde.bandwidths)
+    kernel = references.fit_kde((rows - mean) / deviation, mean, deviation, bandwidths=bandwidths, folds=kde.folds, seed=0)
     return float(likelihood.divergence(log_p, likelihood.log_density(kernel, fresh))[0])
 
 

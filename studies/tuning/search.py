@@ -64,7 +64,7 @@ class Search:
 
     def study_names(self) -> list[str]:
         """Of the cases and of the points of the space."""
-        settings = [self.params[key] for key in ("data", "prepare", "train", "models")]
+        settings = [self.params[key] for key in ("data", "prepare", "train", "models", "references")]
         common = store.fingerprint([self.model, settings, repr(self.score)])
         searched = store.fingerprint([common, {key: distribution_to_json(value) for key, value in self.space.items()}, self.seed])
         return [f"{self.name}-cases-{common}", f"{self.name}-{searched}"]
