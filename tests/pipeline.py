@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 
 import psutil
 import yaml
+
+from tools import command
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -166,7 +167,7 @@ class Clone:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))}
         return {
             **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": command.environment()["PATH"],
             "PYTHONPATH": str(self.imports.parent / "recorder"),
             "IMPORTS": str(self.imports),
             "OMP_NUM_THREADS": str(threads),
@@ -180,11 +181,8 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
     for new in (clone.folder, clone.imports, folder / "recorder"):
         new.mkdir(parents=True)
     (folder / "recorder" / "sitecustomize.py").write_text(RECORDER, encoding="utf-8")
-    listed = subprocess.run(
-        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"), cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if name == "dvc.lock" or name.startswith(("metrics/", "figures/")) or not (ROOT / name).is_file():
+    for name in command.listed(ROOT):
+        if name == "dvc.lock" or name.startswith(("metrics/", "figures/")):
             continue
         (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, clone.folder / name)

@@ -1,4 +1,4 @@
-"""What the commands in here share: the environment of what they start, Git, and errors of one line."""
+"""What the commands in here share: the environment of what they start, Git, dotted names, and errors of one line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from stages import settings
 
@@ -52,6 +53,18 @@ def git(*words: str, cwd: Path | None = None) -> str:
         said = done.stderr.strip().splitlines() or [str(ended)]
         raise settings.UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
     return done.stdout
+
+
+def flat(content: Any, prefix: str = "", *, lists: bool = True) -> dict[str, Any]:
+    """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``; without ``lists``, a list is a value like any other."""
+    pairs: Iterable[tuple[Any, Any]]
+    if isinstance(content, dict):
+        pairs = content.items()
+    elif lists and isinstance(content, list):
+        pairs = enumerate(content)
+    else:
+        return {prefix: content}
+    return {name: value for key, part in pairs for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key), lists=lists).items()}
 
 
 def listed(folder: Path | None = None) -> list[str]:

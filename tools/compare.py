@@ -104,10 +104,11 @@ def main() -> None:
 
 def read(revision: str) -> Side:
     """What ``revision`` has committed. Raises ``UserError`` where it is no revision, or has no results."""
-    commit = _git("rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if commit is None:
-        branches = (_git("branch", "--format", "%(refname:short)") or b"").decode().split()
-        raise UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}")
+    try:
+        commit = command.git("rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
+    except UserError:
+        branches = command.git("branch", "--format", "%(refname:short)").split()
+        raise UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
     listed = command.git("ls-tree", "-r", "-z", "--name-only", revision, "metrics", "figures", "params.yaml").split("\0")[:-1]
     texts = dict(zip(listed, _contents([f"{revision}:{name}" for name in listed]), strict=True))
     members = {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/members.csv")}
@@ -115,8 +116,8 @@ def read(revision: str) -> Side:
         raise UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
     return Side(
         name=revision,
-        commit=commit.decode().strip(),
-        params=flat(yaml.safe_load(texts["params.yaml"])),
+        commit=commit,
+        params=command.flat(yaml.safe_load(texts["params.yaml"]), lists=False),
         members=members,
         headlines={Path(name).stem: json.loads(text) for name, text in texts.items() if name.endswith(".json")},
         histories={Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/history.csv")},
@@ -131,11 +132,6 @@ def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
         raise UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
 
 
-def _git(*words: str) -> bytes | None:
-    done = subprocess.run(["git", *words], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
 def _contents(names: Sequence[str]) -> list[bytes]:
     """What Git has under these names, all by one process: a line that ends in the size, the bytes, and a newline."""
     done = subprocess.run(["git", "cat-file", "--batch"], input="\n".join(names).encode(), capture_output=True, check=False)
@@ -148,13 +144,6 @@ def _contents(names: Sequence[str]) -> list[bytes]:
         found.append(said[:size])
         said = said[size + 1 :]
     return found
-
-
-def flat(section: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"train.epochs": 1000}`` of ``{"train": {"epochs": 1000}}``."""
-    if not isinstance(section, dict):
-        return {prefix: section}
-    return {name: value for key, part in section.items() for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
 # The statistics
@@ -300,7 +289,8 @@ def by_model(found: Sequence[Number]) -> dict[str, list[Number]]:
 
 def same_models(found: Sequence[Number]) -> str:
     """A sentence on the models that ``by_model`` leaves out; empty where there are none."""
-    names = [LABELS.get(model, model) for model in dict.fromkeys(one.model for one in shown(found)) if model not in by_model(found)]
+    different = by_model(found)
+    names = [LABELS.get(model, model) for model in dict.fromkeys(one.model for one in shown(found)) if model not in different]
     return f"The same in every number, member by member: {', '.join(names)}." if names else ""
 
 

@@ -58,25 +58,24 @@ def table() -> str:
 
 def study() -> str:
     """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import summarize  # here, as `make quick` leaves the studies out
+    from studies.tuning import space, summarize  # here, as `make quick` leaves the studies out
 
     lines = [
         "| flow | couplings | data | KL (nat) | KL of the ensemble | kernel density |",
         "|---|---|---|---:|---:|---:|",
     ]
-    rows: dict[tuple[str, str], list[str]] = {}
+    now = yaml.safe_load(settings.PARAMS.read_text(encoding="utf-8"))
+    by_case: dict[str, list[str]] = {}  # of a case, the models one below the other
     for content in summarize.read().values():
         if content.get("only_reported"):
             for case, changes in content["cases"].items():
-                model, result = content["model"], content["rows"].loc[case]
-                now = {**yaml.safe_load(settings.PARAMS.read_text(encoding="utf-8"))["models"][model], "target": "ring"}
-                chosen = {**now, **{name.rpartition(".")[2]: value for name, value in changes.items()}}
-                data = f"{TARGETS[chosen['target']]}, {summarize.seeds_text(content)}"
-                cells = [LABELS[model], f"{chosen['couplings']} {chosen['transform']}", data]
+                model, result, params = content["model"], content["rows"].loc[case], space.changed(now, changes)
+                flow = params["models"][model]
+                data = f"{TARGETS[params['data']['target']]}, {summarize.seeds_text(content)}"
+                cells = [LABELS[model], f"{flow['couplings']} {flow['transform']}", data]
                 cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-                rows[case, model] = cells
-    order = sorted(rows, key=lambda key: list(dict.fromkeys(case for case, _ in rows)).index(key[0]))
-    return "\n".join([*lines, *(f"| {' | '.join(rows[key])} |" for key in order)])
+                by_case.setdefault(case, []).append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, *(row for rows in by_case.values() for row in rows)])
 
 
 def tuning() -> str:

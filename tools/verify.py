@@ -104,7 +104,7 @@ def movement(path: str, before: bytes | None, after: bytes | None) -> Movement:
         if path.endswith("dvc.lock"):
             return _lock(path, yaml.safe_load(before), yaml.safe_load(after))
         if path.endswith(".json"):
-            return _numbers(path, _flat(json.loads(before)), _flat(json.loads(after)))
+            return _numbers(path, command.flat(json.loads(before)), command.flat(json.loads(after)))
         if path.endswith(".csv"):
             return _numbers(path, _cells(before), _cells(after))
         if path.endswith((".png", ".gif")):
@@ -145,14 +145,6 @@ def _change(before: Any, after: Any) -> str:
     text = f"{json.dumps(before)} -> {json.dumps(after)}"
     finite = math.isfinite(relative(before, after))
     return f"{text} ({100 * (after - before) / abs(before):+.3g}%)" if finite and before else text
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
-    if not isinstance(content, dict | list):
-        return {prefix: content}
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)
-    return {name: value for key, part in pairs for name, value in _flat(part, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
 def _cells(text: bytes) -> dict[str, Any]:
@@ -204,7 +196,7 @@ def _entries(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tu
     for kind, key in (("input", "deps"), ("output", "outs")):
         old, new = ({entry["path"]: str(entry.get("md5"))[:7] for entry in stage.get(key, [])} for stage in (before, after))
         yield from ((kind, name, old.get(name, "none"), new.get(name, "none")) for name in {**old, **new} if old.get(name) != new.get(name))
-    old, new = (_flat(stage.get("params", {})) for stage in (before, after))
+    old, new = (command.flat(stage.get("params", {})) for stage in (before, after))
     yield from (("setting", name, str(old.get(name)), str(new.get(name))) for name in {**old, **new} if old.get(name) != new.get(name))
     if before.get("cmd") != after.get("cmd"):
         yield "command", "line", str(before.get("cmd")), str(after.get("cmd"))
