@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.mixture import GaussianMixture as ScikitMixture
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 from threadpoolctl import threadpool_limits
 
-from flows.mixture import GaussianMixture
-from flows.targets import Array, Target
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture
+from flows.core.reference import GaussianMixture
 
 
-def truth(target: Target) -> GaussianMixture:
-    """The target itself as a model."""
-    return GaussianMixture(*(torch.from_numpy(a) for a in (target.weights, target.means, target.covariances)))
+def truth(target: Mixture) -> GaussianMixture:
+    """The truth itself as a model."""
+    return GaussianMixture(target.weights, target.means, target.covariances)
 
 
 def fit_gmm(standardized: Array, mean: Array, deviation: Array, *, components: Sequence[int], folds: int, seed: int) -> GaussianMixture:
@@ -57,4 +57,4 @@ def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int,
 
 def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array) -> GaussianMixture:
     scaled = covariances * np.outer(deviation, deviation)
-    return GaussianMixture(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (weights, mean + deviation * means, scaled)))
+    return GaussianMixture(weights, mean + deviation * means, scaled)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flows.splits import holdout
-from stages import files, settings
+from flows.core.errors import UserError
+from flows.data.splits import holdout
+from stages.shared import files, settings
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     mean, std = train.mean(axis=0), train.std(axis=0)
     for column, value in zip(columns, std, strict=True):
         if not value > 0:
-            raise settings.UserError(f"{files.RAW}: column {column} has standard deviation {value} in the training rows; it must vary")
+            raise UserError(f"{files.RAW}: column {column} has standard deviation {value} in the training rows; it must vary")
     files.write_npy(files.TRAIN, (train - mean) / std)
     files.write_npy(files.TEST, (test - mean) / std)
     files.write_json(files.SCALER, {"columns": columns, "mean": mean.tolist(), "std": std.tolist()})

@@ -4,8 +4,7 @@ from flows.bijections.actnorm import ActNorm
 from flows.bijections.base import Bijection
 from flows.bijections.coupling import AffineCoupling, Coupling
 from flows.bijections.linear import PLULinear
-from flows.bijections.recipe import make_coupling
 from flows.bijections.spline import SplineCoupling
 from flows.bijections.standardize import Standardize
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Coupling", "PLULinear", "SplineCoupling", "Standardize", "make_coupling"]
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Coupling", "PLULinear", "SplineCoupling", "Standardize"]

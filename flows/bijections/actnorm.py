@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection, feature_moments
-from flows.kernels import Layer
+from flows.networks.kernels import Layer
 
 
 class ActNorm(Bijection):

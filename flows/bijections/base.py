@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flows.kernels import Layer
+from flows.networks.kernels import Layer
 
 
 class Bijection(nn.Module, ABC):
@@ -18,7 +18,7 @@ class Bijection(nn.Module, ABC):
         forward:  x -> z,  log_det = log |det dz/dx|        (from data to noise)
         inverse:  z -> x,  log_det = log |det dx/dz|        (from noise to data)
 
-    Shapes: ``x`` and ``z`` are ``(M, D, N)``: members, features, points. Features come before points because the batched
+    Shapes: ``x`` and ``z`` are ``(M, D, N)``, or ``(M, *event, N)``: members, features, points. Features come before points because the batched
     matrix products of narrow networks are then about a fifth faster. ``log_det`` is ``(M, N)``, or ``(M, 1)`` where it is
     the same for all points.
     """
@@ -41,13 +41,14 @@ class Bijection(nn.Module, ABC):
 
 
 def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per member and feature, each ``(M, D, 1)``, of ``x`` ``(M, D, N)``.
+    """Mean and standard deviation per member and feature, each ``(M, *event, 1)``, of ``x`` ``(M, *event, N)``.
 
     Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
     """
-    mean, deviation = x.mean(2, keepdim=True), x.std(2, correction=0, keepdim=True)
-    if not bool((deviation > 0).all() and torch.isfinite(deviation).all()):
-        member, feature, _ = (~((deviation > 0) & torch.isfinite(deviation))).nonzero()[0].tolist()
-        value = deviation[member, feature].item()
-        raise ValueError(f"{who}: feature {feature} of member {member} has standard deviation {value}; it must be finite and above 0")
+    mean, deviation = x.mean(-1, keepdim=True), x.std(-1, correction=0, keepdim=True)
+    good = (deviation > 0) & torch.isfinite(deviation)
+    if not bool(good.all()):
+        member, *feature, _ = (~good).nonzero()[0].tolist()
+        place, value = ", ".join(map(str, feature)), deviation[(member, *feature, 0)].item()
+        raise ValueError(f"{who}: feature {place} of member {member} has standard deviation {value}; it must be finite and above 0")
     return mean, deviation

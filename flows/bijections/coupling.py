@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from flows.bijections.base import Bijection
-from flows.bijections.conditioner import Conditioner
-from flows.kernels import Layer
+from flows.bijections.perceptron import Perceptron
+from flows.networks.kernels import Layer
 
 
 class Coupling(Bijection):
@@ -30,7 +30,7 @@ class Coupling(Bijection):
         self.swap = swap
         self.sizes = [first, dim - first]
         kept, changed = self.sizes[::-1] if swap else self.sizes
-        self.conditioner = Conditioner(kept, changed * parameters, hidden, generators)
+        self.conditioner = Perceptron(kept, changed * parameters, hidden, generators)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first, second = x.split(self.sizes, dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection
-from flows.kernels import Layer
+from flows.networks.kernels import Layer
 
 
 class PLULinear(Bijection):

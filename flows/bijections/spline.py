@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softmax, softplus
 
 from flows.bijections.coupling import Coupling
-from flows.kernels import Layer
+from flows.networks.kernels import Layer
 
 
 class SplineCoupling(Coupling):

@@ -14,28 +14,32 @@ class Standardize(Bijection):
         forward:  z = (x - m) / s       log_det = -sum_d log s_d
         inverse:  x = m + s z           log_det = +sum_d log s_d
 
-    ``m`` and ``s`` are buffers ``(M, D, 1)``: saved with the model, never trained. The identity until ``initialize``.
+    ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never trained. In single precision a
+    column far from 0 would lose its digits here. The identity until ``initialize``.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dim: int, members: int) -> None:
+    def __init__(self, event_shape: tuple[int, ...], members: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(members, dim, 1))
-        self.register_buffer("deviation", torch.ones(members, dim, 1))
+        self.register_buffer("mean", torch.zeros(members, *event_shape, 1, dtype=torch.float64))
+        self.register_buffer("deviation", torch.ones(members, *event_shape, 1, dtype=torch.float64))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        mean, deviation = feature_moments(x, "Standardize")
+        mean, deviation = feature_moments(x.double(), "Standardize")
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return (x - self.mean) / self.deviation, -self.deviation.log().sum(1)
+        return (x - self.mean) / self.deviation, -self._log_scale()
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.mean + self.deviation * z, self.deviation.log().sum(1)
+        return self.mean + self.deviation * z, self._log_scale()
+
+    def _log_scale(self) -> Tensor:
+        return self.deviation.log().flatten(1).sum(1, keepdim=True)
 
     def extra_repr(self) -> str:
-        return f"dim={self.mean.shape[1]}"
+        return f"event_shape={tuple(self.mean.shape[1:-1])}"

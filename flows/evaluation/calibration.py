@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi2
 
-from flows.targets import Array
+from flows.core.arrays import Array
 
 LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 

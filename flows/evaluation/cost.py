@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from flows import kernels
-from flows.seeds import torch_generators
-from flows.targets import Array
-
-if TYPE_CHECKING:
-    from flows.network import Network
+from flows.core.arrays import Array
+from flows.core.seeds import torch_generators
+from flows.networks import kernels
+from flows.networks.network import Network
 
 SETTLED = 0.05  # nat
 
 
 def flops_per_epoch(model: Network, rows: int) -> float:
     """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
-    points = torch.zeros(model.members, model.dim, rows, dtype=model.dtype)
-    generators = torch_generators(0, "train", model.members)  # their numbers don't count
+    points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
+    generators = torch_generators(0, "train", model.member_range)  # their numbers don't count
     with FlopCounterMode(display=False) as counter, kernels.plain():  # compiled, the products can't be seen
         model.objective(points, generators)(points)
     return counter.get_total_flops() / model.members

@@ -5,30 +5,34 @@ Marks: p is the true density, q a model; log-densities in nats, sums in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from flows.population import Population
-from flows.targets import Array
+from flows.core.arrays import Array, as_tensor
+from flows.core.mixture import Truth
+from flows.core.population import Population, ensemble_log_prob
 
 
 @torch.no_grad()
 def log_density(model: Population, points: Array | Tensor) -> Array:
-    """``log q`` in nats, float64 ``(n, M)``, of points ``(n, D)`` that all members share or ``(n, M, D)``, one set a member."""
-    points = torch.as_tensor(points)
-    points = points.unsqueeze(1) if points.ndim == 2 else points
-    return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in points.split(model.chunk)])
+    """``log q`` in nats, float64 ``(n, M)``, of rows ``(n, *event)`` that all members share or ``(n, M, *event)``, one set a member."""
+    chunks = model.points(points).split(model.chunk)
+    return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in chunks])
+
+
+def true_log_density(truth: Truth, rows: Array) -> Array:
+    """``log p`` in nats, ``(n, 1)``, of rows ``(n, D)``; cut like a model's, so that the truth as a model has the very same numbers."""
+    chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
+    return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
 
 
 @torch.no_grad()
-def squared_radius(noise: Callable[[Tensor], Tensor], points: Array) -> Array:
-    """``|f(x)|^2``, float64 ``(n, M)``, of points ``(n, D)``. ``noise`` is that of a flow: ``(n, M, D)`` of ``(n, 1, D)``."""
-    chunks = torch.as_tensor(points).unsqueeze(1).split(Population.chunk)
-    return np.concatenate([noise(chunk).double().square().sum(2).numpy() for chunk in chunks])
+def squared_radius(model: Population, rows: Array) -> Array:
+    """``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``, where ``f`` is a flow's map to noise."""
+    chunks = as_tensor(rows).split(Population.chunk)
+    return np.concatenate([model.encode(chunk).double().flatten(2).square().sum(2).numpy() for chunk in chunks])
 
 
 def strict_mean(values: Array) -> Array:
@@ -39,8 +43,7 @@ def strict_mean(values: Array) -> Array:
 
 def ensemble(log_q: Array) -> Array:
     """Log-density of the equal mixture of the members, ``(n, 1)`` of ``(n, M)``."""
-    with np.errstate(invalid="ignore"):  # a NaN stays a NaN; it is counted elsewhere
-        return np.logaddexp.reduce(log_q, axis=1, keepdims=True) - np.log(log_q.shape[1])
+    return ensemble_log_prob(torch.from_numpy(log_q)).numpy()[:, None]
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:

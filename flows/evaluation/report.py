@@ -1,4 +1,8 @@
-"""One row of the results table: every metric, for every member, by the same code for every model and reference."""
+"""One row of the results table: every metric, for every member, by the same code for every model and reference.
+
+A metric says by ``NEEDS`` what it can't do without. Where a model or a problem has no such thing, the metric is ``NaN`` in the table of
+members and ``None`` in the headline; nothing else changes.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,26 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
-from flows import seeds
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture, Truth
+from flows.core.population import Population
 from flows.evaluation import calibration, likelihood, samples, statistics
-from flows.population import Population
-from flows.references import truth
-from flows.targets import Array, Target
+from flows.evaluation.problem import Problem, given
 
 HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
-LIKELIHOOD_COLUMNS = ("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite")
+METRICS = (
+    *("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"),
+    *samples.MODES,
+    *samples.TWO_SAMPLE,
+)
+ERRORS = ("hdr_error", "radius_error")
+NEEDS: dict[str, set[str]] = {
+    **dict.fromkeys(("test_nll", "test_nll_ci95", "non_finite"), {"density"}),
+    **dict.fromkeys(("test_excess_nll", "kl", "kl_sd", "kl_ensemble", "kl_reverse", "c2st_exact", "hdr_error"), {"density", "truth"}),
+    **dict.fromkeys(samples.MODES, {"components"}),
+    "radius_error": {"encoder", "truth"},
+}  # what is not named here needs samples alone
 
 
 @dataclass(frozen=True)
@@ -50,97 +66,97 @@ class Report:
 
 
 def evaluate(
-    model: Population,
-    target: Target,
-    test: Array,
-    settings: EvaluationSettings,
-    *,
-    name: str,
-    draws: int = 1,
-    columns: Mapping[str, Any] | None = None,
+    model: Population, problem: Problem, settings: EvaluationSettings, *, name: str, draws: int = 1, columns: Mapping[str, Any] | None = None
 ) -> Report:
-    """Score ``model`` against the known ``target`` and the ``test`` rows ``(n, D)``, both in raw units.
+    """Score ``model`` on ``problem``.
 
     ``name`` picks the model's own random stream for its samples. ``draws`` repeats the sample metrics of a model with a single
     member on so many independent draws, a row each: for the truth that is the floor and its spread. ``columns`` adds what is
     known from training (a value, or one per member) to the table.
     """
-    table: dict[str, Array] = {}
+    there = given(model, problem)
     own = _own_samples(model, settings, name, draws)  # (rows, n, D)
-    rows = len(own)
-    ensemble_kl: float | None = None
-    ci95: float | None = None
-    curves: dict[str, Array] = {"mode_mass": np.stack([samples.mode_mass(row, target) for row in own])}
-    if model.has_density():
-        scores, calibrated, ensemble_kl, ci95 = _likelihood_scores(model, target, test, own, settings)
-        curves.update(calibrated)
-        table.update({key: np.broadcast_to(value, rows) for key, value in scores.items()})
-    else:
-        table.update({key: np.full(rows, np.nan) for key in LIKELIHOOD_COLUMNS})
-    directions = samples.unit_directions(settings.projections, model.dim, seeds.numpy_generator(settings.seed, "metric"))
-    forest_seed = seeds.integer(settings.seed, "metric", 2)
-    # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
-    score = delayed(samples.sample_scores)
-    jobs = -1 if rows > 20 else 1
-    per_row = Parallel(n_jobs=jobs)(
-        score(row, mass, target, test, settings.neighbours, directions, forest_seed) for row, mass in zip(own, curves["mode_mass"], strict=True)
-    )
-    table.update({key: np.array([scores[key] for scores in per_row]) for key in per_row[0]})
-    table.update({key: np.broadcast_to(np.asarray(value, dtype=np.float64), rows) for key, value in (columns or {}).items()})
-    for key in ("hdr", "radius"):
-        table[f"{key}_error"] = np.broadcast_to(calibration.error(curves[key]) if key in curves else np.nan, rows)
-    means: dict[str, float | None] = {key: float(likelihood.strict_mean(value)) for key, value in table.items()}
-    headline = {
-        **{key: means[key] for key in HEADLINE if key in means},
-        "test_nll_ci95": ci95,
-        "kl_sd": float(np.std(table["kl"], ddof=1)) if rows > 1 else None,
-        "kl_ensemble": ensemble_kl if model.members > 1 else None,
-    }
-    if not model.has_density():
-        headline.update({"test_nll": None, "test_nll_ci95": None, "kl": None, "kl_sd": None, "kl_ensemble": None})
-    return Report({key: headline[key] for key in HEADLINE}, table, curves)
+    found: dict[str, Any] = {**(columns or {})}
+    curves: dict[str, Array] = {}
+    headline: dict[str, float | None] = {}
+    if isinstance(problem.truth, Mixture):
+        curves["mode_mass"] = np.stack([samples.mode_mass(row, problem.truth) for row in own])
+        found.update(_by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]]))
+    if "density" in there:
+        log_q = likelihood.log_density(model, problem.test)
+        found["test_nll"] = likelihood.strict_mean(-log_q)
+        found["non_finite"] = (~np.isfinite(log_q)).sum(0)
+        headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), seeds.numpy_generator(settings.seed, "metric", 1))
+        if problem.truth is not None:
+            found["test_excess_nll"] = likelihood.divergence(likelihood.true_log_density(problem.truth, problem.test), log_q)
+            scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(model, problem.truth, own, settings)
+            found["non_finite"] = found["non_finite"] + scores.pop("non_finite")
+            found.update(scores)
+    if {"encoder", "truth"} <= there and problem.truth is not None:
+        fresh = _fresh(problem.truth, settings)
+        curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(model, fresh), fresh.shape[1])
+    found.update(_two_sample(own, problem, settings))
+    found.update({f"{key}_error": calibration.error(curves[key]) for key in ("hdr", "radius") if key in curves})
+    order = (*METRICS, *(columns or {}), *ERRORS)
+    table = {key: np.broadcast_to(np.asarray(found.get(key, np.nan), dtype=np.float64), len(own)) for key in order}
+    headline["kl_sd"] = float(np.std(table["kl"], ddof=1)) if len(own) > 1 else None
+    values = {key: headline[key] if key in headline else float(likelihood.strict_mean(table[key])) for key in HEADLINE if NEEDS.get(key, set()) <= there}
+    return Report({key: values.get(key) for key in HEADLINE}, table, curves)
+
+
+def nothing() -> Report:
+    """The row of what is not known: no number at all."""
+    return Report(dict.fromkeys(HEADLINE), {key: np.full(1, np.nan) for key in (*METRICS, *ERRORS)}, {})
 
 
 @torch.no_grad()
 def _own_samples(model: Population, settings: EvaluationSettings, name: str, draws: int) -> Array:
     """``settings.samples`` draws a row, ``(members * draws, n, D)``. A reference has one member, a population one draw."""
     generator = seeds.torch_generator(settings.seed, "sample", crc32(name.encode()))  # a stream of its own for every name
-    drawn = torch.stack([model.sample((settings.samples,), generator=generator) for _ in range(draws)])  # (draws, n, M, D)
-    return drawn.permute(0, 2, 1, 3).reshape(-1, settings.samples, model.dim).double().numpy()
+    drawn = torch.stack([model.sample((settings.samples,), generator=generator) for _ in range(draws)])  # (draws, n, M, *event)
+    return drawn.flatten(3).permute(0, 2, 1, 3).reshape(draws * model.members, settings.samples, -1).double().numpy()
 
 
-def _likelihood_scores(
-    model: Population, target: Target, test: Array, own: Array, settings: EvaluationSettings
-) -> tuple[dict[str, Array], dict[str, Array], float, float]:
-    """Every metric that needs a density, per row; the calibration curves; the ensemble's KL; the confidence interval of the test NLL."""
-    true_model = truth(target)  # the same class and arithmetic as the truth's own row, so that its row is exactly 0 and 0.5
-    log_q_test = likelihood.log_density(model, test)
-    log_p_test = likelihood.log_density(true_model, test)
-    fresh = target.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
-    log_q = likelihood.log_density(model, fresh)
-    log_p = likelihood.log_density(true_model, fresh)
-    by_member = own.reshape(-1, model.members, settings.samples, model.dim)  # (draws, M, n, D)
+def _fresh(truth: Truth, settings: EvaluationSettings) -> Array:
+    return truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
+
+
+def _against_truth(
+    model: Population, truth: Truth, own: Array, settings: EvaluationSettings
+) -> tuple[dict[str, Any], Array, float | None]:
+    """What two densities say of each other: divergences and the best classifier; the highest-density regions; the ensemble's KL."""
+    fresh = _fresh(truth, settings)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)
     ratio_on_own, hdr = [], []
-    for draw in by_member:
-        points = draw.transpose(1, 0, 2)  # (n, M, D)
-        log_p_own = np.concatenate([likelihood.log_density(true_model, points[:, m]) for m in range(model.members)], axis=1)
-        log_q_own = likelihood.log_density(model, points)
-        ratio_on_own.append(log_p_own - log_q_own)
+    for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
+        log_q_own = likelihood.log_density(model, draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape))
+        ratio_on_own.append(np.concatenate([likelihood.true_log_density(truth, points) for points in draw], axis=1) - log_q_own)
         hdr.append(calibration.hdr_coverage(log_q_own, log_q))
-    ratio_on_own_by_row = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
-    ratio_on_p = (log_p - log_q)[: settings.samples]
+    ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
+    on_truth = (log_p - log_q)[: settings.samples]
     scores = {
-        "test_nll": likelihood.strict_mean(-log_q_test),
-        "test_excess_nll": likelihood.divergence(log_p_test, log_q_test),
         "kl": likelihood.divergence(log_p, log_q),
-        "kl_reverse": -likelihood.strict_mean(ratio_on_own_by_row),
-        "c2st_exact": np.array([likelihood.exact_auc(ratio_on_p[:, row % model.members], ratio) for row, ratio in enumerate(ratio_on_own_by_row.T)]),
-        "non_finite": (~np.isfinite(log_q)).sum(0) + (~np.isfinite(log_q_test)).sum(0),
+        "kl_reverse": -likelihood.strict_mean(ratios),
+        "c2st_exact": [likelihood.exact_auc(on_truth[:, row % model.members], ratio) for row, ratio in enumerate(ratios.T)],
+        "non_finite": (~np.isfinite(log_q)).sum(0),
     }
-    curves = {"hdr": np.concatenate(hdr)}
-    noise = getattr(model, "noise", None)  # a flow has it; not asked by its class, so that a reference need not import the bijections
-    if noise is not None:
-        curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(noise, fresh), model.dim)
-    ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q))[0])
-    ci95 = statistics.mean_ci95(-log_q_test.mean(1), seeds.numpy_generator(settings.seed, "metric", 1))
-    return scores, curves, ensemble_kl, ci95
+    ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q))[0]) if model.members > 1 else None
+    return scores, np.concatenate(hdr), ensemble_kl
+
+
+def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
+    """Every comparison with the test rows, of as many samples as there are."""
+    test = problem.test.reshape(len(problem.test), -1)
+    arguments = {
+        "neighbours": settings.neighbours,
+        "directions": samples.unit_directions(settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")),
+        "bandwidth": samples.kernel_bandwidth(test, problem.truth if isinstance(problem.truth, Mixture) else None),
+        "seed": seeds.integer(settings.seed, "metric", 2),
+    }
+    # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
+    score = delayed(samples.two_sample_scores)
+    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row[: len(test)], **arguments) for row in own))
+
+
+def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:
+    return {key: np.array([row[key] for row in scores]) for key in scores[0]}

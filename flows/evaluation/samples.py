@@ -11,60 +11,56 @@ from scipy.spatial.distance import cdist
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-from flows.targets import Array, Target
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture
 
 TREES = 50  # of the forest; a hundred move its score by a quarter of its own spread over draws and cost twice the time
 WITHIN = 3.0  # Mahalanobis distance up to which a sample belongs to a component
 
-COLUMNS = (
-    *("modes", "high_quality", "mode_tv", "precision", "recall", "density", "coverage"),
-    *("c2st_auc", "mmd", "energy_distance", "sliced_wasserstein"),
-)
+MODES = ("modes", "high_quality", "mode_tv")
+TWO_SAMPLE = ("precision", "recall", "density", "coverage", "c2st_auc", "mmd", "energy_distance", "sliced_wasserstein")
 
 
-def sample_scores(drawn: Array, mass: Array, target: Target, test: Array, neighbours: int, directions: Array, seed: int) -> dict[str, float]:
-    """Every metric of this file for one row's ``drawn`` ``(n, D)`` and its ``mode_mass``, in the order of ``COLUMNS``.
-
-    The modes take all of them, the comparisons with ``test`` as many as that has. All ``NaN`` where a sample is not finite.
-    """
-    if not np.isfinite(drawn).all():
-        return dict.fromkeys(COLUMNS, float("nan"))
-    few = drawn[: len(test)]
+def two_sample_scores(real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float, seed: int) -> dict[str, float]:
+    """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``. All ``NaN`` where a fake is not finite."""
+    if not np.isfinite(fake).all():
+        return dict.fromkeys(TWO_SAMPLE, float("nan"))
     return {
-        **mode_scores(mass, target),
-        **neighbour_scores(test, few, neighbours),
-        "c2st_auc": classifier_auc(test, few, seed),
-        "mmd": maximum_mean_discrepancy(test, few, mode_bandwidth(target)),
-        "energy_distance": energy_distance(test, few),
-        "sliced_wasserstein": sliced_wasserstein(test, few, directions),
+        **neighbour_scores(real, fake, neighbours),
+        "c2st_auc": classifier_auc(real, fake, seed),
+        "mmd": maximum_mean_discrepancy(real, fake, bandwidth),
+        "energy_distance": energy_distance(real, fake),
+        "sliced_wasserstein": sliced_wasserstein(real, fake, directions),
     }
 
 
-def mode_mass(samples: Array, target: Target) -> Array:
+def mode_mass(samples: Array, truth: Mixture) -> Array:
     """Share of the samples ``(n, D)`` that belong to each component, and last the share that belongs to none, ``(K + 1,)``.
 
     Each belongs to the component nearest in Mahalanobis distance, or to none beyond 3. All ``NaN`` where a sample is not finite.
     """
     if not np.isfinite(samples).all():
-        return np.full(len(target.weights) + 1, np.nan)
-    whitening = np.linalg.inv(np.linalg.cholesky(target.covariances))
-    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(target.means, whitening, strict=True)])
-    nearest = np.where(distance.min(0) <= WITHIN, distance.argmin(0), len(target.weights))
-    return np.bincount(nearest, minlength=len(target.weights) + 1) / len(samples)
+        return np.full(len(truth.weights) + 1, np.nan)
+    whitening = np.linalg.inv(np.linalg.cholesky(truth.covariances))
+    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(truth.means, whitening, strict=True)])
+    nearest = np.where(distance.min(0) <= WITHIN, distance.argmin(0), len(truth.weights))
+    return np.bincount(nearest, minlength=len(truth.weights) + 1) / len(samples)
 
 
-def mode_scores(mass: Array, target: Target) -> dict[str, float]:
+def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
     """Which components are hit, from the shares ``(K + 1,)`` that ``mode_mass`` gives.
 
-    ``modes``: components with at least 1% of the samples and half their own weight.
+    All ``NaN`` where these are. ``modes``: components with at least 1% of the samples and half their own weight.
     ``high_quality``: share of the samples that belong to a component.
     ``mode_tv``: total variation ``1/2 sum |mass - weight|`` over the components and none.
     """
-    hit = (mass[:-1] >= 0.01) & (mass[:-1] >= target.weights / 2)
+    if not np.isfinite(mass).all():
+        return dict.fromkeys(MODES, float("nan"))
+    hit = (mass[:-1] >= 0.01) & (mass[:-1] >= truth.weights / 2)
     return {
         "modes": float(hit.sum()),
         "high_quality": float(1 - mass[-1]),
-        "mode_tv": float(0.5 * (np.abs(mass[:-1] - target.weights).sum() + mass[-1])),
+        "mode_tv": float(0.5 * (np.abs(mass[:-1] - truth.weights).sum() + mass[-1])),
     }
 
 
@@ -115,9 +111,14 @@ def _mean_kernel(a: Array, b: Array, bandwidth: float) -> float:
     return float(kernel.mean())
 
 
-def mode_bandwidth(target: Target) -> float:
-    """The MMD's bandwidth where the truth is known: twice the mean standard deviation of its modes."""
-    variances = np.trace(target.covariances, axis1=1, axis2=2) / target.means.shape[1]
+def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
+    """The MMD's bandwidth: twice the mean standard deviation of the truth's modes, or else the median distance of ``real``.
+
+    The median is blind to the width of modes.
+    """
+    if truth is None:
+        return float(np.median(cdist(real, real)[np.triu_indices(len(real), 1)]))
+    variances = np.trace(truth.covariances, axis1=1, axis2=2) / truth.means.shape[1]
     return float(2 * np.sqrt(variances).mean())
 
 

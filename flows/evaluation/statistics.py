@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import bootstrap, ttest_1samp, wilcoxon
 
-from flows.targets import Array
+from flows.core.arrays import Array
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 LEVEL = 0.05  # of every test

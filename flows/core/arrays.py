@@ -1,0 +1,30 @@
+"""What NumPy and torch exchange: the type of an array, and users' points as tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def as_tensor(points: Any, what: str = "points") -> Tensor:
+    """``points`` (a tensor, an array of any numbers, a nested list) as a floating tensor.
+
+    Raises ``TypeError`` where they are not numbers. Integers become double precision.
+    """
+    import torch
+
+    try:
+        tensor = points if isinstance(points, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(np.asarray(points)))
+    except (TypeError, ValueError):
+        kind = getattr(points, "dtype", type(points).__name__)
+        raise TypeError(f"{what} must be an array of numbers; got {kind}") from None
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{what} must be real numbers; got {tensor.dtype}")
+    return tensor if tensor.is_floating_point() else tensor.double()

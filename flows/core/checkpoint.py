@@ -1,0 +1,55 @@
+"""Models in and out of safetensors files: no pickle, and one JSON entry that says how to build the model again.
+
+``flows.load`` (``networks/registry.py``) makes a model of what ``read`` finds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from flows.core import atomic
+from flows.core.population import Population
+
+METADATA_KEY = "flows"  # a single key: with two or more, safetensors writes them in a random order and the bytes differ
+HISTORY = "history."  # before the names of what training kept
+
+
+class CheckpointError(ValueError):
+    """A file that is not a checkpoint of this project, or a damaged one. The message names it."""
+
+
+def save(model: Population, path: str | Path) -> None:
+    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes. Raises ``OSError`` where that can't be done."""
+    entry = json.dumps(model.description, sort_keys=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    history = {f"{HISTORY}{name}": torch.from_numpy(values) for name, values in model.history.items()}
+    with atomic.replacing(Path(path)) as unfinished:
+        unfinished.write_bytes(to_bytes({**state, **history}, metadata={METADATA_KEY: entry}))
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """The description, the state and the history in ``path``. Raises ``CheckpointError``, which names the file."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from None
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this project")
+    try:
+        description = dict(json.loads(metadata[METADATA_KEY]))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata entry {METADATA_KEY!r} is not a JSON object ({error})") from None
+    state = {name: tensor for name, tensor in tensors.items() if not name.startswith(HISTORY)}
+    history = {name.removeprefix(HISTORY): tensor.numpy() for name, tensor in tensors.items() if name.startswith(HISTORY)}
+    return description, state, history

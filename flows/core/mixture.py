@@ -1,0 +1,88 @@
+"""Truths, and the one that has components: a mixture of Gaussians. NumPy alone, so that making data needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from flows.core.arrays import Array
+
+PAIRS = 2_000_000  # of a point and a component, worked on at a time: some 50 MB
+
+
+class Truth(Protocol):
+    """A distribution that is known exactly: whatever has these two."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """n independent draws, ``(n, D)``."""
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-densities in nats, ``(n,)``, of ``(n, D)``."""
+
+
+def entropy(truth: Truth, n: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Monte Carlo estimate of ``-E log p`` in nats from n draws, and its standard error."""
+    surprise = -truth.log_prob(truth.sample(n, rng))
+    return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of K Gaussians in D dimensions::
+
+        p(x) = sum_k w_k N(x; mu_k, Sigma_k)
+        log N(x; mu, Sigma) = -|L^-1 (x - mu)|^2 / 2 - sum_d log L_dd - D log(2 pi) / 2,   Sigma = L L^T
+
+    ``weights`` ``(K,)`` sum to 1, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``. Raises ``ValueError`` where they don't
+    describe a mixture.
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
+
+    def __post_init__(self) -> None:
+        count, dim = self.means.shape
+        if self.weights.shape != (count,) or self.covariances.shape != (count, dim, dim):
+            raise ValueError(f"{count} means of {dim} numbers need {count} weights and {count} covariances of {dim} x {dim}")
+        if not np.isfinite(self.means).all():
+            raise ValueError(f"the means must be finite; they are {self.means.tolist()}")
+        if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
+            raise ValueError(f"the weights must be above 0 and sum to 1; they are {self.weights.tolist()}")
+        for k, covariance in enumerate(self.covariances):
+            if not np.allclose(covariance, covariance.T) or not (np.linalg.eigvalsh(covariance) > 0).all():
+                raise ValueError(f"the covariance of component {k} must be symmetric and positive definite; it is {covariance.tolist()}")
+
+    @classmethod
+    def isotropic(cls, means: Array, deviation: float) -> Mixture:
+        """Equal round components at ``means`` ``(K, D)``."""
+        count, dim = means.shape
+        return cls(np.full(count, 1 / count), means, np.broadcast_to(deviation**2 * np.eye(dim), (count, dim, dim)).copy())
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """n independent draws, ``(n, D)``."""
+        component = rng.choice(len(self.weights), size=n, p=self.weights)
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        factors = np.linalg.cholesky(self.covariances)
+        return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-density in nats, ``(n,)``, of ``(n, D)``."""
+        factors = np.linalg.cholesky(self.covariances)
+        whitening = np.linalg.inv(factors)  # D is small and the factors are triangular: safe, and one product a chunk
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[1] * np.log(2 * np.pi)
+        log_weight = (np.log(self.weights) - log_norm)[:, None]
+        parts = [np.empty(0)]
+        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
+            white = whitening @ (chunk - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
+            terms = log_weight - 0.5 * np.einsum("kdn,kdn->kn", white, white)
+            highest = terms.max(axis=0)
+            parts.append(highest + np.log(np.exp(terms - highest).sum(axis=0)))
+        return np.concatenate(parts)
+
+    def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
+        """Corners ``(D,)`` of the box that reaches so many standard deviations beyond every component: it holds the mass."""
+        spread = deviations * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+        return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)

@@ -1,0 +1,97 @@
+"""What every model of this project is: M distributions over points, held as one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from flows.core.arrays import as_tensor
+
+
+class Population(nn.Module, Distribution):
+    """A population of M members: a ``torch.distributions.Distribution`` with batch shape ``(M,)`` and event shape ``(D,)`` or ``(C, H, W)``.
+
+    ``log_prob`` gives ``(n, M)`` in nats, in the units of the data that the user handed over. It takes rows ``(n, *event)``, which all
+    members score, or ``(n, M, *event)``, where each member has points of its own; arrays of any numbers as well as tensors.
+    ``sample((n,), generator=g)`` gives ``(n, M, *event)``.
+
+    The equal mixture of the members, the ensemble, is ``MixtureSameFamily(Categorical(torch.ones(M)), population)``;
+    ``ensemble_log_prob`` gives its density.
+
+    ``description`` says in JSON's words how to build the model again: with the state it makes a complete checkpoint.
+    ``history`` is what training kept (``Trainer``): ``epoch`` ``(L,)`` and curves ``(L, M)``; empty before.
+    """
+
+    support = constraints.real_vector
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = False
+    chunk: ClassVar[int] = 10_000  # points to score at a time, where there are many: bounds the memory
+
+    def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any]) -> None:
+        nn.Module.__init__(self)
+        Distribution.__init__(self, torch.Size([members]), torch.Size(event_shape), validate_args=False)
+        self.description = description
+        self.history: dict[str, Any] = {}
+
+    __repr__ = nn.Module.__repr__
+
+    @property
+    def members(self) -> int:
+        return self.batch_shape[0]
+
+    @property
+    def member_range(self) -> range:
+        """Which members of a larger population these are: all of it, unless ``flows.build`` was given a range."""
+        return range(*self.description.get("members", (0, self.members)))
+
+    def has(self, method: str) -> bool:
+        """Whether the model's class answers ``log_prob``, ``encode`` or ``trajectory``: no model needs to."""
+        return getattr(type(self), method) is not getattr(Population, method)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the model computes."""
+        return next(t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point())
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draws, ``sample_shape + (M, *event)``. Raises ``NotImplementedError`` where a model can't."""
+        raise NotImplementedError(f"{type(self).__name__} does not sample")
+
+    def log_prob(self, value: Any) -> Tensor:
+        """Log-densities in nats, ``(n, M)`` of ``(n, *event)`` or ``(n, M, *event)``. Raises ``NotImplementedError`` where a model has none."""
+        raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
+
+    def encode(self, value: Any) -> Tensor:
+        """The noise ``(n, M, *event)`` that the points become. Raises ``NotImplementedError`` where a model has no such map."""
+        raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
+
+    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
+        """Samples on their way from noise to data. Raises ``NotImplementedError`` where a model has no steps."""
+        raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
+
+    def parameters_per_member(self) -> int:
+        """The number of trainable numbers in one member."""
+        return sum(p.numel() for p in self.parameters()) // self.members
+
+    def points(self, value: Any) -> Tensor:
+        """``value`` as a tensor ``(..., M or 1, *event)``: rows ``(n, *event)`` are every member's, whatever their number.
+
+        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers.
+        """
+        tensor = as_tensor(value)
+        event = tuple(self.event_shape)
+        if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
+            return tensor.unsqueeze(1)
+        if tensor.ndim < len(event) + 2 or tensor.shape[-len(event) :] != event or tensor.shape[-len(event) - 1] not in (1, self.members):
+            numbers = ", ".join(map(str, event))
+            raise ValueError(f"expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}")
+        return tensor
+
+
+def ensemble_log_prob(member_log_prob: Tensor) -> Tensor:
+    """Log-density of the equal mixture of the members, ``(n,)``, from the members' ``(n, M)``."""
+    members = torch.tensor(member_log_prob.shape[-1], dtype=member_log_prob.dtype)
+    return member_log_prob.logsumexp(-1) - members.log()

@@ -1,0 +1,51 @@
+"""References as models: the truth, a fitted mixture and a kernel density are all one class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.core.mixture import Mixture
+from flows.core.population import Population
+
+
+class GaussianMixture(Population):
+    """One mixture of K Gaussians in D dimensions (``Mixture`` has the formulas), as a population with a single member.
+
+    ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``; kept in float64. A kernel density has one component
+    a training point. Raises ``ValueError`` where they don't describe a mixture.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
+        arrays = [np.array(a, dtype=np.float64) for a in (weights, means, covariances)]
+        self._mixture = Mixture(*arrays)
+        super().__init__(1, self._mixture.means.shape[1:], {"model": "mixture"})
+        for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
+            self.register_buffer(name, torch.from_numpy(array))
+
+    @torch.no_grad()
+    def log_prob(self, value: Any) -> Tensor:
+        """Log-densities in nats; without gradients, in float64."""
+        value = self.points(value)
+        log_density = self._mixture.log_prob(value.reshape(-1, *self.event_shape).double().numpy())
+        return torch.from_numpy(log_density).reshape(value.shape[:-1])
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+        count, (dim,) = torch.Size(sample_shape).numel(), self.event_shape
+        if count == 0:
+            return self.means.new_empty(*sample_shape, 1, dim)
+        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        noise = torch.randn(count, dim, 1, generator=generator, dtype=self.means.dtype)
+        factor = torch.linalg.cholesky(self.covariances)
+        draws = self.means[component] + (factor[component] @ noise).squeeze(2)
+        return draws.reshape(*sample_shape, 1, dim)
+
+    def extra_repr(self) -> str:
+        return f"components={len(self.weights)}, dim={self.event_shape[0]}"

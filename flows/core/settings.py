@@ -1,0 +1,83 @@
+"""What every group of settings is built from, and the settings of training. Light: no torch.
+
+The pipeline, the studies and the models check what they are given by these classes, so a limit stands in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings. Strict: ``"10"`` and ``true`` are not numbers; no infinities, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _noise(value: Any) -> Any:
+    # One check in place of a union of types: of a union, pydantic reports a line for each part.
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    if not number and value != "auto":
+        raise ValueError("must be a number of at least 0, or auto")
+    return value
+
+
+class TrainingSettings(Section):
+    """How a population is trained.
+
+    Args:
+        epochs: passes over the training points.
+        batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a small remainder.
+        learning_rate: the highest rate of the schedule.
+        noise: standard deviation, in standardised units, of the noise added afresh at each visit; 0 for none; ``"auto"`` for
+            ``noise_factor`` times the leave-one-out bandwidth of the training points (``smoothing.py``).
+        noise_factor: see ``noise``; not used where that is a number.
+        sharpen: how far, from 0 to 1, points move to their local means before the noise is added (``smoothing.py``).
+        clip: the longest gradient of a member, as a norm; a longer one is scaled down.
+        log_every: epochs between two rows of the history; the last epoch has a row in any case.
+        seed: of the shuffling and the noise; every member has a stream of its own.
+    """
+
+    epochs: Count = 1000
+    batch_size: Count = 256
+    learning_rate: Positive = 0.005
+    noise: Annotated[Any, AfterValidator(_noise)] = "auto"
+    noise_factor: Positive = 1.5
+    sharpen: Share = 1.0
+    clip: Positive = 1.0
+    log_every: Count = 10
+    seed: Seed = 0
+
+
+def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> str:
+    """One line for the first thing that is wrong: the key below ``prefix``, the value and what is allowed."""
+    # A misspelt key is two errors, one that is not known and one that is missing: the first says more.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    parts = [*filter(None, prefix.split(".")), *first["loc"]]
+    key = ".".join(str(part) for part in parts)
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_section_at(section, first["loc"][:-1]).model_fields)
+        return f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: {known}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if not parts:
+        return f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section_at(section: Any, parts: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section that is found inside ``section`` at the place ``parts``; a number is a place in a list of sections."""
+    for part in parts:
+        if isinstance(part, str):
+            section = section.model_fields[part].annotation
+        while not isinstance(section, type):  # Annotated, list[...] and the like: what it is of
+            section = section.__args__[0]
+    return section

@@ -1,0 +1,15 @@
+"""Training and test rows. The pipeline, the studies and the benchmarks split their data in this one way."""
+
+from __future__ import annotations
+
+from flows.core.seeds import numpy_generator
+from flows.core.arrays import Array
+
+
+def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
+    """A random split of ``rows`` ``(n, D)``: the training rows ``(n - test_rows, D)`` and the test rows ``(test_rows, D)``, each a copy.
+
+    The order is random too, and ``seed`` alone decides it. Nothing is raised for ``test_rows`` of 0 or of n, where one part is empty.
+    """
+    order = numpy_generator(seed, "split").permutation(len(rows))
+    return rows[order[test_rows:]], rows[order[:test_rows]]

@@ -1,0 +1,49 @@
+"""What a model is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture, Truth
+from flows.core.population import Population
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units, and the ``truth`` behind them, where it is known.
+
+    ``columns`` are the names of the features; by default x0, x1, ... Raises ``ValueError`` where the parts don't fit together.
+    """
+
+    train: Array
+    test: Array
+    truth: Truth | None = None
+    columns: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.train.shape[1:] != self.test.shape[1:]:
+            raise ValueError(f"training rows of shape {self.train.shape[1:]} and test rows of shape {self.test.shape[1:]} are of two tables")
+        count = int(np.prod(self.event_shape))
+        if not self.columns:
+            object.__setattr__(self, "columns", tuple(f"x{k}" for k in range(count)))
+        if len(self.columns) != count:
+            raise ValueError(f"{len(self.columns)} column names for {count} columns")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.train.shape[1:]
+
+
+def given(model: Population, problem: Problem) -> set[str]:
+    """What metrics may ask for: a ``density`` and an ``encoder`` of the model; a ``truth``, and its ``components``, of the problem."""
+    there = {
+        "density": model.has("log_prob"),
+        "encoder": model.has("encode"),
+        "truth": problem.truth is not None,
+        "components": isinstance(problem.truth, Mixture),
+    }
+    return {need for need, is_there in there.items() if is_there}

@@ -1,0 +1,112 @@
+"""The normalizing flow: a chain of bijections over a base distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from flows.bijections import Bijection
+from flows.networks import kernels
+from flows.networks.base import Base, StandardNormal
+from flows.networks.kernels import Program
+from flows.networks.network import DensityNetwork, Objective
+
+
+class Flow(DensityNetwork):
+    """A chain of bijections ``f = f_K o ... o f_1`` from standardised data to noise, over a base distribution ``p_0``::
+
+        log q(x) = log p_0(f(x)) + sum_k log |det df_k|
+        sample:    x = f^-1(z),  z ~ p_0
+
+    ``Flow(StandardNormal(members, event_shape), chain)``: both parts can be replaced. ``flows.build`` makes the flows that have a name.
+    """
+
+    def __init__(self, base: Base, chain: Sequence[Bijection], description: dict[str, Any] | None = None) -> None:
+        super().__init__(base.members, base.event_shape, description)
+        self.base = base
+        self.bijections = nn.ModuleList(chain)
+
+    @property
+    def chain(self) -> list[Bijection]:
+        """The bijections from data to noise."""
+        return cast(list[Bijection], list(self.bijections))
+
+    @torch.no_grad()
+    def initialize(self, z: Tensor) -> None:
+        """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
+        for bijection in self.chain:
+            bijection.initialize(z)
+            z = bijection(z)[0]
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
+
+        Can be differentiated by the points and by the parameters; inside ``torch.no_grad()``, where that is not asked for, it is compiled.
+        """
+        noise, log_det = self.to_noise(z)
+        return log_det + self.base.log_prob(noise)
+
+    def loss(self, z: Tensor, program: Program | None = None) -> tuple[Tensor, Tensor]:
+        """The mean negative log-likelihood of standardised points, ``(M,)``, and its gradient ``(M, P)`` by all parameters, in their order.
+
+        The members share no parameter, so the gradient of the summed losses is each member's own. ``program`` is what ``program(z)``
+        gives: pass it to avoid rebuilding it.
+        """
+        program = self.program(z) if program is None else program
+        if program is not None and isinstance(self.base, StandardNormal):
+            return program.loss(z)
+        with torch.enable_grad():
+            loss = -self.log_density(z).mean(1)
+            gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
+        return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+
+    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+        program = self.program(points)
+        return lambda batch: self.loss(batch, program)
+
+    def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """``f`` of standardised points, and its log-determinant ``(M, N)``; compiled where no gradient is asked for."""
+        program = None if torch.is_grad_enabled() else self.program(z)
+        if program is not None:
+            return program.apply(z, inverse=False)
+        log_det = z.new_zeros(z.shape[0], z.shape[-1])
+        for bijection in self.chain:
+            z, step = bijection(z)
+            log_det = log_det + step
+        return z, log_det
+
+    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
+        noise = self.base.sample(n, generator, self.dtype)
+        program = self.program(noise)
+        return self._steps(noise)[-1] if program is None else program.apply(noise, inverse=True)[0]
+
+    @torch.no_grad()
+    def encode(self, value: Any) -> Tensor:
+        """The noise ``f(x)`` that ``sample`` would turn into the points: ``(..., M, *event)`` of points as ``log_prob`` takes them."""
+        value = self.points(value)
+        shape = value.shape[: -1 - len(self.event_shape)]
+        z, _ = self.standardized(value.reshape(-1, *value.shape[len(shape) :]))
+        return self._rows(self.to_noise(z)[0], shape)
+
+    @torch.no_grad()
+    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
+        """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, *event)``.
+
+        The first is noise, each next one is after one more bijection, and the last is in the user's units.
+        """
+        shape = torch.Size(sample_shape)
+        states = self._steps(self.base.sample(shape.numel(), generator, self.dtype))
+        return [self._rows(state, shape) for state in (*states, self.standardize.inverse(states[-1])[0])]
+
+    def _steps(self, z: Tensor) -> list[Tensor]:
+        states = [z]
+        for bijection in reversed(self.chain):
+            states.append(bijection.inverse(states[-1])[0])
+        return states
+
+    def program(self, z: Tensor) -> Program | None:
+        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing."""
+        return kernels.program(self.chain) if kernels.usable(z, next(self.parameters())) else None

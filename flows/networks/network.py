@@ -1,0 +1,108 @@
+"""What training needs of a model: the base of the flows and of the networks that they are compared with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from flows.bijections import Standardize
+from flows.core.arrays import Array, as_tensor
+from flows.core.population import Population
+
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Network(Population):
+    """A population of neural networks, none of which shares a parameter with another. Every parameter is ``(M, ...)``.
+
+    Users' points are rows in their own units. Inside, points are standardised and *features first*, ``(M, *event, N)``:
+    ``standardize``, a fixed bijection, stands at the door, and its log-determinant is added to what goes out.
+
+    A subclass says how it learns by ``objective`` and how far it has come by ``curves``. ``betas`` are those of its optimiser.
+    """
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+
+    def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None) -> None:
+        super().__init__(members, event_shape, description or {})
+        self.standardize = Standardize(tuple(event_shape), members)
+
+    # Inside: standardised points, features first
+
+    @torch.no_grad()
+    def initialize(self, z: Tensor) -> None:
+        """Set what depends on the data from the training points ``(M, *event, N)``. Called once, before training."""
+
+    @abstractmethod
+    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+        """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch ``(M, *event, n)`` of them: it gives the loss ``(M,)``, without
+        its graph, and the gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from its own generator.
+        """
+
+    @abstractmethod
+    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
+        """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps ``test``."""
+
+    @abstractmethod
+    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
+        """``n`` draws of every member, ``(M, *event, n)``."""
+
+    # At the door
+
+    def features_first(self, value: Any) -> Tensor:
+        """Users' points as ``(M, *event, n)``, in their own units and type."""
+        value = self.points(value)
+        return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
+
+    def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
+        """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, 1)`` of getting there."""
+        z, log_det = self.standardize(self.features_first(value))
+        return z.to(self.dtype).contiguous(), log_det.to(self.dtype)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
+        shape = torch.Size(sample_shape)
+        with torch.no_grad():
+            return self._rows(self.standardize.inverse(self.generate(shape.numel(), generator))[0], shape)
+
+    def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
+        """From the networks' ``(M, *event, n)`` to the public ``shape + (M, *event)``."""
+        return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
+
+    def flatten(self) -> Tensor:
+        """All parameters as one tensor ``(M, P)``, of which the modules' own become views: an optimiser then has one to work on."""
+        own = list(self.parameters())
+        flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
+        for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
+            p.data = columns.view(p.shape)
+        return flat
+
+
+class DensityNetwork(Network):
+    """A network with a density, which a subclass gives by ``log_density``."""
+
+    @abstractmethod
+    def log_density(self, z: Tensor) -> Tensor:
+        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``, in standardised units."""
+
+    def log_prob(self, value: Any) -> Tensor:
+        if not isinstance(value, Tensor):  # no graph for what can't be differentiated by
+            with torch.no_grad():
+                return self.log_prob(as_tensor(value))
+        value = self.points(value)
+        shape = value.shape[: -1 - len(self.event_shape)]
+        z, log_det = self.standardized(value.reshape(-1, *value.shape[len(shape) :]))
+        return (self.log_density(z) + log_det).T.reshape(*shape, self.members)
+
+    @torch.no_grad()
+    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
+        """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
+        return {f"{key}_nll": self.mean_nll(self.log_density(z)) for key, z in points.items()}
+
+    def mean_nll(self, log_density: Tensor) -> Array:
+        """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
+        return self.standardize.deviation.log().flatten(1).sum(1).numpy() - log_density.double().numpy().mean(axis=1)

@@ -1,0 +1,82 @@
+"""Models by name: the files of ``flows/models``. Each holds one subclass of ``Model``, named like the file but for its case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from flows.core.settings import explain
+from flows.networks.model import Model
+
+if TYPE_CHECKING:
+    from flows.core.population import Population
+    from flows.networks.network import Network
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+def names() -> list[str]:
+    """The models there are, in alphabetical order. Imports none of them."""
+    return sorted(module.name for module in iter_modules([str(MODELS)]))
+
+
+def find(name: str) -> type[Model]:
+    """The class of the model ``name``: ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Imports no torch.
+
+    Raises ``LookupError`` where there is no such file, or no subclass of ``Model`` of that name in it.
+    """
+    if name not in names():
+        raise LookupError(f"no model {name!r}: there is no file flows/models/{name}.py; the models are: {', '.join(names())}")
+    for value in vars(import_module(f"flows.models.{name}")).values():
+        if isinstance(value, type) and issubclass(value, Model) and value.__name__.lower() == name:
+            return value
+    raise LookupError(f"flows/models/{name}.py: holds no subclass of Model that is called like the file")
+
+
+def build(name: str, event_shape: tuple[int, ...] | list[int], settings: Mapping[str, Any] | None = None, *, members: int | range = 1, seed: int = 0) -> Network:
+    """An untrained population of the model ``name`` over points of ``event_shape``.
+
+    ``settings`` are those of the model's class; what is not named has its default. ``members`` is a number, or a range: members 3 to 5 of
+    a larger population start and train as they do there. ``seed`` is of the initial weights.
+    Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the model's.
+    """
+    from flows.core.seeds import torch_generators
+
+    kind = find(name)
+    try:
+        model = kind.model_validate(dict(settings or {}))
+    except ValidationError as error:
+        raise ValueError(explain(error, kind, prefix=name)) from None
+    span = members if isinstance(members, range) else range(members)
+    if not span or span.step != 1 or span.start < 0:
+        raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
+    description = {
+        **{"model": name, "event_shape": list(event_shape), "settings": model.model_dump()},
+        **{"members": [span.start, span.stop], "seed": seed},
+    }
+    return model.build(tuple(event_shape), torch_generators(seed, "initialize", span), description)
+
+
+def load(path: str | Path) -> Population:
+    """The population or reference in ``path``, in evaluation mode. Raises ``CheckpointError``, which names the file."""
+    from flows.core.checkpoint import CheckpointError, read
+    from flows.core.errors import one_line
+    from flows.core.reference import GaussianMixture
+
+    description, state, history = read(Path(path))
+    try:
+        if description["model"] == "mixture":
+            return GaussianMixture(**state).eval()
+        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
+        model = build(description["model"], members=range(*description["members"]), **arguments)
+        model.load_state_dict(state, assign=True)  # of the type that they are saved in
+        model.history = history
+        return model.eval()
+    except Exception as error:  # whatever is wrong inside a foreign file, the user needs its name and one line
+        reason = one_line(error)[:200]
+        raise CheckpointError(f"{path}: its metadata and its tensors don't describe a model of this project ({reason})") from None

@@ -1,0 +1,26 @@
+"""Any mixture of Gaussians, in any number of dimensions, from a list of its components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.core.mixture import Mixture
+
+
+def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
+    """``components``: of each its ``weight``, ``mean`` (D) and ``covariance`` (D x D). The weights are divided by their sum.
+
+    Raises ``ValueError`` where they make no mixture.
+    """
+    dim = len(components[0]["mean"])
+    for k, component in enumerate(components):
+        covariance = component["covariance"]
+        if len(component["mean"]) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
+            raise ValueError(f"component {k} must have a mean of {dim} numbers and a covariance of {dim} x {dim}, like the first")
+    weights, means, covariances = (np.asarray([c[key] for c in components], dtype=np.float64) for key in ("weight", "mean", "covariance"))
+    if not (weights > 0).all():
+        raise ValueError(f"the weights must be above 0; they are {weights.tolist()}")
+    return Mixture(weights / weights.sum(), means, covariances)

@@ -1,0 +1,13 @@
+"""Twenty-five equal modes of standard deviation 0.25 on a 5 x 5 grid with spacing 2."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flows.core.mixture import Mixture
+
+
+def make() -> Mixture:
+    axis = 2.0 * np.arange(-2, 3)
+    means = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    return Mixture.isotropic(means, deviation=0.25)

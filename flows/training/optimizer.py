@@ -1,0 +1,60 @@
+"""The optimiser: Adam on clipped gradients, and the schedule of its learning rate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from flows.networks import kernels
+
+WARM_UP = 0.3  # share of the steps over which the learning rate rises
+
+
+def one_cycle(progress: float) -> float:
+    """The share of the highest learning rate at ``progress`` from 0 to 1: up from 1/25 on a cosine, then down to 0 on another.
+
+    Source: Smith and Topin 2019 (Super-convergence), with cosines for its straight lines.
+    """
+    if progress < WARM_UP:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
+    return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+class ClippedAdam:
+    """Adam (Kingma and Ba 2015), after every member's gradient is scaled down to the norm ``clip`` where it is longer (Pascanu et al. 2013)::
+
+        g <- g min(1, clip / |g|)
+        m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+        parameters <- parameters - rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)
+
+    ``parameters`` ``(M, P)`` is changed in place; a row is a member, and the norm is the row's. What is not finite in one
+    member's gradient stays in that member.
+    """
+
+    EPSILON = 1e-8
+
+    def __init__(self, parameters: Tensor, clip: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.parameters = parameters
+        self.clip = clip
+        self.betas = betas
+        self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        self.steps = 0
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """One step against ``gradient`` ``(M, P)``."""
+        self.steps += 1
+        if kernels.usable(self.parameters, gradient):
+            averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.betas, self.EPSILON
+            kernels.clipped_adam(self.parameters, gradient, averages, rate=rate, clip=clip, betas=betas, epsilon=epsilon, step=self.steps)
+        else:
+            self.plain_step(gradient, rate)
+
+    def plain_step(self, gradient: Tensor, rate: float) -> None:
+        gradient = gradient * (self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip))
+        b1, b2 = self.betas
+        self.first.lerp_(gradient, 1 - b1)
+        self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(self.EPSILON)
+        self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))

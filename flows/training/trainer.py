@@ -1,0 +1,156 @@
+"""One batched training loop for all networks: M of them, one computation."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from flows.core.arrays import Array, as_tensor
+from flows.core.seeds import torch_generators
+from flows.core.settings import TrainingSettings
+from flows.networks.network import Network
+from flows.training.optimizer import ClippedAdam, one_cycle
+from flows.training.smoothing import likelihood_bandwidth, sharpen
+
+
+class Trainer:
+    """Trains every member of ``model``, one ``epoch()`` after another.
+
+    ``train`` are rows in the user's units: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member. They are
+    standardised here, once; all inside is in standardised units and features first, ``(M, *event, N)``.
+    """
+
+    def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
+        rows = _rows(model, train, "train")
+        batch = min(settings.batch_size, len(rows))
+        model.standardize.initialize(model.features_first(rows))
+        self.model = model
+        self.settings = settings
+        self.clean = model.standardized(rows)[0]
+        model.initialize(self.clean)
+        self.visited, self.noise = _smoothed(model, rows, settings)
+        self.generators = torch_generators(settings.seed, "train", model.member_range)
+        self.steps = math.ceil(len(rows) / batch)  # of an epoch
+        self.step = 0
+        self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
+
+    def points(self) -> Tensor:
+        """What one epoch visits, ``(M, *event, N)``."""
+        points = _shuffled(self.visited, self.generators)
+        return points if self.noise is None else points + self.noise * _normal(points, self.generators)
+
+    def epoch(self) -> Tensor:
+        """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
+        points = self.points()
+        finite = torch.ones(self.model.members, dtype=torch.bool)
+        objective = self.model.objective(points, self.generators)
+        for batch in points.tensor_split(self.steps, dim=-1):
+            loss, gradient = objective(batch)
+            rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
+            self.optimizer.step(gradient, rate)
+            self.step += 1
+            finite &= loss.isfinite()
+        return finite
+
+
+def fit(
+    model: Network,
+    train: Any,
+    test: Any = None,
+    settings: TrainingSettings | None = None,
+    *,
+    on_log: Callable[[int, dict[str, Array]], None] | None = None,
+    name: str = "model",
+) -> Network:
+    """Train every member of ``model`` on the rows ``train`` (as for ``Trainer``; arrays of any numbers will do), and give it back.
+
+    ``test``, rows of the same form, is scored for the history and never trained on or selected by. ``on_log(epoch, curves)`` is called
+    every ``log_every`` epochs; the same numbers are kept in ``model.history``. A member whose loss is no longer finite is reported on
+    standard error and stays in the results; the others go on as if it weren't there.
+    Raises ``TypeError`` or ``ValueError``, with one line, for rows that can't be learnt.
+    """
+    settings = settings or TrainingSettings()
+    if not isinstance(model, Network):
+        raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
+    test = None if test is None else _rows(model, test, "test")
+    failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
+    rows: dict[int, dict[str, Array]] = {}
+    with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
+        bar.set_postfix_str("reading the noise level off the points")
+        trainer = Trainer(model, train, settings)
+        clean = {"train": trainer.clean}
+        if test is not None:
+            clean["test"] = model.standardized(test)[0]
+        for epoch in range(1, settings.epochs + 1):
+            for member in (~trainer.epoch()).nonzero().flatten().tolist():
+                failed.setdefault(member, epoch)
+            bar.update()
+            if epoch % settings.log_every == 0 or epoch == settings.epochs:
+                rows[epoch] = model.curves(clean)
+                bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items()))
+                if on_log is not None:
+                    on_log(epoch, rows[epoch])
+    last = rows[settings.epochs]
+    model.history = {"epoch": np.array(list(rows), dtype=np.float64), **{key: np.stack([row[key] for row in rows.values()]) for key in last}}
+    for member in np.flatnonzero(~np.isfinite(np.stack(list(last.values()))).all(axis=0)).tolist():
+        failed.setdefault(member, settings.epochs)
+    for member, epoch in failed.items():
+        number = model.member_range[member]
+        print(f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
+    model.eval()
+    return model
+
+
+def _rows(model: Network, value: Any, what: str) -> Tensor:
+    """Rows as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are none, or a value is not finite."""
+    rows = as_tensor(value, what)
+    event = tuple(model.event_shape)
+    if rows.ndim != len(event) + 1 or rows.shape[1:] != event:
+        if rows.ndim != len(event) + 2 or rows.shape[1] not in (1, model.members) or rows.shape[2:] != event:
+            numbers = ", ".join(map(str, event))
+            raise ValueError(f"{what} must have the shape (n, {numbers}), or (n, {model.members} or 1, {numbers}); got {tuple(rows.shape)}")
+    if not len(rows):
+        raise ValueError(f"{what} holds no rows")
+    finite = rows.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise ValueError(f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite")
+    return model.points(rows)
+
+
+def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:
+    """What training visits instead of the ``rows`` ``(n, M or 1, *event)``: points ``(M, *event, N)``, and the noise's standard deviation
+    per member, ``(M, 1, ...)``; both in standardised units.
+    """
+    standardized = model.standardize(model.features_first(rows))[0]
+    if settings.noise == 0:
+        return standardized.to(model.dtype).contiguous(), None
+    shared = rows.shape[1] == 1  # members on the same data: the work is done once
+    visited: list[Array] = []
+    levels: list[float] = []
+    for points in standardized[:1] if shared else standardized:
+        flat = points.flatten(0, -2).T.numpy()
+        level = settings.noise_factor * likelihood_bandwidth(flat) if settings.noise == "auto" else settings.noise
+        moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
+        visited.append(moved.T.reshape(points.shape))
+        levels.append(level)
+    points = torch.from_numpy(np.stack(visited)).to(model.dtype).expand(standardized.shape).contiguous()
+    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (points.ndim - 1))
+    return points, deviation
+
+
+def _shuffled(x: Tensor, generators: list[torch.Generator]) -> Tensor:
+    """The points of every member ``(M, *event, N)`` in an order of its own."""
+    order = [torch.randperm(x.shape[-1], generator=g) for g in generators]
+    return torch.stack([points.index_select(-1, places) for points, places in zip(x, order, strict=True)])
+
+
+def _normal(like: Tensor, generators: list[torch.Generator]) -> Tensor:
+    """Standard normal noise of the shape ``(M, *event, N)``, each member's from its own stream."""
+    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in generators])

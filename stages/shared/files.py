@@ -1,0 +1,235 @@
+"""The files that stages hand to each other. Writing is whole or not at all; reading names the file that is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from flows.core import atomic
+from flows.core.arrays import Array
+from flows.core.errors import UserError, one_line, reason
+from flows.core.mixture import Mixture, Truth
+
+if TYPE_CHECKING:  # pandas and torch are imported where a table or a model is read or written: not every stage has one
+    import pandas as pd
+
+    from flows.core.population import Population
+    from flows.evaluation.problem import Problem
+
+SOURCE = Path("data/source")
+RAW = Path("data/raw.csv")
+TARGET = Path("data/target.json")
+TRAIN = Path("data/prepared/train.npy")
+TEST = Path("data/prepared/test.npy")
+SCALER = Path("data/prepared/scaler.json")
+FIGURES = Path("figures")
+
+
+def checkpoint(name: str) -> Path:
+    return Path(f"models/{name}.safetensors")
+
+
+def history(model: str) -> Path:
+    return Path(f"metrics/{model}/history.csv")
+
+
+def headline(name: str) -> Path:
+    return Path(f"metrics/{name}.json")
+
+
+def members(name: str) -> Path:
+    return Path(f"metrics/{name}/members.csv")
+
+
+def plot_data(name: str) -> Path:
+    return Path(f"data/plots/{name}.npz")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it."""
+    try:
+        yield
+    except OSError as error:  # of a full disk, it doesn't name the file
+        raise UserError(f"{path}: can't be written ({reason(error)})") from None
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[TextIO]:
+    """A file that is written line by line, so that it can be watched as it grows."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n", buffering=io.DEFAULT_BUFFER_SIZE) as table:
+            yield table
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write whole or not at all. Raises ``UserError`` where that can't be done."""
+    with writing(path), atomic.replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:
+    import pandas as pd
+
+    write_bytes(path, pd.DataFrame(dict(columns)).to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN").encode())
+
+
+def write_npy(path: Path, array: Array) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_model(name: str, model: Population) -> None:
+    from flows.core.checkpoint import save
+
+    with writing(checkpoint(name)):
+        save(model, checkpoint(name))
+
+
+def read_model(name: str) -> Population:
+    from flows.core.checkpoint import CheckpointError
+    from flows.networks.registry import load
+
+    try:
+        return load(checkpoint(name))
+    except CheckpointError as error:
+        raise UserError(f"{error}; `dvc repro train@{name}` makes it anew") from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file of finite numbers."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
+    for column in table.columns:
+        if len(table) and not pd.api.types.is_numeric_dtype(table[column]):
+            bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()].iloc[0]
+            raise UserError(f"{path}: column {column} holds {bad!r}; every value must be a number")
+    return table
+
+
+def read_raw() -> tuple[list[str], Array]:
+    """The column names and the rows of ``data/raw.csv``."""
+    return _finite_rows(RAW)
+
+
+def _finite_rows(path: Path) -> tuple[list[str], Array]:
+    table = read_table(path)
+    if table.empty:
+        raise UserError(f"{path}: holds 0 rows")
+    rows = table.to_numpy(dtype=np.float64)
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        raise UserError(f"{path}: row {row + 1}, column {table.columns[column]} holds {rows[row, column]}; every value must be finite")
+    return list(table.columns), rows
+
+
+def read_source() -> tuple[list[str], Array]:
+    """The column names and the rows of the one table in ``data/source/``."""
+    tables = sorted(path for path in SOURCE.glob("*") if path.suffix not in (".dvc", "") and not path.name.startswith("."))
+    if len(tables) != 1:
+        there = ", ".join(path.name for path in tables) or "nothing"
+        raise UserError(f"{SOURCE}/: must hold one CSV file, as data.target is table; it holds {there}")
+    return _finite_rows(tables[0])
+
+
+def write_truth(truth: Truth | None, entropy: tuple[float, float] | None) -> None:
+    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Nothing where there is none."""
+    content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None}
+    if entropy is not None:
+        content.update({"entropy": round(entropy[0], 6), "entropy_se": round(entropy[1], 6)})
+    if isinstance(truth, Mixture):
+        arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
+        content = {**content, "kind": "mixture", **arrays}
+    write_json(TARGET, content)
+
+
+def read_truth() -> tuple[Mixture | None, float | None]:
+    """The truth and its entropy in nats; ``None`` twice where there is none."""
+    content = _read_json(TARGET)
+    try:
+        if content["kind"] is None:
+            return None, None
+        if content["kind"] != "mixture":
+            raise ValueError(f"its kind is {content['kind']!r}")
+        arrays = [np.asarray(content[key], dtype=np.float64) for key in ("weights", "means", "covariances")]
+        return Mixture(*arrays), float(content["entropy"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{TARGET}: does not describe a mixture ({one_line(error)})") from None
+
+
+def read_problem() -> Problem:
+    """What ``prepare`` left to learn and to score, in the user's units."""
+    from flows.evaluation.problem import Problem
+
+    columns, mean, std = read_scaler()
+    train, test = (read_rows(path) * std + mean for path in (TRAIN, TEST))
+    return Problem(train, test, read_truth()[0], columns)
+
+
+def read_scaler() -> tuple[list[str], Array, Array]:
+    """The column names, and mean and standard deviation per column, each ``(D,)``."""
+    content = _read_json(SCALER)
+    try:
+        mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
+        if not mean.shape == std.shape == (len(content["columns"]),):
+            raise ValueError("a number for each of the columns is needed")
+        return content["columns"], mean, std
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{SCALER}: does not hold mean and std ({one_line(error)})") from None
+
+
+def read_rows(path: Path) -> Array:
+    """Standardised rows ``(n, D)``, as many columns as the scaler has."""
+    rows, columns = read_npy(path), len(read_scaler()[1])
+    if rows.ndim != 2 or rows.shape[1] != columns or not np.issubdtype(rows.dtype, np.floating):
+        raise UserError(f"{path}: holds {rows.dtype} of shape {rows.shape}; it must hold rows of {columns} numbers")
+    return rows
+
+
+def read_npy(path: Path) -> Array:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
+        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
+
+
+def read_headline(name: str) -> dict[str, Any]:
+    return _read_json(headline(name))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
+

@@ -1,0 +1,77 @@
+"""What ``evaluate`` and ``reference`` share: score a model and write its row of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.population import Population
+from flows.evaluation.calibration import LEVELS
+from flows.evaluation.likelihood import ensemble, log_density
+from flows.evaluation.problem import Problem
+from flows.evaluation.report import EvaluationSettings, Report, evaluate
+from stages.shared import files
+from stages.shared.settings import Evaluate
+
+TRAJECTORY_POINTS = 2_000
+
+
+def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None) -> None:
+    """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
+    problem = files.read_problem()
+    settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
+    report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
+    arrays = {**plot_arrays(model, problem, evaluation), **report.curves, "levels": LEVELS}
+    write_row(name, report, arrays, label="draw" if draws > 1 else "member")
+    broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
+    if broken:
+        print(f"{name}: {broken:.0f} log-densities were not finite, so the means over them are NaN")
+    print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in report.headline.items() if value is not None))
+
+
+def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
+    files.write_json(files.headline(name), {key: _rounded(value) for key, value in report.headline.items()})
+    count = len(report.members["kl"])
+    files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
+    files.write_npz(files.plot_data(name), {key: array.astype(np.float32) for key, array in arrays.items()})
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
+    """One member's samples; in the plane its density and the ensemble's on a grid, and the way of its samples from noise to data."""
+    rows = len(problem.train) + len(problem.test)
+    generator = seeds.torch_generator(evaluation.seed, "plot")
+    arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
+    if problem.event_shape != (2,):
+        return arrays
+    if model.has("log_prob"):
+        low, high = plane_box(problem)
+        axes = [np.linspace(a, b, evaluation.grid) for a, b in zip(low, high, strict=True)]
+        points = np.stack(np.meshgrid(*axes, indexing="xy"), axis=-1).reshape(-1, 2)
+        log_q = log_density(model, points)
+        shape = (evaluation.grid, evaluation.grid)
+        arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
+        arrays["density_ensemble"] = np.exp(ensemble(log_q)[:, 0]).reshape(shape)
+        arrays["extent"] = np.array([low[0], high[0], low[1], high[1]])
+    if model.has("trajectory"):
+        states = model.trajectory((TRAJECTORY_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
+        # Without the last step, which only changes the units: all states then share one scale.
+        arrays["trajectory"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
+    return arrays
+
+
+def plane_box(problem: Problem) -> tuple[Array, Array]:
+    """Corners of the box that the densities are drawn in: the truth's, or a fifth of the range around the rows."""
+    if hasattr(problem.truth, "box"):
+        return problem.truth.box()
+    rows = np.concatenate([problem.train, problem.test])
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    return low - 0.2 * (high - low), high + 0.2 * (high - low)
