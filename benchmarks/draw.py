@@ -13,10 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks import RESULTS, tables
-from flows import plotting
+from flows.plotting.style import STYLE, save
+from stages.plot import COLORS, LABELS
 
-OURS, PEER, FLOOR = plotting.COLORS["realnvp"], "#666666", "#000000"
-AXES = {"rows": ("#0072B2", "o"), "dimensions": ("#D55E00", "s"), "couplings": ("#009E73", "^"), "members": ("#CC79A7", "D")}
+OURS, PEER, FLOOR = COLORS["realnvp"], "#666666", "#000000"
+# Tol's muted palette: no colour of a model.
+AXES = {"rows": ("#332288", "o"), "dimensions": ("#882255", "s"), "couplings": ("#999933", "^"), "members": ("#117733", "D")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,15 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def picture(results: dict[str, Any], path: Path) -> None:
     """A panel a section; a section that was not measured leaves its panel out."""
     panels: dict[str, Callable[[Axes, dict[str, Any]], None]] = {"epoch": epoch, "quality": quality, "growth": growth, "depth": depth}
-    with plt.rc_context(plotting.STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(9.5, 8), height_ratios=(1.1, 1))
         for axis, (section, draw) in zip(axes.flat, panels.items(), strict=True):
             if results.get(section):
                 draw(axis, results)
             else:
                 axis.set_visible(False)
-        figure.savefig(path)
-        plt.close(figure)
+        save(figure, path)
 
 
 def epoch(axis: Axes, results: dict[str, Any]) -> None:
@@ -59,7 +60,8 @@ def epoch(axis: Axes, results: dict[str, Any]) -> None:
     logarithmic(axis, [row["ms_min"] / networks for row in rows], [row["ms_max"] / networks for row in rows])
     named(axis, names)
     marks = "; ".join(f"{'white square' if k % 2 else 'circle'}: hidden {width}" for k, width in enumerate(widths))
-    axis.set_xlabel(f"ms per epoch and network\n{marks}")
+    floor = "\nfloor: torch's matrix products alone;\nonly other products can be faster" if "floor" in names else ""
+    axis.set_xlabel(f"ms per epoch and network; bar: lowest to highest\n{marks}{floor}")
     axis.set_title(f"Training epoch, {tables.counted(networks, 'network')},\nbatch {batch}, {tables.counted(threads, 'thread')}")
 
 
@@ -117,7 +119,7 @@ def depth(axis: Axes, results: dict[str, Any]) -> None:
     couplings = [row["couplings"] for row in rows]
     for model, marker in (("realnvp", "o"), ("glow", "s")):
         times = [row[f"{model}_ms"] for row in rows]
-        axis.plot(couplings, times, marker=marker, markersize=5, color=plotting.COLORS[model], label=plotting.LABELS[model])
+        axis.plot(couplings, times, marker=marker, markersize=5, color=COLORS[model], label=LABELS[model])
     for row in rows:
         top = max(row["realnvp_ms"], row["glow_ms"])
         axis.annotate(f"{row['ratio']:.2f}x", (row["couplings"], top), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5)

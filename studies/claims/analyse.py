@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats
 
 from flows import seeds
 from flows.evaluation import statistics
-from flows.plotting import LABELS
 from flows.targets import Array, ring
+from stages.plot import LABELS
 from studies.claims import figures
 
 HERE = Path(__file__).parent
@@ -86,12 +87,12 @@ class Entry:
 def main() -> None:
     params = yaml.safe_load((HERE / "params.yaml").read_text(encoding="utf-8"))
     tables = read(params)
-    entries, margins = examine(params, tables)
+    entries, found = examine(params, tables)
     write("claims.json", json.dumps([asdict(entry) for entry in entries], indent=2) + "\n")
     control = control_summary(params, tables)
     write("control.json", json.dumps(control, indent=2) + "\n")
     write("claims.md", document(params, tables, entries, control))
-    draw(params, tables, entries, margins)
+    draw(params, tables, entries, found)
     for entry in entries:
         print(f"claim {entry.claim}, {entry.metric}, {entry.comparison}: {entry.verdict}")
 
@@ -119,8 +120,8 @@ def read(params: dict[str, Any]) -> dict[tuple[str, ...], pd.DataFrame]:
 # The claims
 
 
-def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> tuple[list[Entry], list[float]]:
-    """All entries, adjusted as one family, and the margin of each in the unit of its effect."""
+def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> tuple[list[Entry], list[dict[str, Any]]]:
+    """All entries, adjusted as one family, and what ``compare`` found of each."""
     found = []
     for claim, metrics, (first, second) in FAMILY:
         for metric, sign in metrics.items():
@@ -147,7 +148,7 @@ def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame])
             sentence=sentence,
         )
         entries.append(entry)
-    return entries, [result["margin"] for *_, result in found]
+    return entries, [result for *_, result in found]
 
 
 def values_of(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], claim: int, metric: str, name: str) -> Array:
@@ -187,7 +188,7 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
 
 
 def compare(params: dict[str, Any], metric: str, first: Array, second: Array) -> dict[str, Any]:
-    """Effect ``first - second`` with its interval over the finite pairs, the two p-values over all, and the margin."""
+    """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
     kind, worst = METRICS[metric], np.inf if METRICS[metric].lower_is_better else -np.inf
@@ -198,9 +199,12 @@ def compare(params: dict[str, Any], metric: str, first: Array, second: Array) ->
     if kind.margin == "share":
         margin *= float(np.concatenate([first[~failed], second[~failed]]).mean()) if len(differences) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences) if len(differences) > 1 else np.nan
     return {
         "effect": effect,
         "ci95": (low, high),
+        "ci90": (effect - half, effect + half),
         "p": statistics.signed_rank_p(ranked),
         "p_equivalence": 1.0 if failed.any() else statistics.equivalence_p(differences, margin),
         "failed": int(failed.sum()),
@@ -439,15 +443,15 @@ def spread_text(values: pd.Series, digits: int = 3) -> str:
 # The figures
 
 
-def draw(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], entries: list[Entry], margins: list[float]) -> None:
+def draw(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], entries: list[Entry], found: list[dict[str, Any]]) -> None:
     rows = []
-    for entry, margin in zip(entries, margins, strict=True):
+    for entry, result in zip(entries, found, strict=True):
         sign = next(
             metrics[entry.metric] for claim, metrics, names in FAMILY if (claim, f"{names[0]} - {names[1]}") == (entry.claim, entry.comparison)
         )
-        low, high = sorted(sign * end / margin for end in entry.ci95)
+        effect, *ends = (sign * value / result["margin"] for value in (entry.effect, *entry.ci95, *result["ci90"]))
         label = f"{entry.claim}  {entry.metric}, {entry.comparison}"
-        rows.append(figures.Row(label, sign * entry.effect / margin, low, high, entry.verdict, elsewhere(params, tables, entry, sign)))
+        rows.append(figures.Row(label, effect, ends[:2], ends[2:], entry.verdict, elsewhere(params, tables, entry, sign)))
     figures.forest(rows, CLAIMS, HERE / "forest.png")
     depths = params["depth"]["couplings"]
     curves = {
@@ -460,7 +464,7 @@ def draw(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], en
     by_rows = {
         model: np.array([mean_and_interval(tables["curve", model, str(rows)]["kl"].to_numpy()) for rows in n]) for model in params["curve"]["models"]
     }
-    figures.curve(n, by_rows, mixture_parameters(), HERE / "curve.png")
+    figures.curve(n, by_rows, mixture_parameters(), params["curve"]["couplings"], HERE / "curve.png")
     remedies = {
         variant: {model: tables["ablation", model, variant]["kl"].to_numpy() for model in params["flows"]}
         for variant in params["ablation"]["variants"]

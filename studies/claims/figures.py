@@ -9,10 +9,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
-from flows.plotting import COLORS, LABELS, STYLE
+from flows.plotting.style import STYLE, save
 from flows.targets import Array
+from stages.plot import COLORS, LABELS
 
 # Apart from the colours of the models (Tol's muted palette, which colour-blind readers tell apart); shape and text say it too.
 VERDICTS = {
@@ -25,12 +25,15 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the forest: effect and interval in units of the margin, positive as the claim has it; ``elsewhere``: at the other depths."""
+    """A line of the forest, in units of the margin and positive as the claim has it: the effect, and the ends of two of its intervals.
+
+    ``ci95`` is that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds. ``elsewhere``: at other depths.
+    """
 
     label: str
     effect: float
-    low: float
-    high: float
+    ci95: Sequence[float]
+    ci90: Sequence[float]
     verdict: str
     elsewhere: Sequence[float]
 
@@ -48,17 +51,22 @@ def forest(rows: Sequence[Row], claims: Mapping[int, str], path: Path) -> None:
             place, before = place - 0.95, claim
         lines.append((place, row))
         place -= 0.85
-    ends = [abs(value) for row in rows for value in (row.effect, row.low, row.high, *row.elsewhere) if np.isfinite(value)]
+    ends = [abs(value) for row in rows for value in (row.effect, *row.ci95, *row.ci90, *row.elsewhere) if np.isfinite(value)]
     reach = max(2.0, 1.25 * max(ends, default=1.0))
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.6, 0.27 * -place + 1.3))
         axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
         axis.axvline(0, color="#000000", linewidth=0.8)
+        for end in (-1, 1):
+            axis.axvline(end, color="#000000", linewidth=0.8, linestyle=":")
+        for centre, scale in ((-np.sqrt(reach), "logarithmic"), (0, "linear"), (np.sqrt(reach), "logarithmic")):
+            axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
         for height, row in lines:
             color, marker = VERDICTS[row.verdict]
             if row.elsewhere:
                 axis.plot(row.elsewhere, [height] * len(row.elsewhere), "|", markersize=7, markeredgewidth=1.3, color="#999999", alpha=0.7, zorder=1)
-            axis.plot([row.low, row.high], [height, height], color=color, linewidth=2)
+            axis.plot(row.ci90, [height, height], color=color, linewidth=8, alpha=0.35, solid_capstyle="butt")
+            axis.plot(row.ci95, [height, height], color=color, linewidth=2)
             axis.plot(row.effect, height, marker, markersize=6.5, color=color)
             axis.text(1.01, height, row.verdict, color=color, va="center", fontsize=9, transform=axis.get_yaxis_transform())
         for height, heading in headings:
@@ -74,9 +82,9 @@ def forest(rows: Sequence[Row], claims: Mapping[int, str], path: Path) -> None:
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
         axis.set_xlabel("\u2190 against the claim     effect, in units of its margin     as claimed \u2192")
-        axis.set_title(
-            "mark: mean paired difference; bar: 95% interval; grey ticks: the same at other depths\ngrey band: practically no difference", fontsize=9
-        )
+        words = "mark: mean paired difference; line: its 95% interval (bootstrap); grey ticks: the same difference at other depths\n"
+        words += "pale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies within the margin, the grey band"
+        figure.suptitle(words, fontsize=9)
         figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]  # the headings reach further left than constrained layout thinks
         save(figure, path)
 
@@ -96,13 +104,13 @@ def depth(depths: Sequence[int], curves: Mapping[tuple[str, str], Array], thresh
         save(figure, path)
 
 
-def curve(rows: Sequence[int], curves: Mapping[str, Array], parameters: int, path: Path) -> None:
-    """KL against the number of training rows, and the floor of a parametric fit."""
+def curve(rows: Sequence[int], curves: Mapping[str, Array], parameters: int, couplings: int, path: Path) -> None:
+    """KL against the number of training rows, and the floor of a parametric fit; the flows have so many ``couplings`` at every size."""
     n = np.array(rows, dtype=np.float64)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.8, 4.2))
         for shift, (model, values) in zip(np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True):
-            label = "mixture of 8 (EM)" if model == "gmm" else LABELS[model]
+            label = {"gmm": "mixture of 8 (EM)", "kde": LABELS["kde"]}.get(model, f"{LABELS[model]}, {couplings} couplings at every n")
             _bars(axis, shift * n, values, "o-", COLORS[model], label)
         axis.plot(n, parameters / (2 * n), ":", color=COLORS["truth"], label=f"floor p / (2n), p = {parameters}")
         _kl_axes(axis, rows, "training points n")
@@ -157,8 +165,3 @@ def _plain_decimals(axis: Any) -> None:
     ticks = [tick for tick in _TICKS if axis.get_ylim()[0] <= tick <= axis.get_ylim()[1]]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
-
-
-def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path)
-    plt.close(figure)

@@ -1,0 +1,96 @@
+"""What figures may draw from, and what each of them needs of it: a figure whose need is not there is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.pyplot import rc_context
+
+from flows.plotting.style import STYLE, Picture, save
+from flows.targets import Array
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model or reference: its name, what it is called, its colour, headline numbers, table of members and plot arrays."""
+
+    name: str
+    label: str
+    color: str
+    headline: Mapping[str, float | None]
+    members: pd.DataFrame
+    arrays: Mapping[str, Array]
+    is_model: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that was learnt of one data set.
+
+    ``histories``: training curves by the name of a model. ``data`` ``(n, D)``, with the names of its ``columns``. ``truth`` and its ``entropy``
+    (nat) are ``None`` where nobody knows them. ``training_rows``: how many points all learn from. ``fresh``: draws of the truth that
+    calibration was counted on.
+    """
+
+    rows: Sequence[Row]
+    histories: Mapping[str, pd.DataFrame]
+    columns: Sequence[str]
+    data: Array
+    truth: Any
+    entropy: float | None
+    training_rows: int
+    fresh: int
+
+    def row(self, name: str) -> Row | None:
+        return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def members(self) -> int:
+        """Members of a model; of the one that has the fewest, where they differ."""
+        return min((len(row.members) for row in self.rows if row.is_model), default=1)
+
+    def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
+        """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
+
+        The truth has more draws than a model has members. So that bars compare, its error is that of as many draws as there are members.
+        """
+        values = row.members[metrics].to_numpy(dtype=np.float64)
+        count = self.members if row.name == "truth" else len(values)
+        error = 2 * values.std(axis=0, ddof=1) / np.sqrt(count) if len(values) > 1 else np.full(len(metrics), np.nan)
+        return values.mean(axis=0), error
+
+
+NEEDS: dict[str, Callable[[Scene], bool]] = {
+    "truth": lambda scene: scene.truth is not None and scene.row("truth") is not None,
+    "components": lambda scene: hasattr(scene.truth, "weights"),
+    "plane": lambda scene: len(scene.columns) == 2,
+    "density": lambda scene: any("density" in row.arrays or "hdr" in row.arrays for row in scene.rows),
+    "trajectory": lambda scene: any("path" in row.arrays for row in scene.rows),
+}
+FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}  # by file: what it needs, and what draws it
+
+
+def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Callable[[Any], Picture]], Callable[[Any], Picture]]:
+    """Enter the function below as what draws the file ``name`` of a scene that has all of its ``needs``."""
+    return lambda draws: FIGURES.setdefault(name, (needs, draws))[1]
+
+
+def missing(scene: Scene) -> dict[str, list[str]]:
+    """The figures that can't be drawn, and what each of them lacks."""
+    lacks = {name: [need for need in needs if not NEEDS[need](scene)] for name, (needs, _) in FIGURES.items()}
+    return {name: needs for name, needs in lacks.items() if needs}
+
+
+def possible(scene: Scene) -> list[str]:
+    return [name for name in FIGURES if name not in missing(scene)]
+
+
+def draw(name: str, scene: Scene, path: Path) -> None:
+    """Write a figure to ``path``, whole or not at all. Raises ``OSError``."""
+    with rc_context(STYLE):
+        save(FIGURES[name][1](scene), path)

@@ -1,0 +1,49 @@
+"""The main numbers of every row."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flows.plotting.scene import Scene, figure
+from flows.plotting.style import TRUTH_COLOR, explain, panels
+
+METRICS = {"kl": "KL from the truth (nat)", "precision": "precision", "recall": "recall", "c2st_auc": "classifier AUC\n(0.5 is perfect)"}
+
+
+@figure("summary.png")
+def summary(scene: Scene) -> Figure:
+    """KL and sample metrics with two standard errors; a metric that no row has is left out.
+
+    A member or a single fit is one draw of samples, to be compared with one draw of the truth (light). The mean of a model is over its members,
+    to be compared with the mean of as many draws of the truth (dark).
+    """
+    metrics = [key for key in METRICS if any(key in row.members and np.isfinite(row.members[key]).any() for row in scene.rows)]
+    sheet, axes = panels(len(metrics), len(metrics), 0.42 * len(scene.rows) + 1.1, sharey=True)
+    places = np.arange(len(scene.rows))[::-1]
+    for axis, metric in zip(axes, metrics, strict=True):
+        for place, row in zip(places, scene.rows, strict=True):
+            if metric not in row.members:
+                continue
+            (mean,), (error,) = scene.mean(row, [metric])
+            if row.name == "truth":
+                for reach, shade in ((error * np.sqrt(scene.members), 0.08), (error, 0.14)):
+                    axis.axvspan(mean - reach, mean + reach, color=TRUTH_COLOR, alpha=shade, linewidth=0)
+            if row.is_model:
+                dots = row.members[metric]
+                axis.scatter(dots, place + np.linspace(-0.22, 0.22, len(dots)), s=9, color=row.color, alpha=0.45, linewidths=0)
+            axis.errorbar(mean, place, xerr=error, fmt="o" if len(row.members) > 1 else "s", markersize=5, color=row.color, capsize=3)
+            ensemble = row.headline.get(f"{metric}_ensemble")
+            if ensemble is not None:
+                axis.plot(ensemble, place, "D", markersize=6, markerfacecolor="white", color=row.color)
+        axis.set_xlabel(METRICS[metric])
+        axis.locator_params(axis="x", nbins=4)
+        if metric in ("precision", "recall"):
+            axis.set_xlim(right=min(axis.get_xlim()[1], 1.005))
+        axis.grid(axis="x", alpha=0.25)
+    axes[0].set_yticks(places, [row.label for row in scene.rows])
+    axes[0].set_ylim(-0.6, len(scene.rows) - 0.4)
+    text = "small dots: members; dot and bar: their mean \u00b1 2 standard errors; square: a single fit; diamond: ensemble"
+    truth = f"\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, mean of {scene.members} draws \u00b1 2 sd (for dots)"
+    explain(sheet, text if scene.row("truth") is None else text + truth)
+    return sheet
