@@ -62,7 +62,7 @@ def _flow(scene: Scene) -> tuple[str, Array, Array, float]:
 
     The frame holds nearly all of noise and data; what a layer flings further out in between is cut off.
     """
-    row = next(row for row in scene.rows if "path" in row.arrays)
-    states = row.arrays["path"]
+    row = next(row for row in scene.rows if "trajectory" in row.arrays)
+    states = row.arrays["trajectory"]
     reach = float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
     return row.label, states, np.arctan2(states[0, :, 1], states[0, :, 0]), reach

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.plotting.style import STYLE, Picture, save
-from flows.targets import Array
+from flows.core.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     "components": lambda scene: hasattr(scene.truth, "weights"),
     "plane": lambda scene: len(scene.columns) == 2,
     "density": lambda scene: any("density" in row.arrays or "hdr" in row.arrays for row in scene.rows),
-    "trajectory": lambda scene: any("path" in row.arrays for row in scene.rows),
+    "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
 FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}  # by file: what it needs, and what draws it
 

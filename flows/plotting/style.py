@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
 
-from flows import atomic
-from flows.targets import Array
+from flows.core import atomic
+from flows.core.arrays import Array
 
 SPARE_COLORS = ("#332288", "#882255", "#999933", "#999999")  # for a model that brings none: from Tol's muted palette, and no other model's
 DATA_COLOR = "#666666"

@@ -60,7 +60,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         shape = (evaluation.grid, evaluation.grid)
         arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
         arrays["density_ensemble"] = np.exp(ensemble(log_q)[:, 0]).reshape(shape)
-        arrays["extent"] = np.array([low[0], high[0], low[1], high[1]])
+        arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
         states = model.trajectory((TRAJECTORY_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
         # Without the last step, which only changes the units: all states then share one scale.

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -63,15 +63,24 @@ class Train(TrainingSettings):
 
 
 class TruthReference(Section):
+    label: ClassVar[str] = "truth"
+    color: ClassVar[str] = "#000000"
+
     draws: Annotated[int, Field(ge=2)]
 
 
 class Gmm(Section):
+    label: ClassVar[str] = "mixture (GMM)"
+    color: ClassVar[str] = "#E69F00"
+
     max_components: Count
     folds: Annotated[int, Field(ge=2)]
 
 
 class Kde(Section):
+    label: ClassVar[str] = "kernel density"
+    color: ClassVar[str] = "#CC79A7"
+
     bandwidths: Count
     folds: Annotated[int, Field(ge=2)]
 
@@ -80,6 +89,13 @@ class References(Section):
     truth: TruthReference
     gmm: Gmm
     kde: Kde
+
+
+def label_and_color(name: str) -> tuple[str, str]:
+    """What a model or a reference is called in tables and figures, and its colour. Raises ``LookupError``."""
+    field = References.model_fields.get(name)
+    kind: Any = registry.find(name) if field is None else field.annotation
+    return kind.label, kind.color
 
 
 class Evaluate(Section):
