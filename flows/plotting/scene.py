@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.pyplot import rc_context
 
-from flows.plotting.style import STYLE, Picture, save
 from flows.core.arrays import Array
+from flows.plotting.style import STYLE, Picture, save
 
 
 @dataclass(frozen=True)
