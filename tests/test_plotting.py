@@ -18,9 +18,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from flows import plotting
+from flows.core.mixture import Mixture
 from flows.plotting import style
 from flows.plotting.scene import NEEDS
-from flows.targets import Target, grid, ring
+from flows.targets import make
 from stages import plot
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -28,10 +29,10 @@ LEVELS = np.arange(1, 50) / 50
 SCORES = ("kl", "precision", "recall", "density", "coverage", "c2st_auc", "mode_tv")
 
 
-def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Target | None = None, dim: int = 2) -> plotting.Scene:
+def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixture | None = None, dim: int = 2) -> plotting.Scene:
     """A scene that has the ``needs`` and nothing that it can do without: the truth and two references, a flow, a VAE and a GAN."""
     rng = np.random.default_rng(0)
-    truth = truth or ring()
+    truth = truth or make("ring")
     known, dim = "truth" in needs or "components" in needs, dim if "plane" in needs else 5
 
     def row(name: str, count: int, density: bool = True, flow: bool = False) -> plotting.Row:
@@ -50,7 +51,7 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Targe
         elif "kl" in table:
             table["kl"] = np.nan
         if flow and "trajectory" in needs:
-            arrays |= {"path": rng.standard_normal((5, 50, dim))} | ({"radius": arrays["hdr"]} if "hdr" in arrays else {})
+            arrays |= {"trajectory": rng.standard_normal((5, 50, dim))} | ({"radius": arrays["hdr"]} if "hdr" in arrays else {})
         headline = {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None} if density and known else {}
         return plotting.Row(name, name.upper(), "#0072B2", headline, table, arrays, is_model=name in ("flow", "vae", "gan"))
 
@@ -83,7 +84,7 @@ SCENES = {
     "no truth": scene(("plane", "density", "trajectory")),
     "no mixture": scene(("truth", "plane", "density", "trajectory")),
     "no density": scene(("truth", "components", "plane")),
-    "wide": scene(("truth", "components", "density", "trajectory"), truth=Target(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2))),
+    "wide": scene(("truth", "components", "density", "trajectory"), truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2))),
     "wide, no truth": scene(("density",)),
 }
 
@@ -116,7 +117,7 @@ def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
 
 
 def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
-    assert sheet("modes.png", scene(truth=grid()))
+    assert sheet("modes.png", scene(truth=make("grid")))
     assert sheet("samples.png", replace(scene(), data=scene().data * [1e5, 1e-3])).axes[0].get_aspect() == "auto"
 
 
@@ -217,9 +218,11 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     files.write_csv(files.RAW, dict(zip(wide.columns, wide.data.T, strict=True)), "%.6g")
-    files.write_json(files.TARGET, {"weights": [1.0], "means": [[0.0] * 5], "covariances": [np.eye(5).tolist()], "entropy": 7.0})
+    files.write_truth(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
     files.write_npy(files.TRAIN, wide.data)
-    for name, like in {"truth": "truth", "gmm": "gmm", "kde": "kde", "realnvp": "flow", "glow": "flow", "vae": "vae", "gan": "gan"}.items():
+    kinds = {row.name: row.name for row in wide.rows}
+    for name in ("truth", "gmm", "kde", *plot.settings.load().models):
+        like = kinds.get(name, "flow")
         row = next(row for row in wide.rows if row.name == like)
         files.write_json(files.headline(name), row.headline)
         files.write_csv(files.members(name), row.members, "%.6g")
