@@ -11,8 +11,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.tables import number
-from stages import files, settings
-from stages.shared import markdown
+from stages.shared import files, markdown, settings
 from tools import command
 from tools.names import label
 
