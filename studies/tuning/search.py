@@ -101,13 +101,11 @@ class Search:
 
 def committed(group: str, name: str) -> Search:
     """What ``params.yaml`` of this folder has under ``searches`` or ``lists``."""
-    contents = getattr(settings.load(), group)
-    if name not in contents:
-        raise UserError(f"{HERE / PARAMS}: {group} has no {name}; it has: {', '.join(contents)}")
-    model = contents[name].model
-    pipeline.load().model(model)  # their errors name the file or the model
+    content = settings.find(group, name)
+    pipeline.load().model(content.model)  # their errors name the file or the model
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    return Search(contents[name], {**params, "models": {model: params["models"][model]}}, score.folds if group == "searches" else score.truth)
+    own = {**params, "models": {content.model: params["models"][content.model]}}  # what is said of other models matters to no score
+    return Search(content, own, score.folds if group == "searches" else score.truth)
 
 
 def opened(storage: str, name: str) -> optuna.Study:

@@ -100,6 +100,14 @@ def load() -> StudySettings:
         raise UserError(f"{path}: {_line(error)}") from None
 
 
+def find(group: str, name: str) -> Any:
+    """What is under ``searches`` or ``lists``. Raises ``UserError`` where there is none of that name."""
+    contents = getattr(load(), group)
+    if name not in contents:
+        raise UserError(f"{HERE / PARAMS}: {group} has no {name}; it has: {', '.join(contents)}")
+    return contents[name]
+
+
 def changed(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """A copy of ``params`` with ``changes``, whose keys are the dotted names of settings. Raises ``UserError`` where there is no such section."""
     result = copy.deepcopy(params)

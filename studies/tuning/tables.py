@@ -32,13 +32,14 @@ SAMPLES = {"kl": DENSITY["kl"], "kl_ensemble": DENSITY["kl_ensemble"], **OF_SAMP
 
 def main(name: str = "") -> None:
     if name:
-        content, path = settings.load().searches[name], HERE / f"results/searches/{name}.csv"
+        content, path = settings.find("searches", name), HERE / f"results/searches/{name}.csv"
         rows = pd.read_csv(path).fillna({"case": ""})
         files.write_bytes(path.with_suffix(".md"), search_text(name, content, rows).encode())
         draw_search(content, rows, path.with_suffix(".png"))
     else:
-        files.write_bytes(HERE / "recipe.md", recipe_text(read_lists()).encode())
-        draw_recipe({key: (content, rows) for key, (content, rows) in read_lists().items() if not (content.only_reported or content.samples)})
+        lists = read_lists()
+        files.write_bytes(HERE / "recipe.md", recipe_text(lists).encode())
+        draw_recipe({key: each for key, each in lists.items() if not (each[0].only_reported or each[0].samples)})
 
 
 def search_text(name: str, content: SearchSettings, rows: pd.DataFrame) -> str:
