@@ -99,7 +99,7 @@ def draw_search(content: SearchSettings, rows: pd.DataFrame, path: Path) -> None
         figure.supylabel(METRICS[metric])
         for axis in axes.flat[1 + len(content.space) :]:
             axis.set_visible(False)
-        figure.suptitle(f"{label}: a dot is a trial (on the upper edge: beyond it); dotted, diamond: the settings as they are", fontsize=10)
+        figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=10)
 
 
 def _places(axis: Axes, values: Values, column: pd.Series) -> Array:
@@ -107,7 +107,10 @@ def _places(axis: Axes, values: Values, column: pd.Series) -> Array:
     if not values.choices:
         if values.log:
             axis.set_xscale("log")
-            axis.xaxis.set_minor_formatter(lambda *_: "")
+            axis.set_xticks([], minor=True)
+            axis.set_xticks(ticks := np.geomspace(values.low, values.high, 3), [f"{tick:.2g}" for tick in ticks])
+        else:
+            axis.locator_params(axis="x", integer=isinstance(values.low, int))
         return column.where(column.between(values.low, values.high)).to_numpy(float)
     words = [value_text(choice) for choice in values.choices]
     axis.set_xticks(range(len(words)), words)
