@@ -22,10 +22,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from pipeline import ROOT, TINY
 
-from flows import seeds
-from flows.splits import holdout
-from stages import settings as pipeline
-from stages.settings import UserError
+from flows.core import seeds
+from flows.core.errors import UserError
+from flows.data.splits import holdout
+from stages.shared import settings as pipeline
 from studies.tuning import score, search, settings, tables
 from studies.tuning.settings import ListSettings, SearchSettings, Values
 
@@ -72,7 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("name", "value", "says"),
     [
         ("searches.glow.folds", 1, "searches.glow.folds = 1"),
-        ("searches.glow.trails", 3, "searches.glow.trails = 3"),
+        ("searches.glow.trails", 3, "searches.glow.trails is not a known key"),
         ("searches.glow.trials", "many", "searches.glow.trials = 'many'"),
         ("searches.glow.space", {}, "searches.glow.space"),
         ("searches.glow.space", {"a": {"low": 1}}, "searches.glow.space.a: give choices, or low and high"),
@@ -124,7 +124,7 @@ def test_a_space_that_can_not_be_searched_is_an_error_before_anything_runs(model
 
 def test_changes_leave_the_original_alone_and_may_name_what_a_model_overrides() -> None:
     before = json.dumps(PARAMS)
-    result = pipeline.check(changed(PARAMS, {"models.glow.noise": 0, "train.noise_factor": 2.0}))
+    result = pipeline.check_all(changed(PARAMS, {"models.glow.noise": 0, "train.noise_factor": 2.0}))
     assert (result.training("glow").noise, result.training("realnvp").noise) == (0, "auto")
     assert result.training("glow").noise_factor == 2.0
     assert json.dumps(PARAMS) == before
@@ -134,8 +134,8 @@ def test_changes_leave_the_original_alone_and_may_name_what_a_model_overrides() 
 
 
 def test_folds_are_equal_parts_of_the_training_rows_and_never_touch_the_test_rows() -> None:
-    checked = pipeline.check(PARAMS)
-    rows = checked.data.make_target().sample(checked.data.samples, seeds.numpy_generator(checked.data.seed, "generate"))
+    checked = pipeline.check_all(PARAMS)
+    rows = checked.data.make_truth().sample(checked.data.samples, seeds.numpy_generator(checked.data.seed, "generate"))
     train, test = holdout(rows, checked.prepare.test_rows(len(rows)), checked.prepare.seed)
     splits = score.split(checked, 3)  # 160 rows: one is left over
     assert [(len(learned), len(held_out)) for learned, held_out in splits] == [(107, 53)] * 3
@@ -156,7 +156,7 @@ def of_folds(model: str, folds: int, members: int) -> SearchSettings:
 
 def test_a_fold_is_scored_by_its_own_members_on_what_they_did_not_see() -> None:
     """Each member's score is the NLL of its own rows under its own network."""
-    checked = pipeline.check(PARAMS)
+    checked = pipeline.check_all(PARAMS)
     splits = score.split(checked, 4)
     population = score.train(checked, "realnvp", splits, 3, "test")
     result = score.folds(checked, of_folds("realnvp", 4, 3), "test")
@@ -171,14 +171,14 @@ def test_a_fold_is_scored_by_its_own_members_on_what_they_did_not_see() -> None:
 
 
 def test_a_gan_is_scored_by_its_samples() -> None:
-    result = score.folds(pipeline.check(PARAMS), of_folds("gan", 2, 1), "test")
+    result = score.folds(pipeline.check_all(PARAMS), of_folds("gan", 2, 1), "test")
     assert set(result) == {"c2st_auc", "c2st_auc_sd", "parameters", "c2st_auc_fold_1", "c2st_auc_fold_2"}
     assert 0.5 < result["c2st_auc"] <= 1  # four epochs of training
 
 
 def test_the_truth_is_the_pipelines_own_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score.samples, "classifier_auc", lambda *_: 0.75)  # a second and a half a member; the test before has it
-    checked = pipeline.check(PARAMS)
+    checked = pipeline.check_all(PARAMS)
     flow = ListSettings(model="realnvp", seeds=[100, 101], members=2, fresh=1000, samples=True, cases={"base": {}})
     result = score.truth(checked, flow, "test")
     assert {"kl", "kl_sd", "kl_ensemble", "kl_kde", "modes", "precision", "c2st_auc", "kl_seed_100", "kl_seed_101"} <= set(result)

@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-import flows
-from flows import references, seeds
+from flows import references
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.core.mixture import Mixture, Truth
+from flows.core.population import Population
+from flows.core.settings import TrainingSettings
+from flows.data.splits import draw
 from flows.evaluation import likelihood, samples
-from flows.population import Population
-from flows.splits import holdout
-from flows.targets import Array, Target
-from flows.training import TrainingSettings, fit
-from stages.settings import Settings, UserError
+from flows.networks.registry import build
+from flows.training.trainer import fit
+from stages.shared.settings import Settings
 from studies.tuning.settings import FIRST_FREE_SEED, ListSettings, SearchSettings
 
 SAMPLES, COMPARED, NEIGHBOURS = 10_000, 1_000, 5  # samples for the modes, and against so many fresh points of the truth
@@ -32,7 +36,7 @@ def folds(settings: Settings, content: SearchSettings, name: str) -> Result:
     splits = split(settings, content.folds)
     population = train(settings, content.model, splits, content.members, name)
     ensemble = {}
-    if population.has_density():
+    if population.has("log_prob"):
         log_q = likelihood.log_density(population, _for_members([rows for _, rows in splits], content.members))
         metric, scores = "nll", likelihood.strict_mean(-log_q)
         ensemble["nll_ensemble"] = np.mean([likelihood.strict_mean(-likelihood.ensemble(part)) for part in np.split(log_q, len(splits), axis=1)])
@@ -47,14 +51,14 @@ def folds(settings: Settings, content: SearchSettings, name: str) -> Result:
 
 def truth(settings: Settings, content: ListSettings, name: str) -> Result:
     """On data sets of their own, one for each of the seeds, against fresh points of the truth."""
-    target = settings.data.make_target()
-    splits = [draw(settings, seed) for seed in content.seeds]
+    target = _truth(settings)
+    splits = [_draw(settings, seed) for seed in content.seeds]
     population = train(settings, content.model, splits, content.members, name)
     result: dict[str, Any] = {"parameters": population.parameters_per_member()}
     scores: dict[str, Array] = {}  # (members of all data sets,)
-    if population.has_density():
+    if population.has("log_prob"):
         fresh = target.sample(content.fresh, seeds.numpy_generator(min(content.seeds), "fresh"))
-        log_p = likelihood.log_density(references.truth(target), fresh)
+        log_p = likelihood.true_log_density(target, fresh)
         log_q = likelihood.log_density(population, fresh)
         scores["kl"] = likelihood.divergence(log_p, log_q)
         kernels = [likelihood.log_density(_kernel_density(rows, settings), fresh) for rows, _ in splits]
@@ -70,16 +74,21 @@ def truth(settings: Settings, content: ListSettings, name: str) -> Result:
     return _floats({**result, **{f"{metric}_seed_{seed}": score for seed, score in zip(content.seeds, of_seeds, strict=True)}})
 
 
-def draw(settings: Settings, seed: int) -> Split:
-    """Training and test rows in raw units, as ``generate`` and ``prepare`` of the pipeline make them from a data seed."""
-    data = settings.data
-    rows = data.make_target().sample(data.samples, seeds.numpy_generator(seed, "generate"))
-    return holdout(rows, settings.prepare.test_rows(len(rows)), settings.prepare.seed)
+def _truth(settings: Settings) -> Truth:
+    truth = settings.data.make_truth()
+    if truth is None:
+        raise UserError(f"data.target = {settings.data.target}: no truth is known of it, and this study needs one")
+    return truth
+
+
+def _draw(settings: Settings, seed: int) -> Split:
+    rows = settings.data.samples
+    return draw(_truth(settings), rows, settings.prepare.test_rows(rows), seed=seed, split_seed=settings.prepare.seed)
 
 
 def split(settings: Settings, count: int) -> list[Split]:
     """The training rows in ``count`` folds of the same size; what is left over is learned from in all of them."""
-    rows, _ = draw(settings, settings.data.seed)
+    rows, _ = _draw(settings, settings.data.seed)
     size = len(rows) // count
     if size < 2:
         raise UserError(f"folds = {count}: must be at most {len(rows) // 2}, half the number of training rows")
@@ -89,11 +98,10 @@ def split(settings: Settings, count: int) -> list[Split]:
 
 def train(settings: Settings, model: str, splits: Sequence[Split], members: int, name: str) -> Population:
     """The model, trained: all members of the first split, then those of the next."""
-    learned, held_out = (torch.from_numpy(_for_members(rows, members)) for rows in zip(*splits, strict=True))
+    learned, held_out = (_for_members(rows, members) for rows in zip(*splits, strict=True))
     training = settings.training(model).model_dump(exclude={"members", "log_every"})
-    population = flows.model_class(model)(dim=learned.shape[2], members=learned.shape[1], seed=training["seed"], **settings.architecture(model))
-    fit(population, learned, held_out, TrainingSettings(**training, log_every=training["epochs"]), name=name)
-    return population
+    population = build(model, learned.shape[2:], settings.architecture(model), members=learned.shape[1], seed=training["seed"])
+    return fit(population, learned, held_out, TrainingSettings(**training, log_every=training["epochs"]), name=name)
 
 
 def _for_members(rows: Sequence[Array], members: int) -> Array:
@@ -101,8 +109,10 @@ def _for_members(rows: Sequence[Array], members: int) -> Array:
     return np.stack(rows, axis=1).repeat(members, axis=1)
 
 
-def _of_samples(population: Population, target: Target) -> dict[str, Array]:
+def _of_samples(population: Population, target: Truth) -> dict[str, Array]:
     """Every metric as ``(M,)``."""
+    if not isinstance(target, Mixture):
+        raise UserError("the modes of this truth are not known, so its samples can't be scored")
     real = target.sample(COMPARED, seeds.numpy_generator(FIRST_FREE_SEED, "metric"))
     rows = [
         {

@@ -20,16 +20,16 @@ from typing import Any
 import optuna
 import pandas as pd
 import torch
-import yaml
 from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 import flows
-from flows import seeds
-from stages import settings as pipeline
-from stages.files import write_csv
-from stages.settings import PARAMS, UserError
+from flows.core import seeds
+from flows.core.errors import UserError, errors_in_one_line, one_line
+from stages.shared import settings as pipeline
+from stages.shared.files import write_csv
+from stages.shared.settings import PARAMS
 from studies.tuning import score, settings
 from studies.tuning.score import Result
 from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, changed, changes_text
@@ -87,7 +87,7 @@ class Search:
         """The score, which the study keeps under the changes: nothing is trained twice."""
         key, started = _digest(changes), time.monotonic()
         if key not in study.user_attrs:
-            result = self.score(pipeline.check(changed(self.params, changes)), self.content, name)
+            result = self.score(pipeline.check_all(changed(self.params, changes)), self.content, name)
             study.set_user_attr(key, result)
             number = f"{METRICS[_metric(result)]} {result[_metric(result)]:.4f}"
             print(f"{name}: {number}; {changes_text(changes)} ({time.monotonic() - started:.0f} s)", flush=True)
@@ -95,15 +95,15 @@ class Search:
 
     def _of_model(self, changes: dict[str, Any]) -> dict[str, Any]:
         """All that the settings say about the model's architecture and training, by the last part of their names."""
-        checked, model = pipeline.check(changed(self.params, changes)), self.content.model
+        checked, model = pipeline.check_all(changed(self.params, changes)), self.content.model
         return {**checked.training(model).model_dump(exclude={"members", "log_every"}), **checked.architecture(model)}
 
 
 def committed(group: str, name: str) -> Search:
     """What ``params.yaml`` of this folder has under ``searches`` or ``lists``."""
     content = settings.find(group, name)
-    pipeline.load().model(content.model)  # their errors name the file or the model
-    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    pipeline.load().section(content.model)  # their errors name the file or the model
+    params = pipeline.read_yaml(PARAMS)
     own = {**params, "models": {content.model: params["models"][content.model]}}  # what is said of other models matters to no score
     return Search(content, own, score.folds if group == "searches" else score.truth)
 
@@ -114,7 +114,7 @@ def opened(storage: str, name: str) -> optuna.Study:
     try:
         return optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     except (ImportError, ValueError, OptunaError, SQLAlchemyError) as error:  # no driver, no such address, no answer
-        raise UserError(f"{storage}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{storage}: {one_line(error)}") from None
 
 
 def _metric(result: Result) -> str:
@@ -152,5 +152,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with pipeline.errors_in_one_line("search", stopped="stopped; what is finished is kept, and the same command goes on from there"):
+    with errors_in_one_line("search", stopped="stopped; what is finished is kept, and the same command goes on from there"):
         main()

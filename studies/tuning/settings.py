@@ -8,11 +8,12 @@ from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from stages.settings import PARAMS, Count, Section, Seed, UserError
+from flows.core.errors import UserError, one_line
+from flows.core.settings import Count, Section, Seed
+from stages.shared.settings import PARAMS, read
 
 HERE = Path("studies/tuning")  # the study is run in the top folder
 FIRST_FREE_SEED = 100  # the truth of data seeds below is for reporting only: nothing is chosen by it
@@ -34,7 +35,7 @@ class Values(Section):
         try:
             self.distribution()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"give choices, or low and high, and step or log with them ({_line(error)})") from None
+            raise ValueError(f"give choices, or low and high, and step or log with them ({one_line(error)})") from None
         return self
 
     @property
@@ -88,16 +89,7 @@ class StudySettings(Section):
 
 def load() -> StudySettings:
     """Raises ``UserError`` with one line that names the first bad key."""
-    path = HERE / PARAMS
-    try:
-        return StudySettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key is also one that is missing
-        key = ".".join(map(str, first["loc"]))
-        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-        raise UserError(f"{path}: {key}{value}: {first['msg'].removeprefix('Value error, ')}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: {_line(error)}") from None
+    return read(HERE / PARAMS, StudySettings)
 
 
 def find(group: str, name: str) -> Any:
@@ -131,7 +123,3 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else f"{value:.4g}"
     return str(value)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from scipy.stats import ttest_1samp
 
 from flows import plotting
-from flows.targets import Array
-from stages import files
-from stages.settings import Train, errors_in_one_line
+from flows.core.arrays import Array
+from flows.core.errors import errors_in_one_line
+from stages.shared import files
+from stages.shared.settings import Train, label_and_color
 from studies.tuning import settings
 from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, Values, changes_text, value_text
 
@@ -81,7 +82,7 @@ def draw_search(content: SearchSettings, rows: pd.DataFrame, path: Path) -> None
     """Every trial in order with the best so far, and against each setting; the settings as they are as a line and a diamond."""
     metric = next(key for key in METRICS if key in rows)
     now, *values = rows[metric]
-    label, color = plotting.LABELS.get(content.model, content.model), plotting.COLORS.get(content.model)
+    label, color = label_and_color(content.model)
     finite = rows[metric][np.isfinite(rows[metric])]
     bottom, top = finite.min(), max(finite.quantile(0.8), now)  # a trial that went wrong must not flatten all others
     margin = 0.08 * (top - bottom) or 0.01
@@ -126,7 +127,7 @@ def recipe_text(lists: Lists) -> str:
     text = ["# The recipe: what was tried, and what the choice gives", ""]
     text += ["Made by `make tuning`; the cases are in `params.yaml`, the protocol is in `README.md`. KL from the truth in nats.", ""]
     for content, rows in lists.values():
-        label = plotting.LABELS[content.model]
+        label, _ = label_and_color(content.model)
         what = f"What was chosen, {label}" if content.only_reported else f"Search, {label}"
         text += [f"## {what}: data {seeds_text(content)}, {content.members} members each", ""]
         if content.samples:
@@ -151,18 +152,18 @@ def draw_recipe(lists: Lists) -> None:
     cases = [(content.model, name, row) for content, rows in lists.values() for name, row in rows.iterrows()]
     with _figure(HERE / "recipe.png", figsize=(7.5, 0.24 * len(cases) + 1.2)) as (_, axis):
         for place, (model, _, row) in enumerate(cases):
-            color, kls = plotting.COLORS[model], row.filter(like="kl_seed_")
+            (_, color), kls = label_and_color(model), row.filter(like="kl_seed_")
             axis.plot(kls, [place] * len(kls), "o", markersize=4, color=color, alpha=0.5)
             axis.plot(row["kl"], place, "|", markersize=13, markeredgewidth=2, color=color)
             axis.plot(row["kl_ensemble"], place, "D", markersize=5, markerfacecolor="white", color=color)
-            axis.plot(row["kl_kde"], place, "x", markersize=5, color=plotting.COLORS["kde"])
+            axis.plot(row["kl_kde"], place, "x", markersize=5, color=label_and_color("kde")[1])
             if row["kl"] > LARGEST:
                 axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} →", ha="right", va="center", fontsize=8)
         axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
         axis.set(xscale="log", xlim=(0.025, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
         axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
         axis.set_xticks([], minor=True)
-        axis.set_yticks(range(len(cases)), [f"{plotting.LABELS[model]}: {name}" for model, name, _ in cases], fontsize=8)
+        axis.set_yticks(range(len(cases)), [f"{label_and_color(model)[0]}: {name}" for model, name, _ in cases], fontsize=8)
         axis.grid(axis="x", alpha=0.25)
         axis.set_title("dot: data seed; bar: mean; diamond: ensemble; cross: kernel density\ndotted: the settings as they are", fontsize=9)
 
