@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -254,4 +255,15 @@ def run(stage: Callable[..., None]) -> None:
     if len(words) != len(expected):
         sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
     with errors_in_one_line(name):
-        stage(*words)
+        try:
+            stage(*words)
+        except UserError:
+            restore()
+            raise
+
+
+def restore() -> None:
+    """Give back what is in Git and DVC took away: before a stage it removes what the stage is to write, and this one refused to."""
+    gone = subprocess.run(["git", "ls-files", "-z", "--deleted", "metrics", "figures"], capture_output=True, text=True, check=False).stdout
+    if names := [name for name in gone.split("\0") if name]:
+        subprocess.run(["git", "checkout", "--quiet", "--", *names], stderr=subprocess.DEVNULL, check=False)
