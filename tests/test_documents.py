@@ -140,6 +140,8 @@ def commands() -> list[tuple[str, str]]:
 def test_every_make_target_and_every_module_that_a_document_names_is_there() -> None:
     targets = set(re.findall(r"^([\w-]+):", text("Makefile"), flags=re.M))
     for name, command in commands():
+        if name == "CHANGELOG.md":  # of what was there once
+            continue
         for target in re.findall(r"(?:^|[$;&] ?|\s)make ([a-z][a-z-]*)", command):
             assert target in targets, f"{name}: make {target}"
         for module in re.findall(r"python -m ((?:benchmarks|flows|stages|studies|tools)[\w.]*)", command):
