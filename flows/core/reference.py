@@ -34,7 +34,7 @@ class GaussianMixture(Population):
     def log_prob(self, value: Any) -> Tensor:
         """Log-densities in nats; without gradients, in float64."""
         value = self.points(value)
-        log_density = self._mixture.log_prob(value.reshape(-1, *self.event_shape).double().numpy())
+        log_density = self._mixture.log_prob(value.detach().reshape(-1, *self.event_shape).double().numpy())
         return torch.from_numpy(log_density).reshape(value.shape[:-1])
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
