@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 
 from flows.evaluation import statistics
-from flows.targets import Array
+from flows.core.arrays import Array
 
 N = 24
 NAN = float("nan")
