@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from flows.core.arrays import as_tensor
 from flows.core.mixture import Mixture
 from flows.core.population import Population
 
@@ -24,7 +24,7 @@ class GaussianMixture(Population):
     covariances: Tensor
 
     def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
-        arrays = [np.array(a, dtype=np.float64) for a in (weights, means, covariances)]
+        arrays = [as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)]
         self._mixture = Mixture(*arrays)
         super().__init__(1, self._mixture.means.shape[1:], {"model": "mixture"})
         for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
