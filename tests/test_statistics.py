@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from flows.evaluation import statistics
 from flows.core.arrays import Array
+from flows.evaluation import statistics
 
 N = 24
 NAN = float("nan")
