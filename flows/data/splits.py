@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.core.seeds import numpy_generator
 from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
 
 
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from flows import targets
 from flows.core.errors import UserError, errors_in_one_line
-from flows.core.mixture import Mixture, Truth
+from flows.core.mixture import Truth
 from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain
 from flows.networks import registry
 
@@ -40,7 +40,7 @@ class Data(Section):
     target: Annotated[str, AfterValidator(_target)]
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
-    custom: list[Component] = []
+    custom: list[Component] = Field(default_factory=list)
 
     def make_truth(self) -> Truth | None:
         """The truth that these settings describe; none behind a table. Raises ``ValueError`` where a custom mixture is none."""
@@ -150,7 +150,10 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def read(path: Path, section: type[SectionT]) -> SectionT:
-    """A YAML file as the ``section`` that it must be. Raises ``UserError`` with one line that names the first bad key, its value and what is allowed."""
+    """A YAML file as the ``section`` that it must be.
+
+    Raises ``UserError`` with one line that names the first bad key, its value and what is allowed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -158,7 +161,7 @@ def read(path: Path, section: type[SectionT]) -> SectionT:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506  # a safe loader
+        content = yaml.load(text, _Loader)  # a safe loader
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return check(content or {}, section, path)
@@ -197,7 +200,7 @@ def _check_model(settings: Settings, name: str, path: Path) -> None:
 
 def _check_together(settings: Settings, path: Path) -> None:
     """What no single key can tell."""
-    data, prepare = settings.data, settings.prepare
+    data = settings.data
     for key in Train.model_fields:
         if key not in settings.train.model_fields_set:
             raise UserError(f"{path}: train.{key} is missing")
