@@ -69,6 +69,7 @@ class CouplingModel(FlowModel):
         """One coupling over vectors of at least two features."""
         from flows.bijections import AffineCoupling, SplineCoupling
 
+        (dim,) = event_shape
         if self.transform == "affine":
-            return AffineCoupling(*event_shape, self.hidden, generators, swap=swap)
-        return SplineCoupling(*event_shape, self.hidden, generators, swap=swap, bins=self.bins)
+            return AffineCoupling(dim, self.hidden, generators, swap=swap)
+        return SplineCoupling(dim, self.hidden, generators, swap=swap, bins=self.bins)
