@@ -22,7 +22,7 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
 
     try:
         if not isinstance(points, torch.Tensor):
-            points = np.require(points, requirements="CW")  # torch has no word for what can't be written to, as a table's values
+            points = np.require(points, requirements=["C", "W"])  # torch has no word for what can't be written to, as a table's values
         tensor = torch.as_tensor(points)
     except (TypeError, ValueError):
         kind = getattr(points, "dtype", type(points).__name__)
