@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from flows import targets
 from flows.core.errors import UserError, errors_in_one_line, one_line
@@ -108,13 +108,17 @@ class Evaluate(Section):
     seed: Seed
 
 
+def _nothing(value: Any) -> Any:
+    return {} if value is None else value  # of a key without a value, YAML says null
+
+
 class Settings(Section):
     """All of ``params.yaml``. A section of ``models`` holds the model's own settings, and training settings that it overrides."""
 
     data: Data
     prepare: Prepare
     train: Train
-    models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    models: Annotated[dict[str, Annotated[dict[str, Any], BeforeValidator(_nothing)]], Field(min_length=1)]
     references: References
     evaluate: Evaluate
 
