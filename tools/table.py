@@ -55,7 +55,7 @@ def table() -> str:
 
 def study() -> str:
     """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import tables  # here, as `make quick` leaves the studies out
+    from studies.tuning import tables  # here: `make repro` needs none of it
     from studies.tuning.settings import changed
 
     now = settings.read_yaml(settings.PARAMS)
@@ -94,7 +94,7 @@ def speed() -> str:
 
 def claims() -> str:
     """A line for every entry of ``studies/claims``: what is claimed, by what it is measured, what was found and how sure that is."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse  # here: `make repro` needs none of it
 
     entries = json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))
     rows = []
@@ -118,7 +118,7 @@ def claims() -> str:
 
 def control() -> str:
     """What is left of the KL where data never run out, at the couplings that the claims are about."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse  # here: `make repro` needs none of it
 
     couplings = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))["claims"]["couplings"]
     entries = [row for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")) if row["couplings"] == couplings]
@@ -130,7 +130,7 @@ def control() -> str:
 
 def baselines() -> str:
     """A line for every model of equal size, over the replicates of ``studies/claims``."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse  # here: `make repro` needs none of it
 
     params = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))
     tables: dict[tuple[str, ...], pd.DataFrame] = {
