@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stages import settings
-from tools import command
+from stages.shared import markdown
+from tools import command, compare, quick, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
@@ -35,62 +36,104 @@ def fails(words: list[str], folder: Path = ROOT, stdout: int | None = None, **en
     return lines[0]
 
 
-def module(name: str) -> list[str]:
-    return [sys.executable, "-m", f"tools.{name}", *(["HEAD", "HEAD", "--format", "md"] if name == "compare" else [])]
-
-
 def limited(name: str, kilobytes: int) -> list[str]:
     """The command where no file may grow beyond that, so that a write fails in the middle, as on a full disk."""
-    return ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", *module(name)]
+    return ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-m", f"tools.{name}"]
+
+
+def said(name: str) -> str:
+    """What a command of the Makefile that fails says: one line, in place of a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        command.run(name, {"compare": compare.main, "quick": quick.main, "verify": verify.main}[name])
+    line = caught.value.code
+    assert isinstance(line, str)
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with settings and outside of any repository."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(sys, "argv", ["compare", "HEAD", "HEAD"])
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "kilobytes", "said"),
+    ("name", "kilobytes", "words"),
     [("quick", 0, "No usable temporary directory"), ("quick", 100, "can't be copied to {} (File too large)"), ("verify", 1, "git clone: ")],
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, name: str, kilobytes: int, said: str):
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, name: str, kilobytes: int, words: str):
     line = fails(limited(name, kilobytes), TMPDIR=str(tmp_path))
-    before, _, after = said.partition("{}")
+    before, _, after = words.partition("{}")
     assert line.startswith(f"{name}: ")
     assert before in line
     assert line.endswith(after)
-    assert ("{}" in said) == (str(tmp_path) in line) or kilobytes == 0
+    assert ("{}" in words) == (str(tmp_path) in line) or kilobytes == 0
     assert list(tmp_path.iterdir()) == []
+
+
+TALK = [sys.executable, "-c", "from tools import command; command.run('talk', lambda: print('word ' * 100_000))"]
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_output_to_a_full_disk_is_one_line():
     with FULL.open("w") as full:
-        assert fails(module("compare"), stdout=full.fileno()) == "compare: No space left on device"
+        assert fails(TALK, stdout=full.fileno()) == "talk: No space left on device"
 
 
 def test_a_reader_that_stops_reading_is_no_traceback():
-    script = f"{' '.join(module('compare'))} | true; exit ${{PIPESTATUS[0]}}"
+    script = f"{shlex.join(TALK)} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("name", ["quick", "verify", "compare"])
-def test_without_git_that_is_what_is_said(tmp_path: Path, name: str):
-    assert fails(module(name), PATH=str(tmp_path)) == f"{name}: git: No such file or directory"
+def test_without_git_that_is_what_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv("PATH", str(folder))
+    assert said(name) == f"{name}: git: No such file or directory"
 
 
 @pytest.mark.parametrize("name", ["quick", "verify", "compare"])
-def test_outside_of_a_repository_that_is_what_is_said(tmp_path: Path, name: str):
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    line = fails(module(name), tmp_path, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+def test_outside_of_a_repository_that_is_what_is_said(folder: Path, name: str):
+    line = said(name)
     assert line.startswith(f"{name}: git ")
     assert "not a git repository" in line
 
 
-def test_a_wrong_setting_is_told_before_anything_is_copied(tmp_path: Path):
-    (tmp_path / "params.yaml").write_text("train: [\n")
-    assert fails(module("quick"), tmp_path).startswith("quick: params.yaml: not valid YAML")
+def test_a_wrong_setting_is_told_before_anything_is_copied(folder: Path):
+    (folder / "params.yaml").write_text("train: [\n")
+    assert said("quick").startswith("quick: params.yaml: not valid YAML")
 
 
-def test_a_repository_without_a_commit_can_not_be_verified(tmp_path: Path):
-    command.git("init", "--quiet", cwd=tmp_path)
-    assert fails(module("verify"), tmp_path) == "verify: there is no commit yet, so there is nothing to verify"
+def test_a_repository_without_a_commit_can_not_be_verified(folder: Path):
+    command.git("init", "--quiet")
+    assert said("verify") == "verify: there is no commit yet, so there is nothing to verify"
+
+
+def test_the_status_of_a_command_is_what_its_main_returns():
+    with pytest.raises(SystemExit) as caught:
+        command.run("repro", lambda: 3)
+    assert caught.value.code == 3
+
+
+def test_make_help_names_every_target_and_is_what_make_alone_prints():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = makefile.split(".PHONY: ")[1].splitlines()[0].split()
+    lines = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == phony
+    assert all(len(line.split()) > 2 and len(line) <= 120 for line in lines)
+
+
+def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped():
+    assert markdown.table(["", "a", "b"], [["x", "1", "2"], ["y|z", "", "3"]], "lr").splitlines() == [
+        "|  | a | b |",
+        "|---|---:|---:|",
+        "| x | 1 | 2 |",
+        "| y\\|z |  | 3 |",
+    ]
 
 
 def test_what_is_started_finds_the_commands_of_this_python_first(monkeypatch: pytest.MonkeyPatch):
@@ -104,6 +147,6 @@ def test_what_is_started_finds_the_commands_of_this_python_first(monkeypatch: py
 
 
 def test_git_says_its_last_line_where_it_fails(tmp_path: Path):
-    with pytest.raises(settings.UserError) as caught:
+    with pytest.raises(command.UserError) as caught:
         command.git("rev-parse", "--show-toplevel", cwd=tmp_path)
     assert str(caught.value).startswith("git rev-parse: not a git repository")

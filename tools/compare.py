@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from flows.core.errors import UserError
 from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
 from stages.shared import markdown
 from tools import command
@@ -114,14 +113,14 @@ def read(revision: str) -> Side:
     """What ``revision`` has committed. Raises ``UserError`` where it is no revision, or has no results."""
     try:
         commit = command.git("rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
-    except UserError:
+    except command.UserError:
         branches = command.git("branch", "--format", "%(refname:short)").split()
-        raise UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
+        raise command.UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
     listed = command.git("ls-tree", "-r", "-z", "--name-only", revision, "metrics", "figures", "params.yaml").split("\0")[:-1]
     texts = dict(zip(listed, _contents([f"{revision}:{name}" for name in listed]), strict=True))
     members = {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/members.csv")}
     if "params.yaml" not in texts or not members:
-        raise UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
+        raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
     return Side(
         name=revision,
         commit=commit,
@@ -137,14 +136,14 @@ def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
     try:
         return pd.read_csv(io.BytesIO(text))
     except ValueError as error:
-        raise UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
+        raise command.UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
 
 
 def _contents(names: Sequence[str]) -> list[bytes]:
     """What Git has under these names, all by one process: a line that ends in the size, the bytes, and a newline."""
     done = subprocess.run(["git", "cat-file", "--batch"], input="\n".join(names).encode(), capture_output=True, check=False)
     if done.returncode:
-        raise UserError(f"git cat-file: {' '.join(done.stderr.decode().split())}")
+        raise command.UserError(f"git cat-file: {' '.join(done.stderr.decode().split())}")
     said, found = done.stdout, []
     for _ in names:
         head, _, said = said.partition(b"\n")

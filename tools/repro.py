@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.core.errors import UserError
 from stages.shared import settings
 from tools import command
 
@@ -67,7 +66,7 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError("another one is at work in this checkout; wait for it to end") from None
+            raise command.UserError("another one is at work in this checkout; wait for it to end") from None
         yield
 
 
@@ -78,7 +77,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
     for each, error in zip(asked, (graph_error, status_error), strict=True):
         if each.returncode:
-            raise UserError(error.strip().removeprefix("ERROR: "))
+            raise command.UserError(error.strip().removeprefix("ERROR: "))
     needs: dict[str, list[str]] = {name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)}
     for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
         needs[then].append(first)

@@ -14,7 +14,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,9 @@ import pandas as pd
 import yaml
 from PIL import Image, ImageSequence
 
-from flows.core.errors import UserError
 from tools import command
 
 REFERENCE_TOLERANCE = 0.001  # nat
-BYTES_ALONE = "other bytes, but every number is the same"
 ENDS = {
     1: "case 1: every tracked file came out byte for byte",
     2: "case 2: other bits, as of another processor or C compiler; every kl is within its tolerance",
@@ -40,7 +38,7 @@ STALE = "case 2: dvc.lock is of other code or settings, so run `dvc repro` and c
 def main() -> int:
     top = Path(command.git("rev-parse", "--show-toplevel").strip())
     if not command.git("rev-list", "--all", "--max-count=1"):
-        raise UserError("there is no commit yet, so there is nothing to verify")
+        raise command.UserError("there is no commit yet, so there is nothing to verify")
     if command.git("status", "--porcelain").strip():
         print("verify: there are changes that are not committed; what is verified is the last commit", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -123,28 +121,23 @@ def _numbers(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     moved = {name: relative(before[name], after[name]) for name in before}
     moved = {name: size for name, size in moved.items() if size > 0}
     if not moved:
-        return Movement(path, BYTES_ALONE)
+        return Movement(path, "other bytes, but every number is the same")
     most = max(moved, key=lambda name: moved[name])
     return Movement(path, f"{len(moved)} of {len(before)} moved, most {most}: {_change(before[most], after[most])}")
 
 
 def relative(before: Any, after: Any) -> float:
     """``|after - before| / max(|before|, |after|)``; 0 for equal values and infinite where one is no finite number."""
-    if before == after or (_is_nan(before) and _is_nan(after)):
+    if before == after or (before != before and after != after):  # NaN twice
         return 0.0
     if not all(isinstance(each, int | float) and math.isfinite(each) for each in (before, after)):
         return math.inf
     return abs(after - before) / max(abs(before), abs(after))
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
 def _change(before: Any, after: Any) -> str:
-    text = f"{json.dumps(before)} -> {json.dumps(after)}"
-    finite = math.isfinite(relative(before, after))
-    return f"{text} ({100 * (after - before) / abs(before):+.3g}%)" if finite and before else text
+    share = f" ({100 * (after - before) / abs(before):+.3g}%)" if before and math.isfinite(relative(before, after)) else ""
+    return f"{json.dumps(before)} -> {json.dumps(after)}{share}"
 
 
 def _cells(text: bytes) -> dict[str, Any]:
@@ -173,33 +166,22 @@ def _frames(content: bytes) -> list[np.ndarray]:
 
 
 def _lock(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Movement:
-    """How many entries of ``dvc.lock`` moved, and the one that all others follow from, as far as the lock can tell."""
+    """In how many stages ``dvc.lock`` moved, and in how many of them by what no stage makes: code, settings, the command."""
     stages, others = before["stages"], after["stages"]
     odd = sorted(stages.keys() ^ others.keys())
     if odd:
         return Movement(path, f"stage {odd[0]} is {'missing here' if odd[0] in stages else 'not committed'}", structure=True)
-    moved = [(stage, *entry) for stage in stages for entry in _entries(stages[stage], others[stage])]
+    made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
+
+    def given(stage: Mapping[str, Any]) -> list[Any]:
+        return [stage.get("cmd"), stage.get("params"), [dep for dep in stage.get("deps", []) if dep["path"] not in made]]
+
+    moved = [name for name in stages if stages[name] != others[name]]
+    stale = [name for name in moved if given(stages[name]) != given(others[name])]
     if not moved:
         return Movement(path, "other bytes, but every entry is the same")
-    touched = {stage for stage, *_ in moved}
-    made = {name for _, kind, name, *_ in moved if kind == "output"}
-    follows = {stage for stage, kind, *_ in moved if kind != "output"}
-    given = [each for each in moved if each[1] != "output" and each[2] not in made]  # code, settings: what no stage makes
-    own = [each for each in moved if each[1] == "output" and each[0] not in follows]  # outputs of a stage whose inputs are the same
-    stage, kind, name, old, new = (given or own or moved)[0]
-    what = f"{len(moved)} moved in {len(touched)} of {len(stages)} stages, first {kind} {name} of {stage}: {old} -> {new}"
-    return Movement(path, what, stale=bool(given))
-
-
-def _entries(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """What moved in one stage: kind, name, old and new (of a hash, its first letters)."""
-    for kind, key in (("input", "deps"), ("output", "outs")):
-        old, new = ({entry["path"]: str(entry.get("md5"))[:7] for entry in stage.get(key, [])} for stage in (before, after))
-        yield from ((kind, name, old.get(name, "none"), new.get(name, "none")) for name in {**old, **new} if old.get(name) != new.get(name))
-    old, new = (command.flat(stage.get("params", {})) for stage in (before, after))
-    yield from (("setting", name, str(old.get(name)), str(new.get(name))) for name in {**old, **new} if old.get(name) != new.get(name))
-    if before.get("cmd") != after.get("cmd"):
-        yield "command", "line", str(before.get("cmd")), str(after.get("cmd"))
+    cause = f"{len(stale)} by code or settings, first {stale[0]}" if stale else "none by code or settings"
+    return Movement(path, f"{len(moved)} of {len(stages)} stages moved, {cause}", stale=bool(stale))
 
 
 # The criterion of case 2
@@ -220,10 +202,10 @@ def kl_checks(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> list
             checks.append((name, f"{name}: can't be judged ({type(error).__name__}: {' '.join(str(error).split())[:60]})", False))
             continue
         if kl == (None, None):
-            checks.append((name, f"{name}: none, as it has no density", True))
+            checks.append((name, f"{name}: none", True))
             continue
-        difference = _difference(*kl)
-        good = difference <= tolerance
+        difference = math.inf if None in kl else abs(kl[0] - kl[1])  # infinite: a density on one side alone
+        good = difference <= tolerance  # not of NaN
         words = f"moved by {difference:.2g}, {'within' if good else 'BEYOND'} the tolerance of {tolerance:.2g}"
         checks.append((name, f"{name}: {json.dumps(kl[0])} -> {json.dumps(kl[1])}, {words}", good))
     return checks
@@ -233,13 +215,6 @@ def kl_tolerance(headline: Mapping[str, float | None], members: int) -> float:
     """How far a ``kl`` may move: three standard errors of a difference of two means, or 0.001 nat for a reference."""
     spread = headline["kl_sd"]
     return 3 * math.sqrt(2) * spread / math.sqrt(members) if spread else REFERENCE_TOLERANCE
-
-
-def _difference(before: float | None, after: float | None) -> float:
-    if before is None or after is None:  # a density on one side alone
-        return math.inf
-    difference = abs(before - after)
-    return math.inf if math.isnan(difference) else difference
 
 
 if __name__ == "__main__":
