@@ -178,6 +178,29 @@ def test_standardisation_is_not_trained():
     assert list(Standardize((2,), MEMBERS).parameters()) == []
 
 
+def test_images_are_standardised_pixel_by_pixel():
+    """Every value of an event has its own scale, and the log-determinant is that of all of them."""
+    layer, x = Standardize((2, 3, 4), MEMBERS), points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1)
+    layer.initialize(x)
+    z, log_det = layer(x)
+    assert_close(z.mean(-1), torch.zeros(MEMBERS, 2, 3, 4), rtol=0, atol=1e-12)
+    assert_close(z.std(-1, correction=0), torch.ones(MEMBERS, 2, 3, 4))
+    assert_close(log_det, -x.std(-1, correction=0).log().sum((1, 2, 3))[:, None])
+    assert_close(layer.inverse(z)[0], x)
+    x[0, 1, 2, 3] = 5
+    with pytest.raises(ValueError, match="feature 1, 2, 3 of member 0"):
+        layer.initialize(x)
+
+
+def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_single_precision():
+    torch.set_default_dtype(torch.float32)
+    x = 1e9 + points(2).double()
+    layer = Standardize((2,), MEMBERS)
+    layer.initialize(x)
+    assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-6)
+    assert layer(x)[0].float().unique().numel() == x.numel()
+
+
 # PLULinear
 
 

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import AffineCoupling, SplineCoupling
+from flows.training.trainer import Trainer
 
 zuko = pytest.importorskip("zuko")
 pytestmark = pytest.mark.usefixtures("float64")
@@ -61,21 +62,20 @@ def coupling(ours, dim, element):
 @pytest.mark.parametrize("transform", ["affine", "spline"])
 def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
     bins = 6
-    flow = flows.RealNVP(dim, couplings=4, hidden=8, transform=transform, bins=bins)
+    flow = flows.build("realnvp", (dim,), {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins})
     data = 20 * torch.randn(100, dim, generator=torch.Generator().manual_seed(1)) + 3
-    flow.initialize(data)
-    perturb(flow, 0.3)
+    perturb(Trainer(flow, data, flows.TrainingSettings(noise=0)).model, 0.3)
     mean, deviation = flow.standardize.mean[0, :, 0], flow.standardize.deviation[0, :, 0]
     element = affine if transform == "affine" else spline(bins)
     peer = zuko.distributions.NormalizingFlow(
         zuko.transforms.ComposedTransform(
             zuko.transforms.DependentTransform(zuko.transforms.MonotonicAffineTransform(-mean / deviation, unbounded(-deviation.log())), 1),
-            *(coupling(layer, dim, element) for layer in list(flow.bijections)[1:]),
+            *(coupling(layer, dim, element) for layer in flow.chain),
         ),
         zuko.distributions.DiagNormal(torch.zeros(dim), torch.ones(dim)),
     )
-    assert_close(flow.log_prob(data[:, None])[:, 0], peer.log_prob(data), rtol=0, atol=1e-8)
-    noise, *_, sample = flow.path((100,), torch.Generator().manual_seed(2))
+    assert_close(flow.log_prob(data)[:, 0], peer.log_prob(data), rtol=0, atol=1e-8)
+    noise, *_, sample = flow.trajectory((100,), torch.Generator().manual_seed(2))
     assert_close(sample[:, 0], peer.transform.inv(noise[:, 0]), rtol=0, atol=1e-8)
 
 

@@ -16,10 +16,10 @@ class Truth(Protocol):
     """A distribution that is known exactly: whatever has these two."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws, ``(n, D)``."""
+        """n independent draws, ``(n, *event)``."""
 
     def log_prob(self, x: Array) -> Array:
-        """Log-densities in nats, ``(n,)``, of ``(n, D)``."""
+        """Log-densities in nats, ``(n,)``, of ``(n, *event)``."""
 
 
 def entropy(truth: Truth, n: int, rng: np.random.Generator) -> tuple[float, float]:

@@ -23,7 +23,7 @@ def log_density(model: Population, points: Array | Tensor) -> Array:
 
 
 def true_log_density(truth: Truth, rows: Array) -> Array:
-    """``log p`` in nats, ``(n, 1)``, of rows ``(n, D)``; cut like a model's, so that the truth as a model has the very same numbers."""
+    """``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``; cut like a model's, so that the truth as a model has the very same numbers."""
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
 
