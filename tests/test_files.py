@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flows.realnvp import RealNVP
 from pipeline import TINY
+from stages.settings import UserError
 
 import flows
-from flows.realnvp import RealNVP
 from flows.targets import ring
 from stages import evaluate, files, plot, prepare, reference, train
-from stages.settings import UserError
 
 TARGET = {"weights": ring().weights.tolist(), "means": ring().means.tolist(), "covariances": ring().covariances.tolist(), "entropy": 3.5}
 SCALER = {"columns": ["x", "y"], "mean": [0.0, 0.0], "std": [2.9, 2.9]}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from pipeline import ROOT, TINY, make_clone
+from stages.settings import UserError, load, run
 
 from stages import evaluate, prepare, reference, train
-from stages.settings import UserError, load, run
 
 BAD_COMPONENT = "  custom:\n    - weight: {weight}\n      mean: {mean}\n      covariance: {covariance}\n"
 

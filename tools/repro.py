@@ -24,7 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages import settings
+from flows.core.errors import UserError
+from stages.shared import settings
 from tools import command
 
 MAIN = "dvc.yaml"
@@ -66,7 +67,7 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise settings.UserError("another one is at work in this checkout; wait for it to end") from None
+            raise UserError("another one is at work in this checkout; wait for it to end") from None
         yield
 
 
@@ -77,7 +78,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
     for each, error in zip(asked, (graph_error, status_error), strict=True):
         if each.returncode:
-            raise settings.UserError(error.strip().removeprefix("ERROR: "))
+            raise UserError(error.strip().removeprefix("ERROR: "))
     needs: dict[str, list[str]] = {name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)}
     for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
         needs[then].append(first)

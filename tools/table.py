@@ -11,8 +11,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.tables import number
-from stages import files, settings
-from stages.shared import markdown
+from stages.shared import files, markdown, settings
 from tools import command
 from tools.names import label
 
@@ -56,15 +55,16 @@ def table() -> str:
 
 def study() -> str:
     """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import space, summarize  # here, as `make quick` leaves the studies out
+    from studies.tuning import tables  # here, as `make quick` leaves the studies out
+    from studies.tuning.settings import changed
 
-    now = yaml.safe_load(settings.PARAMS.read_text(encoding="utf-8"))
+    now = settings.read_yaml(settings.PARAMS)
     by_case: dict[str, list[list[str]]] = {}  # of a case, the models one below the other
-    for content in summarize.read().values():
-        for case, changes in content["cases"].items() if content.get("only_reported") else ():
-            model, result, params = content["model"], content["rows"].loc[case], space.changed(now, changes)
+    for content, results in tables.read_lists().values():
+        for case, changes in content.cases.items() if content.only_reported else ():
+            model, result, params = content.model, results.loc[case], changed(now, changes)
             flow = params["models"][model]
-            data = f"{TARGETS[params['data']['target']]}, {summarize.seeds_text(content)}"
+            data = f"{TARGETS[params['data']['target']]}, {tables.seeds_text(content)}"
             numbers = [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
             by_case.setdefault(case, []).append([label(model), f"{flow['couplings']} {flow['transform']}", data, *numbers])
     head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from flows import targets
-from flows.core.errors import UserError, errors_in_one_line
+from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.mixture import Truth
 from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain
 from flows.networks import registry
@@ -149,35 +150,42 @@ _Loader.add_implicit_resolver(
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def read(path: Path, section: type[SectionT]) -> SectionT:
-    """A YAML file as the ``section`` that it must be.
-
-    Raises ``UserError`` with one line that names the first bad key, its value and what is allowed.
-    """
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises ``UserError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # a safe loader
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
-    try:
-        content = yaml.load(text, _Loader)  # a safe loader
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return check(content or {}, section, path)
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def check(content: Any, section: type[SectionT], path: Path = PARAMS, prefix: str = "") -> SectionT:
-    """What ``read`` does with what the file holds; ``path``, and the key ``prefix`` that it stands under, are only named in errors."""
+    """What a file holds as the ``section`` that it must be; ``path``, and the key ``prefix`` that it stands under, are only named in errors.
+
+    Raises ``UserError`` with one line that names the first bad key, its value and what is allowed.
+    """
     try:
         return section.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, section, prefix=prefix)}") from None
 
 
+def read(path: Path, section: type[SectionT]) -> SectionT:
+    """A YAML file as the ``section`` that it must be. Raises ``UserError`` as ``read_yaml`` and ``check`` do."""
+    return check(read_yaml(path), section, path)
+
+
 def load(path: Path = PARAMS) -> Settings:
     """Read and check ``params.yaml``, all of it. Raises ``UserError`` as ``read`` does."""
-    settings = read(path, Settings)
+    return check_all(read_yaml(path), path)
+
+
+def check_all(content: Any, path: Path = PARAMS) -> Settings:
+    """What ``load`` does with what the file holds."""
+    settings = check(content, Settings, path)
     for name in settings.models:
         _check_model(settings, name, path)
     _check_together(settings, path)
@@ -247,4 +255,15 @@ def run(stage: Callable[..., None]) -> None:
     if len(words) != len(expected):
         sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
     with errors_in_one_line(name):
-        stage(*words)
+        try:
+            stage(*words)
+        except UserError:
+            restore()
+            raise
+
+
+def restore() -> None:
+    """Give back what is in Git and DVC took away: before a stage it removes what the stage is to write, and this one refused to."""
+    gone = subprocess.run(["git", "ls-files", "-z", "--deleted", "metrics", "figures"], capture_output=True, text=True, check=False).stdout
+    if names := [name for name in gone.split("\0") if name]:
+        subprocess.run(["git", "checkout", "--quiet", "--", *names], stderr=subprocess.DEVNULL, check=False)
