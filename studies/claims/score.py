@@ -20,7 +20,7 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
 from flows.core.population import Population
-from flows.data.splits import holdout
+from flows.data import splits
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.flow import Flow
@@ -125,8 +125,8 @@ GROUPS: dict[str, Callable[..., Table]] = {group.__name__: group for group in (d
 def data(params: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
     """Training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times; split as by ``prepare`` with its default seed."""
     held = params.rows.test
-    drawn = [TRUTH.sample(rows + held, seeds.numpy_generator(seed, "generate")) for seed in params.data_seeds]
-    train, test = (np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*(holdout(each, held, seed=0) for each in drawn), strict=True))
+    drawn = [splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0) for seed in params.data_seeds]
+    train, test = (np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*drawn, strict=True))
     return train, test
 
 
