@@ -10,7 +10,7 @@ import numpy as np
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.data.splits import holdout
+from flows.data.splits import draw
 
 TRUTH = targets.make("ring")
 ROWS, TEST_ROWS = 1_000, 200  # of the main pipeline
@@ -24,7 +24,7 @@ def standardized(rows: Array) -> tuple[Array, Array, Array]:
 
 def training_rows(data_seed: int) -> Array:
     """The 800 raw training rows of the ring, drawn and split as the main pipeline does it."""
-    return holdout(TRUTH.sample(ROWS, numpy_generator(data_seed, "generate")), TEST_ROWS, seed=0)[0]
+    return draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
 
 
 def ring_rows(data_seed: int) -> Array:

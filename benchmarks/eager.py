@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,11 +137,8 @@ class NFlows(EagerPeer):
         from nflows.transforms import AffineCouplingTransform, CompositeTransform, InverseTransform
 
         masks = [[0, 1] if k % 2 == 0 else [1, 0] for k in range(self.couplings)]
-        couplings = [InverseTransform(AffineCouplingTransform(mask, self.conditioner)) for mask in masks]
+        couplings = [InverseTransform(AffineCouplingTransform(mask, partial(_NoContext, self.hidden))) for mask in masks]
         return Flow(CompositeTransform(couplings), StandardNormal([DIM]))
-
-    def conditioner(self, inputs: int, outputs: int) -> nn.Module:
-        return _NoContext(inputs, self.hidden, outputs)
 
     def density(self, network: Any, x: Tensor) -> Tensor:
         return network.log_prob(x)
@@ -161,13 +159,10 @@ class FrEIA(EagerPeer):
 
         if self.couplings % 2:
             raise ValueError(f"FrEIA's block holds two couplings, so their number must be even; it is {self.couplings}")
-        network = SequenceINN(DIM)
+        network, perceptron = SequenceINN(DIM), partial(_perceptron, self.hidden)
         for _ in range(self.couplings // 2):
-            network.append(GLOWCouplingBlock, subnet_constructor=self.conditioner, clamp=CLAMP, clamp_activation="TANH")
+            network.append(GLOWCouplingBlock, subnet_constructor=perceptron, clamp=CLAMP, clamp_activation="TANH")
         return network
-
-    def conditioner(self, inputs: int, outputs: int) -> nn.Module:
-        return _perceptron(inputs, self.hidden, outputs)
 
     def density(self, network: Any, x: Tensor) -> Tensor:
         z, log_det = network(x)
@@ -180,13 +175,13 @@ class FrEIA(EagerPeer):
 class _NoContext(nn.Module):
     """A perceptron that is called with a context and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.layers = _perceptron(inputs, hidden, outputs)
+        self.layers = _perceptron(hidden, inputs, outputs)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.layers(x)
 
 
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def _perceptron(hidden: int, inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))

@@ -25,10 +25,6 @@ OURS = ("ours", "ours-plain")
 EAGER = tuple(name for name, (module, _, _) in HOMES.items() if module == "eager")
 
 
-class MissingLibraryError(Exception):
-    """A library that is wanted and not installed; the message is for the user as it stands."""
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How to train, the same words for every library; the optimiser is always Adam.
@@ -95,13 +91,7 @@ def installed(name: str) -> bool:
 
 
 def peer_class(name: str) -> type[Peer]:
-    """The class that measures library ``name``. Raises ``MissingLibraryError`` where the library is not installed."""
-    if not installed(name):
-        raise MissingLibraryError(missing(name))
+    """The class that measures library ``name``. Raises ``ImportError`` where the library is not installed."""
     module, attribute, _ = HOMES[name]
     found: type[Peer] = getattr(import_module(f"benchmarks.{module}"), attribute)
     return found
-
-
-def missing(name: str) -> str:
-    return f"{name} is not installed: pip install -r benchmarks/requirements.txt"

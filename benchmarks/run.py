@@ -7,11 +7,12 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ from benchmarks.sections import Bench, depth, epoch, growth, throughput
 from flows.core import atomic
 
 DIGITS = 4  # significant ones: a timing has no more
-SECTIONS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {
-    **{"epoch": epoch, "quality": quality, "depth": depth, "throughput": throughput, "growth": growth},
-}
+SECTIONS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {each.__name__: each for each in (epoch, quality, depth, throughput, growth)}
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 
 
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--small needs an --output of its own: its numbers would take the place of measured ones")
     for library in options.libraries:
         if not peers.installed(library):
-            print(peers.missing(library) + "; it is left out", file=sys.stderr)
+            print(f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out", file=sys.stderr)
     libraries = [library for library in options.libraries if peers.installed(library)]
     plan = SMALL if options.small else FULL
     try:
@@ -93,13 +92,8 @@ def write(results: dict[str, Any], output: Path) -> None:
 
 
 def versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name).partition("+")[0]  # without the word for the build
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    there = {each.name: each.version.partition("+")[0] for each in distributions()}  # without the word for the build
+    return {name: there.get(name) for name in VERSIONS}
 
 
 def machine() -> dict[str, Any]:
@@ -109,11 +103,8 @@ def machine() -> dict[str, Any]:
 def processor() -> str:
     """The processor's name for people, where the system tells."""
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:(.*)", information.read_text(encoding="utf-8"), re.M) if information.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
+
+from stages.shared import markdown
 
 Row = dict[str, Any]
 
@@ -12,43 +14,41 @@ def document(results: dict[str, Any]) -> str:
     """The whole of ``table.md``; a section that was not measured is left out."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items() if number)
-    lines = [
+    parts = [
         "# Speed and quality beside other libraries",
-        "",
-        "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine, the libraries taking turns:",
+        "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine, the libraries taking turns:\n"
         "compare numbers of one table, not of two runs.",
-        "",
         f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {versions}.",
+        *(part for section, write in SECTIONS.items() if section in results for part in write(results)),
     ]
-    for section, write in SECTIONS.items():
-        if section in results:
-            lines += ["", *write(results)]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+# Each section gives its paragraphs
 
 
 def epoch(results: dict[str, Any]) -> list[str]:
     """A table for every number of threads and networks."""
     rows = results["epoch"] + results.get("floor", [])
-    lines = [
+    parts = [
         "## Time per training epoch",
-        "",
-        "Milliseconds for all networks together: median (lowest to highest reading), and how many times ours. RealNVP with",
+        "Milliseconds for all networks together: median (lowest to highest reading), and how many times ours. RealNVP with\n"
         f"{results['settings']['epoch_couplings']} affine couplings, {results['settings']['rows']} points, Adam. The floor is the"
         " conditioners' matrix products alone.",
     ]
     settings = unique((row["hidden"], row["batch"]) for row in rows)
     for threads, networks in unique((row["threads"], row["networks"]) for row in rows):
         here = {(row["library"], row["hidden"], row["batch"]): row for row in rows if (row["threads"], row["networks"]) == (threads, networks)}
-        lines += ["", f"### {counted(networks, 'network')}, {counted(threads, 'thread')}", ""]
-        lines += header("library", [f"hidden {hidden}, batch {batch}" for hidden, batch in settings])
-        for library in unique(name for name, _, _ in here):
-            cells = [timing(here.get((library, *setting)), here.get(("ours", *setting))) for setting in settings]
-            lines.append(f"| {library} | {' | '.join(cells)} |")
+        lines = [
+            [library, *(timing(here.get((library, *setting)), here.get(("ours", *setting))) for setting in settings)]
+            for library in unique(name for name, _, _ in here)
+        ]
+        head = ["library", *(f"hidden {hidden}, batch {batch}" for hidden, batch in settings)]
+        parts += [f"### {counted(networks, 'network')}, {counted(threads, 'thread')}", markdown.table(head, lines, "lr")]
     counts = {(row["library"], row["hidden"]): row["parameters"] for row in rows}
     widths = unique(width for _, width in counts)
-    lines += ["", "### Parameters of one network", "", *header("library", [f"hidden {width}" for width in widths])]
-    lines += [f"| {library} | {' | '.join(f'{counts[library, width]:,}' for width in widths)} |" for library in unique(name for name, _ in counts)]
-    return lines
+    lines = [[library, *(f"{counts[library, width]:,}" for width in widths)] for library in unique(name for name, _ in counts)]
+    return [*parts, "### Parameters of one network", markdown.table(["library", *(f"hidden {width}" for width in widths)], lines, "lr")]
 
 
 def timing(row: Row | None, ours: Row | None) -> str:
@@ -61,72 +61,63 @@ def timing(row: Row | None, ours: Row | None) -> str:
 def quality(results: dict[str, Any]) -> list[str]:
     plan = results["settings"]
     networks, lengths, seeds = plan["networks"], joined(plan["quality_lengths"]), joined(plan["quality_seeds"])
-    lines = [
-        "## Time to quality",
-        "",
-        f"Seconds of training until the mean KL of {networks} networks on {plan['fresh']:,} fresh draws is {plan['quality_kl']} nat: median",
-        f"over data seeds {seeds} (lowest to highest). Compiling, sharpening and scoring are not counted.",
-        f"Recipe `ours`: sharpened noise, one cycle, clipping, batch 256; the first of {lengths} epochs that ends there.",
-        f"Recipe `usual`: Adam 0.001, batch 128, at most {plan['own_epochs']:,} epochs, scored every {plan['own_every']}, given up",
-        f"{plan['own_patience']} epochs after the best score. Where fewer than {networks} networks were trained, seconds are multiplied in",
-        "proportion: those libraries train one network after another. A miss on the first data set ends the row.",
-        "",
-        *header("library", ["recipe", "couplings x hidden", "networks trained", f"seconds for {networks}", "epochs", "best KL (nat)", "compile (s)"]),
-    ]
+    lines = []
     for row in results["quality"]:
         seconds = "never"
         if row["seconds"] is not None:
             highest = "never" if row["seconds_max"] is None else number(row["seconds_max"])
             seconds = f"{number(row['seconds'])} ({number(row['seconds_min'])} to {highest})"
-        cells = [
-            row["recipe"],
-            f"{row['couplings']} x {row['hidden']}",
-            str(row["networks_trained"]),
-            seconds,
-            joined("never" if epochs is None else epochs for epochs in row["epochs"]),
-            joined("not finite" if kl is None else f"{kl:.3f}" for kl in row["best_kl"]),
-            number(row["compile_seconds"]) if row["compile_seconds"] else "",
-        ]
-        lines.append(f"| {row['library']} | {' | '.join(cells)} |")
-    return lines
+        epochs = joined("never" if epochs is None else epochs for epochs in row["epochs"])
+        best = joined("not finite" if kl is None else f"{kl:.3f}" for kl in row["best_kl"])
+        compiling = number(row["compile_seconds"]) if row["compile_seconds"] else ""
+        trained = [f"{row['couplings']} x {row['hidden']}", str(row["networks_trained"])]
+        lines.append([row["library"], row["recipe"], *trained, seconds, epochs, best, compiling])
+    head = ["library", "recipe", "couplings x hidden", "networks trained", f"seconds for {networks}", "epochs", "best KL (nat)", "compile (s)"]
+    return [
+        "## Time to quality",
+        f"Seconds of training until the mean KL of {networks} networks on {plan['fresh']:,} fresh draws is {plan['quality_kl']} nat: median\n"
+        f"over data seeds {seeds} (lowest to highest). Compiling, sharpening and scoring are not counted.\n"
+        f"Recipe `ours`: sharpened noise, one cycle, clipping, batch 256; the first of {lengths} epochs that ends there.\n"
+        f"Recipe `usual`: Adam 0.001, batch 128, at most {plan['own_epochs']:,} epochs, scored every {plan['own_every']}, given up\n"
+        f"{plan['own_patience']} epochs after the best score. Where fewer than {networks} networks were trained, seconds are multiplied in\n"
+        "proportion: those libraries train one network after another. A miss on the first data set ends the row.",
+        markdown.table(head, lines, "lr"),
+    ]
 
 
 def depth(results: dict[str, Any]) -> list[str]:
     plan = results["settings"]
-    lines = [
+    rows = [[str(row["couplings"]), number(row["realnvp_ms"]), number(row["glow_ms"]), f"{row['ratio']:.2f}"] for row in results["depth"]]
+    return [
         "## RealNVP and Glow by depth",
-        "",
         f"Milliseconds per epoch of {plan['networks']} members, hidden 32, batch 256, {counted(plan['threads'][-1], 'thread')}.",
-        "",
-        *header("couplings", ["RealNVP (ms)", "Glow (ms)", "Glow / RealNVP"]),
+        markdown.table(["couplings", "RealNVP (ms)", "Glow (ms)", "Glow / RealNVP"], rows, "lr"),
     ]
-    lines += [f"| {row['couplings']} | {number(row['realnvp_ms'])} | {number(row['glow_ms'])} | {row['ratio']:.2f} |" for row in results["depth"]]
-    return lines
 
 
 def throughput(results: dict[str, Any]) -> list[str]:
-    couplings, hidden = results["settings"]["throughput_size"]
+    plan = results["settings"]
+    couplings, hidden = plan["throughput_size"]
     rows = {(row["library"], row["points"]): row for row in results["throughput"]}
     sizes = unique(points for _, points in rows)
-    lines = [
+    parts = [
         "## Throughput",
-        "",
-        f"Million points per second, one network, {couplings} couplings x {hidden}, {counted(results['settings']['threads'][-1], 'thread')};"
-        f" a dash where a call would take over {results['settings']['throughput_limit']:.0f} s.",
+        f"Million points per second, one network, {couplings} couplings x {hidden}, {counted(plan['threads'][-1], 'thread')};"
+        f" a dash where a call would take over {plan['throughput_limit']:.0f} s.",
     ]
     for what, title in (("log_prob_per_second", "Density"), ("sample_per_second", "Samples")):
-        lines += ["", f"### {title}", "", *header("library", [f"{points:,} points" for points in sizes])]
+        lines = []
         for library in unique(name for name, _ in rows):
             speeds = [rows[library, points][what] for points in sizes]
-            lines.append(f"| {library} | {' | '.join('-' if speed is None else number(speed / 1e6) for speed in speeds)} |")
-    return lines
+            lines.append([library, *("-" if speed is None else number(speed / 1e6) for speed in speeds)])
+        parts += [f"### {title}", markdown.table(["library", *(f"{points:,} points" for points in sizes)], lines, "lr")]
+    return parts
 
 
 def growth(results: dict[str, Any]) -> list[str]:
-    lines = [
+    parts = [
         "## Growth",
-        "",
-        "Ours, every line a fresh process. The exponent b is that of seconds ~ size^b, by least squares over the upper half of the",
+        "Ours, every line a fresh process. The exponent b is that of seconds ~ size^b, by least squares over the upper half of the\n"
         "(logarithmic) range, with its standard error. Memory is the process's peak, and what of it was there after the imports.",
     ]
     for axis in results["growth"]:
@@ -135,17 +126,13 @@ def growth(results: dict[str, Any]) -> list[str]:
             error = "" if axis["exponent_se"] is None else f" \u00b1 {axis['exponent_se']:.2f}"
             title += f": exponent {axis['exponent']:.2f}{error}"
         with_floor = "floor_seconds" in axis["rows"][0]
-        columns = ["seconds per epoch", *(["floor (s)", "ours / floor"] if with_floor else []), "peak (MiB)", "after imports (MiB)"]
-        lines += ["", title, "", *header(axis["axis"], columns)]
+        lines = []
         for row in axis["rows"]:
             floor = [number(row["floor_seconds"]), f"{row['ours_seconds'] / row['floor_seconds']:.2f}"] if with_floor else []
-            cells = [number(row["ours_seconds"]), *floor, f"{row['peak_mib']:.0f}", f"{row['imports_mib']:.0f}"]
-            lines.append(f"| {row['size']:,} | {' | '.join(cells)} |")
-    return lines
-
-
-def header(first: str, columns: Sequence[str]) -> list[str]:
-    return [f"| {first} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+            lines.append([f"{row['size']:,}", number(row["ours_seconds"]), *floor, f"{row['peak_mib']:.0f}", f"{row['imports_mib']:.0f}"])
+        floor = ["floor (s)", "ours / floor"] if with_floor else []
+        parts += [title, markdown.table([axis["axis"], "seconds per epoch", *floor, "peak (MiB)", "after imports (MiB)"], lines, "lr")]
+    return parts
 
 
 def number(value: float) -> str:

@@ -17,7 +17,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
 from flows.evaluation import statistics
 from flows.targets import ring
-from stages.shared import files
+from stages.shared import files, markdown
 from studies.claims import figures, settings
 from studies.claims.figures import label
 from studies.claims.settings import Settings
@@ -70,6 +70,17 @@ SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mod
 
 
 @dataclass(frozen=True)
+class Found:
+    """What ``compare`` found of one metric of a claim; ``values`` ``(R,)`` by name, of the first and the second. ``sign``: as in ``FAMILY``."""
+
+    claim: int
+    metric: str
+    sign: int
+    values: dict[str, Array]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Entry:
     """One line of ``claims.json``. ``effect``: mean paired difference as ``comparison`` says, in the metric's unit."""
 
@@ -113,35 +124,34 @@ def read(params: Settings) -> Tables:
 # The claims
 
 
-def examine(params: Settings, tables: Tables) -> tuple[list[Entry], list[dict[str, Any]]]:
-    """All entries, adjusted as one family, and what ``compare`` found of each."""
+def examine(params: Settings, tables: Tables) -> tuple[list[Entry], list[Found]]:
+    """All entries, adjusted as one family, and what each is made of."""
     found = []
-    for claim, metrics, (first, second) in FAMILY:
+    for claim, metrics, names in FAMILY:
         for metric, sign in metrics.items():
-            values = {name: values_of(params, tables, claim, metric, name) for name in (first, second)}
-            found.append((claim, metric, sign, first, second, values, compare(params, metric, values[first], values[second])))
-    adjusted = statistics.holm(np.array([result["p"] for *_, result in found]))
-    entries = []
-    for (claim, metric, sign, first, second, values, result), p in zip(found, adjusted, strict=True):
-        low, high = result["ci95"]
-        toward = (low, high) if sign > 0 else (-high, -low)  # the interval as the claim sees it
-        verdict = statistics.verdict(toward, float(p), result["p_equivalence"])
-        sentence = say(params, claim, metric, (first, second), values, result, verdict)
-        entry = Entry(
-            claim=claim,
-            metric=metric,
-            comparison=f"{first} - {second}",
-            effect=result["effect"],
-            ci95=(low, high),
-            p_holm=rounded(p),
-            p_equivalence=rounded(result["p_equivalence"]),
-            replicates=params.replicates.count,
-            failed=result["failed"],
-            verdict=verdict,
-            sentence=sentence,
-        )
-        entries.append(entry)
-    return entries, [result for *_, result in found]
+            values = {name: values_of(params, tables, claim, metric, name) for name in names}
+            found.append(Found(claim, metric, sign, values, compare(params, metric, *values.values())))
+    adjusted = statistics.holm(np.array([each.result["p"] for each in found]))
+    return [entry(params, each, float(p)) for each, p in zip(found, adjusted, strict=True)], found
+
+
+def entry(params: Settings, found: Found, p_adjusted: float) -> Entry:
+    result = found.result
+    toward = sorted(found.sign * end for end in result["ci95"])  # the interval as the claim sees it
+    verdict = statistics.verdict((toward[0], toward[1]), p_adjusted, result["p_equivalence"])
+    return Entry(
+        claim=found.claim,
+        metric=found.metric,
+        comparison=" - ".join(found.values),
+        effect=result["effect"],
+        ci95=result["ci95"],
+        p_holm=rounded(p_adjusted),
+        p_equivalence=rounded(result["p_equivalence"]),
+        replicates=params.replicates.count,
+        failed=result["failed"],
+        verdict=verdict,
+        sentence=say(params, found, verdict),
+    )
 
 
 def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
@@ -151,13 +161,21 @@ def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: s
         return np.mean([tables["equal", model][metric] for model in models], axis=0)
     if metric == "couplings_needed":
         return couplings_needed(params.depth.couplings, sweep(params, tables, name), params.claims.threshold)
-    values = tables["depth", name, str(params.claims.couplings)][metric].to_numpy(dtype=np.float64)
+    values = column(tables, metric, "depth", name, str(params.claims.couplings))
     return values / 1e6 if metric == "flops_per_epoch" else values
 
 
 def sweep(params: Settings, tables: Tables, model: str, group: str = "depth") -> Array:
     """KL ``(R, K)`` over the depths."""
-    return np.stack([tables[group, model, str(k)]["kl"] for k in params.depth.couplings], axis=1)
+    return np.stack([column(tables, "kl", group, model, str(k)) for k in params.depth.couplings], axis=1)
+
+
+def column(tables: Tables, metric: str, *cell: str) -> Array:
+    return tables[cell][metric].to_numpy(dtype=np.float64)
+
+
+def kl_interval(tables: Tables, *cell: str) -> tuple[float, float, float]:
+    return mean_and_interval(column(tables, "kl", *cell))
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -205,17 +223,10 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     }
 
 
-def say(
-    params: Settings,
-    claim: int,
-    metric: str,
-    names: tuple[str, str],
-    values: dict[str, Array],
-    result: dict[str, Any],
-    verdict: statistics.Verdict,
-) -> str:
+def say(params: Settings, found: Found, verdict: statistics.Verdict) -> str:
     """The result in one plain sentence or two."""
-    kind, (first, second), (low, high) = METRICS[metric], names, result["ci95"]
+    claim, metric, values, result = found.claim, found.metric, found.values, found.result
+    kind, (first, second), (low, high) = METRICS[metric], values, result["ci95"]
     unit = f" {kind.unit}" if kind.unit else ""
 
     def number(value: float) -> str:
@@ -228,9 +239,7 @@ def say(
         difference = "no difference"
     else:
         more = "more" if result["effect"] > 0 else "less"
-        interval = f"95% interval of the difference {number(low)} to {number(high)}"
-        if low == high:
-            interval = "the same in every replicate"
+        interval = "the same in every replicate" if low == high else f"95% interval of the difference {number(low)} to {number(high)}"
         difference = f"{number(abs(result['effect']))}{unit} {more} for {_spoken(first)} ({interval})"
     text = f"{words[0].upper()}{words[1:]}{where}: on average {means[0]} and {means[1]}, so {difference}."
     if metric == "couplings_needed":
@@ -283,6 +292,10 @@ def finite_mean(values: Array) -> float:
     return float(finite.mean()) if len(finite) else float("nan")
 
 
+def failures(values: Array) -> int:
+    return int((~np.isfinite(values)).sum())
+
+
 def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
@@ -298,7 +311,7 @@ def control_summary(params: Settings, tables: Tables) -> list[dict[str, Any]]:
             for name, values in parts.items():
                 mean, low, high = mean_and_interval(values)
                 row |= {name: rounded(mean), f"{name}_ci95": [rounded(low), rounded(high)]}
-            rows.append(row | {"failed": int((~np.isfinite(parts["estimation"])).sum())})
+            rows.append(row | {"failed": failures(parts["estimation"])})
     return rows
 
 
@@ -306,122 +319,93 @@ def control_summary(params: Settings, tables: Tables) -> list[dict[str, Any]]:
 
 
 def document(params: Settings, tables: Tables, entries: list[Entry], control: list[dict[str, Any]]) -> str:
-    count, couplings = params.replicates.count, params.claims.couplings
-    last = params.replicates.first + count - 1
+    seeds_of_data = params.data_seeds
     parts = [
         "# The claims: what was found",
-        "",
         "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`. "
-        f"{count} replicates, data seeds {params.replicates.first} to {last}.",
-        "",
+        f"{len(seeds_of_data)} replicates, data seeds {seeds_of_data[0]} to {seeds_of_data[-1]}.",
         "![Every effect in units of its margin](forest.png)",
-        "",
         "## Verdicts",
-        "",
-        *verdicts(entries),
-        "",
+        verdicts(entries),
         "In words:",
-        "",
-        *(f"- Claim {entry.claim}: {entry.sentence}" for entry in entries),
-        "",
+        "\n".join(f"- Claim {entry.claim}: {entry.sentence}" for entry in entries),
         "## Depth",
-        "",
         "Means over replicates. *Approximation*: the KL that is left when every epoch brings new points (95% interval); *estimation*: the rest.",
-        "",
-        *depth_table(tables, control),
-        "",
+        depth_table(tables, control),
         "![KL against the number of couplings](depth.png)",
-        "",
         "## Models of equal size, at the pipeline's settings",
-        "",
         "Mean \u00b1 standard deviation over replicates. The row *truth* is what a perfect model scores.",
-        "",
-        *equal_table(params, tables),
-        "",
+        equal_table(params, tables),
         "## More data",
-        "",
         f"KL in nats (95% interval), {params.curve.couplings} couplings. The floor is p / (2n): what a fit of eight full Gaussians "
         f"by maximum likelihood loses, with p = {mixture_parameters()} free numbers.",
-        "",
-        *curve_table(params, tables),
-        "",
+        curve_table(params, tables),
         "![KL against the number of training points](curve.png)",
-        "",
         "## Remedies against overfitting",
-        "",
-        f"KL in nats (95% interval) at {couplings} couplings.",
-        "",
-        *ablation_table(params, tables),
-        "",
+        f"KL in nats (95% interval) at {params.claims.couplings} couplings.",
+        ablation_table(params, tables),
         "![KL of every remedy](ablation.png)",
-        "",
     ]
-    return "\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
-def verdicts(entries: list[Entry]) -> list[str]:
-    lines = markdown_head("claim", "metric", "comparison", "effect", "95% interval", "p (Holm)", "p of equivalence", "failed", "verdict")
+def verdicts(entries: list[Entry]) -> str:
+    rows = []
     for entry in entries:
         kind = METRICS[entry.metric]
         effect, low, high = (f"{value:.{kind.digits}f}" for value in (entry.effect, *entry.ci95))
         name = entry.metric + (f" ({kind.unit})" if kind.unit else "")
         p = [f"{value:.2g}" for value in (entry.p_holm, entry.p_equivalence)]
-        cells = [str(entry.claim), name, entry.comparison, effect, f"{low} to {high}", *p, str(entry.failed), f"**{entry.verdict}**"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append([str(entry.claim), name, entry.comparison, effect, f"{low} to {high}", *p, str(entry.failed), f"**{entry.verdict}**"])
+    head = ["claim", "metric", "comparison", "effect", "95% interval", "p (Holm)", "p of equivalence", "failed", "verdict"]
+    return markdown.table(head, rows, "lr")
 
 
-def depth_table(tables: dict[tuple[str, ...], pd.DataFrame], control: list[dict[str, Any]]) -> list[str]:
-    heads = ("flow", "couplings", "weights", "KL (nat)", "approximation", "estimation", "epochs to converge", "precision", "recall", "classifier AUC")
-    lines = markdown_head(*heads, "failed")
+def depth_table(tables: Tables, control: list[dict[str, Any]]) -> str:
+    rows = []
     for row in control:
         table = tables["depth", row["model"], str(row["couplings"])]
         cells = [label(row["model"]), str(row["couplings"]), f"{table['parameters'].iloc[0]:,.0f}"]
         cells += [interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
         cells += [f"{finite_mean(table['epochs_to_converge'].to_numpy()):.0f}"]
         cells += [f"{finite_mean(table[key].to_numpy()):.3f}" for key in ("precision", "recall", "c2st_auc")]
-        lines.append(f"| {' | '.join([*cells, str(row['failed'])])} |")
-    return lines
+        rows.append([*cells, str(row["failed"])])
+    head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation", "epochs to converge", "precision", "recall", "classifier AUC"]
+    return markdown.table([*head, "failed"], rows, "lr")
 
 
-def equal_table(params: Settings, tables: Tables) -> list[str]:
-    lines = markdown_head("model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed")
+def equal_table(params: Settings, tables: Tables) -> str:
+    rows = []
     for model in (*params.equal, "truth"):
         table = tables["equal", model]
-        failed = int((~np.isfinite(table["kl"])).sum())
         cells = [label(model), f"{table['parameters'].iloc[0]:,.0f}" if "parameters" in table else "\u2013"]
         cells.append("\u2013" if model == "gan" else "0" if model == "truth" else spread_text(table["kl"]))
         cells += [spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS]
-        lines.append(f"| {' | '.join([*cells, str(failed)])} |")
-    return lines
+        rows.append([*cells, str(failures(table["kl"].to_numpy()))])
+    return markdown.table(["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"], rows, "lr")
 
 
-def curve_table(params: Settings, tables: Tables) -> list[str]:
-    lines = markdown_head("rows", *(label(model) for model in params.curve.models), "floor")
+def curve_table(params: Settings, tables: Tables) -> str:
+    rows = []
     for n in params.curve.rows:
-        cells = [interval_text(*mean_and_interval(tables["curve", model, str(n)]["kl"].to_numpy())) for model in params.curve.models]
-        lines.append(f"| {' | '.join([f'{n:,}', *cells, f'{mixture_parameters() / (2 * n):.3f}'])} |")
-    return lines
+        cells = [interval_text(*kl_interval(tables, "curve", model, str(n))) for model in params.curve.models]
+        rows.append([f"{n:,}", *cells, f"{mixture_parameters() / (2 * n):.3f}"])
+    return markdown.table(["rows", *map(label, params.curve.models), "floor"], rows, "lr")
 
 
-def ablation_table(params: Settings, tables: Tables) -> list[str]:
-    lines = markdown_head("remedy", "settings", *(label(model) for model in params.flows), "failed")
+def ablation_table(params: Settings, tables: Tables) -> str:
+    rows = []
     for variant, remedy in params.ablation.variants.items():
-        values = [tables["ablation", model, variant]["kl"].to_numpy() for model in params.flows]
-        words = ", ".join(f"{key} {value}" for key, value in remedy.changes().items())
-        failed = sum(int((~np.isfinite(kl)).sum()) for kl in values)
-        lines.append(f"| {' | '.join([variant, words, *(interval_text(*mean_and_interval(kl)) for kl in values), str(failed)])} |")
-    return lines
+        cells = [interval_text(*kl_interval(tables, "ablation", model, variant)) for model in params.flows]
+        failed = sum(failures(column(tables, "kl", "ablation", model, variant)) for model in params.flows)
+        rows.append([variant, ", ".join(f"{key} {value}" for key, value in remedy.changes().items()), *cells, str(failed)])
+    return markdown.table(["remedy", "settings", *map(label, params.flows), "failed"], rows, "lr")
 
 
 def mixture_parameters() -> int:
     """Free numbers of the truth's form: weights that sum to 1, means, and symmetric covariances."""
     components, dim = ring.make().means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
-
-
-def markdown_head(*heads: str) -> list[str]:
-    return [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
 
 
 def interval_text(mean: float, low: float, high: float) -> str:
@@ -436,45 +420,35 @@ def spread_text(values: pd.Series, digits: int = 3) -> str:
 # The figures
 
 
-def draw(params: Settings, tables: Tables, entries: list[Entry], found: list[dict[str, Any]]) -> None:
+def draw(params: Settings, tables: Tables, entries: list[Entry], found: list[Found]) -> None:
     rows = []
-    for entry, result in zip(entries, found, strict=True):
-        sign = next(
-            metrics[entry.metric] for claim, metrics, names in FAMILY if (claim, f"{names[0]} - {names[1]}") == (entry.claim, entry.comparison)
-        )
-        effect, *ends = (sign * value / result["margin"] for value in (entry.effect, *entry.ci95, *result["ci90"]))
-        label = f"{entry.claim}  {entry.metric}, {entry.comparison}"
-        rows.append(figures.Row(label, effect, ends[:2], ends[2:], entry.verdict, elsewhere(params, tables, entry, sign)))
+    for entry, each in zip(entries, found, strict=True):
+        effect, *ends = (each.sign * value / each.result["margin"] for value in (entry.effect, *entry.ci95, *each.result["ci90"]))
+        words = f"{entry.claim}  {entry.metric}, {entry.comparison}"
+        rows.append(figures.Row(words, effect, ends[:2], ends[2:], entry.verdict, elsewhere(params, tables, each)))
     figures.forest(rows, CLAIMS, settings.HERE / "forest.png")
     depths = params.depth.couplings
-    curves = {
-        (model, group): np.array([mean_and_interval(kl) for kl in sweep(params, tables, model, group).T])
-        for model in params.flows
-        for group in ("depth", "control")
-    }
+    lines = product(params.flows, ("depth", "control"))
+    curves = {(model, group): np.array([kl_interval(tables, group, model, str(k)) for k in depths]) for model, group in lines}
     figures.depth(depths, curves, params.claims.threshold, settings.HERE / "depth.png")
-    n = params.curve.rows
-    by_rows = {
-        model: np.array([mean_and_interval(tables["curve", model, str(rows)]["kl"].to_numpy()) for rows in n]) for model in params.curve.models
-    }
-    figures.curve(n, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
-    remedies = {
-        variant: {model: tables["ablation", model, variant]["kl"].to_numpy() for model in params.flows} for variant in params.ablation.variants
-    }
-    means = {variant: {model: mean_and_interval(kl) for model, kl in by_model.items()} for variant, by_model in remedies.items()}
+    sizes = params.curve.rows
+    by_rows = {model: np.array([kl_interval(tables, "curve", model, str(n)) for n in sizes]) for model in params.curve.models}
+    figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
+    variants = params.ablation.variants
+    remedies = {variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows} for variant in variants}
+    means = {variant: {model: kl_interval(tables, "ablation", model, variant) for model in params.flows} for variant in variants}
     figures.ablation(remedies, means, settings.HERE / "ablation.png")
 
 
-def elsewhere(params: Settings, tables: Tables, entry: Entry, sign: int) -> list[float]:
+def elsewhere(params: Settings, tables: Tables, found: Found) -> list[float]:
     """The same effect, in units of its margin there, at the other depths of the sweep; for the claims that are about one depth."""
-    if entry.claim not in (1, 3, 4, 5):
+    if found.claim not in (1, 3, 4, 5):
         return []
     effects = []
     for couplings in params.depth.couplings:
         if couplings != params.claims.couplings:
-            first, second = (tables["depth", model, str(couplings)][entry.metric].to_numpy(dtype=np.float64) for model in ("glow", "realnvp"))
-            result = compare(params, entry.metric, first, second)
-            effects.append(sign * result["effect"] / result["margin"])
+            result = compare(params, found.metric, *(column(tables, found.metric, "depth", model, str(couplings)) for model in found.values))
+            effects.append(found.sign * result["effect"] / result["margin"])
     return effects
 
 

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable
 from inspect import signature
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -20,7 +21,7 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
 from flows.core.population import Population
-from flows.data.splits import holdout
+from flows.data import splits
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.flow import Flow
@@ -125,8 +126,8 @@ GROUPS: dict[str, Callable[..., Table]] = {group.__name__: group for group in (d
 def data(params: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
     """Training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times; split as by ``prepare`` with its default seed."""
     held = params.rows.test
-    drawn = [TRUTH.sample(rows + held, seeds.numpy_generator(seed, "generate")) for seed in params.data_seeds]
-    train, test = (np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*(holdout(each, held, seed=0) for each in drawn), strict=True))
+    drawn = [splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0) for seed in params.data_seeds]
+    train, test = (np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*drawn, strict=True))
     return train, test
 
 
@@ -175,19 +176,19 @@ def sample_scores(params: Settings, model: Population, name: str) -> Table:
     shape = (evaluate.samples,) if model.members == count else (evaluate.samples, count)
     drawn = model.sample(shape, generator=generator).double().numpy().reshape(evaluate.samples, count, DIM)
     drawn = np.where(np.isfinite(drawn).all(axis=(0, 2), keepdims=True), drawn, np.nan)  # one bad sample, and the replicate has failed
+    fixed: dict[str, Any] = {
+        "neighbours": evaluate.neighbours,
+        "directions": np.eye(DIM),
+        "bandwidth": 1.0,
+    }  # the last two are of scores that are not reported
     rows = []
     for r, seed in enumerate(params.data_seeds):
         real = TRUTH.sample(evaluate.draws * held, seeds.numpy_generator(seed, "metric"))
         sets = [slice(k * held, (k + 1) * held) for k in range(evaluate.draws)]
-        compared = [compare(real[part], drawn[part, r], evaluate.neighbours, seeds.integer(seed, "metric", 2)) for part in sets]
+        compared = [samples.two_sample_scores(real[part], drawn[part, r], **fixed, seed=seeds.integer(seed, "metric", 2)) for part in sets]
         means = {key: float(np.mean([scores[key] for scores in compared])) for key in COMPARISONS}
         rows.append({**samples.mode_scores(samples.mode_mass(drawn[:, r], TRUTH), TRUTH), **means})
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
-
-
-def compare(real: Array, fake: Array, neighbours: int, seed: int) -> dict[str, float]:
-    """The comparisons of the library, of which the study reports those that need no choice of its own."""
-    return samples.two_sample_scores(real, fake, neighbours=neighbours, directions=np.eye(DIM), bandwidth=1.0, seed=seed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""The claims are what the committed results give."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from studies.claims import analyse, settings
+from studies.claims.settings import HERE
+
+
+def test_the_committed_results_give_the_committed_claims() -> None:
+    now = yaml.safe_load((HERE / "params.yaml").read_text(encoding="utf-8"))
+    locked = yaml.safe_load((HERE / "dvc.lock").read_text(encoding="utf-8"))["stages"]["analyse"]["params"]["params.yaml"]
+    if any(now.get(key) != value for key, value in locked.items()):
+        pytest.skip("settings of the study were changed since it ran")
+    params = settings.load()
+    tables = analyse.read(params)
+    entries, _ = analyse.examine(params, tables)
+    control = analyse.control_summary(params, tables)
+    made = {"claims.json": analyse.to_json([asdict(entry) for entry in entries]), "control.json": analyse.to_json(control)}
+    made["claims.md"] = analyse.document(params, tables, entries, control)
+    for name, text in made.items():
+        assert (HERE / name).read_text(encoding="utf-8") == text, name
+
+
+def test_every_claim_that_the_study_speaks_of_has_a_verdict() -> None:
+    entries = json.loads((HERE / "claims.json").read_text(encoding="utf-8"))
+    assert {entry["claim"] for entry in entries} == set(analyse.CLAIMS)
+    assert all(entry["verdict"] in ("supported", "refuted", "equivalent", "inconclusive") for entry in entries)
