@@ -1,45 +1,48 @@
-# `make repro` and `make test` are all a newcomer needs. Each builds .venv first, once.
+# Each target makes its environment first, once: .venv, or .venv-bench for `bench`.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: repro quick test test-fast lint format verify compare tuning claims bench clean
+.PHONY: help repro quick test test-all lint format verify compare bench claims tuning clean
 
-repro: .venv/ready  ## run what is not up to date, and print the table of results
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
+
+repro: .venv/ready  ## run what is not up to date, then print the table of results
 	@$(RUN) python -m tools.repro
 
 quick: .venv/ready  ## a taste in under a minute, with small settings, in a temporary copy
 	@$(RUN) python -m tools.quick
 
-test: .venv/ready-tests  ## all tests
-	$(RUN) python -m pytest
-
-test-fast: .venv/ready-tests  ## all but those that run the pipeline
+test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
 	$(RUN) python -m pytest -m "not slow"
+
+test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser and the studies
+	$(RUN) python -m pytest
 
 lint: .venv/ready-tests  ## style and types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-format: .venv/ready-tests
+format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be done without you
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
 verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the results against the committed ones
-	$(RUN) python -m tools.verify
+	@$(RUN) python -m tools.verify
 
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
-tuning: .venv/ready  ## run the searches that the settings were chosen by (half an hour)
-	$(RUN) dvc repro studies/tuning/dvc.yaml
-
-claims: .venv/ready  ## run the study that examines six claims about the flows (half an hour on two cores)
-	@$(RUN) python -m studies.claims.run
-
 bench: .venv-bench/ready  ## time this library beside five others (half an hour; leave the machine alone meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
+
+claims: .venv/ready  ## test six claims about the flows (half an hour on two cores)
+	@$(RUN) python -m tools.repro studies/claims/dvc.yaml
+
+tuning: .venv/ready  ## run the searches that the settings were chosen by (half an hour)
+	@$(RUN) python -m tools.repro studies/tuning/dvc.yaml
 
 clean:  ## remove what the pipeline and the tests made and Git does not hold
 	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache dvc_plots

@@ -23,7 +23,7 @@ _HOMES = {
     "save": "flows.core.checkpoint",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0604  # names that are found when they are asked for
+__all__ = list(_HOMES)  # found when they are asked for
 
 
 def __getattr__(name: str) -> Any:

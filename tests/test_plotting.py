@@ -1,97 +1,205 @@
-"""The figures can be drawn of every kind of row: a reference, a flow, a model with a density that is no flow, one without a density."""
+"""Every figure is drawn of every scene that has what it needs: with a truth and without, of one member, of wide tables. Nothing here is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from flows import plotting
-from flows.evaluation.calibration import LEVELS
-from flows.evaluation.report import EvaluationSettings, evaluate
-from flows.population import Population
-from flows.realnvp import RealNVP
-from flows.references import truth
-from flows.targets import Array, Target, grid, ring
-from stages.report import plot_arrays
-from stages.settings import Evaluate
+from flows.core.mixture import Mixture
+from flows.plotting import style
+from flows.plotting.scene import NEEDS
+from flows.targets import make
+from stages import plot
 
-SMALL = Evaluate(fresh=500, samples=200, neighbours=5, projections=16, grid=10, seed=0)
-
-
-class Sampler(Population):
-    """A GAN by its interface: two members that sample and have no density."""
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(2, 2, {})
-        self.truth = truth(target)
-
-    def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> torch.Tensor:
-        return self.truth.sample((*sample_shape, 2), generator=generator).squeeze(-2)
+pytestmark = pytest.mark.filterwarnings("error")
+LEVELS = np.arange(1, 50) / 50
+SCORES = ("kl", "precision", "recall", "density", "coverage", "c2st_auc", "mode_tv")
 
 
-class Density(Sampler):
-    """A VAE by its interface: samples and a density, but no way from points to noise."""
+def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixture | None = None, dim: int = 2) -> plotting.Scene:
+    """A scene that has the ``needs`` and nothing that it can do without: the truth and two references, a flow, a VAE and a GAN."""
+    rng = np.random.default_rng(0)
+    truth = truth or make("ring")
+    known, dim = "truth" in needs or "components" in needs, dim if "plane" in needs else 5
 
-    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
-        return self.truth.log_prob(value[..., :1, :]).expand(*value.shape[:-2], 2)
+    def row(name: str, count: int, density: bool = True, flow: bool = False) -> plotting.Row:
+        table = pd.DataFrame(rng.uniform(0.8, 1, (count, len(SCORES))), columns=list(SCORES))
+        arrays: dict[str, Any] = {"samples": rng.standard_normal((50, dim)), "levels": LEVELS}
+        if known:
+            arrays["mode_mass"] = rng.dirichlet(np.ones(len(truth.weights) + 1), count)
+        else:
+            table = table.drop(columns=["kl", "mode_tv"])
+        if density and "density" in needs:
+            if known:
+                arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
+            if dim == 2:
+                arrays |= {"density": rng.uniform(size=(9, 9)), "density_ensemble": rng.uniform(size=(9, 9))}
+                arrays |= {} if known else {"box": np.array([[-1.0, -2.0], [1.0, 2.0]])}
+        elif "kl" in table:
+            table["kl"] = np.nan
+        if flow and "trajectory" in needs:
+            arrays |= {"trajectory": rng.standard_normal((5, 50, dim))} | ({"radius": arrays["hdr"]} if "hdr" in arrays else {})
+        headline = {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None} if density and known else {}
+        return plotting.Row(name, name.upper(), "#0072B2", headline, table, arrays, is_model=name in ("flow", "vae", "gan"))
+
+    rows = [row("gmm", 1), row("kde", 1), row("flow", members, flow=True), row("vae", members), row("gan", members, density=False)]
+    epochs = pd.DataFrame({"epoch": np.arange(10, 210, 10)})
+    losses = epochs.assign(generator_loss=0.7, generator_loss_sd=0.1, discriminator_loss=1.3, discriminator_loss_sd=0.1)
+    nll = epochs.assign(train_nll=4 - epochs["epoch"] / 200, train_nll_sd=0.1, test_nll=4.2 - epochs["epoch"] / 200, test_nll_sd=0.1)
+    return plotting.Scene(
+        rows=[row("truth", 8), *rows] if known else rows,
+        histories={"flow": nll, "vae": nll, "gan": losses},
+        columns=[f"x{k}" for k in range(dim)],
+        data=rng.standard_normal((80, dim)),
+        truth=truth if "components" in needs else SampleOnly() if known else None,
+        entropy=3.5 if known else None,
+        training_rows=800,
+        fresh=500,
+    )
 
 
-def row(name: str, model: Population, target: Target, draws: int = 1) -> plotting.Row:
-    rng = np.random.default_rng(1)
-    settings = EvaluationSettings(**SMALL.model_dump(exclude={"grid"}))
-    report = evaluate(model, target, target.sample(60, rng), settings, name=name, draws=draws)
-    arrays = {**plot_arrays(model, target, 100, SMALL), **report.curves, "levels": LEVELS}
-    return plotting.Row(name, report.headline, pd.DataFrame(report.members), arrays, is_model=name not in ("truth", "kde"))
+class SampleOnly:
+    """A truth that is no mixture."""
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(2, -6.0), np.full(2, 6.0)
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[plotting.Row]:
-    target = ring()
-    flow = RealNVP(dim=2, members=3, couplings=2, hidden=4, transform="affine", bins=8, seed=0)
-    flow.initialize(torch.from_numpy(target.sample(500, np.random.default_rng(0))))
-    models = {"kde": truth(target), "realnvp": flow, "vae": Density(target), "gan": Sampler(target)}
-    return [row("truth", truth(target), target, draws=4), *(row(name, model, target) for name, model in models.items())]
-
-
-def test_a_row_holds_what_its_model_can_give(rows: list[plotting.Row]):
-    keys = {row.name: set(row.arrays) - {"samples", "levels", "mode_mass"} for row in rows}
-    density = {"density", "density_ensemble", "hdr"}
-    assert keys == {"truth": density, "kde": density, "realnvp": density | {"path", "radius"}, "vae": density, "gan": set()}
-
-
-FIGURES: dict[str, Callable[[list[plotting.Row], Path], None]] = {
-    "modes": lambda rows, path: plotting.mode_bars(rows, ring().weights, 800, path),
-    "quality": plotting.quality_against_diversity,
-    "calibration": lambda rows, path: plotting.calibration_curves(rows, SMALL.fresh, path),
-    "samples": lambda rows, path: plotting.sample_panels(rows[0].arrays["samples"], rows, path),
-    "density": lambda rows, path: plotting.density_panels(rows, (-5, 5, -5, 5), path),
-    "summary": plotting.summary,
+SCENES = {
+    "all": scene(),
+    "one member": scene(members=1),
+    "no truth": scene(("plane", "density", "trajectory")),
+    "no mixture": scene(("truth", "plane", "density", "trajectory")),
+    "no density": scene(("truth", "components", "plane")),
+    "wide": scene(("truth", "components", "density", "trajectory"), truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2))),
+    "wide, no truth": scene(("density",)),
 }
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_of_all_kinds_of_rows_is_drawn_without_a_warning(rows: list[plotting.Row], name: str, tmp_path: Path):
-    FIGURES[name](rows, tmp_path / "figure.png")
-    picture: Array = np.asarray(Image.open(tmp_path / "figure.png").convert("L"), dtype=np.float64)
-    assert picture.shape[1] > 800
-    assert picture.std() > 10  # it shows something
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(plotting.layers, "FRAMES", 4)
+    yield
+    plt.close("all")
+
+
+def sheet(name: str, scene: plotting.Scene) -> Any:
+    """The figure, not laid out and not written: that is what takes long."""
+    with plt.rc_context(plotting.STYLE):
+        return plotting.FIGURES[name][1](scene)
+
+
+@pytest.mark.parametrize("name", plotting.FIGURES)
+def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tmp_path: Path):
+    plotting.draw(name, SCENES["all"], tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        assert name.endswith(".gif") or picture.width == round(120 * 9.2)
+        assert np.asarray(picture.convert("L"), dtype=np.float64).std() > 5
+
+
+@pytest.mark.parametrize("which", ["one member", "no density", "wide", "wide, no truth"])
+def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
+    for name in plotting.possible(SCENES[which]):
+        assert sheet(name, SCENES[which])
+
+
+def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
+    assert sheet("modes.png", scene(truth=make("grid")))
+    assert sheet("samples.png", replace(scene(), data=scene().data * [1e5, 1e-3])).axes[0].get_aspect() == "auto"
+
+
+@pytest.mark.parametrize("name", plotting.FIGURES)
+def test_a_figure_needs_what_it_says_and_no_more(name: str):
+    needs, _ = plotting.FIGURES[name]
+    assert name in plotting.possible(scene(needs))
+    assert sheet(name, scene(needs))
+
+
+@pytest.mark.parametrize(
+    ("which", "left_out"),
+    [
+        ("all", {}),
+        ("no truth", {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}),
+        ("no mixture", {"modes.png": ["components"]}),
+        ("wide", {"density.png": ["plane"], "layers.gif": ["plane"], "layers.png": ["plane"], "samples.png": ["plane"]}),
+    ],
+)
+def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
+    assert plotting.missing(SCENES[which]) == left_out
+    assert set(plotting.possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
+
+
+def words(name: str, scene: plotting.Scene) -> str:
+    """All that is written in a figure."""
+    return "\n".join(text.get_text() for text in sheet(name, scene).findobj(Text) if text.get_visible())
+
+
+def test_a_spike_that_is_cut_off_is_told():
+    whole = scene()
+    spiky = whole.histories["flow"].copy()
+    spiky.loc[12, "train_nll"] = 1111.6
+    assert "above: up to 1,112 (train, epoch 130)" in words("training.png", replace(whole, histories={**whole.histories, "flow": spiky}))
+
+
+def test_without_a_truth_no_figure_speaks_of_one():
+    assert plotting.possible(SCENES["no truth"]) == [
+        "density.png",
+        "layers.png",
+        "layers.gif",
+        "quality.png",
+        "samples.png",
+        "summary.png",
+        "training.png",
+    ]
+    for name in ("density.png", "quality.png", "samples.png", "summary.png", "training.png"):
+        text = words(name, SCENES["no truth"])
+        assert not {"truth", "entropy", "KL"} & set(text.replace(",", " ").replace(":", " ").split()), (name, text)
+
+
+def test_a_model_without_a_density_says_so():
+    assert "GAN:\nno density" in words("density.png", scene())
+
+
+def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
+    whole = scene(members=3)
+    truth = next(row for row in whole.rows if row.name == "truth")
+    for row, count in ((truth, 3), (next(row for row in whole.rows if row.name == "vae"), 3)):
+        mean, error = whole.mean(row, ["recall"])
+        assert mean == pytest.approx(row.members["recall"].mean())
+        assert error == pytest.approx(2 * row.members["recall"].std() / np.sqrt(count))
+
+
+def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning():
+    whole = scene()
+    nan = {key: lambda array: array * np.nan for key in ("hdr", "radius", "mode_mass")}
+    rows = [
+        replace(row, members=row.members * np.nan, arrays={key: nan.get(key, lambda same: same)(array) for key, array in row.arrays.items()})
+        if row.name == "flow"
+        else row
+        for row in whole.rows
+    ]
+    broken = replace(whole, rows=rows, histories={name: history * [1, *[np.nan] * 4] for name, history in whole.histories.items()})
+    for name in ("training.png", "summary.png", "modes.png", "quality.png", "calibration.png"):
+        assert sheet(name, broken)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
-    rows: list[plotting.Row], error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "figure.png"
-    plotting.summary(rows, path)
+    style.save(Figure(), path)
     before = path.read_bytes()
 
     def fail(figure: object, unfinished: Path, **_: object) -> None:
@@ -100,23 +208,35 @@ def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     with pytest.raises(error):
-        plotting.summary(rows[:2], path)
+        style.save(Figure(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.filterwarnings("error")
-def test_the_modes_of_a_grid_of_25_are_drawn_without_a_warning(rows: list[plotting.Row], tmp_path: Path):
-    mass = {row.name: np.full((len(row.members), 26), 1 / 26) for row in rows}
-    many = [replace(row, arrays={**row.arrays, "mode_mass": mass[row.name]}) for row in rows]
-    plotting.mode_bars(many, grid().weights, 800, tmp_path / "modes.png")
-    assert (tmp_path / "modes.png").is_file()
+def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    wide, files = SCENES["wide"], plot.files
+    (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    files.write_csv(files.RAW, dict(zip(wide.columns, wide.data.T, strict=True)), "%.6g")
+    files.write_truth(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
+    files.write_npy(files.TRAIN, wide.data)
+    kinds = {row.name: row.name for row in wide.rows}
+    for name in ("truth", "gmm", "kde", *plot.settings.load().models):
+        like = kinds.get(name, "flow")
+        row = next(row for row in wide.rows if row.name == like)
+        files.write_json(files.headline(name), row.headline)
+        files.write_csv(files.members(name), row.members, "%.6g")
+        files.write_npz(files.plot_data(name), {**row.arrays, "mode_mass": row.arrays["mode_mass"][:, :2]})
+        if row.is_model:
+            files.write_csv(files.history(name), wide.histories[like], "%.6g")
+    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: files.write_bytes(path, b""))
+    plot.main()
+    line = capsys.readouterr().out
+    assert line.startswith("5 figures in figures/; ")
+    assert "density.png left out: no plane" in line
+    assert line.count("\n") == 1
+    assert sorted(path.name for path in files.FIGURES.iterdir()) == ["calibration.png", "modes.png", "quality.png", "summary.png", "training.png"]
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning(rows: list[plotting.Row], tmp_path: Path):
-    flow = next(row for row in rows if "radius" in row.arrays)
-    spoilt = {key: np.full_like(flow.arrays[key], np.nan) for key in ("hdr", "radius", "mode_mass")}
-    diverged = replace(flow, members=flow.members * np.nan, arrays={**flow.arrays, **spoilt})
-    for name in ("modes", "quality", "calibration", "summary"):
-        FIGURES[name]([rows[0], diverged], tmp_path / f"{name}.png")
+def test_figures_need_no_torch():
+    subprocess.run([sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"], check=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from stages import settings
+from flows.core.errors import UserError, errors_in_one_line
 
 
 def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
@@ -18,7 +18,7 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
     ``stopped`` is what to say after an interrupt from the keyboard.
     """
-    with settings.errors_in_one_line(name, stopped):
+    with errors_in_one_line(name, stopped):
         try:
             status = main()
             sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
@@ -51,7 +51,7 @@ def git(*words: str, cwd: Path | None = None) -> str:
     if done.returncode:
         ended = signal.strsignal(-done.returncode) if done.returncode < 0 else f"exit status {done.returncode}"
         said = done.stderr.strip().splitlines() or [str(ended)]
-        raise settings.UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
+        raise UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
     return done.stdout
 
 

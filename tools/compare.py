@@ -23,9 +23,9 @@ import pandas as pd
 import yaml
 from scipy import stats
 
+from flows.core.errors import UserError
 from flows.evaluation.statistics import LEVEL, holm
 from flows.plotting import LABELS
-from stages.settings import UserError
 from tools import command
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from stages import settings
+from flows.core.errors import UserError
+from stages.shared import settings
 from tools import command
 
 SMALL: dict[str, Any] = {
@@ -45,7 +46,7 @@ def _copy(name: str, folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(name, folder / name)
     except OSError as error:  # it names the file that is read, where it is the other one that can't be written
-        raise settings.UserError(f"{name}: can't be copied to {folder} ({error.strerror or error})") from None
+        raise UserError(f"{name}: can't be copied to {folder} ({error.strerror or error})") from None
 
 
 def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

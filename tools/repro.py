@@ -1,87 +1,216 @@
-"""``make repro``: what ``dvc repro`` does, with independent stages side by side, then the table of results and where the time went.
+"""``make repro``: what ``dvc repro`` does, with a line a stage and independent stages side by side, then the table of results.
 
-DVC runs one stage after another, and one stage keeps little more than one core busy. Several `dvc repro --single-item` at once
-are fine where all they need is up to date, so every stage is started as soon as what it needs is there and a core is free. What
-failed or was not started here, the plain `dvc repro` at the end runs, or reports. The results are the same bytes either way.
+``python -m tools.repro studies/claims/dvc.yaml`` does the same for another pipeline. DVC runs one stage after another, and one stage
+keeps little more than one core busy. So every stage is a `dvc repro --single-item` of its own, started as soon as what it needs is
+there and a core is free, in the order of the file. The results are the same bytes as those of a plain `dvc repro`.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import pty
+import re
+import selectors
+import shutil
 import subprocess
+import sys
+import termios
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from queue import SimpleQueue
+import tty
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from stages import settings
-from tools import command, table
+from flows.core.errors import UserError
+from stages.shared import settings
+from tools import command
+
+MAIN = "dvc.yaml"
+LOCK = Path(".dvc/tmp/make-repro")
+BAR = re.compile(r"\d%\|")  # of tqdm
+COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# How DVC's lines begin where all is well: what it does, and advice.
+USUAL = re.compile(
+    r"\s*($|Running stage '|> |Updating lock file|Generating lock file|Stage '|'.*\.dvc' didn't change|Data and pipelines are up to date"
+    r"|To track the changes|git add |To enable auto staging|dvc config core\.autostage|Use `dvc push`)"
+)
 
 
 def main() -> int:
-    params = settings.load()
+    file = sys.argv[1] if len(sys.argv) > 1 else MAIN
+    if file == MAIN:
+        settings.load()  # one line for a wrong setting, before anything runs
     started = time.monotonic()
-    prepared = subprocess.run(["dvc", "repro", "dvc.yaml:prepare"], check=False)
-    if prepared.returncode:
-        return prepared.returncode
-    seconds = {"generate, prepare": time.monotonic() - started}
-    seconds.update(side_by_side(cells(params)))
-    rest_started = time.monotonic()
-    rest = subprocess.run(["dvc", "repro", "dvc.yaml"], check=False)
-    seconds["plot, and a look at all"] = time.monotonic() - rest_started
-    if rest.returncode == 0:
-        print(f"\n{table.table()}\n\n{report(seconds, time.monotonic() - started)}")
-    return rest.returncode
+    with alone():
+        needs, changed = look(file)
+        screen = Screen(max(map(len, needs)))
+        good = side_by_side(needs, changed, screen)
+    if not good:
+        return 1
+    if file == MAIN:
+        from tools import table  # here: pandas and matplotlib take seconds, and a second `make repro` is told at once
+
+        print(f"\n{table.table()}")
+    if screen.terminal:
+        print(f"\n{time.monotonic() - started:.0f} s")
+    return 0
 
 
-def cells(params: settings.Settings) -> dict[str, list[str]]:
-    """The stages between `prepare` and `plot`, long ones first, each with those of them that it needs."""
-    training: dict[str, list[str]] = {f"train@{model}": [] for model in params.models}
-    references: dict[str, list[str]] = {f"reference@{name}": [] for name in settings.References.model_fields}
-    evaluation = {f"evaluate@{model}": [f"train@{model}"] for model in params.models}
-    return {"reference@truth": [], **training, **references, **evaluation}
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else is in here, in this checkout. However the process ends, the system takes its lock away."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("another one is at work in this checkout; wait for it to end") from None
+        yield
 
 
-def side_by_side(cells: Mapping[str, Sequence[str]], file: str = "dvc.yaml") -> dict[str, float]:
-    """Run the ``cells`` of ``file``, as many at once as there are cores, each after those it needs. Gives their seconds.
+def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
+    """The stages of ``file``, each with those that it needs, and those of them that DVC finds changed."""
+    questions = (["dvc", "dag", "--dot", file], ["dvc", "status", "--json", file])
+    asked = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in questions]
+    (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
+    for each, error in zip(asked, (graph_error, status_error), strict=True):
+        if each.returncode:
+            raise UserError(error.strip().removeprefix("ERROR: "))
+    needs: dict[str, list[str]] = {name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)}
+    for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
+        needs[then].append(first)
+    return needs, set(json.loads(status))
 
-    What needs a failed one is left out.
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    output: int
+    started: float = field(default_factory=time.monotonic)
+    said: bytes = b""
+
+
+class Screen:
+    """A line for every stage that is done with; on a terminal, what runs stands below them."""
+
+    def __init__(self, width: int):
+        self.terminal = sys.stdout.isatty()
+        self.width = width  # of the stages' names
+        self.below = 0
+        self.shown = 0.0
+
+    def line(self, stage: str, outcome: str, said: Sequence[str] = (), seconds: float | None = None) -> None:
+        """``said``: the stage's own words, its result last; of a stage that failed, all of them, as they are."""
+        self._clear()
+        more, result = (said, "") if outcome == "failed" or not said else (said[:-1], said[-1])
+        if self.terminal and seconds is not None:
+            outcome = f"{outcome} ({seconds:.0f} s)"
+        head = self._fit(f"{stage:{self.width}}  {outcome:{22 if self.terminal else 14}}  {result}")
+        print(head, *(f"  {each}" for each in more), sep="\n", flush=True)
+
+    def show(self, running: Mapping[str, Running]) -> None:
+        """The bar of each stage that runs, or how long it has been at it."""
+        now = time.monotonic()
+        if not self.terminal or now - self.shown < 0.1:
+            return
+        self._clear()
+        for stage, each in running.items():
+            bars = [part for part in re.split(r"[\r\n]", each.said[-2000:].decode(errors="replace")) if BAR.search(part)]
+            print(self._fit(f"{stage:{self.width}}  {bars[-1] if bars else f'{now - each.started:.0f} s'}"))
+        sys.stdout.flush()
+        self.below, self.shown = len(running), now
+
+    def _fit(self, text: str) -> str:
+        return text.rstrip()[: shutil.get_terminal_size().columns - 1] if self.terminal else text.rstrip()
+
+    def _clear(self) -> None:
+        if self.below:
+            print(f"\x1b[{self.below}A\x1b[J", end="")
+            self.below = 0
+
+
+def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen) -> bool:
+    """Run the stages, as many at once as there are cores. What is not ``changed``, nor needs one that was started, is not even started.
+
+    False where one failed; those that need it are then not run, and all others are.
     """
     cores = os.cpu_count() or 1
-    at_once = min(len(cells), cores)
-    share = str(max(1, cores // at_once))
-    places: SimpleQueue[int] = SimpleQueue()  # of the lines on the terminal, one for the bar of each stage that runs
-    for place in range(at_once):
-        places.put(place)
+    waiting, running = dict(needs), dict[str, Running]()
+    untouched, good, bad = set[str](), set[str](), set[str]()  # what is done with; the first are among the second
+    with selectors.DefaultSelector() as selector:
+        while waiting or running:
+            ready = [stage for stage, its in waiting.items() if (good | bad).issuperset(its)]
+            idle = {stage: "not run" for stage in ready if bad.intersection(needs[stage])} or {
+                stage: "unchanged" for stage in ready if stage not in changed and untouched.issuperset(needs[stage])
+            }
+            for stage, outcome in idle.items():
+                screen.line(stage, outcome)
+                for group in (bad,) if outcome == "not run" else (untouched, good):
+                    group.add(stage)
+                del waiting[stage]
+            if idle:
+                continue
+            at_once = min(cores, len(running) + len(ready))
+            for stage in ready[: at_once - len(running)]:
+                running[stage] = start(stage, max(1, cores // at_once), screen)
+                selector.register(running[stage].output, selectors.EVENT_READ, stage)
+                del waiting[stage]
+            for key, _ in selector.select(0.2 if screen.terminal else None):
+                stage, each = key.data, running[key.data]
+                if more := read(each.output):
+                    each.said += more
+                    continue
+                selector.unregister(each.output)
+                os.close(each.output)
+                del running[stage]
+                outcome, said = told(each.said.decode(errors="replace"))
+                failed = each.process.wait() != 0
+                (bad if failed else good).add(stage)
+                screen.line(stage, "failed" if failed else outcome, said, time.monotonic() - each.started)
+            screen.show(running)
+    return not bad
 
-    def run(cell: str) -> tuple[bool, float]:
-        place, started = places.get(), time.monotonic()
-        # Of threads and processes, each stage has its share. tqdm reads the line of its bar from the environment.
-        limits = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share, "TQDM_POSITION": str(place)}
-        done = subprocess.run(["dvc", "repro", "--single-item", f"{file}:{cell}"], env={**limits, **os.environ}, check=False)
-        places.put(place)
-        return done.returncode == 0, time.monotonic() - started
 
-    waiting, running, seconds = dict(cells), dict[Future[tuple[bool, float]], str](), dict[str, float]()
-    finished: set[str] = set()
-    with ThreadPoolExecutor(at_once) as pool:
-        while True:
-            for cell in [cell for cell, needs in waiting.items() if finished.issuperset(needs)]:
-                del waiting[cell]
-                running[pool.submit(run, cell)] = cell
-            if not running:
-                return {cell: seconds[cell] for cell in cells if cell in seconds}
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
-                succeeded, seconds[cell] = future.result()
-                if succeeded:
-                    finished.add(cell)
+def read(output: int) -> bytes:
+    """What is there to be read; nothing at the end."""
+    try:
+        return os.read(output, 1 << 16)
+    except OSError:  # the end of a terminal
+        return b""
 
 
-def report(seconds: Mapping[str, float], total: float) -> str:
-    width = max(map(len, seconds))
-    lines = [f"{name:{width}} {taken:6.1f} s" for name, taken in seconds.items()]
-    return "\n".join(["where the time went (stages ran side by side):", *lines, f"{'from start to end':{width}} {total:6.1f} s"])
+def start(stage: str, share: int, screen: Screen) -> Running:
+    """Start a stage with its share of threads and processes; on a terminal, on one of its own, or it would not draw its bar."""
+    if screen.terminal:
+        output, end = pty.openpty()
+        tty.setraw(end)
+        termios.tcsetwinsize(end, (24, max(20, shutil.get_terminal_size().columns - screen.width - 3)))
+    else:
+        output, end = os.pipe()
+    limits = {"OMP_NUM_THREADS": str(share), "LOKY_MAX_CPU_COUNT": str(share), "PYTHONUNBUFFERED": "1"}
+    name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
+    try:
+        words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
+        return Running(subprocess.Popen(words, env={**limits, **os.environ}, stdout=end, stderr=end), output)
+    finally:
+        os.close(end)
+
+
+def told(output: str) -> tuple[str, list[str]]:
+    """What DVC did with a stage, and what the stage itself said, without bars and DVC's usual words. It is only shown: nothing hangs on it."""
+    lines = []
+    for line in COLOR.sub("", output).split("\n"):
+        seen = ""  # as on a terminal: what follows a return is written over what was there
+        for part in line.split("\r"):
+            seen = part + seen[len(part) :]
+        if not BAR.search(seen):
+            lines.append(seen.rstrip())
+    did = {"' didn't change": "unchanged", "' is cached - skipping run": "from the cache"}
+    outcomes = [outcome for line in lines for words, outcome in did.items() if line.startswith("Stage '") and words in line]
+    return outcomes[0] if outcomes else "ran", [line for line in lines if not USUAL.match(line)]
 
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ import pandas as pd
 import yaml
 
 from benchmarks.tables import number
-from flows.plotting import LABELS
-from stages import files, settings
+from stages.shared import files, markdown, settings
 from tools import command
+from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
 CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
+NONE = "\u2013"
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
@@ -41,41 +42,33 @@ def main() -> None:
 def table() -> str:
     """A line for every reference and model; numbers as mean, with the standard deviation over members (or the truth's draws)."""
     params = settings.load()
-    heads = ["", "test NLL (nat)", "KL (nat)", "KL of the ensemble", "modes", "precision", "recall", "classifier AUC"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
+    rows = []
     for name in [*settings.References.model_fields, *params.models]:
         headline, members = files.read_headline(name), files.read_table(files.members(name))
-        cells = [
-            f"**{LABELS.get(name, name)}**",
-            _number(headline["test_nll"], headline["test_nll_ci95"], 2),
-            _number(headline["kl"], headline["kl_sd"], 3),
-        ]
-        cells.append(_number(headline["kl_ensemble"], None, 3))
+        cells = [f"**{label(name)}**", _number(headline["test_nll"], headline["test_nll_ci95"], 2)]
+        cells += [_number(headline["kl"], headline["kl_sd"], 3), _number(headline["kl_ensemble"], None, 3)]
         cells += [_number(headline[key], _spread(members[key]), 1 if key == "modes" else 2) for key in SAMPLE_METRICS]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    head = ["", "test NLL (nat)", "KL (nat)", "KL of the ensemble", "modes", "precision", "recall", "classifier AUC"]
+    return markdown.table(head, rows, "lr")
 
 
 def study() -> str:
     """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import space, summarize  # here, as `make quick` leaves the studies out
+    from studies.tuning import tables  # here, as `make quick` leaves the studies out
+    from studies.tuning.settings import changed
 
-    lines = [
-        "| flow | couplings | data | KL (nat) | KL of the ensemble | kernel density |",
-        "|---|---|---|---:|---:|---:|",
-    ]
-    now = yaml.safe_load(settings.PARAMS.read_text(encoding="utf-8"))
-    by_case: dict[str, list[str]] = {}  # of a case, the models one below the other
-    for content in summarize.read().values():
-        if content.get("only_reported"):
-            for case, changes in content["cases"].items():
-                model, result, params = content["model"], content["rows"].loc[case], space.changed(now, changes)
-                flow = params["models"][model]
-                data = f"{TARGETS[params['data']['target']]}, {summarize.seeds_text(content)}"
-                cells = [LABELS[model], f"{flow['couplings']} {flow['transform']}", data]
-                cells += [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-                by_case.setdefault(case, []).append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, *(row for rows in by_case.values() for row in rows)])
+    now = settings.read_yaml(settings.PARAMS)
+    by_case: dict[str, list[list[str]]] = {}  # of a case, the models one below the other
+    for content, results in tables.read_lists().values():
+        for case, changes in content.cases.items() if content.only_reported else ():
+            model, result, params = content.model, results.loc[case], changed(now, changes)
+            flow = params["models"][model]
+            data = f"{TARGETS[params['data']['target']]}, {tables.seeds_text(content)}"
+            numbers = [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
+            by_case.setdefault(case, []).append([label(model), f"{flow['couplings']} {flow['transform']}", data, *numbers])
+    head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
+    return markdown.table(head, [row for rows in by_case.values() for row in rows], "lllr")
 
 
 def tuning() -> str:
@@ -87,19 +80,16 @@ def tuning() -> str:
 def speed() -> str:
     """A line for every library of ``benchmarks/``: time of an epoch of ten networks and of one, and time to quality with two recipes."""
     results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
-    kl = results["settings"]["quality_kl"]
-    heads = ["", "ten networks (ms per epoch)", "one network (ms per epoch)", f"seconds to KL {kl}, our recipe", "its usual recipe"]
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    rows = []
     for library in dict.fromkeys(row["library"] for row in results["quality"]):
         # Everyone with as many threads as suit it best.
         timed = [row for row in results["epoch"] if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)]
         fastest = (min((row["ms"] for row in timed if row["networks"] == networks), default=None) for networks in (10, 1))
-        cells = ["\u2013" if ms is None else f"{ms:.1f}" for ms in fastest]
         reached = {row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library}
-        for recipe in ("ours", "usual"):
-            cells.append("\u2013" if recipe not in reached else "never" if reached[recipe] is None else number(reached[recipe]))
-        lines.append(f"| {library} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        until = (NONE if recipe not in reached else "never" if reached[recipe] is None else number(reached[recipe]) for recipe in ("ours", "usual"))
+        rows.append([library, *(NONE if ms is None else f"{ms:.1f}" for ms in fastest), *until])
+    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
+    return markdown.table([*head, f"seconds to KL {results['settings']['quality_kl']}, our recipe", "its usual recipe"], rows, "lr")
 
 
 def claims() -> str:
@@ -107,7 +97,7 @@ def claims() -> str:
     from studies.claims import analyse  # here, as `make quick` leaves the studies out
 
     entries = json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))
-    lines = ["| what is claimed | measured by | what we found (95% interval) | how sure |", "|---|---|---|---|"]
+    rows = []
     said: set[int] = set()
     for entry in entries:
         kind = analyse.METRICS[entry["metric"]]
@@ -116,13 +106,14 @@ def claims() -> str:
         effect, low, high = (f"{value:+.{kind.digits}f}".replace("-", "\u2212") for value in (entry["effect"], *entry["ci95"]))
         unit = f" {kind.unit}" if kind.unit else ""
         found = f"{effect}{unit} ({low} to {high})" if low != high else f"{effect}{unit} (always)"
-        first, second = (LABELS.get(name, name) for name in entry["comparison"].split(" - "))
+        first, second = map(label, entry["comparison"].split(" - "))
         p = entry["p_equivalence" if entry["verdict"] == "equivalent" else "p_holm"]
         sure = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
-        lines.append(f"| {claim} | `{entry['metric']}`, {first} \u2212 {second} | {found} | **{entry['verdict']}**, {sure} |")
+        rows.append([claim, f"`{entry['metric']}`, {first} \u2212 {second}", found, f"**{entry['verdict']}**, {sure}"])
     verdicts = [entry["verdict"] for entry in entries]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("supported", "equivalent", "refuted", "inconclusive")]
-    return "\n".join([f"Of {len(entries)} comparisons: {', '.join(counts)}.", "", *lines])
+    made = markdown.table(["what is claimed", "measured by", "what we found (95% interval)", "how sure"], rows)
+    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{made}"
 
 
 def control() -> str:
@@ -130,13 +121,11 @@ def control() -> str:
     from studies.claims import analyse  # here, as `make quick` leaves the studies out
 
     couplings = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))["claims"]["couplings"]
-    lines = ["| flow | couplings | KL after 800 points (nat) | with new points in every epoch: approximation error | the rest: estimation error |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")):
-        if row["couplings"] == couplings:
-            cells = [analyse.interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
-            lines.append(f"| {LABELS[row['model']]} | {couplings} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    entries = [row for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")) if row["couplings"] == couplings]
+    parts = ("kl", "approximation", "estimation")
+    rows = [[label(row["model"]), str(couplings), *(analyse.interval_text(row[key], *row[f"{key}_ci95"]) for key in parts)] for row in entries]
+    head = ["flow", "couplings", "KL after 800 points (nat)", "with new points in every epoch: approximation error", "the rest: estimation error"]
+    return markdown.table(head, rows, "lr")
 
 
 def baselines() -> str:
@@ -159,7 +148,7 @@ def _spread(column: pd.Series) -> float | None:
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
-        return "\u2013"
+        return NONE
     if value == 0 and not spread:
         return "0"
     return f"{value:.{digits}f}" + ("" if spread is None else f" \u00b1 {spread:.{digits}f}")

@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 from PIL import Image, ImageSequence
 
-from stages import settings
+from flows.core.errors import UserError
 from tools import command
 
 REFERENCE_TOLERANCE = 0.001  # nat
@@ -40,7 +40,7 @@ STALE = "case 2: dvc.lock is of other code or settings, so run `dvc repro` and c
 def main() -> int:
     top = Path(command.git("rev-parse", "--show-toplevel").strip())
     if not command.git("rev-list", "--all", "--max-count=1"):
-        raise settings.UserError("there is no commit yet, so there is nothing to verify")
+        raise UserError("there is no commit yet, so there is nothing to verify")
     if command.git("status", "--porcelain").strip():
         print("verify: there are changes that are not committed; what is verified is the last commit", flush=True)
     with tempfile.TemporaryDirectory() as folder:

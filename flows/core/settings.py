@@ -5,7 +5,7 @@ The pipeline, the studies and the models check what they are given by these clas
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,14 +70,13 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
     if not parts:
         return f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"  # of a whole section, the message says what of it
+    return f"{key}{value}: {message[0].lower()}{message[1:]}"
 
 
 def _section_at(section: Any, parts: tuple[int | str, ...]) -> type[BaseModel]:
-    """The section that is found inside ``section`` at the place ``parts``; a number is a place in a list of sections."""
+    """The section that is found inside ``section`` at the place ``parts``."""
     for part in parts:
-        if isinstance(part, str):
-            section = section.model_fields[part].annotation
-        while not isinstance(section, type):  # Annotated, list[...] and the like: what it is of
-            section = section.__args__[0]
+        inside = get_args(section)  # of list[...] and dict[..., ...]: what each of its parts is
+        section = inside[-1] if inside else section.model_fields[part].annotation
     return section

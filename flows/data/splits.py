@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flows.core.seeds import numpy_generator
 from flows.core.arrays import Array
+from flows.core.mixture import Truth
+from flows.core.seeds import numpy_generator
 
 
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
@@ -13,3 +14,8 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
     """
     order = numpy_generator(seed, "split").permutation(len(rows))
     return rows[order[test_rows:]], rows[order[:test_rows]]
+
+
+def draw(truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int) -> tuple[Array, Array]:
+    """Training and test rows of a data set drawn from ``truth``, as the pipeline's ``generate`` and ``prepare`` make them from a data seed."""
+    return holdout(truth.sample(rows, numpy_generator(seed, "generate")), test_rows, split_seed)

@@ -29,11 +29,11 @@ METRICS = (
     *samples.TWO_SAMPLE,
 )
 ERRORS = ("hdr_error", "radius_error")
-NEEDS: dict[str, set[str]] = {
-    **dict.fromkeys(("test_nll", "test_nll_ci95", "non_finite"), {"density"}),
-    **dict.fromkeys(("test_excess_nll", "kl", "kl_sd", "kl_ensemble", "kl_reverse", "c2st_exact", "hdr_error"), {"density", "truth"}),
-    **dict.fromkeys(samples.MODES, {"components"}),
-    "radius_error": {"encoder", "truth"},
+NEEDS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("test_nll", "test_nll_ci95", "non_finite"), frozenset({"density"})),
+    **dict.fromkeys(("test_excess_nll", "kl", "kl_sd", "kl_ensemble", "kl_reverse", "c2st_exact", "hdr_error"), frozenset({"density", "truth"})),
+    **dict.fromkeys(samples.MODES, frozenset({"components"})),
+    "radius_error": frozenset({"encoder", "truth"}),
 }  # what is not named here needs samples alone
 
 
@@ -100,8 +100,12 @@ def evaluate(
     order = (*METRICS, *(columns or {}), *ERRORS)
     table = {key: np.broadcast_to(np.asarray(found.get(key, np.nan), dtype=np.float64), len(own)) for key in order}
     headline["kl_sd"] = float(np.std(table["kl"], ddof=1)) if len(own) > 1 else None
-    values = {key: headline[key] if key in headline else float(likelihood.strict_mean(table[key])) for key in HEADLINE if NEEDS.get(key, set()) <= there}
-    return Report({key: values.get(key) for key in HEADLINE}, table, curves)
+    for key in HEADLINE:
+        if not NEEDS.get(key, frozenset()) <= there:
+            headline[key] = None
+        elif key not in headline:
+            headline[key] = float(likelihood.strict_mean(table[key]))
+    return Report({key: headline[key] for key in HEADLINE}, table, curves)
 
 
 def nothing() -> Report:
@@ -121,9 +125,7 @@ def _fresh(truth: Truth, settings: EvaluationSettings) -> Array:
     return truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
 
 
-def _against_truth(
-    model: Population, truth: Truth, own: Array, settings: EvaluationSettings
-) -> tuple[dict[str, Any], Array, float | None]:
+def _against_truth(model: Population, truth: Truth, own: Array, settings: EvaluationSettings) -> tuple[dict[str, Any], Array, float | None]:
     """What two densities say of each other: divergences and the best classifier; the highest-density regions; the ensemble's KL."""
     fresh = _fresh(truth, settings)
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)

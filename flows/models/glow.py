@@ -27,6 +27,6 @@ class Glow(CouplingModel):
 
         bijections: list[Bijection] = []
         for _ in range(self.couplings):
-            bijections += [ActNorm(*event_shape, len(generators)), PLULinear(*event_shape, generators)]
+            bijections += [ActNorm(event_shape[0], len(generators)), PLULinear(event_shape[0], generators)]
             bijections.append(self.coupling(event_shape, generators))
         return bijections

@@ -38,7 +38,9 @@ def find(name: str) -> type[Model]:
     raise LookupError(f"flows/models/{name}.py: holds no subclass of Model that is called like the file")
 
 
-def build(name: str, event_shape: tuple[int, ...] | list[int], settings: Mapping[str, Any] | None = None, *, members: int | range = 1, seed: int = 0) -> Network:
+def build(
+    name: str, event_shape: tuple[int, ...] | list[int], settings: Mapping[str, Any] | None = None, *, members: int | range = 1, seed: int = 0
+) -> Network:
     """An untrained population of the model ``name`` over points of ``event_shape``.
 
     ``settings`` are those of the model's class; what is not named has its default. ``members`` is a number, or a range: members 3 to 5 of

@@ -31,5 +31,5 @@ def quality(scene: Scene) -> Figure:
     axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 1.005))
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     text = "small dots: members; dot and bars: their mean \u00b1 2 standard errors; square: a single fit"
-    explain(sheet, text if scene.row("truth") is None else f"{text}; black bars: mean of {scene.members} draws of the truth \u00b1 2 sd")
+    explain(sheet, text if scene.row("truth") is None else f"{text}; black bars: {scene.draws} of the truth \u00b1 2 sd")
     return sheet

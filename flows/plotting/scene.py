@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.pyplot import rc_context
 
-from flows.plotting.style import STYLE, Picture, save
 from flows.core.arrays import Array
+from flows.plotting.style import STYLE, Picture, save
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Scene:
     def members(self) -> int:
         """Members of a model; of the one that has the fewest, where they differ."""
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
+
+    @property
+    def draws(self) -> str:
+        """Of the truth, what compares with a model's mean."""
+        return "one draw" if self.members == 1 else f"mean of {self.members} draws"
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.

@@ -52,10 +52,10 @@ def panels(count: int, columns: int, height: float, hidden: tuple[int, ...] = ()
 
 
 def frame(axis: Axes, low: Array, high: Array) -> None:
-    """The limits of a plane, and one scale for both directions unless one is more than twice as long: then their units differ."""
+    """The limits of a plane, and one scale for both directions unless one is half as long again: then their units may differ."""
     width, height = high - low
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if 0.5 <= width / height <= 2 else "auto")
-    axis.locator_params(nbins=5, steps=[1, 2, 5, 10])
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if 2 / 3 <= width / height <= 3 / 2 else "auto")
+    axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
 def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:

@@ -44,6 +44,6 @@ def summary(scene: Scene) -> Figure:
     axes[0].set_yticks(places, [row.label for row in scene.rows])
     axes[0].set_ylim(-0.6, len(scene.rows) - 0.4)
     text = "small dots: members; dot and bar: their mean \u00b1 2 standard errors; square: a single fit; diamond: ensemble"
-    truth = f"\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, mean of {scene.members} draws \u00b1 2 sd (for dots)"
+    truth = f"\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, {scene.draws} \u00b1 2 sd (for dots)"
     explain(sheet, text if scene.row("truth") is None else text + truth)
     return sheet

@@ -110,18 +110,15 @@ def fit(
 
 def _rows(model: Network, value: Any, what: str) -> Tensor:
     """Rows as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are none, or a value is not finite."""
-    rows = as_tensor(value, what)
-    event = tuple(model.event_shape)
-    if rows.ndim != len(event) + 1 or rows.shape[1:] != event:
-        if rows.ndim != len(event) + 2 or rows.shape[1] not in (1, model.members) or rows.shape[2:] != event:
-            numbers = ", ".join(map(str, event))
-            raise ValueError(f"{what} must have the shape (n, {numbers}), or (n, {model.members} or 1, {numbers}); got {tuple(rows.shape)}")
+    rows = model.points(as_tensor(value, what))
+    if rows.ndim != len(model.event_shape) + 2:
+        raise ValueError(f"{what} must have one axis of rows; got the shape {tuple(rows.shape)}")
     if not len(rows):
         raise ValueError(f"{what} holds no rows")
     finite = rows.isfinite().flatten(1).all(1)
     if not finite.all():
         raise ValueError(f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite")
-    return model.points(rows)
+    return rows
 
 
 def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:

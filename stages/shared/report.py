@@ -10,6 +10,7 @@ import torch
 
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.core.mixture import Mixture
 from flows.core.population import Population
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
@@ -70,7 +71,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
 
 def plane_box(problem: Problem) -> tuple[Array, Array]:
     """Corners of the box that the densities are drawn in: the truth's, or a fifth of the range around the rows."""
-    if hasattr(problem.truth, "box"):
+    if isinstance(problem.truth, Mixture):
         return problem.truth.box()
     rows = np.concatenate([problem.train, problem.test])
     low, high = rows.min(axis=0), rows.max(axis=0)

@@ -13,8 +13,8 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from flows import targets
-from flows.core.errors import UserError, errors_in_one_line
-from flows.core.mixture import Mixture, Truth
+from flows.core.errors import UserError, errors_in_one_line, one_line
+from flows.core.mixture import Truth
 from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain
 from flows.networks import registry
 
@@ -40,7 +40,7 @@ class Data(Section):
     target: Annotated[str, AfterValidator(_target)]
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
-    custom: list[Component] = []
+    custom: list[Component] = Field(default_factory=list)
 
     def make_truth(self) -> Truth | None:
         """The truth that these settings describe; none behind a table. Raises ``ValueError`` where a custom mixture is none."""
@@ -149,32 +149,42 @@ _Loader.add_implicit_resolver(
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def read(path: Path, section: type[SectionT]) -> SectionT:
-    """A YAML file as the ``section`` that it must be. Raises ``UserError`` with one line that names the first bad key, its value and what is allowed."""
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises ``UserError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # a safe loader
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
-    try:
-        content = yaml.load(text, _Loader)  # noqa: S506  # a safe loader
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return check(content or {}, section, path)
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def check(content: Any, section: type[SectionT], path: Path = PARAMS, prefix: str = "") -> SectionT:
-    """What ``read`` does with what the file holds; ``path``, and the key ``prefix`` that it stands under, are only named in errors."""
+    """What a file holds as the ``section`` that it must be; ``path``, and the key ``prefix`` that it stands under, are only named in errors.
+
+    Raises ``UserError`` with one line that names the first bad key, its value and what is allowed.
+    """
     try:
         return section.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, section, prefix=prefix)}") from None
 
 
+def read(path: Path, section: type[SectionT]) -> SectionT:
+    """A YAML file as the ``section`` that it must be. Raises ``UserError`` as ``read_yaml`` and ``check`` do."""
+    return check(read_yaml(path), section, path)
+
+
 def load(path: Path = PARAMS) -> Settings:
     """Read and check ``params.yaml``, all of it. Raises ``UserError`` as ``read`` does."""
-    settings = read(path, Settings)
+    return check_all(read_yaml(path), path)
+
+
+def check_all(content: Any, path: Path = PARAMS) -> Settings:
+    """What ``load`` does with what the file holds."""
+    settings = check(content, Settings, path)
     for name in settings.models:
         _check_model(settings, name, path)
     _check_together(settings, path)
@@ -197,7 +207,7 @@ def _check_model(settings: Settings, name: str, path: Path) -> None:
 
 def _check_together(settings: Settings, path: Path) -> None:
     """What no single key can tell."""
-    data, prepare = settings.data, settings.prepare
+    data = settings.data
     for key in Train.model_fields:
         if key not in settings.train.model_fields_set:
             raise UserError(f"{path}: train.{key} is missing")

@@ -1,180 +1,204 @@
-"""What a search found, as a table in Markdown and a picture."""
+"""What was found, as tables and pictures: of a search (``python -m studies.tuning.tables realnvp``), or with no name of all lists, the recipe."""
 
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-from optuna.distributions import CategoricalDistribution, IntDistribution
 from scipy.stats import ttest_1samp
 
 from flows import plotting
-from flows.targets import Array
-from stages import files
-from studies.tuning.score import METRICS
-from studies.tuning.space import value_text
-
-if TYPE_CHECKING:
-    from studies.tuning.search import Search
+from flows.core.arrays import Array
+from flows.core.errors import errors_in_one_line
+from stages.shared import files
+from stages.shared.settings import Train, label_and_color
+from studies.tuning import settings
+from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, Values, changes_text, value_text
 
 BEST = 10  # trials in the table
-NOW_COLOR = "#000000"
+LARGEST = 0.6  # nat: what is beyond is written down
+Lists = dict[str, tuple[ListSettings, pd.DataFrame]]  # with the results, a row a case
+DENSITY = {"kl": ("KL of a member", 3), "kl_sd": ("sd over members", 3), "kl_ensemble": ("KL of the ensemble", 3), "kl_kde": ("kernel density", 3)}
+OF_SAMPLES = {"modes": ("modes", 1), "high_quality": ("high quality", 3), "mode_tv": ("mode TV", 3), "coverage": ("coverage", 3)}
+SAMPLES = {"kl": DENSITY["kl"], "kl_ensemble": DENSITY["kl_ensemble"], **OF_SAMPLES, "c2st_auc": ("classifier AUC", 3)}
 
 
-def write(path: Path, rows: pd.DataFrame, search: Search, command: str) -> None:
-    """``path`` with ``.md`` and ``.png``. ``command`` is what follows the name of the program."""
-    files.write_bytes(path.with_suffix(".md"), table(rows, search, command).encode())
-    with files.writing(path.with_suffix(".png")):
-        picture(rows, search, path.with_suffix(".png"))
+def main(name: str = "") -> None:
+    if name:
+        content, path = settings.find("searches", name), HERE / f"results/searches/{name}.csv"
+        rows = pd.read_csv(path).fillna({"case": ""})
+        files.write_bytes(path.with_suffix(".md"), search_text(name, content, rows).encode())
+        draw_search(content, rows, path.with_suffix(".png"))
+    else:
+        lists = read_lists()
+        files.write_bytes(HERE / "recipe.md", recipe_text(lists).encode())
+        draw_recipe({key: each for key, each in lists.items() if not (each[0].only_reported or each[0].samples)})
 
 
-def table(rows: pd.DataFrame, search: Search, command: str) -> str:
+def search_text(name: str, content: SearchSettings, rows: pd.DataFrame) -> str:
     """The settings as they are, and the best trials, each with what it gains on the same folds."""
-    metric = search.score.metric(search.model)
-    parts = search.score.parts(metric)
-    now, trials = _now(rows), _trials(rows)
-    best = trials.sort_values(metric, kind="stable").head(BEST)
-    names = list(search.space)
-    ensemble = [f"{metric}_ensemble"] if f"{metric}_ensemble" in rows else []
-    heads = ["", *(f"`{name}`" for name in names), METRICS[metric], "against now", *("of the ensemble" for _ in ensemble), "weights"]
-    lines = [
-        f"# {search.model}: {len(trials)} trials of {len(names)} settings",
-        "",
-        f"Made by `python -m studies.tuning.search {command}`.",
-        "",
-        f"A trial trains {search.score.members} networks for each of {len(parts)} folds of the training rows.",
-        "*\u00b1*: the standard deviation over networks, each with its mean over the folds.",
-        "*Against now*: the mean difference from the settings as they are, on the same folds, with its 95% interval (paired t over folds).",
-        "The best of many trials looks better than it is, and its interval does not know that.",
-        "",
-        "| " + " | ".join(heads) + " |",
-        "|---|" + "---:|" * (len(heads) - 1),
-    ]
-    for label, row in [("**now**", now), *((f"trial {number + 1}", row) for number, row in best.iterrows())]:
-        cells = [value_text(row[name]) for name in names] + [f"{row[metric]:.3f} \u00b1 {row[f'{metric}_sd']:.3f}"]
-        cells.append("" if row is now else _gain(row[parts].to_numpy(float) - now[parts].to_numpy(float)))
-        cells += [f"{row[name]:.3f}" for name in ensemble] + [f"{row['parameters']:,.0f}"]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    if len(best):
-        chosen = {**search.fixed, **{name: best.iloc[0][name] for name in names}}
-        words = " ".join(f"-S {shlex.quote(f'{_plus(search, name)}{name}={value_text(value)}')}" for name, value in chosen.items())
-        lines += ["", "To train the best of them in the pipeline (settings under `train` are for all its models):", ""]
-        lines += ["```console", f"$ dvc exp run {words}", "```"]
-    return "\n".join([*lines, "", f"![Every trial in order, and against each setting]({search.name}.png)", ""])
+    metric = next(key for key in METRICS if key in rows)
+    folds = rows.filter(regex=f"^{metric}_fold_").to_numpy(float)
+    best = rows[1:].sort_values(metric, kind="stable").head(BEST)  # the first row has the settings as they are
+    ensemble = [key for key in (f"{metric}_ensemble",) if key in rows]
+    cells = []
+    for number, row in [(0, rows.iloc[0]), *best.iterrows()]:
+        what = [f"trial {number}" if number else "**now**", *(value_text(row[key]) for key in content.space)]
+        gives = [f"{row[metric]:.3f} ± {row[f'{metric}_sd']:.3f}", _gain(folds[number] - folds[0]) if number else ""]
+        cells.append([*what, *gives, *(f"{row[key]:.3f}" for key in ensemble), f"{row['parameters']:,.0f}"])
+    heads = ["", *(f"`{key}`" for key in content.space), METRICS[metric], "against now", *("of the ensemble" for _ in ensemble), "weights"]
+    words = " ".join(f"-S {shlex.quote(f'{_plus(key)}{key}={value_text(best.iloc[0][key])}')}" for key in content.space)
+    return f"""\
+# {content.model}: {len(rows) - 1} trials of {len(content.space)} settings
+
+Made by `python -m studies.tuning.search --search {name}`.
+
+A trial trains {content.members} networks for each of {folds.shape[1]} folds of the training rows.
+*±*: the standard deviation over networks, each with its mean over the folds.
+*Against now*: the mean difference from the settings as they are, on the same folds, with its 95% interval (paired t over folds).
+The best of many trials looks better than it is, and its interval does not know that.
+
+{_table(heads, cells, left=1)}
+
+To train the best of them in the pipeline (settings under `train` are for all its models):
+
+```console
+$ dvc exp run {words}
+```
+
+![Every trial in order, and against each setting]({name}.png)
+"""
 
 
-def _plus(search: Search, name: str) -> str:
-    """DVC wants a plus before a key that is not in ``params.yaml``: one that would override a setting of ``train``."""
-    _, model, key = name.split(".") if name.startswith("models.") else ("", "", "")
-    return "+" if model and key not in search.params["models"][model] else ""
-
-
-def picture(rows: pd.DataFrame, search: Search, path: Path) -> None:
+def draw_search(content: SearchSettings, rows: pd.DataFrame, path: Path) -> None:
     """Every trial in order with the best so far, and against each setting; the settings as they are as a line and a diamond."""
-    metric = search.score.metric(search.model)
-    now, trials = _now(rows), _trials(rows)
-    values = trials[metric].to_numpy(float)
-    color = plotting.COLORS.get(search.model, plotting.SPARE_COLORS[0])
-    panels = 1 + len(search.space)
-    columns = min(panels, 3)
-    lines = -(-panels // columns)
-    with plt.rc_context(plotting.STYLE):
-        figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns + 0.4, 2.7 * lines + 0.3), sharey=True, squeeze=False)
-        for axis in axes.flat[panels:]:
+    metric = next(key for key in METRICS if key in rows)
+    now, *values = rows[metric]
+    label, color = label_and_color(content.model)
+    finite = rows[metric][np.isfinite(rows[metric])]
+    bottom, top = finite.min(), max(finite.quantile(0.8), now)  # a trial that went wrong must not flatten all others
+    margin = 0.08 * (top - bottom) or 0.01
+    columns = min(1 + len(content.space), 3)
+    lines = -(-(1 + len(content.space)) // columns)
+    with _figure(path, lines, columns, figsize=(3.2 * columns + 0.4, 2.7 * lines + 0.3), sharey=True, squeeze=False) as (figure, axes):
+        for axis, name in zip(axes.flat, ["", *content.space], strict=False):
+            places = _places(axis, content.space[name], rows[name]) if name else np.arange(len(rows))
+            axis.plot(places[1:], np.fmin(values, top + margin), "o", markersize=4, color=color, alpha=0.5, clip_on=False)
+            axis.plot(places[:1], [now], "D", markersize=6, markerfacecolor="white", color="black")
+            axis.axhline(now, color="black", linewidth=1, linestyle=":")
+            axis.set_xlabel(name or "trial (line: best so far)")
+        axes[0, 0].step(np.arange(1, len(rows)), np.fmin.accumulate(values), where="post", color=color)
+        axes[0, 0].set_ylim(bottom - margin, top + margin)
+        figure.supylabel(METRICS[metric])
+        for axis in axes.flat[1 + len(content.space) :]:
             axis.set_visible(False)
-        first, *others = axes.flat[:panels]
-        reach = _reach(values, now[metric])
-        _dots(first, np.arange(1.0, len(values) + 1), values, reach[1], color)
-        first.step(np.arange(1, len(values) + 1), np.fmin.accumulate(values), where="post", color=color)
-        first.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        first.set_xlabel("trial (line: best so far)")
-        for axis, (name, distribution) in zip(others, search.space.items(), strict=True):
-            _dots(axis, _places(axis, trials[name], distribution), values, reach[1], color)
-            _mark(axis, now[name], now[metric], distribution)
-            axis.set_xlabel(name)
-        for axis in axes.flat[:panels]:
-            axis.axhline(now[metric], color=NOW_COLOR, linewidth=1, linestyle=":")
-            axis.set_ylim(*reach)
-        for axis in axes[:, 0]:
-            axis.set_ylabel(METRICS[metric])
-        label = plotting.LABELS.get(search.model, search.model)
-        figure.suptitle(f"{label}: a dot is a trial (triangle: beyond the scale); dotted, diamond: the settings as they are", fontsize=10)
+        figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=10)
+
+
+def _places(axis: Axes, values: Values, column: pd.Series) -> Array:
+    """Where the values of a setting are on the axis, which gets their scale. What is not in the space has none."""
+    if not values.choices:
+        if values.log:
+            axis.set_xscale("log")
+            axis.set_xticks([], minor=True)
+            axis.set_xticks(ticks := np.geomspace(values.low, values.high, 3), [f"{tick:.2g}" for tick in ticks])
+        else:
+            axis.locator_params(axis="x", integer=isinstance(values.low, int))
+        return column.where(column.between(values.low, values.high)).to_numpy(float)
+    words = [value_text(choice) for choice in values.choices]
+    axis.set_xticks(range(len(words)), words)
+    axis.set_xlim(-0.5, len(words) - 0.5)
+    return np.array([words.index(word) if word in words else np.nan for word in map(value_text, column)])
+
+
+def read_lists() -> Lists:
+    return {name: (content, pd.read_csv(HERE / f"results/lists/{name}.csv", index_col="case")) for name, content in settings.load().lists.items()}
+
+
+def recipe_text(lists: Lists) -> str:
+    text = ["# The recipe: what was tried, and what the choice gives", ""]
+    text += ["Made by `make tuning`; the cases are in `params.yaml`, the protocol is in `README.md`. KL from the truth in nats.", ""]
+    for content, rows in lists.values():
+        label, _ = label_and_color(content.model)
+        what = f"What was chosen, {label}" if content.only_reported else f"Search, {label}"
+        text += [f"## {what}: data {seeds_text(content)}, {content.members} members each", ""]
+        if content.samples:
+            text += ["Modes, high quality and total variation of the mode masses on 10,000 samples a member; coverage and AUC of 1,000 points.", ""]
+        columns = {key: value for key, value in (SAMPLES if content.samples else DENSITY).items() if key in rows}
+        cells = []
+        for case, changes in content.cases.items():
+            row = rows.loc[case]
+            numbers = [f"{row[key]:.{digits}f}" for key, (_, digits) in columns.items()]
+            cells.append([case, changes_text(changes, content.model), *numbers, f"{row['parameters']:,.0f}"])
+        text += [_table(["case", "what it changes", *(head for head, _ in columns.values()), "weights"], cells, left=2), ""]
+    return "\n".join(text)
+
+
+def seeds_text(content: ListSettings) -> str:
+    first, last = min(content.seeds), max(content.seeds)
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+
+def draw_recipe(lists: Lists) -> None:
+    """A line a case: one dot per data seed, a bar at the mean, a diamond for the ensembles."""
+    cases = [(content.model, name, row) for content, rows in lists.values() for name, row in rows.iterrows()]
+    with _figure(HERE / "recipe.png", figsize=(7.5, 0.24 * len(cases) + 1.2)) as (_, axis):
+        for place, (model, _, row) in enumerate(cases):
+            (_, color), kls = label_and_color(model), row.filter(like="kl_seed_")
+            axis.plot(kls, [place] * len(kls), "o", markersize=4, color=color, alpha=0.5)
+            axis.plot(row["kl"], place, "|", markersize=13, markeredgewidth=2, color=color)
+            axis.plot(row["kl_ensemble"], place, "D", markersize=5, markerfacecolor="white", color=color)
+            axis.plot(row["kl_kde"], place, "x", markersize=5, color=label_and_color("kde")[1])
+            if row["kl"] > LARGEST:
+                axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} →", ha="right", va="center", fontsize=8)
+        axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
+        axis.set(xscale="log", xlim=(0.025, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
+        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
+        axis.set_xticks([], minor=True)
+        axis.set_yticks(range(len(cases)), [f"{label_and_color(model)[0]}: {name}" for model, name, _ in cases], fontsize=8)
+        axis.grid(axis="x", alpha=0.25)
+        axis.set_title("dot: data seed; bar: mean; diamond: ensemble; cross: kernel density\ndotted: the settings as they are", fontsize=9)
+
+
+@contextmanager
+def _figure(path: Path, *grid: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes in the style of the pipeline's; at the end it is written."""
+    with plt.rc_context(plotting.STYLE), files.writing(path):
+        figure, axes = plt.subplots(*grid, **options)
+        yield figure, axes
         figure.savefig(path)
         plt.close(figure)
 
 
-def _dots(axis: Axes, places: Array, values: Array, top: float, color: str) -> None:
-    """A dot a trial, and at the upper edge a triangle for one that is beyond it."""
-    beyond = ~(values <= top)
-    axis.plot(places[~beyond], values[~beyond], "o", markersize=4, color=color, alpha=0.5)
-    if beyond.any():  # an artist without a point, and not clipped, would upset the layout
-        axis.plot(places[beyond], np.full(beyond.sum(), top), "^", markersize=5, color=color, alpha=0.5, clip_on=False)
+def _table(heads: list[str], rows: list[list[str]], left: int) -> str:
+    """A table in Markdown whose first ``left`` columns are words."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * left + "---:|" * (len(heads) - left), *lines[1:]])
 
 
-def _places(axis: Axes, column: pd.Series, distribution: Any) -> Array:
-    """Where the values of a setting are on the axis, which gets their scale."""
-    if isinstance(distribution, CategoricalDistribution):
-        choices = [value_text(choice) for choice in distribution.choices]
-        axis.set_xticks(range(len(choices)), choices)
-        axis.set_xlim(-0.5, len(choices) - 0.5)
-        # In the order of the trials: equal ones side by side.
-        return np.array([choices.index(value_text(value)) for value in column]) + np.linspace(-0.15, 0.15, len(column))
-    axis.set_xlim(_wider(distribution.low, distribution.high, log=distribution.log))
-    if distribution.log:
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    elif isinstance(distribution, IntDistribution):
-        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    return column.to_numpy(float)
-
-
-def _mark(axis: Axes, setting: Any, value: float, distribution: Any) -> None:
-    """The settings as they are, where they are in the space."""
-    place: float | None
-    if isinstance(distribution, CategoricalDistribution):
-        choices = [value_text(choice) for choice in distribution.choices]
-        place = choices.index(value_text(setting)) if value_text(setting) in choices else None
-    else:
-        place = setting if isinstance(setting, int | float) and distribution.low <= setting <= distribution.high else None
-    if place is not None:
-        axis.plot(place, value, "D", markersize=6, markerfacecolor="white", color=NOW_COLOR)
-
-
-def _wider(low: float, high: float, *, log: bool) -> tuple[float, float]:
-    """By a twentieth on both sides."""
-    if log:
-        share = (high / low) ** 0.05
-        return low / share, high * share
-    margin = 0.05 * (high - low) or 0.5
-    return low - margin, high + margin
-
-
-def _reach(values: Array, now: float) -> tuple[float, float]:
-    """From the best to just beyond the worse half: a trial that went wrong must not flatten all others."""
-    finite = np.append(values[np.isfinite(values)], now)
-    low, high = finite.min(), max(np.quantile(finite, 0.8), now)
-    margin = 0.08 * (high - low) or 0.01
-    return low - margin, high + margin
-
-
-def _now(rows: pd.DataFrame) -> pd.Series:
-    return rows[rows["case"] != ""].iloc[0]
-
-
-def _trials(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["case"] == ""].reset_index(drop=True)
+def _plus(name: str) -> str:
+    """What makes DVC take a setting that the section of the model may not have: one that overrides ``train``."""
+    return "++" if name.startswith("models.") and name.split(".")[-1] in Train.model_fields else ""
 
 
 def _gain(differences: Array) -> str:
     if not np.isfinite(differences).all():
         return "not finite"
-    if np.ptp(differences) == 0:
-        return f"{differences[0]:+.3f}".replace("-", "\u2212")
-    interval = ttest_1samp(differences, 0).confidence_interval(0.95)
-    return f"{differences.mean():+.3f} ({interval.low:+.3f} to {interval.high:+.3f})".replace("-", "\u2212")
+    text = f"{differences.mean():+.3f}"
+    if np.ptp(differences) > 0:
+        interval = ttest_1samp(differences, 0).confidence_interval(0.95)
+        text += f" ({interval.low:+.3f} to {interval.high:+.3f})"
+    return text.replace("-", "\u2212")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line("tables"):
+        main(*sys.argv[1:])

@@ -1,0 +1,37 @@
+"""The tables of the searches are what the committed results give."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+from pipeline import ROOT
+
+from studies.tuning import settings, tables
+
+HERE = ROOT / "studies/tuning"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_table_of_the_search_is_made_from_the_committed_results() -> None:
+    rows = pd.read_csv(HERE / "results/searches/realnvp.csv").fillna({"case": ""})
+    content = settings.load().searches["realnvp"]
+    assert tables.search_text("realnvp", content, rows) == (HERE / "results/searches/realnvp.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_is_made_from_the_committed_results() -> None:
+    now = yaml.safe_load((HERE / "params.yaml").read_text(encoding="utf-8"))["lists"]
+    locked = yaml.safe_load((HERE / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    if any(f"compare@{name}" not in locked or locked[f"compare@{name}"]["params"]["params.yaml"][f"lists.{name}"] != now[name] for name in now):
+        pytest.skip("lists were changed since they ran")
+    assert tables.recipe_text(tables.read_lists()) == (HERE / "recipe.md").read_text(encoding="utf-8")
+
+
+def test_what_the_readme_shows_of_the_search_is_its_table() -> None:
+    """Now, and the best trial."""
+    made = [line for line in (HERE / "results/searches/realnvp.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")][:4]
+    assert "\n".join(made) in (HERE / "README.md").read_text(encoding="utf-8")
