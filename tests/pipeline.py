@@ -21,6 +21,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are further apart than its epochs are many.
 TINY = """\
 data:
   target: ring
@@ -51,12 +52,14 @@ models:
     transform: affine
     bins: 8
   glow:
+    epochs: 150
     couplings: 2
     hidden: 8
     transform: affine
     bins: 8
   vae:
     hidden: 8
+    log_every: 100
   gan:
     hidden: 8
     latent: 2
@@ -81,8 +84,6 @@ evaluate:
   seed: 0
 """
 
-# Glow trains long enough to be caught in the middle of it.
-SETTINGS = TINY.replace("  glow:\n", "  glow:\n    epochs: 150\n").replace("  vae:\n", "  vae:\n    log_every: 100\n")
 # What a run leaves behind.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
@@ -94,6 +95,8 @@ from importlib import import_module
 for command in sys.argv[1:]:
     module, *words = command.split()
     import_module(module).main(*words)
+with open("imported", "w") as file:
+    print(*(getattr(module, "__file__", None) for module in list(sys.modules.values())), sep="\\n", file=file)
 """
 
 
@@ -151,6 +154,10 @@ class Clone:
         # DVC's temporary files are about the place where they lie, and its workers may still write there.
         shutil.copytree(self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True)
         return Clone(folder / "clone")
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The stages of the main pipeline as they are declared, in an order in which each finds what it needs."""
+        return expand(yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml")))
 
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
