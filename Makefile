@@ -3,16 +3,13 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro quick test test-all lint format verify compare bench claims tuning clean
+.PHONY: help repro test test-all lint format verify compare bench claims tuning clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 repro: .venv/ready  ## run what is not up to date, then print the table of results
 	@$(RUN) python -m tools.repro
-
-quick: .venv/ready  ## a taste in under a minute, with small settings, in a temporary copy
-	@$(RUN) python -m tools.quick
 
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
 	$(RUN) python -m pytest -m "not slow"
@@ -45,7 +42,7 @@ tuning: .venv/ready  ## run the searches that the settings were chosen by (half 
 	@$(RUN) python -m tools.repro studies/tuning/dvc.yaml
 
 clean:  ## remove what the pipeline and the tests made and Git does not hold
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	rm -rf .venv .venv-bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data models
 
 .venv/ready: requirements.txt

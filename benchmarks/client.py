@@ -1,4 +1,4 @@
-"""The other end of ``worker.py``: start workers, ask them, end them."""
+"""The other end of ``worker.py``: start workers, ask them, end them (``contextlib.closing`` does)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,12 +46,6 @@ class Worker:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
 
 class Workers:
     """Workers that are kept from section to section, of one number of threads at a time: starting one takes seconds."""
@@ -75,9 +68,3 @@ class Workers:
         for worker in self.running.values():
             worker.close()
         self.running = {}
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -16,9 +16,10 @@ import paramax
 from flowjax.distributions import StandardNormal
 from flowjax.flows import coupling_flow
 
-from benchmarks.peers import Array, Peer, Recipe
-from flows.smoothing import sharpen
-from flows.training import WARM_UP
+from benchmarks.peers import Peer, Recipe
+from flows.core.arrays import Array
+from flows.training.optimizer import WARM_UP
+from flows.training.smoothing import sharpen
 
 
 class FlowJAX(Peer):
@@ -116,7 +117,7 @@ class FlowJAX(Peer):
 
 
 def _one_cycle(progress: Any) -> Any:
-    """``flows.training.one_cycle`` for a traced ``progress``."""
+    """``flows.training.optimizer.one_cycle`` for a traced ``progress``."""
     rise = 0.04 + 0.96 * (1 - jnp.cos(math.pi * progress / WARM_UP)) / 2
     fall = (1 + jnp.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
     return jnp.where(progress < WARM_UP, rise, fall)

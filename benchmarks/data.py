@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import Array
-from flows import seeds, splits, targets
+from flows import targets
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.data.splits import holdout
 
+TRUTH = targets.make("ring")
 ROWS, TEST_ROWS = 1_000, 200  # of the main pipeline
 
 
@@ -21,8 +24,7 @@ def standardized(rows: Array) -> tuple[Array, Array, Array]:
 
 def training_rows(data_seed: int) -> Array:
     """The 800 raw training rows of the ring, drawn and split as the main pipeline does it."""
-    rows = targets.ring().sample(ROWS, seeds.numpy_generator(data_seed, "generate"))
-    return splits.holdout(rows, TEST_ROWS, seed=0)[0]
+    return holdout(TRUTH.sample(ROWS, numpy_generator(data_seed, "generate")), TEST_ROWS, seed=0)[0]
 
 
 def ring_rows(data_seed: int) -> Array:
@@ -41,18 +43,17 @@ class DataSet:
 
 def data_set(data_seed: int, fresh: int, folder: Path) -> DataSet:
     """Writes both files. The draws are from the truth, standardised like the training rows; ``log_p`` is their density there, in nats."""
-    target = targets.ring()
     points, mean, deviation = standardized(training_rows(data_seed))
-    draws = target.sample(fresh, seeds.numpy_generator(data_seed, "fresh"))
+    draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
     training, scored = folder / f"train-{data_seed}.npy", folder / f"fresh-{data_seed}.npz"
     np.save(training, points)
-    np.savez(scored, points=(draws - mean) / deviation, log_p=target.log_prob(draws) + np.log(deviation).sum())
+    np.savez(scored, points=(draws - mean) / deviation, log_p=TRUTH.log_prob(draws) + np.log(deviation).sum())
     return DataSet(points, str(training), str(scored))
 
 
 def many_rows(rows: int) -> Array:
     """So many standardised rows of the ring, ``(rows, 2)``."""
-    return standardized(targets.ring().sample(rows, np.random.default_rng(0)))[0]
+    return standardized(TRUTH.sample(rows, np.random.default_rng(0)))[0]
 
 
 def many_features(rows: int, dim: int) -> Array:

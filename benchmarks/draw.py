@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 
 from benchmarks import RESULTS, tables
 from flows.plotting.style import STYLE, save
-from stages.plot import COLORS, LABELS
+from stages.shared.settings import label_and_color
 
-OURS, PEER, FLOOR = COLORS["realnvp"], "#666666", "#000000"
+OURS, PEER, FLOOR = label_and_color("realnvp")[1], "#666666", "#000000"
 # Tol's muted palette: no colour of a model.
 AXES = {"rows": ("#332288", "o"), "dimensions": ("#882255", "s"), "couplings": ("#999933", "^"), "members": ("#117733", "D")}
 
@@ -118,8 +118,8 @@ def depth(axis: Axes, results: dict[str, Any]) -> None:
     rows = results["depth"]
     couplings = [row["couplings"] for row in rows]
     for model, marker in (("realnvp", "o"), ("glow", "s")):
-        times = [row[f"{model}_ms"] for row in rows]
-        axis.plot(couplings, times, marker=marker, markersize=5, color=COLORS[model], label=LABELS[model])
+        label, shade = label_and_color(model)
+        axis.plot(couplings, [row[f"{model}_ms"] for row in rows], marker=marker, markersize=5, color=shade, label=label)
     for row in rows:
         top = max(row["realnvp_ms"], row["glow_ms"])
         axis.annotate(f"{row['ratio']:.2f}x", (row["couplings"], top), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers import Array, Peer, Recipe
-from flows.seeds import torch_generator
-from flows.smoothing import sharpen
-from flows.training import one_cycle
+from benchmarks.peers import Peer, Recipe
+from flows.core.arrays import Array
+from flows.core.seeds import torch_generator
+from flows.training.optimizer import one_cycle
+from flows.training.smoothing import sharpen
 
 DIM = 2
 CLAMP = 2.0  # FrEIA's bound on a log-scale; ours is the same

@@ -7,7 +7,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.peers import Array, Peer, Recipe
+from benchmarks.peers import Peer, Recipe
+from flows.core.arrays import Array
 
 
 class Floor(Peer):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
+from typing import Any
+
 import torch
 
 import flows
-from benchmarks.peers import Array, Peer, Recipe
-from flows import kernels
-from flows.training import Trainer, TrainingSettings
+from benchmarks.peers import Peer, Recipe
+from flows.core.arrays import Array
+from flows.core.settings import TrainingSettings
+from flows.networks import kernels
+from flows.training.trainer import Trainer
 
 ALWAYS_CLIPS = 1.0  # where a recipe says nothing
 
@@ -18,24 +22,13 @@ class Ours(Peer):
 
     Args:
         dim: features D.
-        model, transform, bins: as in ``params.yaml``.
+        model, settings: a model and what it takes beside couplings and hidden, as in ``params.yaml``.
     """
 
-    def __init__(
-        self, networks: int, hidden: int, couplings: int, seed: int, *, dim: int = 2, model: str = "realnvp", transform: str = "affine", bins: int = 8
-    ) -> None:
+    def __init__(self, networks: int, hidden: int, couplings: int, seed: int, *, dim: int = 2, model: str = "realnvp", **settings: Any) -> None:
         super().__init__(networks, hidden, couplings, seed)
-        self.model = flows.model_class(model)
-        self.arguments = {
-            "dim": dim,
-            "members": networks,
-            "couplings": couplings,
-            "hidden": hidden,
-            "transform": transform,
-            "bins": bins,
-            "seed": seed,
-        }
-        self.flow = self.model(**self.arguments)
+        self.build = partial(flows.build, model, (dim,), {"couplings": couplings, "hidden": hidden, **settings}, members=networks, seed=seed)
+        self.flow = self.build()
         self.parameters = self.flow.parameters_per_member()
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
@@ -48,39 +41,26 @@ class Ours(Peer):
             clip=ALWAYS_CLIPS if recipe.clip is None else recipe.clip,
             seed=self.seed,
         )
-        # A population's weights are drawn from its seed alone: built again, it is the initial one again.
-        self.trainer = Trainer(self.model(**self.arguments), torch.from_numpy(points), settings)
-        self.flow = self.trainer.model
+        self.flow = self.build()  # the weights are drawn from the seed alone: the initial ones again
+        self.trainer = Trainer(self.flow, points, settings)
 
     def advance(self, epochs: int) -> None:
         for _ in range(epochs):
             self.trainer.epoch()
-        self.flow = self.trainer.model
 
-    @torch.no_grad()
     def log_prob(self, points: Array) -> Array:
-        return self.flow.log_prob(torch.from_numpy(points).unsqueeze(1)).double().numpy()
+        density: Array = self.flow.log_prob(points).double().numpy()
+        return density
 
     def sample(self, n: int, seed: int) -> Array:
-        draws: Array = self.flow.sample((n,), generator=torch.Generator().manual_seed(seed)).numpy().astype(np.float64)
+        draws: Array = self.flow.sample((n,), generator=torch.Generator().manual_seed(seed)).numpy()
         return draws
 
 
 class Plain(Ours):
     """The same without the compiled kernels: the plain torch code that defines them, which takes their place where there is no compiler."""
 
-    def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        with kernels.plain():
-            super().start(points, recipe, epochs)
-
-    def advance(self, epochs: int) -> None:
-        with kernels.plain():
-            super().advance(epochs)
-
-    def log_prob(self, points: Array) -> Array:
-        with kernels.plain():
-            return super().log_prob(points)
-
-    def sample(self, n: int, seed: int) -> Array:
-        with kernels.plain():
-            return super().sample(n, seed)
+    start = kernels.plain()(Ours.start)
+    advance = kernels.plain()(Ours.advance)
+    log_prob = kernels.plain()(Ours.log_prob)
+    sample = kernels.plain()(Ours.sample)

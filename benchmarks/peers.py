@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
+from flows.core.arrays import Array
 
 # name -> module and class here, and what the library is imported and installed as; None for what is in this repository
 HOMES: dict[str, tuple[str, str, str | None]] = {
@@ -39,9 +36,9 @@ class Recipe:
     Args:
         batch_size: at most so many points a step; an epoch is cut into equal steps.
         learning_rate: the rate, or its highest value where ``one_cycle``.
-        one_cycle: whether the rate follows ``flows.training.one_cycle``.
+        one_cycle: whether the rate follows ``flows.training.optimizer.one_cycle``.
         noise: standard deviation of the Gaussian noise added afresh at every epoch, in standardised units; 0 for none.
-        sharpen: how far, from 0 to 1, points first move to their local means (``flows.smoothing.sharpen``).
+        sharpen: how far, from 0 to 1, points first move to their local means (``flows.training.smoothing.sharpen``).
         clip: the longest gradient of a network, as a norm; None for no limit.
     """
 

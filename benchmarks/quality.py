@@ -13,7 +13,7 @@ from benchmarks.client import Worker
 from benchmarks.peers import EAGER, OURS, Recipe
 from benchmarks.plan import NOISE_FACTOR, Plan
 from benchmarks.sections import PLAIN_RATE, Bench, Row
-from flows.smoothing import likelihood_bandwidth
+from flows.training.smoothing import likelihood_bandwidth
 
 
 @dataclass(frozen=True)

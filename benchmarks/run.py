@@ -10,6 +10,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,11 @@ from benchmarks.client import WorkerError, Workers
 from benchmarks.plan import FULL, SMALL, Plan
 from benchmarks.quality import quality
 from benchmarks.sections import Bench, depth, epoch, growth, throughput
-from flows import atomic
+from flows.core import atomic
 
 DIGITS = 4  # significant ones: a timing has no more
 SECTIONS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {
-    "epoch": lambda bench: epoch(bench, bench.libraries),
-    "floor": lambda bench: epoch(bench, ["floor"]),
-    "quality": quality,
-    "depth": depth,
-    "throughput": throughput,
-    "growth": growth,
+    **{"epoch": epoch, "quality": quality, "depth": depth, "throughput": throughput, "growth": growth},
 }
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 
@@ -59,18 +55,11 @@ def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], outpu
     """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
     results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     results.update(machine=machine(), versions=versions(), settings=rounded(vars(plan)))
-    with tempfile.TemporaryDirectory() as folder, Workers() as workers, tqdm(sections, unit="section", disable=None) as bar:
+    with tempfile.TemporaryDirectory() as folder, closing(Workers()) as workers, tqdm(sections, unit="section", disable=None) as bar:
         bench = Bench(plan, workers, libraries, Path(folder), bar.set_postfix_str)
         for section in bar:
             bar.set_description(section)
-            if section == "floor" and "epoch" in sections:
-                continue  # taken in turns with the libraries, above
-            if section == "epoch" and "floor" in sections:
-                rows = epoch(bench, [*libraries, "floor"])
-                results["epoch"] = rounded([row for row in rows if row["library"] != "floor"])
-                results["floor"] = rounded([row for row in rows if row["library"] == "floor"])
-            else:
-                results[section] = rounded(SECTIONS[section](bench))
+            results[section] = rounded(SECTIONS[section](bench))
             write(results, output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -15,8 +16,9 @@ import numpy as np
 
 from benchmarks import data
 from benchmarks.client import Worker, Workers
-from benchmarks.peers import Array, Recipe
+from benchmarks.peers import Recipe
 from benchmarks.plan import DATA_SEED, NEVER_ENDS, Plan
+from flows.core.arrays import Array
 
 Row = dict[str, Any]
 PLAIN_RATE = 0.001  # of Adam, in the recipe that libraries are used with, and in all timings
@@ -37,8 +39,8 @@ class Bench:
         return self.plan.threads[-1]
 
 
-def epoch(bench: Bench, libraries: Sequence[str]) -> list[Row]:
-    """Milliseconds of one training epoch, for every library and setting; the libraries take turns."""
+def epoch(bench: Bench) -> list[Row]:
+    """Milliseconds of one training epoch, for every library, the floor and every setting; they take turns."""
     plan = bench.plan
     training = data.data_set(DATA_SEED, plan.fresh, bench.folder).training
     rows: list[Row] = []
@@ -47,7 +49,7 @@ def epoch(bench: Bench, libraries: Sequence[str]) -> list[Row]:
         recipe = Recipe(batch, PLAIN_RATE)
         runners: dict[str, Worker] = {}
         built: dict[str, Row] = {}
-        for library in libraries:
+        for library in (*bench.libraries, "floor"):
             worker = runners[library] = bench.workers.get(library, threads)
             built[library] = begin(worker, training, recipe, networks=networks, hidden=hidden, couplings=plan.epoch_couplings)
         for library, times in interleaved(runners, plan).items():
@@ -107,7 +109,7 @@ def growth(bench: Bench) -> list[Row]:
             np.save(points, case.make())
             row: Row = {"size": case.size}
             for library in ("ours", "floor") if axis == "rows" else ("ours",):
-                with Worker(library, bench.threads) as worker:
+                with closing(Worker(library, bench.threads)) as worker:
                     begin(worker, str(points), Recipe(case.batch, PLAIN_RATE), **case.setting)
                     row[f"{library}_seconds"] = median(interleaved({library: worker}, bench.plan)[library]) / 1000
                     if library == "ours":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import atomic
+from flows.core import atomic
 
 
 def test_the_file_and_its_folder_are_made_and_nothing_else(tmp_path: Path):

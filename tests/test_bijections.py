@@ -8,7 +8,7 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from flows.bijections import ActNorm, AffineCoupling, PLULinear, SplineCoupling, Standardize
-from flows.seeds import torch_generators
+from flows.core.seeds import torch_generators
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -17,11 +17,11 @@ MEMBERS = 3
 
 
 def streams(seed, members):
-    return torch_generators(seed, "initialize", members)
+    return torch_generators(seed, "initialize", range(members))
 
 
 BIJECTIONS = {  # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
-    "standardize": lambda dim, members, seed: Standardize(dim, members),
+    "standardize": lambda dim, members, seed: Standardize((dim,), members),
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
     "affine": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=False),
@@ -175,7 +175,7 @@ def test_actnorm_remembers_in_its_state_that_it_is_initialised():
 
 
 def test_standardisation_is_not_trained():
-    assert list(Standardize(2, MEMBERS).parameters()) == []
+    assert list(Standardize((2,), MEMBERS).parameters()) == []
 
 
 # PLULinear

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import flows
-from flows.checkpoint import METADATA_KEY, CheckpointError
+from flows.core.checkpoint import METADATA_KEY, CheckpointError
+from flows.networks import registry
+from flows.training.trainer import Trainer
 
 
-def realnvp():
-    return flows.RealNVP(2, 3, couplings=2, hidden=4, seed=1)
+def realnvp(members=3):
+    return flows.build("realnvp", (2,), {"couplings": 2, "hidden": 4}, members=members, seed=1)
 
 
 def glow():
-    return flows.Glow(3, 2, couplings=2, hidden=4, transform="spline", bins=3, seed=1)
+    return flows.build("glow", (3,), {"couplings": 2, "hidden": 4, "transform": "spline", "bins": 3}, members=2, seed=1)
 
 
 def mixture():
@@ -34,10 +37,10 @@ def shaken(perturb):
     """A model whose state is not what its constructor would make of it."""
 
     def make(build):
-        model = perturb(build(), 0.1)
+        model = build()
         if isinstance(model, flows.Flow):
-            model.standardize.initialize(torch.randn(model.members, model.dim, 20, generator=torch.Generator().manual_seed(0)) * 3 + 1)
-        return model
+            Trainer(model, torch.randn(20, *model.event_shape, generator=torch.Generator().manual_seed(0)) * 3 + 1, flows.TrainingSettings(noise=0))
+        return perturb(model, 0.1)
 
     return make
 
@@ -50,7 +53,7 @@ def test_a_loaded_model_is_the_saved_one(build, dtype, shaken, tmp_path):
     flows.save(model, tmp_path / "models" / "model.safetensors")
     loaded = flows.load(tmp_path / "models" / "model.safetensors")
     assert type(loaded) is type(model)
-    assert loaded.arguments == model.arguments
+    assert loaded.description == model.description
     assert not loaded.training
     draws = [m.sample((9,), generator=torch.Generator().manual_seed(5)) for m in (model, loaded)]
     assert torch.equal(*draws)
@@ -76,7 +79,7 @@ def test_a_checkpoint_holds_one_metadata_entry_and_no_other_file_is_left(build, 
 def test_a_checkpoint_is_replaced_whole(tmp_path):
     flows.save(realnvp(), tmp_path / "model")
     flows.save(glow(), tmp_path / "model")
-    assert isinstance(flows.load(tmp_path / "model"), flows.Glow)
+    assert flows.load(tmp_path / "model").description["model"] == "glow"
     assert os.listdir(tmp_path) == ["model"]
 
 
@@ -95,13 +98,43 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(err
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.parametrize("name", registry.names())
+def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
+    model, x = flows.build(name, (2,), members=range(1, 3)), np.random.default_rng(0).normal(size=(40, 2))
+    flows.save(model, tmp_path / "untrained")
+    assert flows.load(tmp_path / "untrained").history == {}
+    flows.fit(model, x, x[:10], flows.TrainingSettings(epochs=3, batch_size=20, log_every=2))
+    flows.save(model, tmp_path / "trained")
+    loaded = flows.load(tmp_path / "trained")
+    assert loaded.history.keys() == model.history.keys()
+    for key, values in model.history.items():
+        assert loaded.history[key].dtype == values.dtype
+        np.testing.assert_array_equal(loaded.history[key], values)
+    assert loaded.member_range == model.member_range == range(1, 3)
+
+
+def test_a_member_whose_history_is_not_finite_keeps_it_so(tmp_path):
+    model = realnvp()
+    model.history = {"epoch": np.array([1.0, 2.0]), "train_nll": np.array([[1.0, np.nan, np.inf], [2.0, np.nan, -np.inf]])}
+    flows.save(model, tmp_path / "model")
+    np.testing.assert_array_equal(flows.load(tmp_path / "model").history["train_nll"], model.history["train_nll"])
+
+
+def test_a_flow_that_was_put_together_by_hand_can_not_be_saved(tmp_path):
+    """Nothing says how to build it again, so the file would be of no use."""
+    by_hand = flows.Flow(flows.StandardNormal(3, (2,)), realnvp().chain)
+    with pytest.raises(ValueError, match=r"flows\.build") as error:
+        flows.save(by_hand, tmp_path / "model")
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
 # Files that are no checkpoints
 
 
 def write(path, model, entry=None, state=None):
     """A safetensors file with the metadata and the tensors of ``model``, but for what is given."""
-    whole = {"model": type(model).__name__, "arguments": model.arguments}
-    text = entry if isinstance(entry, str) else json.dumps(whole | (entry or {}))
+    text = entry if isinstance(entry, str) else json.dumps(model.description | (entry or {}))
     save_file(model.state_dict() if state is None else state, path, metadata={METADATA_KEY: text})
 
 
@@ -132,7 +165,15 @@ def longer(name):
     return lambda state: state.update({name: torch.cat([state[name], state[name]])})
 
 
-WEIGHT = "bijections.1.conditioner.theta"
+def settings(**changes):
+    return {"settings": realnvp().description["settings"] | changes}
+
+
+def without(key):
+    return lambda path: write(path, realnvp(), json.dumps({name: value for name, value in realnvp().description.items() if name != key}))
+
+
+WEIGHT = "bijections.0.conditioner.theta"
 DAMAGED = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
@@ -146,16 +187,23 @@ DAMAGED = {
     "foreign with metadata": lambda path: save_file({"weight": torch.zeros(2, 2)}, path, metadata={"format": "pt"}),
     "not json": lambda path: write(path, realnvp(), "{"),
     "a list": lambda path: write(path, realnvp(), "[1, 2]"),
-    "without a model": lambda path: write(path, realnvp(), '{"arguments": {}}'),
-    "an unknown model": lambda path: write(path, realnvp(), {"model": "Nonsense"}),
+    **{f"without its {key}": without(key) for key in ("model", "event_shape", "settings", "members", "seed")},
+    "an unknown model": lambda path: write(path, realnvp(), {"model": "nonsense"}),
     "a model that is a number": lambda path: write(path, realnvp(), {"model": 3}),
-    "a class that is no model": lambda path: write(path, realnvp(), {"model": "Target"}),
-    "a function": lambda path: write(path, realnvp(), {"model": "load"}),
-    "a model without a recipe": lambda path: write(path, realnvp(), {"model": "Flow"}),
-    "another model": lambda path: write(path, realnvp(), {"model": "Glow"}),
-    "an unknown argument": lambda path: write(path, realnvp(), {"arguments": {"dim": 2, "depth": 3}}),
-    "other arguments": lambda path: write(path, realnvp(), {"arguments": realnvp().arguments | {"hidden": 5}}),
-    "impossible arguments": lambda path: write(path, realnvp(), {"arguments": realnvp().arguments | {"dim": 1}}),
+    "a model that is a list": lambda path: write(path, realnvp(), {"model": ["realnvp"]}),
+    "a model that is a path": lambda path: write(path, realnvp(), {"model": "../networks/flow"}),
+    "a class in place of a name": lambda path: write(path, realnvp(), {"model": "RealNVP"}),
+    "another model": lambda path: write(path, realnvp(), {"model": "glow"}),
+    "an unknown setting": lambda path: write(path, realnvp(), settings(depth=3)),
+    "another setting": lambda path: write(path, realnvp(), settings(hidden=5)),
+    "an impossible setting": lambda path: write(path, realnvp(), settings(couplings=0)),
+    "settings that are a list": lambda path: write(path, realnvp(), {"settings": [1]}),
+    "an impossible event shape": lambda path: write(path, realnvp(), {"event_shape": [1]}),
+    "another event shape": lambda path: write(path, realnvp(), {"event_shape": [3]}),
+    "other members": lambda path: write(path, realnvp(), {"members": [0, 4]}),
+    "no members": lambda path: write(path, realnvp(), {"members": [3, 3]}),
+    "a single number of members": lambda path: write(path, realnvp(), {"members": 3}),
+    "a negative seed": lambda path: write(path, realnvp(), {"seed": -1}),
     "no tensors": lambda path: write(path, realnvp(), state={}),
     "a tensor missing": changed_state(realnvp, lose(WEIGHT)),
     "a tensor too many": changed_state(realnvp, lambda state: state.update(more=torch.zeros(1))),

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from flows.realnvp import RealNVP
 
 from flows import references, targets
 from flows.evaluation import samples
-from flows.realnvp import RealNVP
 from flows.training import TrainingSettings
 from stages import settings
 from studies.claims import analyse, score, variants

@@ -13,12 +13,14 @@ import pytest
 from pipeline import TINY
 
 import flows
-from flows.realnvp import RealNVP
-from flows.targets import ring
-from stages import evaluate, files, plot, prepare, reference, train
-from stages.settings import UserError
+from flows import targets
+from flows.core.errors import UserError
+from flows.core.mixture import Mixture
+from stages import evaluate, generate, plot, prepare, reference, train
+from stages.shared import files
 
-TARGET = {"weights": ring().weights.tolist(), "means": ring().means.tolist(), "covariances": ring().covariances.tolist(), "entropy": 3.5}
+RING = targets.make("ring")
+TARGET = {"kind": "mixture", "entropy": 3.5, **{key: getattr(RING, key).tolist() for key in ("weights", "means", "covariances")}}
 SCALER = {"columns": ["x", "y"], "mean": [0.0, 0.0], "std": [2.9, 2.9]}
 
 
@@ -27,15 +29,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with sound inputs of every stage, in which the stage runs."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY, encoding="utf-8")
-    rows = ring().sample(200, np.random.default_rng(0))
+    rows = RING.sample(200, np.random.default_rng(0))
     files.write_csv(files.RAW, {"x": rows[:, 0], "y": rows[:, 1]}, float_format="%.12g")
     files.write_json(files.TARGET, TARGET)
     files.write_json(files.SCALER, SCALER)
     files.write_npy(files.TRAIN, rows[40:] / 2.9)
     files.write_npy(files.TEST, rows[:40] / 2.9)
-    flows.save(RealNVP(dim=2, members=3, couplings=2, hidden=8, transform="affine", bins=8, seed=0), files.checkpoint("realnvp"))
-    history = {"epoch": np.array([2.0, 4.0]), "train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
-    files.write_npz(files.member_histories("realnvp"), history)
+    model = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3)
+    model.history = {"epoch": np.array([2.0, 4.0]), "train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
+    files.write_model("realnvp", model)
     return tmp_path
 
 
@@ -90,10 +92,11 @@ def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None,
         ("{", "can't be read"),
         ("[]", "mixture"),
         *((json.dumps({key: value for key, value in TARGET.items() if key != gone}), gone) for gone in TARGET),
+        (json.dumps({**TARGET, "kind": "spiral"}), "'spiral'"),
         (json.dumps({**TARGET, "weights": [1.0]}), "mixture"),
         (json.dumps({**TARGET, "entropy": None}), "mixture"),
     ],
-    ids=["no JSON", "a list", *(f"no {key}" for key in TARGET), "a single weight", "null entropy"],
+    ids=["no JSON", "a list", *(f"no {key}" for key in TARGET), "another kind", "a single weight", "null entropy"],
 )
 def test_a_damaged_description_of_the_truth_is_named(folder: Path, content: str, word: str):
     files.TARGET.write_text(content, encoding="utf-8")
@@ -149,16 +152,85 @@ def test_a_missing_checkpoint_is_named(folder: Path):
     assert "models/realnvp.safetensors: no such file" in message(evaluate.main, "realnvp")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no test_nll"])
-def test_a_damaged_history_is_named(folder: Path, damage: str):
-    path = files.member_histories("realnvp")
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        truncate(path)
-    else:
-        files.write_npz(path, {"epoch": np.array([2.0])})
-    assert "data/histories/realnvp.npz" in message(evaluate.main, "realnvp")
+def test_a_model_that_was_never_trained_is_named(folder: Path):
+    files.write_model("realnvp", flows.build("realnvp", (2,)))
+    text = message(evaluate.main, "realnvp")
+    assert "models/realnvp.safetensors: holds no trained network" in text
+    assert "dvc repro train@realnvp" in text
+
+
+def test_a_reference_in_the_place_of_a_model_is_named(folder: Path):
+    files.write_model("realnvp", flows.GaussianMixture(RING.weights, RING.means, RING.covariances))
+    assert "models/realnvp.safetensors: holds no trained network" in message(evaluate.main, "realnvp")
+
+
+# What is known of the truth
+
+
+def test_the_truth_is_read_as_it_was_written(folder: Path):
+    files.write_truth(RING, (3.51234567, 0.001))
+    truth, entropy = files.read_truth()
+    assert isinstance(truth, Mixture)
+    assert entropy == 3.512346
+    for key in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(getattr(truth, key), getattr(RING, key))
+
+
+def test_of_a_table_no_truth_is_known(folder: Path):
+    files.write_truth(None, None)
+    assert files.read_truth() == (None, None)
+    assert files.read_problem().truth is None
+
+
+def test_a_problem_is_in_the_units_and_with_the_columns_of_the_raw_rows(folder: Path):
+    prepare.main()
+    problem, (columns, raw) = files.read_problem(), files.read_raw()
+    assert list(problem.columns) == columns == ["x", "y"]
+    both = np.concatenate([problem.train, problem.test])
+    np.testing.assert_allclose(both[np.lexsort(both.T)], raw[np.lexsort(raw.T)], rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def of_a_table(folder: Path) -> Path:
+    """Settings that take the user's own rows."""
+    Path("params.yaml").write_text(TINY.replace("target: ring", "target: table"), encoding="utf-8")
+    files.SOURCE.mkdir()
+    return files.SOURCE
+
+
+def test_the_users_table_is_taken_with_its_names_and_has_no_truth(of_a_table: Path):
+    rows = np.random.default_rng(0).normal(size=(120, 3))
+    files.write_csv(of_a_table / "mine.csv", dict(zip(["height", "width", "age"], rows.T, strict=True)), float_format="%.17g")
+    (of_a_table / ".gitignore").write_text("/mine.csv\n")
+    (of_a_table / "mine.csv.dvc").write_text("outs:\n")
+    generate.main()
+    columns, found = files.read_raw()
+    assert columns == ["height", "width", "age"]
+    np.testing.assert_allclose(found, rows, rtol=0, atol=1e-11)
+    assert files.read_truth() == (None, None)
+    prepare.main()
+    assert files.read_problem().event_shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({}, ["data/source/", "one CSV file", "it holds nothing"]),
+        ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, ["data/source/", "a.csv, b.csv"]),
+        ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,no\n"}, ["data/source/a.csv", "column y", "'no'"]),
+        ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,inf\n"}, ["data/source/a.csv", "row 31", "column y", "inf"]),
+        ({"a.csv": "x,y\n1,2\n"}, ["prepare.test_fraction", "0 test rows of 1"]),
+    ],
+    ids=["none", "two", "text", "inf", "too short"],
+)
+def test_a_table_that_can_not_be_taken_is_named(of_a_table: Path, tables: dict[str, str], words: list[str]):
+    for name, content in tables.items():
+        (of_a_table / name).write_text(content)
+    text = message(generate.main)
+    assert [word for word in words if word not in text] == [], text
+
+
+# Writing and importing
 
 
 def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,11 +12,11 @@ from itertools import product
 
 import pytest
 import torch
+from flows.kernels import build
 from torch.testing import assert_close
 
 import flows
 from flows import kernels
-from flows.kernels import build
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
 models = pytest.mark.parametrize(("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"])))

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flows.mixture import GaussianMixture
+from flows.population import Population
+from flows.realnvp import RealNVP
 from prdc import compute_prdc
 from scipy.stats import chi2, norm
 
@@ -16,9 +19,6 @@ from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.report import HEADLINE, EvaluationSettings, Report, evaluate
 from flows.evaluation.statistics import mean_ci95
-from flows.mixture import GaussianMixture
-from flows.population import Population
-from flows.realnvp import RealNVP
 from flows.references import truth
 from flows.targets import Array, Target, custom, ring
 

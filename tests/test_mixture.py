@@ -9,8 +9,15 @@ from scipy.stats import multivariate_normal
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.testing import assert_close
 
-from flows import GaussianMixture
-from flows.targets import Target, custom, grid, ring
+from flows import GaussianMixture, Mixture, targets
+from flows.core.mixture import entropy
+
+UNIT = np.eye(2)
+
+
+def custom(weights, means, covariances):
+    parts = zip(weights, means, covariances, strict=True)
+    return targets.make("custom", components=[{"weight": w, "mean": list(m), "covariance": np.asarray(c).tolist()} for w, m, c in parts])
 
 
 @pytest.fixture(params=[(1, 2), (4, 2), (4, 3), (3, 1)], ids=lambda p: f"{p[0]} components in {p[1]}-D")
@@ -20,11 +27,11 @@ def target(request):
     rng = np.random.default_rng(components * 10 + dim)
     roots = rng.normal(size=(components, dim, dim))
     weights = rng.uniform(0.5, 2, components)
-    return Target(weights / weights.sum(), 3 * rng.normal(size=(components, dim)), roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim))
+    return Mixture(weights / weights.sum(), 3 * rng.normal(size=(components, dim)), roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim))
 
 
 def mixture_of(target):
-    return GaussianMixture(*(torch.from_numpy(array) for array in (target.weights, target.means, target.covariances)))
+    return GaussianMixture(target.weights, target.means, target.covariances)
 
 
 def generator(seed=0):
@@ -37,7 +44,7 @@ def test_log_prob_is_that_of_scipy_and_of_torch(target):
     by_scipy = np.log(sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in parts))
     weights, means, covariances = (torch.from_numpy(a) for a in (target.weights, target.means, target.covariances))
     by_torch = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances)).log_prob(torch.from_numpy(x))
-    ours = mixture_of(target).log_prob(torch.from_numpy(x)[:, None])
+    ours = mixture_of(target).log_prob(x)
     assert ours.shape == (50, 1)
     np.testing.assert_allclose(ours[:, 0], by_scipy, atol=1e-10)
     np.testing.assert_allclose(ours[:, 0], by_torch, atol=1e-10)
@@ -47,17 +54,17 @@ def test_log_prob_is_that_of_scipy_and_of_torch(target):
 def test_far_away_the_density_is_still_a_number(target):
     x = np.full((1, target.means.shape[1]), 1e4)
     assert np.isfinite(target.log_prob(x)).all()
-    assert mixture_of(target).log_prob(torch.from_numpy(x)[:, None]).isfinite().all()
+    assert mixture_of(target).log_prob(x).isfinite().all()
 
 
 def test_chunks_do_not_matter(target, monkeypatch):
     mixture = mixture_of(target)
     x = mixture.sample((3, 11), generator=generator())
     whole = mixture.log_prob(x)
-    monkeypatch.setattr(GaussianMixture, "CHUNK", 3 * len(target.weights))
-    assert_close(mixture.log_prob(x), whole)
-    monkeypatch.setattr(GaussianMixture, "CHUNK", 1)
-    assert_close(mixture.log_prob(x), whole)
+    for pairs in (3 * len(target.weights), 1):
+        monkeypatch.setattr("flows.core.mixture.PAIRS", pairs)
+        assert_close(mixture.log_prob(x), whole)
+    assert mixture.log_prob(x[:, :0]).shape == (3, 0, 1)
 
 
 DRAW = {
@@ -90,17 +97,26 @@ def test_shapes_are_those_of_a_population_of_one(target):
         mixture.log_prob(torch.zeros(2, 2, dim))
 
 
+def test_a_mixture_is_made_of_arrays_lists_and_tensors_alike_and_keeps_what_it_is_given(target):
+    parts = (target.weights.copy(), target.means.copy(), target.covariances.copy())
+    made = [GaussianMixture(*map(of, parts)) for of in (np.asarray, torch.from_numpy, np.ndarray.tolist)]
+    parts[1][:] = 0
+    x = torch.zeros(4, target.means.shape[1], dtype=torch.float64, requires_grad=True)
+    for mixture in made:
+        np.testing.assert_array_equal(mixture.log_prob(x)[:, 0], target.log_prob(x.detach().numpy()))
+
+
 def test_entropy_of_one_gaussian_is_the_closed_form():
     covariance = np.array([[2.0, 0.6], [0.6, 0.5]])
-    target = Target(np.ones(1), np.array([[3.0, -1.0]]), covariance[None])
-    estimate, error = target.entropy(20_000, np.random.default_rng(0))
+    target = Mixture(np.ones(1), np.array([[3.0, -1.0]]), covariance[None])
+    estimate, error = entropy(target, 20_000, np.random.default_rng(0))
     exact = 0.5 * np.log(np.linalg.det(2 * np.pi * np.e * covariance))
     assert abs(estimate - exact) < 4 * error
     assert error == pytest.approx(1 / np.sqrt(20_000), rel=0.05)  # in D dimensions -log p varies by D/2
 
 
 def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
-    target = ring()
+    target = targets.make("ring")
     np.testing.assert_allclose(target.weights, 1 / 8)
     np.testing.assert_allclose(np.linalg.norm(target.means, axis=1), 4)
     np.testing.assert_allclose(target.covariances, np.broadcast_to(0.25 * np.eye(2), (8, 2, 2)))
@@ -109,25 +125,42 @@ def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
 
 
 def test_grid_has_25_equal_modes_of_deviation_a_quarter_with_spacing_2():
-    target = grid()
+    target = targets.make("grid")
     np.testing.assert_allclose(target.weights, 1 / 25)
     assert {tuple(mean) for mean in target.means} == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
     np.testing.assert_allclose(target.covariances, np.broadcast_to(0.0625 * np.eye(2), (25, 2, 2)))
 
 
 def test_weights_of_a_custom_mixture_are_divided_by_their_sum():
-    target = custom([1, 3], [[0, 0], [1, 1]], [np.eye(2).tolist(), (4 * np.eye(2)).tolist()])
+    target = custom([1, 3], [[0, 0], [1, 1]], [UNIT, 4 * UNIT])
     np.testing.assert_allclose(target.weights, [0.25, 0.75])
     np.testing.assert_allclose(target.means, [[0, 0], [1, 1]])
     np.testing.assert_allclose(np.diagonal(target.covariances, axis1=1, axis2=2), [[1, 1], [4, 4]])
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+def test_a_custom_mixture_has_as_many_dimensions_as_its_components(dim):
+    target = custom([2, 2], np.arange(2 * dim).reshape(2, dim), [np.eye(dim)] * 2)
+    assert target.sample(7, np.random.default_rng(0)).shape == (7, dim)
+    assert target.log_prob(np.zeros((7, dim))).shape == (7,)
+
+
+@pytest.mark.parametrize(
+    ("means", "covariances"),
+    [([[0, 0], [1, 1, 1]], [np.eye(2), np.eye(3)]), ([[0, 0], [1, 1]], [np.eye(2), np.eye(3)]), ([[0, 0], [1, 1]], [np.eye(2), np.ones((1, 2))])],
+    ids=["another dimension", "a covariance of another dimension", "a covariance of one row"],
+)
+def test_a_component_that_does_not_fit_the_first_is_named_with_what_it_holds(means, covariances):
+    with pytest.raises(ValueError, match=r"component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1") as error:
+        custom([1, 1], means, covariances)
+    assert "\n" not in str(error.value)
+
+
 def test_the_box_holds_the_mass():
-    low, high = ring().box()
+    low, high = targets.make("ring").box()
     np.testing.assert_allclose([low, high], [[-6, -6], [6, 6]])
 
 
-UNIT = np.eye(2)
 NO_MIXTURES = {  # what is wrong -> (weights, means, covariances)
     "weights that don't sum to 1": ([0.5, 0.6], [[0, 0], [1, 1]], [UNIT, UNIT]),
     "a weight of 0": ([0.0, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
@@ -146,9 +179,9 @@ NO_MIXTURES = {  # what is wrong -> (weights, means, covariances)
 @pytest.mark.parametrize("wrong", list(NO_MIXTURES))
 def test_what_is_no_mixture_is_refused(wrong):
     with pytest.raises(ValueError, match=r"weights|means|covariance"):
-        Target(*(np.asarray(part, dtype=np.float64) for part in NO_MIXTURES[wrong]))
+        Mixture(*(np.asarray(part, dtype=np.float64) for part in NO_MIXTURES[wrong]))
 
 
 def test_negative_weights_are_not_saved_by_dividing_them_by_a_negative_sum():
     with pytest.raises(ValueError, match="weights"):
-        custom([-1, -1], [[0, 0], [1, 1]], [UNIT.tolist(), UNIT.tolist()])
+        custom([-1, -1], [[0, 0], [1, 1]], [UNIT, UNIT])

@@ -8,8 +8,8 @@ from scipy.stats import norm
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KernelDensity
 
-from flows import smoothing
-from flows.smoothing import likelihood_bandwidth, sharpen
+from flows.training import smoothing
+from flows.training.smoothing import likelihood_bandwidth, sharpen
 
 
 def cloud(n, dim=2, seed=0):

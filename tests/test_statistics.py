@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from flows.core.arrays import Array
 from flows.evaluation import statistics
-from flows.targets import Array
 
 N = 24
 NAN = float("nan")

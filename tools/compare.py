@@ -1,7 +1,7 @@
 """Two branches side by side: ``python -m tools.compare main deeper``, or ``make compare A=main B=deeper``.
 
 Reads what both have committed and runs nothing: settings, metrics, histories and figures. Writes one HTML page that needs nothing but
-itself, or prints the numbers as Markdown (``--format md``). What a verdict means is said in ``EXPLANATION``.
+itself, made of ``compare.html`` beside this file, or prints the numbers as Markdown (``--format md``). What a verdict means is said on the page.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ import base64
 import html
 import io
 import json
-import math
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 
 from flows.core.errors import UserError
-from flows.evaluation.statistics import LEVEL, holm
-from flows.plotting import LABELS
+from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
+from stages.shared import markdown
 from tools import command
+from tools.names import color, label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
-EXACT = 100  # so many members of both sides together have their p-value from all ways to share them out
 UNITS = {"test_nll": "nat", "test_excess_nll": "nat", "kl": "nat", "kl_reverse": "nat"}
 CURVES = {
     "train_nll": "training NLL (nat)",
@@ -38,15 +37,10 @@ CURVES = {
     "discriminator_loss": "discriminator's loss (nat)",
 }
 PAGE = Path("compare.html")
+TEMPLATE = Path(__file__).with_suffix(".html")
+NONE = "\u2013"
 FEW = "too few members"
 VERDICTS = ("different", "within noise", FEW, "same", "changed")
-EXPLANATION = (
-    "Mean \u00b1 standard deviation over members (of the truth: over its draws). The difference is the median of all differences between a "
-    "member of one side and one of the other. It is tested by ranks (Wilcoxon's rank-sum test, exact), so that one member that went "
-    "astray can't hide what the others show, with p adjusted for all numbers of the page (Holm). Different: adjusted p below 0.05. "
-    "Within noise: not, though it could be; too few members: it could not, whatever they score. Same: equal in every member. "
-    "Changed: single fits, with no scatter to tell by."
-)
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
     "The settings of data or evaluation differ. All members of a side share theirs, so that a difference may be one of data and draws and not of "
@@ -69,22 +63,36 @@ class Side:
 
 @dataclass(frozen=True)
 class Number:
-    """One metric of one model on both sides, and what the difference comes to."""
+    """One metric of one model on both sides, a value a member, and what the difference comes to."""
 
     model: str
     metric: str
-    means: tuple[float, float]  # NaN where a member has no number
-    sds: tuple[float, float]
-    members: tuple[int, int]
-    lacking: tuple[int, int]  # members without a number
+    left: np.ndarray
+    right: np.ndarray
     difference: float = float("nan")
     interval: tuple[float, float] = (float("nan"), float("nan"))  # of the difference, 95%
     p: float = float("nan")  # adjusted
     verdict: str = ""
 
+    @property
+    def empty(self) -> bool:
+        """Neither side has a number, as of a GAN's KL."""
+        return bool(np.isnan(self.left).all() and np.isnan(self.right).all())
+
+
+@dataclass(frozen=True)
+class Table:
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    align: str
+    kind: str
+
+
+Block = tuple[str, str] | Table  # h1, h2, h3 or p with its text, or a table
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="compare two branches")
+    parser = argparse.ArgumentParser(usage="make compare A=main B=deeper [FORMAT=md]")
     parser.add_argument("a")
     parser.add_argument("b")
     parser.add_argument("--format", choices=("html", "md"), default="html")
@@ -93,10 +101,10 @@ def main() -> None:
     a, b = read(arguments.a), read(arguments.b)
     found = numbers(a, b)
     if arguments.format == "md":
-        print(markdown(a, b, found))
+        print(text(a, b, found))
         return
     PAGE.write_text(page(a, b, found), encoding="utf-8")
-    print(f"{PAGE}: {summary(shown(found))}")
+    print(f"{PAGE}: {summary(found)}")
 
 
 # Reading
@@ -146,36 +154,26 @@ def _contents(names: Sequence[str]) -> list[bytes]:
     return found
 
 
-# The statistics
+# The numbers
 
 
 def numbers(a: Side, b: Side) -> list[Number]:
-    """Every metric of every model that both sides have, tested as one family."""
-    found: list[Number] = []
-    for model in [name for name in LABELS if name in a.members] + sorted(set(a.members) - set(LABELS)):
-        if model not in b.members:
-            continue
+    """Every metric of every model that both sides have, tested as one family; without those that neither side has a number for."""
+    found = []
+    for model in ordered(a.members.keys() & b.members.keys()):
         left, right = a.members[model], b.members[model]
-        found += [
-            number(model, metric, left[metric].to_numpy(float), right[metric].to_numpy(float)) for metric in left.columns[1:] if metric in right
-        ]
+        each = (number(model, metric, left[metric].to_numpy(float), right[metric].to_numpy(float)) for metric in left.columns[1:] if metric in right)
+        found += [one for one in each if not one.empty]
     tested = [k for k, one in enumerate(found) if one.verdict == ""]
     for k, p in zip(tested, holm(np.array([found[k].p for k in tested])), strict=True):
-        told = least_p(*found[k].members) * len(tested) < LEVEL
+        told = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
         found[k] = replace(found[k], p=float(p), verdict="different" if p < LEVEL else "within noise" if told else FEW)
     return found
 
 
 def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Number:
     """One comparison; its verdict is left empty where a p-value has still to be adjusted."""
-    one = Number(
-        model,
-        metric,
-        means=(float(left.mean()), float(right.mean())),
-        sds=(spread(left), spread(right)),
-        members=(len(left), len(right)),
-        lacking=(int(np.isnan(left).sum()), int(np.isnan(right).sum())),
-    )
+    one = Number(model, metric, left, right)
     if np.isfinite(left).all() and np.isfinite(right).all():
         difference, interval = shift(left, right)
         one = replace(one, difference=difference, interval=interval)
@@ -185,56 +183,38 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
         return replace(one, verdict="different")
     if min(len(left), len(right)) < 2:
         return replace(one, verdict="changed")
-    return replace(one, p=rank_sum_p(left, right))
+    return replace(one, p=rank_sum_p(left, right))  # of ranks: a flow without regularisation can score a thousand times the others
 
 
-def rank_sum_p(left: np.ndarray, right: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's rank-sum test (1945): the share of all ways to share the values out that are as far from the middle.
-
-    Ties have the mean of their ranks. What is no number counts as larger than all that are. With more than ``EXACT`` values it is the
-    normal approximation. The members' means are no good for a test: a flow without regularisation can score a thousand times the others.
-    """
-    ranked = np.concatenate([left, right])
-    ranks = stats.rankdata(np.where(np.isnan(ranked), np.inf, ranked))
-    if len(ranked) > EXACT:
-        return float(stats.mannwhitneyu(ranks[: len(left)], ranks[len(left) :], method="asymptotic").pvalue)
-    doubled = np.rint(2 * ranks).astype(int)  # whole numbers
-    ways = np.zeros((len(left) + 1, doubled.sum() + 1))  # how many choices of so many values have that sum of ranks
-    ways[0, 0] = 1
-    for rank in doubled:
-        ways[1:, rank:] += ways[:-1, :-rank]
-    middle = len(left) * (len(ranked) + 1)
-    distance = np.abs(np.arange(ways.shape[1]) - middle)
-    return float(ways[-1, distance >= abs(doubled[: len(left)].sum() - middle)].sum() / ways[-1].sum())
+def changed_params(a: Side, b: Side) -> list[list[str]]:
+    missing = object()
+    both = ((key, a.params.get(key, missing), b.params.get(key, missing)) for key in {**a.params, **b.params})
+    return [[key, *(NONE if each is missing else str(each) for each in (left, right))] for key, left, right in both if left != right]
 
 
-def least_p(left: int, right: int) -> float:
-    """The p-value of so many members where all of one side are above all of the other."""
-    return 2 / math.comb(left + right, left)
+# Words
 
 
-def shift(left: np.ndarray, right: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """The median of all differences between a value of ``right`` and one of ``left``, and its 95% interval: ``NaN`` for too few values.
-
-    Source: Hodges and Lehmann 1963; the interval by the normal approximation, as in Hollander and Wolfe 1999, equation 4.41.
-    """
-    differences = np.sort((right[:, None] - left).ravel())
-    count, total = len(differences), len(left) + len(right)
-    outside = math.floor(count / 2 - stats.norm.ppf(0.975) * math.sqrt(count * (total + 1) / 12))
-    interval = (float(differences[outside - 1]), float(differences[-outside])) if outside >= 1 else (float("nan"), float("nan"))
-    return float(np.median(differences)), interval
+def value(values: np.ndarray) -> str:
+    """Mean and standard deviation over members; the mean alone where they differ by rounding alone, or there is only one."""
+    lacking = int(np.isnan(values).sum())
+    if lacking:
+        return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
+    mean = float(values.mean())
+    words = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
+    return words if np.ptp(values) <= 1e-9 * np.abs(values).max() else f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
 
 
-def spread(values: np.ndarray) -> float:
-    """Standard deviation over members; exactly 0 where they differ by rounding alone, ``NaN`` where there is only one."""
-    if len(values) < 2:
-        return float("nan")
-    return 0.0 if np.ptp(values) <= 1e-9 * np.abs(values).max() else float(np.std(values, ddof=1))
+def named(metric: str) -> str:
+    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
 
 
-def caveat(a: Side, b: Side) -> str:
-    """What to keep in mind; empty where members are all the chance that there is."""
-    return CAVEAT if any(key.split(".")[0] in SHARED for key, *_ in changed_params(a, b)) else ""
+def cells(one: Number) -> list[str]:
+    difference = NONE if np.isnan(one.difference) else "0" if one.verdict == "same" else f"{one.difference:+.3g}"
+    if one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
+        difference += f" ({one.interval[0]:+.3g} to {one.interval[1]:+.3g})"
+    p = "" if np.isnan(one.p) else f"{one.p:.2g}"
+    return [named(one.metric), one.verdict, value(one.left), value(one.right), difference.replace("-", "\u2212"), p]
 
 
 def summary(found: Sequence[Number]) -> str:
@@ -242,183 +222,120 @@ def summary(found: Sequence[Number]) -> str:
     return f"{len(found)} numbers: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def changed_params(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    missing = object()
-    rows = []
-    for key in [*a.params, *(key for key in b.params if key not in a.params)]:
-        left, right = a.params.get(key, missing), b.params.get(key, missing)
-        if left != right:
-            rows.append((key, "\u2013" if left is missing else str(left), "\u2013" if right is missing else str(right)))
-    return rows
+def title(a: Side, b: Side) -> str:
+    return f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
 
 
-# Words
-
-
-def value(mean: float, sd: float, members: int, lacking: int) -> str:
-    if lacking:
-        return "\u2013" if lacking == members else f"none in {lacking} of {members}"
-    text = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
-    return text + ("" if np.isnan(sd) or sd == 0 else f" \u00b1 {sd:.2g}")
-
-
-def cells(one: Number) -> list[str]:
-    difference = "\u2013" if np.isnan(one.difference) else "0" if one.verdict == "same" else f"{one.difference:+.3g}"
-    if one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
-        difference += f" ({one.interval[0]:+.3g} to {one.interval[1]:+.3g})"
-    p = "" if np.isnan(one.p) else f"{one.p:.2g}"
-    sides = [value(*each) for each in zip(one.means, one.sds, one.members, one.lacking, strict=True)]
-    unit = f" ({UNITS[one.metric]})" if one.metric in UNITS else ""
-    return [one.metric + unit, one.verdict, *sides, difference.replace("-", "\u2212"), p]
-
-
-def heads(a: Side, b: Side) -> list[str]:
-    return ["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"]
-
-
-def shown(found: Sequence[Number]) -> list[Number]:
-    """Without the rows that neither side has a number for, as a GAN's KL."""
-    return [one for one in found if one.lacking != one.members]
-
-
-def by_model(found: Sequence[Number]) -> dict[str, list[Number]]:
-    """The numbers of every model that has one that is not the same."""
-    models = dict.fromkeys(one.model for one in shown(found) if one.verdict != "same")
-    return {model: [one for one in shown(found) if one.model == model] for model in models}
-
-
-def same_models(found: Sequence[Number]) -> str:
-    """A sentence on the models that ``by_model`` leaves out; empty where there are none."""
-    different = by_model(found)
-    names = [LABELS.get(model, model) for model in dict.fromkeys(one.model for one in shown(found)) if model not in different]
-    return f"The same in every number, member by member: {', '.join(names)}." if names else ""
-
-
-def markdown(a: Side, b: Side, found: Sequence[Number]) -> str:
-    parts = [f"## {a.name} ({a.commit}) and {b.name} ({b.commit})", "", summary(shown(found)) + ".", ""]
+def settings(a: Side, b: Side) -> Iterator[Block]:
     params = changed_params(a, b)
-    if params:
-        parts += [f"| setting | {a.name} | {b.name} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in params), ""]
-    else:
-        parts += ["No setting differs.", ""]
-    if caveat(a, b):
-        parts += [caveat(a, b), ""]
-    if same_models(found):
-        parts += [same_models(found), ""]
-    for model, its in by_model(found).items():
-        parts += [f"### {LABELS.get(model, model)}", "", f"| {' | '.join(heads(a, b))} |", "|---|---|---:|---:|---:|---:|"]
-        parts += [f"| {' | '.join(cells(one))} |" for one in its]
-        parts.append("")
-    return "\n".join(parts)
+    yield Table(["setting", a.name, b.name], params, "l", "settings") if params else ("p", "No setting differs.")
+    if any(key.split(".")[0] in SHARED for key, *_ in params):
+        yield "p", CAVEAT
 
 
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-p { max-width: 50rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884; }
-th:first-child, td:first-child, th:nth-child(2), td:nth-child(2), .settings th, .settings td { text-align: left; }
-tr.different td:nth-child(2) { font-weight: bold; color: #b34700; } tr.changed td:nth-child(2) { font-weight: bold; }
-tr.same td { opacity: .6; }
-@media (prefers-color-scheme: dark) { tr.different td:nth-child(2) { color: #ff9d5c; } }
-.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; }
-figure { margin: 0; min-width: 0; } figcaption { font-weight: bold; font-size: .875rem; }
-img { max-width: 100%; height: auto; background: #fff; }
-@media (max-width: 700px) { .pair { grid-template-columns: minmax(0, 1fr); } body { padding: .6rem; } .large { max-width: none; width: 50rem; } }
-"""
+def metrics(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
+    """The models that differ, those that are the same, and those that one side alone has."""
+    models = dict.fromkeys(one.model for one in found)
+    differ = dict.fromkeys(one.model for one in found if one.verdict != "same")
+    same = [label(model) for model in models if model not in differ]
+    if same:
+        yield "p", f"The same in every number, member by member: {', '.join(same)}."
+    for model in differ:
+        yield "h3", label(model)
+        rows = [cells(one) for one in found if one.model == model]
+        yield Table(["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"], rows, "llr", "verdicts")
+    for side, other in ((a, b), (b, a)):
+        for model in ordered(side.members.keys() - other.members.keys()):
+            columns = side.members[model].iloc[:, 1:].astype(float).dropna(axis=1, how="all")
+            yield "h3", f"{label(model)}, on {side.name} alone"
+            yield Table(["metric", side.name], [[named(str(name)), value(column.to_numpy())] for name, column in columns.items()], "lr", "")
+
+
+def text(a: Side, b: Side, found: Sequence[Number]) -> str:
+    """All but the pictures, in Markdown."""
+    marks = {"h1": "# ", "h2": "## ", "h3": "### ", "p": ""}
+    blocks = [("h2", title(a, b)), ("p", f"{summary(found)}."), *settings(a, b), *metrics(a, b, found)]
+    return "\n\n".join(markdown.table(each.head, each.rows, each.align) if isinstance(each, Table) else marks[each[0]] + each[1] for each in blocks)
+
+
+# The page
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
     """The whole page. It names no address: styles and pictures are in it."""
-    title = f"{a.name} and {b.name}"
-    parts = [f"<h1>{_text(title)}</h1>", f"<p>{_text(f'{a.name} is {a.commit}, {b.name} is {b.commit}. {summary(shown(found))}.')}</p>"]
-    parts.append("<h2>Settings</h2>")
-    params = changed_params(a, b)
-    rows = [("", row) for row in params]
-    parts.append(f'<div class="settings">{_rows(["setting", a.name, b.name], rows)}</div>' if params else "<p>No setting differs.</p>")
-    parts.append("<h2>Metrics</h2>")
-    parts.append(f"<p>{_text(EXPLANATION)}</p>")
-    if caveat(a, b):
-        parts.append(f"<p><strong>{_text(caveat(a, b))}</strong></p>")
-    if same_models(found):
-        parts.append(f"<p>{_text(same_models(found))}</p>")
-    for model, its in by_model(found).items():
-        parts += [f"<h3>{_text(LABELS.get(model, model))}</h3>", _rows(heads(a, b), [(one.verdict.split()[0], cells(one)) for one in its])]
-    only = sorted(set(a.members) ^ set(b.members))
-    if only:
-        parts.append(f"<p>{_text('On one side only: ' + ', '.join(only) + '.')}</p>")
-    both = [model for model in dict.fromkeys([*LABELS, *a.histories]) if model in a.histories and model in b.histories]
-    parts.append("<h2>Training</h2>")
-    parts.append(f"<p>{_text(f'Mean and standard deviation over members: {a.name} dashed and grey, {b.name} in the colour of the model.')}</p>")
-    parts += [f'<div class="pair">{"".join(_image(*curve) for curve in histories(a, b, model))}</div>' for model in both]
-    parts.append("<h2>Figures</h2>")
-    for name in sorted({*a.figures, *b.figures}):
-        parts.append(f"<h3>{_text(name)}</h3>")
-        if a.figures.get(name) == b.figures.get(name):
-            parts.append(f"<p>The same on both sides.</p>{_figure(a, name)}")
-        else:
-            sides = (f"<figure><figcaption>{_text(side.name)}</figcaption>{_figure(side, name)}</figure>" for side in (a, b))
-            parts.append(f'<div class="pair">{"".join(sides)}</div>')
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{_text(title)}</title>'
-    icon = '<link rel="icon" href="data:,">'  # or a browser asks for one
-    return f'<!doctype html>\n<html lang="en"><head>{head}{icon}<style>{STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    curves = [f'<div class="pair">{"".join(histories(a, b, model))}</div>' for model in ordered({*a.histories, *b.histories})]
+    parts = {
+        "title": [html.escape(title(a, b))],
+        "a": [html.escape(a.name)],
+        "b": [html.escape(b.name)],
+        "summary": [tagged(("p", f"{summary(found)}."))],
+        "settings": map(tagged, settings(a, b)),
+        "metrics": map(tagged, metrics(a, b, found)),
+        "curves": curves,
+        "figures": (figure(a, b, name) for name in sorted({*a.figures, *b.figures})),
+    }
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute({key: "\n".join(lines) for key, lines in parts.items()})
 
 
-def histories(a: Side, b: Side, model: str) -> list[tuple[bytes, str]]:
-    """A picture for every curve of one model, with both sides in it: mean over members, and one standard deviation as a band; and its words."""
+def tagged(block: Block) -> str:
+    if not isinstance(block, Table):
+        tag, words = block
+        return f"<{tag}>{html.escape(words)}</{tag}>"
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in block.head)
+    lines = [f"<tr>{head}</tr>"]
+    for row in block.rows:
+        kind = row[1].split()[0] if block.kind == "verdicts" else ""
+        lines.append(f'<tr class="{kind}">{"".join(f"<td>{html.escape(cell)}</td>" for cell in row)}</tr>')
+    wide = "wide " if block.kind == "verdicts" else ""
+    return f'<div class="{wide}{block.kind}"><table>{"".join(lines)}</table></div>'
+
+
+def histories(a: Side, b: Side, model: str) -> Iterator[str]:
+    """A picture for every curve of one model, with both sides in it: mean over members, and one standard deviation as a band."""
     import matplotlib.pyplot as plt
 
     from flows import plotting
 
-    columns = [column for column in a.histories[model].columns[1:] if not column.endswith("_sd") and column in b.histories[model]]
-    lines = ((a, plotting.DATA_COLOR, "--"), (b, plotting.COLORS.get(model, plotting.SPARE_COLORS[0]), "-"))
-    pictures = []
-    for column in columns:
+    looks = ((a, plotting.DATA_COLOR, {"linewidth": 4, "alpha": 0.5}), (b, color(model), {"linewidth": 1.5, "linestyle": "--"}))
+    sides = [(side.name, side.histories[model], shade, look) for side, shade, look in looks if model in side.histories]
+    columns = dict.fromkeys(name for _, history, *_ in sides for name in history.columns[1:] if f"{name}_sd" in history)
+    settled = [history[name][len(history) // 10 :] for name in columns for _, history, *_ in sides if name in history]
+    low, high = np.nanquantile(np.concatenate(settled), [0, 0.98]) if settled else (0, 0)
+    last = max(history.iloc[-1, 0] for _, history, *_ in sides)
+    for name in columns:
         # The margins are fixed, as a layout that is worked out takes twice the time.
         with plt.rc_context({**plotting.STYLE, "figure.constrained_layout.use": False}):
-            figure, axis = plt.subplots(figsize=(5.0, 3.2))
-            figure.subplots_adjust(left=0.15, right=0.97, bottom=0.16, top=0.9)
-            settled = []
-            for side, color, line in lines:
-                history = side.histories[model]
-                mean, sd = history[column], history[f"{column}_sd"]
-                axis.plot(history["epoch"], mean, line, color=color, label=side.name)
-                axis.fill_between(history["epoch"], mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
-                settled.append(mean[len(mean) // 10 :])
-            low, high = np.nanquantile(np.concatenate(settled), [0, 0.98])
+            picture, axis = plt.subplots(figsize=(5.0, 3.2))
+            picture.subplots_adjust(left=0.15, right=0.97, bottom=0.16, top=0.9)
+            for side, history, shade, look in sides:
+                if name in history:
+                    epoch, mean, sd = history.iloc[:, 0], history[name], history[f"{name}_sd"]
+                    axis.plot(epoch, mean, color=shade, label=side, **look)
+                    axis.fill_between(epoch, mean - sd, mean + sd, color=shade, alpha=0.2, linewidth=0)
             if np.isfinite([low, high]).all() and high > low:
                 axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            title = LABELS.get(model, model)
-            axis.set(title=title, xlabel="epoch", ylabel=CURVES.get(column, column))
+            axis.set(title=label(model), xlabel="epoch", ylabel=CURVES.get(name, name), xlim=(0, 1.02 * last))
             axis.legend(fontsize=9, frameon=False)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png")
-            plt.close(figure)
-        pictures.append((buffer.getvalue(), f"{CURVES.get(column, column)} of {title} on both sides"))
-    return pictures
+            picture.savefig(buffer, format="png")
+            plt.close(picture)
+        yield image(buffer.getvalue(), f"{CURVES.get(name, name)} of {label(model)}, {' and '.join(side for side, *_ in sides)}")
 
 
-def _text(words: str) -> str:
-    return html.escape(words)
+def figure(a: Side, b: Side, name: str) -> str:
+    """A committed figure, once where it is the same on both sides. On a narrow screen it is wider than that, or its letters could not be read."""
+    same = a.figures.get(name) == b.figures.get(name)
+    shown = []
+    for side in (a,) if same else (a, b):
+        words = "the same on both sides" if same else side.name
+        picture = image(side.figures[name], f"{name} of {words}", "large") if name in side.figures else "<p>none</p>"
+        shown.append(f'<figure><figcaption>{html.escape(words)}</figcaption><div class="wide">{picture}</div></figure>')
+    return f'<h3>{html.escape(name)}</h3><div class="{"" if same else "pair"}">{"".join(shown)}</div>'
 
 
-def _rows(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    lines = [f"<tr>{''.join(f'<th>{_text(cell)}</th>' for cell in head)}</tr>"]
-    lines += [f'<tr class="{kind}">{"".join(f"<td>{_text(cell)}</td>" for cell in row)}</tr>' for kind, row in rows]
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
-
-
-def _figure(side: Side, name: str) -> str:
-    """A committed figure; on a narrow screen it is wider than that and can be moved, or its letters could not be read."""
-    return f'<div class="wide">{_image(side.figures[name], f"{name} of {side.name}", name, "large")}</div>' if name in side.figures else "<p>none</p>"
-
-
-def _image(content: bytes, alt: str, name: str = "picture.png", kind: str = "") -> str:
-    form = "gif" if name.endswith(".gif") else "png"
-    return f'<img class="{kind}" alt="{_text(alt)}" src="data:image/{form};base64,{base64.b64encode(content).decode()}">'
+def image(content: bytes, alt: str, kind: str = "") -> str:
+    form = "gif" if content.startswith(b"GIF") else "png"
+    return f'<img class="{kind}" alt="{html.escape(alt)}" src="data:image/{form};base64,{base64.b64encode(content).decode()}">'
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into README.md."""
+"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into README.md and docs/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.tables import number
 from stages.shared import files, markdown, settings
@@ -17,6 +16,7 @@ from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
+DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
@@ -26,17 +26,17 @@ SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--readme", action="store_true", help="write the table into README.md")
+    arguments.add_argument("--readme", action="store_true", help="write all tables into README.md and docs/")
     if not arguments.parse_args().readme:
         print(table())
         return
-    readme = Path("README.md")
-    text = readme.read_text(encoding="utf-8")
-    for name, make in SECTIONS.items():
-        before, mark, rest = text.partition(MARK.format(name))
-        _, _, after = rest.partition(END)
-        text = f"{before}{mark}\n{make()}\n{END}{after}"
-    files.write_bytes(readme, text.encode())
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for name, make in SECTIONS.items():
+            before, mark, rest = text.partition(MARK.format(name))
+            if mark:
+                text = f"{before}{mark}\n{make()}\n{END}{rest.partition(END)[2]}"
+        files.write_bytes(path, text.encode())
 
 
 def table() -> str:
@@ -55,7 +55,7 @@ def table() -> str:
 
 def study() -> str:
     """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import tables  # here, as `make quick` leaves the studies out
+    from studies.tuning import tables  # here: `make repro` needs none of it
     from studies.tuning.settings import changed
 
     now = settings.read_yaml(settings.PARAMS)
@@ -94,7 +94,7 @@ def speed() -> str:
 
 def claims() -> str:
     """A line for every entry of ``studies/claims``: what is claimed, by what it is measured, what was found and how sure that is."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse  # here: `make repro` needs none of it
 
     entries = json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))
     rows = []
@@ -118,9 +118,9 @@ def claims() -> str:
 
 def control() -> str:
     """What is left of the KL where data never run out, at the couplings that the claims are about."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse, settings  # here: `make repro` needs none of it
 
-    couplings = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))["claims"]["couplings"]
+    couplings = settings.load().claims.couplings
     entries = [row for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")) if row["couplings"] == couplings]
     parts = ("kl", "approximation", "estimation")
     rows = [[label(row["model"]), str(couplings), *(analyse.interval_text(row[key], *row[f"{key}_ci95"]) for key in parts)] for row in entries]
@@ -130,11 +130,11 @@ def control() -> str:
 
 def baselines() -> str:
     """A line for every model of equal size, over the replicates of ``studies/claims``."""
-    from studies.claims import analyse  # here, as `make quick` leaves the studies out
+    from studies.claims import analyse, settings  # here: `make repro` needs none of it
 
-    params = yaml.safe_load((CLAIMS / "params.yaml").read_text(encoding="utf-8"))
+    params = settings.load()
     tables: dict[tuple[str, ...], pd.DataFrame] = {
-        ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params["equal"], "truth")
+        ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params.equal, "truth")
     }
     return "\n".join(analyse.equal_table(params, tables))
 

@@ -21,7 +21,9 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
     import torch
 
     try:
-        tensor = points if isinstance(points, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(np.asarray(points)))
+        if not isinstance(points, torch.Tensor):
+            points = np.require(points, requirements=["C", "W"])  # torch has no word for what can't be written to, as a table's values
+        tensor = torch.as_tensor(points)
     except (TypeError, ValueError):
         kind = getattr(points, "dtype", type(points).__name__)
         raise TypeError(f"{what} must be an array of numbers; got {kind}") from None

@@ -26,7 +26,12 @@ class CheckpointError(ValueError):
 
 
 def save(model: Population, path: str | Path) -> None:
-    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes. Raises ``OSError`` where that can't be done."""
+    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes.
+
+    Raises ``OSError`` where that can't be done, and ``ValueError`` for a model that nothing says how to build again.
+    """
+    if not model.description:
+        raise ValueError(f"a {type(model).__name__} that was put together by hand can't be saved; what flows.build makes can")
     entry = json.dumps(model.description, sort_keys=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     history = {f"{HISTORY}{name}": torch.from_numpy(values) for name, values in model.history.items()}

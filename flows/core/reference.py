@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from flows.core.arrays import as_tensor
 from flows.core.mixture import Mixture
 from flows.core.population import Population
 
@@ -24,7 +24,7 @@ class GaussianMixture(Population):
     covariances: Tensor
 
     def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
-        arrays = [np.array(a, dtype=np.float64) for a in (weights, means, covariances)]
+        arrays = [as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)]
         self._mixture = Mixture(*arrays)
         super().__init__(1, self._mixture.means.shape[1:], {"model": "mixture"})
         for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
@@ -34,7 +34,7 @@ class GaussianMixture(Population):
     def log_prob(self, value: Any) -> Tensor:
         """Log-densities in nats; without gradients, in float64."""
         value = self.points(value)
-        log_density = self._mixture.log_prob(value.reshape(-1, *self.event_shape).double().numpy())
+        log_density = self._mixture.log_prob(value.detach().reshape(-1, *self.event_shape).double().numpy())
         return torch.from_numpy(log_density).reshape(value.shape[:-1])
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:

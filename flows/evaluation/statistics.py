@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
-from scipy.stats import bootstrap, ttest_1samp, wilcoxon
+from scipy.stats import bootstrap, mannwhitneyu, norm, rankdata, ttest_1samp, wilcoxon
 
 from flows.core.arrays import Array
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 LEVEL = 0.05  # of every test
+EXACT = 100  # so many values of both sides together have their rank-sum p from all ways to share them out
 
 
 def mean_ci95(values: Array, rng: np.random.Generator) -> float:
@@ -39,6 +41,42 @@ def signed_rank_p(differences: Array) -> float:
     """
     ranked = np.where(np.isinf(differences), np.sign(differences) * (2 * np.abs(differences[np.isfinite(differences)]).max(initial=1.0)), differences)
     return float(wilcoxon(ranked).pvalue) if ranked.any() else 1.0
+
+
+def rank_sum_p(left: Array, right: Array) -> float:
+    """Two-sided p of Wilcoxon's rank-sum test (1945): the share of all ways to share the values out that are as far from the middle.
+
+    Ties have the mean of their ranks. ``NaN`` counts as larger than all numbers. With more than ``EXACT`` values it is the normal approximation.
+    """
+    ranked = np.concatenate([left, right])
+    ranks = rankdata(np.where(np.isnan(ranked), np.inf, ranked))
+    if len(ranked) > EXACT:
+        return float(mannwhitneyu(ranks[: len(left)], ranks[len(left) :], method="asymptotic").pvalue)
+    doubled = np.rint(2 * ranks).astype(int)  # whole numbers
+    ways = np.zeros((len(left) + 1, doubled.sum() + 1))  # how many choices of so many values have that sum of ranks
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, :-rank]
+    middle = len(left) * (len(ranked) + 1)
+    distance = np.abs(np.arange(ways.shape[1]) - middle)
+    return float(ways[-1, distance >= abs(doubled[: len(left)].sum() - middle)].sum() / ways[-1].sum())
+
+
+def least_rank_sum_p(left: int, right: int) -> float:
+    """The p of so many values where all of one side are above all of the other: no test can be surer."""
+    return 2 / math.comb(left + right, left)
+
+
+def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
+    """The median of all differences between a value of ``right`` and one of ``left``, and its 95% interval: ``NaN`` for too few values.
+
+    Source: Hodges and Lehmann 1963; the interval by the normal approximation, as in Hollander and Wolfe 1999, equation 4.41.
+    """
+    differences = np.sort((right[:, None] - left).ravel())
+    count, total = len(differences), len(left) + len(right)
+    outside = math.floor(count / 2 - norm.ppf(0.975) * math.sqrt(count * (total + 1) / 12))
+    interval = (float(differences[outside - 1]), float(differences[-outside])) if outside >= 1 else (float("nan"), float("nan"))
+    return float(np.median(differences)), interval
 
 
 def equivalence_p(differences: Array, margin: float) -> float:

@@ -60,12 +60,16 @@ class CouplingModel(FlowModel):
     transform: Literal["affine", "spline"] = "affine"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def coupling(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], *, swap: bool = False) -> Coupling:
-        """One coupling over vectors. Raises ``ValueError`` for less than two features, or another shape."""
-        from flows.bijections import AffineCoupling, SplineCoupling
-
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}")
+        return super().build(event_shape, generators, description)
+
+    def coupling(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], *, swap: bool = False) -> Coupling:
+        """One coupling over vectors of at least two features."""
+        from flows.bijections import AffineCoupling, SplineCoupling
+
+        (dim,) = event_shape
         if self.transform == "affine":
-            return AffineCoupling(*event_shape, self.hidden, generators, swap=swap)
-        return SplineCoupling(*event_shape, self.hidden, generators, swap=swap, bins=self.bins)
+            return AffineCoupling(dim, self.hidden, generators, swap=swap)
+        return SplineCoupling(dim, self.hidden, generators, swap=swap, bins=self.bins)

@@ -17,9 +17,10 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     """
     dim = len(components[0]["mean"])
     for k, component in enumerate(components):
-        covariance = component["covariance"]
-        if len(component["mean"]) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
-            raise ValueError(f"component {k} must have a mean of {dim} numbers and a covariance of {dim} x {dim}, like the first")
+        mean, covariance = component["mean"], component["covariance"]
+        if len(mean) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
+            wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}, as the first mean has {dim}"
+            raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
     weights, means, covariances = (np.asarray([c[key] for c in components], dtype=np.float64) for key in ("weight", "mean", "covariance"))
     if not (weights > 0).all():
         raise ValueError(f"the weights must be above 0; they are {weights.tolist()}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from flows import targets
 from flows.core.errors import UserError, errors_in_one_line, one_line
@@ -107,13 +108,17 @@ class Evaluate(Section):
     seed: Seed
 
 
+def _nothing(value: Any) -> Any:
+    return {} if value is None else value  # of a key without a value, YAML says null
+
+
 class Settings(Section):
     """All of ``params.yaml``. A section of ``models`` holds the model's own settings, and training settings that it overrides."""
 
     data: Data
     prepare: Prepare
     train: Train
-    models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    models: Annotated[dict[str, Annotated[dict[str, Any], BeforeValidator(_nothing)]], Field(min_length=1)]
     references: References
     evaluate: Evaluate
 
@@ -254,4 +259,15 @@ def run(stage: Callable[..., None]) -> None:
     if len(words) != len(expected):
         sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
     with errors_in_one_line(name):
-        stage(*words)
+        try:
+            stage(*words)
+        except UserError:
+            restore()
+            raise
+
+
+def restore() -> None:
+    """Give back what is in Git and DVC took away: before a stage it removes what the stage is to write, and this one refused to."""
+    gone = subprocess.run(["git", "ls-files", "-z", "--deleted", "metrics", "figures"], capture_output=True, text=True, check=False).stdout
+    if names := [name for name in gone.split("\0") if name]:
+        subprocess.run(["git", "checkout", "--quiet", "--", *names], stderr=subprocess.DEVNULL, check=False)

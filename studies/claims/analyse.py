@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy import stats
 
-from flows import seeds
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.errors import UserError, errors_in_one_line
 from flows.evaluation import statistics
-from flows.targets import Array, ring
-from stages.plot import LABELS
-from studies.claims import figures
+from flows.targets import ring
+from stages.shared import files
+from studies.claims import figures, settings
+from studies.claims.figures import label
+from studies.claims.settings import Settings
 
-HERE = Path(__file__).parent
+Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words
 CLAIMS = {
     1: "RealNVP converges in fewer epochs than Glow",
     2: "RealNVP needs fewer couplings than Glow to reach a given KL",
@@ -84,43 +86,34 @@ class Entry:
     sentence: str
 
 
+@errors_in_one_line("analyse")
 def main() -> None:
-    params = yaml.safe_load((HERE / "params.yaml").read_text(encoding="utf-8"))
+    params = settings.load()
     tables = read(params)
     entries, found = examine(params, tables)
-    write("claims.json", json.dumps([asdict(entry) for entry in entries], indent=2) + "\n")
+    write("claims.json", to_json([asdict(entry) for entry in entries]))
     control = control_summary(params, tables)
-    write("control.json", json.dumps(control, indent=2) + "\n")
+    write("control.json", to_json(control))
     write("claims.md", document(params, tables, entries, control))
     draw(params, tables, entries, found)
     for entry in entries:
         print(f"claim {entry.claim}, {entry.metric}, {entry.comparison}: {entry.verdict}")
 
 
-def read(params: dict[str, Any]) -> dict[tuple[str, ...], pd.DataFrame]:
+def read(params: Settings) -> Tables:
     """The table of every cell, by its words: ``("depth", "glow", "8")``."""
-    couplings = [str(k) for k in params["depth"]["couplings"]]
-    cells: list[tuple[str, ...]] = [(group, model, k) for group in ("depth", "control") for model in params["flows"] for k in couplings]
-    cells += [("equal", model) for model in (*params["equal"], "truth")]
-    cells += [("curve", model, str(n)) for model in params["curve"]["models"] for n in params["curve"]["rows"]]
-    cells += [("ablation", model, variant) for model in params["flows"] for variant in params["ablation"]["variants"]]
     tables = {}
-    for group, *cell in cells:
-        path = HERE / "results" / group / f"{'_'.join(cell)}.csv"
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            sys.exit(f"analyse: {path}: can't be read ({error})")
-        if len(table) != params["replicates"]["count"]:
-            sys.exit(f"analyse: {path}: holds {len(table)} replicates; params.yaml says {params['replicates']['count']}")
-        tables[(group, *cell)] = table
+    for cell in [(group, *cell) for group, words in params.words().items() for cell in product(*words)]:
+        tables[cell] = files.read_table(settings.path(*cell))
+        if len(tables[cell]) != params.replicates.count:
+            raise UserError(f"{settings.path(*cell)}: holds {len(tables[cell])} replicates; params.yaml says {params.replicates.count}")
     return tables
 
 
 # The claims
 
 
-def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> tuple[list[Entry], list[dict[str, Any]]]:
+def examine(params: Settings, tables: Tables) -> tuple[list[Entry], list[dict[str, Any]]]:
     """All entries, adjusted as one family, and what ``compare`` found of each."""
     found = []
     for claim, metrics, (first, second) in FAMILY:
@@ -142,7 +135,7 @@ def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame])
             ci95=(low, high),
             p_holm=rounded(p),
             p_equivalence=rounded(result["p_equivalence"]),
-            replicates=params["replicates"]["count"],
+            replicates=params.replicates.count,
             failed=result["failed"],
             verdict=verdict,
             sentence=sentence,
@@ -151,20 +144,20 @@ def examine(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame])
     return entries, [result for *_, result in found]
 
 
-def values_of(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], claim: int, metric: str, name: str) -> Array:
+def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
     """The metric of every replicate, ``(R,)``, in the unit of ``METRICS``; ``flows`` is the mean of all flows."""
     if claim == 6:
-        models = params["flows"] if name == "flows" else [name]
+        models = params.flows if name == "flows" else [name]
         return np.mean([tables["equal", model][metric] for model in models], axis=0)
     if metric == "couplings_needed":
-        return couplings_needed(params["depth"]["couplings"], sweep(params, tables, name), params["claims"]["threshold"])
-    values = tables["depth", name, str(params["claims"]["couplings"])][metric].to_numpy(dtype=np.float64)
+        return couplings_needed(params.depth.couplings, sweep(params, tables, name), params.claims.threshold)
+    values = tables["depth", name, str(params.claims.couplings)][metric].to_numpy(dtype=np.float64)
     return values / 1e6 if metric == "flops_per_epoch" else values
 
 
-def sweep(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], model: str, group: str = "depth") -> Array:
+def sweep(params: Settings, tables: Tables, model: str, group: str = "depth") -> Array:
     """KL ``(R, K)`` over the depths."""
-    return np.stack([tables[group, model, str(k)]["kl"] for k in params["depth"]["couplings"]], axis=1)
+    return np.stack([tables[group, model, str(k)]["kl"] for k in params.depth.couplings], axis=1)
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -187,7 +180,7 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
     return needed
 
 
-def compare(params: dict[str, Any], metric: str, first: Array, second: Array) -> dict[str, Any]:
+def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[str, Any]:
     """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
@@ -195,7 +188,7 @@ def compare(params: dict[str, Any], metric: str, first: Array, second: Array) ->
     with np.errstate(invalid="ignore"):
         ranked = np.where(np.isfinite(first), first, worst) - np.where(np.isfinite(second), second, worst)
     ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
-    margin = float(params["claims"]["margins"][kind.margin])
+    margin = getattr(params.claims.margins, kind.margin)
     if kind.margin == "share":
         margin *= float(np.concatenate([first[~failed], second[~failed]]).mean()) if len(differences) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
@@ -213,7 +206,7 @@ def compare(params: dict[str, Any], metric: str, first: Array, second: Array) ->
 
 
 def say(
-    params: dict[str, Any],
+    params: Settings,
     claim: int,
     metric: str,
     names: tuple[str, str],
@@ -228,8 +221,8 @@ def say(
     def number(value: float) -> str:
         return f"{value:.{kind.digits}f}"
 
-    words = kind.words.format(threshold=params["claims"]["threshold"])
-    where = f" at {params['claims']['couplings']} couplings" if claim in (1, 3, 4, 5) else ""
+    words = kind.words.format(threshold=params.claims.threshold)
+    where = f" at {params.claims.couplings} couplings" if claim in (1, 3, 4, 5) else ""
     means = [f"{number(finite_mean(values[name]))}{unit} for {_spoken(name)}" for name in (second, first)]
     if result["effect"] == 0 == low == high:
         difference = "no difference"
@@ -241,7 +234,7 @@ def say(
         difference = f"{number(abs(result['effect']))}{unit} {more} for {_spoken(first)} ({interval})"
     text = f"{words[0].upper()}{words[1:]}{where}: on average {means[0]} and {means[1]}, so {difference}."
     if metric == "couplings_needed":
-        depths = params["depth"]["couplings"]
+        depths = params.depth.couplings
         ends = [
             f"{int((values[name] == depth).sum())} of {_spoken(name)} {words} {depth}"
             for depth, words in ((depths[0], "there at"), (depths[-1], "not before"))
@@ -249,7 +242,7 @@ def say(
         ]
         text += f" Replicates counted at the ends of the sweep: {', '.join(ends)}."
     if result["failed"]:
-        text += f" {result['failed']} of {params['replicates']['count']} replicates failed and are not in the averages."
+        text += f" {result['failed']} of {params.replicates.count} replicates failed and are not in the averages."
     margin = f"{number(result['margin'])}{unit}"
     claim_words = claim_text(claim, metric, second)
     ends_with = {
@@ -269,7 +262,7 @@ def claim_text(claim: int, metric: str, second: str) -> str:
 
 
 def _spoken(name: str) -> str:
-    return "the flows" if name == "flows" else LABELS[name] if name in ("realnvp", "glow") else f"the {LABELS[name]}"
+    return "the flows" if name == "flows" else label(name) if name in ("realnvp", "glow") else f"the {label(name)}"
 
 
 # Means
@@ -294,12 +287,12 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def control_summary(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> list[dict[str, Any]]:
+def control_summary(params: Settings, tables: Tables) -> list[dict[str, Any]]:
     """Per flow and depth: KL of training, the part that new points in every epoch leave, and the paired rest; mean and 95% interval in nats."""
     rows = []
-    for model in params["flows"]:
+    for model in params.flows:
         trained, control = (sweep(params, tables, model, group) for group in ("depth", "control"))
-        for k, couplings in enumerate(params["depth"]["couplings"]):
+        for k, couplings in enumerate(params.depth.couplings):
             parts = {"kl": trained[:, k], "approximation": control[:, k], "estimation": trained[:, k] - control[:, k]}
             row: dict[str, Any] = {"model": model, "couplings": couplings}
             for name, values in parts.items():
@@ -312,14 +305,14 @@ def control_summary(params: dict[str, Any], tables: dict[tuple[str, ...], pd.Dat
 # The document
 
 
-def document(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], entries: list[Entry], control: list[dict[str, Any]]) -> str:
-    count, couplings = params["replicates"]["count"], params["claims"]["couplings"]
-    last = params["replicates"]["first"] + count - 1
+def document(params: Settings, tables: Tables, entries: list[Entry], control: list[dict[str, Any]]) -> str:
+    count, couplings = params.replicates.count, params.claims.couplings
+    last = params.replicates.first + count - 1
     parts = [
         "# The claims: what was found",
         "",
         "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`. "
-        f"{count} replicates, data seeds {params['replicates']['first']} to {last}.",
+        f"{count} replicates, data seeds {params.replicates.first} to {last}.",
         "",
         "![Every effect in units of its margin](forest.png)",
         "",
@@ -347,7 +340,7 @@ def document(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]
         "",
         "## More data",
         "",
-        f"KL in nats (95% interval), {params['curve']['couplings']} couplings. The floor is p / (2n): what a fit of eight full Gaussians "
+        f"KL in nats (95% interval), {params.curve.couplings} couplings. The floor is p / (2n): what a fit of eight full Gaussians "
         f"by maximum likelihood loses, with p = {mixture_parameters()} free numbers.",
         "",
         *curve_table(params, tables),
@@ -383,7 +376,7 @@ def depth_table(tables: dict[tuple[str, ...], pd.DataFrame], control: list[dict[
     lines = markdown_head(*heads, "failed")
     for row in control:
         table = tables["depth", row["model"], str(row["couplings"])]
-        cells = [LABELS[row["model"]], str(row["couplings"]), f"{table['parameters'].iloc[0]:,.0f}"]
+        cells = [label(row["model"]), str(row["couplings"]), f"{table['parameters'].iloc[0]:,.0f}"]
         cells += [interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
         cells += [f"{finite_mean(table['epochs_to_converge'].to_numpy()):.0f}"]
         cells += [f"{finite_mean(table[key].to_numpy()):.3f}" for key in ("precision", "recall", "c2st_auc")]
@@ -391,39 +384,39 @@ def depth_table(tables: dict[tuple[str, ...], pd.DataFrame], control: list[dict[
     return lines
 
 
-def equal_table(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> list[str]:
+def equal_table(params: Settings, tables: Tables) -> list[str]:
     lines = markdown_head("model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed")
-    for model in (*params["equal"], "truth"):
+    for model in (*params.equal, "truth"):
         table = tables["equal", model]
         failed = int((~np.isfinite(table["kl"])).sum())
-        cells = [LABELS[model], f"{table['parameters'].iloc[0]:,.0f}" if "parameters" in table else "\u2013"]
+        cells = [label(model), f"{table['parameters'].iloc[0]:,.0f}" if "parameters" in table else "\u2013"]
         cells.append("\u2013" if model == "gan" else "0" if model == "truth" else spread_text(table["kl"]))
         cells += [spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS]
         lines.append(f"| {' | '.join([*cells, str(failed)])} |")
     return lines
 
 
-def curve_table(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> list[str]:
-    lines = markdown_head("rows", *(LABELS[model] for model in params["curve"]["models"]), "floor")
-    for n in params["curve"]["rows"]:
-        cells = [interval_text(*mean_and_interval(tables["curve", model, str(n)]["kl"].to_numpy())) for model in params["curve"]["models"]]
+def curve_table(params: Settings, tables: Tables) -> list[str]:
+    lines = markdown_head("rows", *(label(model) for model in params.curve.models), "floor")
+    for n in params.curve.rows:
+        cells = [interval_text(*mean_and_interval(tables["curve", model, str(n)]["kl"].to_numpy())) for model in params.curve.models]
         lines.append(f"| {' | '.join([f'{n:,}', *cells, f'{mixture_parameters() / (2 * n):.3f}'])} |")
     return lines
 
 
-def ablation_table(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame]) -> list[str]:
-    lines = markdown_head("remedy", "settings", *(LABELS[model] for model in params["flows"]), "failed")
-    for variant, changes in params["ablation"]["variants"].items():
-        values = [tables["ablation", model, variant]["kl"].to_numpy() for model in params["flows"]]
-        settings = ", ".join(f"{key} {value}" for key, value in changes.items())
+def ablation_table(params: Settings, tables: Tables) -> list[str]:
+    lines = markdown_head("remedy", "settings", *(label(model) for model in params.flows), "failed")
+    for variant, remedy in params.ablation.variants.items():
+        values = [tables["ablation", model, variant]["kl"].to_numpy() for model in params.flows]
+        words = ", ".join(f"{key} {value}" for key, value in remedy.changes().items())
         failed = sum(int((~np.isfinite(kl)).sum()) for kl in values)
-        lines.append(f"| {' | '.join([variant, settings, *(interval_text(*mean_and_interval(kl)) for kl in values), str(failed)])} |")
+        lines.append(f"| {' | '.join([variant, words, *(interval_text(*mean_and_interval(kl)) for kl in values), str(failed)])} |")
     return lines
 
 
 def mixture_parameters() -> int:
     """Free numbers of the truth's form: weights that sum to 1, means, and symmetric covariances."""
-    components, dim = ring().means.shape
+    components, dim = ring.make().means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
 
 
@@ -443,7 +436,7 @@ def spread_text(values: pd.Series, digits: int = 3) -> str:
 # The figures
 
 
-def draw(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], entries: list[Entry], found: list[dict[str, Any]]) -> None:
+def draw(params: Settings, tables: Tables, entries: list[Entry], found: list[dict[str, Any]]) -> None:
     rows = []
     for entry, result in zip(entries, found, strict=True):
         sign = next(
@@ -452,42 +445,45 @@ def draw(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], en
         effect, *ends = (sign * value / result["margin"] for value in (entry.effect, *entry.ci95, *result["ci90"]))
         label = f"{entry.claim}  {entry.metric}, {entry.comparison}"
         rows.append(figures.Row(label, effect, ends[:2], ends[2:], entry.verdict, elsewhere(params, tables, entry, sign)))
-    figures.forest(rows, CLAIMS, HERE / "forest.png")
-    depths = params["depth"]["couplings"]
+    figures.forest(rows, CLAIMS, settings.HERE / "forest.png")
+    depths = params.depth.couplings
     curves = {
         (model, group): np.array([mean_and_interval(kl) for kl in sweep(params, tables, model, group).T])
-        for model in params["flows"]
+        for model in params.flows
         for group in ("depth", "control")
     }
-    figures.depth(depths, curves, params["claims"]["threshold"], HERE / "depth.png")
-    n = params["curve"]["rows"]
+    figures.depth(depths, curves, params.claims.threshold, settings.HERE / "depth.png")
+    n = params.curve.rows
     by_rows = {
-        model: np.array([mean_and_interval(tables["curve", model, str(rows)]["kl"].to_numpy()) for rows in n]) for model in params["curve"]["models"]
+        model: np.array([mean_and_interval(tables["curve", model, str(rows)]["kl"].to_numpy()) for rows in n]) for model in params.curve.models
     }
-    figures.curve(n, by_rows, mixture_parameters(), params["curve"]["couplings"], HERE / "curve.png")
+    figures.curve(n, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
     remedies = {
-        variant: {model: tables["ablation", model, variant]["kl"].to_numpy() for model in params["flows"]}
-        for variant in params["ablation"]["variants"]
+        variant: {model: tables["ablation", model, variant]["kl"].to_numpy() for model in params.flows} for variant in params.ablation.variants
     }
     means = {variant: {model: mean_and_interval(kl) for model, kl in by_model.items()} for variant, by_model in remedies.items()}
-    figures.ablation(remedies, means, HERE / "ablation.png")
+    figures.ablation(remedies, means, settings.HERE / "ablation.png")
 
 
-def elsewhere(params: dict[str, Any], tables: dict[tuple[str, ...], pd.DataFrame], entry: Entry, sign: int) -> list[float]:
+def elsewhere(params: Settings, tables: Tables, entry: Entry, sign: int) -> list[float]:
     """The same effect, in units of its margin there, at the other depths of the sweep; for the claims that are about one depth."""
     if entry.claim not in (1, 3, 4, 5):
         return []
     effects = []
-    for couplings in params["depth"]["couplings"]:
-        if couplings != params["claims"]["couplings"]:
+    for couplings in params.depth.couplings:
+        if couplings != params.claims.couplings:
             first, second = (tables["depth", model, str(couplings)][entry.metric].to_numpy(dtype=np.float64) for model in ("glow", "realnvp"))
             result = compare(params, entry.metric, first, second)
             effects.append(sign * result["effect"] / result["margin"])
     return effects
 
 
+def to_json(content: list[dict[str, Any]]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
 def write(name: str, text: str) -> None:
-    (HERE / name).write_text(text, encoding="utf-8")
+    files.write_bytes(settings.HERE / name, text.encode())
 
 
 if __name__ == "__main__":

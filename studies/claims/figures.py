@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from flows.core.arrays import Array
 from flows.plotting.style import STYLE, save
-from flows.targets import Array
-from stages.plot import COLORS, LABELS
+from stages.shared.settings import label_and_color
 
 # Apart from the colours of the models (Tol's muted palette, which colour-blind readers tell apart); shape and text say it too.
 VERDICTS = {
@@ -21,6 +21,14 @@ VERDICTS = {
     "equivalent": ("#666666", "s"),
     "inconclusive": ("#BBAA44", "D"),
 }
+
+
+def label(name: str) -> str:
+    return label_and_color(name)[0]
+
+
+def color_of(name: str) -> str:
+    return label_and_color(name)[1]
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ def depth(depths: Sequence[int], curves: Mapping[tuple[str, str], Array], thresh
         figure, axis = plt.subplots(figsize=(6.8, 4.2))
         for shift, ((model, group), values) in zip(np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True):
             line, words = styles[group]
-            face = COLORS[model] if group == "depth" else "white"
-            _bars(axis, shift * np.array(depths), values, line, COLORS[model], f"{LABELS[model]}, {words}", markerfacecolor=face)
+            face = color_of(model) if group == "depth" else "white"
+            _bars(axis, shift * np.array(depths), values, line, color_of(model), f"{label(model)}, {words}", markerfacecolor=face)
         axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
         axis.text(depths[-1] * 1.06, threshold, f" claim 2: {threshold} nat", fontsize=8, color="#666666", va="bottom", ha="right")
         _kl_axes(axis, depths, "couplings")
@@ -110,9 +118,9 @@ def curve(rows: Sequence[int], curves: Mapping[str, Array], parameters: int, cou
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.8, 4.2))
         for shift, (model, values) in zip(np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True):
-            label = {"gmm": "mixture of 8 (EM)", "kde": LABELS["kde"]}.get(model, f"{LABELS[model]}, {couplings} couplings at every n")
-            _bars(axis, shift * n, values, "o-", COLORS[model], label)
-        axis.plot(n, parameters / (2 * n), ":", color=COLORS["truth"], label=f"floor p / (2n), p = {parameters}")
+            words = {"gmm": "mixture of 8 (EM)", "kde": label("kde")}.get(model, f"{label(model)}, {couplings} couplings at every n")
+            _bars(axis, shift * n, values, "o-", color_of(model), words)
+        axis.plot(n, parameters / (2 * n), ":", color=color_of("truth"), label=f"floor p / (2n), p = {parameters}")
         _kl_axes(axis, rows, "training points n")
         save(figure, path)
 
@@ -138,9 +146,9 @@ def ablation(remedies: Mapping[str, Mapping[str, Array]], means: Mapping[str, Ma
             for shift, (model, kl) in zip((0.17, -0.17), by_model.items(), strict=False):
                 height = -line + shift
                 mean, low, high = means[variant][model]
-                axis.plot(kl, np.full(len(kl), height), "o", markersize=3, color=COLORS[model], alpha=0.3, markeredgewidth=0)
-                label = LABELS[model] if line == 0 else None
-                axis.errorbar(mean, height, xerr=[[mean - low], [high - mean]], fmt="o", markersize=5, color=COLORS[model], capsize=3, label=label)
+                axis.plot(kl, np.full(len(kl), height), "o", markersize=3, color=color_of(model), alpha=0.3, markeredgewidth=0)
+                words = label(model) if line == 0 else None
+                axis.errorbar(mean, height, xerr=[[mean - low], [high - mean]], fmt="o", markersize=5, color=color_of(model), capsize=3, label=words)
         axis.set_yticks(-np.arange(len(remedies)), [variant.replace("_", " ") for variant in remedies])
         axis.set_xscale("log")
         ticks = [tick for tick in _TICKS if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]

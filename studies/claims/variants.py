@@ -3,145 +3,107 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from flows.flow import Flow
-from flows.mixture import GaussianMixture
-from flows.seeds import torch_generators
-from flows.training import ClippedAdam, Trainer, TrainingSettings
+from flows.core.arrays import Array
+from flows.core.reference import GaussianMixture
+from flows.core.seeds import torch_generators
+from flows.core.settings import TrainingSettings
+from flows.networks.base import Base
+from flows.networks.flow import Flow
+from flows.training.optimizer import ClippedAdam
+from flows.training.trainer import Trainer
+from studies.claims.settings import Remedy
 
 BLOCK = 50  # epochs whose new points are drawn at once: one draw a member, and not fifty
 
 
 class FreshTrainer(Trainer):
-    """New points from the ``truth`` in every epoch, as many as there are training rows; each member's from its own stream."""
+    """New points from the ``truth`` in every epoch, each member's from its own stream; ``train`` only sets their scale and their number."""
 
-    def __init__(self, flow: Flow, train: Tensor, settings: TrainingSettings, truth: GaussianMixture) -> None:
-        super().__init__(flow, train, replace(settings, noise=0))
+    def __init__(self, flow: Flow, train: Array, settings: TrainingSettings, truth: GaussianMixture) -> None:
+        super().__init__(flow, train, settings)
         self.truth = truth
         self.ahead: list[Tensor] = []
 
     def points(self) -> Tensor:
         if not self.ahead:
             rows = self.clean.shape[2]
-            drawn = [self.truth.sample((BLOCK * rows,), generator=generator)[:, 0].T for generator in self.generators]  # each (D, BLOCK * rows)
-            self.ahead = list(torch.stack(drawn).to(self.clean.dtype).split(rows, dim=2))
+            drawn = torch.cat([self.truth.sample((BLOCK * rows,), generator=generator) for generator in self.generators], dim=1)
+            self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
         return self.ahead.pop().contiguous()
 
 
-class DecayedAdam(ClippedAdam):
-    """With decoupled weight decay (Loshchilov and Hutter 2019): ``parameters <- (1 - rate decay) parameters`` before each step."""
+class RemedyAdam(ClippedAdam):
+    """``ClippedAdam`` with two remedies, either of which is off at 0: decoupled weight decay (Loshchilov and Hutter 2019), and an average of
+    the parameters (Polyak and Juditsky 1992) that starts at those of the first step::
 
-    def __init__(self, parameters: Tensor, clip: float, decay: float) -> None:
+        parameters <- (1 - rate decay) parameters                       before each step
+        average    <- share average + (1 - share) parameters            after it
+    """
+
+    def __init__(self, parameters: Tensor, clip: float, decay: float = 0.0, share: float = 0.0) -> None:
         super().__init__(parameters, clip)
-        self.decay = decay
+        self.decay, self.share, self.average = decay, share, parameters
 
     def step(self, gradient: Tensor, rate: float) -> None:
         self.parameters.mul_(1 - rate * self.decay)
         super().step(gradient, rate)
+        if self.share:
+            self.average = self.parameters.clone() if self.steps == 1 else self.average.lerp_(self.parameters, 1 - self.share)
 
 
-class AveragedAdam(ClippedAdam):
-    """Keeps ``average <- share average + (1 - share) parameters`` after each step, from the first step's parameters on (Polyak and Juditsky 1992)."""
+class MixtureBase(Base):
+    """A learned mixture of K Gaussians with diagonal covariances in place of ``N(0, I)``::
 
-    def __init__(self, parameters: Tensor, clip: float, share: float) -> None:
-        super().__init__(parameters, clip)
-        self.share = share
-        self.average = torch.empty(0)
+        log p_0(z) = log sum_k w_k N(z; mu_k, diag(s_k)^2)
 
-    def step(self, gradient: Tensor, rate: float) -> None:
-        super().step(gradient, rate)
-        self.average = self.parameters.clone() if self.steps == 1 else self.average.lerp_(self.parameters, 1 - self.share)
-
-
-def with_mixture_base(kind: type[Flow], components: int) -> type[Flow]:
-    """The flow ``kind`` over a learned mixture of K Gaussians with diagonal covariances in place of ``N(0, I)``::
-
-        log q(x) = log sum_k w_k N(f(x); mu_k, diag(s_k)^2) + log |det df|
-
-    At the start the weights are equal, ``mu_k`` are standard normal draws and ``s_k = 1/2``. In plain torch: the compiled chain
-    has the normal base built in. Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
+    At the start the weights are equal, ``mu_k`` are standard normal draws, a member a generator, and ``s_k = 1/2``.
+    Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
     """
 
-    class MixtureBase(kind):  # type: ignore[misc, valid-type]
-        def __init__(self, dim: int, members: int = 1, **architecture: Any) -> None:
-            super().__init__(dim, members, **architecture)
-            generators = torch_generators(architecture.get("seed", 0), "initialize", members)
-            for generator in generators:
-                generator.manual_seed(generator.initial_seed() ^ 1)  # apart from the couplings' numbers
-            self.logits = nn.Parameter(torch.zeros(members, components))
-            self.means = nn.Parameter(torch.stack([torch.randn(components, dim, generator=generator) for generator in generators]))
-            self.log_deviations = nn.Parameter(torch.full((members, components, dim), math.log(0.5)))
+    def __init__(self, components: int, dim: int, generators: Sequence[torch.Generator]) -> None:
+        super().__init__(len(generators), (dim,))
+        means = torch.stack([torch.randn(components, dim, generator=generator) for generator in generators])
+        self.logits = nn.Parameter(torch.zeros(means.shape[:2]))
+        self.means = nn.Parameter(means)
+        self.log_deviations = nn.Parameter(torch.full_like(means, math.log(0.5)))
 
-        def program(self, x: Tensor) -> None:
-            return None
+    def log_prob(self, z: Tensor) -> Tensor:
+        white = (z[:, None] - self.means[..., None]) * (-self.log_deviations[..., None]).exp()  # (M, K, D, N)
+        log_weights = self.logits.log_softmax(1) - self.log_deviations.sum(2) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+        return (log_weights[..., None] - 0.5 * white.square().sum(2)).logsumexp(1)
 
-        def log_density(self, x: Tensor) -> Tensor:
-            log_det = 0.0
-            for bijection in self.chain:
-                x, step = bijection(x)
-                log_det = log_det + step
-            white = (x[:, None] - self.means[..., None]) * (-self.log_deviations[..., None]).exp()  # (M, K, D, N)
-            log_weights = self.logits.log_softmax(1) - self.log_deviations.sum(2) - 0.5 * self.dim * math.log(2 * math.pi)
-            return (log_weights[..., None] - 0.5 * white.square().sum(2)).logsumexp(1) + log_det
-
-        def sample(self, *_: Any, **__: Any) -> Tensor:
-            raise NotImplementedError("only the density is needed here")
-
-    return MixtureBase
+    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+        component = torch.multinomial(self.logits.softmax(1), n, replacement=True, generator=generator)[..., None]  # (M, n, 1)
+        mean, deviation = (each.take_along_dim(component, 1) for each in (self.means, self.log_deviations.exp()))
+        return (mean + deviation * torch.randn(mean.shape, generator=generator, dtype=dtype)).mT.contiguous()
 
 
-def train_variant(
-    kind: type[Flow],
-    architecture: dict[str, Any],
-    train: Tensor,
-    settings: TrainingSettings,
-    *,
-    name: str,
-    hold_out: float = 0.0,
-    decay: float = 0.0,
-    average: float = 0.0,
-    components: int = 0,
-) -> Flow:
-    """A population of ``kind`` on ``train`` ``(n, M, D)``, with the remedy whose amount is not 0.
-
-    ``hold_out``: share of the rows (the last; they are in random order) on which each member's best epoch is chosen. ``decay`` of the weights.
-    ``average``: share that the average keeps at each step. ``components`` of the base.
-    """
-    kind = with_mixture_base(kind, components) if components else kind
-    flow = kind(dim=train.shape[2], members=train.shape[1], **architecture)
-    held = round(hold_out * len(train))
-    trainer = Trainer(flow, train[: len(train) - held], settings)
+def train(flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | None = None, *, name: str) -> Flow:
+    """``flow`` after training on ``rows`` ``(n, M, D)`` with the ``remedy``: for a base of its own, another flow over the same chain."""
+    remedy = remedy or Remedy()
+    if remedy.components:
+        generators = torch_generators(settings.seed, "initialize", flow.member_range)
+        for generator in generators:
+            generator.manual_seed(generator.initial_seed() ^ 1)  # apart from the couplings' numbers
+        flow = Flow(MixtureBase(remedy.components, rows.shape[2], generators), flow.chain)
+    learned = len(rows) - round(remedy.hold_out * len(rows))
+    trainer = Trainer(flow, rows[:learned], settings)
     parameters = trainer.optimizer.parameters
-    if decay:
-        trainer.optimizer = DecayedAdam(parameters, settings.clip, decay)
-    if average:
-        trainer.optimizer = AveragedAdam(parameters, settings.clip, average)
-    best, score = parameters.clone(), torch.full((flow.members,), math.inf, dtype=torch.float64)
-    validation = flow.features_first(train[len(train) - held :]).to(flow.dtype)
+    trainer.optimizer = optimizer = RemedyAdam(parameters, settings.clip, remedy.decay, remedy.average)
+    held_out = {"held_out": flow.standardized(rows[learned:])[0]}
+    best, lowest = parameters.clone(), np.full(flow.members, np.inf)
     for epoch in tqdm(range(1, settings.epochs + 1), desc=name, unit="epoch", disable=None):
         trainer.epoch()
-        if held and (epoch % settings.log_every == 0 or epoch == settings.epochs):
-            with torch.no_grad():
-                now = -flow.log_density(validation).double().mean(1)
-            better = now < score
-            score[better], best[better] = now[better], parameters[better]
-    if held:
-        parameters.copy_(best)
-    if isinstance(trainer.optimizer, AveragedAdam):
-        parameters.copy_(trainer.optimizer.average)
-    flow.eval()
+        if remedy.hold_out and (epoch % settings.log_every == 0 or epoch == settings.epochs):
+            now = flow.curves(held_out)["held_out_nll"]
+            better = torch.from_numpy(now < lowest)
+            best[better], lowest = parameters[better], np.fmin(now, lowest)
+    parameters.copy_(best if remedy.hold_out else optimizer.average)
     return flow
-
-
-def train_fresh(flow: Flow, train: Tensor, settings: TrainingSettings, truth: GaussianMixture, *, name: str) -> None:
-    """Train ``flow`` on new points in every epoch; ``train`` only sets its scale and the number of points."""
-    trainer = FreshTrainer(flow, train, settings, truth)
-    for _ in tqdm(range(settings.epochs), desc=name, unit="epoch", disable=None):
-        trainer.epoch()
-    flow.eval()

@@ -134,8 +134,12 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
 
     Points so far out that their density underflows, and noise scales too small for any grid, are left to ``mixture_by_pairs``.
     """
-    if not all(bool(t.isfinite().all()) for t in (x, centres, scale)):
-        return x.new_full(x.shape[1:], math.nan)
+    finite = x.isfinite().all(0) & centres.isfinite().all() & scale.isfinite().all()
+    if not bool(finite.all()) or not len(finite):
+        log_q = x.new_full(x.shape[1:], math.nan)
+        if bool(finite.any()):
+            log_q[finite] = mixture_in_the_plane(x[:, finite], centres, scale, weights)
+        return log_q
     points, middles = x / scale, centres / scale
     least, most = middles.amin(1), middles.amax(1)
     low, high = points.amin(1).minimum(least).maximum(least - FAR) - 4, points.amax(1).maximum(most).minimum(most + FAR) + 4

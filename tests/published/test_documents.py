@@ -1,0 +1,137 @@
+"""What the documents say of the published results is what the committed files hold.
+
+These are no tests of the code: they fail where a result was made anew and the documents were not, or where settings were changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tools import table
+
+ROOT = Path(__file__).resolve().parents[2]
+CLAIMS = ROOT / "studies/claims/results"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose(name: str) -> str:
+    """A document without code, tables and the targets of links."""
+    kept = re.sub(r"^```.*?^```$|^\|.*?$|<!--.*?-->", "", text(name), flags=re.M | re.S)
+    return re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", kept)
+
+
+def settings(name: str) -> dict[str, Any]:
+    return yaml.safe_load(text(name))
+
+
+def kl(cell: str) -> float:
+    """Mean KL over the replicates of a cell of the claims study."""
+    return float(pd.read_csv(CLAIMS / f"{cell}.csv")["kl"].mean())
+
+
+def kl_of_report(case: str) -> float:
+    """Mean KL of RealNVP over members and data sets, in the list of ``studies/tuning`` that is only reported."""
+    rows = pd.read_csv(ROOT / "studies/tuning/results/lists/realnvp_report.csv", index_col="case")
+    return float(rows.loc[case, "kl"])
+
+
+@pytest.mark.parametrize(("name", "make"), table.SECTIONS.items())
+def test_every_generated_table_is_made_from_the_committed_files(name: str, make: Callable[[], str]) -> None:
+    mark = table.MARK.format(name)
+    (document,) = (path for path in DOCUMENTS if mark in path.read_text(encoding="utf-8"))
+    shown = document.read_text(encoding="utf-8").split(mark)[1].split(table.END)[0].strip()
+    assert shown == make(), document.name
+
+
+def facts() -> list[str]:
+    """Every piece of the README's prose that holds a number, made from what the runs wrote and read."""
+    params = settings("params.yaml")
+    verdicts = [entry["verdict"] for entry in json.loads(text("studies/claims/claims.json"))]
+    claims = settings("studies/claims/params.yaml")
+    couplings = claims["ablation"]["couplings"]
+    assert couplings == claims["curve"]["couplings"] == claims["claims"]["couplings"]
+    recipe, mixture = ([kl(f"ablation/{flow}_{case}") for flow in ("realnvp", "glow")] for case in ("recipe", "recipe_mixture_base"))
+    rows = claims["curve"]["rows"]
+    few, many = rows[0], rows[-1]
+    learnt, density = ([kl(f"curve/{name}_{n}") for n in (few, many)] for name in ("realnvp", "kde"))
+    report = settings("studies/tuning/params.yaml")["lists"]["realnvp_report"]["cases"]["spline"]
+    spline = report["models.realnvp.couplings"]
+    assert all(after < before / 2 for before, after in zip(recipe, mixture, strict=True))
+    return [
+        f"{params['data']['samples']:,} points",
+        f"{params['train']['members']} independently seeded networks",
+        f"{params['evaluate']['fresh']:,} fresh points",
+        f"Of {len(verdicts)} tested comparisons {verdicts.count('supported')} are supported and {verdicts.count('equivalent')} equivalent",
+        f"At {couplings} couplings it takes the KL of RealNVP from {kl('ablation/realnvp_none'):.3f} to {recipe[0]:.3f} nat",
+        f"from {recipe[0]:.3f} to {mixture[0]:.3f} nat for RealNVP, from {recipe[1]:.3f} to {mixture[1]:.3f} for Glow",
+        f"{spline} spline couplings reach {kl_of_report('spline'):.3f} nat",
+        f"{params['models']['realnvp']['couplings']} affine ones reach {kl_of_report('affine'):.3f}",
+        f"More points help little at {couplings} couplings",
+        f"From {few:,} to {many:,} points RealNVP's KL falls from {learnt[0]:.3f} to {learnt[1]:.3f} nat",
+        f"that of a kernel density from {density[0]:.3f} to {density[1]:.3f}",
+    ]
+
+
+def test_every_number_in_the_prose_of_the_readme_is_held() -> None:
+    said = prose("README.md")
+    for fact in facts():
+        assert fact in said, fact
+        said = said.replace(fact, "")
+    for word in ("Python 3.11", "95% interval", "scores, not 1"):  # no results
+        said = said.replace(word, "")
+    assert not re.findall(r".*\d.*", said)
+
+
+def test_the_readme_is_right_about_the_claims() -> None:
+    """What it says in words."""
+    entries = [entry for entry in json.loads(text("studies/claims/claims.json")) if entry["comparison"] == "glow - realnvp"]
+    (needed,) = (entry for entry in entries if entry["metric"] == "couplings_needed")
+    assert all(entry["verdict"] == "equivalent" for entry in entries if entry is not needed)
+    assert needed["verdict"] == "supported"
+    assert 0.5 < needed["effect"] < 1.5
+
+
+def test_what_the_results_page_says_in_words_holds() -> None:
+    members = {name: pd.read_csv(ROOT / f"metrics/{name}/members.csv") for name in ("gmm", "kde", "realnvp", "glow", "vae", "gan")}
+    assert all(members[name]["hdr_error"].max() < 0.02 for name in ("gmm", "realnvp", "glow"))
+    assert all(members[name]["hdr_error"].min() > 0.02 for name in ("kde", "vae"))
+    count, page = settings("studies/claims/params.yaml")["replicates"]["count"], prose("docs/results.md")
+    modes = pd.read_csv(CLAIMS / "equal/gan.csv")["modes"]
+    assert (modes < 8).sum() == 1
+    assert modes.min() == 2
+    assert f"from {count} replicates" in page
+    assert f"One of the {count} lost six of the eight" in page
+    depth = {name: [kl(f"depth/{name}_{couplings}") for couplings in (2, 4, 6, 8, 12)] for name in ("realnvp", "glow")}
+    closer = [realnvp < glow - 0.002 for realnvp, glow in zip(depth["realnvp"], depth["glow"], strict=True)]
+    assert closer == [False, True, True, True, False]  # at 12 they are even
+    assert depth["glow"][0] < depth["realnvp"][0]
+
+
+def test_the_gan_and_the_vae_are_as_good_as_others_of_their_kind() -> None:
+    """PacGAN's table has 7.8 modes and 95.9% of high quality, learned from 100,000 points and not from 800."""
+    gan, vae = (pd.read_csv(ROOT / f"metrics/{name}/members.csv") for name in ("gan", "vae"))
+    assert gan["modes"].mean() >= 7
+    assert gan["high_quality"].mean() >= 0.85
+    assert (vae["modes"] == 8).all()
+
+
+def test_every_key_of_the_settings_has_a_comment() -> None:
+    bare = [line for line in text("params.yaml").splitlines() if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)]
+    assert bare == []

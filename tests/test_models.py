@@ -1,0 +1,367 @@
+"""Every model there is, by its name alone: built, trained and asked in the one way that all share; and what is refused, in one line."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.testing import assert_close
+
+import flows
+from flows import targets
+from flows.core.settings import TrainingSettings
+from flows.networks import registry
+from flows.networks.model import Model
+
+NAMES = registry.names()
+every_model = pytest.mark.parametrize("name", NAMES)
+WITH_DENSITY = [name for name in NAMES if flows.build(name, (2,)).has("log_prob")]
+every_density = pytest.mark.parametrize("name", WITH_DENSITY)
+
+
+def small(name: str) -> dict[str, Any]:
+    """Settings of a small model, as far as it has such."""
+    return {key: value for key, value in {"hidden": 8, "couplings": 2}.items() if key in registry.find(name).model_fields}
+
+
+def build(name: str, members: int | range = 3, seed: int = 0, dim: int = 2):
+    return flows.build(name, (dim,), small(name), members=members, seed=seed)
+
+
+def rows(n: int = 60, seed: int = 0, dim: int = 2) -> np.ndarray:
+    return 3 + 2 * np.random.default_rng(seed).standard_normal((n, dim)) @ np.diag(np.arange(1.0, dim + 1))
+
+
+def settings(**changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{"epochs": 3, "batch_size": 30, "log_every": 1, "noise": 0.1, **changes})
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+# All models
+
+
+@every_model
+def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
+    model = flows.build(name, [2])
+    assert (tuple(model.batch_shape), tuple(model.event_shape), model.history) == ((1,), (2,), {})
+    model = flows.fit(build(name), rows(), rows(20, seed=1), settings())
+    assert not model.training
+    assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
+    assert model.history["epoch"].tolist() == [1, 2, 3]
+    assert {key: values.shape for key, values in model.history.items() if key != "epoch"} == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
+    assert all(np.isfinite(values).all() for values in model.history.values())
+
+
+@every_model
+def test_a_model_answers_what_it_has_and_says_of_the_rest_that_it_has_not(name: str):
+    model = build(name)
+    calls: dict[str, Callable[[], Any]] = {
+        "log_prob": lambda: model.log_prob(rows(5)),
+        "encode": lambda: model.encode(rows(5)),
+        "trajectory": lambda: model.trajectory((5,)),
+    }
+    for method, call in calls.items():
+        if model.has(method):
+            call()
+        else:
+            with pytest.raises(NotImplementedError, match=type(model).__name__):
+                call()
+
+
+@every_model
+def test_a_name_in_tables_and_a_colour_of_its_own(name: str):
+    kinds = [registry.find(each) for each in NAMES]
+    assert re.fullmatch("#[0-9A-F]{6}", registry.find(name).color)
+    assert len({kind.label for kind in kinds}) == len({kind.color for kind in kinds}) == len(NAMES)
+
+
+@every_model
+def test_no_setting_is_without_a_default_and_none_is_named_like_one_of_training(name: str):
+    """In ``params.yaml`` both stand in one section."""
+    assert registry.find(name)().model_dump().keys() == registry.find(name).model_fields.keys()
+    assert not set(registry.find(name).model_fields) & {*TrainingSettings.model_fields, "members"}
+
+
+@every_model
+@pytest.mark.parametrize("part", [range(2, 5), range(1)], ids=str)
+def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(name: str, part: range):
+    whole, of_it = build(name, 5), build(name, part)
+    places = slice(part.start, part.stop)
+    for key, tensor in of_it.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key]), key
+    for model in (whole, of_it):
+        flows.fit(model, rows(), rows(20, seed=1), settings())
+    assert of_it.member_range == part
+    for key, tensor in of_it.state_dict().items():
+        assert_close(tensor, whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key], rtol=1e-3, atol=1e-4)
+    for key, values in of_it.history.items():
+        np.testing.assert_allclose(values, whole.history[key][:, places] if key != "epoch" else values, atol=1e-4)
+
+
+@every_model
+def test_a_range_that_starts_later_holds_other_members(name: str):
+    first, later = (build(name, part).state_dict() for part in (range(2), range(2, 4)))
+    assert any(not torch.equal(first[key], later[key]) for key in first)
+
+
+@every_model
+def test_training_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
+    whole = np.random.default_rng(0).integers(-9, 9, (40, 2))
+    alike = [whole, whole.astype(np.float32), whole.astype(np.int32), whole.tolist(), torch.from_numpy(whole), np.asfortranarray(whole.astype(float))]
+    trained = [flows.fit(build(name), x, x[:10], settings()) for x in [*alike, pd.DataFrame(whole)]]
+    for a, b in pairwise(trained):
+        for key, values in a.history.items():
+            np.testing.assert_array_equal(values, b.history[key])
+
+
+@every_model
+def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name: str):
+    (alone, scored) = (flows.fit(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1)))
+    for key, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, scored.state_dict()[key]), key
+    assert not any(key.startswith("test") for key in alone.history)
+
+
+@every_model
+def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_there_are_epochs(name: str):
+    assert flows.fit(build(name), rows(), None, settings(log_every=100)).history["epoch"].tolist() == [3]
+
+
+# Densities
+
+
+@every_density
+def test_rows_are_never_read_as_members(name: str):
+    """Ten rows and ten members: every member scores every row."""
+    model, x = build(name, members=10), rows(10)
+    whole = model.log_prob(x)
+    assert whole.shape == (10, 10)
+    assert_close(whole, model.log_prob(x[:, None]))
+    assert_close(whole.diagonal(), model.log_prob(np.broadcast_to(x[None], (1, 10, 2)))[0])
+
+
+@every_density
+def test_log_prob_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
+    model = build(name)
+    whole = np.random.default_rng(0).integers(-9, 9, (7, 2))
+    expected = model.log_prob(whole.astype(float))
+    for alike in (whole, whole.astype(np.float32), whole.tolist(), torch.from_numpy(whole), torch.from_numpy(whole).float(), pd.DataFrame(whole)):
+        assert_close(model.log_prob(alike), expected)
+    assert model.log_prob(np.empty((0, 2))).shape == (0, 3)
+
+
+@every_density
+def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(name: str):
+    plain, scaled = (flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1]))
+    shift = math.log(1e6)
+    assert_close(plain.log_prob(rows(9, seed=2)) - shift, scaled.log_prob(rows(9, seed=2) * [1e6, 1]), rtol=1e-5, atol=1e-4)
+    for key in ("train_nll", "test_nll"):
+        np.testing.assert_allclose(scaled.history[key], plain.history[key] + shift, rtol=0, atol=1e-5)
+    drawn = [model.sample((9,), generator=generator()) for model in (plain, scaled)]
+    assert_close(drawn[0] * torch.tensor([1e6, 1]), drawn[1], rtol=1e-3, atol=1e-3)
+
+
+@every_density
+def test_a_column_far_from_0_is_learnt_as_if_it_were_near(name: str):
+    """Of a billion and a half, single precision would leave steps of 128."""
+    offset = np.array([1e9, -2e8])
+    near, far = (flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() + offset))
+    for key in ("train_nll", "test_nll"):
+        np.testing.assert_allclose(far.history[key], near.history[key], rtol=0, atol=1e-4)
+    x = rows(9, seed=2)
+    assert_close(far.log_prob(x + offset), near.log_prob(x), rtol=1e-4, atol=1e-3)
+    drawn = [model.sample((9,), generator=generator()).double() for model in (near, far)]
+    assert_close(drawn[0] + torch.from_numpy(offset), drawn[1], rtol=0, atol=1e-3)
+
+
+# What is refused
+
+
+def hole(n: int = 20) -> np.ndarray:
+    x = rows(n)
+    x[7, 1] = np.nan
+    return x
+
+
+def constant() -> np.ndarray:
+    return rows() * [1, 0]
+
+
+REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must say
+    "one column too many": ((rows(dim=3), None), ValueError, r"^train must have the shape \(n, 2\).*\(60, 3\)$"),
+    "one row by itself": ((rows()[0], None), ValueError, r"^train must have the shape \(n, 2\).*\(2,\)$"),
+    "rows for other members": (
+        (np.zeros((60, 2, 2)), None),
+        ValueError,
+        r"^train must have the shape \(n, 2\), or \(n, 3 or 1, 2\); got \(60, 2, 2\)$",
+    ),
+    "another width to test on": ((rows(), rows(dim=1)), ValueError, r"^test must have the shape \(n, 2\).*\(60, 1\)$"),
+    "a row that is not finite": ((hole(), None), ValueError, "^row 7 of train holds a value that is not finite$"),
+    "a test row that is not finite": ((rows(), hole()), ValueError, "^row 7 of test holds a value that is not finite$"),
+    "no rows": ((np.empty((0, 2)), None), ValueError, "^train holds no rows$"),
+    "no test rows": ((rows(), np.empty((0, 2))), ValueError, "^test holds no rows$"),
+    "text": ((np.full((60, 2), "a"), None), TypeError, "^train must be an array of numbers; got <U1$"),
+    "objects": ((np.full((60, 2), None), None), TypeError, "^train must be an array of numbers; got object$"),
+    "a table with a column of text": (
+        (pd.DataFrame({"x": rows()[:, 0], "y": "a"}), None),
+        TypeError,
+        "^train must be an array of numbers; got object$",
+    ),
+    "a word": (("rows.csv", None), TypeError, "^train must be an array of numbers; got <U8$"),
+    "rows of different lengths": (([[1.0, 2.0], [3.0]], None), TypeError, "^train must be an array of numbers; got list$"),
+    "truth values": ((rows() > 0, None), TypeError, "^train must be real numbers; got torch.bool$"),
+    "complex numbers": ((rows() * 1j, None), TypeError, "^train must be real numbers; got torch.complex128$"),
+    "a column that does not vary": ((constant(), None), ValueError, "feature 1 of member 0 has standard deviation 0.0"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED_BY_FIT)
+def test_what_can_not_be_learnt_is_refused_in_one_line(wrong: str):
+    (train, test), error, words = REFUSED_BY_FIT[wrong]
+    for name in NAMES:
+        with pytest.raises(error, match=words) as caught:
+            flows.fit(build(name), train, test, settings())
+        assert "\n" not in str(caught.value)
+
+
+def test_fit_trains_networks_and_no_references():
+    reference = flows.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
+    with pytest.raises(TypeError, match=r"^fit trains what flows\.build makes; got GaussianMixture$"):
+        flows.fit(reference, rows())
+
+
+@every_density
+@pytest.mark.parametrize(
+    ("points", "error", "words"),
+    [
+        (rows(dim=3), ValueError, r"^expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$"),
+        (np.zeros(2), ValueError, r"got \(2,\)$"),
+        (np.zeros((5, 4, 2)), ValueError, r"got \(5, 4, 2\)$"),
+        (np.full((5, 2), "a"), TypeError, "^points must be an array of numbers; got <U1$"),
+        ("rows.csv", TypeError, "^points must be an array of numbers; got <U8$"),
+    ],
+    ids=["one column too many", "one point by itself", "rows for other members", "text", "a word"],
+)
+def test_what_can_not_be_scored_is_refused_in_one_line(name: str, points: Any, error: type[Exception], words: str):
+    with pytest.raises(error, match=words) as caught:
+        build(name).log_prob(points)
+    assert "\n" not in str(caught.value)
+
+
+@every_density
+def test_a_point_that_is_not_finite_is_scored_as_such_and_spoils_no_other(name: str):
+    scores = build(name).log_prob(hole())
+    assert not scores[7].isfinite().any()
+    good = torch.arange(20) != 7
+    assert_close(scores[good], build(name).log_prob(hole()[good]))
+
+
+def test_an_unknown_model_is_told_which_there_are():
+    for name in ("nonsense", "RealNVP", "no/name", "", "network"):
+        with pytest.raises(LookupError) as caught:
+            flows.build(name, (2,))
+        assert all(known in str(caught.value) for known in NAMES)
+        assert "\n" not in str(caught.value)
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"nonsense": 3}, "{name}.nonsense is not a known key; allowed in {name}: .*hidden"),
+        ({"hidden": 0}, "{name}.hidden = 0: .* greater than or equal to 1"),
+        ({"hidden": "8"}, "{name}.hidden = '8': .* integer"),
+    ],
+    ids=["unknown", "too small", "text"],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(name: str, wrong: dict[str, Any], words: str):
+    if "hidden" not in registry.find(name).model_fields:
+        pytest.skip("has no such setting")
+    with pytest.raises(ValueError, match=words.format(name=name)) as caught:
+        flows.build(name, (2,), wrong)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("members", [0, -1, range(0), range(3, 2), range(0, 4, 2), range(-1, 2)], ids=str)
+def test_members_that_are_none_are_refused(members: int | range):
+    with pytest.raises(ValueError, match=f"members must be .*{re.escape(repr(members))}"):
+        flows.build("realnvp", (2,), members=members)
+
+
+@pytest.mark.parametrize("shape", [(1,), (), (3, 8, 8)], ids=str)
+@pytest.mark.parametrize("name", ["realnvp", "glow"])
+def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=rf"at least 2 features.*event_shape={re.escape(str(shape))}$"):
+        flows.build(name, shape)
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
+    with pytest.raises(ValueError, match=r"needs vectors.*event_shape=\(3, 8, 8\)$"):
+        flows.build(name, (3, 8, 8))
+    assert flows.fit(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (4, 3, 1)
+
+
+def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And one with a model is found, without a line anywhere else."""
+    (tmp_path / "hollow.py").write_text("from flows.networks.model import Model\n")
+    text = "from flows.models.realnvp import RealNVP\n\n\nclass Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"
+    (tmp_path / "deeper.py").write_text(text)
+    monkeypatch.setattr(registry, "MODELS", tmp_path)
+    monkeypatch.setattr("flows.models.__path__", [str(tmp_path)])
+    assert registry.names() == ["deeper", "hollow"]
+    assert issubclass(registry.find("deeper"), Model)
+    assert flows.build("deeper", (3,), {"couplings": 2}).members == 1
+    with pytest.raises(LookupError, match=r"flows/models/hollow\.py: holds no subclass of Model"):
+        registry.find("hollow")
+
+
+# Names
+
+
+def test_importing_flows_does_not_import_torch():
+    subprocess.run([sys.executable, "-c", "import sys, flows; sys.exit('torch' in sys.modules)"], check=True)
+
+
+def test_finding_a_model_does_not_import_torch():
+    """Every stage reads the settings of all of them."""
+    script = "import sys; from flows.networks import registry; [registry.find(n)() for n in registry.names()]; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_public_names_resolve():
+    assert all(getattr(flows, name).__name__ == name for name in flows.__all__)
+
+
+@pytest.mark.parametrize("name", ["Nonsense", "nonsense", "RealNVP"])
+def test_an_unknown_name_is_no_attribute_and_told_which_there_are(name: str):
+    with pytest.raises(AttributeError, match="build"):
+        getattr(flows, name)
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_a_target_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str):
+    if name == "custom":
+        pytest.skip("needs its components")
+    target = targets.make(name)
+    x = target.sample(50, np.random.default_rng(0))
+    assert x.ndim == 2
+    assert np.isfinite(target.log_prob(x)).all()
+
+
+def test_an_unknown_target_is_told_which_there_are():
+    with pytest.raises(LookupError, match=", ".join(targets.names())):
+        targets.make("moons")
