@@ -25,7 +25,7 @@ MOST = {"plot": 20}  # deps of a stage; 10 of any other
 # or all of them where it names none.
 BY_NAME = re.compile(r"^((?:\w+\.)+)\{\w+\}$")
 # Every stage checks the whole of params.yaml, so stages/shared/settings.py imports the catalogues of targets and models. A wrong name stops
-# a stage, a right one changes none of its bytes: for the results the catalogue is a dependency only of a stage whose own script names
+# a stage, a right one changes none of its bytes: for the results the catalogue is a dependency only of a stage whose own files name
 # the function that takes something out of it, a truth, or a label and a colour.
 CHECKS = {
     ("stages/shared/settings.py", "flows/targets/__init__.py"): "make_truth",
@@ -131,7 +131,7 @@ def meant(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
     for module, name in imports:
         if module == "flows" and name in homes():
             module, name = homes()[name], ""
-        if name != "*" and (path := file_of(f"{module}.{name}") or file_of(module)) and path != TABLE_OF_NAMES:
+        if name != "*" and (path := (name and file_of(f"{module}.{name}")) or file_of(module)) and path != TABLE_OF_NAMES:
             yield path
 
 
@@ -151,15 +151,16 @@ def has_code(path: str) -> bool:
 
 def closure(start: str, words: Iterable[str] = ()) -> set[str]:
     """The files that a run of ``start`` with the ``words`` of its command line executes."""
-    own = {re.split("[:.]", name)[-1] for each in chunks(start).values() for name in each.names}
     reached, names, size = {start, *executed(start)}, {f"{start}:main"}, (0, 0)
     while size != (size := (len(reached), len(names))):
-        for path in sorted(reached):
-            if path.endswith(".py"):
-                for name, part in chunks(path).items():
-                    if {name, f"{path}:{name}"} & {"", *names} or name.startswith(".__"):
-                        names |= part.names
-                        reached |= followed(path, part, own, words)
+        sources = sorted(path for path in reached if path.endswith(".py"))
+        room = [path for path in sources if Path(path).parent == Path(start).parent]
+        own = {re.split("[:.]", name)[-1] for path in room for each in chunks(path).values() for name in each.names}
+        for path in sources:
+            for name, part in chunks(path).items():
+                if {name, f"{path}:{name}"} & {"", *names} or name.startswith(".__"):
+                    names |= part.names
+                    reached |= followed(path, part, own, words)
     return reached
 
 
