@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from pipeline import SETTINGS, Clone, make_clone
+from pipeline import IN_ONE_PROCESS, Clone, make_clone
 from torch import nn
 
 
@@ -34,10 +35,18 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 
 
 @pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The whole pipeline, run in one process with two threads, and without DVC."""
+    clone = make_clone(tmp_path_factory.mktemp("small"))
+    clone.run(sys.executable, "-c", IN_ONE_PROCESS, *(stage["cmd"].removeprefix("python -m ") for stage in clone.stages().values()), threads=2)
+    return clone
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The whole pipeline, run once with one thread and committed."""
-    clone = make_clone(tmp_path_factory.mktemp("pipeline"), SETTINGS)
-    clone.dvc("repro")
+    """The whole pipeline, run by `make repro`, a thread a stage, and committed."""
+    clone = make_clone(tmp_path_factory.mktemp("pipeline"))
+    clone.run(sys.executable, "-m", "tools.repro")
     clone.commit("Results")
     return clone
 

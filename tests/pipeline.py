@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 
-from tools import command
-
 ROOT = Path(__file__).resolve().parents[1]
 
+# Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are further apart than its epochs are many.
 TINY = """\
 data:
   target: ring
@@ -50,12 +52,14 @@ models:
     transform: affine
     bins: 8
   glow:
+    epochs: 150
     couplings: 2
     hidden: 8
     transform: affine
     bins: 8
   vae:
     hidden: 8
+    log_every: 100
   gan:
     hidden: 8
     latent: 2
@@ -80,40 +84,32 @@ evaluate:
   seed: 0
 """
 
-# Glow trains long enough to be caught in the middle of it.
-SETTINGS = TINY.replace("  glow:\n", "  glow:\n    epochs: 150\n")
 # What a run leaves behind.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
-# Python runs this file on its own at every start, where its folder is on PYTHONPATH. At the end of a stage it notes which
-# files of the repository the stage had imported, then or in an earlier run: one that failed may not have come to all of them.
-RECORDER = """\
-import atexit, os, sys
-from pathlib import Path
+# Every stage of a list, one after another in one process: what a stage costs is then its work, and not the start of Python and torch.
+IN_ONE_PROCESS = """\
+import sys
+from importlib import import_module
 
-def record():
-    here = Path.cwd().resolve()
-    files = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
-    note = Path(os.environ["IMPORTS"], " ".join(sys.orig_argv[2:]))
-    inside = {*(note.read_text().splitlines() if note.exists() else ()), *(str(f.relative_to(here)) for f in files if f.is_relative_to(here))}
-    note.write_text("\\n".join(sorted(inside)))
-
-if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
-    atexit.register(record)
+for command in sys.argv[1:]:
+    module, *words = command.split()
+    import_module(module).main(*words)
+with open("imported", "w") as file:
+    print(*(getattr(module, "__file__", None) for module in list(sys.modules.values())), sep="\\n", file=file)
 """
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A Git repository of its own in ``folder`` with the working tree's files, committed. ``imports`` has a file for every stage that ran."""
+    """A Git repository of its own in ``folder`` with the working tree's files, committed."""
 
     folder: Path
-    imports: Path
 
     def run(self, *words: str, threads: int = 1, check: bool = True, merge: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone. ``check``: it must succeed."""
         errors = subprocess.STDOUT if merge else subprocess.PIPE
-        done = subprocess.run(words, cwd=self.folder, env=self._environment(threads), stdout=subprocess.PIPE, stderr=errors, text=True, timeout=300)
+        done = subprocess.run(words, cwd=self.folder, env=self._environment(threads), stdout=subprocess.PIPE, stderr=errors, text=True, timeout=900)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr or ''}")
         return done
@@ -121,6 +117,10 @@ class Clone:
     def dvc(self, *words: str, threads: int = 1) -> str:
         """What a ``dvc`` command that succeeds says, on both streams."""
         return self.run("dvc", *words, threads=threads, merge=True).stdout
+
+    def status(self) -> set[str]:
+        """The stages of the main pipeline that DVC finds changed."""
+        return set(json.loads(self.dvc("status", "--json", "dvc.yaml")))
 
     def git(self, *words: str) -> str:
         return self.run("git", *words).stdout
@@ -152,8 +152,12 @@ class Clone:
     def copy(self, folder: Path) -> Clone:
         """The same repository in ``folder``, with its cache, its experiments and what it has not committed."""
         # DVC's temporary files are about the place where they lie, and its workers may still write there.
-        shutil.copytree(self.imports.parent, folder, ignore=shutil.ignore_patterns("tmp"), dirs_exist_ok=True)
-        return Clone(folder / "clone", folder / "imports")
+        shutil.copytree(self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True)
+        return Clone(folder / "clone")
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The stages of the main pipeline as they are declared, in an order in which each finds what it needs."""
+        return expand(yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml")))
 
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
@@ -167,9 +171,7 @@ class Clone:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))}
         return {
             **kept,
-            "PATH": command.environment()["PATH"],
-            "PYTHONPATH": str(self.imports.parent / "recorder"),
-            "IMPORTS": str(self.imports),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "OMP_NUM_THREADS": str(threads),
             "DVC_NO_ANALYTICS": "1",
         }
@@ -177,11 +179,9 @@ class Clone:
 
 def make_clone(folder: Path, params: str = TINY) -> Clone:
     """A committed copy in ``folder`` of the working tree's files that Git doesn't ignore, without what earlier runs wrote."""
-    clone = Clone(folder / "clone", folder / "imports")
-    for new in (clone.folder, clone.imports, folder / "recorder"):
-        new.mkdir(parents=True)
-    (folder / "recorder" / "sitecustomize.py").write_text(RECORDER, encoding="utf-8")
-    for name in command.listed(ROOT):
+    clone = Clone(folder / "clone")
+    clone.folder.mkdir(parents=True)
+    for name in listed():
         if name == "dvc.lock" or name.startswith(("metrics/", "figures/")):
             continue
         (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +193,13 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
     clone.git("config", "commit.gpgsign", "false")
     clone.commit("Copy of the working tree, tiny settings")
     return clone
+
+
+def listed() -> list[str]:
+    """The working tree's files that are tracked or could be."""
+    words = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [name for name in dict.fromkeys(names) if name and (ROOT / name).is_file()]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -218,23 +225,33 @@ def running(session: int) -> list[int]:
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of ``dvc.yaml`` by their full names, each matrix and each foreach over a mapping written out."""
-    mappings = {**params, **{key: value for group in pipeline.get("vars", []) for key, value in group.items()}}
+    """The stages of a ``dvc.yaml`` by their full names, each matrix and each foreach over a mapping written out."""
+    known = {**params, **{key: value for group in pipeline.get("vars", []) if isinstance(group, dict) for key, value in group.items()}}
+
+    def found(over: Any) -> Any:
+        if not isinstance(over, str):
+            return over
+        value: Any = known
+        for key in over.removeprefix("${").removesuffix("}").split("."):
+            value = value[key]
+        return value
+
     result: dict[str, dict[str, Any]] = {}
     for name, stage in pipeline["stages"].items():
+        cells: list[dict[str, Any]] = [{}]
         if "foreach" in stage:
-            over, body, key_word = stage["foreach"], stage["do"], "${key}"
+            cells = [{"key": key, **{f"item.{word}": detail for word, detail in details.items()}} for key, details in found(stage["foreach"]).items()]
         elif "matrix" in stage:
-            ((item, over),) = stage["matrix"].items()
-            body, key_word = {key: value for key, value in stage.items() if key != "matrix"}, "${item." + item + "}"
-        else:
-            result[name] = stage
-            continue
-        for value, details in mappings[over.removeprefix("${").removesuffix("}")].items():
-            text = yaml.safe_dump(body).replace(key_word, value)
-            for key, detail in details.items():
-                text = text.replace("${item." + key + "}", str(detail))
-            result[f"{name}@{value}"] = yaml.safe_load(text)
+            cells = [
+                dict(zip((f"item.{key}" for key in stage["matrix"]), cell, strict=True)) for cell in product(*map(found, stage["matrix"].values()))
+            ]
+        text = yaml.safe_dump({key: value for key, value in stage.get("do", stage).items() if key != "matrix"})
+        for cell in cells:
+            of_cell = [str(value) for word, value in cell.items() if "matrix" in stage or word == "key"]
+            filled = text
+            for word, value in cell.items():
+                filled = filled.replace("${" + word + "}", str(value))
+            result["@".join([name, *(["-".join(of_cell)] if of_cell else [])])] = yaml.safe_load(filled)
     return result
 
 

@@ -25,19 +25,33 @@ def test_every_stage_says_what_it_does(path: str):
     assert len(set(described)) == len(described)
 
 
-def test_every_model_of_the_settings_is_an_artifact_and_no_other():
+def test_every_model_of_the_settings_has_its_line_in_the_pipeline():
     params, pipeline = read("params.yaml"), read("dvc.yaml")
-    artifacts = pipeline["artifacts"]
-    assert list(artifacts) == list(params["models"])
+    assert sorted(pipeline["vars"][0]["code"]) == sorted(params["models"])
+
+
+def test_every_artifact_is_a_model_that_a_stage_writes():
+    params, pipeline = read("params.yaml"), read("dvc.yaml")
     outputs = {path for stage in expand(pipeline, params).values() for path in paths(stage.get("outs", []))}
-    for name, artifact in artifacts.items():
+    for name, artifact in pipeline["artifacts"].items():
         assert artifact["path"] == f"models/{name}.safetensors"
         assert artifact["path"] in outputs
         assert artifact["type"] == "model"
         assert artifact["desc"]
-        assert artifact["labels"]
-    labelled = {name for name, artifact in artifacts.items() if "normalizing-flow" in artifact["labels"]}
-    assert labelled == {name for name, model in params["models"].items() if "couplings" in model}
+
+
+def test_what_is_in_git_is_kept_while_a_stage_runs():
+    """So that a stage that refuses its settings loses nothing. Under `metrics` and `plots`, such files don't switch off the run cache."""
+    for name, stage in expand(read("dvc.yaml"), read("params.yaml")).items():
+        kept = [entry for kind in ("metrics", "plots") for entry in stage.get(kind, [])]
+        assert all(options["persist"] and options["cache"] is False for entry in kept for options in entry.values()), name
+        assert all(isinstance(entry, str) for entry in stage.get("outs", [])), name
+
+
+def test_no_rule_of_what_git_and_dvc_ignore_names_a_model():
+    rules = "".join((ROOT / name).read_text(encoding="utf-8") for name in (".gitignore", ".dvcignore"))
+    assert not [name for name in read("params.yaml")["models"] if name in rules]
+    assert {".venv", "/models/"} <= set(rules.splitlines())  # without a slash at its end, `.venv` may be a link
 
 
 def test_the_hooks_of_pre_commit_need_no_network():
