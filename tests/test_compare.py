@@ -24,8 +24,9 @@ from PIL import Image
 from pipeline import ROOT, TINY
 from scipy import stats
 
+from flows.core.errors import UserError
 from flows.evaluation import statistics
-from stages import evaluate, generate, prepare, settings, train
+from stages import evaluate, generate, prepare, train
 from tools import compare
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -242,7 +243,7 @@ def test_other_data_come_with_a_caveat(repository: Path):
 def test_what_can_not_be_compared_is_said_in_one_line(repository: Path, revision: str, said: str):
     git(repository, "switch", "--quiet", "--orphan", "empty")
     git(repository, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
-    with pytest.raises(settings.UserError) as caught:
+    with pytest.raises(UserError) as caught:
         compare.read(revision)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flows.mixture import GaussianMixture
-from flows.population import Population
-from flows.realnvp import RealNVP
 from prdc import compute_prdc
 from scipy.stats import chi2, norm
 

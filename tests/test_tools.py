@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.shared import markdown
-from tools import command, compare, quick, verify
+from tools import command, compare, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
@@ -44,7 +44,7 @@ def limited(name: str, kilobytes: int) -> list[str]:
 def said(name: str) -> str:
     """What a command of the Makefile that fails says: one line, in place of a traceback."""
     with pytest.raises(SystemExit) as caught:
-        command.run(name, {"compare": compare.main, "quick": quick.main, "verify": verify.main}[name])
+        command.run(name, {"compare": compare.main, "verify": verify.main}[name])
     line = caught.value.code
     assert isinstance(line, str)
     assert "\n" not in line
@@ -61,17 +61,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("name", "kilobytes", "words"),
-    [("quick", 0, "No usable temporary directory"), ("quick", 100, "can't be copied to {} (File too large)"), ("verify", 1, "git clone: ")],
-)
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, name: str, kilobytes: int, words: str):
-    line = fails(limited(name, kilobytes), TMPDIR=str(tmp_path))
-    before, _, after = words.partition("{}")
-    assert line.startswith(f"{name}: ")
-    assert before in line
-    assert line.endswith(after)
-    assert ("{}" in words) == (str(tmp_path) in line) or kilobytes == 0
+@pytest.mark.parametrize(("kilobytes", "words"), [(0, "No usable temporary directory"), (1, "git clone: ")])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, kilobytes: int, words: str):
+    line = fails(limited("verify", kilobytes), TMPDIR=str(tmp_path))
+    assert line.startswith("verify: ")
+    assert words in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -90,22 +84,17 @@ def test_a_reader_that_stops_reading_is_no_traceback():
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("name", ["quick", "verify", "compare"])
+@pytest.mark.parametrize("name", ["verify", "compare"])
 def test_without_git_that_is_what_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setenv("PATH", str(folder))
     assert said(name) == f"{name}: git: No such file or directory"
 
 
-@pytest.mark.parametrize("name", ["quick", "verify", "compare"])
+@pytest.mark.parametrize("name", ["verify", "compare"])
 def test_outside_of_a_repository_that_is_what_is_said(folder: Path, name: str):
     line = said(name)
     assert line.startswith(f"{name}: git ")
     assert "not a git repository" in line
-
-
-def test_a_wrong_setting_is_told_before_anything_is_copied(folder: Path):
-    (folder / "params.yaml").write_text("train: [\n")
-    assert said("quick").startswith("quick: params.yaml: not valid YAML")
 
 
 def test_a_repository_without_a_commit_can_not_be_verified(folder: Path):
