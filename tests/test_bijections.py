@@ -35,6 +35,7 @@ COUPLINGS = [name for name in BIJECTIONS if name.startswith(("affine", "spline")
 SPLINES = [name for name in BIJECTIONS if name.startswith("spline")]
 
 everything = pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in DIMS])
+even_and_odd = pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in (2, 5)])  # for what the split can't change
 both_ways = pytest.mark.parametrize("direction", ["forward", "inverse"])
 splines = pytest.mark.parametrize("name", SPLINES)
 dims = pytest.mark.parametrize("dim", DIMS)
@@ -96,7 +97,7 @@ def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @both_ways
-@everything
+@even_and_odd
 def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_point(bijection, dim, direction, dtype):
     value, log_det = getattr(bijection.to(dtype), direction)(points(dim).to(dtype))
     assert value.dtype == log_det.dtype == dtype
@@ -105,7 +106,7 @@ def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_p
 
 
 @both_ways
-@everything
+@even_and_odd
 def test_gradients_reach_every_parameter_of_every_member(bijection, dim, direction):
     value, log_det = getattr(bijection, direction)(points(dim, count=100).requires_grad_())
     (value.square().sum() + log_det.sum()).backward()
@@ -115,7 +116,7 @@ def test_gradients_reach_every_parameter_of_every_member(bijection, dim, directi
 
 
 @both_ways
-@everything
+@even_and_odd
 def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijection, dim, direction):
     x, step = points(dim), getattr(bijection, direction)
     with torch.no_grad():
@@ -129,7 +130,7 @@ def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijectio
 
 
 @both_ways
-@everything
+@even_and_odd
 def test_a_population_is_a_loop_over_its_members(bijection, name, dim, direction):
     x, state = points(dim), bijection.state_dict()
     values, log_dets = getattr(bijection, direction)(x)

@@ -201,14 +201,15 @@ def constant() -> np.ndarray:
 
 
 REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must say
-    "one column too many": ((rows(dim=3), None), ValueError, r"^train must have the shape \(n, 2\).*\(60, 3\)$"),
-    "one row by itself": ((rows()[0], None), ValueError, r"^train must have the shape \(n, 2\).*\(2,\)$"),
+    "one column too many": ((rows(dim=3), None), ValueError, r"^train: expected rows of shape \(n, 2\).*\(60, 3\)$"),
+    "one row by itself": ((rows()[0], None), ValueError, r"^train: expected rows of shape \(n, 2\).*\(2,\)$"),
     "rows for other members": (
         (np.zeros((60, 2, 2)), None),
         ValueError,
-        r"^train must have the shape \(n, 2\), or \(n, 3 or 1, 2\); got \(60, 2, 2\)$",
+        r"^train: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 2, 2\)$",
     ),
-    "another width to test on": ((rows(), rows(dim=1)), ValueError, r"^test must have the shape \(n, 2\).*\(60, 1\)$"),
+    "two axes of rows": ((np.zeros((4, 15, 1, 2)), None), ValueError, r"^train: expected one axis of rows; got \(4, 15, 1, 2\)$"),
+    "another width to test on": ((rows(), rows(dim=1)), ValueError, r"^test: expected rows of shape \(n, 2\).*\(60, 1\)$"),
     "a row that is not finite": ((hole(), None), ValueError, "^row 7 of train holds a value that is not finite$"),
     "a test row that is not finite": ((rows(), hole()), ValueError, "^row 7 of test holds a value that is not finite$"),
     "no rows": ((np.empty((0, 2)), None), ValueError, "^train holds no rows$"),
@@ -247,7 +248,7 @@ def test_fit_trains_networks_and_no_references():
 @pytest.mark.parametrize(
     ("points", "error", "words"),
     [
-        (rows(dim=3), ValueError, r"^expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$"),
+        (rows(dim=3), ValueError, r"^points: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$"),
         (np.zeros(2), ValueError, r"got \(2,\)$"),
         (np.zeros((5, 4, 2)), ValueError, r"got \(5, 4, 2\)$"),
         (np.full((5, 2), "a"), TypeError, "^points must be an array of numbers; got <U1$"),

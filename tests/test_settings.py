@@ -90,12 +90,12 @@ BAD = {
     "negative weight": (component(weight="-1.0"), ["data.custom.0.weight", "-1.0", "greater than 0"]),
     "mean of three numbers": (component(mean="[0.0, 0.0, 0.0]"), ["data.custom", "[0.0, 0.0, 0.0]", "mean of 3 numbers and a covariance of 3 x 3"]),
     "no mean": (component(mean="[]"), ["data.custom.0.mean", "[]", "at least 1"]),
-    "no models": ([(TINY[TINY.index("models:") : TINY.index("references:")], "models: {}\n\n")], ["models", "{}", "at least 1"]),
+    "no models": ([(TINY[TINY.index("models:") : TINY.index("references:")], "models: {}\n\n")], ["models: ", "at least 1", "not 0"]),
     "a model without a file": ([("  realnvp:\n", "  nice:\n")], ["models.nice", "flows/models/nice.py", *registry.names()]),
     "a misspelt model": ([("  vae:\n", "  vea:\n")], ["models.vea", "flows/models/vea.py", *registry.names()]),
     "a module that is no model": ([("  realnvp:\n", "  targets:\n")], ["models.targets"]),
     "no couplings": ([("couplings: 2", "couplings: 0")], ["models.realnvp.couplings", "= 0", "greater than or equal to 2"]),
-    "a model that is a list": ([("  vae:\n    hidden: 8\n", "  vae: [8]\n")], ["models.vae", "[8]", "dictionary"]),
+    "a model that is a list": ([("  vae:\n    hidden: 8\n    log_every: 100\n", "  vae: [8]\n")], ["models.vae", "[8]", "dictionary"]),
     "unknown transform": ([("transform: affine", "transform: cubic")], ["models.realnvp.transform", "'cubic'", "'affine'", "'spline'"]),
     "one fold": ([("folds: 3", "folds: 1")], ["references.gmm.folds", "= 1", "greater than or equal to 2"]),
     "too many folds": ([("    folds: 3", "    folds: 161")], ["references.gmm.folds", "161", "at most", "160"]),
@@ -137,7 +137,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 
 def test_a_model_overrides_training_settings_in_its_own_section(tmp_path: Path):
-    params = load(written(tmp_path, edited(("  glow:\n", "  glow:\n    epochs: 9\n    noise: 0.1\n    members: 2\n"))))
+    params = load(written(tmp_path, edited(("  glow:\n    epochs: 150\n", "  glow:\n    epochs: 9\n    noise: 0.1\n    members: 2\n"))))
     glow, realnvp = params.training("glow"), params.training("realnvp")
     assert (glow.epochs, glow.noise, glow.members, glow.batch_size) == (9, 0.1, 2, 64)
     assert (realnvp.epochs, realnvp.noise, realnvp.members) == (4, "auto", 3)
@@ -195,7 +195,7 @@ def test_what_is_a_whole_number_stays_one(tmp_path: Path, word: str, value: Any)
 
 
 def test_a_history_that_is_kept_more_rarely_than_there_are_epochs_holds_the_last_one(tmp_path: Path):
-    params = load(written(tmp_path, edited(("  vae:\n", "  vae:\n    log_every: 100\n    epochs: 20\n"))))
+    params = load(written(tmp_path, edited(("    log_every: 100\n", "    log_every: 100\n    epochs: 20\n"))))
     assert (params.training("vae").log_every, params.training("vae").epochs) == (100, 20)
     assert load(written(tmp_path, edited(("log_every: 2", "log_every: 5")))).train.epochs == 4
 

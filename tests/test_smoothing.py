@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import norm
-from sklearn.model_selection import LeaveOneOut, cross_val_score
-from sklearn.neighbors import KernelDensity
 
 from flows.training import smoothing
 from flows.training.smoothing import likelihood_bandwidth, sharpen
@@ -27,7 +26,11 @@ def two_moons(n, seed=0):
 @pytest.mark.parametrize("points", [cloud(60), two_moons(60), cloud(60, dim=3)], ids=["gaussian", "two moons", "3-D"])
 def test_the_bandwidth_is_the_best_of_a_leave_one_out_search(points):
     bandwidths = np.geomspace(0.1, 1.0, 20)
-    scores = [cross_val_score(KernelDensity(bandwidth=h), points, cv=LeaveOneOut()).sum() for h in bandwidths]
+    scores = []
+    for h in bandwidths:
+        log_kernels = norm.logpdf(points[:, None], points, h).sum(2)
+        np.fill_diagonal(log_kernels, -np.inf)  # a point is left out of its own density
+        scores.append(logsumexp(log_kernels, axis=1).sum())
     best = bandwidths[np.argmax(scores)]
     step = bandwidths[1] / bandwidths[0]
     assert best / step <= likelihood_bandwidth(points) <= best * step

@@ -76,18 +76,18 @@ class Population(nn.Module, Distribution):
         """The number of trainable numbers in one member."""
         return sum(p.numel() for p in self.parameters()) // self.members
 
-    def points(self, value: Any) -> Tensor:
+    def points(self, value: Any, what: str = "points") -> Tensor:
         """``value`` as a tensor ``(..., M or 1, *event)``: rows ``(n, *event)`` are every member's, whatever their number.
 
-        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers.
+        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers; ``what`` names it there.
         """
-        tensor = as_tensor(value)
+        tensor = as_tensor(value, what)
         event = tuple(self.event_shape)
         if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
             return tensor.unsqueeze(1)
         if tensor.ndim < len(event) + 2 or tensor.shape[-len(event) :] != event or tensor.shape[-len(event) - 1] not in (1, self.members):
             numbers = ", ".join(map(str, event))
-            raise ValueError(f"expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}")
+            raise ValueError(f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}")
         return tensor
 
 

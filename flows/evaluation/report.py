@@ -132,9 +132,8 @@ def _against_truth(model: Population, truth: Truth, own: Array, settings: Evalua
     ratio_on_own, hdr = [], []
     for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
         log_q_own = likelihood.log_density(model, draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape))
-        ratio_on_own.append(
-            np.concatenate([likelihood.true_log_density(truth, points.reshape(-1, *model.event_shape)) for points in draw], axis=1) - log_q_own
-        )
+        log_p_own = [likelihood.true_log_density(truth, points.reshape(-1, *model.event_shape)) for points in draw]
+        ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)
         hdr.append(calibration.hdr_coverage(log_q_own, log_q))
     ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
     on_truth = (log_p - log_q)[: settings.samples]

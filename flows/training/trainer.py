@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from flows.core.arrays import Array, as_tensor
+from flows.core.arrays import Array
 from flows.core.seeds import torch_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import Network
@@ -110,9 +110,9 @@ def fit(
 
 def _rows(model: Network, value: Any, what: str) -> Tensor:
     """Rows as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are none, or a value is not finite."""
-    rows = model.points(as_tensor(value, what))
+    rows = model.points(value, what)
     if rows.ndim != len(model.event_shape) + 2:
-        raise ValueError(f"{what} must have one axis of rows; got the shape {tuple(rows.shape)}")
+        raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
     if not len(rows):
         raise ValueError(f"{what} holds no rows")
     finite = rows.isfinite().flatten(1).all(1)
