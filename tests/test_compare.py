@@ -224,7 +224,7 @@ def test_where_both_sides_agree_both_curves_are_seen_and_all_of_a_model_share_th
     drawn: list[Axes] = []
     monkeypatch.setattr(plt, "close", lambda figure: drawn.append(figure.axes[0]))
     list(compare.histories(compare.read("main"), compare.read("seeds"), "vae"))
-    assert [axis.get_ylabel() for axis in drawn] == ["training NLL (nat)", "test NLL (nat)"]
+    assert [axis.get_ylabel() for axis in drawn] == ["train_nll (nat)", "test_nll (nat)"]
     assert len({(axis.get_xlim(), axis.get_ylim()) for axis in drawn}) == 1
     for axis in drawn:
         under, over = axis.lines

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,7 @@ else:
         sys.stderr.write(f"\\r{{stage}}: {{50 * step}}%|#####     | {{step}}/2")
         time.sleep(0.15)
     sys.stderr.write("\\n" if sys.stderr.isatty() else "")
-    time.sleep(0.2)
+    time.sleep(60 if "sleeps" in stage else 0.2)
     print("first words\\nkl 0.07" if "talks" in stage else "", flush=True)
     with open("log", "a") as log:
         log.write(f"end {{stage}}\\n")
@@ -82,9 +83,11 @@ def test_two_at_once_each_with_its_share_and_after_what_it_needs(log: Log):
     needs = {"a": [], "b": [], "c": ["a"], "d": ["c"]}
     assert repro.side_by_side(needs, set(needs), repro.Screen(5))
     lines = log()
-    assert sorted(started(log)) == ["a", "b", "c", "d"]
-    assert lines.index(["end", "a"]) < lines.index(["start", "c", "1"])
-    assert lines.index(["start", "b", "1"]) < lines.index(["end", "a"])
+    order = [f"{what} {stage}" for what, stage, *_ in lines]
+    assert sorted(order) == sorted(f"{what} {stage}" for what in ("start", "end") for stage in needs)
+    assert order.index("end a") < order.index("start c")
+    assert max(order.index("start a"), order.index("start b")) < min(order.index("end a"), order.index("end b"))
+    assert [share for _, stage, *share in lines if stage in "ab" and share] == [["1"], ["1"]]
     assert lines[-2:] == [["start", "d", "2"], ["end", "d"]]  # alone, so it has both cores
 
 
@@ -115,7 +118,7 @@ def test_of_a_stage_that_fails_all_is_shown_and_what_does_not_need_it_still_runs
 
 def test_what_dvc_refuses_is_said_and_nothing_is_started(log: Log, tmp_path: Path):
     (tmp_path / "bin/dvc").write_text("#!/bin/sh\necho 'ERROR: dvc.lock is invalid' >&2; exit 1\n")
-    with pytest.raises(command.UserError, match=r"^dvc\.lock is invalid$"):
+    with pytest.raises(command.UserError, match=r"^ERROR: dvc\.lock is invalid$"):
         repro.look("dvc.yaml")
 
 
@@ -175,6 +178,22 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log,
         holder.wait()
     assert repro.main() == 0
     assert started(log) == ["a"]
+
+
+def test_an_interrupt_from_the_keyboard_ends_the_stages_too_and_is_one_line(log: Log, monkeypatch: pytest.MonkeyPatch):
+    pipeline(monkeypatch, {"sleeps": []}, changed=["sleeps"])
+    words = [sys.executable, "-m", "tools.repro", "study/dvc.yaml"]
+    # Where the tests run in the background of a shell, they ignore interrupts, and so would all that they start.
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listen)
+    while not log():
+        assert run.poll() is None
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate(timeout=30) == ("", "repro: stopped; start it again and it goes on where it was\n")
+    assert run.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
 
 
 def test_the_stages_of_a_run_do_not_hold_its_lock(log: Log, tmp_path: Path):

@@ -10,8 +10,8 @@ import argparse
 import base64
 import html
 import io
-import json
 import subprocess
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,12 +29,6 @@ from tools.names import color, label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
 UNITS = {"test_nll": "nat", "test_excess_nll": "nat", "kl": "nat", "kl_reverse": "nat"}
-CURVES = {
-    "train_nll": "training NLL (nat)",
-    "test_nll": "test NLL (nat)",
-    "generator_loss": "generator's loss (nat)",
-    "discriminator_loss": "discriminator's loss (nat)",
-}
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
 NONE = "\u2013"
@@ -55,7 +49,6 @@ class Side:
     commit: str
     params: Mapping[str, Any]
     members: Mapping[str, pd.DataFrame]
-    headlines: Mapping[str, Mapping[str, float | None]]
     histories: Mapping[str, pd.DataFrame]
     figures: Mapping[str, bytes]
 
@@ -116,8 +109,10 @@ def read(revision: str) -> Side:
     except command.UserError:
         branches = command.git("branch", "--format", "%(refname:short)").split()
         raise command.UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
-    listed = command.git("ls-tree", "-r", "-z", "--name-only", revision, "metrics", "figures", "params.yaml").split("\0")[:-1]
-    texts = dict(zip(listed, _contents([f"{revision}:{name}" for name in listed]), strict=True))
+    stored = subprocess.run(["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True).stdout
+    with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+        wanted = [name for name in archive.namelist() if name.startswith(("metrics/", "figures/", "params.yaml")) and not name.endswith("/")]
+        texts = {name: archive.read(name) for name in wanted}
     members = {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/members.csv")}
     if "params.yaml" not in texts or not members:
         raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
@@ -126,7 +121,6 @@ def read(revision: str) -> Side:
         commit=commit,
         params=command.flat(yaml.safe_load(texts["params.yaml"]), lists=False),
         members=members,
-        headlines={Path(name).stem: json.loads(text) for name, text in texts.items() if name.endswith(".json")},
         histories={Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/history.csv")},
         figures={Path(name).name: text for name, text in texts.items() if name.startswith("figures/")},
     )
@@ -137,20 +131,6 @@ def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
         return pd.read_csv(io.BytesIO(text))
     except ValueError as error:
         raise command.UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
-
-
-def _contents(names: Sequence[str]) -> list[bytes]:
-    """What Git has under these names, all by one process: a line that ends in the size, the bytes, and a newline."""
-    done = subprocess.run(["git", "cat-file", "--batch"], input="\n".join(names).encode(), capture_output=True, check=False)
-    if done.returncode:
-        raise command.UserError(f"git cat-file: {' '.join(done.stderr.decode().split())}")
-    said, found = done.stdout, []
-    for _ in names:
-        head, _, said = said.partition(b"\n")
-        size = int(head.split()[-1])
-        found.append(said[:size])
-        said = said[size + 1 :]
-    return found
 
 
 # The numbers
@@ -313,12 +293,12 @@ def histories(a: Side, b: Side, model: str) -> Iterator[str]:
                     axis.fill_between(epoch, mean - sd, mean + sd, color=shade, alpha=0.2, linewidth=0)
             if np.isfinite([low, high]).all() and high > low:
                 axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            axis.set(title=label(model), xlabel="epoch", ylabel=CURVES.get(name, name), xlim=(0, 1.02 * last))
+            axis.set(title=label(model), xlabel="epoch", ylabel=f"{name} (nat)", xlim=(0, 1.02 * last))
             axis.legend(fontsize=9, frameon=False)
             buffer = io.BytesIO()
             picture.savefig(buffer, format="png")
             plt.close(picture)
-        yield image(buffer.getvalue(), f"{CURVES.get(name, name)} of {label(model)}, {' and '.join(side for side, *_ in sides)}")
+        yield image(buffer.getvalue(), f"{name} of {label(model)}, {' and '.join(side for side, *_ in sides)}")
 
 
 def figure(a: Side, b: Side, name: str) -> str:

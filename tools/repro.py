@@ -29,6 +29,7 @@ from tools import command
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
+LOST = {"failed", "not run"}
 BAR = re.compile(r"\d%\|")  # of tqdm
 COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # How DVC's lines begin where all is well: what it does, and advice.
@@ -46,9 +47,8 @@ def main() -> int:
     with alone():
         needs, changed = look(file)
         screen = Screen(max(map(len, needs)))
-        good = side_by_side(needs, changed, screen)
-    if not good:
-        return 1
+        if not side_by_side(needs, changed, screen):
+            return 1
     if file == MAIN:
         from tools import table  # here: pandas and matplotlib take seconds, and a second `make repro` is told at once
 
@@ -77,7 +77,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
     for each, error in zip(asked, (graph_error, status_error), strict=True):
         if each.returncode:
-            raise command.UserError(error.strip().removeprefix("ERROR: "))
+            raise command.UserError(error.strip())
     needs: dict[str, list[str]] = {name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)}
     for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
         needs[then].append(first)
@@ -123,7 +123,7 @@ class Screen:
         self.below, self.shown = len(running), now
 
     def _fit(self, text: str) -> str:
-        return text.rstrip()[: shutil.get_terminal_size().columns - 1] if self.terminal else text.rstrip()
+        return text.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None]
 
     def _clear(self) -> None:
         if self.below:
@@ -137,19 +137,22 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
     False where one failed; those that need it are then not run, and all others are.
     """
     cores = os.cpu_count() or 1
-    waiting, running = dict(needs), dict[str, Running]()
-    untouched, good, bad = set[str](), set[str](), set[str]()  # what is done with; the first are among the second
-    with selectors.DefaultSelector() as selector:
+    waiting, running, state = dict(needs), dict[str, Running](), dict[str, str]()
+    selector = selectors.DefaultSelector()
+    try:
         while waiting or running:
-            ready = [stage for stage, its in waiting.items() if (good | bad).issuperset(its)]
-            idle = {stage: "not run" for stage in ready if bad.intersection(needs[stage])} or {
-                stage: "unchanged" for stage in ready if stage not in changed and untouched.issuperset(needs[stage])
-            }
+            ready = [stage for stage, its in waiting.items() if state.keys() >= set(its)]
+            idle = {}
+            for stage in ready:
+                its = {state[each] for each in needs[stage]}
+                if its & LOST:
+                    idle[stage] = "not run"
+                elif stage not in changed and its <= {"unchanged"}:
+                    idle[stage] = "unchanged"
             for stage, outcome in idle.items():
                 screen.line(stage, outcome)
-                for group in (bad,) if outcome == "not run" else (untouched, good):
-                    group.add(stage)
                 del waiting[stage]
+            state |= idle
             if idle:
                 continue
             at_once = min(cores, len(running) + len(ready))
@@ -164,13 +167,15 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
                     continue
                 selector.unregister(each.output)
                 os.close(each.output)
-                del running[stage]
                 outcome, said = told(each.said.decode(errors="replace"))
-                failed = each.process.wait() != 0
-                (bad if failed else good).add(stage)
-                screen.line(stage, "failed" if failed else outcome, said, time.monotonic() - each.started)
+                state[stage] = "failed" if each.process.wait() else "ran"
+                screen.line(stage, "failed" if state[stage] == "failed" else outcome, said, time.monotonic() - each.started)
+                del running[stage]
             screen.show(running)
-    return not bad
+    finally:
+        for each in running.values():  # after an interrupt from the keyboard, which they had too
+            each.process.wait()
+    return not LOST.intersection(state.values())
 
 
 def read(output: int) -> bytes:
