@@ -136,7 +136,7 @@ def baselines() -> str:
     tables: dict[tuple[str, ...], pd.DataFrame] = {
         ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params.equal, "truth")
     }
-    return "\n".join(analyse.equal_table(params, tables))
+    return analyse.equal_table(params, tables)
 
 
 SECTIONS = {"results": table, "study": study, "tuning": tuning, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
