@@ -128,18 +128,20 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     standardized = model.standardize(model.features_first(rows))[0]
     if settings.noise == 0:
         return standardized.to(model.dtype).contiguous(), None
-    shared = rows.shape[1] == 1  # members on the same data: the work is done once
-    visited: list[Array] = []
+    visited: list[Tensor] = []
     levels: list[float] = []
-    for points in standardized[:1] if shared else standardized:
+    for member, points in enumerate(standardized):
+        if member and torch.equal(points, standardized[member - 1]):  # members on the same data: the work is done
+            visited.append(visited[-1])
+            levels.append(levels[-1])
+            continue
         flat = points.flatten(0, -2).T.numpy()
         level = settings.noise_factor * likelihood_bandwidth(flat) if settings.noise == "auto" else settings.noise
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
-        visited.append(moved.T.reshape(points.shape))
+        visited.append(torch.from_numpy(moved.T.reshape(points.shape)))
         levels.append(level)
-    points = torch.from_numpy(np.stack(visited)).to(model.dtype).expand(standardized.shape).contiguous()
-    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (points.ndim - 1))
-    return points, deviation
+    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (standardized.ndim - 1))
+    return torch.stack(visited).to(model.dtype), deviation
 
 
 def _shuffled(x: Tensor, generators: list[torch.Generator]) -> Tensor:
