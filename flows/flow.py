@@ -132,8 +132,5 @@ class Flow(Network):
 
     def program(self, x: Tensor) -> Program | None:
         """All bijections but the standardisation as one compiled operation; ``None`` where one of them, or this machine, has no such thing."""
-        if not kernels.usable(x):
-            return None
-        bijections = self.chain[1:]
-        layers = [layer for bijection in bijections if (layer := bijection.compiled()) is not None]
-        return Program(layers) if len(layers) == len(bijections) and self.standardize.mean.dtype == torch.float32 else None
+        usable = kernels.usable(x) and self.standardize.mean.dtype == torch.float32
+        return kernels.program(self.chain[1:]) if usable else None
