@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flows.bijections.base import Bijection
 from flows.bijections.perceptron import Perceptron
-from flows.networks.kernels import Layer
 
 
 class Coupling(Bijection):
@@ -49,13 +47,6 @@ class Coupling(Bijection):
         changed, log_derivative = self.element_inverse(changed, self.conditioner(kept))
         return self._merge(kept, changed), log_derivative.sum(1)
 
-    def _layer(self, kind: str, **constants: Any) -> Layer:
-        """This coupling as the compiled chain knows it."""
-        first, second = range(self.sizes[0]), range(self.sizes[0], sum(self.sizes))
-        kept, changed = (second, first) if self.swap else (first, second)
-        _, hidden, _, outputs = self.conditioner.sizes
-        return Layer(kind, (self.conditioner.theta,), hidden=hidden, outputs=outputs, kept=kept, changed=changed, **constants)
-
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """``g(x)`` and ``log g'(x)``, each ``(M, d, N)``, from raw parameters ``(M, d * parameters, N)``."""
@@ -84,9 +75,6 @@ class AffineCoupling(Coupling):
 
     def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool) -> None:
         super().__init__(dim, 2, hidden, generators, swap=swap)
-
-    def compiled(self) -> Layer:
-        return self._layer("affine_coupling", bound=self.LOG_SCALE_BOUND)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw_log_scale, shift = parameters.chunk(2, dim=1)
