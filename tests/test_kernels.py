@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -311,6 +312,15 @@ def test_memory_that_the_system_refuses_is_an_error_of_python():
     assert kernels.program([a_layer("AFFINE")]).loss(x)[0].isfinite().all()
 
 
+def test_the_page_on_the_kernels_says_what_the_code_says():
+    page = (Path(__file__).parents[1] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    torch.manual_seed(0)
+    exec("".join(text for language, text in blocks if language == "python"), {})
+    lines = {line.strip() for path in build.SOURCE.parent.glob("*.[ch]") for line in path.read_text(encoding="utf-8").splitlines()}
+    assert {line.strip() for language, text in blocks if language == "c" for line in text.splitlines()} <= lines
+
+
 # The build
 
 
@@ -354,7 +364,7 @@ def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_writ
 
 def compare_with(compiler, **environment):
     """The tests above that hold the kernels to the plain code, with the kernels built by ``compiler``."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "plain_code or refuses"]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", __file__, "-k", "plain_code or refuses"]
     environment = {**os.environ, "CC": compiler, **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
