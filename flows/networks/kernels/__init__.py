@@ -15,11 +15,11 @@ from torch import Tensor
 
 from flows.bijections import Bijection
 from flows.networks.kernels import build
-from flows.networks.kernels.build import plain
+from flows.networks.kernels.build import reference_code
 from flows.networks.kernels.interface import KINDS, Adam, Chain, Layer, Values
 from flows.networks.kernels.layers import Description, describe
 
-__all__ = ["Program", "clipped_adam", "plain", "program", "usable"]
+__all__ = ["Program", "clipped_adam", "program", "reference_code", "usable"]
 
 
 def usable(*tensors: Tensor) -> bool:

@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL | None:
 
 
 @contextmanager
-def plain() -> Iterator[None]:
+def reference_code() -> Iterator[None]:
     """Inside, the plain torch code is used: for what has to see every operation, such as a counter of them, and for the tests."""
     global _off
     _off += 1
