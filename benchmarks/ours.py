@@ -60,7 +60,7 @@ class Ours(Peer):
 class Plain(Ours):
     """The same without the compiled kernels: the plain torch code that defines them, which takes their place where there is no compiler."""
 
-    start = kernels.plain()(Ours.start)
-    advance = kernels.plain()(Ours.advance)
-    log_prob = kernels.plain()(Ours.log_prob)
-    sample = kernels.plain()(Ours.sample)
+    start = kernels.reference_code()(Ours.start)
+    advance = kernels.reference_code()(Ours.advance)
+    log_prob = kernels.reference_code()(Ours.log_prob)
+    sample = kernels.reference_code()(Ours.sample)

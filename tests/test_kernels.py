@@ -2,49 +2,93 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from ctypes import CDLL, Structure, c_long
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
-from flows.kernels import build
 from torch.testing import assert_close
 
 import flows
-from flows import kernels
+from flows.bijections import ActNorm, AffineCoupling, PLULinear, SplineCoupling
+from flows.networks import kernels
+from flows.networks.kernels import build, interface, layers
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
 models = pytest.mark.parametrize(("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"])))
 # Odd and even dimensions, widths on both sides of the vector length, and points that fill no vector, one tile, many parts.
-shapes = pytest.mark.parametrize(
-    ("dim", "hidden", "n"), [(2, 32, 200), (2, 64, 114), (3, 5, 1), (5, 20, 300), (4, 33, 4097), (2, 8, 255), (19, 16, 40), (40, 8, 33), (2, 1, 70)]
-)
+SHAPES = [(2, 32, 200), (2, 64, 114), (3, 5, 1), (5, 20, 300), (4, 13, 4097), (2, 8, 255), (19, 16, 40), (40, 8, 33), (2, 1, 70)]
+LAYERS = {
+    "AFFINE": lambda dim, hidden, streams: AffineCoupling(dim, hidden, streams, swap=dim % 2 == 1),
+    "SPLINE": lambda dim, hidden, streams: SplineCoupling(dim, hidden, streams, swap=dim % 2 == 0, bins=5),
+    "ACTNORM": lambda dim, hidden, streams: ActNorm(dim, len(streams)),
+    "PLU": lambda dim, hidden, streams: PLULinear(dim, streams),
+}
+each_layer = pytest.mark.parametrize("kind", list(LAYERS))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What is small is computed faster by one, above all where other processes want the cores too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def shaken(module, scale):
+    """``module``, far from the identity, so that every parameter matters."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+def a_layer(kind, dim=2, hidden=8, members=3):
+    streams = [torch.Generator().manual_seed(member) for member in range(members)]
+    return shaken(LAYERS[kind](dim, hidden, streams), 0.4 / max(hidden, 2 * dim) ** 0.5)
 
 
 def perturbed(model, dim=2, members=3, couplings=3, hidden=8, transform="affine"):
-    """A flow far from the identity, so that every parameter matters."""
-    flow = getattr(flows, model)(dim, members, couplings=couplings, hidden=hidden, transform=transform)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter += 0.4 / max(hidden, 2 * dim) ** 0.5 * torch.randn(parameter.shape, generator=generator)
-    return flow
+    flow = flows.build(model.lower(), (dim,), {"couplings": couplings, "hidden": hidden, "transform": transform}, members=members)
+    return shaken(flow, 0.4 / max(hidden, 2 * dim) ** 0.5)
 
 
 def points(members, dim, n, seed=1):
     return torch.randn(members, dim, n, generator=torch.Generator().manual_seed(seed))
 
 
-def plain_double(flow):
-    """The same flow in double precision, with the plain code: what both single precision ones are approximations of."""
-    double = getattr(flows, type(flow).__name__)(**flow.arguments).double()
-    double.load_state_dict(flow.state_dict())
-    return double
+def plain_results(bijections, x):
+    """By torch alone: the values and log-determinants of both directions, the loss of ``chain_loss`` and its gradient."""
+    with torch.no_grad():
+        there, back, there_log_det, back_log_det = x, x, torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
+        for bijection in reversed(bijections):
+            back, step = bijection.inverse(back)
+            back_log_det = back_log_det + step
+    for bijection in bijections:
+        there, step = bijection(there)
+        there_log_det = there_log_det + step
+    loss = (there.square().sum(1) / 2 - there_log_det).mean(1) + x.shape[1] / 2 * math.log(2 * math.pi)
+    parameters = [parameter for bijection in bijections for parameter in bijection.parameters()]
+    gradient = torch.cat([part.flatten(1) for part in torch.autograd.grad(loss.sum(), parameters)], dim=1)
+    return [there.detach(), there_log_det.detach(), back, back_log_det, loss.detach(), gradient]
+
+
+def compiled_results(bijections, x):
+    program = kernels.program(bijections)
+    return [*program.apply(x, inverse=False), *program.apply(x, inverse=True), *program.loss(x)]
 
 
 def assert_as_good(results, reference, truth):
@@ -55,47 +99,44 @@ def assert_as_good(results, reference, truth):
         assert ((result - exact).abs().max() / size).item() < allowed
 
 
-@torch.no_grad()
-def inverted(flow, x):
-    """From noise to data by the plain code, with the log-determinant."""
-    total = torch.zeros_like(x[:, 0])
-    for bijection in reversed(flow.chain[1:]):
-        x, log_det = bijection.inverse(x)
-        total = total + log_det
-    return [x, total]
+@compiled
+@each_layer
+@pytest.mark.parametrize(("dim", "hidden", "n"), SHAPES)
+def test_a_layer_alone_is_that_of_the_plain_code(kind, dim, hidden, n):
+    layer, x = a_layer(kind, dim, hidden), points(3, dim, n)
+    double = copy.deepcopy(layer).double()
+    assert_as_good(compiled_results([layer], x), plain_results([layer], x), plain_results([double], x.double()))
 
 
 @compiled
 @models
-@shapes
-def test_the_loss_and_its_gradient_are_those_of_the_plain_code(model, transform, dim, hidden, n):
+@pytest.mark.parametrize(("dim", "hidden", "n"), [(3, 20, 200), (2, 33, 300)])
+def test_a_chain_is_that_of_the_plain_code_and_inverts(model, transform, dim, hidden, n):
     flow, x = perturbed(model, dim, hidden=hidden, transform=transform), points(3, dim, n)
+    bijections, doubles = flow.chain, copy.deepcopy(flow).double().chain
+    results = compiled_results(bijections, x)
+    assert_as_good(results, plain_results(bijections, x), plain_results(doubles, x.double()))
+    data, log_det = results[2:4]
+    noise, back = flow.program(x).apply(data, inverse=False)
+    assert_close(noise, x, rtol=0, atol=1e-3 * float(data.abs().max()))
+    assert_close(back, -log_det, rtol=0, atol=1e-3 * float(data.abs().max()))
+
+
+@compiled
+@models
+def test_a_flow_is_that_of_the_plain_code(model, transform):
+    flow, x = perturbed(model, transform=transform), points(3, 2, 300)
+    flow.initialize(2 + 3 * points(3, 2, 300, seed=2))
+
+    def results(flow, x):
+        with torch.no_grad():
+            return [flow.log_density(x), flow.to_noise(x)[0], *flow.loss(x)]
+
     assert flow.program(x) is not None
-    results = flow.loss(x)
-    with kernels.plain():
+    ours, double = results(flow, x), copy.deepcopy(flow).double()
+    with kernels.reference_code():
         assert flow.program(x) is None
-        reference = flow.loss(x)
-    assert_as_good(results, reference, plain_double(flow).loss(x.double()))
-
-
-@compiled
-@models
-@shapes
-def test_the_density_is_that_of_the_plain_code(model, transform, dim, hidden, n):
-    flow, x = perturbed(model, dim, hidden=hidden, transform=transform), points(3, dim, n)
-    with torch.no_grad():
-        assert_as_good([flow.log_density(x)], [flow.log_density(x.requires_grad_()).detach()], [plain_double(flow).log_density(x.double())])
-        with kernels.plain():
-            assert_as_good([flow.log_density(x)], [flow.log_density(x)], [plain_double(flow).log_density(x.double())])
-
-
-@compiled
-@models
-def test_the_noise_is_that_of_the_plain_code(model, transform):
-    flow, x = perturbed(model, transform=transform), points(3, 2, 300).permute(2, 0, 1)
-    with kernels.plain():
-        reference = flow.noise(x)
-    assert_as_good([flow.noise(x)], [reference], [plain_double(flow).noise(x.double())])
+        assert_as_good(ours, results(flow, x), results(double, x.double()))
 
 
 @models
@@ -107,35 +148,19 @@ def test_what_asks_for_gradients_of_the_density_gets_them(model, transform):
 
 
 @compiled
-@models
-@shapes
-def test_the_inverse_is_that_of_the_plain_code_and_inverts(model, transform, dim, hidden, n):
-    flow, z = perturbed(model, dim, hidden=hidden, transform=transform), points(3, dim, n)
-    x, log_det = flow.program(z).apply(z, inverse=True)
-    assert_as_good([x, log_det], inverted(flow, z), inverted(plain_double(flow), z.double()))
-    there, back = flow.program(z).apply(x, inverse=False)
-    assert_close(there, z, rtol=0, atol=1e-3 * float(x.abs().max()))
-    assert_close(back, -log_det, rtol=0, atol=1e-3 * float(x.abs().max()))
-
-
-@compiled
-@models
+@each_layer
 @pytest.mark.parametrize("n", [100, 5000])
-def test_bits_depend_neither_on_threads_nor_on_the_other_members(model, transform, n):
-    flow, x = perturbed(model, members=4, transform=transform), points(4, 2, n)
-    alone = getattr(flows, model)(**{**flow.arguments, "members": 1})
-    alone.load_state_dict({key: value[2:3] if value.ndim else value for key, value in flow.state_dict().items()})
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append([*flow.loss(x), *flow.program(x).apply(x, inverse=False)])
-    finally:
-        torch.set_num_threads(threads)
+def test_bits_depend_neither_on_threads_nor_on_the_other_members(kind, n):
+    layer, x = a_layer(kind, members=4), points(4, 2, n)
+    alone = a_layer(kind, members=1)
+    alone.load_state_dict({key: value[2:3] if value.ndim else value for key, value in layer.state_dict().items()})
+    results = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(compiled_results([layer], x))
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
-    for own, all_members in zip(alone.loss(x[2:3]), results[0], strict=False):
+    for own, all_members in zip(compiled_results([alone], x[2:3]), results[0], strict=True):
         assert torch.equal(own, all_members[2:3])
 
 
@@ -183,30 +208,120 @@ def test_the_chain_follows_parameters_that_move():
     assert torch.equal(flow.loss(x)[1], other.loss(x)[1])
 
 
+class Doubled(AffineCoupling):
+    """A subclass that computes something else: what is added is doubled."""
+
+    def _shift_and_log_scale(self, parameters):
+        shift, log_scale = super()._shift_and_log_scale(parameters)
+        return 2 * shift, log_scale
+
+
 def test_double_precision_and_unknown_bijections_take_the_plain_code():
     assert perturbed("RealNVP").program(points(3, 2, 5).double()) is None
     flow, x = perturbed("RealNVP"), points(3, 2, 5)
-    flow.chain[2].compiled = lambda: None
+    known = flow.loss(x)
+    flow.bijections[1].__class__ = Doubled
     assert flow.program(x) is None
-    assert flow.loss(x)[1].shape == (3, flow.parameters_per_member())
+    assert not torch.equal(flow.loss(x)[0], known[0])
+    assert flow.loss(x)[1].shape == known[1].shape
+    flow.bijections[1].__class__ = AffineCoupling
+    flow.bijections[1].conditioner = torch.nn.Sequential(flow.bijections[1].conditioner)
+    assert flow.program(x) is None
+
+
+@compiled
+def test_a_chain_without_layers_is_the_base():
+    x = points(3, 2, 5)
+    assert_close(kernels.Program([]).loss(x)[0], (x.square().sum(1) / 2).mean(1).double() + math.log(2 * math.pi))
+    assert torch.equal(kernels.Program([]).apply(x, inverse=True)[0], x)
 
 
 @compiled
 @pytest.mark.parametrize("inverse", [False, True])
 def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
-    flow = perturbed("RealNVP", couplings=2, transform="spline")
-    (coupling,) = [bijection for bijection in flow.chain[1:] if not bijection.swap]
+    coupling = a_layer("SPLINE", dim=3)  # an odd dimension: it changes the second part
     bound = coupling.BOUND
     changed = torch.tensor([-1e30, -8.0, -bound, -bound + 1e-5, -2.0, 0.0, 2.0, bound - 1e-5, bound, 8.0, 1e30])
-    x = torch.stack([torch.linspace(-1, 1, len(changed)), changed]).expand(3, 2, -1)
-    program = kernels.Program([coupling.compiled()])
+    x = torch.stack([torch.linspace(-1, 1, len(changed)), torch.linspace(1, 0, len(changed)), changed]).expand(3, 3, -1)
     with torch.no_grad():
         z, log_det = coupling.inverse(x) if inverse else coupling(x)
-    ours, our_log_det = program.apply(x, inverse=inverse)
+    ours, our_log_det = kernels.program([coupling]).apply(x, inverse=inverse)
     assert_close(ours, z, rtol=1e-5, atol=2e-5)
     assert_close(our_log_det, log_det, rtol=0, atol=1e-4)
     beyond = changed.abs() >= bound
     assert torch.equal(ours[:, :, beyond], x[:, :, beyond])
+    x = x[:, :, 1:-1]  # 1e30 squared is no number of single precision
+    assert_close(kernels.program([coupling]).loss(x)[1], plain_results([coupling], x)[5], rtol=1e-3, atol=1e-4)
+
+
+# The interface
+
+
+@each_layer
+def test_a_layer_is_told_what_its_kind_needs(kind):
+    """With all kinds together that is every field of ``Layer``: one that C reads and nobody fills is 0 unseen."""
+    layer = a_layer(kind)
+    description = layers.describe(layer)
+    assert description.kind == kind
+    assert all(a is b for a, b in zip(description.parameters.values(), layer.parameters(), strict=True))
+    fields = {"kind", "gradient"}
+    for other in map(layers.describe, map(a_layer, LAYERS)):
+        fields |= other.parameters.keys() | other.others.keys()
+    assert fields == {name for name, _ in interface.Layer._fields_}
+
+
+def test_the_interface_is_read_from_the_header():
+    assert set(interface.KINDS) == set(LAYERS)
+    assert [name for name, _ in interface.Values._fields_] == ["at", "stride"]
+    with pytest.raises(AttributeError, match="width"):
+        interface.Layer(width=3)
+
+
+@compiled
+def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_header_is_built_anew(tmp_path, monkeypatch):
+    sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels", ignore=lambda *_: ["__pycache__"])
+    monkeypatch.setattr(build, "SOURCE", sources / "chain.c")
+    monkeypatch.setattr(build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"])  # compiles faster
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = build._built()
+    interface.declare(CDLL(str(before)))
+    header = sources / "chain.h"
+    header.write_text(header.read_text().replace("int bins;", "int bins, more;"))
+    after = build._built()
+    assert after != before
+    with pytest.raises(RuntimeError, match=r"the structure Layer has \d+ bytes in C and \d+ in Python"):
+        interface.declare(CDLL(str(after)))
+    monkeypatch.setitem(interface.STRUCTURES, "Chain", type("Chain", (Structure,), {"_fields_": [("points", c_long)]}))
+    with pytest.raises(RuntimeError, match="Chain"):
+        interface.declare(CDLL(str(before)))
+    for path in sources.glob("*.h"):  # every file counts
+        key = build._built()
+        path.write_text(path.read_text() + "\n/* edited */\n")
+        monkeypatch.setattr(build, "_compile", lambda compiler, target: target.touch() or target)
+        assert build._built() != key, path.name
+
+
+@compiled
+def test_memory_that_the_system_refuses_is_an_error_of_python():
+    coupling, x = a_layer("AFFINE"), points(3, 2, 20)
+    coupling.conditioner.sizes = [1, 2**24, 2**24, 2]  # a thread would need a petabyte
+    program = kernels.program([coupling])
+    for compute in (program.loss, functools.partial(program.apply, inverse=False)):
+        with pytest.raises(MemoryError, match=r"[\d,]+ bytes a thread"):
+            compute(x)
+    assert kernels.program([a_layer("AFFINE")]).loss(x)[0].isfinite().all()
+
+
+def test_the_page_on_the_kernels_says_what_the_code_says():
+    page = (Path(__file__).parents[1] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    torch.manual_seed(0)
+    exec("".join(text for language, text in blocks if language == "python"), {})
+    lines = {line.strip() for path in build.SOURCE.parent.glob("*.[ch]") for line in path.read_text(encoding="utf-8").splitlines()}
+    assert {line.strip() for language, text in blocks if language == "c" for line in text.splitlines()} <= lines
+
+
+# The build
 
 
 @pytest.mark.parametrize(
@@ -218,24 +333,20 @@ def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
         ({"FLOWS_KERNELS": "off"}, ""),
     ],
 )
-def test_without_a_compiler_the_plain_code_takes_its_place(tmp_path, environment, reason):
-    script = "import torch, flows; print(flows.RealNVP(2, 2).sample((4,)).shape)"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "FLOWS_KERNELS": "on", "XDG_CACHE_HOME": str(tmp_path), **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "torch.Size([4, 2, 2])"
-    lines = done.stderr.strip().splitlines()
+def test_without_a_compiler_the_plain_code_takes_its_place(tmp_path, monkeypatch, capsys, environment, reason):
+    monkeypatch.setattr(build, "_loaded", functools.cache(build._loaded.__wrapped__))  # as in a process that has not asked yet
+    for name, value in {"FLOWS_KERNELS": "on", "XDG_CACHE_HOME": str(tmp_path), **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert flows.build("realnvp", (2,), members=2).sample((4,)).shape == (4, 2, 2)
+    assert build.library() is None
+    lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == (1 if reason else 0)
     assert not reason or reason in lines[0]
 
 
 @compiled
 def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     first = build._built()
@@ -251,14 +362,32 @@ def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_writ
     assert alone.parent.parent == tmp_path
 
 
+def compare_with(compiler, **environment):
+    """The tests above that hold the kernels to the plain code, with the kernels built by ``compiler``."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", __file__, "-k", "plain_code or refuses"]
+    environment = {**os.environ, "CC": compiler, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
+
+
 @compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc -mno-avx512f", "gcc -mno-avx", "clang"])
 def test_other_compilers_and_processors_with_narrower_vectors_compute_the_same(compiler):
-    """The tests above that hold the kernels to the plain code, for each way in which this machine can compile them."""
     if not shutil.which(compiler.split()[0]) or ("avx" in compiler and platform.machine() != "x86_64"):
         pytest.skip("not on this machine")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "plain_code"]  # a part of those tests' names
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CC": compiler})
-    assert done.returncode == 0, done.stdout
-    assert "skipped" not in done.stdout
+    compare_with(compiler)
+
+
+@compiled
+@pytest.mark.slow
+def test_no_address_is_wrong_and_no_behaviour_undefined(tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc on this machine")
+    names = ("libasan.so", "libubsan.so")
+    runtimes = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip() for name in names]
+    if not all(Path(path).is_absolute() for path in runtimes):
+        pytest.skip("gcc has no runtime of the sanitizers on this machine")
+    options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", "XDG_CACHE_HOME": str(tmp_path)}  # Python itself leaks
+    compare_with("gcc -fsanitize=address,undefined -fno-sanitize-recover=all", LD_PRELOAD=" ".join(runtimes), **options)

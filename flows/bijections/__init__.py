@@ -1,8 +1,9 @@
 """Bijections, one a file. ``base.Bijection`` states the contract."""
 
 from flows.bijections.actnorm import ActNorm
+from flows.bijections.affine import AffineCoupling
 from flows.bijections.base import Bijection
-from flows.bijections.coupling import AffineCoupling, Coupling
+from flows.bijections.coupling import Coupling
 from flows.bijections.linear import PLULinear
 from flows.bijections.spline import SplineCoupling
 from flows.bijections.standardize import Standardize

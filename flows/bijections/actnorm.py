@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection, feature_moments
-from flows.networks.kernels import Layer
 
 
 class ActNorm(Bijection):
@@ -41,9 +40,6 @@ class ActNorm(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.shift + z * torch.exp(self.log_scale), self.log_scale.sum(1)
-
-    def compiled(self) -> Layer:
-        return Layer("actnorm", (self.shift, self.log_scale))
 
     def extra_repr(self) -> str:
         return f"dim={self.shift.shape[1]}"

@@ -7,8 +7,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flows.networks.kernels import Layer
-
 
 class Bijection(nn.Module, ABC):
     """An invertible, differentiable map between data ``x`` and noise ``z``, one per member of a population.
@@ -34,10 +32,6 @@ class Bijection(nn.Module, ABC):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it. Called once, before training."""
-
-    def compiled(self) -> Layer | None:
-        """This bijection as the compiled chain knows it; ``None`` where it doesn't, and ``forward`` and ``inverse`` have to be called."""
-        return None
 
 
 def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flows.bijections.base import Bijection
 from flows.bijections.perceptron import Perceptron
-from flows.networks.kernels import Layer
 
 
 class Coupling(Bijection):
@@ -49,13 +47,6 @@ class Coupling(Bijection):
         changed, log_derivative = self.element_inverse(changed, self.conditioner(kept))
         return self._merge(kept, changed), log_derivative.sum(1)
 
-    def _layer(self, kind: str, **constants: Any) -> Layer:
-        """This coupling as the compiled chain knows it."""
-        first, second = range(self.sizes[0]), range(self.sizes[0], sum(self.sizes))
-        kept, changed = (second, first) if self.swap else (first, second)
-        _, hidden, _, outputs = self.conditioner.sizes
-        return Layer(kind, (self.conditioner.theta,), hidden=hidden, outputs=outputs, kept=kept, changed=changed, **constants)
-
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """``g(x)`` and ``log g'(x)``, each ``(M, d, N)``, from raw parameters ``(M, d * parameters, N)``."""
@@ -66,36 +57,3 @@ class Coupling(Bijection):
 
     def extra_repr(self) -> str:
         return f"dim={sum(self.sizes)}, swap={self.swap}"
-
-
-class AffineCoupling(Coupling):
-    """A coupling whose element-wise map is a shift and a scale, both functions of the kept half::
-
-        forward:  z_b = x_b exp(s) + t        log_det = +sum_d s_d
-        inverse:  x_b = (z_b - t) exp(-s)     log_det = -sum_d s_d
-
-        s = A tanh(s_raw / A),  A = 2
-
-    The bound on the log-scale is symmetric. A bound on the scale itself from one side alone (a sigmoid, say) would cap the
-    density that K couplings can reach at exp(K log_scale_max), and the modes of small data sets are narrow.
-    """
-
-    LOG_SCALE_BOUND = 2.0
-
-    def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool) -> None:
-        super().__init__(dim, 2, hidden, generators, swap=swap)
-
-    def compiled(self) -> Layer:
-        return self._layer("affine_coupling", bound=self.LOG_SCALE_BOUND)
-
-    def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        raw_log_scale, shift = parameters.chunk(2, dim=1)
-        return shift, self.LOG_SCALE_BOUND * torch.tanh(raw_log_scale / self.LOG_SCALE_BOUND)
-
-    def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(parameters)
-        return x * log_scale.exp() + shift, log_scale
-
-    def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(parameters)
-        return (z - shift) * torch.exp(-log_scale), -log_scale

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection
-from flows.networks.kernels import Layer
 
 
 class PLULinear(Bijection):
@@ -60,9 +59,6 @@ class PLULinear(Bijection):
         lower, upper = self._factors()
         y = torch.linalg.solve_triangular(lower, self.permutation.mT @ z, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, y, upper=True), -self.log_diagonal.sum(1, keepdim=True)
-
-    def compiled(self) -> Layer:
-        return Layer("plu", (self.lower, self.upper, self.log_diagonal), (self.permutation, self.sign))
 
     def extra_repr(self) -> str:
         return f"dim={self.lower.shape[-1]}"

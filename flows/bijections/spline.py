@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import pad, softmax, softplus
 
 from flows.bijections.coupling import Coupling
-from flows.networks.kernels import Layer
 
 
 class SplineCoupling(Coupling):
@@ -91,10 +90,6 @@ class SplineCoupling(Coupling):
         z = height * (mean_slope * u.square() + slope_low * v) / q
         numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
         return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
-
-    def compiled(self) -> Layer:
-        constants = {"least_bin": self.MIN_BIN, "least_slope": self.MIN_SLOPE, "slope_shift": self.SLOPE_SHIFT}
-        return self._layer("spline_coupling", bins=self.bins, bound=self.BOUND, **constants)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bins={self.bins}"

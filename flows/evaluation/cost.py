@@ -18,7 +18,7 @@ def flops_per_epoch(model: Network, rows: int) -> float:
     """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
     generators = torch_generators(0, "train", model.member_range)  # their numbers don't count
-    with FlopCounterMode(display=False) as counter, kernels.plain():  # compiled, the products can't be seen
+    with FlopCounterMode(display=False) as counter, kernels.reference_code():  # compiled, the products can't be seen
         model.objective(points, generators)(points)
     return counter.get_total_flops() / model.members
 

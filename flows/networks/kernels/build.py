@@ -19,8 +19,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
+
+from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 SWITCH = "FLOWS_KERNELS"
@@ -29,35 +30,6 @@ FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
 EXTRA_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 120  # more than any compiler should need
-
-
-KINDS = ("affine_coupling", "spline_coupling", "actnorm", "plu")  # `enum kind` of chain.c, in its order
-
-
-class Layer(ctypes.Structure):
-    """``Layer`` of chain.c."""
-
-    _fields_ = [
-        ("kind", c_int),
-        *[(name, c_int) for name in ("kept", "outputs", "hidden", "kept_at", "changed_at")],
-        ("bins", c_int),
-        *[(name, c_float) for name in ("bound", "least_bin", "least_slope", "slope_shift")],
-        ("gradient", c_long),
-        ("tensors", c_void_p * 5),
-        ("strides", c_long * 5),
-    ]
-
-
-class Chain(ctypes.Structure):
-    """``Chain`` of chain.c."""
-
-    _fields_ = [
-        ("layers", ctypes.POINTER(Layer)),
-        *[(name, c_int) for name in ("count", "members", "dim", "threads")],
-        ("points", c_long),
-        ("size", c_long),
-    ]
-
 
 _off = 0
 
@@ -68,7 +40,7 @@ def library() -> ctypes.CDLL | None:
 
 
 @contextmanager
-def plain() -> Iterator[None]:
+def reference_code() -> Iterator[None]:
     """Inside, the plain torch code is used: for what has to see every operation, such as a counter of them, and for the tests."""
     global _off
     _off += 1
@@ -85,16 +57,7 @@ def _loaded() -> ctypes.CDLL | None:
     except (OSError, RuntimeError) as error:
         print(f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})", file=sys.stderr)
         return None
-    chain = ctypes.POINTER(Chain)
-    kernels.parts_of.restype, kernels.parts_of.argtypes = c_long, [c_long]
-    for name, arguments in {
-        "chain_apply": [chain, c_int, *[c_void_p] * 3],
-        "chain_loss": [chain, *[c_void_p] * 5],
-        "clipped_adam": [c_long, c_long, *[c_void_p] * 4, *[c_float] * 7, c_int],
-    }.items():
-        function = getattr(kernels, name)
-        function.restype, function.argtypes = None, arguments
-    return kernels
+    return interface.declare(kernels)
 
 
 def _built() -> Path:
@@ -106,7 +69,8 @@ def _built() -> Path:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeError(f"the C compiler {shlex.join(compiler)} does not run: {error}") from None
-    parts = [SOURCE.read_bytes(), version, _processor(), repr((compiler, FLAGS, EXTRA_FLAGS)).encode()]
+    sources = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
+    parts = [*sources, version, _processor(), repr((compiler, FLAGS, EXTRA_FLAGS)).encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     name = f"chain-{key}.so"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows"
@@ -134,7 +98,8 @@ def _compile(compiler: list[str], target: Path) -> Path:
             break
         if done.returncode == 0:
             return target
-        problems += (done.stderr.strip().splitlines() or ["no message"])[:1]
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        problems.append(next((line for line in lines if "error" in line), lines[0]))
     raise RuntimeError(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {problems[0]}")
 
 

@@ -1,0 +1,52 @@
+/* The interface: what Python hands over, and what it may call. Python reads this page (interface.py), so all of it is said here and
+   nowhere else. It holds enumerators, structures of numbers and pointers, and prototypes. */
+
+/* The kinds of layer, in the order of the table in chain.c. */
+enum kind { AFFINE, SPLINE, ACTNORM, PLU };
+
+/* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many floats on the next one's does. */
+typedef struct { float *at; long stride; } Values;
+
+/* One layer of the chain. What its kind does not name stays 0. */
+typedef struct {
+    int kind;
+    long gradient; /* where the gradients of its parameters start in a member's row; they follow each other as they do here */
+    /* A coupling: the conditioner's parameters and sizes, and the first feature of the kept half and of the changed one. */
+    Values theta;
+    int kept, hidden, outputs, kept_at, changed_at;
+    float bound; /* of the log-scale, or of the stretch of the axis that the spline bends */
+    /* A spline: a raw slope of 0 and the shift give a slope of 1. */
+    int bins;
+    float least_bin, least_slope, slope_shift;
+    Values shift, log_scale; /* ActNorm */
+    Values lower, upper, log_diagonal, permutation, sign; /* PLU */
+} Layer;
+
+/* Layers from data to noise, and the points (members, dim, points) that go through them; size: parameters of a member. */
+typedef struct {
+    const Layer *layers;
+    int count, members, dim, threads;
+    long points, size;
+} Chain;
+
+/* A step of the optimiser; all tensors (members, size). The corrections are for the averages' start at zero: 1 - beta^step. */
+typedef struct {
+    long members, size;
+    float *parameters, *first, *second;
+    const float *gradient;
+    float rate, clip, beta_1, beta_2, epsilon, correction_1, correction_2;
+    int threads;
+} Adam;
+
+/* How many parts a member's points are cut into. */
+long parts_of(long points);
+
+/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points).
+   Returns 0, or the bytes of memory that the system refused to a thread; as the next one does. */
+long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
+
+/* The negative log-likelihood under a standard normal base, mean over the points of x (members, dim, points): loss (members); and its
+   gradient (members, size). Room to work in: partial_loss (members, parts) and partial (members, parts, size). */
+long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial);
+
+void clipped_adam(const Adam *adam);

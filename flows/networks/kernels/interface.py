@@ -1,0 +1,41 @@
+"""The interface of the C as ctypes has it: read from ``chain.h``, where alone it is stated, and held against what the compiler made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ctypes import CDLL, Structure, c_double, c_float, c_int, c_long, c_void_p, sizeof
+from pathlib import Path
+from typing import Any
+
+HEADER = Path(__file__).with_name("chain.h")
+_TEXT = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
+_TYPES: dict[str, Any] = {"int": c_int, "long": c_long, "float": c_float, "double": c_double, "void": None}
+
+
+def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
+    """``const float *a, *b; int c;`` as names and types, one after another; ``end`` ends a declaration."""
+    for declaration in filter(str.strip, declarations.split(end)):
+        kind, names = declaration.replace("const ", "").split(maxsplit=1)
+        for name in names.split(","):
+            yield name.strip(" *"), c_void_p if "*" in name else _TYPES[kind]
+
+
+for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOTALL):
+    _TYPES[_name] = type(_name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))})
+
+KINDS: list[str] = re.findall(r"\w+", re.search(r"enum kind \{(.*?)\}", _TEXT, re.DOTALL)[1])  # type: ignore[index]
+STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
+Values, Layer, Chain, Adam = (STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam"))
+
+
+def declare(library: CDLL) -> CDLL:
+    """Tells ``library`` what its functions take and give. Raises ``RuntimeError`` where a structure has another size in C than here."""
+    for name, structure in STRUCTURES.items():
+        in_c = c_long.in_dll(library, f"size_of_{name}").value
+        if in_c != sizeof(structure):
+            raise RuntimeError(f"{HEADER.name}: the structure {name} has {in_c} bytes in C and {sizeof(structure)} in Python")
+    for result, name, arguments in re.findall(r"^(\w+) (\w+)\((.*?)\);", _TEXT, re.DOTALL | re.MULTILINE):
+        function = getattr(library, name)
+        function.restype, function.argtypes = _TYPES[result], [kind for _, kind in _names(arguments, ",")]
+    return library

@@ -1,0 +1,59 @@
+/* A tile: a few rows (features, activations) of the same points, small enough to stay in the processor's cache; and memory for tiles. */
+
+#define TILE 256 /* most points worked on at a time */
+
+/* `width` is a multiple of LANES. Row i starts i * pitch floats after the first. */
+typedef struct { float *at; int rows, width, pitch; } Tile;
+#define AT(tile, i, p) (*(vec *)((tile).at + (long)(i) * (tile).pitch + (p)))
+
+/* From one row to the next: an odd number of cache lines, or the rows would fight for the same places in the cache. */
+INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
+
+/* Some rows of a tile. */
+INLINE Tile rows_of(Tile t, int first, int rows) { return (Tile){t.at + (long)first * t.pitch, rows, t.width, t.pitch}; }
+INLINE void copy(Tile to, Tile from) { memcpy(to.at, from.at, (size_t)from.rows * from.pitch * 4); }
+
+/* Memory, handed out piece by piece. Where `at` is NULL it only counts: what is needed is said once, by what takes it. */
+typedef struct { float *at; long used; } Room;
+
+static float *take(Room *room, long floats) {
+    float *piece = room->at ? room->at + room->used : NULL;
+    room->used += (floats + 15) / 16 * 16;
+    return piece;
+}
+
+static Tile take_tile(Room *room, int rows, int width) {
+    const int pitch = pitch_of(width);
+    return (Tile){take(room, (long)rows * pitch), rows, width, pitch};
+}
+
+/* How many threads so many items keep busy. */
+INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
+
+/* Memory of one thread, kept between calls; NULL where the system refuses it, and `refused` then says how many bytes. */
+static float *memory(long floats, long *refused) {
+    static _Thread_local float *kept;
+    static _Thread_local long size;
+    if (size >= floats) return kept;
+    free(kept);
+    kept = aligned_alloc(64, (size_t)((floats * 4 + 63) / 64 * 64));
+    size = kept ? floats : 0;
+    if (!kept)
+#pragma omp atomic write
+        *refused = floats * 4;
+    return kept;
+}
+
+/* `count` points out of rows of `points`. The last vector is filled up with copies of the last point, so that what is finite for all
+   points is finite there too. */
+static void load(Tile tile, const float *x, long points, int count) {
+    for (int i = 0; i < tile.rows; i++) {
+        float *row = tile.at + (long)i * tile.pitch;
+        memcpy(row, x + (long)i * points, (size_t)count * 4);
+        for (int p = count; p < tile.width; p++) row[p] = row[count - 1];
+    }
+}
+
+static void store(float *x, Tile tile, long points, int count) {
+    for (int i = 0; i < tile.rows; i++) memcpy(x + (long)i * points, tile.at + (long)i * tile.pitch, (size_t)count * 4);
+}
