@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +20,10 @@ OURS, PEER, FLOOR = label_and_color("realnvp")[1], "#666666", "#000000"
 AXES = {"rows": ("#332288", "o"), "dimensions": ("#882255", "s"), "couplings": ("#999933", "^"), "members": ("#117733", "D")}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file to read; table.md and speed.png are written beside it")
-    path = parser.parse_args(arguments).results
-    results = json.loads(path.read_text(encoding="utf-8"))
-    path.with_name("table.md").write_text(tables.document(results), encoding="utf-8")
-    picture(results, path.with_name("speed.png"))
+def main(results: Path = RESULTS) -> None:
+    measured = json.loads(results.read_text(encoding="utf-8"))
+    results.with_name("table.md").write_text(tables.document(measured), encoding="utf-8")
+    picture(measured, results.with_name("speed.png"))
 
 
 def picture(results: dict[str, Any], path: Path) -> None:

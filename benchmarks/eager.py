@@ -128,7 +128,7 @@ class NFlows(EagerPeer):
         from nflows.transforms import AffineCouplingTransform, CompositeTransform, InverseTransform
 
         masks = [[0, 1] if k % 2 == 0 else [1, 0] for k in range(self.couplings)]
-        couplings = [InverseTransform(AffineCouplingTransform(mask, partial(_NoContext, self.hidden))) for mask in masks]
+        couplings = [InverseTransform(AffineCouplingTransform(mask, partial(_Perceptron, self.hidden))) for mask in masks]
         return Flow(CompositeTransform(couplings), StandardNormal([DIM]))
 
 
@@ -144,7 +144,7 @@ class FrEIA(EagerPeer):
 
         if self.couplings % 2:
             raise ValueError(f"FrEIA's block holds two couplings, so their number must be even; it is {self.couplings}")
-        network, perceptron = SequenceINN(DIM), partial(_perceptron, self.hidden)
+        network, perceptron = SequenceINN(DIM), partial(_Perceptron, self.hidden)
         for _ in range(self.couplings // 2):
             network.append(GLOWCouplingBlock, subnet_constructor=perceptron, clamp=CLAMP, clamp_activation="TANH")
         return network
@@ -157,16 +157,11 @@ class FrEIA(EagerPeer):
         return network(torch.randn(n, DIM), rev=True)[0]
 
 
-class _NoContext(nn.Module):
-    """A perceptron that is called with a context and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
+class _Perceptron(nn.Sequential):
+    """It is called with a context by nflows, and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.layers = _perceptron(hidden, inputs, outputs)
+        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.layers(x)
-
-
-def _perceptron(hidden: int, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        return super().forward(x)

@@ -12,14 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import data
 from benchmarks.peers import EAGER, OURS, Recipe
 from benchmarks.worker import Worker, workers
+from flows import targets
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.data.splits import draw
 from flows.training.smoothing import likelihood_bandwidth
 
 Row = dict[str, Any]
 DATA_SEED = 100  # for the main pipeline's reports only
 NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
+TRUTH = targets.make("ring")
+ROWS, TEST_ROWS = 1_000, 200  # of the main pipeline
 NOISE_FACTOR = 1.5  # of the main pipeline's recipe
 
 
@@ -83,10 +88,19 @@ class Bench:
         return str(path)
 
 
+def ring(data_seed: int, fresh: int = 1) -> dict[str, Array]:
+    """``points``, the main pipeline's 800 training rows of this seed; and so many fresh ``draws`` of the truth, with ``log_p`` there in nats."""
+    rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
+    draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    log_p = TRUTH.log_prob(draws) + np.log(deviation).sum()
+    return {"points": (rows - mean) / deviation, "draws": (draws - mean) / deviation, "log_p": log_p}
+
+
 def epoch(bench: Bench) -> list[Row]:
     """Milliseconds of one training epoch, for every library, the floor and every setting; they take turns."""
     plan = bench.plan
-    points = bench.file(data.ring(DATA_SEED))
+    points = bench.file(ring(DATA_SEED))
     rows = []
     for threads in plan.threads:
         with workers((*bench.libraries, "floor"), threads) as runners:
@@ -148,7 +162,7 @@ def entries(bench: Bench, worker: Worker, name: str, size: tuple[int, int], opti
         outcomes: list[Outcome] = []
         for seed in plan.quality_seeds:
             bench.say(f"{name}, {recipe} recipe, data seed {seed}")
-            drawn = data.ring(seed, plan.fresh)
+            drawn = ring(seed, plan.fresh)
             path = bench.file(drawn)
             if recipe == "usual":
                 outcomes.append(by_usual_recipe(worker, path, plan))
@@ -202,7 +216,7 @@ def by_usual_recipe(worker: Worker, path: str, plan: Plan) -> Outcome:
 def depth(bench: Bench) -> list[Row]:
     """Milliseconds of an epoch of RealNVP and of Glow, ten members, by the number of couplings."""
     plan = bench.plan
-    points = bench.file(data.ring(DATA_SEED))
+    points = bench.file(ring(DATA_SEED))
     rows = []
     with workers(["ours", "ours"], plan.threads[-1]) as runners:
         for couplings in plan.depths:
@@ -238,22 +252,23 @@ def throughput(bench: Bench) -> list[Row]:
 def growth(bench: Bench) -> list[Row]:
     """How ours grows in time and memory with one size at a time, every reading in a process of its own; beside the floor for rows."""
     plan = bench.plan
-    ring = data.ring(DATA_SEED)["points"]
+    rng = np.random.default_rng(0)
+    points = ring(DATA_SEED)["points"]
     wide = {"networks": 1, "couplings": 8, "hidden": 64}
     ours = {"networks": plan.networks, "couplings": 8, "hidden": 32}
     axes = {  # the sizes; and for a size the points, the batch and the networks
-        "rows": (plan.growth_rows, lambda size: (data.standardized(data.TRUTH.sample(size, np.random.default_rng(0))), 8192, wide)),
-        "dimensions": (plan.growth_dimensions, lambda size: (data.many_features(plan.growth_dimension_rows, size), 1000, {**wide, "dim": size})),
-        "couplings": (plan.growth_couplings, lambda size: (ring, 256, {**ours, "couplings": size})),
-        "members": (plan.growth_members, lambda size: (ring, 256, {**ours, "networks": size})),
+        "rows": (plan.growth_rows, lambda size: (TRUTH.sample(size, rng), 8192, wide)),
+        "dimensions": (plan.growth_dimensions, lambda size: (rng.standard_normal((plan.growth_dimension_rows, size)), 1000, {**wide, "dim": size})),
+        "couplings": (plan.growth_couplings, lambda size: (points, 256, {**ours, "couplings": size})),
+        "members": (plan.growth_members, lambda size: (points, 256, {**ours, "networks": size})),
     }
     result = []
     for axis, (sizes, case) in axes.items():
         rows = []
         for size in sizes:
             bench.say(f"{axis} {size}")
-            points, batch, setting = case(size)
-            path = bench.file({"points": points})
+            made, batch, setting = case(size)
+            path = bench.file({"points": made})
             row: Row = {"size": size}
             for library in ("ours", "floor") if axis == "rows" else ("ours",):
                 with workers([library], plan.threads[-1]) as (worker,):

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks import draw, run, tables
-from benchmarks.data import ring
 from benchmarks.ours import Ours, Plain
 from benchmarks.peers import Recipe
-from benchmarks.sections import SECTIONS, Plan, slope
+from benchmarks.sections import SECTIONS, Plan, ring, slope
 from benchmarks.worker import workers
 from flows.core.errors import UserError
 
@@ -46,7 +45,7 @@ def test_a_small_run_measures_every_section_and_can_be_drawn(tmp_path):
     parameters = {row["library"]: row["parameters"] for row in measured["epoch"] if row["hidden"] == 32}
     assert parameters["ours"] == parameters["ours-plain"] == parameters["zuko"] == parameters["floor"]
     assert all(row["ms"] > 0 for row in measured["epoch"])
-    draw.main(["--results", str(results)])
+    draw.main(results)
     assert (tmp_path / "speed.png").stat().st_size > 10_000
     assert "never" in (tmp_path / "table.md").read_text(encoding="utf-8")  # a network trained for two epochs
 
