@@ -25,7 +25,7 @@ from studies.claims.figures import label
 from studies.claims.settings import Settings
 
 Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words: ("depth", "glow", "8")
-Row = dict[str, Any]  # a line of claims.json or of control.json
+Row = dict[str, Any]  # a line of claims.json or of control.json, and what it is made of
 CLAIMS = {
     1: "RealNVP converges in fewer epochs than Glow",
     2: "RealNVP needs fewer couplings than Glow to reach a given KL",
@@ -72,29 +72,19 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1, "kl": -1}, ("flows", "vae")),
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1}, ("flows", "gan")),
 )
+REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence", "replicates", "failed", "verdict", "sentence")
 AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
 SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What ``compare`` found of one metric of a claim; ``values`` ``(R,)`` by name, of the first and the second. ``sign``: as in ``FAMILY``."""
-
-    claim: int
-    metric: str
-    sign: int
-    values: dict[str, Array]
-    result: dict[str, Any]
 
 
 @errors_in_one_line("analyse")
 def main() -> None:
     params = settings.load()
     tables = read(params)
-    entries, found = examine(params, tables)
+    entries = examine(params, tables)
     for name, text in texts(params, tables, entries).items():
         files.write_bytes(settings.HERE / name, text.encode())
-    draw(params, tables, entries, found)
+    draw(params, tables, entries)
     for entry in entries:
         print(f"claim {entry['claim']}, {entry['metric']}, {entry['comparison']}: {entry['verdict']}")
 
@@ -125,35 +115,23 @@ def sweep(params: Settings, tables: Tables, group: str, model: str) -> Array:
 # The claims
 
 
-def examine(params: Settings, tables: Tables) -> tuple[list[Row], list[Found]]:
-    """All lines of ``claims.json``, adjusted as one family, and what each is made of."""
-    found = []
+def examine(params: Settings, tables: Tables) -> list[Row]:
+    """Every comparison, adjusted as one family: what ``claims.json`` has of it (``REPORTED``), all that ``compare`` found, and what it is made of.
+
+    ``values`` ``(R,)`` by name, of the first and the second; ``sign`` as in ``FAMILY``.
+    """
+    entries: list[Row] = []
     for claim, metrics, names in FAMILY:
         for metric, sign in metrics.items():
             values = {name: values_of(params, tables, claim, metric, name) for name in names}
-            found.append(Found(claim, metric, sign, values, compare(params, metric, *values.values())))
-    adjusted = statistics.holm(np.array([each.result["p"] for each in found]))
-    return [entry(params, each, float(p)) for each, p in zip(found, adjusted, strict=True)], found
-
-
-def entry(params: Settings, found: Found, p_adjusted: float) -> Row:
-    """``effect``: the mean paired difference as ``comparison`` says, in the unit of the metric."""
-    result = found.result
-    low, high = sorted(found.sign * end for end in result["ci95"])  # the interval as the claim sees it
-    verdict = statistics.verdict((low, high), p_adjusted, result["p_equivalence"])
-    return {
-        "claim": found.claim,
-        "metric": found.metric,
-        "comparison": " - ".join(found.values),
-        "effect": result["effect"],
-        "ci95": result["ci95"],
-        "p_holm": rounded(p_adjusted),
-        "p_equivalence": rounded(result["p_equivalence"]),
-        "replicates": params.replicates.count,
-        "failed": result["failed"],
-        "verdict": verdict,
-        "sentence": say(params, found, verdict),
-    }
+            entry: Row = {"claim": claim, "metric": metric, "comparison": " - ".join(names), "replicates": params.replicates.count}
+            entries.append({**entry, "sign": sign, "values": values, **compare(params, metric, *values.values())})
+    for entry, p in zip(entries, statistics.holm(np.array([entry["p"] for entry in entries])), strict=True):
+        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # the interval as the claim sees it
+        entry["verdict"] = statistics.verdict((low, high), float(p), entry["p_equivalence"])
+        entry["sentence"] = say(params, entry)
+        entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
+    return entries
 
 
 def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
@@ -212,35 +190,36 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     }
 
 
-def say(params: Settings, found: Found, verdict: statistics.Verdict) -> str:
+def say(params: Settings, entry: Row) -> str:
     """The result in one plain sentence or two."""
-    metric, result, (first, second) = METRICS[found.metric], found.result, found.values
+    metric, values = METRICS[entry["metric"]], entry["values"]
+    first, second = values
     unit = f" {metric.unit}" if metric.unit else ""
     words = metric.words.format(threshold=params.claims.threshold)
-    where = f" at {params.claims.couplings} couplings" if found.claim in AT_ONE_DEPTH else ""
-    means = " and ".join(f"{metric.text(pd.Series(found.values[name]).mean())}{unit} for {spoken(name)}" for name in (second, first))
-    low, high = result["ci95"]
-    if result["effect"] == 0 == low == high:
+    where = f" at {params.claims.couplings} couplings" if entry["claim"] in AT_ONE_DEPTH else ""
+    means = " and ".join(f"{metric.text(pd.Series(values[name]).mean())}{unit} for {spoken(name)}" for name in (second, first))
+    low, high = entry["ci95"]
+    if entry["effect"] == 0 == low == high:
         difference = "no difference"
     else:
-        more = "more" if result["effect"] > 0 else "less"
+        more = "more" if entry["effect"] > 0 else "less"
         interval = "the same in every replicate" if low == high else f"95% interval of the difference {metric.text(low)} to {metric.text(high)}"
-        difference = f"{metric.text(abs(result['effect']))}{unit} {more} for {spoken(first)} ({interval})"
+        difference = f"{metric.text(abs(entry['effect']))}{unit} {more} for {spoken(first)} ({interval})"
     text = f"{words[0].upper()}{words[1:]}{where}: on average {means}, so {difference}."
-    if found.metric == "couplings_needed":
+    if entry["metric"] == "couplings_needed":
         ends = product({"there at": params.depth.couplings[0], "not before": params.depth.couplings[-1]}.items(), (second, first))
-        counts = [f"{(found.values[name] == depth).sum()} of {spoken(name)} {words} {depth}" for (words, depth), name in ends]
+        counts = [f"{(values[name] == depth).sum()} of {spoken(name)} {words} {depth}" for (words, depth), name in ends]
         text += f" Replicates counted at the ends of the sweep: {', '.join(counts)}."
-    if result["failed"]:
-        text += f" {result['failed']} of {params.replicates.count} replicates failed and are not in the averages."
-    claim, margin = claim_text(found.claim, found.metric, second), f"{metric.text(result['margin'])}{unit}"
+    if entry["failed"]:
+        text += f" {entry['failed']} of {entry['replicates']} replicates failed and are not in the averages."
+    claim, margin = claim_text(entry["claim"], entry["metric"], second), f"{metric.text(entry['margin'])}{unit}"
     ends_with = {
         "supported": f"This supports the claim that {claim}.",
         "refuted": f"This is the opposite of the claim that {claim}.",
-        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {result['p_equivalence']:.1g} that it is not).",
+        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {entry['p_equivalence']:.1g} that it is not).",
         "inconclusive": f"This is not enough to say whether {claim}.",
     }
-    return f"{text} {ends_with[verdict]}"
+    return f"{text} {ends_with[entry['verdict']]}"
 
 
 def claim_text(claim: int, metric: str, second: str) -> str:
@@ -292,7 +271,8 @@ def control_summary(params: Settings, tables: Tables) -> list[Row]:
 def texts(params: Settings, tables: Tables, entries: list[Row]) -> dict[str, str]:
     """What is written, by the names of the files."""
     control = control_summary(params, tables)
-    as_json = {name: json.dumps(rows, indent=2) + "\n" for name, rows in (("claims.json", entries), ("control.json", control))}
+    reported = [{key: entry[key] for key in REPORTED} for entry in entries]
+    as_json = {name: json.dumps(rows, indent=2) + "\n" for name, rows in (("claims.json", reported), ("control.json", control))}
     return {**as_json, "claims.md": document(params, tables, entries, control)}
 
 
@@ -397,12 +377,11 @@ def spread_text(values: pd.Series, digits: int = 3) -> str:
 # The figures
 
 
-def draw(params: Settings, tables: Tables, entries: list[Row], found: list[Found]) -> None:
+def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
     effects = []
-    for entry, each in zip(entries, found, strict=True):
-        effect, *ends = (each.sign * value / each.result["margin"] for value in (entry["effect"], *entry["ci95"], *each.result["ci90"]))
-        name = f"{entry['metric']}, {entry['comparison']}"
-        effects.append(figures.Effect(each.claim, name, effect, ends[:2], ends[2:], entry["verdict"], elsewhere(params, tables, each)))
+    for entry in entries:
+        in_margins = {key: entry["sign"] * np.array(entry[key]) / entry["margin"] for key in ("effect", "ci95", "ci90")}
+        effects.append({**entry, **in_margins, "elsewhere": elsewhere(params, tables, entry)})
     depths, sizes, variants = params.depth.couplings, params.curve.rows, params.ablation.variants
     lines = product(params.flows, ("depth", "control"))
     by_depth = {(model, group): np.array([kl_interval(tables, group, model, k) for k in depths]) for model, group in lines}
@@ -416,11 +395,12 @@ def draw(params: Settings, tables: Tables, entries: list[Row], found: list[Found
         figures.ablation(remedies, means, settings.HERE / "ablation.png")
 
 
-def elsewhere(params: Settings, tables: Tables, found: Found) -> list[float]:
+def elsewhere(params: Settings, tables: Tables, entry: Row) -> list[float]:
     """The same effect, in units of its margin there, at the other depths of the sweep; for the claims that are about one depth."""
-    others = [k for k in params.depth.couplings if k != params.claims.couplings] if found.claim in AT_ONE_DEPTH else []
-    results = [compare(params, found.metric, *(column(tables, found.metric, "depth", name, k) for name in found.values)) for k in others]
-    return [found.sign * result["effect"] / result["margin"] for result in results]
+    others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
+    metric = entry["metric"]
+    results = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
+    return [entry["sign"] * result["effect"] / result["margin"] for result in results]
 
 
 if __name__ == "__main__":

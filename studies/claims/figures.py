@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,36 +30,23 @@ def color_of(name: str) -> str:
     return label_and_color(name)[1]
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A line of the forest, in units of the margin and positive as the claim has it: the effect, and the ends of two of its intervals.
+def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path: Path) -> None:
+    """All effects on one axis, under a heading a claim, in units of their margins and positive as the claim has it.
 
     ``ci95`` is that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds. ``elsewhere``: at other depths.
     """
-
-    claim: int
-    name: str
-    effect: float
-    ci95: Sequence[float]
-    ci90: Sequence[float]
-    verdict: str
-    elsewhere: Sequence[float]
-
-
-def forest(effects: Sequence[Effect], claims: Mapping[int, str], path: Path) -> None:
-    """All effects on one axis, under a heading a claim."""
-    lines: list[tuple[float, Effect]] = []
+    lines: list[tuple[float, Mapping[str, Any]]] = []
     headings: list[tuple[float, str]] = []
     place = 0.35
-    for claim, group in groupby(effects, key=lambda each: each.claim):
+    for claim, group in groupby(effects, key=itemgetter("claim")):
         place -= 0.35
         headings.append((place, f"{claim}. {claims[claim][0].upper()}{claims[claim][1:]}"))
         place -= 0.95
         for each in group:
             lines.append((place, each))
             place -= 0.85
-    ends = [abs(value) for each in effects for value in (each.effect, *each.ci95, *each.ci90, *each.elsewhere) if np.isfinite(value)]
-    reach = max(2.0, 1.25 * max(ends, default=1.0))
+    ends = np.abs([value for each in effects for value in (each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"])])
+    reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
     figure, axis = plt.subplots(figsize=(8.6, 0.27 * -place + 1.3))
     axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
     for line, style in ((0, "-"), (-1, ":"), (1, ":")):
@@ -67,15 +54,15 @@ def forest(effects: Sequence[Effect], claims: Mapping[int, str], path: Path) -> 
     for centre, scale in ((-np.sqrt(reach), "logarithmic"), (0, "linear"), (np.sqrt(reach), "logarithmic")):
         axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
     for height, each in lines:
-        color, marker = VERDICTS[each.verdict]
-        axis.plot(each.elsewhere, [height] * len(each.elsewhere), "|", markersize=7, markeredgewidth=1.3, color="#999999", alpha=0.7, zorder=1)
-        axis.plot(each.ci90, [height, height], color=color, linewidth=8, alpha=0.35, solid_capstyle="butt")
-        axis.plot(each.ci95, [height, height], color=color, linewidth=2)
-        axis.plot(each.effect, height, marker, markersize=6.5, color=color)
-        axis.text(1.01, height, each.verdict, color=color, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+        color, marker = VERDICTS[each["verdict"]]
+        axis.plot(each["elsewhere"], [height] * len(each["elsewhere"]), "|", markersize=7, markeredgewidth=1.3, color="#999999", alpha=0.7, zorder=1)
+        axis.plot(each["ci90"], [height, height], color=color, linewidth=8, alpha=0.35, solid_capstyle="butt")
+        axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
+        axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
+        axis.text(1.01, height, each["verdict"], color=color, va="center", fontsize=9, transform=axis.get_yaxis_transform())
     for height, heading in headings:
         axis.text(-0.44, height, heading, va="center", fontsize=9, fontweight="bold", transform=axis.get_yaxis_transform())
-    axis.set_yticks([height for height, _ in lines], [each.name for _, each in lines], fontsize=9)
+    axis.set_yticks([height for height, _ in lines], [f"{each['metric']}, {each['comparison']}" for _, each in lines], fontsize=9)
     axis.set_xscale("symlog", linthresh=1, linscale=1)
     axis.set(xlim=(-reach, reach), ylim=(place + 0.2, 0.6))
     axis.set_xlabel("\u2190 against the claim     effect, in units of its margin     as claimed \u2192")

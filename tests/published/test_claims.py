@@ -18,8 +18,7 @@ def test_the_committed_results_give_the_committed_claims() -> None:
         pytest.skip("settings of the study were changed since it ran")
     params = settings.load()
     tables = analyse.read(params)
-    entries, _ = analyse.examine(params, tables)
-    for name, text in analyse.texts(params, tables, entries).items():
+    for name, text in analyse.texts(params, tables, analyse.examine(params, tables)).items():
         assert (HERE / name).read_text(encoding="utf-8") == text, name
 
 
