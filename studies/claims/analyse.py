@@ -107,11 +107,6 @@ def kl_interval(tables: Tables, *cell: object) -> tuple[float, float, float]:
     return mean_and_interval(column(tables, "kl", *cell))
 
 
-def sweep(params: Settings, tables: Tables, group: str, model: str) -> Array:
-    """KL ``(R, K)`` over the depths."""
-    return np.stack([column(tables, "kl", group, model, k) for k in params.depth.couplings], axis=1)
-
-
 # The claims
 
 
@@ -139,7 +134,8 @@ def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: s
     if claim == 6:
         return np.mean([column(tables, metric, "equal", model) for model in (params.flows if name == "flows" else [name])], axis=0)
     if metric == "couplings_needed":
-        return couplings_needed(params.depth.couplings, sweep(params, tables, "depth", name), params.claims.threshold)
+        kl = np.stack([column(tables, "kl", "depth", name, k) for k in params.depth.couplings], axis=1)
+        return couplings_needed(params.depth.couplings, kl, params.claims.threshold)
     values = column(tables, metric, "depth", name, params.claims.couplings)
     return values / 1e6 if metric == "flops_per_epoch" else values
 
@@ -151,16 +147,12 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
     """
     needed = np.full(len(kl), float(depths[-1]))
     for r, values in enumerate(kl):
-        there = np.flatnonzero(values <= threshold)
-        if not len(there):
-            continue
-        k = there[0]
-        needed[r] = depths[k]
-        if k and np.isfinite(values[k - 1]):
-            # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
-            before, at = np.log(values[k - 1]), np.log(max(values[k], 1e-9))
-            share = (before - np.log(threshold)) / (before - at)
-            needed[r] = np.exp(np.log(depths[k - 1]) + share * np.log(depths[k] / depths[k - 1]))
+        for k in np.flatnonzero(values <= threshold)[:1]:
+            needed[r] = depths[k]
+            if k and np.isfinite(values[k - 1]):
+                # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
+                share = np.log(values[k - 1] / threshold) / np.log(values[k - 1] / max(values[k], 1e-9))
+                needed[r] = depths[k - 1] * (depths[k] / depths[k - 1]) ** share
     return needed
 
 
@@ -212,7 +204,11 @@ def say(params: Settings, entry: Row) -> str:
         text += f" Replicates counted at the ends of the sweep: {', '.join(counts)}."
     if entry["failed"]:
         text += f" {entry['failed']} of {entry['replicates']} replicates failed and are not in the averages."
-    claim, margin = claim_text(entry["claim"], entry["metric"], second), f"{metric.text(entry['margin'])}{unit}"
+    claim, margin = CLAIMS[entry["claim"]], f"{metric.text(entry['margin'])}{unit}"
+    if entry["claim"] == 5:  # the part that is compared
+        claim = f"Glow's {'density is closer to the truth' if entry['metric'] == 'kl' else 'samples are of better quality'} than RealNVP's"
+    elif entry["claim"] == 6:
+        claim = f"the flows beat {spoken(second)}"
     ends_with = {
         "supported": f"This supports the claim that {claim}.",
         "refuted": f"This is the opposite of the claim that {claim}.",
@@ -220,13 +216,6 @@ def say(params: Settings, entry: Row) -> str:
         "inconclusive": f"This is not enough to say whether {claim}.",
     }
     return f"{text} {ends_with[entry['verdict']]}"
-
-
-def claim_text(claim: int, metric: str, second: str) -> str:
-    """The part of the claim that a comparison is about."""
-    if claim == 5:
-        return "Glow's density is closer to the truth than RealNVP's" if metric == "kl" else "Glow's samples are of better quality than RealNVP's"
-    return f"the flows beat {spoken(second)}" if claim == 6 else CLAIMS[claim]
 
 
 def spoken(name: str) -> str:
@@ -380,8 +369,12 @@ def spread_text(values: pd.Series, digits: int = 3) -> str:
 def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
     effects = []
     for entry in entries:
+        metric = entry["metric"]
+        others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
+        there = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
+        elsewhere = [entry["sign"] * each["effect"] / each["margin"] for each in there]
         in_margins = {key: entry["sign"] * np.array(entry[key]) / entry["margin"] for key in ("effect", "ci95", "ci90")}
-        effects.append({**entry, **in_margins, "elsewhere": elsewhere(params, tables, entry)})
+        effects.append({**entry, **in_margins, "elsewhere": elsewhere})
     depths, sizes, variants = params.depth.couplings, params.curve.rows, params.ablation.variants
     lines = product(params.flows, ("depth", "control"))
     by_depth = {(model, group): np.array([kl_interval(tables, group, model, k) for k in depths]) for model, group in lines}
@@ -393,14 +386,6 @@ def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
         figures.depth(depths, by_depth, params.claims.threshold, settings.HERE / "depth.png")
         figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
         figures.ablation(remedies, means, settings.HERE / "ablation.png")
-
-
-def elsewhere(params: Settings, tables: Tables, entry: Row) -> list[float]:
-    """The same effect, in units of its margin there, at the other depths of the sweep; for the claims that are about one depth."""
-    others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
-    metric = entry["metric"]
-    results = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
-    return [entry["sign"] * result["effect"] / result["margin"] for result in results]
 
 
 if __name__ == "__main__":

@@ -26,10 +26,6 @@ def label(name: str) -> str:
     return label_and_color(name)[0]
 
 
-def color_of(name: str) -> str:
-    return label_and_color(name)[1]
-
-
 def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path: Path) -> None:
     """All effects on one axis, under a heading a claim, in units of their margins and positive as the claim has it.
 
@@ -95,9 +91,10 @@ def curve(rows: Sequence[int], curves: Mapping[str, Array], parameters: int, cou
     n = np.array(rows, dtype=np.float64)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
     for shift, (model, values) in zip(np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True):
-        words = {"gmm": "mixture of 8 (EM)", "kde": label("kde")}.get(model, f"{label(model)}, {couplings} couplings at every n")
-        _bars(axis, shift * n, values, fmt="o-", color=color_of(model), label=words)
-    axis.plot(n, parameters / (2 * n), ":", color=color_of("truth"), label=f"floor p / (2n), p = {parameters}")
+        name, color = label_and_color(model)
+        words = {"gmm": "mixture of 8 (EM)", "kde": name}.get(model, f"{name}, {couplings} couplings at every n")
+        _bars(axis, shift * n, values, fmt="o-", color=color, label=words)
+    axis.plot(n, parameters / (2 * n), ":", color=label_and_color("truth")[1], label=f"floor p / (2n), p = {parameters}")
     _kl_against(axis, rows, "training points n")
     save(figure, path)
 

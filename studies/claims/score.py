@@ -96,7 +96,8 @@ def equal(params: Settings, model: str) -> Table:
 def curve(params: Settings, model: str, rows: str) -> Table:
     train, _ = data(params, int(rows))
     if model in ("gmm", "kde"):
-        return {"kl": np.array([reference_divergence(params, model, train[:, r]) for r in range(train.shape[1])])}
+        fitted = [reference(params, model, train[:, r]) for r in range(params.replicates.count)]
+        return {"kl": np.concatenate([divergence(params, each, count=params.curve.fresh) for each in fitted])}
     steps, now = (math.ceil(n / params.base.batch_size) for n in (params.rows.train, len(train)))  # of an epoch
     training = params.training(epochs=max(1, round(params.base.epochs * steps / now)))
     flow = variants.train(build(params, model, params.curve.couplings), train, training, name=f"curve {model} {rows}")
@@ -132,29 +133,20 @@ def build(params: Settings, model: str, couplings: int | str, networks: int = 1)
     return flow
 
 
-def divergence(params: Settings, model: Population, networks: int = 1) -> Array:
+def divergence(params: Settings, model: Population, networks: int = 1, count: int | None = None) -> Array:
     """KL from the truth ``(R,)`` in nats, of the equal mixture of the ``networks`` of each replicate; on the same fresh points for all cells."""
-    fresh, log_p = fresh_points(params, params.evaluate.fresh)
+    fresh = TRUTH.sample(count or params.evaluate.fresh, seeds.numpy_generator(params.replicates.first, "fresh"))
     log_q = likelihood.log_density(model, fresh)
     mixed = [likelihood.ensemble(log_q[:, k : k + networks]) for k in range(0, log_q.shape[1], networks)]
-    return likelihood.divergence(log_p, np.concatenate(mixed, axis=1))
+    return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], np.concatenate(mixed, axis=1))
 
 
-def reference_divergence(params: Settings, model: str, rows: Array) -> float:
+def reference(params: Settings, model: str, rows: Array) -> Population:
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     standardized = (rows - mean) / deviation, mean, deviation
     if model == "gmm":
-        fitted = references.fit_gmm(*standardized, components=[len(TRUTH.weights)], folds=5, seed=0)
-    else:
-        fitted = references.fit_kde(*standardized, bandwidths=np.geomspace(0.02, 0.3, params.curve.bandwidths).tolist(), folds=5, seed=0)
-    fresh, log_p = fresh_points(params, params.curve.fresh)
-    return float(likelihood.divergence(log_p, likelihood.log_density(fitted, fresh))[0])
-
-
-def fresh_points(params: Settings, count: int) -> tuple[Array, Array]:
-    """Points from the truth ``(n, D)`` that nothing trains on, and their log-density ``(n, 1)``."""
-    fresh = TRUTH.sample(count, seeds.numpy_generator(params.replicates.first, "fresh"))
-    return fresh, TRUTH.log_prob(fresh)[:, None]
+        return references.fit_gmm(*standardized, components=[len(TRUTH.weights)], folds=5, seed=0)
+    return references.fit_kde(*standardized, bandwidths=np.geomspace(0.02, 0.3, params.curve.bandwidths).tolist(), folds=5, seed=0)
 
 
 def sample_scores(params: Settings, model: Population, name: str) -> Table:

@@ -6,7 +6,7 @@ draws other data sets, learns from their training rows, and scores by the diverg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def folds(settings: Settings, content: SearchSettings, name: str) -> Result:
         metric, scores = "c2st_auc", np.array([_auc(splits[k // content.members][1], rows, k // content.members) for k, rows in enumerate(drawn)])
     scores = scores.reshape(len(splits), content.members)
     result = {metric: scores.mean(), f"{metric}_sd": _spread(scores.mean(axis=0)), **result, "parameters": population.parameters_per_member()}
-    return _floats({**result, **{f"{metric}_fold_{k + 1}": score.mean() for k, score in enumerate(scores)}})
+    return {**result, **{f"{metric}_fold_{k + 1}": score.mean() for k, score in enumerate(scores)}}
 
 
 def truth(settings: Settings, content: ListSettings, name: str) -> Result:
@@ -70,7 +70,7 @@ def truth(settings: Settings, content: ListSettings, name: str) -> Result:
     metric = "kl" if "kl" in scores else "c2st_auc"
     of_seeds = scores[metric].reshape(len(splits), content.members).mean(axis=1)
     result.update({key: values.mean() for key, values in scores.items()})
-    return _floats({**result, **{f"{metric}_seed_{seed}": score for seed, score in zip(content.seeds, of_seeds, strict=True)}})
+    return {**result, **{f"{metric}_seed_{seed}": score for seed, score in zip(content.seeds, of_seeds, strict=True)}}
 
 
 def _truth(settings: Settings) -> Truth:
@@ -139,7 +139,3 @@ def _kernel_density(rows: Array, settings: Settings) -> Population:
 
 def _spread(values: Array) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _floats(result: Mapping[str, Any]) -> Result:
-    return {key: float(value) for key, value in result.items()}
