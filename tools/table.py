@@ -133,10 +133,7 @@ def baselines() -> str:
     from studies.claims import analyse, settings  # here: `make repro` needs none of it
 
     params = settings.load()
-    tables: dict[tuple[str, ...], pd.DataFrame] = {
-        ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params.equal, "truth")
-    }
-    return analyse.equal_table(params, tables)
+    return analyse.equal_table(params, analyse.read(params))
 
 
 SECTIONS = {"results": table, "study": study, "tuning": tuning, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
