@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -192,12 +193,14 @@ def test_an_interrupt_from_the_keyboard_ends_the_stages_too_and_is_one_line(log:
 
 def test_the_stages_of_a_run_do_not_hold_its_lock(log: Log, tmp_path: Path):
     """Or a run that was killed would lock out the next until its orphans have ended."""
-    with repro.alone():
-        process = repro.start("a", 1)
-    with (tmp_path / repro.LOCK).open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert process.poll() is None
-    process.communicate()
+    with ThreadPoolExecutor(1) as threads:
+        with repro.alone():
+            running = threads.submit(repro.reproduce, "a", 1)
+            while not log():
+                time.sleep(0.01)
+        with (tmp_path / repro.LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert running.running()
 
 
 PIPELINE = {

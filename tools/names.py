@@ -9,17 +9,18 @@ from stages.shared import settings
 
 
 def label(name: str) -> str:
-    try:
-        return settings.label_and_color(name)[0]
-    except LookupError:
-        return name
+    return _known(name)[0]
 
 
 def color(name: str) -> str:
+    return _known(name)[1]
+
+
+def _known(name: str) -> tuple[str, str]:
     try:
-        return settings.label_and_color(name)[1]
+        return settings.label_and_color(name)
     except LookupError:
-        return SPARE_COLORS[0]
+        return name, SPARE_COLORS[0]
 
 
 def ordered(names: Iterable[str]) -> list[str]:

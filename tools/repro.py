@@ -18,7 +18,6 @@ import time
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.shared import settings
@@ -86,7 +85,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
     """
     cores = os.cpu_count() or 1
     waiting, state = dict(needs), dict[str, str]()
-    running: dict[Future[str], Running] = {}
+    running: dict[Future[subprocess.CompletedProcess[str]], tuple[str, float]] = {}  # and since when
     with ThreadPoolExecutor(cores) as threads:  # after an interrupt from the keyboard it waits for the stages, which had that too
         while waiting or running:
             ready = {stage: {state[each] for each in its} for stage, its in waiting.items() if state.keys() >= set(its)}
@@ -100,39 +99,24 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
                 continue  # others may be, that need these
             at_once = min(cores, len(running) + len(ready))
             for stage in list(ready)[: at_once - len(running)]:
-                each = Running(stage, start(stage, max(1, cores // at_once)))
-                running[threads.submit(each.words)] = each
+                running[threads.submit(reproduce, stage, max(1, cores // at_once))] = stage, time.monotonic()
                 del waiting[stage]
             screen.show(running.values())
             for ended in wait(running, 1 if screen.terminal else None, FIRST_COMPLETED).done:
-                each = running.pop(ended)
-                outcome, said = told(ended.result())
-                state[each.stage] = "failed" if each.process.returncode else "ran"
-                screen.line(each.stage, "failed" if each.process.returncode else outcome, said, each.seconds)
+                stage, since = running.pop(ended)
+                outcome, said = told(ended.result().stdout)
+                state[stage] = "failed" if ended.result().returncode else "ran"
+                screen.line(stage, "failed" if state[stage] == "failed" else outcome, said, time.monotonic() - since)
     return not LOST.intersection(state.values())
 
 
-def start(stage: str, share: int) -> subprocess.Popen[str]:
-    """Start a stage with its share of threads and processes."""
+def reproduce(stage: str, share: int) -> subprocess.CompletedProcess[str]:
+    """Run a stage with its share of threads and processes."""
     limits = {"OMP_NUM_THREADS": str(share), "LOKY_MAX_CPU_COUNT": str(share), "PYTHONUNBUFFERED": "1"}
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    return subprocess.Popen(words, env={**limits, **os.environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-
-
-@dataclass
-class Running:
-    stage: str
-    process: subprocess.Popen[str]
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    def words(self) -> str:
-        """All that it says, at its end."""
-        return self.process.communicate()[0]
+    limited = {**limits, **os.environ}
+    return subprocess.run(words, env=limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
 
 
 class Screen:
@@ -151,10 +135,10 @@ class Screen:
         self._print(f"{stage:{self.width}}  {outcome:{22 if self.terminal else 14}}  {result}")
         print(*(f"  {each}\n" for each in more), sep="", end="", flush=True)
 
-    def show(self, running: Collection[Running]) -> None:
+    def show(self, running: Collection[tuple[str, float]]) -> None:
         """How long each stage that runs has been at it."""
         if self.terminal:
-            self._print(*(f"{each.stage:{self.width}}  {each.seconds:.0f} s" for each in running))
+            self._print(*(f"{stage:{self.width}}  {time.monotonic() - since:.0f} s" for stage, since in running))
             self.below = len(running)
 
     def _print(self, *lines: str) -> None:

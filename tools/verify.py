@@ -59,9 +59,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in command.listed(folder)}
 
 
-# The comparison: bytes in, words out
-
-
 class StructureError(Exception):
     """A file differs by more than its numbers, which no other rounding can do."""
 
@@ -171,9 +168,6 @@ def _lock(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     if not moved:
         return "other bytes, but every entry is the same"
     return f"{len(moved)} of {len(stages)} stages moved, {f'{len(stale)} {BY_CODE} {stale[0]}' if stale else 'none by code or settings'}"
-
-
-# The criterion of case 2
 
 
 def kl_checks(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> list[tuple[str, str, bool]]:
