@@ -32,6 +32,7 @@ IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
 NONE = "\u2013"
+MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.16, "top": 0.9}  # fixed, as a layout that is worked out takes twice the time
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
@@ -264,10 +265,8 @@ def histories(a: Side, b: Side, model: str) -> Iterator[str]:
     low, high = np.nanquantile(np.concatenate(settled), [0, 0.98]) if settled else (0, 0)
     last = max(history.iloc[-1, 0] for _, history, *_ in sides)
     for name in columns:
-        # The margins are fixed, as a layout that is worked out takes twice the time.
-        with plt.rc_context({**plotting.STYLE, "figure.constrained_layout.use": False}):
-            picture, axis = plt.subplots(figsize=(5.0, 3.2))
-            picture.subplots_adjust(left=0.15, right=0.97, bottom=0.16, top=0.9)
+        with plt.rc_context(plotting.STYLE):
+            picture, axis = plt.subplots(figsize=(5.0, 3.2), layout="none", gridspec_kw=MARGINS)
             for side, history, shade, look in sides:
                 if name in history:
                     epoch, mean, sd = history.iloc[:, 0], history[name], history[f"{name}_sd"]

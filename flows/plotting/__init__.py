@@ -3,6 +3,6 @@
 # Importing a file registers its figures.
 from flows.plotting import mass, plane, summary, training
 from flows.plotting.scene import FIGURES, Row, Scene, draw, missing, possible
-from flows.plotting.style import DATA_COLOR, SPARE_COLORS, STYLE
+from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
-__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLORS", "STYLE", "Row", "Scene", "draw", "mass", "missing", "plane", "possible", "summary", "training"]
+__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "mass", "missing", "plane", "possible", "summary", "training"]

@@ -54,11 +54,6 @@ class Scene:
         """Members of a model; of the one that has the fewest, where they differ."""
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
 
-    @property
-    def draws(self) -> str:
-        """Of the truth, what compares with a model's mean."""
-        return "one draw" if self.members == 1 else f"mean of {self.members} draws"
-
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
 
