@@ -72,6 +72,9 @@ def test_the_model_is_trained_scored_and_drawn_beside_the_others_and_another_bra
     clone.commit("Add a model")
     clone.git("switch", "--quiet", "main")
     assert clone.git("status", "--porcelain") == ""
+    # The folder that `plot` reads still holds what Git ignores, of the model that is not there any more.
+    assert clone.status() <= {"plot"}
+    (clone.folder / f"data/plots/{NAME}.npz").unlink()
     assert clone.status() == set()
 
 

@@ -1,10 +1,12 @@
 """The everyday work with DVC, as docs/dvc-recipes.md tells it: every command of the page in its order, in one sitting.
 
-What the page shows of a command's output must be there, number for number: it comes from a run with the settings of the tests.
+What the page shows of a command's output must be there. It comes from a run with the settings of the tests; where training rounds otherwise, as on
+another processor, the numbers that it leads to may differ a little.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -28,7 +30,7 @@ ELSEWHERE = {
     "dvc remote add --default store s3:": "below, with a server",
     "dvc remote modify": "below, with a server",
     "cp ~/rows.csv": "test_pipeline.py",
-    "dvc exp run -S data.target=table": "test_pipeline.py",
+    "dvc exp run -S data.target=table": "test_pipeline.py, by make repro",
     "python -m studies.tuning": "test_tuning.py",
 }
 
@@ -66,6 +68,16 @@ def plain(line: str) -> str:
     return " ".join(re.sub(r"file://\S*/", "file:///.../", re.sub("[├└─]+", "", line)).split())
 
 
+NUMBER = re.compile(r"-?\d+\.\d+")  # what is whole is no outcome of training
+
+
+def same(shown: str, said: str) -> bool:
+    if NUMBER.sub("<number>", shown) != NUMBER.sub("<number>", said):
+        return False
+    pairs = zip(NUMBER.findall(shown), NUMBER.findall(said), strict=True)
+    return all(math.isclose(float(one), float(other), rel_tol=0.1, abs_tol=0.05) for one, other in pairs)
+
+
 @dataclass
 class Sitting:
     """A clone in which the sections of the page are run one after another, each once."""
@@ -99,7 +111,7 @@ class Sitting:
         said = log.read_text(encoding="utf-8")
         assert (status != 0) == ("# CONFLICT" in command), f"{command}\n{said}"
         lines = {plain(line) for line in said.splitlines()}
-        missing = [line for line in step.shown if plain(line) not in lines]
+        missing = [line for line in step.shown if not any(same(plain(line), each) for each in lines)]
         assert missing == [], f"{command}\n{said}"
 
     def wait_for_the_queue(self, started: subprocess.Popen[bytes]) -> None:
