@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.tables import number
 from stages.shared import files, markdown, settings
 from tools import command
