@@ -170,7 +170,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log,
         assert started(log) == []
     finally:
         holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        holder.communicate()
     assert repro.main() == 0
     assert started(log) == ["a"]
 
