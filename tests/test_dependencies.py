@@ -31,7 +31,6 @@ CHECKS = {
     ("stages/shared/settings.py", "flows/targets/__init__.py"): "make_truth",
     ("stages/shared/settings.py", "flows/networks/registry.py"): "label_and_color",
 }
-CHECKED = ("stages/shared/settings.py", ".make_truth")  # for the same reason: what takes the truth out of the catalogue
 # Executed by every import of the library, but no more than a table of names and where they are found: where one is used, as in
 # `flows.build`, the graph has an edge to its home.
 TABLE_OF_NAMES = "flows/__init__.py"
@@ -160,8 +159,6 @@ def closure(start: str, words: Iterable[str] = ()) -> set[str]:
         for path in sources:
             unfollowed = {target for (file, target), taker in CHECKS.items() if file == path and taker not in own}
             for name, part in chunks(path).items():
-                if (path, name) == CHECKED and CHECKED[1].strip(".") not in own:
-                    continue
                 if {name, f"{path}:{name}"} & {"", *names} or name.startswith(".__"):
                     names |= {each for each in part.names if each.partition(":")[0] not in unfollowed}
                     reached |= followed(part, words, unfollowed)
