@@ -16,10 +16,9 @@ import paramax
 from flowjax.distributions import StandardNormal
 from flowjax.flows import coupling_flow
 
-from benchmarks.peers import Peer, Recipe
+from benchmarks.peers import CLIP, Peer, Recipe
 from flows.core.arrays import Array
 from flows.training.optimizer import WARM_UP
-from flows.training.smoothing import sharpen
 
 
 class FlowJAX(Peer):
@@ -30,13 +29,13 @@ class FlowJAX(Peer):
     in the library's own ``get_batches``.
     """
 
-    def __init__(self, networks: int, hidden: int, couplings: int, seed: int) -> None:
-        super().__init__(networks, hidden, couplings, seed)
+    def __init__(self, networks: int, hidden: int, couplings: int) -> None:
+        super().__init__(networks, hidden, couplings)
 
         def network(key: Any) -> Any:
             return coupling_flow(key, base_dist=StandardNormal((2,)), flow_layers=couplings, nn_width=hidden, nn_depth=2)
 
-        population = eqx.filter_vmap(network)(jr.split(jr.key(seed), networks))
+        population = eqx.filter_vmap(network)(jr.split(jr.key(0), networks))
         self.initial, self.static = eqx.partition(population, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable))
         self.trained = self.initial
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.initial)) // networks
@@ -47,16 +46,14 @@ class FlowJAX(Peer):
         )
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        if recipe.sharpen:
-            points = sharpen(points, recipe.noise, recipe.sharpen)
-        self.points = jnp.asarray(points, dtype=jnp.float32)
+        self.points = jnp.asarray(recipe.sharpened(points), dtype=jnp.float32)
         self.noise = jnp.float32(recipe.noise)
         self.total = jnp.float32(recipe.steps(len(points)) * epochs)
         self.trained = self.initial
-        optimizer = self._optimizer(recipe)
+        optimizer = optax.chain(optax.clip_by_global_norm(CLIP) if recipe.noise else optax.identity(), optax.scale_by_adam())
         self.state = jax.vmap(optimizer.init)(self.initial)
-        self.keys = jr.split(jr.key(self.seed + 1), self.networks)
-        depends_on = (self.points.shape, recipe.batch_size, recipe.learning_rate, recipe.one_cycle, recipe.noise > 0, recipe.clip)
+        self.keys = jr.split(jr.key(1), self.networks)
+        depends_on = (self.points.shape, recipe.batch_size, recipe.learning_rate, recipe.noise > 0)
         if depends_on not in self.programs:
             begin = time.perf_counter()
             train = jax.jit(jax.vmap(self._trainer(recipe, optimizer), in_axes=(0, 0, 0, None, None, None, None)))
@@ -79,10 +76,6 @@ class FlowJAX(Peer):
     def _flow(self, trainable: Any) -> Any:
         return paramax.unwrap(eqx.combine(trainable, self.static))
 
-    def _optimizer(self, recipe: Recipe) -> optax.GradientTransformation:
-        clip = optax.identity() if recipe.clip is None else optax.clip_by_global_norm(recipe.clip)
-        return optax.chain(clip, optax.scale_by_adam())
-
     def _trainer(self, recipe: Recipe, optimizer: optax.GradientTransformation) -> Any:
         """Training of one network. How many epochs, and of how many, are arguments: another length needs no other program."""
         rows = len(self.points)
@@ -95,7 +88,7 @@ class FlowJAX(Peer):
         def step(carry: Any, batch: Any) -> Any:
             trainable, state, done, total = carry
             updates, state = optimizer.update(jax.grad(loss)(trainable, batch), state)
-            rate = recipe.learning_rate * (_one_cycle(done / total) if recipe.one_cycle else 1.0)
+            rate = recipe.learning_rate * (_one_cycle(done / total) if recipe.noise else 1.0)
             trainable = jax.tree.map(lambda parameter, update: parameter - rate * update, trainable, updates)
             return (trainable, state, done + 1, total), None
 
@@ -104,7 +97,7 @@ class FlowJAX(Peer):
                 trainable, state, key = carry
                 key, order, fresh = jr.split(key, 3)
                 visited = jr.permutation(order, points)
-                if recipe.noise > 0:
+                if recipe.noise:
                     visited = visited + noise * jr.normal(fresh, visited.shape)
                 done = optax.tree.get(state, "count").astype(jnp.float32)
                 batches = visited[: steps * size].reshape(steps, size, -1)

@@ -4,76 +4,70 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import abstractmethod
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from benchmarks.peers import Peer, Recipe
+from benchmarks.peers import CLIP, Peer, Recipe
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generator
+from flows.core.seeds import torch_generators
 from flows.training.optimizer import one_cycle
-from flows.training.smoothing import sharpen
 
 DIM = 2
 CLAMP = 2.0  # FrEIA's bound on a log-scale; ours is the same
 
 
 class EagerPeer(Peer):
-    """What the PyTorch libraries share: the loop. A subclass builds one network and asks it for a density and for samples."""
+    """What the PyTorch libraries share: the loop. A subclass builds one network, and says where it calls density and samples otherwise."""
 
-    def __init__(self, networks: int, hidden: int, couplings: int, seed: int) -> None:
-        super().__init__(networks, hidden, couplings, seed)
-        torch.manual_seed(seed)
+    def __init__(self, networks: int, hidden: int, couplings: int) -> None:
+        super().__init__(networks, hidden, couplings)
+        torch.manual_seed(0)
         self.initial = [self.network() for _ in range(networks)]
         self.trained = self.initial
         self.parameters = sum(p.numel() for p in self.initial[0].parameters() if p.requires_grad)
 
-    @abstractmethod
     def network(self) -> nn.Module:
         """One network, initialised from torch's global generator."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def density(self, network: nn.Module, x: Tensor) -> Tensor:
+    def density(self, network: Any, x: Tensor) -> Tensor:
         """Log-density ``(n,)`` of ``x`` ``(n, 2)``."""
+        return network.log_prob(x)
 
-    @abstractmethod
-    def draw(self, network: nn.Module, n: int) -> Tensor:
+    def draw(self, network: Any, n: int) -> Tensor:
         """``(n, 2)`` samples, from torch's global generator."""
+        return network.sample(n)
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        if recipe.sharpen:
-            points = sharpen(points, recipe.noise, recipe.sharpen)
-        self.points = torch.from_numpy(points).float()
+        self.points = torch.from_numpy(recipe.sharpened(points)).float()
         self.recipe = recipe
         self.steps = recipe.steps(len(points))
         total = self.steps * epochs
         self.trained = copy.deepcopy(self.initial)
-        self.generators = [torch_generator(self.seed, "train", k) for k in range(self.networks)]
+        self.generators = torch_generators(0, "train", range(self.networks))
         self.optimizers = [torch.optim.Adam(network.parameters(), lr=recipe.learning_rate) for network in self.trained]
-        self.schedulers = [
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0)) if recipe.one_cycle else 1.0)
-            for optimizer in self.optimizers
-        ]
+        self.schedulers = [LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0))) for optimizer in self.optimizers if recipe.noise]
 
     def advance(self, epochs: int) -> None:
-        for network, optimizer, scheduler, generator in zip(self.trained, self.optimizers, self.schedulers, self.generators, strict=True):
+        for k, network in enumerate(self.trained):
             for _ in range(epochs):
-                points = self.points[torch.randperm(len(self.points), generator=generator)]
+                points = self.points[torch.randperm(len(self.points), generator=self.generators[k])]
                 if self.recipe.noise:
-                    points = points + self.recipe.noise * torch.randn(points.shape, generator=generator)
+                    points = points + self.recipe.noise * torch.randn(points.shape, generator=self.generators[k])
                 for batch in points.tensor_split(self.steps):
                     loss = -self.density(network, batch).mean()
-                    optimizer.zero_grad()
+                    self.optimizers[k].zero_grad()
                     loss.backward()
-                    if self.recipe.clip is not None:
-                        nn.utils.clip_grad_norm_(network.parameters(), self.recipe.clip)
-                    optimizer.step()
-                    if self.recipe.one_cycle:
-                        scheduler.step()
+                    if self.recipe.noise:
+                        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+                    self.optimizers[k].step()
+                    if self.recipe.noise:
+                        self.schedulers[k].step()
 
     @torch.no_grad()
     def log_prob(self, points: Array) -> Array:
@@ -116,9 +110,6 @@ class NormFlows(EagerPeer):
             layers.append(nf.flows.Permute(DIM, mode="swap"))
         return nf.NormalizingFlow(nf.distributions.DiagGaussian(DIM, trainable=False), layers)
 
-    def density(self, network: Any, x: Tensor) -> Tensor:
-        return network.log_prob(x)
-
     def draw(self, network: Any, n: int) -> Tensor:
         return network.sample(n)[0]
 
@@ -137,14 +128,8 @@ class NFlows(EagerPeer):
         from nflows.transforms import AffineCouplingTransform, CompositeTransform, InverseTransform
 
         masks = [[0, 1] if k % 2 == 0 else [1, 0] for k in range(self.couplings)]
-        couplings = [InverseTransform(AffineCouplingTransform(mask, partial(_NoContext, self.hidden))) for mask in masks]
+        couplings = [InverseTransform(AffineCouplingTransform(mask, partial(_Perceptron, self.hidden))) for mask in masks]
         return Flow(CompositeTransform(couplings), StandardNormal([DIM]))
-
-    def density(self, network: Any, x: Tensor) -> Tensor:
-        return network.log_prob(x)
-
-    def draw(self, network: Any, n: int) -> Tensor:
-        return network.sample(n)
 
 
 class FrEIA(EagerPeer):
@@ -159,7 +144,7 @@ class FrEIA(EagerPeer):
 
         if self.couplings % 2:
             raise ValueError(f"FrEIA's block holds two couplings, so their number must be even; it is {self.couplings}")
-        network, perceptron = SequenceINN(DIM), partial(_perceptron, self.hidden)
+        network, perceptron = SequenceINN(DIM), partial(_Perceptron, self.hidden)
         for _ in range(self.couplings // 2):
             network.append(GLOWCouplingBlock, subnet_constructor=perceptron, clamp=CLAMP, clamp_activation="TANH")
         return network
@@ -172,16 +157,11 @@ class FrEIA(EagerPeer):
         return network(torch.randn(n, DIM), rev=True)[0]
 
 
-class _NoContext(nn.Module):
-    """A perceptron that is called with a context and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
+class _Perceptron(nn.Sequential):
+    """It is called with a context by nflows, and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.layers = _perceptron(hidden, inputs, outputs)
+        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.layers(x)
-
-
-def _perceptron(hidden: int, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        return super().forward(x)

@@ -10,69 +10,46 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import RESULTS, peers
-from benchmarks.client import WorkerError, Workers
-from benchmarks.plan import FULL, SMALL, Plan
-from benchmarks.quality import quality
-from benchmarks.sections import Bench, depth, epoch, growth, throughput
+from benchmarks import RESULTS
+from benchmarks.peers import LIBRARIES, installed
+from benchmarks.sections import SECTIONS, Bench, Plan
 from flows.core import atomic
+from flows.core.errors import errors_in_one_line
 
 DIGITS = 4  # significant ones: a timing has no more
-SECTIONS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {each.__name__: each for each in (epoch, quality, depth, throughput, growth)}
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--only", type=names(SECTIONS), default=list(SECTIONS), help="sections, with commas between; the others' results stay")
-    parser.add_argument("--libraries", type=names(peers.LIBRARIES), default=list(peers.LIBRARIES), help="with commas between")
-    parser.add_argument("--small", action="store_true", help="a smoke run of about a minute; its numbers mean nothing")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="the file to write")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections; the others' results stay")
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     options = parser.parse_args(arguments)
-    if options.small and options.output == RESULTS:
-        parser.error("--small needs an --output of its own: its numbers would take the place of measured ones")
     for library in options.libraries:
-        if not peers.installed(library):
+        if not installed(library):
             print(f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out", file=sys.stderr)
-    libraries = [library for library in options.libraries if peers.installed(library)]
-    plan = SMALL if options.small else FULL
-    try:
-        measure(plan, options.only, libraries, options.output)
-    except WorkerError as error:
-        sys.exit(str(error))
+    with errors_in_one_line("benchmarks"):
+        measure(Plan(), list(options.only), list(filter(installed, options.libraries)), RESULTS)
 
 
 def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
     """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
     results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     results.update(machine=machine(), versions=versions(), settings=rounded(vars(plan)))
-    with tempfile.TemporaryDirectory() as folder, closing(Workers()) as workers, tqdm(sections, unit="section", disable=None) as bar:
-        bench = Bench(plan, workers, libraries, Path(folder), bar.set_postfix_str)
+    with tempfile.TemporaryDirectory() as folder, tqdm(sections, unit="section", disable=None) as bar:
+        bench = Bench(plan, libraries, Path(folder), bar.set_postfix_str)
         for section in bar:
             bar.set_description(section)
             results[section] = rounded(SECTIONS[section](bench))
-            write(results, output)
-
-
-def names(known: Any) -> Callable[[str], list[str]]:
-    """Reads a list with commas, in the order of ``known``."""
-
-    def read(text: str) -> list[str]:
-        wanted = text.split(",")
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among {', '.join(known)}")
-        return [name for name in known if name in wanted]
-
-    return read
+            with atomic.replacing(output) as unfinished:
+                unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def rounded(value: Any) -> Any:
@@ -86,25 +63,17 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def write(results: dict[str, Any], output: Path) -> None:
-    with atomic.replacing(output) as unfinished:
-        unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def versions() -> dict[str, str | None]:
     there = {each.name: each.version.partition("+")[0] for each in distributions()}  # without the word for the build
     return {name: there.get(name) for name in VERSIONS}
 
 
 def machine() -> dict[str, Any]:
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": processor()}
-
-
-def processor() -> str:
-    """The processor's name for people, where the system tells."""
+    """The processor by its name for people, where the system tells."""
     information = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:(.*)", information.read_text(encoding="utf-8"), re.M) if information.exists() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:\s*(.*)", information.read_text(encoding="utf-8"), re.M) if information.exists() else None
+    processor = named[1].strip() if named else platform.processor() or platform.machine()
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": processor}
 
 
 if __name__ == "__main__":

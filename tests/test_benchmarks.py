@@ -4,54 +4,71 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import data, draw, run, tables
-from benchmarks.client import Worker
+from benchmarks import draw, run, tables
 from benchmarks.ours import Ours, Plain
 from benchmarks.peers import Recipe
-from benchmarks.sections import slope
+from benchmarks.sections import SECTIONS, Plan, ring, slope
+from benchmarks.worker import workers
+from flows.core.errors import UserError
 
 TOP = Path(__file__).resolve().parents[1]
-RECIPE = Recipe(800, 0.005, one_cycle=True, noise=0.1, sharpen=1.0, clip=1.0)
+RECIPE = Recipe(800, 0.005, noise=0.1)
+SMALL = {key: value[:2] for key, value in vars(Plan()).items() if isinstance(value, tuple)} | {
+    **{
+        "repeats": 2,
+        "reading": 0.02,
+        "threads": (1,),
+        "epoch_couplings": 2,
+        "epoch_networks": (1, 2),
+        "networks": 2,
+        "eager_networks": 1,
+        "fresh": 500,
+        "batches": (800,),
+    },
+    **{"quality_size": (2, 8), "spline_size": (2, 8), "quality_lengths": (1, 2), "own_epochs": 4, "own_every": 2},
+    **{"throughput_size": (2, 8), "throughput_repeats": 1, "growth_dimensions": (2, 3, 4)},
+}
 
 
 @pytest.mark.slow
 def test_a_small_run_measures_every_section_and_can_be_drawn(tmp_path):
     results = tmp_path / "results.json"
-    run.main(["--small", "--output", str(results), "--libraries", "ours,ours-plain,zuko"])
+    run.measure(Plan(**SMALL), list(SECTIONS), ["ours", "ours-plain", "zuko"], results)
     measured = json.loads(results.read_text(encoding="utf-8"))
-    assert measured.keys() == run.SECTIONS.keys() | {"machine", "settings", "versions"}
-    parameters = {row["library"]: row["parameters"] for row in measured["epoch"]}
-    assert parameters["ours"] == parameters["ours-plain"] == parameters["zuko"]
+    assert measured.keys() == SECTIONS.keys() | {"machine", "settings", "versions"}
+    parameters = {row["library"]: row["parameters"] for row in measured["epoch"] if row["hidden"] == 32}
+    assert parameters["ours"] == parameters["ours-plain"] == parameters["zuko"] == parameters["floor"]
     assert all(row["ms"] > 0 for row in measured["epoch"])
-    assert "floor" in parameters
-    draw.main(["--results", str(results)])
+    draw.main(results)
     assert (tmp_path / "speed.png").stat().st_size > 10_000
     assert "never" in (tmp_path / "table.md").read_text(encoding="utf-8")  # a network trained for two epochs
 
 
 @pytest.mark.slow
 def test_a_worker_trains_and_scores_ours(tmp_path):
-    training = data.data_set(100, 500, tmp_path)
-    with closing(Worker("ours", 1)) as worker:
-        assert worker.ask("build", networks=2, hidden=8, couplings=2, model="glow")["parameters"] > 0
-        worker.ask("start", points=training.training, recipe=asdict(RECIPE), epochs=40)
-        before = worker.ask("kl", draws=training.draws)["kl"]
-        assert worker.ask("advance", epochs=40)["seconds"] > 0
-        after = worker.ask("kl", draws=training.draws)["kl"]
+    path = tmp_path / "data.npz"
+    np.savez(path, **ring(100, 500))
+    with workers(["ours"], 1) as (worker,):
+        assert worker.ask("build", networks=2, hidden=8, couplings=2, model="glow") > 0
+        worker.ask("start", data=str(path), recipe=asdict(RECIPE), epochs=40)
+        before = worker.ask("kl", data=str(path))
+        assert worker.ask("advance", epochs=40) > 0
+        after = worker.ask("kl", data=str(path))
+        with pytest.raises(UserError, match="ours: TypeError"):
+            worker.ask("build", nonsense=1)
     assert max(after) < min(before)
 
 
 def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same():
-    points, scored = data.ring_rows(100), data.ring_rows(101)
+    points, scored = ring(100)["points"], ring(101)["points"]
     trained = []
-    for peer in (Ours(2, 8, 2, 0), Plain(2, 8, 2, 0)):
+    for peer in (Ours(2, 8, 2), Plain(2, 8, 2)):
         for _ in range(2):
             peer.start(points, RECIPE, 5)
             peer.advance(5)
@@ -62,9 +79,7 @@ def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same(
     assert np.allclose(trained[0], trained[2], atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"), [(["--only", "nonsense"], "nonsense"), (["--libraries", "ours,none"], "none"), (["--small"], "--output")]
-)
+@pytest.mark.parametrize(("arguments", "word"), [(["--only", "nonsense"], "nonsense"), (["--libraries", "ours", "none"], "none")])
 def test_a_wrong_word_on_the_command_line_is_named(arguments, word, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)

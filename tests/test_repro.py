@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,10 +37,6 @@ else:
     with open("log", "a") as log:
         log.write(f"start {{stage}} {{os.environ['OMP_NUM_THREADS']}}\\n")
     print(f"Running stage '{{stage}}':\\n> python {{stage}}.py")
-    for step in range(3) if sys.stderr.isatty() else ():
-        sys.stderr.write(f"\\r{{stage}}: {{50 * step}}%|#####     | {{step}}/2")
-        time.sleep(0.15)
-    sys.stderr.write("\\n" if sys.stderr.isatty() else "")
     time.sleep(60 if "sleeps" in stage else 0.2)
     print("first words\\nkl 0.07" if "talks" in stage else "", flush=True)
     with open("log", "a") as log:
@@ -128,9 +127,9 @@ def on_a_terminal(words: list[str], width: int = 80) -> str:
     process = subprocess.Popen(words, stdout=end, stderr=end)
     os.close(end)
     said = b""
-    while more := repro.read(output):
-        said += more
-    os.close(output)
+    with suppress(OSError), os.fdopen(output, "rb", buffering=0) as stream:  # the end of a terminal is an error
+        while more := stream.read(1 << 16):
+            said += more
     assert process.wait() == 0
     return said.decode().replace("\r\n", "\n")
 
@@ -139,23 +138,19 @@ def test_progress_is_on_a_terminal_alone(log: Log, monkeypatch: pytest.MonkeyPat
     pipeline(monkeypatch, {"talks": [], "b": ["talks"]}, changed=["talks"])
     words = [sys.executable, "-m", "tools.repro", "study/dvc.yaml"]
     said = on_a_terminal(words, 40)
-    assert "talks  talks: 50%|#####     | 1/2\n" in said
+    assert re.search(r"^talks  \d s\n\x1b\[1A\x1b\[Jtalks  ran", said, flags=re.M)
     lines = [line.split("\x1b[J")[-1] for line in said.splitlines()]
-    assert "talks  ran (1 s)               kl 0.07" in lines
+    assert [re.sub(r"\d s", "1 s", line) for line in lines if "kl" in line] == ["talks  ran (1 s)               kl 0.07"]
     assert max(map(len, lines)) < 40
     quiet = subprocess.run(words, capture_output=True, text=True, check=True)
     assert quiet.stdout.splitlines() == ["talks  ran             kl 0.07", "  first words", "b      ran"]
     assert quiet.stderr == ""
 
 
-def test_what_a_stage_said_is_found_between_bars_and_dvcs_own_words():
-    wiped = "\r!\rCollecting files |0.00\r" + " " * 40 + "\r"
-    plain = "Running stage 'train@glow':\n> python -m stages.train glow\n"
-    assert repro.told(f"{wiped}{plain}\rglow:  50%|## | 1/2\rglow: 100%|###| 2/2\nglow: a word\n{wiped}Updating lock file 'dvc.lock'\n") == (
-        "ran",
-        ["glow: a word"],
-    )
-    assert repro.told(f"{wiped}Stage 'plot' didn't change, skipping\nData and pipelines are up to date.\n\x1b[0m") == ("unchanged", [])
+def test_what_a_stage_said_is_found_between_dvcs_own_words():
+    plain = "Running stage 'train@glow':\n> python -m stages.train glow\nglow: a word\nUpdating lock file 'dvc.lock'\n"
+    assert repro.told(plain) == ("ran", ["glow: a word"])
+    assert repro.told("Stage 'plot' didn't change, skipping\nData and pipelines are up to date.\n") == ("unchanged", [])
     assert repro.told("Stage 'train@glow' is cached - skipping run, checking out outputs\n") == ("from the cache", [])
 
 
@@ -175,7 +170,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log,
         assert started(log) == []
     finally:
         holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        holder.communicate()
     assert repro.main() == 0
     assert started(log) == ["a"]
 
@@ -198,13 +193,14 @@ def test_an_interrupt_from_the_keyboard_ends_the_stages_too_and_is_one_line(log:
 
 def test_the_stages_of_a_run_do_not_hold_its_lock(log: Log, tmp_path: Path):
     """Or a run that was killed would lock out the next until its orphans have ended."""
-    with repro.alone():
-        running = repro.start("a", 1, repro.Screen(1))
-    with (tmp_path / repro.LOCK).open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert running.process.poll() is None
-    running.process.wait()
-    os.close(running.output)
+    with ThreadPoolExecutor(1) as threads:
+        with repro.alone():
+            running = threads.submit(repro.reproduce, "a", 1)
+            while not log():
+                time.sleep(0.01)
+        with (tmp_path / repro.LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert running.running()
 
 
 PIPELINE = {

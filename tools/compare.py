@@ -28,12 +28,12 @@ from tools import command
 from tools.names import color, label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
-UNITS = {"test_nll": "nat", "test_excess_nll": "nat", "kl": "nat", "kl_reverse": "nat"}
+IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
 NONE = "\u2013"
-FEW = "too few members"
-VERDICTS = ("different", "within noise", FEW, "same", "changed")
+MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.16, "top": 0.9}  # fixed, as a layout that is worked out takes twice the time
+VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
     "The settings of data or evaluation differ. All members of a side share theirs, so that a difference may be one of data and draws and not of "
@@ -72,15 +72,9 @@ class Number:
         return bool(np.isnan(self.left).all() and np.isnan(self.right).all())
 
 
-@dataclass(frozen=True)
-class Table:
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    align: str
-    kind: str
-
-
-Block = tuple[str, str] | Table  # h1, h2, h3 or p with its text, or a table
+Rows = list[list[str]]  # of a table, its head first
+Block = tuple[str, str | Rows]  # h2, h3 or p with its text, or a table: settings, verdicts or alone
+ALIGN = {"settings": "l", "verdicts": "llr", "alone": "lr"}
 
 
 def main() -> None:
@@ -94,9 +88,9 @@ def main() -> None:
     found = numbers(a, b)
     if arguments.format == "md":
         print(text(a, b, found))
-        return
-    PAGE.write_text(page(a, b, found), encoding="utf-8")
-    print(f"{PAGE}: {summary(found)}")
+    else:
+        PAGE.write_text(page(a, b, found), encoding="utf-8")
+        print(f"{PAGE}: {summary(found)}")
 
 
 # Reading
@@ -111,19 +105,17 @@ def read(revision: str) -> Side:
         raise command.UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
     stored = subprocess.run(["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True).stdout
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
-        wanted = [name for name in archive.namelist() if name.startswith(("metrics/", "figures/", "params.yaml")) and not name.endswith("/")]
-        texts = {name: archive.read(name) for name in wanted}
-    members = {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/members.csv")}
+        texts = {name: archive.read(name) for name in archive.namelist() if name.startswith(("metrics/", "figures/", "params.yaml"))}
+
+    def tables(file: str) -> dict[str, pd.DataFrame]:
+        return {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith(f"/{file}")}
+
+    members = tables("members.csv")
     if "params.yaml" not in texts or not members:
         raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
-    return Side(
-        name=revision,
-        commit=commit,
-        params=command.flat(yaml.safe_load(texts["params.yaml"]), lists=False),
-        members=members,
-        histories={Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith("/history.csv")},
-        figures={Path(name).name: text for name, text in texts.items() if name.startswith("figures/")},
-    )
+    params = command.flat(yaml.safe_load(texts["params.yaml"]), lists=False)
+    figures = {Path(name).name: text for name, text in texts.items() if name.startswith("figures/") and text}  # a folder has no bytes
+    return Side(revision, commit, params, members, tables("history.csv"), figures)
 
 
 def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
@@ -145,8 +137,8 @@ def numbers(a: Side, b: Side) -> list[Number]:
         found += [one for one in each if not one.empty]
     tested = [k for k, one in enumerate(found) if one.verdict == ""]
     for k, p in zip(tested, holm(np.array([found[k].p for k in tested])), strict=True):
-        told = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
-        found[k] = replace(found[k], p=float(p), verdict="different" if p < LEVEL else "within noise" if told else FEW)
+        enough = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
+        found[k] = replace(found[k], p=float(p), verdict="different" if p < LEVEL else "within noise" if enough else "too few members")
     return found
 
 
@@ -165,12 +157,6 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
     return replace(one, p=rank_sum_p(left, right))  # of ranks: a flow without regularisation can score a thousand times the others
 
 
-def changed_params(a: Side, b: Side) -> list[list[str]]:
-    missing = object()
-    both = ((key, a.params.get(key, missing), b.params.get(key, missing)) for key in {**a.params, **b.params})
-    return [[key, *(NONE if each is missing else str(each) for each in (left, right))] for key, left, right in both if left != right]
-
-
 # Words
 
 
@@ -185,7 +171,7 @@ def value(values: np.ndarray) -> str:
 
 
 def named(metric: str) -> str:
-    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
+    return f"{metric} (nat)" if metric in IN_NATS else metric
 
 
 def cells(one: Number) -> list[str]:
@@ -206,8 +192,9 @@ def title(a: Side, b: Side) -> str:
 
 
 def settings(a: Side, b: Side) -> Iterator[Block]:
-    params = changed_params(a, b)
-    yield Table(["setting", a.name, b.name], params, "l", "settings") if params else ("p", "No setting differs.")
+    both = [(key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}]
+    params = [[key, str(left), str(right)] for key, left, right in both if left != right]
+    yield ("settings", [["setting", a.name, b.name], *params]) if params else ("p", "No setting differs.")
     if any(key.split(".")[0] in SHARED for key, *_ in params):
         yield "p", CAVEAT
 
@@ -221,20 +208,20 @@ def metrics(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
         yield "p", f"The same in every number, member by member: {', '.join(same)}."
     for model in differ:
         yield "h3", label(model)
-        rows = [cells(one) for one in found if one.model == model]
-        yield Table(["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"], rows, "llr", "verdicts")
+        head = ["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"]
+        yield "verdicts", [head, *(cells(one) for one in found if one.model == model)]
     for side, other in ((a, b), (b, a)):
         for model in ordered(side.members.keys() - other.members.keys()):
             columns = side.members[model].iloc[:, 1:].astype(float).dropna(axis=1, how="all")
             yield "h3", f"{label(model)}, on {side.name} alone"
-            yield Table(["metric", side.name], [[named(str(name)), value(column.to_numpy())] for name, column in columns.items()], "lr", "")
+            yield "alone", [["metric", side.name], *([named(str(name)), value(column.to_numpy())] for name, column in columns.items())]
 
 
 def text(a: Side, b: Side, found: Sequence[Number]) -> str:
     """All but the pictures, in Markdown."""
-    marks = {"h1": "# ", "h2": "## ", "h3": "### ", "p": ""}
+    marks = {"h2": "## ", "h3": "### ", "p": ""}
     blocks = [("h2", title(a, b)), ("p", f"{summary(found)}."), *settings(a, b), *metrics(a, b, found)]
-    return "\n\n".join(markdown.table(each.head, each.rows, each.align) if isinstance(each, Table) else marks[each[0]] + each[1] for each in blocks)
+    return "\n\n".join(marks[kind] + said if isinstance(said, str) else markdown.table(said[0], said[1:], ALIGN[kind]) for kind, said in blocks)
 
 
 # The page
@@ -242,31 +229,27 @@ def text(a: Side, b: Side, found: Sequence[Number]) -> str:
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
     """The whole page. It names no address: styles and pictures are in it."""
-    curves = [f'<div class="pair">{"".join(histories(a, b, model))}</div>' for model in ordered({*a.histories, *b.histories})]
-    parts = {
-        "title": [html.escape(title(a, b))],
-        "a": [html.escape(a.name)],
-        "b": [html.escape(b.name)],
-        "summary": [tagged(("p", f"{summary(found)}."))],
-        "settings": map(tagged, settings(a, b)),
-        "metrics": map(tagged, metrics(a, b, found)),
-        "curves": curves,
-        "figures": (figure(a, b, name) for name in sorted({*a.figures, *b.figures})),
-    }
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute({key: "\n".join(lines) for key, lines in parts.items()})
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(title(a, b)),
+        a=html.escape(a.name),
+        b=html.escape(b.name),
+        summary=tagged("p", f"{summary(found)}."),
+        settings="\n".join(tagged(*block) for block in settings(a, b)),
+        metrics="\n".join(tagged(*block) for block in metrics(a, b, found)),
+        curves="\n".join(f'<div class="pair">{"".join(histories(a, b, model))}</div>' for model in ordered({*a.histories, *b.histories})),
+        figures="\n".join(figure(a, b, name) for name in sorted({*a.figures, *b.figures})),
+    )
 
 
-def tagged(block: Block) -> str:
-    if not isinstance(block, Table):
-        tag, words = block
-        return f"<{tag}>{html.escape(words)}</{tag}>"
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in block.head)
-    lines = [f"<tr>{head}</tr>"]
-    for row in block.rows:
-        kind = row[1].split()[0] if block.kind == "verdicts" else ""
-        lines.append(f'<tr class="{kind}">{"".join(f"<td>{html.escape(cell)}</td>" for cell in row)}</tr>')
-    wide = "wide " if block.kind == "verdicts" else ""
-    return f'<div class="{wide}{block.kind}"><table>{"".join(lines)}</table></div>'
+def tagged(kind: str, said: str | Rows) -> str:
+    if isinstance(said, str):
+        return f"<{kind}>{html.escape(said)}</{kind}>"
+    lines = []
+    for number, row in enumerate(said):
+        verdict = row[1].split()[0] if kind == "verdicts" and number else ""
+        tag = "td" if number else "th"
+        lines.append(f'<tr class="{verdict}">{"".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)}</tr>')
+    return f'<div class="{"wide " if kind == "verdicts" else ""}{kind}"><table>{"".join(lines)}</table></div>'
 
 
 def histories(a: Side, b: Side, model: str) -> Iterator[str]:
@@ -282,10 +265,8 @@ def histories(a: Side, b: Side, model: str) -> Iterator[str]:
     low, high = np.nanquantile(np.concatenate(settled), [0, 0.98]) if settled else (0, 0)
     last = max(history.iloc[-1, 0] for _, history, *_ in sides)
     for name in columns:
-        # The margins are fixed, as a layout that is worked out takes twice the time.
-        with plt.rc_context({**plotting.STYLE, "figure.constrained_layout.use": False}):
-            picture, axis = plt.subplots(figsize=(5.0, 3.2))
-            picture.subplots_adjust(left=0.15, right=0.97, bottom=0.16, top=0.9)
+        with plt.rc_context(plotting.STYLE):
+            picture, axis = plt.subplots(figsize=(5.0, 3.2), layout="none", gridspec_kw=MARGINS)
             for side, history, shade, look in sides:
                 if name in history:
                     epoch, mean, sd = history.iloc[:, 0], history[name], history[f"{name}_sd"]

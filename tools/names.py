@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows.plotting import SPARE_COLORS
+from flows.plotting import SPARE_COLOR
 from stages.shared import settings
 
 
 def label(name: str) -> str:
-    try:
-        return settings.label_and_color(name)[0]
-    except LookupError:
-        return name
+    return _known(name)[0]
 
 
 def color(name: str) -> str:
+    return _known(name)[1]
+
+
+def _known(name: str) -> tuple[str, str]:
     try:
-        return settings.label_and_color(name)[1]
+        return settings.label_and_color(name)
     except LookupError:
-        return SPARE_COLORS[0]
+        return name, SPARE_COLOR
 
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Those of ``params.yaml`` first, as they are listed everywhere; then others by their letters."""
     known = [*settings.References.model_fields, *settings.load().models]
-    rank = {name: place for place, name in enumerate(known)}
-    return sorted(set(names), key=lambda name: (rank.get(name, len(rank)), name))
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))

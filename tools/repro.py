@@ -10,18 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pty
 import re
-import selectors
 import shutil
 import subprocess
 import sys
-import termios
 import time
-import tty
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.shared import settings
@@ -30,8 +26,6 @@ from tools import command
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
 LOST = {"failed", "not run"}
-BAR = re.compile(r"\d%\|")  # of tqdm
-COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # How DVC's lines begin where all is well: what it does, and advice.
 USUAL = re.compile(
     r"\s*($|Running stage '|> |Updating lock file|Generating lock file|Stage '|'.*\.dvc' didn't change|Data and pipelines are up to date"
@@ -84,12 +78,45 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     return needs, set(json.loads(status))
 
 
-@dataclass
-class Running:
-    process: subprocess.Popen[bytes]
-    output: int
-    started: float = field(default_factory=time.monotonic)
-    said: bytes = b""
+def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen) -> bool:
+    """Run the stages, as many at once as there are cores. What is not ``changed``, nor needs one that was started, is not even started.
+
+    False where one failed; those that need it are then not run, and all others are.
+    """
+    cores = os.cpu_count() or 1
+    waiting, state = dict(needs), dict[str, str]()
+    running: dict[Future[subprocess.CompletedProcess[str]], tuple[str, float]] = {}  # and since when
+    with ThreadPoolExecutor(cores) as threads:  # after an interrupt from the keyboard it waits for the stages, which had that too
+        while waiting or running:
+            ready = {stage: {state[each] for each in its} for stage, its in waiting.items() if state.keys() >= set(its)}
+            idle = {stage: "unchanged" for stage, its in ready.items() if its <= {"unchanged"} and stage not in changed}
+            idle |= {stage: "not run" for stage, its in ready.items() if its & LOST}
+            for stage in idle:
+                screen.line(stage, idle[stage])
+                del waiting[stage]
+            state |= idle
+            if idle:
+                continue  # others may be, that need these
+            at_once = min(cores, len(running) + len(ready))
+            for stage in list(ready)[: at_once - len(running)]:
+                running[threads.submit(reproduce, stage, max(1, cores // at_once))] = stage, time.monotonic()
+                del waiting[stage]
+            screen.show(running.values())
+            for ended in wait(running, 1 if screen.terminal else None, FIRST_COMPLETED).done:
+                stage, since = running.pop(ended)
+                outcome, said = told(ended.result().stdout)
+                state[stage] = "failed" if ended.result().returncode else "ran"
+                screen.line(stage, "failed" if state[stage] == "failed" else outcome, said, time.monotonic() - since)
+    return not LOST.intersection(state.values())
+
+
+def reproduce(stage: str, share: int) -> subprocess.CompletedProcess[str]:
+    """Run a stage with its share of threads and processes."""
+    limits = {"OMP_NUM_THREADS": str(share), "LOKY_MAX_CPU_COUNT": str(share), "PYTHONUNBUFFERED": "1"}
+    name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
+    words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
+    limited = {**limits, **os.environ}
+    return subprocess.run(words, env=limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
 
 
 class Screen:
@@ -99,120 +126,34 @@ class Screen:
         self.terminal = sys.stdout.isatty()
         self.width = width  # of the stages' names
         self.below = 0
-        self.shown = 0.0
 
     def line(self, stage: str, outcome: str, said: Sequence[str] = (), seconds: float | None = None) -> None:
         """``said``: the stage's own words, its result last; of a stage that failed, all of them, as they are."""
-        self._clear()
         more, result = (said, "") if outcome == "failed" or not said else (said[:-1], said[-1])
         if self.terminal and seconds is not None:
             outcome = f"{outcome} ({seconds:.0f} s)"
-        head = self._fit(f"{stage:{self.width}}  {outcome:{22 if self.terminal else 14}}  {result}")
-        print(head, *(f"  {each}" for each in more), sep="\n", flush=True)
+        self._print(f"{stage:{self.width}}  {outcome:{22 if self.terminal else 14}}  {result}")
+        print(*(f"  {each}\n" for each in more), sep="", end="", flush=True)
 
-    def show(self, running: Mapping[str, Running]) -> None:
-        """The bar of each stage that runs, or how long it has been at it."""
-        now = time.monotonic()
-        if not self.terminal or now - self.shown < 0.1:
-            return
-        self._clear()
-        for stage, each in running.items():
-            bars = [part for part in re.split(r"[\r\n]", each.said[-2000:].decode(errors="replace")) if BAR.search(part)]
-            print(self._fit(f"{stage:{self.width}}  {bars[-1] if bars else f'{now - each.started:.0f} s'}"))
-        sys.stdout.flush()
-        self.below, self.shown = len(running), now
+    def show(self, running: Collection[tuple[str, float]]) -> None:
+        """How long each stage that runs has been at it."""
+        if self.terminal:
+            self._print(*(f"{stage:{self.width}}  {time.monotonic() - since:.0f} s" for stage, since in running))
+            self.below = len(running)
 
-    def _fit(self, text: str) -> str:
-        return text.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None]
-
-    def _clear(self) -> None:
+    def _print(self, *lines: str) -> None:
+        """In place of what stands below."""
         if self.below:
             print(f"\x1b[{self.below}A\x1b[J", end="")
             self.below = 0
-
-
-def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen) -> bool:
-    """Run the stages, as many at once as there are cores. What is not ``changed``, nor needs one that was started, is not even started.
-
-    False where one failed; those that need it are then not run, and all others are.
-    """
-    cores = os.cpu_count() or 1
-    waiting, running, state = dict(needs), dict[str, Running](), dict[str, str]()
-    selector = selectors.DefaultSelector()
-    try:
-        while waiting or running:
-            ready = [stage for stage, its in waiting.items() if state.keys() >= set(its)]
-            idle = {}
-            for stage in ready:
-                its = {state[each] for each in needs[stage]}
-                if its & LOST:
-                    idle[stage] = "not run"
-                elif stage not in changed and its <= {"unchanged"}:
-                    idle[stage] = "unchanged"
-            for stage, outcome in idle.items():
-                screen.line(stage, outcome)
-                del waiting[stage]
-            state |= idle
-            if idle:
-                continue
-            at_once = min(cores, len(running) + len(ready))
-            for stage in ready[: at_once - len(running)]:
-                running[stage] = start(stage, max(1, cores // at_once), screen)
-                selector.register(running[stage].output, selectors.EVENT_READ, stage)
-                del waiting[stage]
-            for key, _ in selector.select(0.2 if screen.terminal else None):
-                stage, each = key.data, running[key.data]
-                if more := read(each.output):
-                    each.said += more
-                    continue
-                selector.unregister(each.output)
-                os.close(each.output)
-                outcome, said = told(each.said.decode(errors="replace"))
-                state[stage] = "failed" if each.process.wait() else "ran"
-                screen.line(stage, "failed" if state[stage] == "failed" else outcome, said, time.monotonic() - each.started)
-                del running[stage]
-            screen.show(running)
-    finally:
-        for each in running.values():  # after an interrupt from the keyboard, which they had too
-            each.process.wait()
-    return not LOST.intersection(state.values())
-
-
-def read(output: int) -> bytes:
-    """What is there to be read; nothing at the end."""
-    try:
-        return os.read(output, 1 << 16)
-    except OSError:  # the end of a terminal
-        return b""
-
-
-def start(stage: str, share: int, screen: Screen) -> Running:
-    """Start a stage with its share of threads and processes; on a terminal, on one of its own, or it would not draw its bar."""
-    if screen.terminal:
-        output, end = pty.openpty()
-        tty.setraw(end)
-        termios.tcsetwinsize(end, (24, max(20, shutil.get_terminal_size().columns - screen.width - 3)))
-    else:
-        output, end = os.pipe()
-    limits = {"OMP_NUM_THREADS": str(share), "LOKY_MAX_CPU_COUNT": str(share), "PYTHONUNBUFFERED": "1"}
-    name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
-    try:
-        words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-        return Running(subprocess.Popen(words, env={**limits, **os.environ}, stdout=end, stderr=end), output)
-    finally:
-        os.close(end)
+        for line in lines:
+            print(line.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None], flush=True)
 
 
 def told(output: str) -> tuple[str, list[str]]:
-    """What DVC did with a stage, and what the stage itself said, without bars and DVC's usual words. It is only shown: nothing hangs on it."""
-    lines = []
-    for line in COLOR.sub("", output).split("\n"):
-        seen = ""  # as on a terminal: what follows a return is written over what was there
-        for part in line.split("\r"):
-            seen = part + seen[len(part) :]
-        if not BAR.search(seen):
-            lines.append(seen.rstrip())
+    """What DVC did with a stage, and what the stage itself said, without DVC's usual words. It is only shown: nothing hangs on it."""
     did = {"' didn't change": "unchanged", "' is cached - skipping run": "from the cache"}
+    lines = [line.rstrip() for line in output.split("\n")]
     outcomes = [outcome for line in lines for words, outcome in did.items() if line.startswith("Stage '") and words in line]
     return outcomes[0] if outcomes else "ran", [line for line in lines if not USUAL.match(line)]
 

@@ -6,9 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from benchmarks.tables import number
 from stages.shared import files, markdown, settings
 from tools import command
@@ -47,8 +44,8 @@ def table() -> str:
         headline, members = files.read_headline(name), files.read_table(files.members(name))
         cells = [f"**{label(name)}**", _number(headline["test_nll"], headline["test_nll_ci95"], 2)]
         cells += [_number(headline["kl"], headline["kl_sd"], 3), _number(headline["kl_ensemble"], None, 3)]
-        cells += [_number(headline[key], _spread(members[key]), 1 if key == "modes" else 2) for key in SAMPLE_METRICS]
-        rows.append(cells)
+        sds = members.std() if len(members) > 1 else dict.fromkeys(members)
+        rows.append(cells + [_number(headline[key], sds[key], 1 if key == "modes" else 2) for key in SAMPLE_METRICS])
     head = ["", "test NLL (nat)", "KL (nat)", "KL of the ensemble", "modes", "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
 
@@ -133,17 +130,10 @@ def baselines() -> str:
     from studies.claims import analyse, settings  # here: `make repro` needs none of it
 
     params = settings.load()
-    tables: dict[tuple[str, ...], pd.DataFrame] = {
-        ("equal", name): pd.read_csv(CLAIMS / "results" / "equal" / f"{name}.csv") for name in (*params.equal, "truth")
-    }
-    return analyse.equal_table(params, tables)
+    return analyse.equal_table(params, analyse.read(params))
 
 
 SECTIONS = {"results": table, "study": study, "tuning": tuning, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
-
-
-def _spread(column: pd.Series) -> float | None:
-    return float(np.std(column, ddof=1)) if len(column) > 1 else None
 
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:

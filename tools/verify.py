@@ -11,11 +11,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ ENDS = {
     2: "case 2: other bits, as of another processor or C compiler; every kl is within its tolerance",
     3: "case 3: FAILED: {}",
 }
+BY_CODE = "by code or settings, first"  # said of a lock that is stale
 STALE = "case 2: dvc.lock is of other code or settings, so run `dvc repro` and commit; every kl is within its tolerance"
 
 
@@ -58,72 +59,66 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in command.listed(folder)}
 
 
-# The comparison: bytes in, words out
-
-
-@dataclass(frozen=True)
-class Movement:
-    """How one file differs. ``structure``: not by its numbers alone, which no other rounding can do. ``stale``: it was made by other code."""
-
-    path: str
-    what: str
-    structure: bool = False
-    stale: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
+class StructureError(Exception):
+    """A file differs by more than its numbers, which no other rounding can do."""
 
 
 def explain(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> tuple[int, list[str]]:
     """Which of the three cases it is, and the lines to say so: one a file that differs, one a model, and the case."""
-    names = sorted(name for name in committed.keys() | here.keys() if committed.get(name) != here.get(name))
-    moved = [movement(name, committed.get(name), here.get(name)) for name in names]
-    if not moved:
-        return 1, [f"verify: {ENDS[1]}"]
     checks = kl_checks(committed, here)
     failures = [f"kl of {name} is not within its tolerance" for name, _, good in checks if not good]
-    failures += [str(each) for each in moved if each.structure]
+    moved = []
+    for name in sorted(name for name in committed.keys() | here.keys() if committed.get(name) != here.get(name)):
+        try:
+            moved.append(f"{name}: {movement(name, committed.get(name), here.get(name))}")
+        except StructureError as error:
+            moved.append(f"{name}: {error}")
+            failures.append(moved[-1])
+    if not moved:
+        return 1, [f"verify: {ENDS[1]}"]
     case = 3 if failures else 2
-    end = STALE if case == 2 and any(each.stale for each in moved) else ENDS[case]
+    end = STALE if case == 2 and any(BY_CODE in line for line in moved) else ENDS[case]
     more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    lines = [f"verify: {len(moved)} of {len(committed)} tracked files differ, committed -> here:", *(f"  {each}" for each in moved)]
+    lines = [f"verify: {len(moved)} of {len(committed)} tracked files differ, committed -> here:", *(f"  {line}" for line in moved)]
     if checks:
         lines += ["verify: kl (nat) of every model and reference:", *(f"  {line}" for _, line, _ in checks)]
     return case, [*lines, f"verify: {end.format(''.join(failures[:1]) + more)}"]
 
 
-def movement(path: str, before: bytes | None, after: bytes | None) -> Movement:
-    """What moved in a file whose bytes differ. ``None``: there is no file."""
-    if after is None:
-        return Movement(path, "is missing here", structure=True)
-    if before is None:
-        return Movement(path, "is not committed", structure=True)
+def movement(path: str, before: bytes | None, after: bytes | None) -> str:
+    """What moved in a file whose bytes differ. ``None``: there is no file. Raises ``StructureError``."""
+    if before is None or after is None:
+        raise StructureError("is missing here" if after is None else "is not committed")
     try:
         if path.endswith("dvc.lock"):
-            return _lock(path, yaml.safe_load(before), yaml.safe_load(after))
+            return _lock(yaml.safe_load(before), yaml.safe_load(after))
         if path.endswith(".json"):
-            return _numbers(path, command.flat(json.loads(before)), command.flat(json.loads(after)))
+            return _numbers(command.flat(json.loads(before)), command.flat(json.loads(after)))
         if path.endswith(".csv"):
-            return _numbers(path, _cells(before), _cells(after))
+            return _numbers(_cells(before), _cells(after))
         if path.endswith((".png", ".gif")):
-            return Movement(path, _pixels(before, after))
+            return _pixels(_frames(before), _frames(after))
+    except StructureError:
+        raise
     except Exception as error:  # each format has its own errors for a damaged file
-        return Movement(path, f"can't be read ({' '.join(str(error).split())[:40]})", structure=True)
-    return Movement(path, f"other bytes, {len(before)} -> {len(after)} of them")
+        raise StructureError(f"can't be read ({' '.join(str(error).split())[:40]})") from None
+    return f"other bytes, {len(before)} -> {len(after)} of them"
 
 
-def _numbers(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Movement:
+def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """The values of two tables by their names: how many moved, and which moved most of its own size."""
     gone, new = [name for name in before if name not in after], [name for name in after if name not in before]
     if gone or new:
         first = f"no {gone[0]} any more" if gone else f"{new[0]} is new"
-        return Movement(path, f"{len(gone)} values are missing and {len(new)} new: {first}", structure=True)
-    moved = {name: relative(before[name], after[name]) for name in before}
-    moved = {name: size for name, size in moved.items() if size > 0}
+        raise StructureError(f"{len(gone)} values are missing and {len(new)} new: {first}")
+    sizes = {name: relative(before[name], after[name]) for name in before}
+    moved = sum(size > 0 for size in sizes.values())
     if not moved:
-        return Movement(path, "other bytes, but every number is the same")
-    most = max(moved, key=lambda name: moved[name])
-    return Movement(path, f"{len(moved)} of {len(before)} moved, most {most}: {_change(before[most], after[most])}")
+        return "other bytes, but every number is the same"
+    most = max(sizes, key=lambda name: sizes[name])
+    old, now = before[most], after[most]
+    share = f" ({100 * (now - old) / abs(old):+.3g}%)" if old and math.isfinite(sizes[most]) else ""
+    return f"{moved} of {len(before)} moved, most {most}: {json.dumps(old)} -> {json.dumps(now)}{share}"
 
 
 def relative(before: Any, after: Any) -> float:
@@ -135,11 +130,6 @@ def relative(before: Any, after: Any) -> float:
     return abs(after - before) / max(abs(before), abs(after))
 
 
-def _change(before: Any, after: Any) -> str:
-    share = f" ({100 * (after - before) / abs(before):+.3g}%)" if before and math.isfinite(relative(before, after)) else ""
-    return f"{json.dumps(before)} -> {json.dumps(after)}{share}"
-
-
 def _cells(text: bytes) -> dict[str, Any]:
     """Every cell of a table by its row, named by the first column (a member, a draw, an epoch), and its column."""
     table = pd.read_csv(io.BytesIO(text))
@@ -149,14 +139,12 @@ def _cells(text: bytes) -> dict[str, Any]:
     return {f"{key} {row[0]}, {column}": value for row in table.to_numpy(object).tolist() for column, value in zip(columns, row[1:], strict=True)}
 
 
-def _pixels(before: bytes, after: bytes) -> str:
-    frames, others = _frames(before), _frames(after)
-    if len(frames) != len(others):
-        return f"{len(frames)} frames -> {len(others)}"
-    if frames[0].shape != others[0].shape:
-        return "{1} x {0} pixels -> {3} x {2}".format(*frames[0].shape[:2], *others[0].shape[:2])
-    differ = [(a != b).any(axis=2) for a, b in zip(frames, others, strict=True)]
-    share = 100 * float(np.mean(differ))
+def _pixels(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> str:
+    if len(before) != len(after):
+        return f"{len(before)} frames -> {len(after)}"
+    if before[0].shape != after[0].shape:
+        return "{1} x {0} pixels -> {3} x {2}".format(*before[0].shape[:2], *after[0].shape[:2])
+    share = 100 * float(np.mean([(a != b).any(axis=2) for a, b in zip(before, after, strict=True)]))
     return f"{share:.2g}% of the pixels differ" if share else "other bytes, but every pixel is the same"
 
 
@@ -165,12 +153,11 @@ def _frames(content: bytes) -> list[np.ndarray]:
         return [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
 
 
-def _lock(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Movement:
+def _lock(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """In how many stages ``dvc.lock`` moved, and in how many of them by what no stage makes: code, settings, the command."""
     stages, others = before["stages"], after["stages"]
-    odd = sorted(stages.keys() ^ others.keys())
-    if odd:
-        return Movement(path, f"stage {odd[0]} is {'missing here' if odd[0] in stages else 'not committed'}", structure=True)
+    for odd in sorted(stages.keys() ^ others.keys()):
+        raise StructureError(f"stage {odd} is {'missing here' if odd in stages else 'not committed'}")
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
 
     def given(stage: Mapping[str, Any]) -> list[Any]:
@@ -179,42 +166,30 @@ def _lock(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mov
     moved = [name for name in stages if stages[name] != others[name]]
     stale = [name for name in moved if given(stages[name]) != given(others[name])]
     if not moved:
-        return Movement(path, "other bytes, but every entry is the same")
-    cause = f"{len(stale)} by code or settings, first {stale[0]}" if stale else "none by code or settings"
-    return Movement(path, f"{len(moved)} of {len(stages)} stages moved, {cause}", stale=bool(stale))
-
-
-# The criterion of case 2
+        return "other bytes, but every entry is the same"
+    return f"{len(moved)} of {len(stages)} stages moved, {f'{len(stale)} {BY_CODE} {stale[0]}' if stale else 'none by code or settings'}"
 
 
 def kl_checks(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> list[tuple[str, str, bool]]:
-    """For every committed ``metrics/<name>.json``: the name, a line, and whether its ``kl`` is within the tolerance."""
+    """For every ``metrics/<name>.json`` of both: the name, a line, and whether its ``kl`` is within the tolerance.
+
+    That is three standard errors of a difference of two means, or 0.001 nat for a reference.
+    """
     checks = []
-    for path in sorted(committed):
-        if Path(path).parent != Path("metrics") or not path.endswith(".json") or path not in here:
-            continue  # a missing file is a failure of its own
-        name = Path(path).stem
+    for name in sorted(Path(path).stem for path in committed.keys() & here.keys() if re.fullmatch(r"metrics/[^/]+\.json", path)):
         try:
-            before, after = json.loads(committed[path]), json.loads(here[path])
-            tolerance = kl_tolerance(before, len(pd.read_csv(io.BytesIO(committed[f"metrics/{name}/members.csv"]))))
-            kl = before["kl"], after["kl"]
+            before, after = (json.loads(files[f"metrics/{name}.json"]) for files in (committed, here))
+            members = len(pd.read_csv(io.BytesIO(committed[f"metrics/{name}/members.csv"])))
+            old, new, spread = before["kl"], after["kl"], before["kl_sd"]
+            tolerance = 3 * math.sqrt(2) * spread / math.sqrt(members) if spread else REFERENCE_TOLERANCE
+            difference = 0 if old == new else math.inf if None in (old, new) else abs(old - new)  # infinite: a density on one side alone
         except (KeyError, TypeError, ValueError) as error:
             checks.append((name, f"{name}: can't be judged ({type(error).__name__}: {' '.join(str(error).split())[:60]})", False))
             continue
-        if kl == (None, None):
-            checks.append((name, f"{name}: none", True))
-            continue
-        difference = math.inf if None in kl else abs(kl[0] - kl[1])  # infinite: a density on one side alone
         good = difference <= tolerance  # not of NaN
         words = f"moved by {difference:.2g}, {'within' if good else 'BEYOND'} the tolerance of {tolerance:.2g}"
-        checks.append((name, f"{name}: {json.dumps(kl[0])} -> {json.dumps(kl[1])}, {words}", good))
+        checks.append((name, f"{name}: none" if old is new is None else f"{name}: {json.dumps(old)} -> {json.dumps(new)}, {words}", good))
     return checks
-
-
-def kl_tolerance(headline: Mapping[str, float | None], members: int) -> float:
-    """How far a ``kl`` may move: three standard errors of a difference of two means, or 0.001 nat for a reference."""
-    spread = headline["kl_sd"]
-    return 3 * math.sqrt(2) * spread / math.sqrt(members) if spread else REFERENCE_TOLERANCE
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The figures: one file a figure or a family, each of which says what it needs of a ``Scene``. No torch, and no file of the pipeline."""
+"""The figures: one file a family, each of which says what it needs of a ``Scene``. No torch, and no file of the pipeline."""
 
 # Importing a file registers its figures.
-from flows.plotting import calibration, density, layers, modes, quality, samples, summary, training
+from flows.plotting import mass, plane, summary, training
 from flows.plotting.scene import FIGURES, Row, Scene, draw, missing, possible
-from flows.plotting.style import DATA_COLOR, SPARE_COLORS, STYLE
+from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
-__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLORS", "STYLE", "Row", "Scene", "draw", "missing", "possible"]
-__all__ += ["calibration", "density", "layers", "modes", "quality", "samples", "summary", "training"]
+__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "mass", "missing", "plane", "possible", "summary", "training"]

@@ -17,34 +17,34 @@ from flows.plotting.style import STYLE, Picture, save
 
 @dataclass(frozen=True)
 class Row:
-    """One model or reference: its name, what it is called, its colour, headline numbers, table of members and plot arrays."""
+    """One model or reference."""
 
     name: str
     label: str
     color: str
     headline: Mapping[str, float | None]
-    members: pd.DataFrame
+    members: pd.DataFrame  # a line a member, or a draw of the truth
     arrays: Mapping[str, Array]
     is_model: bool
+
+    @property
+    def mark(self) -> str:
+        """A dot for a mean over several, a square for a single fit."""
+        return "o" if len(self.members) > 1 else "s"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All that was learnt of one data set.
-
-    ``histories``: training curves by the name of a model. ``data`` ``(n, D)``, with the names of its ``columns``. ``truth`` and its ``entropy``
-    (nat) are ``None`` where nobody knows them. ``training_rows``: how many points all learn from. ``fresh``: draws of the truth that
-    calibration was counted on.
-    """
+    """All that was learnt of one data set."""
 
     rows: Sequence[Row]
-    histories: Mapping[str, pd.DataFrame]
+    histories: Mapping[str, pd.DataFrame]  # training curves by the name of a model
     columns: Sequence[str]
-    data: Array
-    truth: Any
-    entropy: float | None
-    training_rows: int
-    fresh: int
+    data: Array  # (n, D)
+    truth: Any  # None where nobody knows it, nor its entropy
+    entropy: float | None  # nat
+    training_rows: int  # how many points all learn from
+    fresh: int  # draws of the truth that calibration was counted on
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -53,11 +53,6 @@ class Scene:
     def members(self) -> int:
         """Members of a model; of the one that has the fewest, where they differ."""
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
-
-    @property
-    def draws(self) -> str:
-        """Of the truth, what compares with a model's mean."""
-        return "one draw" if self.members == 1 else f"mean of {self.members} draws"
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.

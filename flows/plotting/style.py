@@ -1,8 +1,4 @@
-"""How all figures look, and what several of them do.
-
-At most 9.2 inches wide and letters of at least 9 points: legible at the width of a README, some 800 pixels. The colours of the models are those of
-Okabe and Ito (2008), which colour-blind readers tell apart.
-"""
+"""How all figures look. At most 9.2 inches wide and letters of at least 9 points: legible at the width of a README, some 800 pixels."""
 
 from __future__ import annotations
 
@@ -19,9 +15,8 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from flows.core import atomic
-from flows.core.arrays import Array
 
-SPARE_COLORS = ("#332288", "#882255", "#999933", "#999999")  # for a model that brings none: from Tol's muted palette, and no other model's
+SPARE_COLOR = "#332288"  # for a model that nobody knows any more: of Tol's muted palette, and no other model's
 DATA_COLOR = "#666666"
 TRUTH_COLOR = "#000000"
 WIDTH = 9.2  # inches
@@ -49,13 +44,6 @@ def panels(count: int, columns: int, height: float, hidden: tuple[int, ...] = ()
     for column in axes.T:
         [axis for axis in column if axis.get_visible()][-1].xaxis.set_tick_params(labelbottom=True)
     return figure, list(axes.flat[:count])
-
-
-def frame(axis: Axes, low: Array, high: Array) -> None:
-    """The limits of a plane, and one scale for both directions unless one is half as long again: then their units may differ."""
-    width, height = high - low
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if 2 / 3 <= width / height <= 3 / 2 else "auto")
-    axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
 def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from flows.core.arrays import Array
 from flows.plotting.scene import Scene, figure
-from flows.plotting.style import TRUTH_COLOR, Array, explain, panels
+from flows.plotting.style import TRUTH_COLOR, explain, panels
 
 BLIND = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}  # where nobody can tell real from made
 LINES = {"test_nll": "-", "train_nll": "--", "generator_loss": "-", "discriminator_loss": "--"}
@@ -40,8 +41,8 @@ def training(scene: Scene) -> Figure:
             label = f"above: up to {means[key][at]:,.4g} ({key.removesuffix('_nll')}, epoch {history['epoch'][at]})"
             axis.plot(history["epoch"][above], np.full(above.sum(), high), "^", color=row.color, markersize=5, clip_on=False, label=label)
         axis.set(title=f"{row.label}, {len(row.members)} members", xlabel="epoch", xlim=(0, None))
-        axis.set(ylim=(low, high if is_nll else high + 0.6 * (high - low)))  # the legend has a place above curves that don't fall
-        axis.set_ylabel("negative log-likelihood\n(nat per point)" if is_nll else "loss (nat)")
+        top, kind = (high, "negative log-likelihood\n(nat per point)") if is_nll else (high + 0.6 * (high - low), "loss (nat)")
+        axis.set(ylim=(low, top), ylabel=kind)  # the legend has a place above curves that don't fall
         axis.legend(loc="upper right")
     explain(sheet, "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale")
     return sheet

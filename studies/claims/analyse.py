@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.pyplot import rc_context
 from scipy import stats
 
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
 from flows.evaluation import statistics
+from flows.plotting.style import STYLE
 from flows.targets import ring
 from stages.shared import files, markdown
 from studies.claims import figures, settings
 from studies.claims.figures import label
 from studies.claims.settings import Settings
 
-Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words
+Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words: ("depth", "glow", "8")
+Row = dict[str, Any]  # a line of claims.json or of control.json, and what it is made of
 CLAIMS = {
     1: "RealNVP converges in fewer epochs than Glow",
     2: "RealNVP needs fewer couplings than Glow to reach a given KL",
@@ -35,13 +38,16 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is spoken of: in words, its unit, digits; and which of ``claims.margins`` is practically nil (a ``share`` is of the mean)."""
+    """How a metric is spoken of, and which of ``claims.margins`` is practically nil (a ``share`` is of the mean)."""
 
     words: str
     unit: str
     digits: int
-    margin: str
+    margin: Literal["nat", "share", "sample"]
     lower_is_better: bool = False
+
+    def text(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
 
 
 METRICS = {
@@ -66,116 +72,72 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1, "kl": -1}, ("flows", "vae")),
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1}, ("flows", "gan")),
 )
+REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence", "replicates", "failed", "verdict", "sentence")
+AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
 SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What ``compare`` found of one metric of a claim; ``values`` ``(R,)`` by name, of the first and the second. ``sign``: as in ``FAMILY``."""
-
-    claim: int
-    metric: str
-    sign: int
-    values: dict[str, Array]
-    result: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of ``claims.json``. ``effect``: mean paired difference as ``comparison`` says, in the metric's unit."""
-
-    claim: int
-    metric: str
-    comparison: str
-    effect: float
-    ci95: tuple[float, float]
-    p_holm: float
-    p_equivalence: float
-    replicates: int
-    failed: int
-    verdict: statistics.Verdict
-    sentence: str
 
 
 @errors_in_one_line("analyse")
 def main() -> None:
     params = settings.load()
     tables = read(params)
-    entries, found = examine(params, tables)
-    write("claims.json", to_json([asdict(entry) for entry in entries]))
-    control = control_summary(params, tables)
-    write("control.json", to_json(control))
-    write("claims.md", document(params, tables, entries, control))
-    draw(params, tables, entries, found)
+    entries = examine(params, tables)
+    for name, text in texts(params, tables, entries).items():
+        files.write_bytes(settings.HERE / name, text.encode())
+    draw(params, tables, entries)
     for entry in entries:
-        print(f"claim {entry.claim}, {entry.metric}, {entry.comparison}: {entry.verdict}")
+        print(f"claim {entry['claim']}, {entry['metric']}, {entry['comparison']}: {entry['verdict']}")
 
 
 def read(params: Settings) -> Tables:
-    """The table of every cell, by its words: ``("depth", "glow", "8")``."""
     tables = {}
-    for cell in [(group, *cell) for group, words in params.words().items() for cell in product(*words)]:
-        tables[cell] = files.read_table(settings.path(*cell))
+    for cell in params.cells():
+        path = settings.path(*cell)
+        tables[cell] = files.read_table(path)
         if len(tables[cell]) != params.replicates.count:
-            raise UserError(f"{settings.path(*cell)}: holds {len(tables[cell])} replicates; params.yaml says {params.replicates.count}")
+            raise UserError(f"{path}: holds {len(tables[cell])} replicates; params.yaml says {params.replicates.count}")
     return tables
+
+
+def column(tables: Tables, metric: str, *cell: object) -> Array:
+    return tables[tuple(map(str, cell))][metric].to_numpy(dtype=np.float64)
+
+
+def kl_interval(tables: Tables, *cell: object) -> tuple[float, float, float]:
+    return mean_and_interval(column(tables, "kl", *cell))
 
 
 # The claims
 
 
-def examine(params: Settings, tables: Tables) -> tuple[list[Entry], list[Found]]:
-    """All entries, adjusted as one family, and what each is made of."""
-    found = []
+def examine(params: Settings, tables: Tables) -> list[Row]:
+    """Every comparison, adjusted as one family: what ``claims.json`` has of it (``REPORTED``), all that ``compare`` found, and what it is made of.
+
+    ``values`` ``(R,)`` by name, of the first and the second; ``sign`` as in ``FAMILY``.
+    """
+    entries: list[Row] = []
     for claim, metrics, names in FAMILY:
         for metric, sign in metrics.items():
             values = {name: values_of(params, tables, claim, metric, name) for name in names}
-            found.append(Found(claim, metric, sign, values, compare(params, metric, *values.values())))
-    adjusted = statistics.holm(np.array([each.result["p"] for each in found]))
-    return [entry(params, each, float(p)) for each, p in zip(found, adjusted, strict=True)], found
-
-
-def entry(params: Settings, found: Found, p_adjusted: float) -> Entry:
-    result = found.result
-    toward = sorted(found.sign * end for end in result["ci95"])  # the interval as the claim sees it
-    verdict = statistics.verdict((toward[0], toward[1]), p_adjusted, result["p_equivalence"])
-    return Entry(
-        claim=found.claim,
-        metric=found.metric,
-        comparison=" - ".join(found.values),
-        effect=result["effect"],
-        ci95=result["ci95"],
-        p_holm=rounded(p_adjusted),
-        p_equivalence=rounded(result["p_equivalence"]),
-        replicates=params.replicates.count,
-        failed=result["failed"],
-        verdict=verdict,
-        sentence=say(params, found, verdict),
-    )
+            entry: Row = {"claim": claim, "metric": metric, "comparison": " - ".join(names), "replicates": params.replicates.count}
+            entries.append({**entry, "sign": sign, "values": values, **compare(params, metric, *values.values())})
+    for entry, p in zip(entries, statistics.holm(np.array([entry["p"] for entry in entries])), strict=True):
+        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # the interval as the claim sees it
+        entry["verdict"] = statistics.verdict((low, high), float(p), entry["p_equivalence"])
+        entry["sentence"] = say(params, entry)
+        entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
+    return entries
 
 
 def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
     """The metric of every replicate, ``(R,)``, in the unit of ``METRICS``; ``flows`` is the mean of all flows."""
     if claim == 6:
-        models = params.flows if name == "flows" else [name]
-        return np.mean([tables["equal", model][metric] for model in models], axis=0)
+        return np.mean([column(tables, metric, "equal", model) for model in (params.flows if name == "flows" else [name])], axis=0)
     if metric == "couplings_needed":
-        return couplings_needed(params.depth.couplings, sweep(params, tables, name), params.claims.threshold)
-    values = column(tables, metric, "depth", name, str(params.claims.couplings))
+        kl = np.stack([column(tables, "kl", "depth", name, k) for k in params.depth.couplings], axis=1)
+        return couplings_needed(params.depth.couplings, kl, params.claims.threshold)
+    values = column(tables, metric, "depth", name, params.claims.couplings)
     return values / 1e6 if metric == "flops_per_epoch" else values
-
-
-def sweep(params: Settings, tables: Tables, model: str, group: str = "depth") -> Array:
-    """KL ``(R, K)`` over the depths."""
-    return np.stack([column(tables, "kl", group, model, str(k)) for k in params.depth.couplings], axis=1)
-
-
-def column(tables: Tables, metric: str, *cell: str) -> Array:
-    return tables[cell][metric].to_numpy(dtype=np.float64)
-
-
-def kl_interval(tables: Tables, *cell: str) -> tuple[float, float, float]:
-    return mean_and_interval(column(tables, "kl", *cell))
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -185,16 +147,12 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
     """
     needed = np.full(len(kl), float(depths[-1]))
     for r, values in enumerate(kl):
-        there = np.flatnonzero(values <= threshold)
-        if not len(there):
-            continue
-        k = there[0]
-        needed[r] = depths[k]
-        if k and np.isfinite(values[k - 1]):
-            # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
-            before, at = np.log(values[k - 1]), np.log(max(values[k], 1e-9))
-            share = (before - np.log(threshold)) / (before - at)
-            needed[r] = np.exp(np.log(depths[k - 1]) + share * np.log(depths[k] / depths[k - 1]))
+        for k in np.flatnonzero(values <= threshold)[:1]:
+            needed[r] = depths[k]
+            if k and np.isfinite(values[k - 1]):
+                # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
+                share = np.log(values[k - 1] / threshold) / np.log(values[k - 1] / max(values[k], 1e-9))
+                needed[r] = depths[k - 1] * (depths[k] / depths[k - 1]) ** share
     return needed
 
 
@@ -202,11 +160,12 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
-    kind, worst = METRICS[metric], np.inf if METRICS[metric].lower_is_better else -np.inf
+    kind = METRICS[metric]
+    worst = np.inf if kind.lower_is_better else -np.inf
     with np.errstate(invalid="ignore"):
         ranked = np.where(np.isfinite(first), first, worst) - np.where(np.isfinite(second), second, worst)
     ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
-    margin = getattr(params.claims.margins, kind.margin)
+    margin = params.claims.margins[kind.margin]
     if kind.margin == "share":
         margin *= float(np.concatenate([first[~failed], second[~failed]]).mean()) if len(differences) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
@@ -223,55 +182,44 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     }
 
 
-def say(params: Settings, found: Found, verdict: statistics.Verdict) -> str:
+def say(params: Settings, entry: Row) -> str:
     """The result in one plain sentence or two."""
-    claim, metric, values, result = found.claim, found.metric, found.values, found.result
-    kind, (first, second), (low, high) = METRICS[metric], values, result["ci95"]
-    unit = f" {kind.unit}" if kind.unit else ""
-
-    def number(value: float) -> str:
-        return f"{value:.{kind.digits}f}"
-
-    words = kind.words.format(threshold=params.claims.threshold)
-    where = f" at {params.claims.couplings} couplings" if claim in (1, 3, 4, 5) else ""
-    means = [f"{number(finite_mean(values[name]))}{unit} for {_spoken(name)}" for name in (second, first)]
-    if result["effect"] == 0 == low == high:
+    metric, values = METRICS[entry["metric"]], entry["values"]
+    first, second = values
+    unit = f" {metric.unit}" if metric.unit else ""
+    words = metric.words.format(threshold=params.claims.threshold)
+    where = f" at {params.claims.couplings} couplings" if entry["claim"] in AT_ONE_DEPTH else ""
+    means = " and ".join(f"{metric.text(pd.Series(values[name]).mean())}{unit} for {spoken(name)}" for name in (second, first))
+    low, high = entry["ci95"]
+    if entry["effect"] == 0 == low == high:
         difference = "no difference"
     else:
-        more = "more" if result["effect"] > 0 else "less"
-        interval = "the same in every replicate" if low == high else f"95% interval of the difference {number(low)} to {number(high)}"
-        difference = f"{number(abs(result['effect']))}{unit} {more} for {_spoken(first)} ({interval})"
-    text = f"{words[0].upper()}{words[1:]}{where}: on average {means[0]} and {means[1]}, so {difference}."
-    if metric == "couplings_needed":
-        depths = params.depth.couplings
-        ends = [
-            f"{int((values[name] == depth).sum())} of {_spoken(name)} {words} {depth}"
-            for depth, words in ((depths[0], "there at"), (depths[-1], "not before"))
-            for name in (second, first)
-        ]
-        text += f" Replicates counted at the ends of the sweep: {', '.join(ends)}."
-    if result["failed"]:
-        text += f" {result['failed']} of {params.replicates.count} replicates failed and are not in the averages."
-    margin = f"{number(result['margin'])}{unit}"
-    claim_words = claim_text(claim, metric, second)
+        more = "more" if entry["effect"] > 0 else "less"
+        interval = "the same in every replicate" if low == high else f"95% interval of the difference {metric.text(low)} to {metric.text(high)}"
+        difference = f"{metric.text(abs(entry['effect']))}{unit} {more} for {spoken(first)} ({interval})"
+    text = f"{words[0].upper()}{words[1:]}{where}: on average {means}, so {difference}."
+    if entry["metric"] == "couplings_needed":
+        ends = product({"there at": params.depth.couplings[0], "not before": params.depth.couplings[-1]}.items(), (second, first))
+        counts = [f"{(values[name] == depth).sum()} of {spoken(name)} {words} {depth}" for (words, depth), name in ends]
+        text += f" Replicates counted at the ends of the sweep: {', '.join(counts)}."
+    if entry["failed"]:
+        text += f" {entry['failed']} of {entry['replicates']} replicates failed and are not in the averages."
+    claim, margin = CLAIMS[entry["claim"]], f"{metric.text(entry['margin'])}{unit}"
+    if entry["claim"] == 5:  # the part that is compared
+        claim = f"Glow's {'density is closer to the truth' if entry['metric'] == 'kl' else 'samples are of better quality'} than RealNVP's"
+    elif entry["claim"] == 6:
+        claim = f"the flows beat {spoken(second)}"
     ends_with = {
-        "supported": f"This supports the claim that {claim_words}.",
-        "refuted": f"This is the opposite of the claim that {claim_words}.",
-        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {result['p_equivalence']:.1g} that it is not).",
-        "inconclusive": f"This is not enough to say whether {claim_words}.",
+        "supported": f"This supports the claim that {claim}.",
+        "refuted": f"This is the opposite of the claim that {claim}.",
+        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {entry['p_equivalence']:.1g} that it is not).",
+        "inconclusive": f"This is not enough to say whether {claim}.",
     }
-    return f"{text} {ends_with[verdict]}"
+    return f"{text} {ends_with[entry['verdict']]}"
 
 
-def claim_text(claim: int, metric: str, second: str) -> str:
-    """The part of the claim that an entry is about."""
-    if claim == 5:
-        return "Glow's density is closer to the truth than RealNVP's" if metric == "kl" else "Glow's samples are of better quality than RealNVP's"
-    return f"the flows beat {_spoken(second)}" if claim == 6 else CLAIMS[claim]
-
-
-def _spoken(name: str) -> str:
-    return "the flows" if name == "flows" else label(name) if name in ("realnvp", "glow") else f"the {label(name)}"
+def spoken(name: str) -> str:
+    return {"flows": "the flows", "realnvp": label("realnvp"), "glow": label("glow")}.get(name) or f"the {label(name)}"
 
 
 # Means
@@ -279,17 +227,10 @@ def _spoken(name: str) -> str:
 
 def mean_and_interval(values: Array) -> tuple[float, float, float]:
     """Mean of the finite ``values`` and the ends of its 95% interval; ``NaN`` where there are fewer than two."""
-    finite = np.asarray(values, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
+    finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")
-    low, high = statistics.mean_interval(finite, seeds.numpy_generator(0, "metric", 1))
-    return float(finite.mean()), low, high
-
-
-def finite_mean(values: Array) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+    return float(finite.mean()), *statistics.mean_interval(finite, seeds.numpy_generator(0, "metric", 1))
 
 
 def failures(values: Array) -> int:
@@ -300,27 +241,33 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def control_summary(params: Settings, tables: Tables) -> list[dict[str, Any]]:
+def control_summary(params: Settings, tables: Tables) -> list[Row]:
     """Per flow and depth: KL of training, the part that new points in every epoch leave, and the paired rest; mean and 95% interval in nats."""
     rows = []
-    for model in params.flows:
-        trained, control = (sweep(params, tables, model, group) for group in ("depth", "control"))
-        for k, couplings in enumerate(params.depth.couplings):
-            parts = {"kl": trained[:, k], "approximation": control[:, k], "estimation": trained[:, k] - control[:, k]}
-            row: dict[str, Any] = {"model": model, "couplings": couplings}
-            for name, values in parts.items():
-                mean, low, high = mean_and_interval(values)
-                row |= {name: rounded(mean), f"{name}_ci95": [rounded(low), rounded(high)]}
-            rows.append(row | {"failed": failures(parts["estimation"])})
+    for model, couplings in product(params.flows, params.depth.couplings):
+        trained, control = (column(tables, "kl", group, model, couplings) for group in ("depth", "control"))
+        row: Row = {"model": model, "couplings": couplings}
+        for name, values in {"kl": trained, "approximation": control, "estimation": trained - control}.items():
+            mean, *ends = map(rounded, mean_and_interval(values))
+            row |= {name: mean, f"{name}_ci95": ends}
+        rows.append(row | {"failed": failures(trained - control)})
     return rows
 
 
 # The document
 
 
-def document(params: Settings, tables: Tables, entries: list[Entry], control: list[dict[str, Any]]) -> str:
+def texts(params: Settings, tables: Tables, entries: list[Row]) -> dict[str, str]:
+    """What is written, by the names of the files."""
+    control = control_summary(params, tables)
+    reported = [{key: entry[key] for key in REPORTED} for entry in entries]
+    as_json = {name: json.dumps(rows, indent=2) + "\n" for name, rows in (("claims.json", reported), ("control.json", control))}
+    return {**as_json, "claims.md": document(params, tables, entries, control)}
+
+
+def document(params: Settings, tables: Tables, entries: list[Row], control: list[Row]) -> str:
     seeds_of_data = params.data_seeds
-    parts = [
+    parts = (
         "# The claims: what was found",
         "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`. "
         f"{len(seeds_of_data)} replicates, data seeds {seeds_of_data[0]} to {seeds_of_data[-1]}.",
@@ -328,7 +275,7 @@ def document(params: Settings, tables: Tables, entries: list[Entry], control: li
         "## Verdicts",
         verdicts(entries),
         "In words:",
-        "\n".join(f"- Claim {entry.claim}: {entry.sentence}" for entry in entries),
+        "\n".join(f"- Claim {entry['claim']}: {entry['sentence']}" for entry in entries),
         "## Depth",
         "Means over replicates. *Approximation*: the KL that is left when every epoch brings new points (95% interval); *estimation*: the rest.",
         depth_table(tables, control),
@@ -345,30 +292,29 @@ def document(params: Settings, tables: Tables, entries: list[Entry], control: li
         f"KL in nats (95% interval) at {params.claims.couplings} couplings.",
         ablation_table(params, tables),
         "![KL of every remedy](ablation.png)",
-    ]
+    )
     return "\n\n".join(parts) + "\n"
 
 
-def verdicts(entries: list[Entry]) -> str:
+def verdicts(entries: list[Row]) -> str:
     rows = []
     for entry in entries:
-        kind = METRICS[entry.metric]
-        effect, low, high = (f"{value:.{kind.digits}f}" for value in (entry.effect, *entry.ci95))
-        name = entry.metric + (f" ({kind.unit})" if kind.unit else "")
-        p = [f"{value:.2g}" for value in (entry.p_holm, entry.p_equivalence)]
-        rows.append([str(entry.claim), name, entry.comparison, effect, f"{low} to {high}", *p, str(entry.failed), f"**{entry.verdict}**"])
+        metric = METRICS[entry["metric"]]
+        name = entry["metric"] + (f" ({metric.unit})" if metric.unit else "")
+        effect, low, high = map(metric.text, (entry["effect"], *entry["ci95"]))
+        p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
+        rows.append([str(entry["claim"]), name, entry["comparison"], effect, f"{low} to {high}", *p, str(entry["failed"]), f"**{entry['verdict']}**"])
     head = ["claim", "metric", "comparison", "effect", "95% interval", "p (Holm)", "p of equivalence", "failed", "verdict"]
     return markdown.table(head, rows, "lr")
 
 
-def depth_table(tables: Tables, control: list[dict[str, Any]]) -> str:
+def depth_table(tables: Tables, control: list[Row]) -> str:
     rows = []
     for row in control:
         table = tables["depth", row["model"], str(row["couplings"])]
-        cells = [label(row["model"]), str(row["couplings"]), f"{table['parameters'].iloc[0]:,.0f}"]
+        cells = [label(row["model"]), str(row["couplings"]), f"{table['parameters'][0]:,.0f}"]
         cells += [interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
-        cells += [f"{finite_mean(table['epochs_to_converge'].to_numpy()):.0f}"]
-        cells += [f"{finite_mean(table[key].to_numpy()):.3f}" for key in ("precision", "recall", "c2st_auc")]
+        cells += [f"{table['epochs_to_converge'].mean():.0f}", *(f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc"))]
         rows.append([*cells, str(row["failed"])])
     head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation", "epochs to converge", "precision", "recall", "classifier AUC"]
     return markdown.table([*head, "failed"], rows, "lr")
@@ -378,17 +324,17 @@ def equal_table(params: Settings, tables: Tables) -> str:
     rows = []
     for model in (*params.equal, "truth"):
         table = tables["equal", model]
-        cells = [label(model), f"{table['parameters'].iloc[0]:,.0f}" if "parameters" in table else "\u2013"]
-        cells.append("\u2013" if model == "gan" else "0" if model == "truth" else spread_text(table["kl"]))
-        cells += [spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS]
-        rows.append([*cells, str(failures(table["kl"].to_numpy()))])
+        weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else "\u2013"
+        kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread_text(table["kl"])
+        scores = [spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS]
+        rows.append([label(model), weights, kl, *scores, str(failures(table["kl"]))])
     return markdown.table(["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"], rows, "lr")
 
 
 def curve_table(params: Settings, tables: Tables) -> str:
     rows = []
     for n in params.curve.rows:
-        cells = [interval_text(*kl_interval(tables, "curve", model, str(n))) for model in params.curve.models]
+        cells = [interval_text(*kl_interval(tables, "curve", model, n)) for model in params.curve.models]
         rows.append([f"{n:,}", *cells, f"{mixture_parameters() / (2 * n):.3f}"])
     return markdown.table(["rows", *map(label, params.curve.models), "floor"], rows, "lr")
 
@@ -396,9 +342,10 @@ def curve_table(params: Settings, tables: Tables) -> str:
 def ablation_table(params: Settings, tables: Tables) -> str:
     rows = []
     for variant, remedy in params.ablation.variants.items():
-        cells = [interval_text(*kl_interval(tables, "ablation", model, variant)) for model in params.flows]
-        failed = sum(failures(column(tables, "kl", "ablation", model, variant)) for model in params.flows)
-        rows.append([variant, ", ".join(f"{key} {value}" for key, value in remedy.changes().items()), *cells, str(failed)])
+        by_flow = [column(tables, "kl", "ablation", model, variant) for model in params.flows]
+        chosen = ", ".join(f"{key} {value}" for key, value in remedy.changes().items())
+        cells = [interval_text(*mean_and_interval(kl)) for kl in by_flow]
+        rows.append([variant, chosen, *cells, str(sum(map(failures, by_flow)))])
     return markdown.table(["remedy", "settings", *map(label, params.flows), "failed"], rows, "lr")
 
 
@@ -413,51 +360,32 @@ def interval_text(mean: float, low: float, high: float) -> str:
 
 
 def spread_text(values: pd.Series, digits: int = 3) -> str:
-    finite = values[np.isfinite(values)]
-    return f"{finite.mean():.{digits}f} \u00b1 {finite.std():.{digits}f}"
+    return f"{values.mean():.{digits}f} \u00b1 {values.std():.{digits}f}"
 
 
 # The figures
 
 
-def draw(params: Settings, tables: Tables, entries: list[Entry], found: list[Found]) -> None:
-    rows = []
-    for entry, each in zip(entries, found, strict=True):
-        effect, *ends = (each.sign * value / each.result["margin"] for value in (entry.effect, *entry.ci95, *each.result["ci90"]))
-        words = f"{entry.claim}  {entry.metric}, {entry.comparison}"
-        rows.append(figures.Row(words, effect, ends[:2], ends[2:], entry.verdict, elsewhere(params, tables, each)))
-    figures.forest(rows, CLAIMS, settings.HERE / "forest.png")
-    depths = params.depth.couplings
-    lines = product(params.flows, ("depth", "control"))
-    curves = {(model, group): np.array([kl_interval(tables, group, model, str(k)) for k in depths]) for model, group in lines}
-    figures.depth(depths, curves, params.claims.threshold, settings.HERE / "depth.png")
-    sizes = params.curve.rows
-    by_rows = {model: np.array([kl_interval(tables, "curve", model, str(n)) for n in sizes]) for model in params.curve.models}
-    figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
-    variants = params.ablation.variants
-    remedies = {variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows} for variant in variants}
-    means = {variant: {model: kl_interval(tables, "ablation", model, variant) for model in params.flows} for variant in variants}
-    figures.ablation(remedies, means, settings.HERE / "ablation.png")
-
-
-def elsewhere(params: Settings, tables: Tables, found: Found) -> list[float]:
-    """The same effect, in units of its margin there, at the other depths of the sweep; for the claims that are about one depth."""
-    if found.claim not in (1, 3, 4, 5):
-        return []
+def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
     effects = []
-    for couplings in params.depth.couplings:
-        if couplings != params.claims.couplings:
-            result = compare(params, found.metric, *(column(tables, found.metric, "depth", model, str(couplings)) for model in found.values))
-            effects.append(found.sign * result["effect"] / result["margin"])
-    return effects
-
-
-def to_json(content: list[dict[str, Any]]) -> str:
-    return json.dumps(content, indent=2) + "\n"
-
-
-def write(name: str, text: str) -> None:
-    files.write_bytes(settings.HERE / name, text.encode())
+    for entry in entries:
+        metric = entry["metric"]
+        others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
+        there = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
+        elsewhere = [entry["sign"] * each["effect"] / each["margin"] for each in there]
+        in_margins = {key: entry["sign"] * np.array(entry[key]) / entry["margin"] for key in ("effect", "ci95", "ci90")}
+        effects.append({**entry, **in_margins, "elsewhere": elsewhere})
+    depths, sizes, variants = params.depth.couplings, params.curve.rows, params.ablation.variants
+    lines = product(params.flows, ("depth", "control"))
+    by_depth = {(model, group): np.array([kl_interval(tables, group, model, k) for k in depths]) for model, group in lines}
+    by_rows = {model: np.array([kl_interval(tables, "curve", model, n) for n in sizes]) for model in params.curve.models}
+    remedies = {variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows} for variant in variants}
+    means = {variant: {model: mean_and_interval(kl) for model, kl in by_model.items()} for variant, by_model in remedies.items()}
+    with rc_context(STYLE):
+        figures.forest(effects, CLAIMS, settings.HERE / "forest.png")
+        figures.depth(depths, by_depth, params.claims.threshold, settings.HERE / "depth.png")
+        figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
+        figures.ablation(remedies, means, settings.HERE / "ablation.png")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from inspect import signature
-from typing import Any
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -25,7 +24,6 @@ from flows.data import splits
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.flow import Flow
-from flows.networks.network import Network
 from flows.targets import ring
 from stages.shared import files
 from stages.shared import settings as pipeline
@@ -41,17 +39,12 @@ Table = dict[str, Array]
 @errors_in_one_line("score")
 def main(*words: str) -> None:
     params = settings.load()
-    group, *cell = words or ("",)
-    if group not in GROUPS:
-        raise UserError(f"{group!r} is no group; the groups are: {', '.join(GROUPS)}")
-    names = list(signature(GROUPS[group]).parameters)[1:]
-    if len(cell) != len(names):
-        raise UserError(f"usage: python -m studies.claims.score {group} {' '.join(f'<{name}>' for name in names)}")
-    for name, word, known in zip(names, cell, params.words()[group], strict=True):
-        if word not in known:
-            raise UserError(f"{group}: {name} {word!r} is not in params.yaml; allowed: {', '.join(known)}")
+    if words not in params.cells():
+        cells = (" ".join([group, *map("|".join, allowed)]) for group, allowed in params.words().items())
+        raise UserError(f"there is no cell {' '.join(words)!r} in params.yaml; the cells are: {', '.join(cells)}")
+    group, *cell = words
     table = GROUPS[group](params, *cell)
-    files.write_csv(settings.path(group, *cell), {"data_seed": params.data_seeds, **table}, float_format="%.6g")
+    files.write_csv(settings.path(*words), {"data_seed": params.data_seeds, **table}, float_format="%.6g")
     failed = int((~np.isfinite(table["kl"])).sum())
     means = ", ".join(f"{key} {np.mean(value):.4g}" for key, value in table.items())
     print(f"{' '.join(words)}: {means}" + (f"; {failed} failed" if failed else ""))
@@ -63,14 +56,14 @@ def main(*words: str) -> None:
 def depth(params: Settings, model: str, couplings: str) -> Table:
     name = f"depth {model} {couplings}"
     train, test = data(params, params.rows.train)
-    flow = flows.fit(build(params, model, int(couplings)), train, test, params.training(), name=name)
+    flow = flows.fit(build(params, model, couplings), train, test, params.training(), name=name)
     log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
     return {
         "kl": divergence(params, flow),
         "test_excess_nll": likelihood.divergence(log_p, likelihood.log_density(flow, test)),
         "epochs_to_converge": epochs_to_converge(flow.history["epoch"], flow.history["test_nll"]),
         "flops_per_epoch": np.full(flow.members, flops_per_epoch(flow, len(train))),
-        "parameters": parameters(flow),
+        "parameters": np.full(flow.members, flow.parameters_per_member()),
         **sample_scores(params, flow, name),
     }
 
@@ -78,7 +71,7 @@ def depth(params: Settings, model: str, couplings: str) -> Table:
 def control(params: Settings, model: str, couplings: str) -> Table:
     training = params.training(epochs=round(params.control.effort * params.base.epochs), noise=0)
     train, _ = data(params, params.rows.train)
-    flow = build(params, model, int(couplings))
+    flow = build(params, model, couplings)
     trainer = variants.FreshTrainer(flow, train, training, references.truth(TRUTH))
     for _ in tqdm(range(training.epochs), desc=f"control {model} {couplings}", unit="epoch", disable=None):
         trainer.epoch()
@@ -97,16 +90,18 @@ def equal(params: Settings, model: str) -> Table:
     scores = sample_scores(params, network, name)
     # A GAN has no density: its column says 0 where it sampled well and NaN where it did not, so that failures are counted alike.
     kl = divergence(params, network) if network.has("log_prob") else 0 * scores["recall"]
-    return {"kl": kl, "parameters": parameters(network), **scores}
+    return {"kl": kl, "parameters": np.full(network.members, network.parameters_per_member()), **scores}
 
 
 def curve(params: Settings, model: str, rows: str) -> Table:
     train, _ = data(params, int(rows))
     if model in ("gmm", "kde"):
-        return {"kl": np.array([reference_divergence(params, model, train[:, r]) for r in range(train.shape[1])])}
+        fitted = [reference(params, model, train[:, r]) for r in range(params.replicates.count)]
+        return {"kl": np.concatenate([divergence(params, each, count=params.curve.fresh) for each in fitted])}
     steps, now = (math.ceil(n / params.base.batch_size) for n in (params.rows.train, len(train)))  # of an epoch
     training = params.training(epochs=max(1, round(params.base.epochs * steps / now)))
-    return {"kl": divergence(params, variants.train(build(params, model, params.curve.couplings), train, training, name=f"curve {model} {rows}"))}
+    flow = variants.train(build(params, model, params.curve.couplings), train, training, name=f"curve {model} {rows}")
+    return {"kl": divergence(params, flow)}
 
 
 def ablation(params: Settings, model: str, variant: str) -> Table:
@@ -117,7 +112,7 @@ def ablation(params: Settings, model: str, variant: str) -> Table:
     return {"kl": divergence(params, flow, remedy.networks)}
 
 
-GROUPS: dict[str, Callable[..., Table]] = {group.__name__: group for group in (depth, control, equal, curve, ablation)}
+GROUPS: dict[str, Callable[..., Table]] = {"depth": depth, "control": control, "equal": equal, "curve": curve, "ablation": ablation}
 
 
 # What they share
@@ -131,42 +126,27 @@ def data(params: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
     return train, test
 
 
-def build(params: Settings, model: str, couplings: int, networks: int = 1) -> Flow:
-    base = params.base
-    chosen = {"couplings": couplings, "hidden": base.hidden, "transform": base.transform, "bins": base.bins}
-    flow = flows.build(model, (DIM,), chosen, members=params.replicates.count * networks, seed=base.seed)
+def build(params: Settings, model: str, couplings: int | str, networks: int = 1) -> Flow:
+    chosen = {"couplings": int(couplings), **params.base.model_dump(include={"hidden", "transform", "bins"})}
+    flow = flows.build(model, (DIM,), chosen, members=params.replicates.count * networks, seed=params.base.seed)
     assert isinstance(flow, Flow)
     return flow
 
 
-def parameters(network: Network) -> Array:
-    return np.full(network.members, float(network.parameters_per_member()))
-
-
-def divergence(params: Settings, model: Population, networks: int = 1) -> Array:
+def divergence(params: Settings, model: Population, networks: int = 1, count: int | None = None) -> Array:
     """KL from the truth ``(R,)`` in nats, of the equal mixture of the ``networks`` of each replicate; on the same fresh points for all cells."""
-    fresh, log_p = fresh_points(params, params.evaluate.fresh)
+    fresh = TRUTH.sample(count or params.evaluate.fresh, seeds.numpy_generator(params.replicates.first, "fresh"))
     log_q = likelihood.log_density(model, fresh)
     mixed = [likelihood.ensemble(log_q[:, k : k + networks]) for k in range(0, log_q.shape[1], networks)]
-    return likelihood.divergence(log_p, np.concatenate(mixed, axis=1))
+    return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], np.concatenate(mixed, axis=1))
 
 
-def reference_divergence(params: Settings, model: str, rows: Array) -> float:
+def reference(params: Settings, model: str, rows: Array) -> Population:
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    standardized = (rows - mean) / deviation
+    standardized = (rows - mean) / deviation, mean, deviation
     if model == "gmm":
-        fitted = references.fit_gmm(standardized, mean, deviation, components=[len(TRUTH.weights)], folds=5, seed=0)
-    else:
-        bandwidths = np.geomspace(0.02, 0.3, params.curve.bandwidths).tolist()
-        fitted = references.fit_kde(standardized, mean, deviation, bandwidths=bandwidths, folds=5, seed=0)
-    fresh, log_p = fresh_points(params, params.curve.fresh)
-    return float(likelihood.divergence(log_p, likelihood.log_density(fitted, fresh))[0])
-
-
-def fresh_points(params: Settings, count: int) -> tuple[Array, Array]:
-    """Points from the truth ``(n, D)`` that nothing trains on, and their log-density ``(n, 1)``."""
-    fresh = TRUTH.sample(count, seeds.numpy_generator(params.replicates.first, "fresh"))
-    return fresh, TRUTH.log_prob(fresh)[:, None]
+        return references.fit_gmm(*standardized, components=[len(TRUTH.weights)], folds=5, seed=0)
+    return references.fit_kde(*standardized, bandwidths=np.geomspace(0.02, 0.3, params.curve.bandwidths).tolist(), folds=5, seed=0)
 
 
 def sample_scores(params: Settings, model: Population, name: str) -> Table:
@@ -176,17 +156,14 @@ def sample_scores(params: Settings, model: Population, name: str) -> Table:
     shape = (evaluate.samples,) if model.members == count else (evaluate.samples, count)
     drawn = model.sample(shape, generator=generator).double().numpy().reshape(evaluate.samples, count, DIM)
     drawn = np.where(np.isfinite(drawn).all(axis=(0, 2), keepdims=True), drawn, np.nan)  # one bad sample, and the replicate has failed
-    fixed: dict[str, Any] = {
-        "neighbours": evaluate.neighbours,
-        "directions": np.eye(DIM),
-        "bandwidth": 1.0,
-    }  # the last two are of scores that are not reported
+    # The directions and the bandwidth are of scores that are not reported.
+    compare = partial(samples.two_sample_scores, neighbours=evaluate.neighbours, directions=np.eye(DIM), bandwidth=1.0)
     rows = []
     for r, seed in enumerate(params.data_seeds):
         real = TRUTH.sample(evaluate.draws * held, seeds.numpy_generator(seed, "metric"))
         sets = [slice(k * held, (k + 1) * held) for k in range(evaluate.draws)]
-        compared = [samples.two_sample_scores(real[part], drawn[part, r], **fixed, seed=seeds.integer(seed, "metric", 2)) for part in sets]
-        means = {key: float(np.mean([scores[key] for scores in compared])) for key in COMPARISONS}
+        compared = [compare(real[part], drawn[part, r], seed=seeds.integer(seed, "metric", 2)) for part in sets]
+        means = {key: np.mean([scores[key] for scores in compared]) for key in COMPARISONS}
         rows.append({**samples.mode_scores(samples.mode_mass(drawn[:, r], TRUTH), TRUTH), **means})
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,45 +17,12 @@ Words = Annotated[list[str], Field(min_length=1)]
 Sizes = Annotated[list[Count], Field(min_length=1)]
 
 
-class Replicates(Section):
-    count: Few
-    first: Seed
-
-
-class Rows(Section):
-    train: Few
-    test: Few
-
-
 class Base(TrainingSettings):
     """How a flow is trained where its group says nothing else, and what it is built of; its own class knows the limits of that."""
 
     hidden: int
     transform: str
     bins: int
-
-
-class Evaluate(Section):
-    fresh: Count
-    samples: Count
-    draws: Count
-    neighbours: Count
-
-
-class Depth(Section):
-    couplings: Sizes
-
-
-class Control(Section):
-    effort: Positive
-
-
-class Curve(Section):
-    models: Words
-    couplings: Count
-    rows: Sizes
-    bandwidths: Count
-    fresh: Count
 
 
 class Remedy(TrainingSettings):
@@ -76,24 +43,43 @@ class Remedy(TrainingSettings):
         return self.model_dump(exclude_unset=True)
 
 
-class Ablation(Section):
-    couplings: Count
-    variants: Annotated[dict[str, Remedy], Field(min_length=1)]
-
-
-class Margins(Section):
-    nat: Positive
-    share: Positive
-    sample: Positive
-
-
-class Claims(Section):
-    couplings: Count
-    threshold: Positive
-    margins: Margins
-
-
 class Settings(Section):
+    class Replicates(Section):
+        count: Few
+        first: Seed
+
+    class Rows(Section):
+        train: Few
+        test: Few
+
+    class Evaluate(Section):
+        fresh: Count
+        samples: Count
+        draws: Count
+        neighbours: Count
+
+    class Depth(Section):
+        couplings: Sizes
+
+    class Control(Section):
+        effort: Positive
+
+    class Curve(Section):
+        models: Words
+        couplings: Count
+        rows: Sizes
+        bandwidths: Count
+        fresh: Count
+
+    class Ablation(Section):
+        couplings: Count
+        variants: Annotated[dict[str, Remedy], Field(min_length=1)]
+
+    class Claims(Section):
+        couplings: Count
+        threshold: Positive
+        margins: Annotated[dict[Literal["nat", "share", "sample"], Positive], Field(min_length=3)]
+
     replicates: Replicates
     rows: Rows
     base: Base
@@ -117,17 +103,18 @@ class Settings(Section):
         return TrainingSettings(**{key: chosen[key] for key in TrainingSettings.model_fields})
 
     def words(self) -> dict[str, list[list[str]]]:
-        """Of every group, what each word after it may be: together they name a cell."""
-        sweep = (self.flows, self.depth.couplings)
-        groups: dict[str, tuple[Iterable[object], ...]] = {
-            **{"depth": sweep, "control": sweep, "equal": ([*self.equal, "truth"],)},
-            **{"curve": (self.curve.models, self.curve.rows), "ablation": (self.flows, self.ablation.variants)},
-        }
-        return {group: [[str(word) for word in each] for each in allowed] for group, allowed in groups.items()}
+        """Of every group, what each word after it may be."""
+        sweep = [self.flows, self.depth.couplings]
+        groups: dict[str, list[Any]] = {"depth": sweep, "control": sweep, "equal": [[*self.equal, "truth"]]}
+        groups |= {"curve": [self.curve.models, self.curve.rows], "ablation": [self.flows, self.ablation.variants]}
+        return {group: [list(map(str, each)) for each in allowed] for group, allowed in groups.items()}
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Every cell by its words, as ``("depth", "glow", "8")``."""
+        return [(group, *cell) for group, allowed in self.words().items() for cell in product(*allowed)]
 
 
 def load() -> Settings:
-    """Raises ``UserError`` with one line that names the first bad key."""
     return read(HERE / "params.yaml", Settings)
 
 

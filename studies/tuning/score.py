@@ -6,7 +6,7 @@ draws other data sets, learns from their training rows, and scores by the diverg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,17 @@ def folds(settings: Settings, content: SearchSettings, name: str) -> Result:
     """Cross-validation within the training rows. ``name`` is for the progress bar."""
     splits = split(settings, content.folds)
     population = train(settings, content.model, splits, content.members, name)
-    ensemble = {}
+    result: dict[str, Any] = {}
     if population.has("log_prob"):
         log_q = likelihood.log_density(population, _for_members([rows for _, rows in splits], content.members))
         metric, scores = "nll", likelihood.strict_mean(-log_q)
-        ensemble["nll_ensemble"] = np.mean([likelihood.strict_mean(-likelihood.ensemble(part)) for part in np.split(log_q, len(splits), axis=1)])
+        result["nll_ensemble"] = np.mean([likelihood.strict_mean(-likelihood.ensemble(part)) for part in np.split(log_q, len(splits), axis=1)])
     else:
         drawn = _drawn(population, len(splits[0][1]), seed=0)
-        of_fold = [k // content.members for k in range(len(drawn))]
-        metric, scores = "c2st_auc", np.array([_auc(splits[k][1], rows, seed=k) for k, rows in zip(of_fold, drawn, strict=True)])
+        metric, scores = "c2st_auc", np.array([_auc(splits[k // content.members][1], rows, k // content.members) for k, rows in enumerate(drawn)])
     scores = scores.reshape(len(splits), content.members)
-    result = {metric: scores.mean(), f"{metric}_sd": _spread(scores.mean(axis=0)), **ensemble, "parameters": population.parameters_per_member()}
-    return _floats({**result, **{f"{metric}_fold_{k + 1}": score.mean() for k, score in enumerate(scores)}})
+    result = {metric: scores.mean(), f"{metric}_sd": _spread(scores.mean(axis=0)), **result, "parameters": population.parameters_per_member()}
+    return {**result, **{f"{metric}_fold_{k + 1}": score.mean() for k, score in enumerate(scores)}}
 
 
 def truth(settings: Settings, content: ListSettings, name: str) -> Result:
@@ -61,17 +60,17 @@ def truth(settings: Settings, content: ListSettings, name: str) -> Result:
         log_p = likelihood.true_log_density(target, fresh)
         log_q = likelihood.log_density(population, fresh)
         scores["kl"] = likelihood.divergence(log_p, log_q)
-        kernels = [likelihood.log_density(_kernel_density(rows, settings), fresh) for rows, _ in splits]
         ensembles = [likelihood.ensemble(part) for part in np.split(log_q, len(splits), axis=1)]
+        kernels = [likelihood.log_density(_kernel_density(rows, settings), fresh) for rows, _ in splits]
         result["kl_sd"] = np.mean([_spread(part) for part in np.split(scores["kl"], len(splits))])
-        result["kl_ensemble"] = np.mean([likelihood.divergence(log_p, part) for part in ensembles])
-        result["kl_kde"] = np.mean([likelihood.divergence(log_p, part) for part in kernels])
+        for key, parts in (("kl_ensemble", ensembles), ("kl_kde", kernels)):
+            result[key] = np.mean([likelihood.divergence(log_p, part) for part in parts])
     if content.samples or not scores:
         scores.update(_of_samples(population, target))
     metric = "kl" if "kl" in scores else "c2st_auc"
     of_seeds = scores[metric].reshape(len(splits), content.members).mean(axis=1)
     result.update({key: values.mean() for key, values in scores.items()})
-    return _floats({**result, **{f"{metric}_seed_{seed}": score for seed, score in zip(content.seeds, of_seeds, strict=True)}})
+    return {**result, **{f"{metric}_seed_{seed}": score for seed, score in zip(content.seeds, of_seeds, strict=True)}}
 
 
 def _truth(settings: Settings) -> Truth:
@@ -114,14 +113,10 @@ def _of_samples(population: Population, target: Truth) -> dict[str, Array]:
     if not isinstance(target, Mixture):
         raise UserError("the modes of this truth are not known, so its samples can't be scored")
     real = target.sample(COMPARED, seeds.numpy_generator(FIRST_FREE_SEED, "metric"))
-    rows = [
-        {
-            **samples.mode_scores(samples.mode_mass(fake, target), target),
-            **samples.neighbour_scores(real, fake[:COMPARED], NEIGHBOURS),
-            "c2st_auc": _auc(real, fake[:COMPARED], seed=2),
-        }
-        for fake in _drawn(population, SAMPLES, FIRST_FREE_SEED)
-    ]
+    rows = []
+    for fake in _drawn(population, SAMPLES, FIRST_FREE_SEED):
+        near = samples.neighbour_scores(real, fake[:COMPARED], NEIGHBOURS)
+        rows.append({**samples.mode_scores(samples.mode_mass(fake, target), target), **near, "c2st_auc": _auc(real, fake[:COMPARED], seed=2)})
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
@@ -144,7 +139,3 @@ def _kernel_density(rows: Array, settings: Settings) -> Population:
 
 def _spread(values: Array) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _floats(result: Mapping[str, Any]) -> Result:
-    return {key: float(value) for key, value in result.items()}

@@ -35,6 +35,7 @@ from studies.tuning.score import Result
 from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, changed, changes_text
 
 CODE = (Path(flows.__file__).parent, Path(pipeline.__file__), Path(score.__file__))  # what a score depends on
+COMPLETE = (TrialState.COMPLETE,)
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,14 @@ class Search:
         """
         if not join:
             self._cases(study)
-        while (done := len(_finished(study))) < self.content.trials:
+        while (done := len(study.get_trials(deepcopy=False, states=COMPLETE))) < self.content.trials:
             seed = None if join else seeds.integer(self.content.seed, "tuning", done)
             study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=join)
             trial = study.ask({name: values.distribution() for name, values in self.content.space.items()})
             result = self._result(study, f"trial {done + 1} of {self.content.trials}", _point(trial))
             value = result[_metric(result)]
             study.tell(trial, value if math.isfinite(value) else math.inf)
-        points = [_point(trial) for trial in _finished(study)]
+        points = [_point(trial) for trial in study.get_trials(deepcopy=False, states=COMPLETE)]
         return pd.DataFrame([*self._cases(study), *({"case": "", **point, **self._result(study, "", point)} for point in points)])
 
     def _cases(self, study: optuna.Study) -> list[dict[str, Any]]:
@@ -87,7 +88,8 @@ class Search:
         """The score, which the study keeps under the changes: nothing is trained twice."""
         key, started = _digest(changes), time.monotonic()
         if key not in study.user_attrs:
-            result = self.score(pipeline.check_all(changed(self.params, changes)), self.content, name)
+            scores = self.score(pipeline.check_all(changed(self.params, changes)), self.content, name)
+            result = {key: float(value) for key, value in scores.items()}
             study.set_user_attr(key, result)
             number = f"{METRICS[_metric(result)]} {result[_metric(result)]:.4f}"
             print(f"{name}: {number}; {changes_text(changes)} ({time.monotonic() - started:.0f} s)", flush=True)
@@ -120,10 +122,6 @@ def opened(storage: str, name: str) -> optuna.Study:
 def _metric(result: Result) -> str:
     """What is to be small."""
     return next(metric for metric in METRICS if metric in result)
-
-
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _point(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,10 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.stats import ttest_1samp
 
-from flows import plotting
 from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
-from stages.shared import files
+from flows.plotting.style import STYLE, save
+from stages.shared import files, markdown
 from stages.shared.settings import Train, label_and_color
 from studies.tuning import settings
 from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, Values, changes_text, value_text
@@ -26,21 +23,24 @@ from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings,
 BEST = 10  # trials in the table
 LARGEST = 0.6  # nat: what is beyond is written down
 Lists = dict[str, tuple[ListSettings, pd.DataFrame]]  # with the results, a row a case
-DENSITY = {"kl": ("KL of a member", 3), "kl_sd": ("sd over members", 3), "kl_ensemble": ("KL of the ensemble", 3), "kl_kde": ("kernel density", 3)}
-OF_SAMPLES = {"modes": ("modes", 1), "high_quality": ("high quality", 3), "mode_tv": ("mode TV", 3), "coverage": ("coverage", 3)}
-SAMPLES = {"kl": DENSITY["kl"], "kl_ensemble": DENSITY["kl_ensemble"], **OF_SAMPLES, "c2st_auc": ("classifier AUC", 3)}
+COLUMNS = {  # of the recipe: head and digits
+    **{"kl": ("KL of a member", 3), "kl_sd": ("sd over members", 3), "kl_ensemble": ("KL of the ensemble", 3), "kl_kde": ("kernel density", 3)},
+    **{"modes": ("modes", 1), "high_quality": ("high quality", 3), "mode_tv": ("mode TV", 3), "coverage": ("coverage", 3)},
+    "c2st_auc": ("classifier AUC", 3),
+}
 
 
 def main(name: str = "") -> None:
-    if name:
-        content, path = settings.find("searches", name), HERE / f"results/searches/{name}.csv"
-        rows = pd.read_csv(path).fillna({"case": ""})
-        files.write_bytes(path.with_suffix(".md"), search_text(name, content, rows).encode())
-        draw_search(content, rows, path.with_suffix(".png"))
-    else:
-        lists = read_lists()
-        files.write_bytes(HERE / "recipe.md", recipe_text(lists).encode())
-        draw_recipe({key: each for key, each in lists.items() if not (each[0].only_reported or each[0].samples)})
+    with plt.rc_context(STYLE):
+        if name:
+            content, path = settings.find("searches", name), HERE / f"results/searches/{name}.csv"
+            rows = pd.read_csv(path).fillna({"case": ""})
+            files.write_bytes(path.with_suffix(".md"), search_text(name, content, rows).encode())
+            draw_search(content, rows, path.with_suffix(".png"))
+        else:
+            lists = read_lists()
+            files.write_bytes(HERE / "recipe.md", recipe_text(lists).encode())
+            draw_recipe({key: each for key, each in lists.items() if not (each[0].only_reported or each[0].samples)})
 
 
 def search_text(name: str, content: SearchSettings, rows: pd.DataFrame) -> str:
@@ -66,7 +66,7 @@ A trial trains {content.members} networks for each of {folds.shape[1]} folds of 
 *Against now*: the mean difference from the settings as they are, on the same folds, with its 95% interval (paired t over folds).
 The best of many trials looks better than it is, and its interval does not know that.
 
-{_table(heads, cells, left=1)}
+{markdown.table(heads, cells, "lr")}
 
 To train the best of them in the pipeline (settings under `train` are for all its models):
 
@@ -88,19 +88,21 @@ def draw_search(content: SearchSettings, rows: pd.DataFrame, path: Path) -> None
     margin = 0.08 * (top - bottom) or 0.01
     columns = min(1 + len(content.space), 3)
     lines = -(-(1 + len(content.space)) // columns)
-    with _figure(path, lines, columns, figsize=(3.2 * columns + 0.4, 2.7 * lines + 0.3), sharey=True, squeeze=False) as (figure, axes):
-        for axis, name in zip(axes.flat, ["", *content.space], strict=False):
-            places = _places(axis, content.space[name], rows[name]) if name else np.arange(len(rows))
-            axis.plot(places[1:], np.fmin(values, top + margin), "o", markersize=4, color=color, alpha=0.5, clip_on=False)
-            axis.plot(places[:1], [now], "D", markersize=6, markerfacecolor="white", color="black")
-            axis.axhline(now, color="black", linewidth=1, linestyle=":")
-            axis.set_xlabel(name or "trial (line: best so far)")
-        axes[0, 0].step(np.arange(1, len(rows)), np.fmin.accumulate(values), where="post", color=color)
-        axes[0, 0].set_ylim(bottom - margin, top + margin)
-        figure.supylabel(METRICS[metric])
-        for axis in axes.flat[1 + len(content.space) :]:
-            axis.set_visible(False)
-        figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=10)
+    size = (3.2 * columns + 0.4, 2.7 * lines + 0.3)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+    for axis, name in zip(axes.flat, ["", *content.space], strict=False):
+        places = _places(axis, content.space[name], rows[name]) if name else np.arange(len(rows))
+        axis.plot(places[1:], np.fmin(values, top + margin), "o", markersize=4, color=color, alpha=0.5, clip_on=False)
+        axis.plot(places[:1], [now], "D", markersize=6, markerfacecolor="white", color="black")
+        axis.axhline(now, color="black", linewidth=1, linestyle=":")
+        axis.set_xlabel(name or "trial (line: best so far)")
+    axes[0, 0].step(np.arange(1, len(rows)), np.fmin.accumulate(values), where="post", color=color)
+    axes[0, 0].set_ylim(bottom - margin, top + margin)
+    figure.supylabel(METRICS[metric])
+    for axis in axes.flat[1 + len(content.space) :]:
+        axis.set_visible(False)
+    figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=10)
+    save(figure, path)
 
 
 def _places(axis: Axes, values: Values, column: pd.Series) -> Array:
@@ -124,22 +126,23 @@ def read_lists() -> Lists:
 
 
 def recipe_text(lists: Lists) -> str:
-    text = ["# The recipe: what was tried, and what the choice gives", ""]
-    text += ["Made by `make tuning`; the cases are in `params.yaml`, the protocol is in `README.md`. KL from the truth in nats.", ""]
+    parts = ["# The recipe: what was tried, and what the choice gives"]
+    parts.append("Made by `make tuning`; the cases are in `params.yaml`, the protocol is in `README.md`. KL from the truth in nats.")
     for content, rows in lists.values():
         label, _ = label_and_color(content.model)
         what = f"What was chosen, {label}" if content.only_reported else f"Search, {label}"
-        text += [f"## {what}: data {seeds_text(content)}, {content.members} members each", ""]
+        parts.append(f"## {what}: data {seeds_text(content)}, {content.members} members each")
         if content.samples:
-            text += ["Modes, high quality and total variation of the mode masses on 10,000 samples a member; coverage and AUC of 1,000 points.", ""]
-        columns = {key: value for key, value in (SAMPLES if content.samples else DENSITY).items() if key in rows}
+            parts.append("Modes, high quality and total variation of the mode masses on 10,000 samples a member; coverage and AUC of 1,000 points.")
+        left_out = ("kl_sd", "kl_kde") if content.samples else ()
+        columns = {key: value for key, value in COLUMNS.items() if key in rows and key not in left_out}
         cells = []
         for case, changes in content.cases.items():
             row = rows.loc[case]
             numbers = [f"{row[key]:.{digits}f}" for key, (_, digits) in columns.items()]
             cells.append([case, changes_text(changes, content.model), *numbers, f"{row['parameters']:,.0f}"])
-        text += [_table(["case", "what it changes", *(head for head, _ in columns.values()), "weights"], cells, left=2), ""]
-    return "\n".join(text)
+        parts.append(markdown.table(["case", "what it changes", *(head for head, _ in columns.values()), "weights"], cells, "llr"))
+    return "\n\n".join(parts) + "\n"
 
 
 def seeds_text(content: ListSettings) -> str:
@@ -150,38 +153,23 @@ def seeds_text(content: ListSettings) -> str:
 def draw_recipe(lists: Lists) -> None:
     """A line a case: one dot per data seed, a bar at the mean, a diamond for the ensembles."""
     cases = [(content.model, name, row) for content, rows in lists.values() for name, row in rows.iterrows()]
-    with _figure(HERE / "recipe.png", figsize=(7.5, 0.24 * len(cases) + 1.2)) as (_, axis):
-        for place, (model, _, row) in enumerate(cases):
-            (_, color), kls = label_and_color(model), row.filter(like="kl_seed_")
-            axis.plot(kls, [place] * len(kls), "o", markersize=4, color=color, alpha=0.5)
-            axis.plot(row["kl"], place, "|", markersize=13, markeredgewidth=2, color=color)
-            axis.plot(row["kl_ensemble"], place, "D", markersize=5, markerfacecolor="white", color=color)
-            axis.plot(row["kl_kde"], place, "x", markersize=5, color=label_and_color("kde")[1])
-            if row["kl"] > LARGEST:
-                axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} →", ha="right", va="center", fontsize=8)
-        axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
-        axis.set(xscale="log", xlim=(0.025, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
-        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
-        axis.set_xticks([], minor=True)
-        axis.set_yticks(range(len(cases)), [f"{label_and_color(model)[0]}: {name}" for model, name, _ in cases], fontsize=8)
-        axis.grid(axis="x", alpha=0.25)
-        axis.set_title("dot: data seed; bar: mean; diamond: ensemble; cross: kernel density\ndotted: the settings as they are", fontsize=9)
-
-
-@contextmanager
-def _figure(path: Path, *grid: int, **options: Any) -> Iterator[tuple[Any, Any]]:
-    """A figure and its axes in the style of the pipeline's; at the end it is written."""
-    with plt.rc_context(plotting.STYLE), files.writing(path):
-        figure, axes = plt.subplots(*grid, **options)
-        yield figure, axes
-        figure.savefig(path)
-        plt.close(figure)
-
-
-def _table(heads: list[str], rows: list[list[str]], left: int) -> str:
-    """A table in Markdown whose first ``left`` columns are words."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * left + "---:|" * (len(heads) - left), *lines[1:]])
+    figure, axis = plt.subplots(figsize=(7.5, 0.24 * len(cases) + 1.2))
+    for place, (model, _, row) in enumerate(cases):
+        (_, color), kls = label_and_color(model), row.filter(like="kl_seed_")
+        axis.plot(kls, [place] * len(kls), "o", markersize=4, color=color, alpha=0.5)
+        axis.plot(row["kl"], place, "|", markersize=13, markeredgewidth=2, color=color)
+        axis.plot(row["kl_ensemble"], place, "D", markersize=5, markerfacecolor="white", color=color)
+        axis.plot(row["kl_kde"], place, "x", markersize=5, color=label_and_color("kde")[1])
+        if row["kl"] > LARGEST:
+            axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} →", ha="right", va="center", fontsize=8)
+    axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
+    axis.set(xscale="log", xlim=(0.025, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
+    axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
+    axis.set_xticks([], minor=True)
+    axis.set_yticks(range(len(cases)), [f"{label_and_color(model)[0]}: {name}" for model, name, _ in cases], fontsize=8)
+    axis.grid(axis="x", alpha=0.25)
+    axis.set_title("dot: data seed; bar: mean; diamond: ensemble; cross: kernel density\ndotted: the settings as they are", fontsize=9)
+    save(figure, HERE / "recipe.png")
 
 
 def _plus(name: str) -> str:

@@ -86,15 +86,7 @@ class Program:
 
 
 def clipped_adam(
-    parameters: Tensor,
-    gradient: Tensor,
-    averages: tuple[Tensor, Tensor],
-    *,
-    rate: float,
-    clip: float,
-    betas: tuple[float, float],
-    epsilon: float,
-    step: int,
+    parameters: Tensor, gradient: Tensor, averages: Sequence[Tensor], *, rate: float, clip: float, betas: Sequence[float], epsilon: float, step: int
 ) -> None:
     """``ClippedAdam.plain_step`` of ``flows/training/optimizer.py``; all tensors ``(M, P)`` without gaps."""
     tensors = {"parameters": parameters, "gradient": gradient, "first": averages[0], "second": averages[1]}

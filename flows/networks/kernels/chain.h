@@ -1,8 +1,7 @@
 /* The interface: what Python hands over, and what it may call. Python reads this page (interface.py), so all of it is said here and
    nowhere else. It holds enumerators, structures of numbers and pointers, and prototypes. */
 
-/* The kinds of layer, in the order of the table in chain.c. */
-enum kind { AFFINE, SPLINE, ACTNORM, PLU };
+enum kind { AFFINE, SPLINE, ACTNORM, PLU }; /* the kinds of layer; chain.c has a table of them */
 
 /* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many floats on the next one's does. */
 typedef struct { float *at; long stride; } Values;
@@ -38,8 +37,7 @@ typedef struct {
     int threads;
 } Adam;
 
-/* How many parts a member's points are cut into. */
-long parts_of(long points);
+long parts_of(long points); /* how many parts a member's points are cut into */
 
 /* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points).
    Returns 0, or the bytes of memory that the system refused to a thread; as the next one does. */

@@ -6,8 +6,7 @@
        D1 = W2' D2 [H1 > 0]    dW1 += D1 X'             db1 += sum D1
        dX = W1' D1 */
 
-/* A member's own. */
-INLINE float *of_member(Values values, long m) { return values.at + m * values.stride; }
+INLINE float *of_member(Values values, long m) { return values.at + m * values.stride; } /* a member's own */
 
 /* A member's row of parameters, or of their gradients: W1 (hidden, kept), b1, W2 (hidden, hidden), b2, W3 (outputs, hidden), b3. */
 typedef struct { Matrix w1, w2, w3; float *b1, *b2, *b3; } Weights;

@@ -32,11 +32,8 @@ static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
 #define ROWS(n)                       \
     for (; i + n <= out.rows; i += n) \
         product_rows(n, 1, out, a, b, bias, relu, i, product_rows(n, 2, out, a, b, bias, relu, i, 0));
-#if LANES == 16
-    ROWS(8) /* 16 sums: as many as fit in the registers of AVX-512 beside the operands; half of that elsewhere */
-#endif
+    if (LANES == 16) ROWS(8) /* 16 sums: as many as fit in the registers of AVX-512 beside the operands; half of that elsewhere */
     ROWS(4) ROWS(2) ROWS(1)
-#undef ROWS
 }
 
 /* out[i][p] = sum_j a[i][j] b[j][p] */
@@ -77,15 +74,13 @@ static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
             for (int k = whole; k < columns; k++) BLOCK(1, 1);
         }
     }
-#define ROWS(m)                                       \
+#define BLOCKS(m)                                     \
     for (; i + m <= a.rows; i += m) {                 \
         int k = 0;                                    \
         for (; k + 4 <= columns; k += 4) BLOCK(m, 4); \
         for (; k < columns; k++) BLOCK(m, 1);         \
     }
-    ROWS(4) ROWS(2) ROWS(1)
-#undef ROWS
-#undef BLOCK
+    BLOCKS(4) BLOCKS(2) BLOCKS(1)
 }
 
 /* out[i] += sum_p a[i][p] */

@@ -5,9 +5,7 @@
        forward:  z = y_k + h A / q      A = s u^2 + d_k v                                 q = s + (d_{k+1} + d_k - 2 s) v
                  log_det = +sum log[s^2 N / q^2]                                          N = d_{k+1} u^2 + 2 s v + d_k (1 - u)^2
        inverse:  u is the root in [0, 1] of a u^2 + b u + c = 0, x = x_k + u w: spline.py says which; log_det: minus the forward one
-
-   backward, with d for the gradient of what follows it:
-
+       backward: (d stands for the gradient of what follows it)
        dA = dz h / q       dq = -dz h A / q^2 - 2 dlog / q        dN = dlog / N
        ds = 2 dlog / s + 2 v dN + (1 - 2 v) dq + u^2 dA
        d(d_k) = (1 - u)^2 dN + v dq + v dA                        d(d_{k+1}) = u^2 dN + v dq
@@ -40,11 +38,9 @@ INLINE Bin find_bin(const Layer *layer, Tile y, int p, vec value, int by_height)
     vec x_knot = splat(-bound), y_knot = splat(-bound);
     Bin bin = {{0}, x_knot, y_knot, {0}, {0}, {0}, {0}, {0}, {0}};
     for (int k = 0; k < K; k++) {
-        vec x_next = splat(bound), y_next = splat(bound); /* the last knot is the bound itself, whatever the sizes add up to */
-        if (k + 1 < K) {
-            x_next = x_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, k, p));
-            y_next = y_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, K + k, p));
-        }
+        vec x_next = x_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, k, p));
+        vec y_next = y_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, K + k, p));
+        if (k + 1 == K) x_next = y_next = splat(bound); /* the last knot is the bound itself, whatever the sizes add up to */
         const ivec here = k ? value >= (by_height ? y_knot : x_knot) : (ivec){0} == 0; /* or in a later bin, which then takes its place */
         bin.number = pick(here, splat((float)k), bin.number);
         bin.x = pick(here, x_knot, bin.x), bin.width = pick(here, x_next - x_knot, bin.width);

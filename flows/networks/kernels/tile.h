@@ -27,8 +27,7 @@ static Tile take_tile(Room *room, int rows, int width) {
     return (Tile){take(room, (long)rows * pitch), rows, width, pitch};
 }
 
-/* How many threads so many items keep busy. */
-INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
+INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); } /* how many threads so many items keep busy */
 
 /* Memory of one thread, kept between calls; NULL where the system refuses it, and `refused` then says how many bytes. */
 static float *memory(long floats, long *refused) {

@@ -1,4 +1,4 @@
-"""Where the mass is."""
+"""Where a model puts its mass, and whether the truth has as much of its own there."""
 
 from __future__ import annotations
 
@@ -8,18 +8,44 @@ from matplotlib.figure import Figure
 from flows.plotting.scene import Scene, figure
 from flows.plotting.style import TRUTH_COLOR, explain, panels
 
+REGIONS = {"hdr": "highest-density regions", "radius": "flows: balls around the origin of the noise"}
+
+
+@figure("calibration.png", needs=("truth", "density"))
+def calibration(scene: Scene) -> Figure:
+    """How much more of the truth than it should a region of each level holds."""
+    regions = [key for key in REGIONS if any(key in row.arrays for row in scene.rows)]
+    sheet, axes = panels(len(regions), len(regions), 3.9, sharey=True)
+    for axis, key in zip(axes, regions, strict=True):
+        for row in [row for row in scene.rows if key in row.arrays]:
+            levels = row.arrays["levels"]
+            off = row.arrays[key] - levels
+            mean, spread = off.mean(axis=0), 2 * off.std(axis=0, ddof=min(1, len(off) - 1))
+            axis.plot(levels, mean, color=row.color, linewidth=1.6, label=row.label)
+            axis.fill_between(levels, mean - spread, mean + spread, color=row.color, alpha=0.18, linewidth=0)
+        if key == "radius":  # the truth is no flow, but the noise of its draws is known: the share of a binomial
+            chance = 2 * np.sqrt(levels * (1 - levels) / scene.fresh)
+            axis.fill_between(levels, -chance, chance, color=TRUTH_COLOR, alpha=0.18, linewidth=0)
+        axis.axhline(0, color=TRUTH_COLOR, linewidth=0.8, linestyle=":")
+        axis.set(title=REGIONS[key], xlabel="level: share that the model puts in the region", xlim=(0, 1))
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel("share of the truth in the region \u2212 level")
+    sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    text = "above 0: too wide; below: too narrow, or off the mark"
+    explain(sheet, f"{text}; line and band: mean \u00b1 2 sd over members; black: the same over draws of the truth")
+    return sheet
+
 
 @figure("modes.png", needs=("truth", "components"))
 def modes(scene: Scene) -> Figure:
-    """Share of the samples per component of the truth, and of those beyond them all: a panel a row, each beside the true weights.
+    """Share of the samples per component of the truth, and of those beyond them all, beside the true weights.
 
     No model can know the weights better than the counts of the training rows tell.
     """
     others = [row for row in scene.rows if row.name != "truth"]
     (drawn,) = (row.arrays["mode_mass"] for row in scene.rows if row.name == "truth")
-    chance = 2 * drawn.std(axis=0, ddof=1)
     true = np.append(scene.truth.weights, drawn[:, -1].mean())  # what lies beyond the components has no weight: what the truth's samples have there
-    learnt = 2 * np.sqrt(true * (1 - true) / scene.training_rows)
+    learnt, chance = 2 * np.sqrt(true * (1 - true) / scene.training_rows), 2 * drawn.std(axis=0, ddof=1)
     count = len(scene.truth.weights)
     places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before those beyond
     ticks = places[:-1] if count <= 10 else np.arange(5, count - 1, 5)
