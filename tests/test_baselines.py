@@ -60,18 +60,6 @@ def trained() -> VAENetwork:
 # The perceptron
 
 
-def test_the_chain_and_the_gradient_agree_with_autograd(float64):
-    network = Perceptron(3, 2, 8, generators())
-    x = torch.randn(MEMBERS, 3, 20, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    up = torch.randn(MEMBERS, 2, 20, generator=torch.Generator().manual_seed(1))
-    by_x, by_theta = torch.autograd.grad((network(x) * up).sum(), [x, network.theta])
-    with torch.no_grad():
-        states = network.states(x)
-        derivatives, to_x = network.chain(states, up)
-        assert_close(to_x, by_x)
-        assert_close(network.gradient(states[:-1], derivatives), by_theta)
-
-
 def test_members_of_a_perceptron_are_perceptrons_of_their_own(float64):
     network = Perceptron(2, 3, 8, generators())
     x = torch.randn(MEMBERS, 2, 5)

@@ -13,15 +13,9 @@ from torch import Tensor, nn
 class Perceptron(nn.Module):
     """M independent perceptrons, inputs -> hidden -> hidden -> outputs, with ReLU between::
 
-        h_0 = x     h_l = relu(W_l h_(l-1) + b_l), l = 1, 2     y = W_3 h_2 + b_3
+        h_1 = relu(W_1 x + b_1)     h_2 = relu(W_2 h_1 + b_2)     y = W_3 h_2 + b_3
 
-    Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs) operations. Backwards, from ``d_3``
-    ``(M, outputs, N)``, the derivative by y::
-
-        d_l = (W_(l+1)^T d_(l+1)) [h_l > 0]    derivative by x = W_1^T d_1     by W_l = sum_n d_l h_(l-1)^T     by b_l = sum_n d_l
-
-    ``chain`` gives the d and the derivative by x, ``gradient`` the sums over points. They are written out because the GAN's
-    penalty (``models/gan``) uses them as they are, and because torch's own bookkeeping costs as much again in networks so narrow.
+    Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs) operations.
 
     ``reach`` says where the layers' weights and biases start: uniform on +- the two numbers; a layer whose numbers are 0 draws none.
     A member's parameters are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
@@ -49,37 +43,10 @@ class Perceptron(nn.Module):
         return list(zip(views[::2], views[1::2], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.states(x)[-1]
-
-    def states(self, x: Tensor) -> list[Tensor]:
-        """h_0, h_1, h_2 and y."""
-        states = [x]
-        for weight, bias in self.layers():
-            x = torch.baddbmm(bias, weight, x)
-            if len(states) < 3:
-                x = x.relu_()  # in place: the product is not needed again, and memory is what costs here
-            states.append(x)
-        return states
-
-    def chain(self, states: Sequence[Tensor], d: Tensor) -> tuple[list[Tensor], Tensor]:
-        """d_1, d_2, d_3, and the derivative by x, from the forward pass's ``states`` and the derivative by y."""
-        derivatives = [d]
-        weights = [weight for weight, _ in self.layers()]
-        for weight, h in zip(weights[:0:-1], states[2:0:-1], strict=True):
-            d = masked(weight.mT @ d, h)
-            derivatives.append(d)
-        return derivatives[::-1], weights[0].mT @ d
-
-    @staticmethod
-    def gradient(inputs: Sequence[Tensor], derivatives: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
-        """The gradient ``(M, size)`` by ``theta``: of every layer the ``derivatives`` d times the ``inputs`` h, summed over points.
-
-        ``weights`` ``(M, 1, N)`` multiply the points' share of the biases, where ``inputs`` hold them already.
-        """
-        parts: list[Tensor] = []
-        for h, d in zip(inputs, derivatives, strict=True):
-            parts += [(d @ h.mT).flatten(1), d.sum(2) if weights is None else (d @ weights.mT).squeeze(2)]
-        return torch.cat(parts, dim=1)
+        *hidden_layers, (last_weight, last_bias) = self.layers()
+        for weight, bias in hidden_layers:
+            x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
+        return torch.baddbmm(last_bias, last_weight, x)
 
     def extra_repr(self) -> str:
         return " -> ".join(map(str, self.sizes))
@@ -96,8 +63,3 @@ def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
     But the first layer's biases, on +-1: its kinks then lie apart.
     """
     return [(math.sqrt(6 / inputs), 1.0), (math.sqrt(6 / hidden), 0.0), (1 / math.sqrt(hidden), 0.0)]
-
-
-def masked(d: Tensor, h: Tensor) -> Tensor:
-    """``d [h > 0]``, by the operation that torch differentiates a ReLU with: four times faster than a product with a mask."""
-    return torch.ops.aten.threshold_backward(d, h, 0)

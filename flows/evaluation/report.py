@@ -23,11 +23,7 @@ from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem, given
 
 HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
-METRICS = (
-    *("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"),
-    *samples.MODES,
-    *samples.TWO_SAMPLE,
-)
+METRICS = (*("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"), *samples.MODES, *samples.TWO_SAMPLE)
 ERRORS = ("hdr_error", "radius_error")
 NEEDS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("test_nll", "test_nll_ci95", "non_finite"), frozenset({"density"})),

@@ -52,6 +52,15 @@ def plot_data(name: str) -> Path:
 
 
 @contextmanager
+def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
+    """Whatever goes wrong inside becomes a ``UserError`` that names ``path``: a damaged file has errors of pandas, NumPy, zipfile, zlib."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{path}: {wrong} ({one_line(error)})") from None
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it."""
     try:
@@ -86,14 +95,12 @@ def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None
 
 
 def write_npy(path: Path, array: Array) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
+    np.save(buffer := io.BytesIO(), array)
     write_bytes(path, buffer.getvalue())
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer := io.BytesIO(), **arrays)
     write_bytes(path, buffer.getvalue())
 
 
@@ -118,10 +125,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """A CSV file of finite numbers."""
     import pandas as pd
 
-    try:
+    with reading(path):
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
     for column in table.columns:
         if len(table) and not pd.api.types.is_numeric_dtype(table[column]):
             bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()].iloc[0]
@@ -157,26 +162,24 @@ def read_source() -> tuple[list[str], Array]:
 def write_truth(truth: Truth | None, entropy: tuple[float, float] | None) -> None:
     """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Nothing where there is none."""
     content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None}
-    if entropy is not None:
-        content.update({"entropy": round(entropy[0], 6), "entropy_se": round(entropy[1], 6)})
-    if isinstance(truth, Mixture):
+    if truth is not None and entropy is not None:
+        if not isinstance(truth, Mixture):
+            raise UserError(f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {type(truth).__name__}")
         arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
-        content = {**content, "kind": "mixture", **arrays}
+        content = {"kind": "mixture", "entropy": round(entropy[0], 6), "entropy_se": round(entropy[1], 6), **arrays}
     write_json(TARGET, content)
 
 
 def read_truth() -> tuple[Mixture | None, float | None]:
     """The truth and its entropy in nats; ``None`` twice where there is none."""
     content = _read_json(TARGET)
-    try:
+    with reading(TARGET, "does not describe a mixture"):
         if content["kind"] is None:
             return None, None
         if content["kind"] != "mixture":
             raise ValueError(f"its kind is {content['kind']!r}")
         arrays = [np.asarray(content[key], dtype=np.float64) for key in ("weights", "means", "covariances")]
         return Mixture(*arrays), float(content["entropy"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{TARGET}: does not describe a mixture ({one_line(error)})") from None
 
 
 def read_problem() -> Problem:
@@ -191,13 +194,11 @@ def read_problem() -> Problem:
 def read_scaler() -> tuple[list[str], Array, Array]:
     """The column names, and mean and standard deviation per column, each ``(D,)``."""
     content = _read_json(SCALER)
-    try:
+    with reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
         if not mean.shape == std.shape == (len(content["columns"]),):
             raise ValueError("a number for each of the columns is needed")
         return content["columns"], mean, std
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{SCALER}: does not hold mean and std ({one_line(error)})") from None
 
 
 def read_rows(path: Path) -> Array:
@@ -209,18 +210,13 @@ def read_rows(path: Path) -> Array:
 
 
 def read_npy(path: Path) -> Array:
-    try:
+    with reading(path):
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
-        raise UserError(f"{path}: can't be read ({one_line(error)})") from None
+    with reading(path), np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def read_headline(name: str) -> dict[str, Any]:
@@ -228,7 +224,5 @@ def read_headline(name: str) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
+    with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be read ({one_line(error)})") from None

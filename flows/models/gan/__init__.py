@@ -34,4 +34,4 @@ class GAN(Model):
     def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
         from flows.models.gan.network import GANNetwork
 
-        return GANNetwork(event_shape, generators, description, hidden=self.hidden, latent=self.latent, penalty=self.penalty)
+        return GANNetwork(event_shape, generators, description, self)

@@ -50,28 +50,17 @@ class VAENetwork(DensityNetwork):
     def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
         return lambda batch: self.loss(batch, generators)
 
-    @torch.no_grad()
+    @torch.enable_grad()
     def loss(self, x: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
-        """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``, with r = (x - mu) / s::
-
-        d/dmu = -r / s     d/dm = d/dz + m     d/dlog v = v e d/dz + v^2 - 1     d/dlog s = 1 - r^2
-        """
-        n = x.shape[2]
-        encoded = self.encoder.states(x)
-        m, log_v = encoded[-1].chunk(2, dim=1)
-        v, noise = log_v.exp(), torch.stack([torch.randn(self.LATENT, n, generator=g, dtype=x.dtype) for g in generators])
-        decoded = self.decoder.states(m + v * noise)
-        residual = (x - decoded[-1]) * (-self.log_scale).exp()
+        """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
+        m, log_v = self.encoder(x).chunk(2, dim=1)
+        noise = torch.stack([torch.randn(self.LATENT, x.shape[2], generator=g, dtype=x.dtype) for g in generators])
+        residual = (x - self.decoder(m + log_v.exp() * noise)) * (-self.log_scale).exp()
         misfit = (0.5 * residual.square() + self.log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
-        divergence = (0.5 * (m.square() + v.square() - 1) - log_v).sum(1)
-        chain, by_z = self.decoder.chain(decoded, -residual * (-self.log_scale).exp() / n)
-        by_code = torch.cat([by_z + m / n, v * noise * by_z + (v.square() - 1) / n], dim=1)
-        gradients = {
-            self.encoder.theta: self.encoder.gradient(encoded[:-1], self.encoder.chain(encoded, by_code)[0]),
-            self.decoder.theta: self.decoder.gradient(decoded[:-1], chain),
-            self.log_scale: 1 - residual.square().mean(2),
-        }
-        return (misfit + divergence).mean(1), torch.cat([gradients[p] for p in self.parameters()], dim=1)
+        divergence = (0.5 * (m.square() + (2 * log_v).exp() - 1) - log_v).sum(1)
+        bound = (misfit + divergence).mean(1)
+        gradients = torch.autograd.grad(bound.sum(), list(self.parameters()))
+        return bound.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
     @torch.no_grad()
     def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
