@@ -20,6 +20,7 @@ import yaml
 from pipeline import ROOT, Clone, expand, paths
 
 ROOMS = ("flows", "stages", "studies", "benchmarks", "tools")
+FILES = sorted(str(path.relative_to(ROOT)) for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MOST = {"plot": 20}  # deps of a stage; 10 of any other
 # Files by name, in place of a list of them: `import_module(f"flows.models.{name}")` reaches the one that a stage's command names,
 # or all of them where it names none.
@@ -151,6 +152,11 @@ def has_code(path: str) -> bool:
 
 def closure(start: str, words: Iterable[str] = ()) -> set[str]:
     """The files that a run of ``start`` with the ``words`` of its command line executes."""
+    return _closure(start, frozenset(words) & {Path(path).stem for path in FILES} | frozenset(words) & {Path(path).parent.name for path in FILES})
+
+
+@cache
+def _closure(start: str, words: frozenset[str]) -> set[str]:
     reached, names, size = {start, *executed(start)}, {f"{start}:main"}, (0, 0)
     while size != (size := (len(reached), len(names))):
         sources = sorted(path for path in reached if path.endswith(".py"))
@@ -221,7 +227,6 @@ def test_dependencies_of_the_main_pipeline_are_few(name: str) -> None:
 
 # Rooms
 
-FILES = sorted(str(path.relative_to(ROOT)) for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 # What each room may import from, besides itself. Models are found by name, so nothing before the stages imports one.
 EARLIER: dict[str, set[str]] = {
     "flows/core": set(),

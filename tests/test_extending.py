@@ -30,7 +30,7 @@ def add_the_model(clone: Clone) -> None:
         (clone.folder / path).write_text(text[: place.end()] + BLOCKS[path] + text[place.end() :], encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fast_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
     """The fast tests in a clone with the settings and results as they are and the new model, which has not been run. They run meanwhile."""
     clone = make_clone(tmp_path_factory.mktemp("fast"), (ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -78,6 +78,7 @@ def test_the_model_is_trained_scored_and_drawn_beside_the_others_and_another_bra
     assert clone.status() == set()
 
 
+@pytest.mark.last
 def test_every_fast_test_is_green_with_the_model(fast_tests: subprocess.Popen[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     status = fast_tests.wait(1800)
     output = next(tmp_path_factory.getbasetemp().glob("fast*/output")).read_text(encoding="utf-8")

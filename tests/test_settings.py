@@ -91,7 +91,7 @@ BAD = {
     "mean of three numbers": (component(mean="[0.0, 0.0, 0.0]"), ["data.custom", "[0.0, 0.0, 0.0]", "mean of 3 numbers and a covariance of 3 x 3"]),
     "no mean": (component(mean="[]"), ["data.custom.0.mean", "[]", "at least 1"]),
     "no models": ([(TINY[TINY.index("models:") : TINY.index("references:")], "models: {}\n\n")], ["models: ", "at least 1", "not 0"]),
-    "a model without a file": ([("  realnvp:\n", "  nice:\n")], ["models.nice", "flows/models/nice.py", *registry.names()]),
+    "a model without a file": ([("  realnvp:\n", "  nobody:\n")], ["models.nobody", "flows/models/nobody.py", *registry.names()]),
     "a misspelt model": ([("  vae:\n", "  vea:\n")], ["models.vea", "flows/models/vea.py", *registry.names()]),
     "a module that is no model": ([("  realnvp:\n", "  targets:\n")], ["models.targets"]),
     "no couplings": ([("couplings: 2", "couplings: 0")], ["models.realnvp.couplings", "= 0", "greater than or equal to 2"]),

@@ -289,7 +289,7 @@ exec(os.environ["CHANGE"])
 @pytest.fixture
 def repository(tmp_path: Path, committed: Files, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository whose pipeline does what ``CHANGE`` says."""
-    files = {**committed, "tools/__init__.py": b"", "tools/repro.py": PIPELINE.encode()}
+    files = {**committed, ".gitignore": b"__pycache__/\n", "tools/__init__.py": b"", "tools/repro.py": PIPELINE.encode()}
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
