@@ -12,9 +12,9 @@ repro: .venv/ready  ## run what is not up to date, then print the table of resul
 	@$(RUN) python -m tools.repro
 
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
-	$(RUN) python -m pytest -m "not slow"
+	$(RUN) python -m pytest -m "not slow" --ignore tests/published
 
-test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser and the studies
+test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser, the studies, and the published numbers
 	$(RUN) python -m pytest
 
 lint: .venv/ready-tests  ## style and types

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from benchmarks import RESULTS, tables
 from flows.plotting.style import STYLE, save
+from stages.shared import files
 from stages.shared.settings import label_and_color
 
 OURS, PEER, FLOOR = label_and_color("realnvp")[1], "#666666", "#000000"
@@ -22,7 +23,7 @@ AXES = {"rows": ("#332288", "o"), "dimensions": ("#882255", "s"), "couplings": (
 
 def main(results: Path = RESULTS) -> None:
     measured = json.loads(results.read_text(encoding="utf-8"))
-    results.with_name("table.md").write_text(tables.document(measured), encoding="utf-8")
+    files.write_bytes(results.with_name("table.md"), tables.document(measured).encode())
     picture(measured, results.with_name("speed.png"))
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import yaml
 
 from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
-from stages.shared import markdown
+from stages.shared import files, markdown
 from tools import command
 from tools.names import color, label, ordered
 
@@ -89,7 +89,7 @@ def main() -> None:
     if arguments.format == "md":
         print(text(a, b, found))
     else:
-        PAGE.write_text(page(a, b, found), encoding="utf-8")
+        files.write_bytes(PAGE, page(a, b, found).encode())
         print(f"{PAGE}: {summary(found)}")
 
 
