@@ -20,6 +20,7 @@ from torch.testing import assert_close
 import flows
 from flows import targets
 from flows.core.settings import TrainingSettings
+from flows.evaluation.cost import flops_per_epoch
 from flows.networks import registry
 from flows.networks.model import Model
 
@@ -63,6 +64,12 @@ def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
     assert model.history["epoch"].tolist() == [1, 2, 3]
     assert {key: values.shape for key, values in model.history.items() if key != "epoch"} == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
     assert all(np.isfinite(values).all() for values in model.history.values())
+
+
+@every_model
+def test_the_operations_of_an_epoch_can_be_counted_and_grow_with_the_rows(name: str):
+    model = build(name)
+    assert 0 < flops_per_epoch(model, 10) < flops_per_epoch(model, 20)
 
 
 @every_model
