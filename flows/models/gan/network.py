@@ -50,7 +50,7 @@ class GANNetwork(Network):
         """
         x = x.detach().requires_grad_().clone()  # no leaf: torch counts no operations through one
         z = torch.stack([torch.randn(self.latent, x.shape[2], generator=g, dtype=x.dtype) for g in generators])
-        real, fake = self.discriminator(x), self.discriminator(self.generator(z))
+        real, fake = self.discriminator(x.view_as(x)), self.discriminator(self.generator(z))  # no leaf: FlopCounterMode refuses one
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))
         penalized = of_discriminator + self.penalty / 2 * slope.square().sum(1).mean(1)
