@@ -48,7 +48,7 @@ class GANNetwork(Network):
         """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D by
         the discriminator's.
         """
-        x = x.detach().requires_grad_().clone()  # no leaf: torch counts no operations through one
+        x = x.detach().requires_grad_()
         z = torch.stack([torch.randn(self.latent, x.shape[2], generator=g, dtype=x.dtype) for g in generators])
         real, fake = self.discriminator(x.view_as(x)), self.discriminator(self.generator(z))  # no leaf: FlopCounterMode refuses one
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
