@@ -12,7 +12,6 @@ from torch.nn.functional import softplus
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import torch_generators
-from flows.models.gan import GAN
 from flows.networks.network import Network, Objective
 
 if TYPE_CHECKING:
