@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
@@ -57,6 +58,21 @@ class Column:
         """What all values lie strictly between."""
         return (0.0 if self.kind == "positive" else -math.inf) if self.low is None else self.low, math.inf if self.high is None else self.high
 
+    @property
+    def values(self) -> str:
+        """What values the column may hold, in words."""
+        if self.kind == "integer":
+            return "whole numbers" if self.step == 1 else f"multiples of {self.step:g}"
+        low, high = self.bounds
+        return {"positive": "numbers above 0", "interval": f"numbers between {low:g} and {high:g}, neither of them"}.get(self.kind, "finite numbers")
+
+    def holds(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each of ``x`` ``(n,)`` is a finite number that the kind allows."""
+        (low, high), step = self.bounds, self.step if self.kind == "integer" and self.step else None
+        with np.errstate(invalid="ignore"):
+            whole = True if step is None else np.abs(x / step - np.round(x / step)) < 1e-6
+            return np.isfinite(x) & (low < x) & (x < high) & whole
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -101,21 +117,13 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 def _check(column: Column, x: Array, rows: Whole) -> None:
     """Raises ``UserError`` for a value that ``column`` can't hold, and where its values don't vary."""
-    (low, high), step = column.bounds, column.step or 1.0
-    with np.errstate(all="ignore"):
-        deviation, uneven = x.std(), np.abs(x / step - np.round(x / step)) > 1e-6
-    for wrong, must in (
-        (~np.isfinite(x), "finite numbers"),
-        ((x <= low) | (x >= high), f"numbers above {low:g}" if high == math.inf else f"numbers between {low:g} and {high:g}, neither of them"),
-        (uneven & (column.kind == "integer"), "whole numbers" if step == 1 else f"multiples of {step:g}"),
-    ):
-        if wrong.any():
-            first = int(np.argmax(wrong))
-            raise UserError(f"column {column.name}, row {rows[first]} holds {x[first]}; the kind {column.word} allows only {must}")
+    for first in np.flatnonzero(~column.holds(x))[:1]:
+        raise UserError(f"column {column.name}, row {rows[first]} holds {x[first]}; the kind {column.word} allows only {column.values}")
     if x.min() == x.max():
         raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out: a constant has no density")
-    if not 0 < deviation < math.inf:
-        raise UserError(f"column {column.name} has the standard deviation {deviation}: put it into other units")
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < x.std() < math.inf:
+            raise UserError(f"column {column.name} has the standard deviation {x.std()}: put it into other units")
 
 
 def _check_together(names: Sequence[str], values: Array) -> None:
@@ -141,10 +149,8 @@ def _check_together(names: Sequence[str], values: Array) -> None:
 
 def _step(distinct: Array) -> float:
     """The commonest gap between sorted values; where no gap comes twice (of a column with many zeros, say) the median one."""
-    gaps = np.diff(distinct)
-    _, place, counts = np.unique(
-        np.round(gaps / (1e-12 * np.abs(distinct).max())), return_inverse=True, return_counts=True
-    )  # the same but for rounding
+    gaps, rounding = np.diff(distinct), 32 * np.finfo(float).eps * np.abs(distinct).max()
+    _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
 
 
@@ -152,7 +158,7 @@ def _notice(column: Column, x: Array, distinct: int) -> str:
     step = column.step or 1.0
     said = f"column {column.name} holds {distinct} distinct values in {len(x)} rows, in steps of {step:g}: a density does not exist for it, "
     said += "so training spreads its rows over their steps"
-    if column.kind == "real" and (np.abs(x / step - np.round(x / step)) < 1e-6).all():
-        word = Column("", "integer", step=float(f"{step:.6g}")).word
-        said += f"; for {'whole numbers' if step == 1 else f'multiples of {step:g}'} in samples write --column {column.name}={word}"
+    whole = Column("", "integer", step=float(f"{step:.6g}"))
+    if column.kind == "real" and whole.holds(x).all():
+        said += f"; for {whole.values} in samples write --column {column.name}={whole.word}"
     return said
