@@ -37,12 +37,14 @@ class Table(NamedTuple):
     rows: Whole
 
 
-def read(path: str | Path, missing: str = "stop") -> Table:
-    """All columns of a file. Rows with a missing value are dropped and counted where ``missing`` is ``"drop"``; else they are an error."""
-    pieces = [(len(piece), *numbers(piece, None, str(path), missing)) for piece in stream(path)]
+def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = None) -> Table:
+    """The columns ``names`` of a file, all where ``None``. Rows with a missing value are dropped and counted where ``missing`` is ``"drop"``;
+    else they are an error.
+    """
+    pieces = [(len(piece), *numbers(piece, names, str(path), missing)) for piece in stream(path)]
     values = np.concatenate([values for _, values, _ in pieces])
     rows = np.concatenate([kept.index.to_numpy() for _, _, kept in pieces])
-    return Table(list(pieces[0][2].columns), values, sum(count for count, _, _ in pieces) - len(rows), rows)
+    return Table(list(pieces[0][2].columns if names is None else names), values, sum(count for count, _, _ in pieces) - len(rows), rows)
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
@@ -93,16 +95,10 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 
 def _is_parquet(path: Path) -> bool:
-    """Whether a table is Parquet rather than CSV. Raises ``UserError`` where it is neither, or can't be read here."""
+    """Whether a table is Parquet rather than CSV. Raises ``UserError`` where it is neither."""
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise UserError(f"{path}: the name of a table ends in .csv or .parquet")
-    if path.suffix.lower() == ".csv":
-        return False
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow: pip install pyarrow") from None
-    return True
+    return path.suffix.lower() == ".parquet"
 
 
 def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
