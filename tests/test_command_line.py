@@ -224,9 +224,7 @@ def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density(density):
 
 def test_a_renamed_column_is_told_in_one_line(folder, tmp_path, capsys):
     make().rename(columns={"bmi": "BMI"}).to_csv(tmp_path / "t.csv", index=False)
-    assert "holds no column bmi, and one is needed; its columns are: age, BMI, share, price" in error(
-        capsys, "score", folder / "m.flow", tmp_path / "t.csv"
-    )
+    assert "holds no column bmi; its columns are: age, BMI, share, price" in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv")
 
 
 def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys):
