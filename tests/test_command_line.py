@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
     [
         (lambda frame: frame.assign(bmi="fat"), "column bmi, row 1 holds 'fat'"),
         (lambda frame: frame.assign(bmi=7), "column bmi holds 7 in every row"),
-        (lambda frame: frame.assign(bmi=frame["price"]), "columns bmi and price are equal"),
+        (lambda frame: frame.assign(bmi=frame["price"]), "column price equals bmi"),
         (lambda frame: frame.assign(bmi=2 * frame["price"] + 1), "linear combination"),
         (lambda frame: frame.assign(bmi=frame["bmi"].mask(frame.index == 4)), "column bmi, row 5 holds no value"),
         (lambda frame: frame[:12], "12 rows"),
@@ -219,7 +219,13 @@ def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density(density):
     frame = make()[:4].astype(float)
     frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
     assert np.isneginf(density.log_prob(frame)).tolist() == [True, True, True, False]
-    assert density.spread(density.log_prob_members(frame))[:3].tolist() == [0, 0, 0]
+
+
+def test_the_spread_of_a_row_without_a_density_is_0(folder, tmp_path):
+    make()[:3].assign(price=[1.0, -2.0, 3.0]).to_csv(tmp_path / "t.csv", index=False)
+    found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
+    assert np.isneginf(found["log_density"]).tolist() == [False, True, False]
+    assert (found["log_density_sd"] == 0).tolist() == [False, True, False]
 
 
 def test_a_renamed_column_is_told_in_one_line(folder, tmp_path, capsys):
