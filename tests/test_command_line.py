@@ -194,6 +194,7 @@ def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(folde
         for out in ("o.csv", "o.parquet"):
             found = scored(folder, tmp_path / out, table)
             np.testing.assert_allclose(found[frame.columns].to_numpy(float), frame.to_numpy(float), rtol=1e-15)
+            assert found.dtypes.map(lambda kind: kind.kind in "if").all()
             np.testing.assert_allclose(found["log_density"], log_q, rtol=0, atol=1e-6)
             np.testing.assert_allclose(found["log_density_sd"], members.std(axis=1, ddof=1), rtol=0, atol=1e-6)
     run("score", folder / "m.flow", folder / "t.csv")

@@ -133,6 +133,8 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
 
         def write(frame: pd.DataFrame) -> None:
             nonlocal out, begun
+            if not (begun or parquet):
+                frame[:0].to_csv(out, index=False, lineterminator="\n")  # the names
             if parquet or any(hasattr(kind, "pyarrow_dtype") for kind in frame.dtypes):
                 import pyarrow as pa
                 import pyarrow.csv as pc
@@ -143,10 +145,10 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
                     out = out or stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
                     out.write_table(piece)
                 else:  # Arrow writes its numbers in a tenth of the time
-                    pc.write_csv(piece, lines := io.BytesIO(), pc.WriteOptions(include_header=not begun))
+                    pc.write_csv(piece, lines := io.BytesIO(), pc.WriteOptions(include_header=False))
                     out.write(lines.getvalue().decode())
             else:
-                frame.to_csv(out, index=False, header=not begun, lineterminator="\n")
+                frame.to_csv(out, index=False, header=False, lineterminator="\n")
             begun = True
 
         yield write
