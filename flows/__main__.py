@@ -74,7 +74,7 @@ def score(arguments: argparse.Namespace) -> None:
     with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
         for piece in table.stream(arguments.table):
             values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
-            if arguments.output is not None and arguments.output.suffix != ".csv" and (frame.dtypes == object).all():
+            if arguments.output is not None and arguments.output.suffix != ".csv" and (frame.dtypes == "object").all():
                 frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))  # text of a CSV file, into a Parquet file
             log_q = density.log_prob_members(values)
             sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))  # 0 where all are minus infinity

@@ -107,8 +107,11 @@ class Density:
             f"column {c.name}: {c.word}" + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "") for c in self.columns
         ]
         lines.append(f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, seed {about.get('seed')}")
-        for member, weight in zip(training.get("members", ()), self.network.member_weights.tolist(), strict=False):
-            lines.append("member of " + ", ".join(f"{key} {value}" for key, value in {"weight": f"{weight:.3f}", **member}.items()))
+        weights = self.network.member_weights.tolist()
+        for way in dict.fromkeys(member["regularisation"] for member in training.get("members", ())):
+            own = [(weight, member["steps"]) for weight, member in zip(weights, training["members"], strict=True) if member["regularisation"] == way]
+            steps = sorted(count for _, count in own)
+            lines.append(f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, steps {steps[0]} to {steps[-1]}")
         if "held_out" in training:
             floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
             lines.append(f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}")

@@ -283,6 +283,19 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(fo
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
 
 
+def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
+    """A share p of fresh rows has a tail probability up to p: within three deviations of a share among 100 held-out rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 20_100))
+    frame = pd.DataFrame({"a": x, "b": x**2 + y})
+    density = flows.fit(frame[:100], members=5, settings={"couplings": 2, "hidden": 8, "bins": 4})
+    found = density.tail_probability(density.log_prob_members(frame[100:]))
+    for share in (0.05, 0.2, 0.5):
+        assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
+    assert "found recipe on 100 rows" in repr(density)
+    assert "log-density of unseen rows" in repr(density)
+
+
 # Info, and the program
 
 
