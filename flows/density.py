@@ -138,11 +138,12 @@ def fit_table(
     ``settings`` are of training or of the model. What there is to say of a column is printed on standard error.
     Raises ``UserError`` for a table that can't be fitted, ``LookupError`` for an unknown model, ``ValueError`` for settings.
     """
-    values, frame = table.numbers(_frame(frame), None)
-    kinds, names = columns or {}, list(map(str, frame.columns))
+    frame, kinds = _frame(frame), columns or {}
+    names = list(map(str, frame.columns))
     for name in kinds:
         if name not in names:
             raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
+    values, _ = table.numbers(frame, names)
     found, notices = inspect([Column.parse(name, kinds.get(name, "real")) for name in names], values, frame.index.to_numpy())
     for notice in notices:
         print(notice, file=sys.stderr)

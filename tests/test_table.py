@@ -157,6 +157,12 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
     assert second.split(",")[1::2] == ["0", ""]
 
 
+def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_path, frame):
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
+    assert table.read(tmp_path / "t.parquet").names == ["a", "n", "c"]
+    assert "__index_level_0__" in next(table.stream(tmp_path / "t.parquet"))
+
+
 def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
     path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
     with table.writing(tmp_path / "out.csv") as put:
@@ -194,6 +200,6 @@ def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame)
 )
 def test_what_is_wrong_with_a_frame_is_one_line(frame, change, said):
     with pytest.raises(UserError, match=said):
-        table.numbers(frame.assign(**change), None)
+        table.numbers(frame.assign(**change), ["a"])
     with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
         table.numbers(frame, ["a", "b"])

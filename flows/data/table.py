@@ -38,10 +38,15 @@ class Table(NamedTuple):
 
 def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = None) -> Table:
     """The columns ``names`` of a file, all where ``None``; ``missing`` as for ``numbers``."""
-    pieces = [(len(piece), *numbers(piece, names, str(path), missing)) for piece in stream(path)]
-    rows = np.concatenate([kept.index for _, _, kept in pieces])
-    held = list(pieces[0][2].columns) if names is None else list(names)
-    return Table(held, np.concatenate([values for _, values, _ in pieces]), sum(count for count, _, _ in pieces) - len(rows), rows)
+    seen, parts, rows = 0, [], []
+    for piece in stream(path):
+        if names is None:
+            names = [name for name in piece.columns if not name.startswith("__index_level_")]  # a data frame's index, in Parquet
+        values, kept = numbers(piece, names, str(path), missing)
+        seen += len(piece)
+        parts.append(values)
+        rows.append(kept.index.to_numpy())
+    return Table(list(names or ()), np.concatenate(parts), seen - sum(map(len, parts)), np.concatenate(rows))
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
@@ -61,12 +66,11 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
         raise UserError(f"{path}: holds no rows")
 
 
-def numbers(frame: pd.DataFrame, names: Sequence[str] | None, source: str = "the table", missing: str = "stop") -> tuple[Array, pd.DataFrame]:
-    """The columns ``names`` (all where ``None``) of a piece, in any order there, as ``(n, D)``, and the rows that these are.
+def numbers(frame: pd.DataFrame, names: Sequence[str], source: str = "the table", missing: str = "stop") -> tuple[Array, pd.DataFrame]:
+    """The columns ``names`` of a piece, in any order there, as ``(n, D)``, and the rows that these are.
 
     A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where it is ``"drop"``.
     """
-    names = list(map(str, frame.columns)) if names is None else names
     values = np.stack([_column(frame, name, source) for name in names], axis=1)
     for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[:1]:
         said = f"holds {values[place, d]}; every value must be finite"
@@ -117,7 +121,7 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole number stays one beside a missing one.
         for batch in pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False).iter_batches(batch_size=rows):
-            yield batch.to_pandas(types_mapper=pd.ArrowDtype)
+            yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
 
 
 @contextmanager
