@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 
@@ -16,13 +17,15 @@ from flows.core.population import Population
 class Problem:
     """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units, and the ``truth`` behind them, where it is known.
 
-    ``columns`` are the names of the features; by default x0, x1, ... Raises ``ValueError`` where the parts don't fit together.
+    ``columns`` are the names of the features; by default x0, x1, ... ``kinds`` are the columns of a table: what kind of number each holds.
+    Raises ``ValueError`` where the parts don't fit together.
     """
 
     train: Array
     test: Array
     truth: Truth | None = None
     columns: Sequence[str] = field(default=())
+    kinds: Sequence[Column] = ()
 
     def __post_init__(self) -> None:
         if self.train.shape[1:] != self.test.shape[1:]:

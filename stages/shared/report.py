@@ -22,9 +22,10 @@ from stages.shared.settings import Evaluate
 TRAJECTORY_POINTS = 2_000
 
 
-def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None) -> None:
+def write_report(
+    model: Population, name: str, problem: Problem, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None
+) -> None:
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
-    problem = files.read_problem()
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
     arrays = {**plot_arrays(model, problem, evaluation), **report.curves, "levels": LEVELS}
@@ -36,14 +37,10 @@ def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: i
 
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
-    files.write_json(files.headline(name), {key: _rounded(value) for key, value in report.headline.items()})
+    files.write_json(files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()})
     count = len(report.members["kl"])
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
-    files.write_npz(files.plot_data(name), {key: array.astype(np.float32) for key, array in arrays.items()})
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    files.write_npz(files.plot_data(name), {**{key: array.astype(np.float32) for key, array in arrays.items()}, **report.by_row})
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
@@ -60,7 +57,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         log_q = log_density(model, points)
         shape = (evaluation.grid, evaluation.grid)
         arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
-        arrays["density_ensemble"] = np.exp(ensemble(log_q)[:, 0]).reshape(shape)
+        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(shape)
         arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
         states = model.trajectory((TRAJECTORY_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
