@@ -1,0 +1,203 @@
+"""Tables as they come: what is read, what is written, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows.core.errors import UserError
+from flows.data import table
+
+pq = pytest.importorskip("pyarrow.parquet")
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def error(path, *words):
+    with pytest.raises(UserError) as caught:
+        table.read(path, *words)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"a": rng.normal(size=25), "n": rng.integers(0, 9, 25), "c": rng.normal(size=25)})
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def path(request, tmp_path, frame):
+    """The same table in both formats."""
+    found = tmp_path / f"t.{request.param}"
+    (frame.to_csv if request.param == "csv" else frame.to_parquet)(found, index=False)
+    return found
+
+
+def test_a_table_is_read_as_it_was_written(path, frame):
+    found = table.read(path)
+    assert found.names == ["a", "n", "c"]
+    assert found.dropped == 0
+    assert (found.values == frame.to_numpy(float)).all()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 25, 100])
+def test_pieces_are_the_whole(path, frame, rows):
+    pieces = list(table.stream(path, rows))
+    assert [len(piece.rows) for piece in pieces] == [len(part) for part in np.split(np.arange(25), range(rows, 25, rows))]
+    assert np.concatenate([piece.rows for piece in pieces]).tolist() == list(range(1, 26))
+    values = np.concatenate([piece.numbers(["c", "a"])[0] for piece in pieces])
+    assert (values == frame[["c", "a"]].to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("a,b\n", "holds no rows"),
+        ("a,b\n1,2\n3,red\n", "column b holds 'red' in row 2; every value must be a number"),
+        ("a,b\n1,2\n3,inf\n", "column b holds inf in row 2"),
+        ("a,b\n1,2\n\n3,\n", "column b holds no value in row 2"),
+        ("a,b\n1,2\n3,N/A\n", "column b holds no value in row 2"),
+        ("a,b\n1,2\n3,4,5\n", "row 2 has 3 fields, and the first line names 2"),
+        ("a,b\n1,2\n3\n", "row 2 has 1 fields"),
+        ("a;b\n1;2\n", "'a;b'; columns must be separated by commas"),
+        ("a\tb\n1\t2\n", "separated by commas"),
+        ("1.5,2\n1,2\n", "its first line holds numbers"),
+        ("a,a\n1,2\n", "two columns are called a"),
+        (",a\n0,2\n", "column 1 has no name"),
+        ('a,b\n"1,2\n', "is not a CSV file"),
+        (b"a,b\n\xff\xfe,2\n", "is not a CSV file"),
+    ],
+)
+def test_what_is_wrong_with_a_csv_file_is_one_line(tmp_path, content, said):
+    assert said in error(write(tmp_path / "t.csv", content))
+
+
+def test_a_byte_order_mark_spaces_and_quotes_are_no_harm(tmp_path):
+    found = table.read(write(tmp_path / "t.csv", '\ufeffa, b\r\n1, 2.5\r\n"3",4 \r\n'))
+    assert found.names == ["a", "b"]
+    assert found.values.tolist() == [[1, 2.5], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (["x", "y"], "string) holds 'x' in row 1"),
+        ([True, False], "column b (of type bool) holds True in row 1"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "column b (of type timestamp"),
+        ([1.0, np.nan], "column b holds no value in row 2"),
+        ([1.0, -np.inf], "column b holds -inf in row 2"),
+    ],
+)
+def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path, column, said):
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"a": [1.0, 2.0], "b": column}).to_parquet(path)
+    assert said in error(path)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.txt", "missing.csv", "t"])
+def test_a_file_that_is_no_table_is_named(tmp_path, name):
+    if name != "missing.csv":
+        write(tmp_path / name, "a,b\n1,2\n")
+    error(tmp_path / name)
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path, frame):
+    frame.to_parquet(tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    assert "is not a Parquet file" in error(write(tmp_path / "t.parquet", content[: len(content) * 2 // 3]))
+
+
+def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, frame):
+    frame.loc[[3, 7], "a"] = np.nan
+    for name, save in (("t.csv", frame.to_csv), ("t.parquet", frame.to_parquet)):
+        save(tmp_path / name, index=False)
+        found = table.read(tmp_path / name, "drop")
+        assert found.dropped == 2
+        assert (found.values == frame.dropna().to_numpy(float)).all()
+        assert 4 not in found.rows
+        assert 8 not in found.rows
+        assert "row 4" in error(tmp_path / name)
+
+
+def test_infinities_are_never_dropped(tmp_path):
+    assert "inf" in error(write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n"), "drop")
+
+
+# Writing
+
+
+@pytest.mark.parametrize("target", ["csv", "parquet"])
+def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
+    out = tmp_path / f"out.{target}"
+    with table.writing(out, frame.columns) as writer:
+        for piece in table.stream(path, 10):
+            writer.write(piece, {"twice": 2 * piece.numbers(["a"])[0][:, 0]})
+    found = table.read(out)
+    assert found.names == ["a", "n", "c", "twice"]
+    assert (found.values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
+
+
+def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
+    path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
+    with table.writing(tmp_path / "out.csv") as writer:
+        for piece in table.stream(path):
+            writer.write(piece, {"b": np.array([0.1, 1e-7])})
+    assert (tmp_path / "out.csv").read_text() == 'who,a,b\n"x, y",1.50,0.1\n"say ""no""",007,1e-07\n'
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
+    path = write(tmp_path / "t.csv", "a\n1\nred\n")
+
+    def copy():
+        with table.writing(tmp_path / name, ["a"]) as writer:
+            for piece in table.stream(path, 1):
+                writer.write(piece, {"b": piece.numbers(["a"])[0][:, 0]})
+
+    with pytest.raises(UserError, match="row 2"):
+        copy()
+    assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_column_that_is_there_already_is_not_written_twice(tmp_path):
+    path = write(tmp_path / "t.csv", "a\n1\n")
+    with pytest.raises(UserError, match="holds a column a already"), table.writing(tmp_path / "out.csv") as writer:
+        writer.write(next(table.stream(path)), {"a": np.zeros(1)})
+
+
+# Frames
+
+
+def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame):
+    names, values = table.from_frame(frame.assign(who="x"), ["c", "a"])
+    assert names == ["c", "a"]
+    assert (values == frame[["c", "a"]].to_numpy()).all()
+
+
+def test_an_array_is_taken_in_its_order(frame):
+    assert table.from_frame(frame.to_numpy())[0] == ["x0", "x1", "x2"]
+    with pytest.raises(UserError, match="rows of 2 numbers"):
+        table.from_frame(frame.to_numpy(), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"a": "red"}, "column a .* holds 'red' in row 1"),
+        ({"a": [np.nan] + [1.0] * 24}, "column a holds no value in row 1"),
+        ({"a": True}, "holds True in row 1"),
+    ],
+)
+def test_what_is_wrong_with_a_frame_is_one_line(frame, change, said):
+    with pytest.raises(UserError, match=said):
+        table.from_frame(frame.assign(**change))
+    with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
+        table.from_frame(frame, ["a", "b"])
