@@ -21,7 +21,7 @@ from flows.core.reference import GaussianMixture
 from flows.networks.floor import Floor
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+RIDGES = [1e-4, 1e-3, 1e-2, 1e-1]
 RIDGE = 1e-6  # added to the variances, in standardised units, of rows that may have no spread in some direction
 
 
@@ -30,15 +30,15 @@ def truth(target: Mixture) -> GaussianMixture:
     return GaussianMixture(target.weights, target.means, target.covariances)
 
 
-def of_table(columns: Sequence[Column], rows: Array, mixture: Callable[[Array, float, float], GaussianMixture], *, margins: bool = False) -> Floor:
+def of_table(columns: Sequence[Column], rows: Array, mixture: Callable[[Array, Array, Array], GaussianMixture], *, margins: bool = False) -> Floor:
     """What ``mixture`` (of standardised rows, mean 0 and deviation 1) makes of the user's ``rows`` ``(n, D)`` behind the door of a table.
 
     ``margins``: with every margin made about normal first, as the flows have them.
     """
-    return Floor(columns, margins).fit(rows, lambda z: mixture(z, 0.0, 1.0))
+    return Floor(columns, margins).fit(rows, lambda z: mixture(z, np.zeros(1), np.ones(1)))
 
 
-def fit_gaussian(standardized: Array, mean: Array | float, deviation: Array | float, *, correlated: bool) -> GaussianMixture:
+def fit_gaussian(standardized: Array, mean: Array, deviation: Array, *, correlated: bool) -> GaussianMixture:
     """One Gaussian by maximum likelihood; without correlations, a Gaussian a column. The arrays as for ``fit_gmm``."""
     with threadpool_limits(1):
         covariance = np.cov(standardized, rowvar=False, bias=True).reshape(2 * standardized.shape[1:])
@@ -48,8 +48,8 @@ def fit_gaussian(standardized: Array, mean: Array | float, deviation: Array | fl
 
 def fit_gmm(
     standardized: Array,
-    mean: Array | float,
-    deviation: Array | float,
+    mean: Array,
+    deviation: Array,
     *,
     components: Sequence[int],
     folds: int,
@@ -77,7 +77,7 @@ def bandwidths(count: int) -> list[float]:
     return np.geomspace(0.02, 1.0, count).tolist()
 
 
-def fit_kde(standardized: Array, mean: Array | float, deviation: Array | float, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
+def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
     """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood."""
     chosen = _choose(KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, standardized, folds, seed)
     n, dim = standardized.shape
@@ -91,6 +91,6 @@ def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int,
     return GridSearchCV(estimator, grid, cv=splitter, refit=False).fit(rows).best_params_
 
 
-def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array | float, deviation: Array | float) -> GaussianMixture:
+def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array) -> GaussianMixture:
     scaled = covariances * np.outer(deviation, deviation)
     return GaussianMixture(weights, mean + deviation * means, scaled)

@@ -14,10 +14,12 @@ def main() -> None:
     prepare = settings.load().prepare
     names, rows = files.read_raw()
     columns, learned = files.read_columns(), rows
-    if columns:  # rounded numbers have no density until they are spread; whole ones are scored, and sampled, whole
+    if columns:  # rounded numbers have no density until they are spread; whole ones are scored whole, as they are drawn
+        from flows.evaluation.problem import on_line
+
         spread = dequantise(columns, rows, prepare.seed)
         whole = np.where([column.kind == "integer" for column in columns], rows, spread)
-        learned, rows = files.on_line(columns, spread), files.on_line(columns, whole)
+        learned, rows = on_line(columns, spread), on_line(columns, whole)
     count = prepare.test_rows(len(rows))
     train, test = holdout(learned, count, prepare.seed)[0], holdout(rows, count, prepare.seed)[1]
     mean, std = train.mean(axis=0), train.std(axis=0)

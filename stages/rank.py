@@ -14,30 +14,32 @@ from stages.shared import files, settings
 
 def main() -> None:
     params = settings.load()
-    floors, models = _test_log_density(settings.References.floors()), _test_log_density(params.models)
-    best = max(floors, key=lambda name: _order(floors[name]))
-    gains = {name: models[name] - floors[best] for name in sorted(models, key=lambda name: _order(models[name]), reverse=True)}
+    floors, models = _ensembles(settings.References.floors()), _ensembles(params.models)
+    best = next(iter(floors))
+    print("log-likelihood of a test row (nat), and what the ensemble of a model gains on the best floor:")
     ranking = {}
-    for name, gain in gains.items():  # of the same rows, so their differences are paired
-        half = mean_ci95(gain, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
-        ranking[name] = {"gain": files.rounded(gain.mean()), "gain_ci95": files.rounded(half), "gain_over": best}
+    for name, log_q in sorted([*models.items(), *floors.items()], key=_order, reverse=True):
+        said = "  the best floor" if name == best else ""
+        if name in models:  # on the same rows, so the difference is paired
+            half = mean_ci95(log_q - floors[best], seeds.numpy_generator(params.evaluate.seed, "metric", 3))
+            gain = float((log_q - floors[best]).mean())
+            ranking[name] = {"gain": files.rounded(gain), "gain_ci95": files.rounded(half), "gain_over": best}
+            said = f"  {gain:+.3g} \u00b1 {half:.2g}"
+        print(f"{name:12} {log_q.mean():10.4g}{said}")
     files.write_json(files.RANKING, ranking)
-    print("log-likelihood of a test row (nat), by the ensemble of a model:")
-    for name, log_q in sorted({**models, **floors}.items(), key=lambda item: _order(item[1]), reverse=True):
-        gained = f"  {ranking[name]['gain']:+.3g} \u00b1 {ranking[name]['gain_ci95']:.2g}" if name in ranking else "  the best floor" if name == best else ""
-        print(f"{name:12} {log_q.mean():10.4g}{gained}")
-    print(f"{next(iter(ranking), 'no model')} first; the best floor is {best}")
+    print(f"{next(iter(ranking), 'no model')} is the best model, {best} the best floor")
 
 
-def _test_log_density(names: Iterable[str]) -> dict[str, Array]:
-    """Of all that have a density, by their names: the ensemble's log-density of every test row, ``(n,)``."""
+def _ensembles(names: Iterable[str]) -> dict[str, Array]:
+    """The ensemble's log-density of every test row, ``(n,)``, of all that have a density, the best first."""
     arrays = {name: files.read_npz(files.plot_data(name)) for name in names}
-    return {name: found["test_log_density_ensemble"] for name, found in arrays.items() if "test_log_density_ensemble" in found}
+    found = {name: each["test_log_density_ensemble"] for name, each in arrays.items() if "test_log_density_ensemble" in each}
+    return dict(sorted(found.items(), key=_order, reverse=True))
 
 
-def _order(log_q: Array) -> float:
-    """The mean; one that is not finite comes last."""
-    return float(log_q.mean()) if np.isfinite(log_q).all() else -np.inf
+def _order(item: tuple[str, Array]) -> float:
+    """By the mean; one that is not finite comes last."""
+    return float(item[1].mean()) if np.isfinite(item[1]).all() else -np.inf
 
 
 if __name__ == "__main__":

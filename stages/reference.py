@@ -22,16 +22,17 @@ def main(name: str) -> None:
     problem = files.read_problem()
     seed = seeds.integer(params.prepare.seed, "reference")
 
-    def fitted(rows: Array, mean: Array | float, deviation: Array | float) -> GaussianMixture:
+    def fitted(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
         if name in ("independent", "gaussian"):
             return references.fit_gaussian(rows, mean, deviation, correlated=name == "gaussian")
         if name == "kde":
             kde = params.references.kde
             return references.fit_kde(rows, mean, deviation, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
-        gmm, choices = params.references.gmm, {"components": range(1, params.references.gmm.max_components + 1)}
+        gmm = params.references.gmm
+        components, ridges = list(range(1, gmm.max_components + 1)), [references.RIDGES[0]]
         if problem.kinds:
-            choices = {"components": references.components(gmm.max_components, len(rows)), "ridges": references.RIDGES}
-        model = references.fit_gmm(rows, mean, deviation, folds=gmm.folds, seed=seed, **choices)
+            components, ridges = references.components(gmm.max_components, len(rows)), references.RIDGES
+        model = references.fit_gmm(rows, mean, deviation, components=components, ridges=ridges, folds=gmm.folds, seed=seed)
         print(f"gmm: {len(model.weights)} components by {gmm.folds}-fold cross-validation")
         return model
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from flows.bijections import Columns
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.mixture import Mixture, Truth
@@ -39,6 +41,17 @@ class Problem:
     @property
     def event_shape(self) -> tuple[int, ...]:
         return self.train.shape[1:]
+
+
+def on_line(kinds: Sequence[Column], rows: Array, *, inverse: bool = False, whole: bool = False) -> Array:
+    """Rows ``(n, D)`` with every column of a table on the real line by its kind, where a small positive number keeps its digits; or back in
+    the user's units, and then also with whole integers.
+    """
+    if all(column.kind == "real" for column in kinds):
+        return rows
+    columns, x = Columns(kinds), torch.from_numpy(rows.T.copy())[None]
+    x = columns.inverse(x)[0] if inverse else columns(x)[0]
+    return np.ascontiguousarray((columns.whole(x) if whole else x)[0].numpy().T)
 
 
 def given(model: Population, problem: Problem) -> set[str]:

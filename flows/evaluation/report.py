@@ -20,7 +20,7 @@ from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 from flows.evaluation import calibration, likelihood, samples, statistics
-from flows.evaluation.problem import Problem, given
+from flows.evaluation.problem import Problem, given, on_line
 
 HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
 METRICS = (*("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"), *samples.MODES, *samples.TWO_SAMPLE)
@@ -150,9 +150,10 @@ def _against_truth(
 def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
     """Every comparison with the test rows, of as many samples as there are."""
     test = problem.test.reshape(len(problem.test), -1)
-    if problem.kinds:  # the columns of a table, whose units have nothing to do with each other
-        scale = problem.train.std(axis=0)
-        test, own = test / scale, own / scale
+    own = own[:, : len(test)]
+    if problem.kinds:  # the columns' units have nothing to do with each other
+        scale = on_line(problem.kinds, problem.train).std(axis=0)
+        test, own = on_line(problem.kinds, test) / scale, np.stack([on_line(problem.kinds, row) for row in own]) / scale
     arguments = {
         "neighbours": settings.neighbours,
         "directions": samples.unit_directions(settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")),
@@ -161,7 +162,7 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     }
     # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
     score = delayed(samples.two_sample_scores)
-    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row[: len(test)], **arguments) for row in own))
+    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row, **arguments) for row in own))
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,9 +19,7 @@ from flows.core.mixture import Mixture, Truth
 
 if TYPE_CHECKING:  # pandas and torch are imported where a table or a model is read or written: not every stage has one
     import pandas as pd
-    from torch import Tensor
 
-    from flows.bijections import Columns
     from flows.core.population import Population
     from flows.evaluation.problem import Problem
 
@@ -191,13 +189,13 @@ def read_columns() -> list[Column]:
 
 def read_problem() -> Problem:
     """What ``prepare`` left to learn and to score, in the user's units."""
-    from flows.evaluation.problem import Problem
+    from flows.evaluation.problem import Problem, on_line
 
     truth, kinds = read_truth()[0], read_columns()
     names, mean, std = read_scaler()
     train, test = (_rows(path, len(names)) * std + mean for path in (TRAIN, TEST))
     if kinds:
-        train, test = from_line(kinds, train), from_line(kinds, test, whole=True)
+        train, test = on_line(kinds, train, inverse=True), on_line(kinds, test, inverse=True, whole=True)
     return Problem(train, test, truth, names, kinds)
 
 
@@ -205,25 +203,6 @@ def read_standardized() -> tuple[Array, Array, Array]:
     """The training rows ``(n, D)`` as they are prepared, and mean and standard deviation of every column."""
     _, mean, std = read_scaler()
     return _rows(TRAIN, len(mean)), mean, std
-
-
-def on_line(columns: Sequence[Column], rows: Array) -> Array:
-    """Rows of a table with every column on the real line, by its kind. There a small number of a positive column keeps its digits."""
-    return _by_kinds(columns, rows, lambda kinds, x: kinds(x)[0])
-
-
-def from_line(columns: Sequence[Column], rows: Array, whole: bool = False) -> Array:
-    """Undoes ``on_line``. ``whole``: the integers are whole again."""
-    back = _by_kinds(columns, rows, lambda kinds, z: kinds.inverse(z)[0])
-    return _by_kinds(columns, back, lambda kinds, x: kinds.whole(x)) if whole else back
-
-
-def _by_kinds(columns: Sequence[Column], rows: Array, what: Callable[[Columns, Tensor], Tensor]) -> Array:
-    import torch
-
-    from flows.bijections import Columns
-
-    return np.ascontiguousarray(what(Columns(columns), torch.from_numpy(rows.T.copy())[None])[0].numpy().T)
 
 
 def read_scaler() -> tuple[list[str], Array, Array]:

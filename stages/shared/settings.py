@@ -83,16 +83,12 @@ class TruthReference(Section):
     draws: Annotated[int, Field(ge=2)]
 
 
-class Independent(Section):
-    """It has no settings."""
-
+class Independent(Section):  # nothing to set
     label: ClassVar[str] = "independent Gaussians"
     color: ClassVar[str] = "#C4B7A6"
 
 
-class Gaussian(Section):
-    """It has no settings."""
-
+class Gaussian(Section):  # nothing to set
     label: ClassVar[str] = "one Gaussian"
     color: ClassVar[str] = "#225522"
 
