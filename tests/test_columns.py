@@ -64,10 +64,10 @@ def test_twelve_rows_are_too_few_and_thirteen_are_not():
 @pytest.mark.parametrize(
     ("word", "value", "said"),
     [
-        ("positive", 0.0, "above 0"),
-        ("positive", -1.0, "above 0"),
-        ("interval:0:1", 1.0, "between its bounds"),
-        ("interval:0:1", -0.5, "between its bounds"),
+        ("positive", 0.0, "numbers above 0"),
+        ("positive", -1.0, "numbers above 0"),
+        ("interval:0:1", 1.0, "between 0 and 1, neither"),
+        ("interval:0:1", -0.5, "between 0 and 1, neither"),
         ("integer", 2.5, "whole numbers"),
         ("integer:0.25", 2.6, "multiples of 0.25"),
         ("real", np.nan, "finite"),
@@ -77,7 +77,7 @@ def test_twelve_rows_are_too_few_and_thirteen_are_not():
 def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, value, said):
     values = rows("normal", np.where(np.arange(ROWS) == 41, value, 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)))
     message = error([Column("a"), Column.parse("share", word)], values)
-    assert f"column share holds {value} in row 42; " in message
+    assert f"column share, row 42 holds {value}; " in message
     assert said in message
 
 
