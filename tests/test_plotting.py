@@ -300,5 +300,12 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_all_of_a_table_fits_on_one_page(columns: int):
+    page = plotting.table.page(of_a_table(**{f"x{k}": normal(k) for k in range(columns)}))
+    assert page.width == round(120 * 9.2)
+    assert (page.height > page.width) == (columns > 1)
+
+
 def test_figures_need_no_torch():
     subprocess.run([sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"], check=True)

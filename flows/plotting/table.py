@@ -5,16 +5,19 @@ A frame holds the middle 99% of the data and a little more; a positive column th
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from flows.core.arrays import Array
-from flows.plotting.scene import Row, Scene, figure
-from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, explain, panels
+from flows.plotting.scene import FIGURES, Row, Scene, figure, missing
+from flows.plotting.style import DATA_COLOR, STYLE, TRUTH_COLOR, explain, panels
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
 DOTS = 1_000  # of the data and of the samples, in a panel
@@ -87,6 +90,23 @@ def pairs(scene: Scene) -> Figure:
     text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, {len(samples):,} samples as a smooth density"
     explain(sheet, f"{text}{_rest(scene, shown)}")
     return sheet
+
+
+def page(scene: Scene) -> Image.Image:
+    """What can be drawn of this file's figures, one below the other."""
+    pictures, top = [], 0
+    with plt.rc_context(STYLE):
+        for name in ("pairs.png", "margins.png", "probability.png"):
+            if name not in missing(scene):
+                FIGURES[name][1](scene)
+                plt.savefig(buffer := io.BytesIO(), format="png")
+                plt.close()
+                pictures.append(Image.open(buffer))
+    whole = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)), "white")
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return whole
 
 
 def _histogram(axis: Axes, scene: Scene, k: int, rows: Sequence[Row]) -> None:
