@@ -170,7 +170,7 @@ def write_truth(truth: Truth | None, entropy: tuple[float, float] | None, column
 
 def read_truth() -> tuple[Mixture | None, float | None]:
     """The truth and its entropy in nats; ``None`` twice where there is none."""
-    content = _read_json(TARGET)
+    content = read_json(TARGET)
     with reading(TARGET, "does not describe a mixture"):
         if content["kind"] is None:
             return None, None
@@ -182,7 +182,7 @@ def read_truth() -> tuple[Mixture | None, float | None]:
 
 def read_columns() -> list[Column]:
     """The columns of the user's table; none where the truth is known."""
-    content = _read_json(TARGET)
+    content = read_json(TARGET)
     with reading(TARGET, "does not describe the columns of a table"):
         return [Column.from_dict(column) for column in content.get("columns", [])]
 
@@ -207,7 +207,7 @@ def read_standardized() -> tuple[Array, Array, Array]:
 
 def read_scaler() -> tuple[list[str], Array, Array]:
     """The column names, and mean and standard deviation per column, each ``(D,)``."""
-    content = _read_json(SCALER)
+    content = read_json(SCALER)
     with reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
         if not mean.shape == std.shape == (len(content["columns"]),):
@@ -239,9 +239,9 @@ def read_npz(path: Path) -> dict[str, Any]:
 
 
 def read_headline(name: str) -> dict[str, Any]:
-    return _read_json(headline(name))
+    return read_json(headline(name))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
