@@ -102,19 +102,16 @@ def plot(arguments: argparse.Namespace) -> None:
     """Draw samples of a density over the rows of a table."""
     import pandas as pd
 
-    from flows.core.atomic import replacing
     from flows.density import Density
     from flows.networks.registry import find
-    from flows.plotting.scene import Row, Scene
-    from flows.plotting.table import page
+    from flows.plotting import Row, Scene, draw
 
     density = Density.load(arguments.model)
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
-    samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
-    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
-    picture = page(Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows))
-    with replacing(arguments.output) as unfinished:
-        picture.save(unfinished, format="PNG")
+    samples = density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)
+    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), {"samples": samples}, is_model=True)
+    scene = Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows)
+    draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -289,6 +289,13 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
         assert word in said
 
 
+@pytest.mark.parametrize("table", ["t.csv", "t.parquet", "more.csv"])
+def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path, table):
+    for name in ("a.png", "b.png"):
+        run("plot", folder / "m.flow", folder / table, "-o", tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def start(*words, **others):
     return subprocess.run([sys.executable, "-m", "flows", *map(str, words)], capture_output=True, text=True, check=False, **others)
 

@@ -6,7 +6,8 @@ from flows.bijections.base import Bijection
 from flows.bijections.columns import Columns
 from flows.bijections.coupling import Coupling
 from flows.bijections.linear import PLULinear
+from flows.bijections.margins import Margins
 from flows.bijections.spline import SplineCoupling
 from flows.bijections.standardize import Standardize
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Columns", "Coupling", "PLULinear", "SplineCoupling", "Standardize"]
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Columns", "Coupling", "Margins", "PLULinear", "SplineCoupling", "Standardize"]
