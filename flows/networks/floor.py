@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import torch
@@ -32,6 +32,14 @@ class Floor(DensityNetwork):
             x = bijection(x)[0]
         self.base = mixture(x[0].T.numpy())
         return self
+
+    @classmethod
+    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Floor:
+        """The floor that a checkpoint holds the ``state`` of."""
+        model = cls(columns, margins="margins.knots" in state)
+        model.base = GaussianMixture(*(state[f"base.{name}"] for name in ("weights", "means", "covariances")))
+        model.load_state_dict(state)
+        return model
 
     def log_density(self, z: Tensor) -> Tensor:
         return self.base.log_prob(z[0].T).T
