@@ -77,13 +77,16 @@ def load(path: str | Path) -> Population:
     from flows.core.columns import Column
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
+    from flows.networks.floor import Floor
 
     description, state, history = read(Path(path))
     try:
         if description["model"] == "mixture":
             return GaussianMixture(**state).eval()
-        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
         columns = [Column.from_dict(column) for column in description["columns"]]
+        if description["model"] == "floor":
+            return Floor.restore(columns, state).eval()
+        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
         model = build(description["model"], members=range(*description["members"]), columns=columns, **arguments)
         model.description = description
         if "margins.knots" in state:
