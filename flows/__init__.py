@@ -28,9 +28,9 @@ __all__ = ["fit", *_HOMES]  # found when they are asked for
 
 def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
     """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``. Train a network: ``flows.training.trainer.fit``."""
-    from flows.networks.network import Network
+    from flows.core.population import Population
 
-    home, name = ("flows.training.trainer", "fit") if isinstance(what, Network) else ("flows.density", "fit_table")
+    home, name = ("flows.training.trainer", "fit") if isinstance(what, Population) else ("flows.density", "fit_table")
     return getattr(import_module(home), name)(what, *arguments, **settings)
 
 
