@@ -44,6 +44,8 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit_table
 
+    if arguments.output.is_dir() or arguments.output.suffix in (".csv", ".parquet"):  # before there is something to lose
+        raise UserError(f"{arguments.output}: is a folder or a table; a density goes into a file of its own, as table.flow")
     chosen: dict[str, Any] = {"members": arguments.members, "columns": dict(arguments.column), "settings": dict(arguments.settings)}
     density = fit_table(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
     density.save(arguments.output)
