@@ -90,7 +90,7 @@ def load(path: str | Path) -> Population:
         model = build(description["model"], members=range(*description["members"]), columns=columns, **arguments)
         model.description = description
         if "margins.knots" in state:
-            model.use_margins()
+            model.furnish()
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()
