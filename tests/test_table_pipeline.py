@@ -216,7 +216,7 @@ def refused(**data: Any) -> str:
         (lambda frame: frame, {"columns": {"share": "whole"}}, ["params.yaml: data.columns", "share", "'whole'", "interval:LOW:HIGH"]),
         (lambda frame: frame, {"missing": "ignore"}, ["params.yaml: data.missing", "'ignore'", "'stop' or 'drop'"]),
         (lambda frame: frame.assign(zero=0), {}, ["data/source/people.csv", "column zero"]),
-        (lambda frame: frame.assign(twin=frame["share"]), {}, ["data/source/people.csv", "share and twin"]),
+        (lambda frame: frame.assign(twin=frame["share"]), {}, ["data/source/people.csv", "column twin", "share"]),
         (lambda frame: frame.head(12), {}, ["data/source/people.csv", "12 rows", "at least 13"]),
         (lambda frame: frame.head(40), {}, ["prepare.test_fraction = 0.2", "8 test rows of 40"]),
     ],
