@@ -26,6 +26,11 @@ class Model(Section, ABC):
     label: ClassVar[str]  # in tables and figures
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
 
+    @classmethod
+    def suggested(cls, rows: int) -> dict[str, Any]:
+        """What of the settings had better depend on how many ``rows`` there are to learn from; nothing, unless a model says so."""
+        return {}
+
     @abstractmethod
     def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
         """An untrained population over ``event_shape``: a member a generator, which its initial weights are drawn from."""
