@@ -26,7 +26,6 @@ from flows.core.seeds import numpy_generator, torch_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import log_density
-from flows.networks.network import Network
 from flows.networks.registry import build, find, load
 from flows.training import trainer
 
@@ -116,11 +115,6 @@ class Density:
             floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
             lines.append(f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}")
         return "\n".join(lines)
-
-
-def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
-    """Fit a density to a data frame or an array of rows: ``fit_table``. Of a network, train it: ``flows.training.trainer.fit``."""
-    return (trainer.fit if isinstance(what, Network) else fit_table)(what, *arguments, **settings)
 
 
 def fit_table(
