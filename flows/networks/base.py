@@ -35,3 +35,32 @@ class StandardNormal(Base):
 
     def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
         return torch.randn(n, self.members, *self.event_shape, generator=generator, dtype=dtype).movedim(0, -1).contiguous()
+
+
+class TailedNormal(StandardNormal):
+    """A standard normal with a trace of Student's t in every feature, so that no point is impossible::
+
+        log p(z) = sum_d log[ (1 - e) N(z_d; 0, 1) + e t(z_d) ],    t(z) = (3/8) (1 + z^2 / 4)^(-5/2),  e = 1e-6
+
+    A flow is trained where its rows are, and what it does beyond is nobody's choice: there one row of a hundred thousand may come out at
+    z = 8,000, which under a normal alone costs 32 million nats, and here 60. Where there are rows the two differ by less than e, so
+    training may as well minimise the normal's part. Sources: Hesterberg 1995 (defensive mixtures); Jaini et al. 2020 (a base with tails).
+    """
+
+    TRACE = 1e-6
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        z = z.flatten(1, -2).double()  # the square of what is far out leaves single precision
+        normal = math.log1p(-self.TRACE) - 0.5 * math.log(2 * math.pi) - 0.5 * z.square()
+        trace = math.log(self.TRACE * 3 / 8) - 2.5 * torch.log1p(z.square() / 4)
+        return torch.logaddexp(normal, trace).sum(1)
+
+    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+        z = super().sample(n, generator, dtype)
+        expected = torch.tensor([float(z.numel())]), torch.tensor([self.TRACE])
+        count = int(torch.binomial(*expected, generator=generator))
+        if count:
+            places = torch.randint(z.numel(), (count,), generator=generator)
+            normal = torch.randn(5, count, generator=generator, dtype=dtype)  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
+            z.view(-1)[places] = normal[0] * 2 / normal[1:].square().sum(0).sqrt()
+        return z

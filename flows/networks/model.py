@@ -32,17 +32,17 @@ class Model(Section, ABC):
 
 
 class FlowModel(Model):
-    """A flow over a standard normal distribution: all that is left to say is its ``chain``."""
+    """A flow over a normal distribution with tails: all that is left to say is its ``chain``."""
 
     @abstractmethod
     def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
         """The bijections from standardised data to noise. Raises ``ValueError`` for an event shape that they don't know."""
 
     def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
-        from flows.networks.base import StandardNormal
+        from flows.networks.base import TailedNormal
         from flows.networks.flow import Flow
 
-        return Flow(StandardNormal(len(generators), event_shape), self.chain(event_shape, generators), description)
+        return Flow(TailedNormal(len(generators), event_shape), self.chain(event_shape, generators), description)
 
 
 class CouplingModel(FlowModel):

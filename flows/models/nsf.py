@@ -1,0 +1,39 @@
+"""The neural spline flow (Durkan et al. 2019): few couplings, each with many bends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from flows.core.settings import Count
+from flows.networks.model import FlowModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from flows.bijections import Bijection
+
+
+class NSF(FlowModel):
+    """Spline couplings that take turns: an even one transforms the second half of the features, an odd one the first.
+
+    Args:
+        couplings: how many.
+        hidden: width of both hidden layers of every coupling's network.
+        bins: pieces of a spline.
+    """
+
+    label: ClassVar[str] = "NSF"
+    color: ClassVar[str] = "#882255"
+
+    couplings: Annotated[int, Field(ge=2)] = 4
+    hidden: Count = 32
+    bins: Annotated[int, Field(ge=2, le=100)] = 16
+
+    def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
+        from flows.bijections import SplineCoupling
+
+        (dim,) = event_shape
+        return [SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins) for k in range(self.couplings)]
