@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Density": "flows.density",
     "Flow": "flows.networks.flow",
     "GaussianMixture": "flows.core.reference",
     "Mixture": "flows.core.mixture",
@@ -18,7 +19,7 @@ _HOMES = {
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.core.population",
-    "fit": "flows.training.trainer",
+    "fit": "flows.density",
     "load": "flows.networks.registry",
     "save": "flows.core.checkpoint",
 }

@@ -164,7 +164,7 @@ def test_a_finer_grid_changes_no_divergence(trained, monkeypatch):
     fresh = RING.sample(5000, np.random.default_rng(3))
     log_p = RING.log_prob(fresh)[:, None]
     kl = divergence(log_p, log_density(trained, fresh))
-    rough = trained.mean_nll(trained.log_density(trained.standardized(fresh)[0], trained.curve_nodes))
+    rough = mean_nll(trained.log_density(trained.standardized(fresh)[0], trained.curve_nodes), trained.standardized(fresh)[1])
     monkeypatch.setattr(VAENetwork, "nodes", 700)
     np.testing.assert_allclose(kl, divergence(log_p, log_density(trained, fresh)), rtol=0, atol=0.0005)
     np.testing.assert_allclose(rough, kl - log_p.mean(), rtol=0, atol=0.002)

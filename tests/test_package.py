@@ -143,7 +143,13 @@ def test_the_wheel_asks_for_what_the_library_imports_and_for_no_tool_of_the_pipe
         for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"flows"}:
             found = [asked[normal(owner)] for owner in owners.get(name, [name]) if normal(owner) in asked]
             assert found, f"{file.name} imports {name}"
-            assert found[0].marker is None or "plotting" in str(file.relative_to(site)), f"{file.name} imports {name}, which is of an extra"
+            extra = "plotting" in str(file.relative_to(site)) or (file.name, name) == ("table.py", "pyarrow")
+            assert extra or found[0].marker is None, f"{file.name} imports {name}, which is of an extra"
+
+
+def test_the_command_is_installed_with_the_verbs_of_the_module(site):
+    (command,) = Distribution.at(next(site.glob("*.dist-info"))).entry_points
+    assert (command.name, command.value) == ("flows", "flows.__main__:main")
 
 
 def test_what_is_called_in_continuous_integration_is_a_target_of_make():

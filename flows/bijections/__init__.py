@@ -3,9 +3,11 @@
 from flows.bijections.actnorm import ActNorm
 from flows.bijections.affine import AffineCoupling
 from flows.bijections.base import Bijection
+from flows.bijections.columns import Columns
 from flows.bijections.coupling import Coupling
 from flows.bijections.linear import PLULinear
+from flows.bijections.margins import Margins
 from flows.bijections.spline import SplineCoupling
 from flows.bijections.standardize import Standardize
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Coupling", "PLULinear", "SplineCoupling", "Standardize"]
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Columns", "Coupling", "Margins", "PLULinear", "SplineCoupling", "Standardize"]

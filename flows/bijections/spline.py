@@ -67,29 +67,35 @@ class SplineCoupling(Coupling):
         x_inside = torch.where(inside, x, 0.0)  # a harmless value, so that no NaN reaches the gradient from the unused branch
         x_k, width, y_k, height, slope_low, slope_high = self._bins(x_inside, parameters, by_height=False)
         u = (x_inside - x_k) / width
-        z, log_derivative = self._value_and_log_derivative(u, width, height, slope_low, slope_high)
+        z, log_derivative = rational_quadratic(u, width, height, slope_low, slope_high)
         return torch.where(inside, y_k + z, x), torch.where(inside, log_derivative, 0.0)
 
     def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = z.abs() < self.BOUND
         z_inside = torch.where(inside, z, 0.0)
         x_k, width, y_k, height, slope_low, slope_high = self._bins(z_inside, parameters, by_height=True)
-        mean_slope, v = height / width, z_inside - y_k
-        curvature = slope_low + slope_high - 2 * mean_slope
-        a = height * (mean_slope - slope_low) + v * curvature
-        b = height * slope_low - v * curvature
-        c = -mean_slope * v
-        u = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
-        _, log_derivative = self._value_and_log_derivative(u, width, height, slope_low, slope_high)
+        u = rational_quadratic_root(z_inside - y_k, width, height, slope_low, slope_high)
+        _, log_derivative = rational_quadratic(u, width, height, slope_low, slope_high)
         return torch.where(inside, x_k + u * width, z), torch.where(inside, -log_derivative, 0.0)
-
-    @staticmethod
-    def _value_and_log_derivative(u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> tuple[Tensor, Tensor]:
-        mean_slope, v = height / width, u * (1 - u)
-        q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
-        z = height * (mean_slope * u.square() + slope_low * v) / q
-        numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
-        return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bins={self.bins}"
+
+
+def rational_quadratic(u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> tuple[Tensor, Tensor]:
+    """How far z is above its bin's corner at ``u`` from 0 to 1 along the bin, and the logarithm of the slope there."""
+    mean_slope, v = height / width, u * (1 - u)
+    q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
+    z = height * (mean_slope * u.square() + slope_low * v) / q
+    numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
+    return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
+
+
+def rational_quadratic_root(v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> Tensor:
+    """The ``u`` at which z is ``v`` above its bin's corner."""
+    mean_slope = height / width
+    curvature = slope_low + slope_high - 2 * mean_slope
+    a = height * (mean_slope - slope_low) + v * curvature
+    b = height * slope_low - v * curvature
+    c = -mean_slope * v
+    return 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
 
 
 def as_tensor(points: Any, what: str = "points") -> Tensor:

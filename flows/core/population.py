@@ -18,8 +18,8 @@ class Population(nn.Module, Distribution):
     members score, or ``(n, M, *event)``, where each member has points of its own; arrays of any numbers as well as tensors.
     ``sample((n,), generator=g)`` gives ``(n, M, *event)``.
 
-    The equal mixture of the members, the ensemble, is ``MixtureSameFamily(Categorical(torch.ones(M)), population)``;
-    ``ensemble_log_prob`` gives its density.
+    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, equal ones unless a recipe of training found others:
+    ``MixtureSameFamily(Categorical(population.member_weights), population)``; ``ensemble_log_prob`` gives its density.
 
     ``description`` says in JSON's words how to build the model again: with the state it makes a complete checkpoint.
     ``history`` is what training kept (``Trainer``): ``epoch`` ``(L,)`` and curves ``(L, M)``; empty before.
@@ -47,6 +47,11 @@ class Population(nn.Module, Distribution):
         """Which members of a larger population these are: all of it, unless ``flows.build`` was given a range."""
         return range(*self.description.get("members", (0, self.members)))
 
+    @property
+    def member_weights(self) -> Tensor:
+        """What each member counts in the ensemble, ``(M,)``, of sum 1."""
+        return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
+
     def has(self, method: str) -> bool:
         """Whether the model's class answers ``log_prob``, ``encode`` or ``trajectory``: no model needs to."""
         return getattr(type(self), method) is not getattr(Population, method)
@@ -72,6 +77,10 @@ class Population(nn.Module, Distribution):
         """Samples on their way from noise to data. Raises ``NotImplementedError`` where a model has no steps."""
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 
+    def ensemble_log_prob(self, value: Any) -> Tensor:
+        """Log-densities ``(n,)`` of the ensemble, in nats."""
+        return ensemble_log_prob(self.log_prob(value), self.member_weights)
+
     def parameters_per_member(self) -> int:
         """The number of trainable numbers in one member."""
         return sum(p.numel() for p in self.parameters()) // self.members
@@ -91,7 +100,9 @@ class Population(nn.Module, Distribution):
         return tensor
 
 
-def ensemble_log_prob(member_log_prob: Tensor) -> Tensor:
-    """Log-density of the equal mixture of the members, ``(n,)``, from the members' ``(n, M)``."""
-    members = torch.tensor(member_log_prob.shape[-1], dtype=member_log_prob.dtype)
-    return member_log_prob.logsumexp(-1) - members.log()
+def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``; of equal ``weights``, unless they ``(M,)`` are given."""
+    members = member_log_prob.shape[-1]
+    if weights is None:
+        return member_log_prob.logsumexp(-1) - torch.tensor(members, dtype=member_log_prob.dtype).log()
+    return (member_log_prob + weights.log().to(member_log_prob)).logsumexp(-1)

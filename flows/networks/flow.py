@@ -99,7 +99,7 @@ class Flow(DensityNetwork):
         """
         shape = torch.Size(sample_shape)
         states = self._steps(self.base.sample(shape.numel(), generator, self.dtype))
-        return [self._rows(state, shape) for state in (*states, self.standardize.inverse(states[-1])[0])]
+        return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def _steps(self, z: Tensor) -> list[Tensor]:
         states = [z]

@@ -9,27 +9,55 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flows.bijections import Standardize
+from flows.bijections import Bijection, Columns, Margins, Standardize
 from flows.core.arrays import Array, as_tensor
+from flows.core.columns import Column
 from flows.core.population import Population
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+Seen = tuple[Tensor, Tensor]  # points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting there
 
 
 class Network(Population):
     """A population of neural networks, none of which shares a parameter with another. Every parameter is ``(M, ...)``.
 
-    Users' points are rows in their own units. Inside, points are standardised and *features first*, ``(M, *event, N)``:
-    ``standardize``, a fixed bijection, stands at the door, and its log-determinant is added to what goes out.
+    Users' points are rows in their own units. Inside, points are standardised and *features first*, ``(M, *event, N)``. At the door stand
+    fixed bijections, and their log-determinant is added to what goes out: ``kinds``, of the columns of a table; ``standardize``;
+    ``margins``, where the recipe of training asks for it (``use_margins``).
 
-    A subclass says how it learns by ``objective`` and how far it has come by ``curves``. ``betas`` are those of its optimiser.
+    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by ``objective`` and how far it has come by
+    ``curves``. ``betas`` are those of its optimiser.
     """
+
+    weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 
     def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None) -> None:
         super().__init__(members, event_shape, description or {})
+        self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
+        self.kinds = Columns(self.columns) if self.columns else None
         self.standardize = Standardize(tuple(event_shape), members)
+        self.margins: Margins | None = None
+
+    @property
+    def member_weights(self) -> Tensor:
+        return self.weights
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the table; none where the points are no table's."""
+        return [Column.from_dict(column) for column in self.description.get("columns", ())]
+
+    def use_margins(self) -> Margins:
+        """Put ``Margins`` at the door: the identity, until they are fitted."""
+        self.margins = Margins(self.event_shape.numel(), self.members)
+        return self.margins
+
+    @property
+    def door(self) -> list[Bijection]:
+        """The fixed bijections that users' points come in by."""
+        return [bijection for bijection in (self.kinds, self.standardize, self.margins) if bijection is not None]
 
     # Inside: standardised points, features first
 
@@ -44,8 +72,8 @@ class Network(Population):
         """
 
     @abstractmethod
-    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
-        """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps ``test``."""
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+        """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps others."""
 
     @abstractmethod
     def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
@@ -59,15 +87,27 @@ class Network(Population):
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
-        """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, 1)`` of getting there."""
-        z, log_det = self.standardize(self.features_first(value))
-        return z.to(self.dtype).contiguous(), log_det.to(self.dtype)
+        """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, n or 1)`` of getting there, in double
+        precision as it may be large.
+        """
+        z, log_det = self.features_first(value), torch.zeros(1, dtype=torch.float64)
+        for bijection in self.door:
+            z, step = bijection(z)
+            log_det = log_det + step
+        return z.to(self.dtype).contiguous(), log_det
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
         shape = torch.Size(sample_shape)
         with torch.no_grad():
-            return self._rows(self.standardize.inverse(self.generate(shape.numel(), generator))[0], shape)
+            return self._rows(self._out(self.generate(shape.numel(), generator)), shape)
+
+    def _out(self, z: Tensor) -> Tensor:
+        """From the networks' points to the user's units, integers whole."""
+        z = z.double()
+        for bijection in reversed(self.door):
+            z = bijection.inverse(z)[0]
+        return z if self.kinds is None else self.kinds.whole(z)
 
     def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
         """From the networks' ``(M, *event, n)`` to the public ``shape + (M, *event)``."""
@@ -99,10 +139,11 @@ class DensityNetwork(Network):
         return (self.log_density(z) + log_det).T.reshape(*shape, self.members)
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
-        return {f"{key}_nll": self.mean_nll(self.log_density(z)) for key, z in points.items()}
+        return {f"{key}_nll": mean_nll(self.log_density(z), log_det) for key, (z, log_det) in points.items()}
 
-    def mean_nll(self, log_density: Tensor) -> Array:
-        """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
-        return self.standardize.deviation.log().flatten(1).sum(1).numpy() - log_density.double().numpy().mean(axis=1)
+
+def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
+    """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
+    return -(log_density.double() + log_det).numpy().mean(axis=1)

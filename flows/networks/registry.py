@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -14,6 +14,7 @@ from flows.core.settings import explain
 from flows.networks.model import Model
 
 if TYPE_CHECKING:
+    from flows.core.columns import Column
     from flows.core.population import Population
     from flows.networks.network import Network
 
@@ -39,12 +40,18 @@ def find(name: str) -> type[Model]:
 
 
 def build(
-    name: str, event_shape: tuple[int, ...] | list[int], settings: Mapping[str, Any] | None = None, *, members: int | range = 1, seed: int = 0
+    name: str,
+    event_shape: tuple[int, ...] | list[int],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    members: int | range = 1,
+    seed: int = 0,
+    columns: Sequence[Column] = (),
 ) -> Network:
     """An untrained population of the model ``name`` over points of ``event_shape``.
 
     ``settings`` are those of the model's class; what is not named has its default. ``members`` is a number, or a range: members 3 to 5 of
-    a larger population start and train as they do there. ``seed`` is of the initial weights.
+    a larger population start and train as they do there. ``seed`` is of the initial weights. ``columns`` are those of a table.
     Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the model's.
     """
     from flows.core.seeds import torch_generators
@@ -59,7 +66,7 @@ def build(
         raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
     description = {
         **{"model": name, "event_shape": list(event_shape), "settings": model.model_dump()},
-        **{"members": [span.start, span.stop], "seed": seed},
+        **{"members": [span.start, span.stop], "seed": seed, "columns": [column.to_dict() for column in columns]},
     }
     return model.build(tuple(event_shape), torch_generators(seed, "initialize", span), description)
 
@@ -67,6 +74,7 @@ def build(
 def load(path: str | Path) -> Population:
     """The population or reference in ``path``, in evaluation mode. Raises ``CheckpointError``, which names the file."""
     from flows.core.checkpoint import CheckpointError, read
+    from flows.core.columns import Column
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
 
@@ -75,7 +83,11 @@ def load(path: str | Path) -> Population:
         if description["model"] == "mixture":
             return GaussianMixture(**state).eval()
         arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
-        model = build(description["model"], members=range(*description["members"]), **arguments)
+        columns = [Column.from_dict(column) for column in description["columns"]]
+        model = build(description["model"], members=range(*description["members"]), columns=columns, **arguments)
+        model.description = description
+        if "margins.knots" in state:
+            model.use_margins()
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()

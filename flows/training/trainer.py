@@ -33,8 +33,8 @@ class Trainer:
         model.standardize.initialize(model.features_first(rows))
         self.model = model
         self.settings = settings
-        self.clean = model.standardized(rows)[0]
-        model.initialize(self.clean)
+        self.clean = model.standardized(rows)
+        model.initialize(self.clean[0])
         self.visited, self.noise = _smoothed(model, rows, settings)
         self.generators = torch_generators(settings.seed, "train", model.member_range)
         self.steps = math.ceil(len(rows) / batch)  # of an epoch
@@ -87,7 +87,7 @@ def fit(
         trainer = Trainer(model, train, settings)
         clean = {"train": trainer.clean}
         if test is not None:
-            clean["test"] = model.standardized(test)[0]
+            clean["test"] = model.standardized(test)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(member, epoch)

@@ -97,7 +97,7 @@ def train(flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | 
     trainer = Trainer(flow, rows[:learned], settings)
     parameters = trainer.optimizer.parameters
     trainer.optimizer = optimizer = RemedyAdam(parameters, settings.clip, remedy.decay, remedy.average)
-    held_out = {"held_out": flow.standardized(rows[learned:])[0]}
+    held_out = {"held_out": flow.standardized(rows[learned:])}
     best, lowest = parameters.clone(), np.full(flow.members, np.inf)
     for epoch in tqdm(range(1, settings.epochs + 1), desc=name, unit="epoch", disable=None):
         trainer.epoch()

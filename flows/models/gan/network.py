@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import torch_generators
-from flows.networks.network import Network, Objective
+from flows.networks.network import Network, Objective, Seen
 
 if TYPE_CHECKING:
     from flows.models.gan import GAN
@@ -58,9 +58,9 @@ class GANNetwork(Network):
         return (of_generator + of_discriminator).detach(), torch.cat([by_generator, by_discriminator], dim=1)
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """Both losses, without the penalty, on the training points and as many fakes, always from the same noise."""
-        train = points["train"]
+        train, _ = points["train"]
         generators = torch_generators(self.description["seed"], "curves", self.member_range)
         z = torch.stack([torch.randn(self.latent, train.shape[2], generator=g, dtype=train.dtype) for g in generators])
         fake = self.discriminator(self.generator(z))

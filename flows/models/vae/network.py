@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
-from flows.networks.network import DensityNetwork, Objective
+from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
 REACH = 5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
@@ -63,10 +63,11 @@ class VAENetwork(DensityNetwork):
         return bound.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Tensor]) -> dict[str, Array]:
-        log_q = self.log_density(torch.cat(list(points.values()), dim=2), self.curve_nodes)  # at once: the nodes cost more than the points
-        parts = log_q.split([z.shape[2] for z in points.values()], dim=1)
-        return {f"{key}_nll": self.mean_nll(part) for key, part in zip(points, parts, strict=True)}
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+        seen = [z for z, _ in points.values()]
+        log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)  # at once: the nodes cost more than the points
+        parts = log_q.split([z.shape[2] for z in seen], dim=1)
+        return {f"{key}_nll": mean_nll(part, points[key][1]) for key, part in zip(points, parts, strict=True)}
 
     # Sampling and density
 

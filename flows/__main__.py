@@ -1,0 +1,186 @@
+"""Densities of your own tables: `python -m flows VERB`, where `VERB --help` says what it takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.core.errors import UserError, errors_in_one_line, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLES = 10_000  # at least so many are drawn in a picture
+
+# Torch and pandas are imported by the verbs that need them: help comes at once.
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one verb. An error that the user can put right is one line and exit status 1."""
+    arguments = _parser().parse_args(words)
+    with errors_in_one_line("flows"):
+        try:
+            arguments.verb(arguments)
+            sys.stdout.flush()
+        except (ValueError, LookupError, NotImplementedError) as error:
+            raise UserError(one_line(error)) from None
+        except ImportError as error:
+            raise UserError(f"this needs {error.name}: pip install 'small-flows[parquet,plot]'") from None
+        except OSError as error:
+            with suppress(OSError):  # or what is left to be written fails again at the exit of Python, with a traceback
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # the reader had enough, as `head`
+                sys.exit(1)
+            raise
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Fit a density to a table, and write it to a file."""
+    from flows.density import fit_table
+
+    settings = {key: _value(text) for key, text in arguments.settings}
+    columns = dict(arguments.column)
+    density = fit_table(_read(arguments), arguments.model, members=arguments.members, columns=columns, settings=settings, seed=arguments.seed)
+    density.save(arguments.output)
+    print(density)
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    """Draw rows from a density."""
+    from flows.data.table import writing
+    from flows.density import Density
+
+    density = Density.load(arguments.model)
+    with writing(arguments.output) as write:
+        for piece in density.pieces(arguments.n, arguments.seed):
+            write(piece)
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Write the rows of a table with their log-densities, or the least likely of them. Nothing is fitted."""
+    import numpy as np
+    import pandas as pd
+    from tqdm import tqdm
+
+    from flows.data import table
+    from flows.density import Density
+
+    density, count, dropped = Density.load(arguments.model), arguments.anomalies, 0
+    least: list[pd.DataFrame] = []
+    with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
+        for piece in table.stream(arguments.table):
+            values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
+            log_q = density.log_prob_members(values)
+            frame = frame.assign(log_density=density.ensemble(log_q).round(6), log_density_sd=density.spread(log_q).round(6))
+            if count is None:
+                write(frame)
+            else:
+                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[:count]
+                frame = frame.iloc[lowest].assign(tail_probability=density.tail_probability(log_q[lowest]).round(6))
+                least = [pd.concat([*least, frame]).sort_values("log_density", kind="stable")[:count]]
+            dropped += len(piece) - len(values)
+            bar.update(len(piece))
+        for frame in least:
+            write(frame if "row" in frame else frame.reset_index(names="row"))
+    _say_dropped(dropped)
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Say what a file holds: columns, members, how it was trained, and its score on rows that it did not see."""
+    from flows.density import Density
+
+    print(Density.load(arguments.model))
+
+
+def plot(arguments: argparse.Namespace) -> None:
+    """Draw samples of a density over the rows of a table."""
+    import pandas as pd
+
+    from flows.density import Density
+    from flows.networks.registry import find
+    from flows.plotting import Row, Scene, draw
+
+    density = Density.load(arguments.model)
+    rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
+    samples = density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)
+    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), {"samples": samples}, is_model=True)
+    scene = Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows)
+    draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="flows", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for verb, *places in ((fit, "TABLE"), (sample, "MODEL"), (score, "MODEL", "TABLE"), (info, "MODEL"), (plot, "MODEL", "TABLE")):
+        add = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__).add_argument
+        verbs.choices[verb.__name__].set_defaults(verb=verb)
+        for place in places:
+            add(place.lower(), metavar=place, type=Path, help="a .csv or .parquet file" if place == "TABLE" else "a file that `fit` wrote")
+        if verb in (sample, score):
+            add("-o", "--output", metavar="FILE", type=Path, help="the .csv or .parquet file to write; without it, CSV goes to standard output")
+        if verb in (fit, plot):
+            add("-o", "--output", metavar="MODEL" if verb is fit else "PAGE", type=Path, required=True, help="the file to write")
+        if verb in (fit, sample):
+            add("--seed", type=int, default=0, help="of all that is random (0)")
+        if "TABLE" in places:
+            add(
+                "--missing",
+                choices=["stop", "drop"],
+                default="stop",
+                help="rows with a missing value are an error (stop) or left out and counted (drop)",
+            )
+    add = verbs.choices["fit"].add_argument
+    add("--model", default="nsf", help="nsf, realnvp or glow (nsf)")
+    add("--members", type=int, default=10, help="networks that are kept: up to 5, or a multiple of 5 (10)")
+    add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
+    add("-S", dest="settings", metavar="KEY=VALUE", type=_pair, action="append", default=[], help="a setting of training or of the model")
+    verbs.choices["sample"].add_argument("-n", type=_count, default=1000, help="how many rows (1000)")
+    add = verbs.choices["score"].add_argument
+    add("--anomalies", metavar="N", type=_count, help="only the N least likely rows, the least likely first, with a tail probability")
+    return parser
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, found, value = text.rpartition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} has no =")
+    return name, value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """The columns ``names`` of the table (all, unless given) as a data frame whose index holds the numbers of its rows."""
+    import pandas as pd
+
+    from flows.data import table
+
+    found = table.read(arguments.table, arguments.missing, names)
+    _say_dropped(found.dropped)
+    return pd.DataFrame(found.values, columns=found.names, index=found.rows)
+
+
+def _say_dropped(rows: int) -> None:
+    if rows:
+        print(f"left out: {rows} row{'s' * (rows > 1)} with a missing value", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

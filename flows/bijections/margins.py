@@ -1,0 +1,129 @@
+"""A fixed monotone map per column that makes every margin about normal, so that a flow has only the dependence left to learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from flows.bijections.base import Bijection
+from flows.bijections.spline import rational_quadratic, rational_quadratic_root
+from flows.core.arrays import Array
+
+COUNTS = (4, 6, 10, 16, 25, 40, 63)  # kernels of a column, to choose from
+FOLDS = 5
+TRACE = 0.001  # the weight of the Cauchy distribution
+ROWS = 4_000  # as many rows of a column are enough to choose by
+SCORES = np.linspace(-8, 8, 321)  # where the knots are, about
+
+
+class Margins(Bijection):
+    """Per column the normal scores of a smooth distribution function F, as a rational-quadratic spline S::
+
+        forward:  z = S(x)          log_det = sum_d log S'(x_d)
+        inverse:  x = S^-1(z)       log_det = -sum_d log S'(x_d)
+
+        at its knots       S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k));    straight on beyond the last
+        F(x) = (1 - e) / m  sum_j T_4((x - q_j) / b_j) + e C(x),    e = 0.001
+
+    ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the distribution function of Student's t
+    with 4 degrees of freedom and ``C`` that of a Cauchy distribution as wide as the column: a far outlier comes out near z = 8. Of the
+    counts m the one with the best likelihood on five folds is taken. The spline is a map in its own right: its density is exact, however
+    well it follows F. In double precision, each member on its own rows; the identity until ``initialize``.
+    Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
+    """
+
+    knots: Tensor
+
+    def __init__(self, dim: int, members: int) -> None:
+        super().__init__()
+        line = torch.from_numpy(SCORES)
+        self.register_buffer("knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1))  # (M, D, 3, K): x, z, slope
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        for member, rows in enumerate(x.double().numpy()):
+            if member and torch.equal(x[member], x[member - 1]):  # members on the same rows: the work is done
+                self.knots[member] = self.knots[member - 1]
+            else:
+                self.knots[member] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
+
+    def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
+        """Of the bin that holds ``value`` ``(M, D, N)``, by x (0) or z (1): x_k, w, z_k, h and both slopes, each ``(M, D, N)``."""
+        upper = torch.searchsorted(self.knots[:, :, by, 1:-1].contiguous(), value.contiguous(), right=True) + 1
+        x, z, slope = self.knots.unbind(2)
+        x_low, z_low = x.gather(2, upper - 1), z.gather(2, upper - 1)
+        return x_low, x.gather(2, upper) - x_low, z_low, z.gather(2, upper) - z_low, slope.gather(2, upper - 1), slope.gather(2, upper)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ends = self.knots[:, :, :, :1], self.knots[:, :, :, -1:]
+        inside = x.clamp(ends[0][:, :, 0], ends[1][:, :, 0])
+        x_k, width, z_k, height, low, high = self._bins(inside, 0)
+        z, log_slope = rational_quadratic((inside - x_k) / width, width, height, low, high)
+        beyond = torch.where(x < inside, ends[0][:, :, 2], ends[1][:, :, 2])
+        return z_k + z + (x - inside) * beyond, torch.where(x == inside, log_slope, beyond.log()).sum(1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        ends = self.knots[:, :, :, :1], self.knots[:, :, :, -1:]
+        inside = z.clamp(ends[0][:, :, 1], ends[1][:, :, 1])
+        x_k, width, z_k, height, low, high = self._bins(inside, 1)
+        u = rational_quadratic_root(inside - z_k, width, height, low, high)
+        _, log_slope = rational_quadratic(u, width, height, low, high)
+        beyond = torch.where(z < inside, ends[0][:, :, 2], ends[1][:, :, 2])
+        return x_k + u * width + (z - inside) / beyond, -torch.where(z == inside, log_slope, beyond.log()).sum(1)
+
+
+def normal_scores(column: Array) -> Array:
+    """The knots of one column ``(n,)``: x, z and slope, ``(3, K)``."""
+    kernels = _kernels(column, _best_count(column))
+    centers, widths, scale = kernels
+    reach = scale * np.geomspace(0.01, 1e12, 100)
+    grid = np.unique(np.concatenate([centers[0] - reach, (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(), centers[-1] + reach]))
+    scores = _score(grid, kernels)
+    rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
+    x = np.interp(SCORES, scores[rising], grid[rising])  # near enough: what counts is that F is taken where the knots are
+    x = x[np.diff(x, prepend=-np.inf) > 0]
+    z = _score(x, kernels)
+    slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
+    return np.stack([x, z, slope])
+
+
+def _best_count(column: Array) -> int:
+    rows = column[:: -(-len(column) // ROWS)]
+    parts = [(np.delete(rows, np.s_[fold::FOLDS]), rows[fold::FOLDS]) for fold in range(FOLDS)]
+    fitting = [count for count in COUNTS if 2 * count <= len(parts[0][0])] or COUNTS[:1]
+    return max(fitting, key=lambda count: sum(np.log(_density(held_out, _kernels(train, count))).sum() for train, held_out in parts))
+
+
+def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:
+    """The centres and widths of the kernels, and the width of the column."""
+    centers = np.quantile(column, (np.arange(count) + 0.5) / count)
+    scale = float(column.std())
+    return centers, np.maximum(np.gradient(centers), 1e-6 * scale), scale
+
+
+def _density(x: Array, kernels: tuple[Array, Array, float]) -> Array:
+    centers, widths, scale = kernels
+    t = (x[:, None] - centers) / widths
+    bulk = ((3 / 8) * (1 + t**2 / 4) ** -2.5 / widths).mean(axis=1)
+    return (1 - TRACE) * bulk + TRACE / (np.pi * scale * (1 + ((x - centers.mean()) / scale) ** 2))
+
+
+def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
+    """``Phi^-1(F(x))``, from the smaller of F and 1 - F, so that no digits are lost in the upper tail."""
+    centers, widths, scale = kernels
+    t, c = (x[:, None] - centers) / widths, (x - centers.mean()) / scale
+
+    def below(t: Array, c: Array) -> Array:
+        return (1 - TRACE) * _student_tail(-t).mean(axis=1) + TRACE * np.arctan2(1, -c) / np.pi
+
+    lower, upper = below(t, c), below(-t, -c)
+    return np.where(lower < upper, ndtri(lower), -ndtri(upper))
+
+
+def _student_tail(t: Array) -> Array:
+    """``P(T > t)`` for Student's t with 4 degrees of freedom: ``(1 - s)^2 (2 + s) / 4`` with ``s = t / sqrt(4 + t^2)``, 1 - s without cancellation."""
+    root = np.sqrt(4 + t**2)
+    rest = np.where(t > 0, 4 / (root * (root + np.abs(t))), 1 - t / root)
+    return rest**2 * (3 - rest) / 4

@@ -1,0 +1,217 @@
+"""Kinds of columns: what a user writes, what is wrong with a table, rounded columns, and the maps to the real line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd.functional import jacobian
+from torch.testing import assert_close
+
+from flows.bijections import Columns
+from flows.core.columns import Column, dequantise, inspect
+from flows.core.errors import UserError
+
+ROWS = 100
+MIXED = [Column("a"), Column.parse("b", "positive"), Column.parse("c", "interval:-2:3"), Column.parse("d", "integer")]
+
+
+def rows(*columns, n=ROWS):
+    """Columns of numbers; a word makes one of this kind."""
+    rng = np.random.default_rng(0)
+    made = {"normal": lambda: rng.normal(size=n), "share": lambda: rng.uniform(size=n), "count": lambda: rng.poisson(20, n).astype(float)}
+    return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)
+
+
+def error(columns, values, **others):
+    with pytest.raises(UserError) as caught:
+        inspect(columns, values, **others)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Words
+
+
+@pytest.mark.parametrize("word", ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1"])
+def test_a_kind_is_read_as_it_is_written(word):
+    column = Column.parse("x", word)
+    assert column.word == word
+    assert Column.from_dict(column.to_dict()) == column
+
+
+@pytest.mark.parametrize(
+    "word", ["", "whole", "real:1", "interval", "interval:0", "interval:1:0", "interval:0:inf", "interval:a:b", "integer:0", "integer:-1"]
+)
+def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
+    with pytest.raises(ValueError, match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP.*$"):
+        Column.parse("age", word)
+
+
+# What is wrong with a table
+
+
+def test_a_sound_table_is_left_as_it_is_without_a_notice():
+    columns = [Column("a"), Column.parse("b", "interval:0:1"), Column.parse("n", "integer")]
+    assert inspect(columns, rows("normal", "share", "count")) == (columns, [])
+
+
+def test_twelve_rows_are_too_few_and_thirteen_are_not():
+    assert "12 rows" in error([Column("a")], rows("normal", n=12))
+    inspect([Column("a")], rows("normal", n=13))
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "said"),
+    [
+        ("positive", 0.0, "numbers above 0"),
+        ("positive", -1.0, "numbers above 0"),
+        ("interval:0:1", 1.0, "between 0 and 1, neither"),
+        ("interval:0:1", -0.5, "between 0 and 1, neither"),
+        ("integer", 2.5, "whole numbers"),
+        ("integer:0.25", 2.6, "multiples of 0.25"),
+        ("real", np.nan, "finite"),
+        ("real", -np.inf, "finite"),
+    ],
+)
+def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, value, said):
+    values = rows("normal", np.where(np.arange(ROWS) == 41, value, 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)))
+    message = error([Column("a"), Column.parse("share", word)], values)
+    assert f"column share, row 42 holds {value}; " in message
+    assert said in message
+
+
+def test_rows_have_their_numbers_in_the_file():
+    values = rows(np.where(np.arange(ROWS) == 41, -1.0, 0.5))
+    assert "row 1042" in error([Column.parse("a", "positive")], values, rows=np.arange(1001, 1001 + ROWS))
+
+
+def test_a_constant_column_is_named():
+    assert "column b holds 7 in every row" in error([Column("a"), Column("b")], rows("normal", np.full(ROWS, 7.0)))
+
+
+def test_a_spread_that_doubles_can_not_square_is_told():
+    assert "other units" in error([Column("a")], 1e200 * rows("normal"))
+    assert "other units" in error([Column("a")], 1e-200 * rows("normal"))
+
+
+def test_equal_columns_are_both_named():
+    x = rows("normal")[:, 0]
+    assert "columns a and c are equal" in error([Column("a"), Column("b"), Column("c")], rows(x, np.arange(ROWS), x))
+
+
+def test_a_linear_combination_is_named_with_what_it_is_made_of():
+    a, b, other = rows("normal", "share", "count").T
+    total = 1e6 + 3 * a - 2 * b
+    message = error([Column(name) for name in ("a", "other", "b", "total")], rows(a, other, b, total))
+    assert "column total is a linear combination of a, b;" in message
+
+
+def test_nearly_collinear_columns_and_a_large_offset_are_none():
+    a, b = rows("normal", "share").T
+    inspect([Column("a"), Column("b")], rows(a, a + 1e-6 * b))
+    inspect([Column("a"), Column("b")], rows(1e9 + a, b))
+
+
+def test_more_columns_than_rows_are_no_combinations():
+    inspect([Column(f"x{d}") for d in range(40)], np.random.default_rng(0).normal(size=(20, 40)))
+
+
+# Rounded columns
+
+
+@pytest.mark.parametrize(("step", "word"), [(1.0, "integer"), (0.1, "integer:0.1"), (25.0, "integer:25")])
+def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(step, word):
+    (column,), (notice,) = inspect([Column("age")], step * rows("count"))
+    assert column.kind == "real"
+    assert column.step == pytest.approx(step)
+    assert "column age holds" in notice
+    assert f"in steps of {step:g}: a density does not exist" in notice
+    assert notice.endswith(f"--column age={word}")
+
+
+def test_steps_that_start_elsewhere_are_noticed_and_not_offered_as_whole_numbers():
+    (column,), (notice,) = inspect([Column("age")], 0.5 + rows("count"))
+    assert column.step == 1
+    assert "--column" not in notice
+
+
+def test_the_step_moves_with_the_unit():
+    x = np.round(rows("normal"), 1)
+    (before,), _ = inspect([Column("a")], x)
+    (after,), _ = inspect([Column("a")], x / 3.7)
+    assert after.step == pytest.approx(before.step / 3.7, rel=1e-12)
+
+
+def test_many_zeros_are_noticed_too():
+    x = rows("normal")[:, 0]
+    (column,), (notice,) = inspect([Column("rain")], rows(np.where(x < 0, 0, x)))
+    assert 0 < column.step < 1
+    assert "distinct values" in notice
+
+
+def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alone():
+    values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
+    columns, _ = inspect([Column("a"), Column("n")], values)
+    spread = dequantise(columns, values, 0)
+    assert (spread[:, 0] == values[:, 0]).all()
+    assert (np.round(spread[:, 1]) == values[:, 1]).all()
+    assert len(np.unique(spread[:, 1])) == ROWS
+    assert (spread == dequantise(columns, values, 0)).all()
+    assert not (spread == dequantise(columns, values, 1)).all()
+
+
+@pytest.mark.parametrize("word", ["positive", "interval:0:10"])
+def test_what_is_inside_of_its_bounds_stays_inside(word):
+    values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
+    columns, _ = inspect([Column.parse("a", word)], values)
+    low, high = columns[0].bounds
+    spread = dequantise(columns, values, 0)
+    assert columns[0].step == 1
+    assert ((low < spread) & (spread < high)).all()
+
+
+# The bijection
+
+
+def noise(count=50, scale=3.0):
+    return scale * torch.randn(2, 4, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
+    bijection, z = Columns(MIXED), noise()
+    x, back = bijection.inverse(z)
+    again, there = bijection(x)
+    assert_close(again, z, rtol=0, atol=1e-9)
+    assert_close(there + back, torch.zeros(2, 50, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_the_log_determinant_is_that_of_the_jacobian(direction):
+    bijection, x = Columns(MIXED), noise(3, 0.5).sigmoid()
+    step = getattr(bijection, direction)
+    blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
+    assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
+
+
+def test_real_and_whole_columns_stay_as_they_are():
+    x = noise()
+    z, log_det = Columns([Column(name) for name in "abcd"])(x)
+    assert torch.equal(z, x)
+    assert not log_det.any()
+
+
+@pytest.mark.parametrize("word", ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9"])
+def test_samples_are_strictly_inside_however_far_the_noise_is(word):
+    column = Column.parse("a", word)
+    low, high = column.bounds
+    x, _ = Columns([column]).inverse(torch.cat([noise(scale=s).reshape(1, 1, -1) for s in (1, 30, 1000, 1e6)], dim=2))
+    assert bool(((low < x) & (x < high) & x.isfinite()).all())
+
+
+def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
+    x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
+    tenths = Columns([Column.parse("a", "integer:0.1")]).whole(x)
+    assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
+    assert str(tenths[0, 0, 2].item()) == "0.0"
+    assert Columns([Column.parse("a", "integer")]).whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
