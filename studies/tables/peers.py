@@ -5,7 +5,6 @@ Nobody gets the test rows; who has something to choose, a number of components o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -17,9 +16,8 @@ from sklearn.neighbors import KernelDensity
 from flows.bijections import Margins
 from flows.core.arrays import Array
 from flows.training.smoothing import likelihood_bandwidth
+from studies.tables.settings import Density, Fit
 
-Density = Callable[[Array], Array]  # log-densities (n,); of a population (n, 1 + M), the ensemble's and its members'
-Fit = Callable[[Array], Density]
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of its pairs
@@ -125,7 +123,7 @@ def zuko_flow(name: str) -> Fit:
     return fit
 
 
-PEERS: dict[str, Fit] = {
+FITS: dict[str, Fit] = {
     **{"independent": independent, "gaussian": gaussian, "kernel": kernel, "mixture": mixture},
     **{"margins": on_margins, "vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
 }

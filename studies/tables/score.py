@@ -1,4 +1,5 @@
-"""Fit and score one of our models, or all peers, on every split of one table: ``python -m studies.tables.score wine nsf`` from the top folder.
+"""Fit and score one of our models, or all peers, on every split of one table: ``python -m studies.tables.score ours wine nsf``, or ``peers wine``,
+from the top folder.
 
 Log-likelihoods are of test rows, in nats a row, in units of the standard deviations of the training rows. What is not finite is kept.
 """
@@ -7,44 +8,36 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-import flows
 from flows.core import seeds
-from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
-from flows.core.population import ensemble_log_prob
-from flows.core.settings import TrainingSettings
-from flows.evaluation import likelihood
 from stages.shared import files
 from studies.tables import settings, sources
-from studies.tables.peers import PEERS, Density, Fit
-from studies.tables.settings import Settings
+from studies.tables.settings import Fit, Settings
 
 
 @errors_in_one_line("score")
-def main(*words: str) -> None:
+def main(group: str = "", name: str = "", *models: str) -> None:
     params = settings.load()
-    if len(words) != 2 or words[0] not in params.tables or words[1] not in params.rows:
-        raise UserError(f"expected one of {', '.join(params.tables)}, and one of {', '.join(params.rows)}; got {' '.join(words)!r}")
-    torch.set_num_threads(1)
-    name, row = words
+    if (group, *models) not in params.rows or name not in params.tables:
+        rows = ", ".join(" ".join([words[0], "TABLE", *words[1:]]) for words in params.rows)
+        raise UserError(f"expected one of: {rows}; where TABLE is one of: {', '.join(params.tables)}")
     table = sources.load(name)
-    fits: dict[str, Fit] = PEERS if row == "peers" else {row: partial(ours, row, params.members[row])}
+    fits: dict[str, Fit] = import_module(f"studies.tables.{group}").FITS
     scores = pd.DataFrame(
-        score(params, table, part, number, model, fit)
-        for part, number in tqdm(parts(params, table), desc=" ".join(words), unit="split", disable=None)
-        for model, fit in fits.items()
+        score(params, table, part, number, model, fits[model])
+        for part, number in tqdm(parts(params, table), desc=" ".join([name, *models]), unit="split", disable=None)
+        for model in models or fits
     )
     keys = ["part", "split", "model"]
     for kind, columns in (("seconds", [*keys, "seconds"]), ("scores", [key for key in scores if key != "seconds"])):
-        files.write_csv(settings.path(name, row, kind), scores[columns].to_dict("list"), float_format="%.6g")
+        files.write_csv(settings.path(name, (group, *models), kind), scores[columns].to_dict("list"), float_format="%.6g")
     means = scores[scores["part"] == "ranking"].groupby("model", sort=False)["log_likelihood"].mean()
     print(f"{name}: {', '.join(f'{model} {mean:.3f}' for model, mean in means.items())}")
 
@@ -72,18 +65,6 @@ def score(params: Settings, table: sources.Table, part: str, number: int, model:
         log_q = density((fresh - mean) / deviation).reshape(len(fresh), -1)[:, 0] - np.log(deviation).sum()
         result["kl"] = (table.truth.log_prob(fresh) - log_q).mean()
     return {**result, "seconds": seconds}
-
-
-def ours(name: str, members: int, train: Array) -> Density:
-    """One of our models by the command line's own path: its defaults, and the recipe that is found."""
-    network = flows.build(name, train.shape[1:], members=members)
-    flows.fit(network, train, settings=TrainingSettings(recipe="found"), name=name)
-
-    def density(rows: Array) -> Array:
-        log_q = likelihood.log_density(network, rows)
-        return np.column_stack([ensemble_log_prob(torch.from_numpy(log_q), network.member_weights).numpy(), log_q])
-
-    return density
 
 
 if __name__ == "__main__":
