@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.special import ndtri
@@ -43,11 +45,18 @@ class Margins(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
+        done: dict[bytes, Tensor] = {}  # members on the same rows have the same maps
         for member, rows in enumerate(x.double().numpy()):
-            if member and torch.equal(x[member], x[member - 1]):  # members on the same rows: the work is done
-                self.knots[member] = self.knots[member - 1]
-            else:
-                self.knots[member] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
+            key = rows.tobytes()
+            if key not in done:
+                done[key] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
+            self.knots[member] = done[key]
+
+    @torch.no_grad()
+    def switch_off(self, members: Sequence[int]) -> None:
+        """Make the maps of these members the identity."""
+        line = torch.from_numpy(SCORES)
+        self.knots[list(members)] = torch.stack([line, line, torch.ones_like(line)])
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
         """Of the bin that holds ``value`` ``(M, D, N)``, by x (0) or z (1): x_k, w, z_k, h and both slopes, each ``(M, D, N)``."""

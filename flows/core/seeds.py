@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 # The position in this list is part of every spawn key: append only, never reorder, or every number of the project moves.
-PURPOSES = ("generate", "entropy", "split", "initialize", "train", "fresh", "sample", "metric", "plot", "reference", "curves", "tuning")
+PURPOSES = ("generate", "entropy", "split", "initialize", "train", "fresh", "sample", "metric", "plot", "reference", "curves", "tuning", "folds")
 
 
 def sequence(seed: int, purpose: str, member: int = 0) -> np.random.SeedSequence:

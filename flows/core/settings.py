@@ -5,7 +5,7 @@ The pipeline, the studies and the models check what they are given by these clas
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,8 @@ class TrainingSettings(Section):
     """How a population is trained.
 
     Args:
+        recipe: ``"fixed"``, by the settings below; or ``"found"``, from the training rows (``training/found.py``), of which only
+            ``learning_rate``, ``clip``, ``batch_size`` and ``seed`` count.
         epochs: passes over the training points.
         batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a small remainder.
         learning_rate: the highest rate of the schedule.
@@ -45,6 +47,7 @@ class TrainingSettings(Section):
         seed: of the shuffling and the noise; every member has a stream of its own.
     """
 
+    recipe: Literal["fixed", "found"] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005

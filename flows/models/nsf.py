@@ -30,7 +30,7 @@ class NSF(FlowModel):
 
     couplings: Annotated[int, Field(ge=2)] = 4
     hidden: Count = 32
-    bins: Annotated[int, Field(ge=2, le=100)] = 16
+    bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
         from flows.bijections import SplineCoupling

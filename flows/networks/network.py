@@ -90,11 +90,23 @@ class Network(Population):
         """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, n or 1)`` of getting there, in double
         precision as it may be large.
         """
-        z, log_det = self.features_first(value), torch.zeros(1, dtype=torch.float64)
-        for bijection in self.door:
-            z, step = bijection(z)
-            log_det = log_det + step
+        z, log_det = self.enter(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
+
+    def enter(self, x: Tensor) -> Seen:
+        """``x`` ``(M, *event, n)`` through the door, in double precision."""
+        log_det = torch.zeros(1, dtype=torch.float64)
+        for bijection in self.door:
+            x, step = bijection(x)
+            log_det = log_det + step
+        return x, log_det
+
+    def initialize_door(self, rows: Any) -> None:
+        """Fit the door to users' training rows."""
+        x = self.features_first(rows).double()
+        for bijection in self.door:
+            bijection.initialize(x)
+            x = bijection(x)[0]
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from flows.core.arrays import Array
 from flows.core.seeds import torch_generators
 from flows.core.settings import TrainingSettings
+from flows.networks.flow import Flow
 from flows.networks.network import Network
+from flows.training.found import fit_found
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 
@@ -30,7 +32,7 @@ class Trainer:
     def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
         rows = _rows(model, train, "train")
         batch = min(settings.batch_size, len(rows))
-        model.standardize.initialize(model.features_first(rows))
+        model.initialize_door(rows)
         self.model = model
         self.settings = settings
         self.clean = model.standardized(rows)
@@ -80,6 +82,10 @@ def fit(
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
     test = None if test is None else _rows(model, test, "test")
+    if settings.recipe == "found" and isinstance(model, Flow):  # the others have no density, or one that takes too long to look at often
+        fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
+        model.eval()
+        return model
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}
     with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
@@ -97,6 +103,7 @@ def fit(
                 bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items()))
                 if on_log is not None:
                     on_log(epoch, rows[epoch])
+    model.description["training"] = {"recipe": "fixed", "rows": len(trainer.visited[0, 0])}
     last = rows[settings.epochs]
     model.history = {"epoch": np.array(list(rows), dtype=np.float64), **{key: np.stack([row[key] for row in rows.values()]) for key in last}}
     for member in np.flatnonzero(~np.isfinite(np.stack(list(last.values()))).all(axis=0)).tolist():
@@ -125,7 +132,7 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     """What training visits instead of the ``rows`` ``(n, M or 1, *event)``: points ``(M, *event, N)``, and the noise's standard deviation
     per member, ``(M, 1, ...)``; both in standardised units.
     """
-    standardized = model.standardize(model.features_first(rows))[0]
+    standardized = model.enter(model.features_first(rows).double())[0]
     if settings.noise == 0:
         return standardized.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []

@@ -1,0 +1,42 @@
+"""Stacking: the mixture of several densities that rows which none of them saw find most likely.
+
+Of log-densities ``l`` ``(n, C)``, each row's by models that did not learn from it::
+
+    w = argmax  sum_i log sum_c w_c exp(l_ic),    w_c >= 0,  sum_c w_c = 1
+
+The objective is concave. Expectation maximisation climbs it: ``w_c <- mean_i  w_c exp(l_ic) / sum_k w_k exp(l_ik)``.
+Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via stacking); choosing one at a time, Caruana et al. 2004.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from flows.core.arrays import Array
+
+STEPS = 300
+
+
+def weights(log_q: Array) -> Array:
+    """The weights ``(C,)`` of log-densities ``(n, C)``."""
+    w = np.full(log_q.shape[1], 1 / log_q.shape[1])
+    shares = np.exp(log_q - log_q.max(axis=1, keepdims=True))
+    for _ in range(STEPS):
+        joint = shares * w
+        w = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+    return w
+
+
+def stacked(log_q: Array) -> Array:
+    """Log-density ``(n,)`` of the mixture by those weights."""
+    return logsumexp(log_q, axis=1, b=weights(log_q))
+
+
+def chosen(log_q: Array, count: int) -> list[int]:
+    """At most ``count`` of the C that do best together, one at a time: always the one that adds most to those before. In ascending order."""
+    taken: list[int] = []
+    while len(taken) < min(count, log_q.shape[1]):
+        rest = [c for c in range(log_q.shape[1]) if c not in taken]
+        taken.append(max(rest, key=lambda c: stacked(log_q[:, [*taken, c]]).sum()))
+    return sorted(taken)
