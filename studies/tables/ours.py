@@ -13,7 +13,7 @@ from studies.tables.settings import Density, Fit
 
 
 def fit(name: str, members: int, train: Array) -> Density:
-    fitted = flows.fit(train, name, members=members)
+    fitted = flows.fit(train, name, members=members, settings={"log_every": 1000})  # nobody looks at the curves, and a VAE's take long
 
     def density(rows: Array) -> Array:
         log_q = fitted.log_prob_members(rows)
