@@ -28,10 +28,10 @@ def main(words: Sequence[str] | None = None) -> None:
         try:
             arguments.verb(arguments)
             sys.stdout.flush()
-        except (ValueError, LookupError, NotImplementedError) as error:
-            raise UserError(one_line(error)) from None
         except ImportError as error:
             raise UserError(f"this needs {error.name}: pip install 'small-flows[parquet,plot]'") from None
+        except (ValueError, LookupError, NotImplementedError) as error:
+            raise UserError(one_line(error)) from None
         except OSError as error:
             with suppress(OSError):  # or what is left to be written fails again at the exit of Python, with a traceback
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,9 +44,8 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit_table
 
-    settings = {key: _value(text) for key, text in arguments.settings}
-    columns = dict(arguments.column)
-    density = fit_table(_read(arguments), arguments.model, members=arguments.members, columns=columns, settings=settings, seed=arguments.seed)
+    chosen: dict[str, Any] = {"members": arguments.members, "columns": dict(arguments.column), "settings": dict(arguments.settings)}
+    density = fit_table(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
     density.save(arguments.output)
     print(density)
 
@@ -71,23 +70,25 @@ def score(arguments: argparse.Namespace) -> None:
     from flows.data import table
     from flows.density import Density
 
-    density, count, dropped = Density.load(arguments.model), arguments.anomalies, 0
-    least: list[pd.DataFrame] = []
+    density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
     with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
         for piece in table.stream(arguments.table):
             values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
+            if arguments.output is not None and arguments.output.suffix != ".csv" and (frame.dtypes == "object").all():
+                frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))  # text of a CSV file, into a Parquet file
             log_q = density.log_prob_members(values)
-            frame = frame.assign(log_density=density.ensemble(log_q).round(6), log_density_sd=density.spread(log_q).round(6))
-            if count is None:
+            sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))  # 0 where all are minus infinity
+            frame = frame.assign(log_density=density.ensemble(log_q).round(6), log_density_sd=sd.round(6))
+            if arguments.anomalies is None:
                 write(frame)
             else:
-                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[:count]
+                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[: arguments.anomalies]
                 frame = frame.iloc[lowest].assign(tail_probability=density.tail_probability(log_q[lowest]).round(6))
-                least = [pd.concat([*least, frame]).sort_values("log_density", kind="stable")[:count]]
+                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[: arguments.anomalies]
             dropped += len(piece) - len(values)
             bar.update(len(piece))
-        for frame in least:
-            write(frame if "row" in frame else frame.reset_index(names="row"))
+        if arguments.anomalies is not None:
+            write(least if "row" in least else least.reset_index(names="row"))
     _say_dropped(dropped)
 
 
@@ -108,8 +109,8 @@ def plot(arguments: argparse.Namespace) -> None:
 
     density = Density.load(arguments.model)
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
-    samples = density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)
-    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), {"samples": samples}, is_model=True)
+    samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
+    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows)
     draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
 
@@ -118,52 +119,46 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flows", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb, *places in ((fit, "TABLE"), (sample, "MODEL"), (score, "MODEL", "TABLE"), (info, "MODEL"), (plot, "MODEL", "TABLE")):
-        add = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__).add_argument
-        verbs.choices[verb.__name__].set_defaults(verb=verb)
+        made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
+        made.set_defaults(verb=verb)
         for place in places:
-            add(place.lower(), metavar=place, type=Path, help="a .csv or .parquet file" if place == "TABLE" else "a file that `fit` wrote")
-        if verb in (sample, score):
-            add("-o", "--output", metavar="FILE", type=Path, help="the .csv or .parquet file to write; without it, CSV goes to standard output")
-        if verb in (fit, plot):
-            add("-o", "--output", metavar="MODEL" if verb is fit else "PAGE", type=Path, required=True, help="the file to write")
+            made.add_argument(place.lower(), metavar=place, type=Path, help="a .csv or .parquet file" if place == "TABLE" else "what `fit` wrote")
+        if verb is not info:
+            what = {fit: "MODEL", plot: "PAGE.png"}.get(verb, "FILE")
+            said = "the file to write" + ("; without it, CSV goes to standard output" if what == "FILE" else "")
+            made.add_argument("-o", "--output", metavar=what, type=Path, required=what != "FILE", help=said)
         if verb in (fit, sample):
-            add("--seed", type=int, default=0, help="of all that is random (0)")
+            made.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
         if "TABLE" in places:
-            add(
-                "--missing",
-                choices=["stop", "drop"],
-                default="stop",
-                help="rows with a missing value are an error (stop) or left out and counted (drop)",
-            )
+            said = "rows with a missing value are an error (stop, the default), or left out and counted"
+            made.add_argument("--missing", choices=["stop", "drop"], default="stop", help=said)
     add = verbs.choices["fit"].add_argument
-    add("--model", default="nsf", help="nsf, realnvp or glow (nsf)")
+    add("--model", default="nsf", help="nsf (the default), realnvp or glow")
     add("--members", type=int, default=10, help="networks that are kept: up to 5, or a multiple of 5 (10)")
     add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
-    add("-S", dest="settings", metavar="KEY=VALUE", type=_pair, action="append", default=[], help="a setting of training or of the model")
-    verbs.choices["sample"].add_argument("-n", type=_count, default=1000, help="how many rows (1000)")
-    add = verbs.choices["score"].add_argument
-    add("--anomalies", metavar="N", type=_count, help="only the N least likely rows, the least likely first, with a tail probability")
+    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of training or of the model")
+    verbs.choices["sample"].add_argument("-n", type=_rows, default=1000, help="how many rows (1000)")
+    said = "only the N least likely rows, the least likely first, with a tail probability"
+    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help=said)
     return parser
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, found, value = text.rpartition("=")
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} has no =")
+    name, value = text.rsplit("=", 1)  # what fails is told by argparse, with the option and the text
     return name, value
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+def _setting(text: str) -> tuple[str, Any]:
+    name, value = _pair(text)
+    with suppress(ValueError):
+        return name, json.loads(value)
+    return name, value
+
+
+def _rows(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
     return int(text)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:

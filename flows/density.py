@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import ValidationError
 
@@ -29,9 +30,6 @@ from flows.networks.network import Network
 from flows.networks.registry import build, load
 from flows.training import trainer
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 class Density:
     """A fitted population and the columns of its table. Columns are found by name, in any order; others are left alone."""
@@ -39,10 +37,7 @@ class Density:
     def __init__(self, network: Population) -> None:
         self.network = network
         self.columns = getattr(network, "columns", []) or [Column(f"x{d}") for d in range(network.event_shape.numel())]
-
-    @property
-    def names(self) -> list[str]:
-        return [column.name for column in self.columns]
+        self.names = [column.name for column in self.columns]
 
     @classmethod
     def load(cls, path: str | Path) -> Density:
@@ -66,43 +61,32 @@ class Density:
             log_q[held] = log_density(self.network, rows[held])
         return log_q
 
-    def ensemble(self, log_q: Array) -> Array:
-        """Log-density ``(n,)`` of the members' mixture by their weights, from theirs ``(n, M)``."""
-        return ensemble_log_prob(torch.from_numpy(log_q), self.network.member_weights).numpy()
-
-    def spread(self, log_q: Array) -> Array:
-        """Standard deviation ``(n,)`` over the members; 0 where there is one, or where all say minus infinity."""
-        return np.where(np.isfinite(log_q).all(axis=1), np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1)), 0.0)
+    def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
+        """Log-density ``(n,)`` of the mixture of ``members`` by their weights, from those of all members ``(n, M)``."""
+        weights = self.network.member_weights[members]
+        return ensemble_log_prob(torch.from_numpy(log_q[:, members]), weights / weights.sum()).numpy()
 
     def tail_probability(self, log_q: Array) -> Array:
         """How likely a row of the table's distribution is to have so low a density, ``(n,)``, from log-densities ``(n, M)`` of the members::
 
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
-        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows. ``NaN`` where there were no folds.
+        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows. ``NaN`` where training had no folds.
         Source: Vovk 2015 (Cross-conformal predictors).
         """
         if "held_out" not in self.network.history:
             return np.full(len(log_q), np.nan)
         fold, held_out = self.network.history["fold"], self.network.history["held_out"]
         unseen = np.array([member["fold"] for member in self.network.description["training"]["members"]])
-        as_low = np.ones(len(log_q))
-        for f in np.unique(fold[fold >= 0]):
-            weights = self.network.member_weights[unseen == f]
-            q = ensemble_log_prob(torch.from_numpy(log_q[:, unseen == f]), weights / weights.sum()).numpy()
-            as_low += np.searchsorted(np.sort(held_out[fold == f]), q, side="right")
-        return as_low / (1 + (fold >= 0).sum())
+        counts = [np.searchsorted(np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f), side="right") for f in np.unique(fold[fold >= 0])]
+        return (1 + np.sum(counts, axis=0)) / (1 + (fold >= 0).sum())
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
         """``n`` rows drawn from the ensemble."""
-        import pandas as pd
-
         return pd.concat(list(self.pieces(n, seed)))
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """What ``sample`` gives, a piece at a time. Every row is of a member drawn by the weights."""
-        import pandas as pd
-
+        """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
         rng, generator = numpy_generator(seed, "sample"), torch_generator(seed, "sample")
         weights = self.network.member_weights.numpy()
         for start in range(0, n, table.PIECE):
@@ -115,20 +99,22 @@ class Density:
             yield frame.astype({c.name: "int64" for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0})
 
     def __repr__(self) -> str:
-        """What there is to know, a line each."""
-        about, weights = self.network.description, self.network.member_weights.tolist()
-        training, settings = about.get("training", {}), about.get("settings", {})
-        lines = [f"{about['model']} of {len(weights)} members, " + ", ".join(f"{key} {value}" for key, value in settings.items())]
+        about, training = self.network.description, self.network.description.get("training", {})
+        lines = [
+            f"{about['model']} of {self.network.members} members, " + ", ".join(f"{key} {value}" for key, value in about.get("settings", {}).items())
+        ]
         lines += [
             f"column {c.name}: {c.word}" + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "") for c in self.columns
         ]
-        lines.append(", ".join([f"seed {about.get('seed')}", *(f"{key} {value}" for key, value in training.items() if isinstance(value, int | str))]))
-        for member, weight in zip(training.get("members", ()), weights, strict=False):
-            lines.append("member: " + ", ".join(f"{key} {value}" for key, value in {**member, "weight": round(weight, 3)}.items()))
+        lines.append(f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, seed {about.get('seed')}")
+        weights = self.network.member_weights.tolist()
+        for way in dict.fromkeys(member["regularisation"] for member in training.get("members", ())):
+            own = [(weight, member["steps"]) for weight, member in zip(weights, training["members"], strict=True) if member["regularisation"] == way]
+            steps = sorted(count for _, count in own)
+            lines.append(f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, steps {steps[0]} to {steps[-1]}")
         if "held_out" in training:
-            scores = {"this density": training["held_out"], **training["floors"]}
-            lines.append(f"log-density of a row that was not seen (nats, standard error {training['held_out_se']:.2f}): ")
-            lines[-1] += ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+            floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
+            lines.append(f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}")
         return "\n".join(lines)
 
 
@@ -149,14 +135,15 @@ def fit_table(
     """The density of a data frame of numbers or of an array ``(n, D)``, by a recipe that is found from its rows.
 
     ``columns`` names the kind of a column that is not real: ``{"age": "integer", "share": "interval:0:1", "price": "positive"}``.
-    ``settings`` are of the model or of training. What there is to say of a column is printed on standard error.
+    ``settings`` are of training or of the model. What there is to say of a column is printed on standard error.
     Raises ``UserError`` for a table that can't be fitted, ``LookupError`` for an unknown model, ``ValueError`` for settings.
     """
-    kinds, frame = dict(columns or {}), _frame(frame)
-    values, frame = table.numbers(frame, None)
+    frame, kinds = _frame(frame), columns or {}
     names = list(map(str, frame.columns))
-    for name in kinds.keys() - set(names):
-        raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
+    for name in kinds:
+        if name not in names:
+            raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
+    values, _ = table.numbers(frame, names)
     found, notices = inspect([Column.parse(name, kinds.get(name, "real")) for name in names], values, frame.index.to_numpy())
     for notice in notices:
         print(notice, file=sys.stderr)
@@ -171,13 +158,10 @@ def fit_table(
 
 
 def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:
-    """``rows`` as a data frame: an array's columns are in the order of ``names``."""
-    import pandas as pd
-
+    """``rows`` as a data frame; an array's columns are in the order of ``names``."""
     if isinstance(rows, pd.DataFrame):
         return rows
     values = np.asarray(rows)
-    names = [f"x{d}" for d in range(values.shape[-1])] if names is None else names
-    if values.ndim != 2 or values.shape[1] != len(names):
-        raise UserError(f"expected rows {f'of {len(names)} numbers ' if names else ''}as an array of 2 axes; got the shape {values.shape}")
-    return pd.DataFrame(values, columns=names, index=range(1, len(values) + 1))
+    if values.ndim != 2 or (names and values.shape[1] != len(names)):
+        raise UserError(f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; got one of shape {values.shape}")
+    return pd.DataFrame(values, columns=names or [f"x{d}" for d in range(values.shape[1])], index=range(1, len(values) + 1))

@@ -1,11 +1,11 @@
-"""The references: what a fitted Gaussian mixture and a kernel density make of the same training rows.
+"""The references: what simple models make of the same training rows. They are the floors, which a flow has to beat.
 
-Both choose their one setting by cross-validation inside the training rows, as honest a chance as the flows get.
+A mixture and a kernel density choose their one setting by cross-validation inside the training rows, as honest a chance as the flows get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,14 @@ from sklearn.neighbors import KernelDensity
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.core.mixture import Mixture
 from flows.core.reference import GaussianMixture
+from flows.networks.floor import Floor
+
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
+RIDGES = [1e-4, 1e-3, 1e-2, 1e-1]
+RIDGE = 1e-6  # added to the variances, in standardised units, of rows that may have no spread in some direction
 
 
 def truth(target: Mixture) -> GaussianMixture:
@@ -24,16 +30,46 @@ def truth(target: Mixture) -> GaussianMixture:
     return GaussianMixture(target.weights, target.means, target.covariances)
 
 
-def fit_gmm(standardized: Array, mean: Array, deviation: Array, *, components: Sequence[int], folds: int, seed: int) -> GaussianMixture:
-    """A mixture with full covariances by expectation maximisation, its number of components by cross-validated likelihood.
+def of_table(columns: Sequence[Column], rows: Array, mixture: Callable[[Array, Array, Array], GaussianMixture], *, margins: bool = False) -> Floor:
+    """What ``mixture`` (of standardised rows, mean 0 and deviation 1) makes of the user's ``rows`` ``(n, D)`` behind the door of a table.
+
+    ``margins``: with every margin made about normal first, as the flows have them.
+    """
+    return Floor(columns, margins).fit(rows, lambda z: mixture(z, np.zeros(1), np.ones(1)))
+
+
+def fit_gaussian(standardized: Array, mean: Array, deviation: Array, *, correlated: bool) -> GaussianMixture:
+    """One Gaussian by maximum likelihood; without correlations, a Gaussian a column. The arrays as for ``fit_gmm``."""
+    with threadpool_limits(1):
+        covariance = np.cov(standardized, rowvar=False, bias=True).reshape(2 * standardized.shape[1:])
+    covariance = (covariance if correlated else np.diag(np.diag(covariance))) + RIDGE * np.eye(len(covariance))
+    return _in_user_units(np.ones(1), standardized.mean(axis=0, keepdims=True), covariance[None], mean, deviation)
+
+
+def fit_gmm(
+    standardized: Array,
+    mean: Array,
+    deviation: Array,
+    *,
+    components: Sequence[int],
+    folds: int,
+    seed: int,
+    ridges: Sequence[float] = (1e-4,),
+) -> GaussianMixture:
+    """A mixture with full covariances by expectation maximisation, its number of components and its ridge by cross-validated likelihood.
 
     ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result back to the user's units.
     """
-    settings = {"covariance_type": "full", "reg_covar": 1e-4, "max_iter": 300, "random_state": seed}
+    settings = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
     with threadpool_limits(1):  # on so few rows threads only wait for each other, and one thread's sums are always the same
-        chosen = _choose(ScikitMixture(**settings), {"n_components": list(components)}, standardized, folds, seed)
+        chosen = _choose(ScikitMixture(**settings), {"n_components": list(components), "reg_covar": list(ridges)}, standardized, folds, seed)
         best = ScikitMixture(**settings, **chosen, n_init=10).fit(standardized)
     return _in_user_units(best.weights_, best.means_, best.covariances_, mean, deviation)
+
+
+def components(most: int, rows: int) -> list[int]:
+    """How many components a mixture of a table may have: about evenly in the logarithm up to ``most``, with five ``rows`` for each."""
+    return [count for count in COMPONENTS if count == 1 or count <= min(most, rows // 5)]
 
 
 def bandwidths(count: int) -> list[float]:

@@ -17,13 +17,14 @@ def main(model: str) -> None:
     network = files.read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
         raise UserError(f"{files.checkpoint(model)}: holds no trained network; `dvc repro train@{model}` makes it anew")
+    problem = files.read_problem()
     nll = network.history.get("test_nll")
     columns = {
         "parameters": network.parameters_per_member(),
-        "flops_per_epoch": flops_per_epoch(network, len(files.read_rows(files.TRAIN))),
+        "flops_per_epoch": flops_per_epoch(network, len(problem.train)),
         "epochs_to_converge": np.nan if nll is None else epochs_to_converge(network.history["epoch"], nll),
     }
-    write_report(network, model, params.evaluate, columns=columns)
+    write_report(network, model, problem, params.evaluate, columns=columns)
 
 
 if __name__ == "__main__":

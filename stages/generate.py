@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from flows.core.arrays import Array
+from flows.core.columns import Column, inspect
+from flows.core.errors import UserError
 from flows.core.mixture import entropy
 from flows.core.seeds import numpy_generator
+from flows.data import table
 from stages.shared import files, settings
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
@@ -12,18 +16,38 @@ ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
 def main() -> None:
     params = settings.load()
     data, truth = params.data, params.data.make_truth()
+    columns: list[Column] = []
     if truth is None:
-        columns, rows = files.read_source()
-        settings.check_rows(params, len(rows))
+        columns, rows = take(params)
         scores = None
     else:
         rows = truth.sample(data.samples, numpy_generator(data.seed, "generate"))
         scores = entropy(truth, ENTROPY_DRAWS, numpy_generator(data.seed, "entropy"))
-        columns = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
-    files.write_csv(files.RAW, dict(zip(columns, rows.T, strict=True)), float_format="%.12g")
-    files.write_truth(truth, scores)
+    drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
+    names = [column.name for column in columns] or drawn
+    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format="%.17g" if columns else "%.12g")
+    files.write_truth(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
-    print(f"{len(rows)} rows of {len(columns)} columns from {data.target}, {known}")
+    print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
+
+
+def take(params: settings.Settings) -> tuple[list[Column], Array]:
+    """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows. What is to be said of it is printed."""
+    source, kinds = files.source(), params.data.columns
+    found = table.read(source, params.data.missing)
+    for name in kinds:
+        if name not in found.names:
+            raise UserError(f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; its columns are: {', '.join(found.names)}")
+    try:
+        columns, notices = inspect([Column.parse(name, kinds.get(name, "real")) for name in found.names], found.values, found.rows)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    settings.check_rows(params, len(found.values))
+    if found.dropped:
+        notices = [f"{found.dropped} of {found.dropped + len(found.values)} rows have a missing value and are left out", *notices]
+    for notice in notices:
+        print(notice)
+    return columns, found.values
 
 
 if __name__ == "__main__":

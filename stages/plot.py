@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows import plotting
+from flows.data.splits import holdout
 from stages.shared import files, settings
 
 
@@ -17,15 +18,18 @@ def main() -> None:
         headline, members, arrays = files.read_headline(name), files.read_table(files.members(name)), files.read_npz(files.plot_data(name))
         rows.append(plotting.Row(name, label, color, headline, members, arrays, is_model=name in params.models))
     histories = {name: files.read_table(files.history(name)) for name in params.models}
-    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, len(files.read_npy(files.TRAIN)), params.evaluate.fresh)
+    train, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)
+    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, len(train), params.evaluate.fresh, test)
     figures, missing = plotting.possible(scene), plotting.missing(scene)
     for name in figures:
         with files.writing(files.FIGURES / name):
             plotting.draw(name, scene, files.FIGURES / name)
     for name in missing:  # of other data, perhaps
         (files.FIGURES / name).unlink(missing_ok=True)
-    left_out = "".join(f"; {name} left out: no {' and no '.join(needs)}" for name, needs in missing.items())
-    print(f"{len(figures)} figures in {files.FIGURES}/{left_out}")
+    left_out: dict[str, list[str]] = {}
+    for name, needs in missing.items():
+        left_out.setdefault(" and no ".join(needs), []).append(name)
+    print(f"{len(figures)} figures in {files.FIGURES}/" + "".join(f"; no {needs}: no {', '.join(names)}" for needs, names in left_out.items()))
 
 
 if __name__ == "__main__":

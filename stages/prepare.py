@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from flows.core.columns import dequantise
 from flows.core.errors import UserError
 from flows.data.splits import holdout
 from stages.shared import files, settings
@@ -9,15 +12,23 @@ from stages.shared import files, settings
 
 def main() -> None:
     prepare = settings.load().prepare
-    columns, rows = files.read_raw()
-    train, test = holdout(rows, prepare.test_rows(len(rows)), prepare.seed)
+    names, rows = files.read_raw()
+    columns, learned = files.read_columns(), rows
+    if columns:  # rounded numbers have no density until they are spread; whole ones are scored whole, as they are drawn
+        from flows.evaluation.problem import on_line
+
+        spread = dequantise(columns, rows, prepare.seed)
+        whole = np.where([column.kind == "integer" for column in columns], rows, spread)
+        learned, rows = on_line(columns, spread), on_line(columns, whole)
+    count = prepare.test_rows(len(rows))
+    train, test = holdout(learned, count, prepare.seed)[0], holdout(rows, count, prepare.seed)[1]
     mean, std = train.mean(axis=0), train.std(axis=0)
-    for column, value in zip(columns, std, strict=True):
+    for name, value in zip(names, std, strict=True):
         if not value > 0:
-            raise UserError(f"{files.RAW}: column {column} has standard deviation {value} in the training rows; it must vary")
+            raise UserError(f"{files.RAW}: column {name} has standard deviation {value} in the training rows; it must vary")
     files.write_npy(files.TRAIN, (train - mean) / std)
     files.write_npy(files.TEST, (test - mean) / std)
-    files.write_json(files.SCALER, {"columns": columns, "mean": mean.tolist(), "std": std.tolist()})
+    files.write_json(files.SCALER, {"columns": names, "mean": mean.tolist(), "std": std.tolist()})
     print(f"{len(train)} training rows, {len(test)} test rows, {rows.shape[1]} columns")
 
 

@@ -6,8 +6,10 @@ import numpy as np
 
 from flows import references
 from flows.core import seeds
+from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.population import Population
+from flows.core.reference import GaussianMixture
 from flows.evaluation.report import nothing
 from stages.shared import files, settings
 from stages.shared.report import write_report, write_row
@@ -17,27 +19,36 @@ def main(name: str) -> None:
     params = settings.load()
     if name not in settings.References.model_fields:
         raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}")
-    train, (_, mean, std) = files.read_rows(files.TRAIN), files.read_scaler()
+    problem = files.read_problem()
     seed = seeds.integer(params.prepare.seed, "reference")
-    draws = 1
-    if name == "truth":
-        truth, _ = files.read_truth()
-        if truth is None:  # its files are there all the same, as DVC expects them
-            files.write_model(name, Population(1, train.shape[1:], {"model": "unknown"}))
-            write_row(name, nothing(), {"levels": np.empty(0)}, label="draw")
-            print("truth: none is known of a table")
-            return
-        model = references.truth(truth)
-        draws = params.references.truth.draws
-    elif name == "gmm":
+
+    def fitted(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
+        if name in ("independent", "gaussian"):
+            return references.fit_gaussian(rows, mean, deviation, correlated=name == "gaussian")
+        if name == "kde":
+            kde = params.references.kde
+            return references.fit_kde(rows, mean, deviation, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
         gmm = params.references.gmm
-        model = references.fit_gmm(train, mean, std, components=range(1, gmm.max_components + 1), folds=gmm.folds, seed=seed)
+        components, ridges = list(range(1, gmm.max_components + 1)), [references.RIDGES[0]]
+        if problem.kinds:
+            components, ridges = references.components(gmm.max_components, len(rows)), references.RIDGES
+        model = references.fit_gmm(rows, mean, deviation, components=components, ridges=ridges, folds=gmm.folds, seed=seed)
         print(f"gmm: {len(model.weights)} components by {gmm.folds}-fold cross-validation")
-    else:
-        kde = params.references.kde
-        model = references.fit_kde(train, mean, std, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
+        return model
+
+    model: Population
+    if name != "truth":
+        table = problem.kinds
+        model = references.of_table(table, problem.train, fitted, margins=name == "gmm") if table else fitted(*files.read_standardized())
+    elif (truth := files.read_truth()[0]) is not None:
+        model = references.truth(truth)
+    else:  # its files are there all the same, as DVC expects them
+        files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
+        write_row(name, nothing(), {"levels": np.empty(0)}, label="draw")
+        print("truth: none is known of a table")
+        return
     files.write_model(name, model)
-    write_report(model, name, params.evaluate, draws=draws)
+    write_report(model, name, problem, params.evaluate, draws=params.references.truth.draws if name == "truth" else 1)
 
 
 if __name__ == "__main__":

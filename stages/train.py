@@ -15,9 +15,10 @@ def main(model: str) -> None:
     training = params.training(model)
     problem = files.read_problem()
     try:
-        network = build(model, problem.event_shape, params.architecture(model), members=training.members, seed=training.seed)
+        network = build(model, problem.event_shape, params.architecture(model), members=training.members, seed=training.seed, columns=problem.kinds)
     except ValueError as error:
-        raise UserError(f"{settings.PARAMS}: models.{model}: {error}") from None
+        alone = f"; {problem.columns[0]} is the only column" if len(problem.columns) == 1 else ""
+        raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
     with files.open_table(files.history(model)) as table:
 
         def log(epoch: int, curves: dict[str, Array]) -> None:

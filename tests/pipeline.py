@@ -68,6 +68,8 @@ models:
 references:
   truth:
     draws: 3
+  independent: {}
+  gaussian: {}
   gmm:
     max_components: 9
     folds: 3

@@ -18,6 +18,7 @@ from flows.core.seeds import torch_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence, log_density
 from flows.models.vae.network import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
+from flows.networks.network import mean_nll
 from flows.training.trainer import Trainer, fit
 
 MEMBERS = 3

@@ -93,10 +93,10 @@ def test_an_array_and_one_column_can_be_fitted():
 
 @pytest.mark.parametrize("factor", [1000, 1 / 7])
 def test_another_unit_shifts_every_log_density_by_the_logarithm_of_the_factor(factor):
-    frame = make()[["bmi", "age"]]
-    other = frame.assign(bmi=factor * frame["bmi"])
-    before, after = (fit_table(each, members=2, settings=SHORT).log_prob(each) for each in (frame, other))
-    np.testing.assert_allclose(before - after, np.log(factor), rtol=0, atol=1e-4)
+    """A rounded column among them: its step is in the new unit too."""
+    frame = make()[["bmi", "age"]].astype(float)
+    before, after = (fit_table(each, members=2, settings=SHORT).log_prob(each) for each in (frame, factor * frame))
+    np.testing.assert_allclose(before - after, 2 * np.log(factor), rtol=0, atol=1e-6)
 
 
 def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
     [
         (lambda frame: frame.assign(bmi="fat"), "column bmi, row 1 holds 'fat'"),
         (lambda frame: frame.assign(bmi=7), "column bmi holds 7 in every row"),
-        (lambda frame: frame.assign(bmi=frame["price"]), "columns bmi and price are equal"),
+        (lambda frame: frame.assign(bmi=frame["price"]), "column price equals bmi"),
         (lambda frame: frame.assign(bmi=2 * frame["price"] + 1), "linear combination"),
         (lambda frame: frame.assign(bmi=frame["bmi"].mask(frame.index == 4)), "column bmi, row 5 holds no value"),
         (lambda frame: frame[:12], "12 rows"),
@@ -194,6 +194,7 @@ def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(folde
         for out in ("o.csv", "o.parquet"):
             found = scored(folder, tmp_path / out, table)
             np.testing.assert_allclose(found[frame.columns].to_numpy(float), frame.to_numpy(float), rtol=1e-15)
+            assert found.dtypes.map(lambda kind: kind.kind in "if").all()
             np.testing.assert_allclose(found["log_density"], log_q, rtol=0, atol=1e-6)
             np.testing.assert_allclose(found["log_density_sd"], members.std(axis=1, ddof=1), rtol=0, atol=1e-6)
     run("score", folder / "m.flow", folder / "t.csv")
@@ -219,14 +220,18 @@ def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density(density):
     frame = make()[:4].astype(float)
     frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
     assert np.isneginf(density.log_prob(frame)).tolist() == [True, True, True, False]
-    assert density.spread(density.log_prob_members(frame))[:3].tolist() == [0, 0, 0]
+
+
+def test_the_spread_of_a_row_without_a_density_is_0(folder, tmp_path):
+    make()[:3].assign(price=[1.0, -2.0, 3.0]).to_csv(tmp_path / "t.csv", index=False)
+    found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
+    assert np.isneginf(found["log_density"]).tolist() == [False, True, False]
+    assert (found["log_density_sd"] == 0).tolist() == [False, True, False]
 
 
 def test_a_renamed_column_is_told_in_one_line(folder, tmp_path, capsys):
     make().rename(columns={"bmi": "BMI"}).to_csv(tmp_path / "t.csv", index=False)
-    assert "holds no column bmi, and one is needed; its columns are: age, BMI, share, price" in error(
-        capsys, "score", folder / "m.flow", tmp_path / "t.csv"
-    )
+    assert "holds no column bmi; its columns are: age, BMI, share, price" in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv")
 
 
 def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys):
@@ -276,6 +281,19 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(fo
     assert found["log_density"].is_monotonic_increasing
     expected = density.tail_probability(density.log_prob_members(make()))[found["row"] - 1]
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
+
+
+def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
+    """A share p of fresh rows has a tail probability up to p: within three deviations of a share among 100 held-out rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 20_100))
+    frame = pd.DataFrame({"a": x, "b": x**2 + y})
+    density = flows.fit(frame[:100], members=5, settings={"couplings": 2, "hidden": 8, "bins": 4})
+    found = density.tail_probability(density.log_prob_members(frame[100:]))
+    for share in (0.05, 0.2, 0.5):
+        assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
+    assert "found recipe on 100 rows" in repr(density)
+    assert "log-density of unseen rows" in repr(density)
 
 
 # Info, and the program

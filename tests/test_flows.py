@@ -92,7 +92,7 @@ def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chai
     x = flow.sample((2,), generator=generator())
     features_first = flow.features_first(x)
     blocks = torch.einsum("manmbn->nmab", jacobian(lambda value: to_noise(flow, value)[0], features_first))
-    base = Normal(0.0, 1.0).log_prob(to_noise(flow, features_first)[0]).sum(1).T
+    base = flow.base.log_prob(to_noise(flow, features_first)[0]).T
     assert_close(flow.log_prob(x), base + torch.linalg.slogdet(blocks)[1])
 
 
@@ -105,7 +105,7 @@ def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(build, 
     assert not z.requires_grad
     assert_close(z, start, rtol=0, atol=1e-8)
     log_det = to_noise(flow, flow.features_first(x))[1]
-    assert_close(flow.log_prob(x), Normal(0.0, 1.0).log_prob(z).sum(2) + log_det.T)
+    assert_close(flow.log_prob(x), flow.base.log_prob(z.movedim(0, -1)).T + log_det.T)
 
 
 @every_flow
@@ -246,7 +246,11 @@ def test_samples_have_the_asked_shape_and_follow_the_generator(build, model):
 def test_an_untrained_realnvp_is_a_gaussian_with_the_moments_of_the_data(transform):
     x = data(2)
     flow = fitted(untrained("realnvp", transform), x)
-    assert_close(flow.log_prob(x), Normal(x.mean(0), x.std(0, correction=0)).log_prob(x).sum(2))
+    normal = Normal(x.mean(0), x.std(0, correction=0)).log_prob(x).sum(2)
+    near = normal > -15  # farther out the base has a trace of another distribution
+    assert near.float().mean() > 0.95
+    assert_close(flow.log_prob(x)[near], normal[near], rtol=0, atol=0.1)
+    assert_close(flow.log_prob(x)[normal > -8], normal[normal > -8], rtol=0, atol=1e-4)
 
 
 def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
@@ -269,7 +273,7 @@ def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
 def test_a_member_starts_the_same_in_a_population_of_any_size(model):
     small, large = untrained(model, members=2).state_dict(), untrained(model, members=5).state_dict()
     for key, tensor in small.items():
-        assert torch.equal(tensor, large[key][:2] if tensor.ndim else large[key]), key
+        assert key == "weights" or torch.equal(tensor, large[key][:2] if tensor.ndim else large[key]), key
 
 
 @every_model

@@ -17,6 +17,7 @@ from scipy.stats import chi2, norm
 import flows
 from flows import targets
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 from flows.core.reference import GaussianMixture
@@ -104,6 +105,14 @@ def test_high_quality_of_the_truth_is_the_mass_within_three_deviations():
     assert expected == pytest.approx(0.9889, abs=1e-4)
     quality = mode_scores(draw(ring(), n, 3), ring())["high_quality"]
     assert quality == pytest.approx(expected, abs=3 * math.sqrt(expected * (1 - expected) / n))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 10])
+def test_in_any_number_of_dimensions_as_many_samples_of_the_truth_belong_to_a_mode(dim: int):
+    apart = Mixture.isotropic(np.arange(3)[:, None] * np.full((3, dim), 20.0), deviation=1.0)
+    found = mode_scores(draw(apart, 20_000, 1), apart)
+    assert found["modes"] == 3
+    assert found["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.004)
 
 
 def test_mmd_and_energy_distance_of_the_truth_are_zero_on_average():
@@ -282,6 +291,22 @@ def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its
     mixed = likelihood.ensemble(log_q)
     assert np.exp(mixed[:, 0]) == pytest.approx(np.exp(log_q).mean(axis=1))
     assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
+
+
+@pytest.mark.usefixtures("few_trees")
+def test_the_ensemble_of_a_network_goes_by_its_weights():
+    model = untrained(members=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter[0] += 0.3
+    model.get_buffer("weights").copy_(torch.tensor([0.0, 1.0]))
+    report = headline_of(model)
+    assert report.headline["kl_ensemble"] == pytest.approx(report.members["kl"][1])
+    assert report.members["kl"][0] != pytest.approx(report.members["kl"][1])
+    assert report.headline["kl"] == pytest.approx(report.members["kl"].mean())
+    log_q = report.by_row["test_log_density"]
+    assert log_q.shape == (50, 2)
+    np.testing.assert_allclose(report.by_row["test_log_density_ensemble"], log_q[:, 1])
 
 
 def test_the_interval_of_a_mean_is_near_the_normal_one_on_gaussian_data():
@@ -577,6 +602,27 @@ def test_the_kernel_of_the_mmd_is_as_wide_as_the_rows_are_apart_where_no_modes_a
     rows = draw(ring(), 40, 1)
     apart = [math.dist(a, b) for i, a in enumerate(rows) for b in rows[:i]]
     assert samples.kernel_bandwidth(rows, None) == pytest.approx(np.median(apart))
+
+
+@pytest.mark.usefixtures("few_trees")
+def test_the_units_of_a_table_change_no_score_of_its_samples():
+    class Shuffled(Population):
+        """Draws the rows of a table."""
+
+        def __init__(self, rows: Array) -> None:
+            super().__init__(1, (2,), {})
+            self.rows = torch.from_numpy(rows)
+
+        def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> torch.Tensor:
+            return self.rows[torch.randint(len(self.rows), sample_shape, generator=generator)][:, None]
+
+    kinds, found = [Column("income", "positive"), Column("height")], []
+    for units in ([1, 1], [1e6, 1e-3]):
+        train, test = (np.exp(standard(n, n, 2) * [3, 0]) * [1, 0] + standard(n, n, 2) * [0, 1] for n in (100, 30))
+        made = Problem(train * units, test * units, None, ["income", "height"], kinds)
+        found.append(evaluate(Shuffled(made.train), made, SMALL, name="rows").members)
+    for key in samples.TWO_SAMPLE:
+        np.testing.assert_allclose(found[0][key], found[1][key], rtol=1e-6, err_msg=key)
 
 
 def test_a_problem_whose_parts_do_not_fit_is_refused():

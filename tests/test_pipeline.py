@@ -35,7 +35,7 @@ def test_metrics_have_the_headline_keys_and_a_row_a_member(small: Clone, name: s
     headline = json.loads(small.text(f"metrics/{name}.json"))
     assert list(headline) == HEADLINE
     rows = list(csv.DictReader(small.text(f"metrics/{name}/members.csv").splitlines()))
-    members = {"truth": PARAMS["references"]["truth"]["draws"], "gmm": 1, "kde": 1}.get(name, PARAMS["train"]["members"])
+    members = {**dict.fromkeys(PARAMS["references"], 1), "truth": PARAMS["references"]["truth"]["draws"]}.get(name, PARAMS["train"]["members"])
     assert len(rows) == members
     known = ("kl", "precision", "recall", "c2st_auc")
     if name == "gan":  # without a density

@@ -38,6 +38,8 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
     def row(name: str, count: int, density: bool = True, flow: bool = False) -> plotting.Row:
         table = pd.DataFrame(rng.uniform(0.8, 1, (count, len(SCORES))), columns=list(SCORES))
         arrays: dict[str, Any] = {"samples": rng.standard_normal((50, dim)), "levels": LEVELS}
+        if density and "density" in needs:
+            arrays["test_log_density"] = rng.standard_normal((20, count))
         if known:
             arrays["mode_mass"] = rng.dirichlet(np.ones(len(truth.weights) + 1), count)
         else:
@@ -68,6 +70,7 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
         entropy=3.5 if known else None,
         training_rows=800,
         fresh=500,
+        test=rng.standard_normal((20, dim)),
     )
 
 
@@ -87,6 +90,7 @@ SCENES = {
     "wide": scene(("truth", "components", "density", "trajectory"), truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2))),
     "wide, no truth": scene(("density",)),
 }
+OF_TABLES = {"margins.png": ["table"], "probability.png": ["table"], "pairs.png": ["third column"]}
 
 
 @pytest.fixture(autouse=True)
@@ -131,10 +135,23 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
 @pytest.mark.parametrize(
     ("which", "left_out"),
     [
-        ("all", {}),
-        ("no truth", {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}),
-        ("no mixture", {"modes.png": ["components"]}),
+        ("all", {**OF_TABLES}),
+        (
+            "no truth",
+            {
+                **{"calibration.png": ["truth"], "modes.png": ["truth", "components"]},
+                **{name: needs for name, needs in OF_TABLES.items() if needs != ["table"]},
+            },
+        ),
+        ("no mixture", {**OF_TABLES, "modes.png": ["components"]}),
         ("wide", {"density.png": ["plane"], "layers.gif": ["plane"], "layers.png": ["plane"], "samples.png": ["plane"]}),
+        (
+            "wide, no truth",
+            {
+                **{"calibration.png": ["truth"], "modes.png": ["truth", "components"], "density.png": ["plane"], "samples.png": ["plane"]},
+                **{name: ["plane", "trajectory"] for name in ("layers.gif", "layers.png")},
+            },
+        ),
     ],
 )
 def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
@@ -155,7 +172,7 @@ def test_a_spike_that_is_cut_off_is_told():
 
 
 def test_without_a_truth_no_figure_speaks_of_one():
-    pictures = {"density.png", "layers.png", "quality.png", "samples.png", "summary.png", "training.png"}
+    pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png", "samples.png", "summary.png", "training.png"}
     assert set(plotting.possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
         text = words(name, SCENES["no truth"])
@@ -214,7 +231,8 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     files.write_truth(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
     files.write_npy(files.TRAIN, wide.data)
     kinds = {row.name: row.name for row in wide.rows}
-    for name in ("truth", "gmm", "kde", *plot.settings.load().models):
+    files.write_npy(files.TEST, wide.test)
+    for name in (*plot.settings.References.model_fields, *plot.settings.load().models):
         like = kinds.get(name, "flow")
         row = next(row for row in wide.rows if row.name == like)
         files.write_json(files.headline(name), row.headline)
@@ -225,10 +243,68 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     monkeypatch.setattr(plotting, "draw", lambda name, scene, path: files.write_bytes(path, b""))
     plot.main()
     line = capsys.readouterr().out
-    assert line.startswith("5 figures in figures/; ")
-    assert "density.png left out: no plane" in line
+    assert line.startswith("8 figures in figures/; ")
+    assert "no plane: no samples.png, density.png, layers.png, layers.gif" in line
     assert line.count("\n") == 1
-    assert sorted(path.name for path in files.FIGURES.iterdir()) == ["calibration.png", "modes.png", "quality.png", "summary.png", "training.png"]
+    drawn = {"calibration.png", "modes.png", "quality.png", "summary.png", "training.png", *OF_TABLES}
+    assert {path.name for path in files.FIGURES.iterdir()} == drawn
+
+
+# Tables
+
+
+def of_a_table(**columns: np.ndarray) -> plotting.Scene:
+    """A table without a truth, whose models draw its own rows in another order."""
+    data = np.stack(list(columns.values()), axis=1)
+    whole = scene(("density",))
+    rows = [replace(row, arrays={**row.arrays, "samples": np.random.default_rng(1).permutation(data)}) for row in whole.rows]
+    return replace(whole, columns=list(columns), data=data, test=data[::5], rows=rows)
+
+
+def normal(seed: int, count: int = 200) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(count)
+
+
+def test_columns_of_any_kind_are_drawn_without_a_warning():
+    rng = np.random.default_rng(3)
+    table = of_a_table(
+        **{"far away": 1e9 + normal(1), "sparse": np.where(normal(2) > 1.5, normal(3), 0), "a count": rng.poisson(2, 200).astype(float)},
+        **{"income": np.exp(5 * normal(4)), "a column with a name that is far too long": normal(5), "twice": normal(5) * 1e-9, "more": normal(6)},
+    )
+    for name in plotting.possible(table):
+        assert sheet(name, table)
+    assert "log\u2081\u2080 income" in words("margins.png", table)
+
+
+def test_the_columns_that_there_is_no_room_for_are_said():
+    table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
+    assert "not shown: c12, c13" in words("margins.png", table)
+    assert "not shown: c12, c13" in words("probability.png", table)
+    assert "not shown: " in words("pairs.png", table)
+    assert " and 4 more" in words("pairs.png", table)  # of the eight that are left
+
+
+def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning():
+    table = of_a_table(a=np.exp(4 * normal(1)), b=normal(2), c=normal(3))
+    wild = np.concatenate([table.data, [[-1.0, 1e300, np.inf], [0.0, np.nan, -1e300]]])
+    broken = replace(table, rows=[replace(row, arrays={**row.arrays, "samples": wild}) for row in table.rows])
+    for name in ("margins.png", "probability.png", "pairs.png"):
+        assert sheet(name, broken)
+
+
+def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plot():
+    table = of_a_table(a=normal(1), b=np.round(normal(2)), c=normal(3).round(1))
+    exact = replace(table, test=table.data)
+    for axis in sheet("probability.png", exact).axes[:3]:
+        for line in axis.lines:
+            np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_all_of_a_table_fits_on_one_page(columns: int):
+    page = plotting.table.page(of_a_table(**{f"x{k}": normal(k) for k in range(columns)}))
+    assert page.width == round(120 * 9.2)
+    assert (page.height > page.width) == (columns > 1)
 
 
 def test_figures_need_no_torch():

@@ -213,7 +213,7 @@ def test_every_model_and_every_target_may_stand_in_the_settings(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("stage", "known"),
-    [(train, "realnvp, glow"), (evaluate, "realnvp, glow"), (reference, "truth, gmm, kde")],
+    [(train, "realnvp, glow"), (evaluate, "realnvp, glow"), (reference, "truth, independent, gaussian, gmm, kde")],
     ids=["train", "evaluate", "reference"],
 )
 def test_a_wrong_name_on_the_command_line_lists_the_right_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage, known: str):

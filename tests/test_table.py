@@ -59,19 +59,19 @@ def test_pieces_are_the_whole(path, frame, rows):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is empty"),
+        ("", "is no table"),
         ("a,b\n", "holds no rows"),
         ("a,b\n1,2\n3,red\n", "column b, row 2 holds 'red'; every value must be a number"),
         ("a,b\n1,2\n3,inf\n", "column b, row 2 holds inf"),
         ("a,b\n1,2\n\n3,\n", "column b, row 2 holds no value"),
         ("a,b\n1,2\n3,N/A\n", "column b, row 2 holds no value"),
-        ("a,b\n1,2\n3,4,5\n", "row 2 has 3 fields, and the first line names 2"),
-        ("a,b\n1,2\n3\n", "row 2 has 1 fields"),
-        ("a;b\n1;2\n", "'a;b'; columns must be separated by commas"),
-        ("a\tb\n1\t2\n", "separated by commas"),
-        ("1.5,2\n1,2\n", "it must hold a name for every column"),
-        ("a,a\n1,2\n", "holds 2 columns a, and one is needed"),
-        (",a\n0,2\n", "its first line is ',a'; it must hold a name for every column"),
+        ("a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
+        ("a,b\n1,2\n3\n", "column b, row 2 holds no value"),
+        ("a,b\n1,2,3\n3,4,5\n", "more fields than its first line"),
+        ("a;b\n1;2\n", "'a;b'; each must have a name, and commas must be between them"),
+        ("a\tb\n1\t2\n", "commas"),
+        ("1.5,2\n1,2\n", "each must have a name"),
+        (",a\n0,2\n", "each must have a name"),
         ('a,b\n"1,2\n', "is no table"),
         (b"a,b\n\xff\xfe,2\n", "is no table"),
     ],
@@ -157,6 +157,12 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
     assert second.split(",")[1::2] == ["0", ""]
 
 
+def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_path, frame):
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
+    assert table.read(tmp_path / "t.parquet").names == ["a", "n", "c"]
+    assert "__index_level_0__" in next(table.stream(tmp_path / "t.parquet"))
+
+
 def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
     path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
     with table.writing(tmp_path / "out.csv") as put:
@@ -194,6 +200,6 @@ def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame)
 )
 def test_what_is_wrong_with_a_frame_is_one_line(frame, change, said):
     with pytest.raises(UserError, match=said):
-        table.numbers(frame.assign(**change), None)
-    with pytest.raises(UserError, match="holds no column b, and one is needed; its columns are: a, n, c"):
+        table.numbers(frame.assign(**change), ["a"])
+    with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
         table.numbers(frame, ["a", "b"])

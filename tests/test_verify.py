@@ -48,6 +48,7 @@ def committed() -> Files:
         files[f"metrics/{name}.json"] = json.dumps(headline, indent=2).encode()
         columns = {column: rng.normal(1, 0.1, members).round(6) for column in ("test_nll", "kl", "recall", "sliced_wasserstein")}
         files[f"metrics/{name}/members.csv"] = csv(pd.DataFrame({"draw" if name == "truth" else "member": np.arange(members), **columns}))
+    files["metrics/ranking.json"] = json.dumps({"glow": {"gain": 0.01, "gain_ci95": 0.02, "gain_over": "gmm"}}).encode()
     epochs = np.arange(10, 101, 10)
     files["metrics/glow/history.csv"] = csv(pd.DataFrame({"epoch": epochs, "train_nll": 3 + 1 / epochs, "test_nll": 4 + 1 / epochs}))
     for name in ("density", "samples"):

@@ -176,7 +176,7 @@ def kl_checks(committed: Mapping[str, bytes], here: Mapping[str, bytes]) -> list
     That is three standard errors of a difference of two means, or 0.001 nat for a reference.
     """
     checks = []
-    for name in sorted(Path(path).stem for path in committed.keys() & here.keys() if re.fullmatch(r"metrics/[^/]+\.json", path)):
+    for name in sorted(Path(path).stem for path in committed.keys() & here.keys() if re.fullmatch(r"metrics/(?!ranking\.)[^/]+\.json", path)):
         try:
             before, after = (json.loads(files[f"metrics/{name}.json"]) for files in (committed, here))
             members = len(pd.read_csv(io.BytesIO(committed[f"metrics/{name}/members.csv"])))

@@ -9,5 +9,6 @@ from flows.bijections.linear import PLULinear
 from flows.bijections.margins import Margins
 from flows.bijections.spline import SplineCoupling
 from flows.bijections.standardize import Standardize
+from flows.bijections.whiten import Whiten
 
-__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Columns", "Coupling", "Margins", "PLULinear", "SplineCoupling", "Standardize"]
+__all__ = ["ActNorm", "AffineCoupling", "Bijection", "Columns", "Coupling", "Margins", "PLULinear", "SplineCoupling", "Standardize", "Whiten"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,48 +32,37 @@ class Columns(Bijection):
         self.columns = list(columns)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._each(_to_real, x)
+        z, log_det = x.clone(), x.new_zeros(len(x), x.shape[-1])
+        for d, column in enumerate(self.columns):
+            low, high = column.bounds
+            if column.kind == "positive":
+                z[:, d] = x[:, d].log()
+                log_det = log_det - x[:, d].log()
+            elif column.kind == "interval":
+                below, above = (x[:, d] - low).log(), (high - x[:, d]).log()
+                z[:, d] = below - above
+                log_det = log_det + math.log(high - low) - below - above
+        return z, log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._each(_from_real, z)
+        x, log_det = z.clone(), z.new_zeros(len(z), z.shape[-1])
+        for d, column in enumerate(self.columns):
+            (low, high), part = column.bounds, z[:, d]
+            if column.kind == "positive":
+                x[:, d] = part.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max)
+                log_det = log_det + part
+            elif column.kind == "interval":
+                near = (high - low) * part.abs().neg().sigmoid()  # the way to the nearer bound: a small number keeps its digits
+                ends = torch.tensor([low, high], dtype=z.dtype)
+                x[:, d] = torch.where(part < 0, low + near, high - near).clamp(*torch.nextafter(ends, ends.flip(0)))
+                log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
+        return x, log_det
 
     def whole(self, x: Tensor) -> Tensor:
         """``x`` ``(M, D, N)`` with the columns of whole numbers rounded to multiples of their steps."""
-        return torch.stack([_rounded(column, part) for column, part in zip(self.columns, x.unbind(1), strict=True)], dim=1)
-
-    def _each(self, step: Callable[[Column, Tensor], tuple[Tensor, Tensor]], value: Tensor) -> tuple[Tensor, Tensor]:
-        if all(column.kind in ("real", "integer") for column in self.columns):
-            return value, value.new_zeros(len(value), 1)
-        parts, slopes = zip(*(step(column, part) for column, part in zip(self.columns, value.unbind(1), strict=True)), strict=True)
-        return torch.stack(parts, dim=1), torch.stack(slopes).sum(0)
-
-
-def _to_real(column: Column, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward of one column, ``(M, N)``."""
-    low, high = column.bounds
-    if column.kind == "positive":
-        return x.log(), -x.log()
-    if column.kind == "interval":
-        below, above = (x - low).log(), (high - x).log()
-        return below - above, torch.tensor(high - low, dtype=x.dtype).log() - below - above
-    return x, torch.zeros_like(x)
-
-
-def _from_real(column: Column, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse of one column, ``(M, N)``."""
-    low, high = column.bounds
-    if column.kind == "positive":
-        return z.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max), z
-    if column.kind == "interval":
-        near = (high - low) * z.abs().neg().sigmoid()  # the way to the nearer bound: a small number keeps its digits
-        ends = torch.tensor([low, high], dtype=z.dtype)
-        x = torch.where(z < 0, low + near, high - near).clamp(*torch.nextafter(ends, ends.flip(0)))
-        return x, torch.tensor(high - low, dtype=z.dtype).log() + logsigmoid(z) + logsigmoid(-z)
-    return z, torch.zeros_like(z)
-
-
-def _rounded(column: Column, x: Tensor) -> Tensor:
-    if column.kind != "integer" or column.step is None:
+        x = x.clone()
+        for d, column in enumerate(self.columns):
+            if column.kind == "integer" and column.step:
+                count, inverse = (x[:, d] / column.step).round() + 0.0, round(1 / column.step)  # + 0.0: zero without a sign
+                x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step  # 3 tenths are 0.3, not 0.30000000000000004
         return x
-    count, inverse = (x / column.step).round() + 0.0, round(1 / column.step)  # + 0.0: zero without a sign
-    return count / inverse if inverse * column.step == 1 else count * column.step  # 3 tenths are 0.3, not 0.30000000000000004

@@ -88,7 +88,9 @@ def normal_scores(column: Array) -> Array:
     kernels = _kernels(column, _best_count(column))
     centers, widths, scale = kernels
     reach = scale * np.geomspace(0.01, 1e12, 100)
-    grid = np.unique(np.concatenate([centers[0] - reach, (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(), centers[-1] + reach]))
+    grid = np.unique(
+        np.concatenate([centers[0] - reach, (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(), centers[-1] + reach])
+    )
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
     x = np.interp(SCORES, scores[rising], grid[rising])  # near enough: what counts is that F is taken where the knots are
@@ -132,7 +134,7 @@ def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 
 
 def _student_tail(t: Array) -> Array:
-    """``P(T > t)`` for Student's t with 4 degrees of freedom: ``(1 - s)^2 (2 + s) / 4`` with ``s = t / sqrt(4 + t^2)``, 1 - s without cancellation."""
+    """``P(T > t)`` for Student's t with 4 degrees of freedom: ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation."""
     root = np.sqrt(4 + t**2)
     rest = np.where(t > 0, 4 / (root * (root + np.abs(t))), 1 - t / root)
     return rest**2 * (3 - rest) / 4

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
 
-KINDS = ("real", "positive", "interval", "integer")
 LEAST_ROWS = 13
 DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
 
@@ -44,8 +43,14 @@ class Column:
                     return cls(name, kind, low=low, high=high)
         except ValueError:
             pass
-        kinds = "real, positive, interval:LOW:HIGH, integer or integer:STEP, with finite numbers and LOW below HIGH"
-        raise ValueError(f"column {name}: {word!r} is no kind; it must be {kinds}")
+        raise ValueError(f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Column:
+        return cls(**content)
 
     @property
     def word(self) -> str:
@@ -58,27 +63,11 @@ class Column:
         """What all values lie strictly between."""
         return (0.0 if self.kind == "positive" else -math.inf) if self.low is None else self.low, math.inf if self.high is None else self.high
 
-    @property
-    def values(self) -> str:
-        """What values the column may hold, in words."""
-        if self.kind == "integer":
-            return "whole numbers" if self.step == 1 else f"multiples of {self.step:g}"
-        low, high = self.bounds
-        return {"positive": "numbers above 0", "interval": f"numbers between {low:g} and {high:g}, neither of them"}.get(self.kind, "finite numbers")
-
     def holds(self, x: Array) -> NDArray[np.bool_]:
-        """Whether each of ``x`` ``(n,)`` is a finite number that the kind allows."""
-        (low, high), step = self.bounds, self.step if self.kind == "integer" and self.step else None
+        """Whether each of ``x`` ``(n,)`` is a number that the kind allows."""
+        (low, high), step = self.bounds, self.step or 1.0
         with np.errstate(invalid="ignore"):
-            whole = True if step is None else np.abs(x / step - np.round(x / step)) < 1e-6
-            return np.isfinite(x) & (low < x) & (x < high) & whole
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Column:
-        return cls(**content)
+            return (low < x) & (x < high) & ((self.kind != "integer") | (np.abs(x / step - np.round(x / step)) < 1e-6))
 
 
 def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None) -> tuple[list[Column], list[str]]:
@@ -90,16 +79,31 @@ def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None)
     """
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
-    for column, x in zip(columns, values.T, strict=True):
-        _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
-    _check_together([column.name for column in columns], values)
-    found, notices = [], []
-    for column, x in zip(columns, values.T, strict=True):
+    found, notices = list(columns), []
+    for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
+        for row in np.flatnonzero(~column.holds(x))[:1]:
+            must = (
+                f"a multiple of {column.step:g}"
+                if column.kind == "integer"
+                else "a finite number strictly between {:g} and {:g}".format(*column.bounds)
+            )
+            raise UserError(f"column {column.name}, row {row + 1 if rows is None else rows[row]} holds {x[row]}; {column.word} must be {must}")
+        with np.errstate(over="ignore", under="ignore"):
+            if x.min() == x.max() or not 0 < x.std() < math.inf:
+                said = (
+                    f"holds {x[0]:g} in every row; leave it out" if x.min() == x.max() else "is too large or too small to be squared; change its unit"
+                )
+                raise UserError(f"column {column.name} {said}")
         distinct = np.unique(x)
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
-            column = replace(column, step=_step(distinct))
-            notices.append(_notice(column, x, len(distinct)))
-        found.append(column)
+            found[d] = replace(column, step=_step(distinct))
+            whole = replace(column, kind="integer", step=float(f"{found[d].step:.6g}"))
+            said = f"column {column.name} holds {len(distinct)} distinct values in {len(x)} rows, in steps of {whole.step:g}: "
+            said += "a density does not exist for it, so training spreads its rows over their steps"
+            if column.kind == "real" and whole.holds(x).all():
+                said += f"; for samples in whole steps write --column {column.name}={whole.word}"
+            notices.append(said)
+    _check_together([column.name for column in columns], values)
     return found, notices
 
 
@@ -115,38 +119,6 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
     return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))
 
 
-def _check(column: Column, x: Array, rows: Whole) -> None:
-    """Raises ``UserError`` for a value that ``column`` can't hold, and where its values don't vary."""
-    for first in np.flatnonzero(~column.holds(x))[:1]:
-        raise UserError(f"column {column.name}, row {rows[first]} holds {x[first]}; the kind {column.word} allows only {column.values}")
-    if x.min() == x.max():
-        raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out: a constant has no density")
-    with np.errstate(over="ignore", under="ignore"):
-        if not 0 < x.std() < math.inf:
-            raise UserError(f"column {column.name} has the standard deviation {x.std()}: put it into other units")
-
-
-def _check_together(names: Sequence[str], values: Array) -> None:
-    """Raises ``UserError`` for two equal columns, and for one that is a linear combination of others: their joint density doesn't exist.
-
-    In ``QR = `` the standardised columns, the diagonal of R is what each column has beyond those before it: 0, up to rounding, for a combination.
-    """
-    advice = "leave one of them out: together they have no density"
-    first: dict[bytes, str] = {}
-    for name, x in zip(names, values.T, strict=True):
-        twin = first.setdefault((x + 0.0).tobytes(), name)  # + 0.0: zero has two signs
-        if twin != name:
-            raise UserError(f"columns {twin} and {name} are equal; {advice}")
-    deviation = values.std(axis=0)
-    standard = (values - values.mean(axis=0)) / deviation
-    rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
-    beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
-    for d in np.flatnonzero(beyond < rounding)[:1] if len(values) > len(names) else ():
-        share = np.linalg.lstsq(standard[:, :d], standard[:, d], rcond=None)[0]
-        others = ", ".join(name for name, part in zip(names[:d], share, strict=True) if abs(part) > 1e-6)
-        raise UserError(f"column {names[d]} is a linear combination of {others}; {advice}")
-
-
 def _step(distinct: Array) -> float:
     """The commonest gap between sorted values; where no gap comes twice (of a column with many zeros, say) the median one."""
     gaps, rounding = np.diff(distinct), 32 * np.finfo(float).eps * np.abs(distinct).max()
@@ -154,11 +126,19 @@ def _step(distinct: Array) -> float:
     return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
 
 
-def _notice(column: Column, x: Array, distinct: int) -> str:
-    step = column.step or 1.0
-    said = f"column {column.name} holds {distinct} distinct values in {len(x)} rows, in steps of {step:g}: a density does not exist for it, "
-    said += "so training spreads its rows over their steps"
-    whole = Column("", "integer", step=float(f"{step:.6g}"))
-    if column.kind == "real" and whole.holds(x).all():
-        said += f"; for {whole.values} in samples write --column {column.name}={whole.word}"
-    return said
+def _check_together(names: Sequence[str], values: Array) -> None:
+    """Raises ``UserError`` for columns that are equal, or a linear combination of others: their joint density doesn't exist.
+
+    In ``QR = `` the standardised columns, the diagonal of R is what each column has beyond those before it: 0, up to rounding, for a combination.
+    """
+    deviation = values.std(axis=0)
+    standard = (values - values.mean(axis=0)) / deviation
+    rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
+    beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
+    for d, x in enumerate(values.T):
+        others, is_what = [name for name, other in zip(names[:d], values.T, strict=False) if (other == x).all()], "equals"
+        if not others and len(values) > len(names) and beyond[d] < rounding:
+            share = np.linalg.lstsq(standard[:, :d], standard[:, d], rcond=None)[0]
+            others, is_what = [name for name, part in zip(names[:d], share, strict=True) if abs(part) > 1e-6], "is a linear combination of"
+        if others:
+            raise UserError(f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: together they have no density")

@@ -41,9 +41,9 @@ def strict_mean(values: Array) -> Array:
     return np.where(finite, np.where(np.isfinite(values), values, 0.0).mean(axis=0), np.nan)
 
 
-def ensemble(log_q: Array) -> Array:
-    """Log-density of the equal mixture of the members, ``(n, 1)`` of ``(n, M)``."""
-    return ensemble_log_prob(torch.from_numpy(log_q)).numpy()[:, None]
+def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
+    """Log-density of the mixture of the members by their ``weights`` (without: equal ones), ``(n, 1)`` of ``(n, M)``."""
+    return ensemble_log_prob(torch.from_numpy(log_q), weights).numpy()[:, None]
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:

@@ -7,7 +7,7 @@ members and ``None`` in the headline; nothing else changes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +20,7 @@ from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 from flows.evaluation import calibration, likelihood, samples, statistics
-from flows.evaluation.problem import Problem, given
+from flows.evaluation.problem import Problem, given, on_line
 
 HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
 METRICS = (*("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"), *samples.MODES, *samples.TWO_SAMPLE)
@@ -53,12 +53,14 @@ class Report:
     """``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per row (a member, or a repeated draw).
 
     ``curves``: what has several numbers a row: ``mode_mass`` ``(rows, K + 1)``, ``hdr`` ``(rows, L)`` of a density and ``radius`` ``(rows, L)``
-    of a flow, at the levels of ``calibration``.
+    of a flow, at the levels of ``calibration``. ``by_row``: of every test row, of a density, ``test_log_density``
+    ``(n, members)``, and ``test_log_density_ensemble`` ``(n,)``.
     """
 
     headline: dict[str, float | None]
     members: dict[str, Array]
     curves: dict[str, Array]
+    by_row: dict[str, Array] = field(default_factory=dict)
 
 
 def evaluate(
@@ -75,21 +77,23 @@ def evaluate(
     found: dict[str, Any] = {**(columns or {})}
     curves: dict[str, Array] = {}
     headline: dict[str, float | None] = {}
+    by_row: dict[str, Array] = {}
+    fresh = None if problem.truth is None else problem.truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
     if isinstance(problem.truth, Mixture):
         curves["mode_mass"] = np.stack([samples.mode_mass(row, problem.truth) for row in own])
         found.update(_by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]]))
     if "density" in there:
         log_q = likelihood.log_density(model, problem.test)
+        by_row = {"test_log_density": log_q, "test_log_density_ensemble": likelihood.ensemble(log_q, model.member_weights)[:, 0]}
         found["test_nll"] = likelihood.strict_mean(-log_q)
         found["non_finite"] = (~np.isfinite(log_q)).sum(0)
         headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), seeds.numpy_generator(settings.seed, "metric", 1))
-        if problem.truth is not None:
+        if problem.truth is not None and fresh is not None:
             found["test_excess_nll"] = likelihood.divergence(likelihood.true_log_density(problem.truth, problem.test), log_q)
-            scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(model, problem.truth, own, settings)
+            scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(model, problem.truth, own, fresh, settings)
             found["non_finite"] = found["non_finite"] + scores.pop("non_finite")
             found.update(scores)
-    if {"encoder", "truth"} <= there and problem.truth is not None:
-        fresh = _fresh(problem.truth, settings)
+    if "encoder" in there and fresh is not None:
         curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(model, fresh), model.event_shape.numel())
     found.update(_two_sample(own, problem, settings))
     found.update({f"{key}_error": calibration.error(curves[key]) for key in ("hdr", "radius") if key in curves})
@@ -101,7 +105,7 @@ def evaluate(
             headline[key] = None
         elif key not in headline:
             headline[key] = float(likelihood.strict_mean(table[key]))
-    return Report({key: headline[key] for key in HEADLINE}, table, curves)
+    return Report({key: headline[key] for key in HEADLINE}, table, curves, by_row)
 
 
 def nothing() -> Report:
@@ -117,13 +121,13 @@ def _own_samples(model: Population, settings: EvaluationSettings, name: str, dra
     return drawn.flatten(3).permute(0, 2, 1, 3).reshape(draws * model.members, settings.samples, -1).double().numpy()
 
 
-def _fresh(truth: Truth, settings: EvaluationSettings) -> Array:
-    return truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
+def _against_truth(
+    model: Population, truth: Truth, own: Array, fresh: Array, settings: EvaluationSettings
+) -> tuple[dict[str, Any], Array, float | None]:
+    """What two densities say of each other: divergences and the best classifier; the highest-density regions; the ensemble's KL.
 
-
-def _against_truth(model: Population, truth: Truth, own: Array, settings: EvaluationSettings) -> tuple[dict[str, Any], Array, float | None]:
-    """What two densities say of each other: divergences and the best classifier; the highest-density regions; the ensemble's KL."""
-    fresh = _fresh(truth, settings)
+    ``own`` are the model's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth.
+    """
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)
     ratio_on_own, hdr = [], []
     for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
@@ -139,13 +143,17 @@ def _against_truth(model: Population, truth: Truth, own: Array, settings: Evalua
         "c2st_exact": [likelihood.exact_auc(on_truth[:, row % model.members], ratio) for row, ratio in enumerate(ratios.T)],
         "non_finite": (~np.isfinite(log_q)).sum(0),
     }
-    ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q))[0]) if model.members > 1 else None
+    ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q, model.member_weights))[0]) if model.members > 1 else None
     return scores, np.concatenate(hdr), ensemble_kl
 
 
 def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
     """Every comparison with the test rows, of as many samples as there are."""
     test = problem.test.reshape(len(problem.test), -1)
+    own = own[:, : len(test)]
+    if problem.kinds:  # the columns' units have nothing to do with each other
+        scale = on_line(problem.kinds, problem.train).std(axis=0)
+        test, own = on_line(problem.kinds, test) / scale, np.stack([on_line(problem.kinds, row) for row in own]) / scale
     arguments = {
         "neighbours": settings.neighbours,
         "directions": samples.unit_directions(settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")),
@@ -154,7 +162,7 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     }
     # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
     score = delayed(samples.two_sample_scores)
-    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row[: len(test)], **arguments) for row in own))
+    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row, **arguments) for row in own))
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

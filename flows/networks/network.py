@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Columns, Margins, Standardize
+from flows.bijections import Bijection, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
@@ -23,7 +23,7 @@ class Network(Population):
 
     Users' points are rows in their own units. Inside, points are standardised and *features first*, ``(M, *event, N)``. At the door stand
     fixed bijections, and their log-determinant is added to what goes out: ``kinds``, of the columns of a table; ``standardize``;
-    ``margins``, where the recipe of training asks for it (``use_margins``).
+    ``margins`` and ``whiten``, where the recipe of training asks for them (``furnish``).
 
     ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by ``objective`` and how far it has come by
     ``curves``. ``betas`` are those of its optimiser.
@@ -39,6 +39,7 @@ class Network(Population):
         self.kinds = Columns(self.columns) if self.columns else None
         self.standardize = Standardize(tuple(event_shape), members)
         self.margins: Margins | None = None
+        self.whiten: Whiten | None = None
 
     @property
     def member_weights(self) -> Tensor:
@@ -49,15 +50,15 @@ class Network(Population):
         """The columns of the table; none where the points are no table's."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-    def use_margins(self) -> Margins:
-        """Put ``Margins`` at the door: the identity, until they are fitted."""
+    def furnish(self) -> None:
+        """Put ``Margins`` and ``Whiten`` at the door: the identity, until they are fitted."""
         self.margins = Margins(self.event_shape.numel(), self.members)
-        return self.margins
+        self.whiten = Whiten(self.event_shape.numel(), self.members)
 
     @property
     def door(self) -> list[Bijection]:
         """The fixed bijections that users' points come in by."""
-        return [bijection for bijection in (self.kinds, self.standardize, self.margins) if bijection is not None]
+        return [bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None]
 
     # Inside: standardised points, features first
 
@@ -101,11 +102,14 @@ class Network(Population):
             log_det = log_det + step
         return x, log_det
 
-    def initialize_door(self, rows: Any) -> None:
-        """Fit the door to users' training rows."""
+    def initialize_door(self, rows: Any, without: Sequence[tuple[str, Sequence[int]]] = ()) -> None:
+        """Fit the door to users' training rows, ``without`` margins or whitening for some members: ``[("margins", [0, 3])]``."""
         x = self.features_first(rows).double()
         for bijection in self.door:
             bijection.initialize(x)
+            for name, members in without:
+                if bijection is getattr(self, name):
+                    bijection.switch_off(members)
             x = bijection(x)[0]
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:

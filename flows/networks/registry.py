@@ -77,17 +77,20 @@ def load(path: str | Path) -> Population:
     from flows.core.columns import Column
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
+    from flows.networks.floor import Floor
 
     description, state, history = read(Path(path))
     try:
         if description["model"] == "mixture":
             return GaussianMixture(**state).eval()
-        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
         columns = [Column.from_dict(column) for column in description["columns"]]
+        if description["model"] == "floor":
+            return Floor.restore(columns, state).eval()
+        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
         model = build(description["model"], members=range(*description["members"]), columns=columns, **arguments)
         model.description = description
         if "margins.knots" in state:
-            model.use_margins()
+            model.furnish()
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()

@@ -30,7 +30,7 @@ def calibration(scene: Scene) -> Figure:
         axis.set(title=REGIONS[key], xlabel="level: share that the model puts in the region", xlim=(0, 1))
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("share of the truth in the region \u2212 level")
-    sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     text = "above 0: too wide; below: too narrow, or off the mark"
     explain(sheet, f"{text}; line and band: mean \u00b1 2 sd over members; black: the same over draws of the truth")
     return sheet
@@ -64,5 +64,5 @@ def modes(scene: Scene) -> Figure:
     axes[0].set_ylim(bottom=0)
     text = "bar: mean over members, with \u00b1 2 sd where there are several; TV: total variation from the true weights, mean over members\n"
     text += f"black: true weight; dark grey: \u00b1 2 sd of as many samples of the truth; light: of the {scene.training_rows:,} that all learn from"
-    explain(sheet, text, "component of the truth (none: farther than three standard deviations from all)", "share of the samples")
+    explain(sheet, text, "component of the truth (none: far from all of them)", "share of the samples")
     return sheet

@@ -45,6 +45,7 @@ class Scene:
     entropy: float | None  # nat
     training_rows: int  # how many points all learn from
     fresh: int  # draws of the truth that calibration was counted on
+    test: Array  # the rows that nothing learnt from, (n, D)
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -68,8 +69,10 @@ class Scene:
 NEEDS: dict[str, Callable[[Scene], bool]] = {
     "truth": lambda scene: scene.truth is not None and scene.row("truth") is not None,
     "components": lambda scene: hasattr(scene.truth, "weights"),
+    "table": lambda scene: scene.truth is None or len(scene.columns) != 2,
+    "third column": lambda scene: len(scene.columns) > 2,
     "plane": lambda scene: len(scene.columns) == 2,
-    "density": lambda scene: any("density" in row.arrays or "hdr" in row.arrays for row in scene.rows),
+    "density": lambda scene: any({"density", "hdr", "test_log_density"} & row.arrays.keys() for row in scene.rows),
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
 FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}  # by file: what it needs, and what draws it

@@ -1,9 +1,9 @@
 """The found recipe: how much a table is to be regularised, and in which way, is read off its own training rows.
 
 1. *Folds.* The rows are cut into five. A member learns from four fifths and is scored on the fifth that it never sees.
-2. *A race.* Every candidate of ``CANDIDATES`` (with margins or without; which noise, and how much) has a member a fold, all in one batched
-   population. Twice the race is stopped, and the candidates that add least to the rest are dropped: of those that are left the held-out
-   rows choose (``stacking.chosen``).
+2. *A race.* Every candidate of ``CANDIDATES`` (what is taken out first, the margins or all correlation; which noise, and how much) has a
+   member a fold, all in one batched population. Twice the race halts, and only the candidates go on whose mixture the held-out rows like
+   best (``stacking.chosen``).
 3. *Stopping.* Of every member the average of its weights over its last steps counts, where its held-out rows like it best. The race ends
    when the members gain next to nothing any more.
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows (``stacking.weights``).
@@ -39,29 +39,30 @@ from flows.training.smoothing import likelihood_bandwidth, sharpen
 
 FOLDS = 5
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-ROUNDS = (150, 450)  # steps after which candidates are dropped
+ROUNDS = (125, 400)  # steps after which candidates are dropped
 SPARE = 2  # of the first round, so many times the candidates that are kept at last
 CHECK = 25  # steps between two looks at the held-out rows
 LOG = 200  # steps between two rows of the history
 PATIENCE, GAIN = 1 / 3, 0.005  # the race ends when in the last third of its steps the members gained less than this, in nats a row
-LEAST_STEPS, MOST_STEPS = 1_200, 6_000
+LEAST_STEPS, MOST_STEPS = 1_000, 5_000
+COOLING = 0.25  # then the learning rate falls to 0, in so many of the steps before
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to regularise: whether the margins are taken out first, which noise, and how much of it."""
+    """A way to regularise: what is taken out first, which noise, and how much of it."""
 
-    margins: bool
+    door: str  # "margins" or "whiten", or "raw" for neither
     noise: str  # "neighbours": a multiple of the neighbourhood (neighbours.py); "sharpened": of the best bandwidth (smoothing.py)
     level: float
 
     def __str__(self) -> str:
-        return f"{'margins' if self.margins else 'raw columns'}, {self.noise} noise {self.level:g}"
+        return f"{self.door}, {self.noise} noise {self.level:g}"
 
     def visits(self, points: Array) -> tuple[Tensor, Tensor]:
-        """What training visits in place of ``points`` ``(n, D)``: centres ``(n, D)``, and the factors of the noise, ``(n, D, D)`` or ``(1, D, D)``."""
+        """What training visits for ``points`` ``(n, D)``: centres ``(n, D)``, and factors of the noise, ``(n, D, D)`` or ``(1, D, D)``."""
         if self.noise == "neighbours":
             mean, factor = neighbourhoods(points)
             return torch.from_numpy(points + self.level**2 / 2 * mean).float(), torch.from_numpy(self.level * factor).float()
@@ -70,9 +71,10 @@ class Candidate:
 
 
 CANDIDATES = (
-    *(Candidate(True, "neighbours", level) for level in (1.0, 0.7, 0.5, 0.35, 0.25, 0.12)),
-    *(Candidate(False, "neighbours", level) for level in (0.7, 0.35)),
-    Candidate(False, "sharpened", 1.5),
+    *(Candidate("margins", "neighbours", level) for level in (1.2, 0.8, 0.5, 0.35, 0.2, 0.12)),
+    *(Candidate("whiten", "neighbours", level) for level in (1.0, 0.7, 0.35)),
+    Candidate("raw", "neighbours", 0.5),
+    Candidate("raw", "sharpened", 1.5),
 )
 
 
@@ -101,9 +103,9 @@ class Race:
         unseen = [np.flatnonzero(fold == member.fold) for member in members]
         self.unseen = unseen
         held_out = torch.stack([rows[np.resize(places, max(map(len, unseen)))] for places in unseen], dim=1)  # the first again, to equal length
-        margins = model.use_margins()
-        model.initialize_door(train)
-        margins.switch_off([m for m, member in enumerate(members) if not member.candidate.margins])
+        model.furnish()
+        others = {door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")}
+        model.initialize_door(train, without=list(others.items()))
         self.model = model
         self.train, self.held_out = model.standardized(train), model.standardized(held_out)
         model.initialize(self.train[0])
@@ -115,6 +117,7 @@ class Race:
         self.marks: list[float] = []  # the mean of best_nll at every check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
+        self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
         return [member.candidate.visits(points.T.double().numpy()) for member, points in zip(self.members, self.train[0], strict=True)]
@@ -128,14 +131,16 @@ class Race:
             epoch.append((centres[order] + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]).T)
         return torch.stack(epoch)
 
-    def run(self, until: int, on_check: Callable[[], None]) -> None:
-        """Train on, up to ``until`` steps; before that where no member was better for long."""
-        while self.step < until and not self.stopped:
+    def run(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
+        """Train on, up to ``until`` steps, at the full learning rate, or let it ``cool`` down to 0; before that where it doesn't pay any more."""
+        start = self.step
+        while self.step < until and (cool or not self.stopped):
             points = self.points()
             objective = self.model.objective(points, self.generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
-                self.optimizer.step(gradient, self.settings.learning_rate * min(1.0, (self.step + 1) / WARM_UP))
+                share = max(0.0, (until - self.step) / (until - start)) if cool else min(1.0, (self.step + 1) / WARM_UP)
+                self.optimizer.step(gradient, self.settings.learning_rate * share)
                 self.average.lerp_(self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10)))
                 self.step += 1
                 if self.step % CHECK == 0:
@@ -187,7 +192,7 @@ class Race:
         """Go on with these ``candidates`` alone, in ``model``, which has as many members as they have."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         state = {name: value[kept] if value.ndim else value for name, value in self.model.state_dict().items()}
-        model.use_margins()
+        model.furnish()
         model.load_state_dict(state)
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
         optimizer.first, optimizer.second, optimizer.steps = self.optimizer.first[kept], self.optimizer.second[kept], self.optimizer.steps
@@ -201,7 +206,12 @@ class Race:
 
 
 def fit_found(
-    model: DensityNetwork, rows: Tensor, test: Tensor | None, settings: TrainingSettings, on_log: Callable[[int, dict[str, Array]], None] | None, name: str
+    model: DensityNetwork,
+    rows: Tensor,
+    test: Tensor | None,
+    settings: TrainingSettings,
+    on_log: Callable[[int, dict[str, Array]], None] | None,
+    name: str,
 ) -> None:
     """Train ``model`` on the ``rows`` ``(n, 1, D)`` by the recipe above; its members are the networks that are kept.
 
@@ -219,7 +229,7 @@ def fit_found(
     fold = numpy_generator(settings.seed, "folds").permutation(np.arange(len(rows)) % FOLDS)
     fold[fold >= folds] = -1
     curves: dict[int, list[tuple[Member, dict[str, float]]]] = {}
-    with tqdm(total=MOST_STEPS, desc=name, unit="step", disable=None) as bar:
+    with tqdm(total=round((1 + COOLING) * MOST_STEPS), desc=name, unit="step", disable=None) as bar:
         bar.set_postfix_str("fitting margins, finding neighbours")
         race = Race(population(len(CANDIDATES)), rows[:, 0], [Member(c, f) for c in CANDIDATES for f in range(folds)], fold, settings)
 
@@ -234,13 +244,18 @@ def fit_found(
             chosen = stacking.chosen(race.scores()[fold >= 0], count)
             race.keep([race.candidates[c] for c in chosen], model if count == kept else population(len(chosen)))
         race.run(MOST_STEPS, on_check)
+        race.run(round((1 + COOLING) * race.step), on_check, cool=True)
         curves[race.step] = race.curves(test)
     race.optimizer.parameters.copy_(race.best)
     scores = race.scores()
     weights = stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
     held_out = logsumexp(scores, axis=1, b=weights)
-    model.history = {"epoch": np.array([step // race.steps for step in curves], dtype=np.float64), "held_out": held_out, "fold": fold.astype(np.float64)}
+    model.history = {
+        "epoch": np.array([step // race.steps for step in curves], dtype=np.float64),
+        "held_out": held_out,
+        "fold": fold.astype(np.float64),
+    }
     for key in curves[race.step][0][1]:
         by_member = [dict(row) for row in curves.values()]
         model.history[key] = np.array([[row[member][key] for member in race.members] for row in by_member])
@@ -268,5 +283,5 @@ def floors(rows: Array, fold: Array) -> dict[str, float]:
         train, unseen = (train - centre) / scale, (unseen - centre) / scale
         covariance = np.cov(train.T, bias=True).reshape(len(scale), -1) + 1e-6 * np.eye(len(scale))
         for key, matrix in zip(found, (np.eye(len(scale)), covariance), strict=True):
-            found[key] += float((multivariate_normal(cov=matrix).logpdf(unseen) - np.log(scale).sum()).sum()) / (fold >= 0).sum()
+            found[key] += float((multivariate_normal(cov=matrix).logpdf(unseen) - np.log(scale).sum()).sum()) / int((fold >= 0).sum())
     return found

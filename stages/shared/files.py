@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,6 +13,7 @@ import numpy as np
 
 from flows.core import atomic
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.core.errors import UserError, one_line, reason
 from flows.core.mixture import Mixture, Truth
 
@@ -28,6 +29,7 @@ TARGET = Path("data/target.json")
 TRAIN = Path("data/prepared/train.npy")
 TEST = Path("data/prepared/test.npy")
 SCALER = Path("data/prepared/scaler.json")
+RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
 
 
@@ -136,32 +138,28 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_raw() -> tuple[list[str], Array]:
     """The column names and the rows of ``data/raw.csv``."""
-    return _finite_rows(RAW)
-
-
-def _finite_rows(path: Path) -> tuple[list[str], Array]:
-    table = read_table(path)
+    table = read_table(RAW)
     if table.empty:
-        raise UserError(f"{path}: holds 0 rows")
+        raise UserError(f"{RAW}: holds 0 rows")
     rows = table.to_numpy(dtype=np.float64)
     if not np.isfinite(rows).all():
         row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise UserError(f"{path}: row {row + 1}, column {table.columns[column]} holds {rows[row, column]}; every value must be finite")
+        raise UserError(f"{RAW}: row {row + 1}, column {table.columns[column]} holds {rows[row, column]}; every value must be finite")
     return list(table.columns), rows
 
 
-def read_source() -> tuple[list[str], Array]:
-    """The column names and the rows of the one table in ``data/source/``."""
+def source() -> Path:
+    """The one table in ``data/source/``."""
     tables = sorted(path for path in SOURCE.glob("*") if path.suffix not in (".dvc", "") and not path.name.startswith("."))
     if len(tables) != 1:
         there = ", ".join(path.name for path in tables) or "nothing"
-        raise UserError(f"{SOURCE}/: must hold one CSV file, as data.target is table; it holds {there}")
-    return _finite_rows(tables[0])
+        raise UserError(f"{SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}")
+    return tables[0]
 
 
-def write_truth(truth: Truth | None, entropy: tuple[float, float] | None) -> None:
-    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Nothing where there is none."""
-    content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None}
+def write_truth(truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()) -> None:
+    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Where there is none, the ``columns`` of the table."""
+    content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None, "columns": [column.to_dict() for column in columns]}
     if truth is not None and entropy is not None:
         if not isinstance(truth, Mixture):
             raise UserError(f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {type(truth).__name__}")
@@ -172,7 +170,7 @@ def write_truth(truth: Truth | None, entropy: tuple[float, float] | None) -> Non
 
 def read_truth() -> tuple[Mixture | None, float | None]:
     """The truth and its entropy in nats; ``None`` twice where there is none."""
-    content = _read_json(TARGET)
+    content = read_json(TARGET)
     with reading(TARGET, "does not describe a mixture"):
         if content["kind"] is None:
             return None, None
@@ -182,18 +180,34 @@ def read_truth() -> tuple[Mixture | None, float | None]:
         return Mixture(*arrays), float(content["entropy"])
 
 
+def read_columns() -> list[Column]:
+    """The columns of the user's table; none where the truth is known."""
+    content = read_json(TARGET)
+    with reading(TARGET, "does not describe the columns of a table"):
+        return [Column.from_dict(column) for column in content.get("columns", [])]
+
+
 def read_problem() -> Problem:
     """What ``prepare`` left to learn and to score, in the user's units."""
-    from flows.evaluation.problem import Problem
+    from flows.evaluation.problem import Problem, on_line
 
-    columns, mean, std = read_scaler()
-    train, test = (read_rows(path) * std + mean for path in (TRAIN, TEST))
-    return Problem(train, test, read_truth()[0], columns)
+    truth, kinds = read_truth()[0], read_columns()
+    names, mean, std = read_scaler()
+    train, test = (_rows(path, len(names)) * std + mean for path in (TRAIN, TEST))
+    if kinds:
+        train, test = on_line(kinds, train, inverse=True), on_line(kinds, test, inverse=True, whole=True)
+    return Problem(train, test, truth, names, kinds)
+
+
+def read_standardized() -> tuple[Array, Array, Array]:
+    """The training rows ``(n, D)`` as they are prepared, and mean and standard deviation of every column."""
+    _, mean, std = read_scaler()
+    return _rows(TRAIN, len(mean)), mean, std
 
 
 def read_scaler() -> tuple[list[str], Array, Array]:
     """The column names, and mean and standard deviation per column, each ``(D,)``."""
-    content = _read_json(SCALER)
+    content = read_json(SCALER)
     with reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
         if not mean.shape == std.shape == (len(content["columns"]),):
@@ -201,12 +215,17 @@ def read_scaler() -> tuple[list[str], Array, Array]:
         return content["columns"], mean, std
 
 
-def read_rows(path: Path) -> Array:
-    """Standardised rows ``(n, D)``, as many columns as the scaler has."""
-    rows, columns = read_npy(path), len(read_scaler()[1])
+def _rows(path: Path, columns: int) -> Array:
+    """Standardised rows ``(n, columns)``."""
+    rows = read_npy(path)
     if rows.ndim != 2 or rows.shape[1] != columns or not np.issubdtype(rows.dtype, np.floating):
         raise UserError(f"{path}: holds {rows.dtype} of shape {rows.shape}; it must hold rows of {columns} numbers")
     return rows
+
+
+def rounded(value: float | None) -> float | None:
+    """To six digits, as all numbers of the metrics are."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def read_npy(path: Path) -> Array:
@@ -220,9 +239,9 @@ def read_npz(path: Path) -> dict[str, Any]:
 
 
 def read_headline(name: str) -> dict[str, Any]:
-    return _read_json(headline(name))
+    return read_json(headline(name))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))

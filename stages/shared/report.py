@@ -22,12 +22,15 @@ from stages.shared.settings import Evaluate
 TRAJECTORY_POINTS = 2_000
 
 
-def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None) -> None:
+def write_report(
+    model: Population, name: str, problem: Problem, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None
+) -> None:
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
-    problem = files.read_problem()
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
     arrays = {**plot_arrays(model, problem, evaluation), **report.curves, "levels": LEVELS}
+    if not problem.kinds:  # a user's units may need every digit
+        arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
     broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
     if broken:
@@ -36,23 +39,24 @@ def write_report(model: Population, name: str, evaluation: Evaluate, *, draws: i
 
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
-    files.write_json(files.headline(name), {key: _rounded(value) for key, value in report.headline.items()})
+    files.write_json(files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()})
     count = len(report.members["kl"])
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
-    files.write_npz(files.plot_data(name), {key: array.astype(np.float32) for key, array in arrays.items()})
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    files.write_npz(files.plot_data(name), {**arrays, **report.by_row})
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
-    """One member's samples; in the plane its density and the ensemble's on a grid, and the way of its samples from noise to data."""
-    rows = len(problem.train) + len(problem.test)
+    """In the plane, one member's samples, its density and the ensemble's on a grid, and the way of its samples from noise to data.
+
+    Of any other number of columns, the ensemble's samples, as many as there are in evaluation.
+    """
     generator = seeds.torch_generator(evaluation.seed, "plot")
-    arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
     if problem.event_shape != (2,):
-        return arrays
+        drawn = model.sample((evaluation.samples,), generator=generator)
+        member = torch.multinomial(model.member_weights, evaluation.samples, replacement=True, generator=generator)
+        return {"samples": drawn[torch.arange(evaluation.samples), member].double().numpy()}
+    rows = len(problem.train) + len(problem.test)
+    arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
     if model.has("log_prob"):
         low, high = plane_box(problem)
         axes = [np.linspace(a, b, evaluation.grid) for a, b in zip(low, high, strict=True)]
@@ -60,7 +64,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         log_q = log_density(model, points)
         shape = (evaluation.grid, evaluation.grid)
         arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
-        arrays["density_ensemble"] = np.exp(ensemble(log_q)[:, 0]).reshape(shape)
+        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(shape)
         arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
         states = model.trajectory((TRAJECTORY_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))

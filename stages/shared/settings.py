@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from flows import targets
+from flows.core.columns import Column
 from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.mixture import Truth
 from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain
@@ -31,6 +32,16 @@ def _target(value: str) -> str:
     return value
 
 
+def _nothing(value: Any) -> Any:
+    return {} if value is None else value  # of a key without a value, YAML says null
+
+
+def _kinds(value: dict[str, str]) -> dict[str, str]:
+    for name, word in value.items():
+        Column.parse(name, word)
+    return value
+
+
 class Component(Section):
     weight: Positive
     mean: Annotated[list[float], Field(min_length=1)]
@@ -42,6 +53,8 @@ class Data(Section):
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
     custom: list[Component] = Field(default_factory=list)
+    columns: Annotated[dict[str, str], BeforeValidator(_nothing), AfterValidator(_kinds)] = Field(default_factory=dict)
+    missing: Literal["stop", "drop"] = "stop"
 
     def make_truth(self) -> Truth | None:
         """The truth that these settings describe; none behind a table. Raises ``ValueError`` where a custom mixture is none."""
@@ -70,6 +83,16 @@ class TruthReference(Section):
     draws: Annotated[int, Field(ge=2)]
 
 
+class Independent(Section):  # nothing to set
+    label: ClassVar[str] = "independent Gaussians"
+    color: ClassVar[str] = "#C4B7A6"
+
+
+class Gaussian(Section):  # nothing to set
+    label: ClassVar[str] = "one Gaussian"
+    color: ClassVar[str] = "#225522"
+
+
 class Gmm(Section):
     label: ClassVar[str] = "mixture (GMM)"
     color: ClassVar[str] = "#E69F00"
@@ -87,9 +110,17 @@ class Kde(Section):
 
 
 class References(Section):
+    """The truth, and the floors: what simple models make of the same rows."""
+
     truth: TruthReference
+    independent: Annotated[Independent, BeforeValidator(_nothing)]
+    gaussian: Annotated[Gaussian, BeforeValidator(_nothing)]
     gmm: Gmm
     kde: Kde
+
+    @classmethod
+    def floors(cls) -> list[str]:
+        return [name for name in cls.model_fields if name != "truth"]
 
 
 def label_and_color(name: str) -> tuple[str, str]:
@@ -106,10 +137,6 @@ class Evaluate(Section):
     projections: Count
     grid: Annotated[int, Field(ge=10, le=1000)]
     seed: Seed
-
-
-def _nothing(value: Any) -> Any:
-    return {} if value is None else value  # of a key without a value, YAML says null
 
 
 class Settings(Section):
@@ -240,11 +267,13 @@ def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
         ("evaluate.neighbours", evaluate.neighbours, "at most", test - 1, f"{test - 1}, one less than the number of test rows"),
         ("references.gmm.folds", references.gmm.folds, "at most", train, f"the number of training rows, {train}"),
         ("references.kde.folds", references.kde.folds, "at most", train, f"the number of training rows, {train}"),
-        ("references.gmm.max_components", references.gmm.max_components, "at most", largest_fold, f"the {largest_fold} training rows of a fold"),
         ("evaluate.samples", evaluate.samples, "at least", test, f"the number of test rows, {test}"),
         ("evaluate.fresh", evaluate.fresh, "at least", evaluate.samples, f"evaluate.samples = {evaluate.samples}"),
     ]
-    for name, section in settings.models.items():
+    if settings.data.target != TABLE:  # of a table, fewer are taken where its rows are few
+        components = references.gmm.max_components
+        limits.append(("references.gmm.max_components", components, "at most", largest_fold, f"the {largest_fold} training rows of a fold"))
+    for name, section in settings.models.items() if settings.data.target != TABLE else ():
         where = f"models.{name}" if "batch_size" in section else "train"
         limits.append((f"{where}.batch_size", settings.training(name).batch_size, "at most", train, f"the number of training rows, {train}"))
     for key, value, word, limit, text in limits:

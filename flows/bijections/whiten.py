@@ -1,0 +1,54 @@
+"""Whitening: a fixed linear map that takes all correlation away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flows.bijections.base import Bijection
+
+
+class Whiten(Bijection):
+    """Where columns are nearly a linear function of others, as shares that sum to 1, the rows lie on a ridge; this makes it round::
+
+        forward:  z = L^-1 (x - m)      log_det = -sum_d log L_dd
+        inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
+
+    ``m`` and ``C`` are the mean and the covariance of the training rows. In double precision, each member on its own rows, never trained;
+    the identity until ``initialize``.
+    """
+
+    RIDGE = 1e-6  # in standardised units: rows may lie on a plane
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, dim: int, members: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(members, dim, 1, dtype=torch.float64))
+        self.register_buffer("factor", torch.eye(dim, dtype=torch.float64).repeat(members, 1, 1))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        x = x.double()
+        self.mean.copy_(x.mean(-1, keepdim=True))
+        centred = x - self.mean
+        covariance = centred @ centred.mT / x.shape[-1] + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        self.factor.copy_(torch.linalg.cholesky(covariance))
+
+    @torch.no_grad()
+    def switch_off(self, members: Sequence[int]) -> None:
+        """Make the maps of these members the identity."""
+        self.mean[list(members)] = 0
+        self.factor[list(members)] = torch.eye(self.factor.shape[-1], dtype=torch.float64)
+
+    def _log_det(self) -> Tensor:
+        return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.linalg.solve_triangular(self.factor, x - self.mean, upper=False), -self._log_det()
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean + self.factor @ z, self._log_det()

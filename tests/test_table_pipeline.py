@@ -1,0 +1,348 @@
+"""The pipeline on a table of the user's, and on a known truth in more than two dimensions: small runs in one process, and each wrong input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pipeline import IN_ONE_PROCESS, TINY, Clone, make_clone
+from scipy.stats import norm
+
+from flows.core.columns import Column
+from flows.core.errors import UserError
+from flows.core.reference import GaussianMixture
+from flows.evaluation.problem import on_line
+from flows.evaluation.statistics import mean_ci95
+from flows.networks.registry import load
+from flows.references import components, fit_gaussian, fit_gmm, of_table
+from stages import generate, prepare, rank
+from stages.shared import files
+
+KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
+MODELS = ("realnvp", "gan")  # a GAN has no density
+FLOORS = ("independent", "gaussian", "gmm", "kde")
+
+
+def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
+    """A positive column over 20 powers of ten, a share, whole numbers, one far from 0, and a rounded one; all depend on each other."""
+    rng = np.random.default_rng(seed)
+    z, noise = rng.normal(size=count), rng.normal(size=(count, 4))
+    columns = {"income": np.exp(10 * z + noise[:, 0]), "share": 1 / (1 + np.exp(-z + noise[:, 1])), "children": rng.poisson(np.exp(0.5 * z))}
+    return pd.DataFrame({**columns, "far away": 1e9 + z + 0.1 * noise[:, 2], "temperature": (20 + 5 * z**2 + noise[:, 3]).round(1)})
+
+
+def settings(**data: Any) -> str:
+    content = yaml.safe_load(TINY)
+    content["data"].update(data)
+    content["models"] = {name: content["models"][name] for name in MODELS}
+    content["train"]["members"] = 2
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def run(clone: Clone) -> str:
+    """All stages of two models, one after another; what they say."""
+    stages = ["generate", "prepare", *(f"{verb} {name}" for verb in ("train", "evaluate") for name in MODELS)]
+    stages += [*(f"reference {name}" for name in ("truth", *FLOORS)), "rank", "plot"]
+    return clone.run(sys.executable, "-c", IN_ONE_PROCESS, *(f"stages.{stage}" for stage in stages)).stdout
+
+
+@pytest.fixture(scope="module")
+def of_a_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+    clone = make_clone(tmp_path_factory.mktemp("table"), settings(target="table", columns=KINDS, missing="drop"))
+    frame = people(93)
+    frame.iloc[[3, 50, 92], 0] = np.nan
+    frame.to_parquet(clone.folder / "data/source/people.parquet")
+    return clone, run(clone)
+
+
+@pytest.fixture(scope="module")
+def of_many_dimensions(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    means, covariance = 3 * np.eye(2, 4), (np.eye(4) + 0.3).tolist()
+    custom = [{"weight": weight, "mean": mean.tolist(), "covariance": covariance} for weight, mean in zip((1.0, 2.0), means, strict=True)]
+    clone = make_clone(tmp_path_factory.mktemp("custom"), settings(target="custom", custom=custom))
+    run(clone)
+    return clone
+
+
+def headline(clone: Clone, name: str) -> dict[str, Any]:
+    return json.loads(clone.text(f"metrics/{name}.json"))
+
+
+def kept(clone: Clone, name: str) -> dict[str, np.ndarray]:
+    with np.load(clone.folder / f"data/plots/{name}.npz") as arrays:
+        return dict(arrays)
+
+
+# A small run
+
+
+def test_of_a_table_what_needs_a_truth_is_null_and_the_rest_is_there(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    assert set(headline(clone, "truth").values()) == {None}
+    for name in (*MODELS, *FLOORS):
+        found = headline(clone, name)
+        assert {found[key] for key in ("kl", "kl_sd", "kl_ensemble", "modes")} == {None}
+        assert (found["test_nll"] is None) == (name == "gan")
+        assert None not in {found[key] for key in ("precision", "recall", "c2st_auc")}
+
+
+def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
+    _, said = of_a_table
+    lines = said.splitlines()
+    assert lines[0] == "3 of 93 rows have a missing value and are left out"
+    assert lines[1].startswith("column temperature holds ")
+    assert lines[2] == "90 rows of 5 columns from table, no truth known"
+    assert [line for line in lines if "truth: none is known" in line]
+    assert lines[-2].startswith("realnvp is the best model, ")
+    assert "8 rows" not in said
+
+
+def test_the_figures_of_a_table_are_drawn(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    drawn = {path.name for path in (clone.folder / "figures").iterdir()}
+    assert drawn == {"margins.png", "pairs.png", "probability.png", "quality.png", "summary.png", "training.png"}
+
+
+def test_models_and_floors_alike_draw_what_the_kinds_allow_and_score_every_test_row(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    for name in (*MODELS, *FLOORS):
+        arrays = kept(clone, name)
+        income, share, children, *_ = arrays["samples"].T
+        assert len(income) == 500
+        assert (income > 0).all()
+        assert ((share > 0) & (share < 1)).all()
+        assert (children == children.round()).all()
+        if name != "gan":
+            members = 2 if name in MODELS else 1
+            assert arrays["test_log_density"].shape == (18, members)
+            assert arrays["test_log_density_ensemble"].shape == (18,)
+            assert arrays["test_log_density"].dtype == np.float64
+
+
+def test_a_model_is_ranked_by_what_it_gains_on_the_best_floor_row_by_row(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    ranking = json.loads(clone.text("metrics/ranking.json"))
+    assert list(ranking) == ["realnvp"]
+    scores = {name: kept(clone, name)["test_log_density_ensemble"] for name in ("realnvp", *FLOORS)}
+    best = max(FLOORS, key=lambda name: scores[name].mean())
+    gain = scores["realnvp"] - scores[best]
+    assert ranking["realnvp"]["gain_over"] == best
+    assert ranking["realnvp"]["gain"] == pytest.approx(gain.mean(), rel=1e-5)
+    assert ranking["realnvp"]["gain_ci95"] == pytest.approx(mean_ci95(gain, np.random.default_rng(0)), rel=0.1)
+
+
+def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their_steps(
+    of_a_table: tuple[Clone, str], monkeypatch: pytest.MonkeyPatch
+):
+    clone, _ = of_a_table
+    monkeypatch.chdir(clone.folder)
+    problem, (names, raw) = files.read_problem(), files.read_raw()
+    assert names == list(problem.columns) == [column.name for column in problem.kinds] == list(people().columns)
+    assert [column.step for column in problem.kinds] == [None, None, 1.0, None, pytest.approx(0.1)]
+    place = {value: row for row, value in enumerate(raw[:, 0].tolist())}
+    for rows, spread in ((problem.train, [False, False, True, False, True]), (problem.test, [False] * 4 + [True])):
+        nearest = raw[[place[min(place, key=lambda value: abs(np.log(value / income)))] for income in rows[:, 0].tolist()]]
+        np.testing.assert_allclose(rows[:, :2], nearest[:, :2], rtol=1e-12)
+        np.testing.assert_allclose(rows[:, 3], nearest[:, 3], atol=1e-6)
+        for d, (half, is_spread) in enumerate(zip((0, 0, 0.5, 0, 0.05), spread, strict=True)):
+            off = np.abs(rows[:, d] - nearest[:, d])
+            assert half == 0 or (0.1 * half < off.max() < 1.01 * half if is_spread else off.max() == 0)
+
+
+def test_the_readmes_table_and_a_comparison_of_branches_know_tables(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    head, *_, realnvp, _ = clone.run(sys.executable, "-m", "tools.table").stdout.splitlines()
+    assert "gain of the ensemble on " in head
+    assert "KL" not in head
+    assert " \u00b1 " in realnvp.split("|")[3]
+    clone.commit("Results")
+    said = clone.run(sys.executable, "-m", "tools.compare", "main", "main", "--format", "md").stdout
+    assert "The same in every number, member by member: independent Gaussians, " in said
+
+
+def test_in_more_dimensions_there_is_an_exact_kl_of_every_density(of_many_dimensions: Clone):
+    for name in ("realnvp", *FLOORS, "truth"):
+        assert headline(of_many_dimensions, name)["kl"] is not None
+    assert headline(of_many_dimensions, "truth")["kl"] == 0
+    assert headline(of_many_dimensions, "truth")["modes"] == 2
+    assert 0 < headline(of_many_dimensions, "gaussian")["kl"] < headline(of_many_dimensions, "independent")["kl"]
+
+
+def test_in_more_dimensions_there_are_the_figures_of_a_truth_and_of_a_table(of_many_dimensions: Clone):
+    drawn = {path.name for path in (of_many_dimensions.folder / "figures").iterdir()}
+    of_a_truth, of_columns = {"calibration.png", "modes.png"}, {"margins.png", "pairs.png", "probability.png"}
+    assert drawn == {*of_a_truth, *of_columns, "quality.png", "summary.png", "training.png"}
+
+
+# Wrong tables
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    files.SOURCE.mkdir(parents=True)
+    return files.SOURCE / "people.csv"
+
+
+def refused(**data: Any) -> str:
+    """The one line that `generate` ends with; nothing is written."""
+    Path("params.yaml").write_text(settings(target="table", **data), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        generate.main()
+    assert "\n" not in str(caught.value)
+    assert not files.RAW.exists()
+    assert not files.TARGET.exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "words"),
+    [
+        (
+            lambda frame: frame.assign(income=frame["income"].where(frame.index != 6)),
+            {},
+            ["data/source/people.csv", "column income", "row 7", "drop"],
+        ),
+        (lambda frame: frame.assign(share=frame["share"].astype(object).where(frame.index != 6, "half")), {}, ["column share", "row 7", "'half'"]),
+        (lambda frame: frame, {"columns": {"childern": "integer"}}, ["params.yaml: data.columns.childern", "people.csv", "income, share, children"]),
+        (lambda frame: frame, {"columns": {"share": "interval:0:0.5"}}, ["data/source/people.csv", "column share", "row "]),
+        (lambda frame: frame, {"columns": {"share": "integer"}}, ["data/source/people.csv", "column share", "row 1"]),
+        (lambda frame: frame, {"columns": {"share": "whole"}}, ["params.yaml: data.columns", "share", "'whole'", "interval:LOW:HIGH"]),
+        (lambda frame: frame, {"missing": "ignore"}, ["params.yaml: data.missing", "'ignore'", "'stop' or 'drop'"]),
+        (lambda frame: frame.assign(zero=0), {}, ["data/source/people.csv", "column zero"]),
+        (lambda frame: frame.assign(twin=frame["share"]), {}, ["data/source/people.csv", "share and twin"]),
+        (lambda frame: frame.head(12), {}, ["data/source/people.csv", "12 rows", "at least 13"]),
+        (lambda frame: frame.head(40), {}, ["prepare.test_fraction = 0.2", "8 test rows of 40"]),
+    ],
+    ids=["missing", "text", "unknown", "outside", "not whole", "no kind", "no such way", "constant", "twice", "12 rows", "few test rows"],
+)
+def test_a_wrong_table_is_one_line_and_nothing_is_written(source: Path, change: Any, data: dict[str, Any], words: list[str]):
+    change(people(50)).to_csv(source, index=False)
+    text = refused(**data)
+    assert [word for word in words if word not in text] == [], text
+
+
+def test_a_file_that_is_no_table_is_named(source: Path):
+    source.with_suffix(".parquet").write_bytes(b"PAR1 and no more")
+    assert "data/source/people.parquet" in refused()
+
+
+def test_settings_for_many_rows_do_for_few(source: Path):
+    """As many as a batch, and as a mixture may have components, are not needed: a table is as long as it is."""
+    people(60).to_csv(source, index=False)
+    content = yaml.safe_load(settings(target="table"))
+    content["train"]["batch_size"], content["references"]["gmm"]["max_components"] = 256, 30
+    Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    generate.main()
+    prepare.main()
+    assert files.read_problem().train.shape == (48, 5)
+
+
+def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clone, str]):
+    clone, _ = of_a_table
+    clone.commit("Results")
+    headlines = clone.contents("metrics")
+    place = clone.folder / "data/source/another.csv"
+    place.write_text("x\n1\n")
+    (clone.folder / "metrics/ranking.json").unlink()  # as DVC does before a stage
+    done = clone.run(sys.executable, "-m", "stages.generate", check=False)
+    place.unlink()
+    assert done.returncode == 1
+    assert done.stderr == "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; it holds another.csv, people.parquet\n"
+    assert clone.contents("metrics") == headlines
+
+
+# The floors
+
+
+COLUMNS = [Column("income", "positive"), Column("share", "interval", 0, 1), Column("height")]
+
+
+def rows(count: int = 80) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(count, 3)) @ [[1, 0.6, 0], [0, 1, 0.5], [0, 0, 1]]
+    return on_line(COLUMNS, z, inverse=True)
+
+
+def one_gaussian(z: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> GaussianMixture:
+    return fit_gaussian(z, mean, deviation, correlated=True)
+
+
+@pytest.mark.parametrize("margins", [False, True])
+def test_other_units_shift_a_floor_by_the_logarithm_of_the_factor(margins: bool):
+    here, there = rows(), rows() * [1e6, 1, 1e-3] + [0, 0, 1e3]
+    scores = [of_table(COLUMNS, each, one_gaussian, margins=margins).log_prob(each) for each in (here, there)]
+    np.testing.assert_allclose(scores[0] - scores[1], np.log(1e6 * 1e-3), rtol=0, atol=1e-6)
+
+
+def test_independent_gaussians_are_a_gaussian_a_column_on_the_real_line():
+    train = rows()
+    model = of_table(COLUMNS, train, lambda *of: fit_gaussian(*of, correlated=False))
+    line, slope = on_line(COLUMNS, train), -np.log(train[:, 0]) - np.log(train[:, 1] * (1 - train[:, 1]))
+    exact = norm.logpdf(line, line.mean(axis=0), line.std(axis=0)).sum(axis=1) + slope
+    np.testing.assert_allclose(model.log_prob(train)[:, 0], exact, rtol=0, atol=1e-5)
+
+
+def test_the_density_of_a_mixture_on_margins_integrates_to_1_and_its_samples_are_its_own():
+    columns = [Column("x", "positive"), Column("y")]
+    train = np.stack([np.random.default_rng(2).gamma(2, size=150), np.random.default_rng(3).normal(size=150)], axis=1)
+
+    def mixture(*of: np.ndarray) -> GaussianMixture:
+        return fit_gmm(*of, components=[1, 2], folds=3, seed=0, ridges=[1e-3, 1e-1])
+
+    model = of_table(columns, train, mixture, margins=True)
+    x, y = np.linspace(1e-4, 40, 2000), np.linspace(-20, 20, 1000)
+    grid = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    mass = np.exp(model.log_prob(grid)[:, 0].numpy()).reshape(2000, 1000) * (x[1] - x[0]) * (y[1] - y[0])
+    assert mass.sum() == pytest.approx(1, abs=0.01)
+    drawn = model.sample((4000,))[:, 0].numpy()
+    assert (drawn[:, 0] < 2).mean() == pytest.approx(mass[x < 2].sum(), abs=0.03)
+
+
+def test_a_floor_that_is_saved_is_loaded_as_it_was(tmp_path: Path):
+    from flows.core.checkpoint import save
+
+    model = of_table(COLUMNS, rows(), one_gaussian, margins=True)
+    save(model, tmp_path / "floor.safetensors")
+    again = load(tmp_path / "floor.safetensors")
+    np.testing.assert_array_equal(again.log_prob(rows(20)), model.log_prob(rows(20)))
+
+
+def test_a_column_that_is_the_sum_of_others_gives_one_gaussian_a_density_all_the_same():
+    z = np.random.default_rng(0).normal(size=(10, 30))  # more columns than rows
+    model = one_gaussian(z, np.zeros(1), np.ones(1))
+    assert model.log_prob(z).isfinite().all()
+
+
+def test_a_mixture_of_a_table_has_five_rows_a_component():
+    assert components(30, 1000) == [1, 2, 3, 4, 6, 8, 12, 16, 24]
+    assert components(30, 22) == [1, 2, 3, 4]
+    assert components(1, 1000) == components(30, 4) == [1]
+
+
+# Ranking
+
+
+def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_floor(source: Path, capsys: pytest.CaptureFixture[str]):
+    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    levels = {"independent": 0.0, "gaussian": 1.0, "gmm": 9.0, "kde": -1.0, "realnvp": 2.0}
+    for seed, (name, level) in enumerate(levels.items()):
+        scores = level + 0.1 * np.random.default_rng(seed).uniform(-1, 1, 20)
+        if name == "gmm":
+            scores[3] = np.nan
+        files.write_npz(files.plot_data(name), {"test_log_density_ensemble": scores})
+    files.write_npz(files.plot_data("gan"), {"samples": np.zeros((3, 2))})
+    rank.main()
+    ranking = json.loads(files.RANKING.read_text())
+    assert list(ranking) == ["realnvp"]
+    assert ranking["realnvp"]["gain_over"] == "gaussian"
+    assert ranking["realnvp"]["gain"] == pytest.approx(1, abs=0.1)
+    assert 0.01 < ranking["realnvp"]["gain_ci95"] < 0.1
+    order = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
+    assert order == ["realnvp", "gaussian", "independent", "kde", "gmm"]
