@@ -63,6 +63,8 @@ def interval(differences: Array) -> tuple[float, float, float]:
     mean +- t_(J-1) sqrt((1 / J + test / train) var)
     """
     count, mean = len(differences), float(differences.mean())
+    if not np.isfinite(mean):
+        return mean, mean, mean
     variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
     half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
     return mean, mean - half, mean + half
@@ -144,7 +146,8 @@ def grid(values: pd.DataFrame, spread: pd.DataFrame | None = None, **more: list[
 
 def number(value: float) -> str:
     """Two decimals; a power of ten where a row or two decided."""
-    return "\u2013" if np.isnan(value) else (f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}").replace("-", "\u2212")
+    words = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
+    return words.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
 def draw(params: Settings, scores: pd.DataFrame) -> None:
