@@ -202,7 +202,7 @@ def test_the_analysis_tells_wins_from_losses_and_writes_what_is_not_finite_as_nu
     assert {row["model"] for row in results if row["log_likelihood"] is None} == {"vine"}
     assert {row["seconds"] for row in results} == {1.5}
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
-    lines = {line.split("|")[1].strip(): line for line in text.split("NSF against")[1].splitlines() if line.startswith("|")}
+    lines = {line.split("|")[1].strip(): line for line in text.split("NSF against")[1].split("Full size")[0].splitlines() if line.startswith("|")}
     assert "**win**" in lines["iris"]
     assert "mixture" in lines["mixture"].split("|")[2]
     assert "**loss**" in lines["mixture"]
