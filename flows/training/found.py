@@ -30,13 +30,13 @@ from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.training import stacking
 from flows.training.candidates import CANDIDATES
-from flows.training.race import CHECK, Member, Race
+from flows.training.race import Member, Race
 
 FOLDS = 5
 ROUNDS = (125, 400)  # steps after which candidates are dropped
 SPARE = 2  # after the first round so many times the candidates that are kept at last, and 4 at least
 LOG = 200  # steps between two rows of the history
-MOST_STEPS = 5_000
+MOST_STEPS = 4_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
 
 
@@ -74,9 +74,9 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
         race = Race(population(len(candidates)), rows[:, 0], [Member(c, f) for c in candidates for f in range(folds)], fold, settings)
 
         def on_check() -> None:
-            bar.update(CHECK)
+            bar.update(race.step - bar.n)
             bar.set_postfix_str(f"{len(race.candidates)} candidates, held_out_nll {race.best_nll.min():.3f}")
-            if race.step % LOG == 0:
+            if race.step // LOG > max(curves, default=0) // LOG:
                 curves[race.step] = race.curves(test)
 
         for until, count in zip(ROUNDS, (max(SPARE * kept, 4), kept), strict=True):
