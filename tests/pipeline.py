@@ -58,6 +58,10 @@ models:
     hidden: 8
     transform: affine
     bins: 8
+  nsf:
+    couplings: 2
+    hidden: 8
+    bins: 8
   vae:
     hidden: 8
     log_every: 100

@@ -206,16 +206,16 @@ def test_markdown_has_the_settings_and_the_verdicts(repository: Path):
 
 def test_a_model_of_one_side_alone_is_named_with_its_numbers_in_both_formats(repository: Path):
     a, b = compare.read("main"), compare.read("seeds")
-    a = replace(a, members={**a.members, "nsf": members(5)})
+    a = replace(a, members={**a.members, "maf": members(5)})
     b = replace(b, members={name: table for name, table in b.members.items() if name != "vae"})
     found = compare.numbers(a, b)
     assert {one.model for one in found} == {"realnvp", "glow"}
-    kl = compare.value(a.members["nsf"]["kl"].to_numpy())
+    kl = compare.value(a.members["maf"]["kl"].to_numpy())
     text, page = compare.text(a, b, found), compare.page(a, b, found)
-    assert f"### nsf, on main alone\n\n| metric | main |\n|---|---:|\n| kl (nat) | {kl} |" in text
+    assert f"### maf, on main alone\n\n| metric | main |\n|---|---:|\n| kl (nat) | {kl} |" in text
     assert "### VAE, on main alone" in text
     assert "| none |" not in text  # a metric without a number
-    assert "<h3>nsf, on main alone</h3>" in page
+    assert "<h3>maf, on main alone</h3>" in page
     assert f"<td>kl (nat)</td><td>{kl}</td>" in page
     assert "on seeds alone" not in text + page
 

@@ -102,7 +102,7 @@ def test_a_second_run_does_nothing_and_leaves_a_clean_tree(clone: Clone):
 @slow
 def test_an_edit_of_one_model_changes_that_model_alone(clone: Clone):
     head, glow = clone.text("params.yaml").split("  glow:\n")
-    (clone.folder / "params.yaml").write_text(f"{head}  glow:\n{glow.replace('couplings: 2', 'couplings: 3')}", encoding="utf-8")
+    (clone.folder / "params.yaml").write_text(f"{head}  glow:\n{glow.replace('couplings: 2', 'couplings: 3', 1)}", encoding="utf-8")
     assert clone.status() == {"train@glow"}
 
 
