@@ -19,12 +19,19 @@ _HOMES = {
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.core.population",
-    "fit": "flows.density",
     "load": "flows.networks.registry",
     "save": "flows.core.checkpoint",
 }
 
-__all__ = list(_HOMES)  # found when they are asked for
+__all__ = ["fit", *_HOMES]  # found when they are asked for
+
+
+def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
+    """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``. Train a network: ``flows.training.trainer.fit``."""
+    from flows.core.population import Population
+
+    home, name = ("flows.training.trainer", "fit") if isinstance(what, Population) else ("flows.density", "fit_table")
+    return getattr(import_module(home), name)(what, *arguments, **settings)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,8 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit_table
 
+    if arguments.output.is_dir() or arguments.output.suffix.lower() in (".csv", ".parquet"):  # before there is something to lose
+        raise UserError(f"{arguments.output}: is a folder or a table; a density goes into a file of its own, as table.flow")
     chosen: dict[str, Any] = {"members": arguments.members, "columns": dict(arguments.column), "settings": dict(arguments.settings)}
     density = fit_table(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
     density.save(arguments.output)
@@ -74,7 +76,7 @@ def score(arguments: argparse.Namespace) -> None:
     with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
         for piece in table.stream(arguments.table):
             values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
-            if arguments.output is not None and arguments.output.suffix != ".csv" and (frame.dtypes == "object").all():
+            if arguments.output is not None and arguments.output.suffix.lower() == ".parquet" and (frame.dtypes == "object").all():
                 frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))  # text of a CSV file, into a Parquet file
             log_q = density.log_prob_members(values)
             sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))  # 0 where all are minus infinity

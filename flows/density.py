@@ -26,8 +26,7 @@ from flows.core.seeds import numpy_generator, torch_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import log_density
-from flows.networks.network import Network
-from flows.networks.registry import build, load
+from flows.networks.registry import build, find, load
 from flows.training import trainer
 
 
@@ -118,11 +117,6 @@ class Density:
         return "\n".join(lines)
 
 
-def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
-    """Fit a density to a data frame or an array of rows: ``fit_table``. Of a network, train it: ``flows.training.trainer.fit``."""
-    return (trainer.fit if isinstance(what, Network) else fit_table)(what, *arguments, **settings)
-
-
 def fit_table(
     frame: Any,
     model: str = "nsf",
@@ -153,6 +147,7 @@ def fit_table(
         training = TrainingSettings(**{"recipe": "found", "seed": seed, **of_training})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
+    of_model = {**find(model).suggested(len(values)), **of_model}
     network = build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
     return Density(trainer.fit(network, dequantise(found, values, seed), settings=training, name=model))
 

@@ -13,9 +13,13 @@ def main() -> None:
     columns, data = files.read_raw()
     references = [name for name in settings.References.model_fields if name != "truth" or truth is not None]
     rows = []
+    ranking = files.read_json(files.RANKING) if truth is None else {}
+    floor = next((files.read_npz(files.plot_data(each["gain_over"]))["test_log_density"].mean() for each in ranking.values()), None)
     for name in (*references, *params.models):
         label, color = settings.label_and_color(name)
         headline, members, arrays = files.read_headline(name), files.read_table(files.members(name)), files.read_npz(files.plot_data(name))
+        if floor is not None and "test_log_density" in arrays:
+            members["gain"], headline["gain_ensemble"] = arrays["test_log_density"].mean(axis=0) - floor, ranking.get(name, {}).get("gain")
         rows.append(plotting.Row(name, label, color, headline, members, arrays, is_model=name in params.models))
     histories = {name: files.read_table(files.history(name)) for name in params.models}
     train, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)

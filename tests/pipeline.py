@@ -34,6 +34,7 @@ prepare:
   seed: 0
 
 train:
+  recipe: fixed
   epochs: 4
   members: 3
   seed: 0

@@ -140,6 +140,13 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
     assert not (tmp_path / "m.flow").exists()
 
 
+def test_a_table_is_not_written_over_by_its_density(folder, tmp_path, capsys):
+    before = (folder / "t.csv").read_bytes()
+    for place in (folder / "t.csv", folder):
+        assert "is a folder or a table" in error(capsys, "fit", folder / "t.csv", "-o", place)
+    assert (folder / "t.csv").read_bytes() == before
+
+
 def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, capsys):
     frame = make()
     frame.loc[[4, 7], "bmi"] = np.nan

@@ -309,3 +309,21 @@ def test_all_of_a_table_fits_on_one_page(columns: int):
 
 def test_figures_need_no_torch():
     subprocess.run([sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"], check=True)
+
+
+def test_the_gain_of_a_table_is_shown_and_poor_floors_do_not_hide_the_others():
+    table = of_a_table(a=normal(1), b=normal(2), c=normal(3))
+    gains = {"gmm": 0.0, "kde": -500.0, "flow": 0.5, "vae": -0.5}
+    rows = [replace(row, members=row.members.assign(gain=gains.get(row.name, np.nan))) for row in table.rows]
+    drawn = replace(table, rows=rows)
+    assert "gain on the best floor" in words("summary.png", drawn)
+    assert sheet("summary.png", drawn).axes[0].get_xscale() == "symlog"
+    assert "gain" not in words("summary.png", table)
+
+
+def test_a_history_of_held_out_rows_is_drawn_with_its_meaning():
+    whole = scene()
+    history = whole.histories["flow"].assign(held_out_nll=4.5, held_out_nll_sd=0.1)
+    found = replace(whole, histories={**whole.histories, "flow": history})
+    assert "held out: rows that a member does not learn from" in words("training.png", found)
+    assert "held out" not in words("training.png", whole)

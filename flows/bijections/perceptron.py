@@ -54,7 +54,7 @@ class Perceptron(nn.Module):
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
     """Where a coupling's network starts: +-1/sqrt(fan_in), as ``torch.nn.Linear`` does, and its last layer at 0, so that it gives 0."""
-    return [(1 / math.sqrt(inputs),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
+    return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
 
 
 def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from flows.bijections import Bijection
+
+
+MANY_ROWS = 2_000  # so many can teach twice as many couplings
 
 
 class NSF(FlowModel):
@@ -31,6 +34,10 @@ class NSF(FlowModel):
     couplings: Annotated[int, Field(ge=2)] = 4
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
+
+    @classmethod
+    def suggested(cls, rows: int) -> dict[str, Any]:
+        return {"couplings": 8 if rows >= MANY_ROWS else 4}
 
     def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
         from flows.bijections import SplineCoupling

@@ -8,6 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from flows.bijections import Margins
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.reference import GaussianMixture
@@ -21,16 +22,13 @@ class Floor(DensityNetwork):
         shape = (len(columns),)
         super().__init__(1, shape, {"model": "floor", "event_shape": list(shape), "columns": [column.to_dict() for column in columns]})
         if margins:
-            self.use_margins()
+            self.margins = Margins(len(columns), 1)
 
     @torch.no_grad()
     def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Floor:
         """Fit the door to the user's ``rows`` ``(n, D)``, then by ``mixture`` the base to what comes out of it, and give the model back."""
-        x = self.features_first(rows)
-        for bijection in self.door:
-            bijection.initialize(x)
-            x = bijection(x)[0]
-        self.base = mixture(x[0].T.numpy())
+        self.initialize_door(rows)
+        self.base = mixture(self.standardized(rows)[0][0].T.numpy())
         return self
 
     @classmethod

@@ -9,7 +9,8 @@ from matplotlib.patches import Rectangle
 from flows.plotting.scene import Scene, figure
 from flows.plotting.style import TRUTH_COLOR, explain, panels
 
-METRICS = {"kl": "KL from the truth (nat)", "precision": "precision", "recall": "recall", "c2st_auc": "classifier AUC\n(0.5 is perfect)"}
+METRICS = {"kl": "KL from the truth (nat)", "gain": "gain on the best floor\n(nat per test row)"}
+METRICS |= {"precision": "precision", "recall": "recall", "c2st_auc": "classifier AUC\n(0.5 is perfect)"}
 
 
 @figure("summary.png")
@@ -32,7 +33,10 @@ def summary(scene: Scene) -> Figure:
             if (ensemble := row.headline.get(f"{metric}_ensemble")) is not None:
                 axis.plot(ensemble, place, "D", markersize=6, markerfacecolor="white", color=row.color)
         axis.set_xlabel(METRICS[metric])
-        axis.locator_params(axis="x", nbins=4)
+        if metric == "gain" and axis.get_xlim()[0] < -20:  # a poor floor, far below all others
+            axis.set_xscale("symlog", linthresh=1)
+        else:
+            axis.locator_params(axis="x", nbins=4)
         if metric in ("precision", "recall"):
             axis.set_xlim(right=min(axis.get_xlim()[1], 1.005))
         axis.grid(axis="x", alpha=0.25)

@@ -10,14 +10,14 @@ from flows.plotting.scene import Scene, figure
 from flows.plotting.style import TRUTH_COLOR, explain, panels
 
 BLIND = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}  # where nobody can tell real from made
-LINES = {"test_nll": "-", "train_nll": "--", "generator_loss": "-", "discriminator_loss": "--"}
+LINES = {"test_nll": "-", "train_nll": "--", "held_out_nll": "-.", "generator_loss": "-", "discriminator_loss": "--"}
 
 
 @figure("training.png")
 def training(scene: Scene) -> Figure:
     """A panel a model. All that have an NLL share one scale: what is above it, at the start or in a spike, is marked."""
     sheet, axes = panels(len(scene.histories), 2, 3.1)
-    nll = [history[key] for history in scene.histories.values() for key in ("train_nll", "test_nll") if key in history]
+    nll = [history[key] for history in scene.histories.values() for key in ("train_nll", "test_nll", "held_out_nll") if key in history]
     ends = [np.nanquantile(curve, [0, 0.95]) for curve in nll if np.isfinite(curve).any()]
     entropy = [] if scene.entropy is None else [scene.entropy]
     scale = _with_room(np.append(ends, entropy))
@@ -44,7 +44,9 @@ def training(scene: Scene) -> Figure:
         top, kind = (high, "negative log-likelihood\n(nat per point)") if is_nll else (high + 0.6 * (high - low), "loss (nat)")
         axis.set(ylim=(low, top), ylabel=kind)  # the legend has a place above curves that don't fall
         axis.legend(loc="upper right")
-    explain(sheet, "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale")
+    text = "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale"
+    found = any("held_out_nll" in history for history in scene.histories.values())
+    explain(sheet, f"{text}\nheld out: rows that a member does not learn from; it is kept as it was where they liked it best" if found else text)
     return sheet
 
 

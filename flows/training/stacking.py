@@ -30,7 +30,8 @@ def weights(log_q: Array) -> Array:
 
 def stacked(log_q: Array) -> Array:
     """Log-density ``(n,)`` of the mixture by those weights."""
-    return logsumexp(log_q, axis=1, b=weights(log_q))
+    with np.errstate(divide="ignore"):  # a weight may be 0
+        return logsumexp(log_q + np.log(weights(log_q)), axis=1)
 
 
 def chosen(log_q: Array, count: int) -> list[int]:

@@ -249,6 +249,10 @@ def _check_together(settings: Settings, path: Path) -> None:
         data.make_truth()
     except ValueError as error:
         raise UserError(f"{path}: data.custom: {error}") from None
+    for name in settings.models:
+        training = settings.training(name)
+        if training.recipe == "found" and training.members > 5 and training.members % 5:
+            raise UserError(f"{path}: members = {training.members} of {name}: the found recipe keeps at most 5 networks, or a multiple of 5")
     if data.target == TABLE:  # its rows are counted when they are read
         return
     check_rows(settings, data.samples, path)

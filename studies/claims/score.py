@@ -14,7 +14,6 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
-import flows
 from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
@@ -23,8 +22,10 @@ from flows.core.population import Population
 from flows.data import splits
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.targets import ring
+from flows.training.trainer import fit
 from stages.shared import files
 from stages.shared import settings as pipeline
 from studies.claims import settings, variants
@@ -56,7 +57,7 @@ def main(*words: str) -> None:
 def depth(params: Settings, model: str, couplings: str) -> Table:
     name = f"depth {model} {couplings}"
     train, test = data(params, params.rows.train)
-    flow = flows.fit(build(params, model, couplings), train, test, params.training(), name=name)
+    flow = fit(build(params, model, couplings), train, test, params.training(), name=name)
     log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
     return {
         "kl": divergence(params, flow),
@@ -85,8 +86,8 @@ def equal(params: Settings, model: str) -> Table:
         return {"kl": np.zeros(params.replicates.count), **sample_scores(params, references.truth(TRUTH), name)}
     own = pipeline.load()
     training = own.training(model)
-    network = flows.build(model, (DIM,), own.architecture(model), members=params.replicates.count, seed=training.seed)
-    flows.fit(network, *data(params, params.rows.train), training, name=name)
+    network = registry.build(model, (DIM,), own.architecture(model), members=params.replicates.count, seed=training.seed)
+    fit(network, *data(params, params.rows.train), training, name=name)
     scores = sample_scores(params, network, name)
     # A GAN has no density: its column says 0 where it sampled well and NaN where it did not, so that failures are counted alike.
     kl = divergence(params, network) if network.has("log_prob") else 0 * scores["recall"]
@@ -128,7 +129,7 @@ def data(params: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
 
 def build(params: Settings, model: str, couplings: int | str, networks: int = 1) -> Flow:
     chosen = {"couplings": int(couplings), **params.base.model_dump(include={"hidden", "transform", "bins"})}
-    flow = flows.build(model, (DIM,), chosen, members=params.replicates.count * networks, seed=params.base.seed)
+    flow = registry.build(model, (DIM,), chosen, members=params.replicates.count * networks, seed=params.base.seed)
     assert isinstance(flow, Flow)
     return flow
 

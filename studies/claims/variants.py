@@ -33,7 +33,7 @@ class FreshTrainer(Trainer):
 
     def points(self) -> Tensor:
         if not self.ahead:
-            rows = self.clean.shape[2]
+            rows = self.clean[0].shape[2]
             drawn = torch.cat([self.truth.sample((BLOCK * rows,), generator=generator) for generator in self.generators], dim=1)
             self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
         return self.ahead.pop().contiguous()

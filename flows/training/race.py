@@ -1,0 +1,149 @@
+"""A race: members on different folds, regularised in different ways, trained side by side in one batched population.
+
+A member learns from the rows outside of its fold, and is scored and stopped on those inside, which it never sees. What counts of it is
+the average of its weights over its last steps (Polyak and Juditsky 1992), at the step where its fold likes it best (Prechelt 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.core.arrays import Array
+from flows.core.seeds import torch_generators
+from flows.core.settings import TrainingSettings
+from flows.networks.network import DensityNetwork, Seen
+from flows.training.candidates import Candidate
+from flows.training.optimizer import ClippedAdam
+
+BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
+CHECK = 25  # steps between two looks at the held-out rows
+PATIENCE, GAIN = 1 / 3, 0.01  # a race is over when in the last third of its steps the members gained less than this, in nats a row
+LEAST_STEPS = 1_000
+WARM_UP = 50  # steps over which the learning rate rises
+AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
+
+
+@dataclass(frozen=True)
+class Member:
+    candidate: Candidate
+    fold: int
+
+
+class Race:
+    """A population of one member a candidate and fold, and how far each has come."""
+
+    def __init__(self, model: DensityNetwork, rows: Tensor, members: Sequence[Member], fold: Array, settings: TrainingSettings) -> None:
+        self.settings, self.members, self.fold = settings, list(members), fold
+        own = [np.flatnonzero(fold != member.fold) for member in members]
+        count = min(map(len, own))  # folds may differ by a row
+        train = torch.stack([rows[places[:count]] for places in own], dim=1)
+        unseen = [np.flatnonzero(fold == member.fold) for member in members]
+        self.unseen = unseen
+        held_out = torch.stack([rows[np.resize(places, max(map(len, unseen)))] for places in unseen], dim=1)  # the first again, to equal length
+        model.furnish()
+        others = {door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")}
+        model.initialize_door(train, without=list(others.items()))
+        self.model = model
+        self.train, self.held_out = model.standardized(train), model.standardized(held_out)
+        model.initialize(self.train[0])
+        self.visits = self._visits()
+        self.generators = torch_generators(settings.seed, "train", range(len(members)))
+        self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
+        self.average, self.best = self.optimizer.parameters.clone(), self.optimizer.parameters.clone()
+        self.best_nll, self.best_step = np.full(len(members), np.inf), np.zeros(len(members), dtype=int)
+        self.marks: list[float] = []  # the mean of best_nll at every check
+        self.step = 0
+        self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
+        self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
+
+    def _visits(self) -> list[tuple[Tensor, Tensor]]:
+        return [member.candidate.visits(points.T.double().numpy()) for member, points in zip(self.members, self.train[0], strict=True)]
+
+    def points(self) -> Tensor:
+        """What an epoch visits, ``(M, D, N)``."""
+        epoch = []
+        for (centres, factors), generator in zip(self.visits, self.generators, strict=True):
+            order = torch.randperm(len(centres), generator=generator)
+            noise = torch.randn(*centres.shape, 1, generator=generator)
+            epoch.append((centres[order] + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]).T)
+        return torch.stack(epoch)
+
+    def run(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
+        """Train on, up to ``until`` steps, at the full learning rate, or let it ``cool`` down to 0; before that where it doesn't pay any more."""
+        start = self.step
+        while self.step < until and (cool or not self.stopped):
+            points = self.points()
+            objective = self.model.objective(points, self.generators)
+            for batch in points.tensor_split(self.steps, dim=-1):
+                _, gradient = objective(batch)
+                share = max(0.0, (until - self.step) / (until - start)) if cool else min(1.0, (self.step + 1) / WARM_UP)
+                self.optimizer.step(gradient, self.settings.learning_rate * share)
+                self.average.lerp_(self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10)))
+                self.step += 1
+                if self.step % CHECK == 0:
+                    self.check()
+                    on_check()
+
+    @property
+    def stopped(self) -> bool:
+        before = self.marks[: int((1 - PATIENCE) * len(self.marks))]
+        return self.step >= LEAST_STEPS and len(before) > 0 and before[-1] - self.best_nll.mean() < GAIN
+
+    def check(self) -> None:
+        """Keep what the held-out rows like better than before."""
+        log_q = self.log_density(self.average)
+        nll = np.array([-row[: len(places)].mean() for row, places in zip(log_q, self.unseen, strict=True)])
+        better = nll < self.best_nll
+        self.best_nll[better], self.best_step[better] = nll[better], self.step
+        self.best[better] = self.average[better]
+        self.marks.append(self.best_nll.mean())
+
+    @torch.no_grad()
+    def log_density(self, parameters: Tensor, points: Seen | None = None) -> Array:
+        """Log-densities ``(M, N)`` in the user's units, by default of the held-out rows, with these ``parameters`` ``(M, P)``."""
+        z, log_det = self.held_out if points is None else points
+        now = self.optimizer.parameters.clone()
+        self.optimizer.parameters.copy_(parameters)
+        log_q = (self.model.log_density(z).double() + log_det).numpy()
+        self.optimizer.parameters.copy_(now)
+        return log_q
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return list(dict.fromkeys(member.candidate for member in self.members))
+
+    def scores(self) -> Array:
+        """Of every row in a fold and every candidate, the log-density by the member that did not see it: ``(n, C)``, ``NaN`` in no fold."""
+        scores = np.full((len(self.fold), len(self.candidates)), np.nan)
+        for member, places, log_q in zip(self.members, self.unseen, self.log_density(self.best), strict=True):
+            scores[places, self.candidates.index(member.candidate)] = log_q[: len(places)]
+        return scores
+
+    def curves(self, test: Tensor | None) -> list[tuple[Member, dict[str, float]]]:
+        """What is kept of every member: its mean negative log-likelihood on what it learns from, on what it does not see, and on the test rows."""
+        points = {"train": self.train, "held_out": self.held_out, **({} if test is None else {"test": self.model.standardized(test)})}
+        found = {f"{key}_nll": -self.log_density(self.average, seen).mean(axis=1) for key, seen in points.items()}
+        return [(member, {key: float(value[m]) for key, value in found.items()}) for m, member in enumerate(self.members)]
+
+    def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
+        """Go on with these ``candidates`` alone, in ``model``, which has as many members as they have."""
+        kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
+        state = {name: value[kept] if value.ndim else value for name, value in self.model.state_dict().items()}
+        model.furnish()
+        model.load_state_dict(state)
+        optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
+        optimizer.first, optimizer.second, optimizer.steps = self.optimizer.first[kept], self.optimizer.second[kept], self.optimizer.steps
+        self.model, self.optimizer = model, optimizer
+        for name in ("average", "best", "best_nll", "best_step"):
+            setattr(self, name, getattr(self, name)[kept])
+        for name in ("train", "held_out"):
+            setattr(self, name, tuple(part[kept] for part in getattr(self, name)))
+        for name in ("members", "unseen", "visits", "generators"):
+            setattr(self, name, [getattr(self, name)[m] for m in kept])
+        self.marks = []
