@@ -78,7 +78,12 @@ def test_a_table_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """A study of two tables and few splits, with its results in a folder of their own."""
     content = yaml.safe_load((settings.HERE / "params.yaml").read_text(encoding="utf-8"))
-    content |= {"ranking": {"splits": 3, "train": 105}, "full": {"splits": 2, "train": 120}, "fresh": 500, "tables": ["iris", "mixture"]}
+    content |= {
+        "ranking": {"splits": 3, "train": 105},
+        "full": {"splits": 2, "train": 120, "models": ["nsf"]},
+        "fresh": 500,
+        "tables": ["iris", "mixture"],
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     for module in (settings, analyse):
         monkeypatch.setattr(module, "HERE", tmp_path)
@@ -180,7 +185,7 @@ def scored(small: Settings) -> Settings:
         models = words[1:] or tuple(peers.FITS)
         lines = [
             {"part": part, "split": k, "model": model, "train": 105, "log_likelihood": -5 - rng.uniform(0, 0.1), "se": 0.1, "median": -4, "worst": -9}
-            for part, k in score.parts(small, sources.load(table))
+            for part, k in score.parts(small, sources.load(table), *words[1:])
             for model in models
         ]
         frame = pd.DataFrame(lines).assign(weakest=-6.0, lost=0, kl=0.5 if table == "mixture" else np.nan)
@@ -198,7 +203,7 @@ def test_the_analysis_tells_wins_from_losses_and_writes_what_is_not_finite_as_nu
     analyse.main()
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert {"table", "split", "model", "log_likelihood", "se", "seconds"} <= set(results[0])
-    assert len(results) == 12 * (2 * 3 + 2)  # two tables of three splits, and two at full size of the one that has more rows
+    assert len(results) == 12 * 2 * 3 + 9 * 2  # two tables of three splits, and two at full size for nsf and the peers, of the one that has more rows
     assert {row["model"] for row in results if row["log_likelihood"] is None} == {"vine"}
     assert {row["seconds"] for row in results} == {1.5}
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
@@ -208,7 +213,9 @@ def test_the_analysis_tells_wins_from_losses_and_writes_what_is_not_finite_as_nu
     assert "**loss**" in lines["mixture"]
     assert "\u2212\u221e" in text
     assert text.endswith("lost: 8.\n")
-    assert "| NSF | 1.50 | 1.50 |" in analyse.seconds()
+    assert "| Glow | \u2212" in text.split("Full size")[1]
+    assert "| \u2013 \u00b1 \u2013 |" in text
+    assert "| NSF | **1.50** | **1.50** |" in analyse.seconds()
     assert (tmp_path / "ranks.png").stat().st_size > 10_000
 
 

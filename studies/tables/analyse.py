@@ -114,14 +114,14 @@ def text(params: Settings, scores: pd.DataFrame) -> str:
     lines = [[t, PEERS[peer], number(g[0]), f"{number(g[1])} to {number(g[2])}", f"**{verdict(*g)}**"] for t, peer, g in gains]
     known = scores[scores["kl"].notna()]["table"].unique()
     kl = pd.concat([means(params, scores, part, "kl")[known].add_suffix(end) for part, end in (("ranking", ""), ("full", ", full size"))], axis=1)
-    kls = ["KL from the truth (nat), where it is known:", grid(kl)] if len(known) else []
+    kls = ["KL from the truth (nat), where it is known:", grid(kl, kl.min())] if len(known) else []
     parts = (
         f"Ranking: at most {params.ranking.train:,} training rows, means of {params.ranking.splits} splits.",
-        grid(ranking, **more),
+        grid(ranking, ranking.max(), **more),
         "NSF against the best peer of each table, on the same splits:",
         markdown.table(["table", "best peer", "gain (nat)", "95% interval", ""], lines, "llr"),
         f"Full size: at most {params.full.train:,} training rows, means of {params.full.splits} splits \u00b1 mean standard error over test rows.",
-        grid(full, means(params, scores, "full", "se")),
+        grid(full, full.max(), means(params, scores, "full", "se")),
         *kls,
         f"Networks that were lost: {scores['lost'].sum():.0f}.",
     )
@@ -132,14 +132,15 @@ def seconds() -> str:
     """Mean seconds of a fit in the ranking: not part of ``tables.md``, as no two runs take the same."""
     rows = pd.DataFrame(json.loads(RESULTS.read_text(encoding="utf-8")))
     mean = rows[rows["part"] == "ranking"].groupby(["model", "table"], sort=False)["seconds"].mean().unstack(sort=False)
-    return grid(mean)
+    return grid(mean, mean.min())
 
 
-def grid(values: pd.DataFrame, spread: pd.DataFrame | None = None, **more: list[str]) -> str:
-    """A line a model and a column a table."""
+def grid(values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]) -> str:
+    """A line a model and a column a table; the ``best`` of each is in bold."""
     rows = []
     for k, (model, line) in enumerate(values.iterrows()):
-        cells = [number(value) + ("" if spread is None else f" \u00b1 {number(spread.loc[model, name])}") for name, value in line.items()]
+        cells = [f"**{number(value)}**" if value == best[name] else number(value) for name, value in line.items()]
+        cells = cells if spread is None else [f"{cell} \u00b1 {number(error)}" for cell, error in zip(cells, spread.loc[model], strict=True)]
         rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
     return markdown.table(["", *(str(name).replace("_", " ") for name in values), *more], rows, "lr")
 

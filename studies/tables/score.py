@@ -32,7 +32,7 @@ def main(group: str = "", name: str = "", *models: str) -> None:
     fits: dict[str, Fit] = import_module(f"studies.tables.{group}").FITS
     scores = pd.DataFrame(
         score(params, table, part, number, model, fits[model])
-        for part, number in tqdm(parts(params, table), desc=" ".join([name, *models]), unit="split", disable=None)
+        for part, number in tqdm(parts(params, table, *models), desc=" ".join([name, *models]), unit="split", disable=None)
         for model in models or fits
     )
     keys = ["part", "split", "model"]
@@ -42,9 +42,9 @@ def main(group: str = "", name: str = "", *models: str) -> None:
     print(f"{name}: {', '.join(f'{model} {mean:.3f}' for model, mean in means.items())}")
 
 
-def parts(params: Settings, table: sources.Table) -> list[tuple[str, int]]:
-    """The splits of the ranking, and those at full size where that is more."""
-    more = int(sources.TRAIN * len(table.rows)) > params.ranking.train
+def parts(params: Settings, table: sources.Table, *models: str) -> list[tuple[str, int]]:
+    """The splits of the ranking, and those at full size for whom it is meant, where that is more."""
+    more = int(sources.TRAIN * len(table.rows)) > params.ranking.train and set(models) <= set(params.full.models)
     return [(part, k) for part in ("ranking", "full")[: 1 + more] for k in range(getattr(params, part).splits)]
 
 

@@ -20,9 +20,15 @@ class Part(Section):
     train: Count
 
 
+class Full(Part):
+    """``models``: those of ours that take part."""
+
+    models: list[str]
+
+
 class Settings(Section):
     ranking: Part
-    full: Part
+    full: Full
     fresh: Count
     members: dict[str, Count]
     tables: list[str]
