@@ -60,7 +60,7 @@ class TailedNormal(StandardNormal):
         expected = torch.tensor([float(z.numel())]), torch.tensor([self.TRACE])
         count = int(torch.binomial(*expected, generator=generator))
         if count:
-            places = torch.randint(z.numel(), (count,), generator=generator)
+            places = torch.randperm(z.numel(), generator=generator)[:count]
             normal = torch.randn(5, count, generator=generator, dtype=dtype)  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
             z.view(-1)[places] = normal[0] * 2 / normal[1:].square().sum(0).sqrt()
         return z

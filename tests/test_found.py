@@ -1,0 +1,253 @@
+"""The found recipe: its parts alone, and what a fit by it promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
+from torch.testing import assert_close
+
+import flows
+from flows.bijections import Margins, Whiten
+from flows.core.settings import TrainingSettings
+from flows.networks.base import StandardNormal, TailedNormal
+from flows.training import found, race, stacking
+from flows.training.candidates import CANDIDATES, Candidate
+from flows.training.neighbours import neighbourhoods
+from flows.training.trainer import fit
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race of few steps."""
+    monkeypatch.setattr(found, "ROUNDS", (5, 10))
+    monkeypatch.setattr(found, "MOST_STEPS", 20)
+    monkeypatch.setattr(race, "LEAST_STEPS", 15)
+
+
+def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, dim)) @ rng.standard_normal((dim, dim))
+
+
+def model(members: int = 10, dim: int = 3):
+    return flows.build("nsf", (dim,), {"couplings": 2, "hidden": 4, "bins": 4}, members=members)
+
+
+# Stacking
+
+
+def test_stacking_finds_the_weights_of_the_highest_likelihood():
+    log_q = np.random.default_rng(0).normal(size=(200, 4)) - [0.0, 0.5, 1.0, 3.0]
+    best = -minimize(lambda a: -logsumexp(log_q, axis=1, b=softmax(a)).mean(), np.zeros(4)).fun
+    weights = stacking.weights(log_q)
+    assert abs(weights.sum() - 1) < 1e-12
+    assert best - 0.002 < stacking.mixture(log_q, weights).mean() < best + 1e-6
+
+
+def test_a_pair_is_chosen_for_what_it_does_together():
+    """The second best alone is a copy of the best and adds nothing; the worst alone is good where the best is bad."""
+    best = np.where(np.arange(100) < 80, 0.0, -5.0)
+    log_q = np.stack([best, best - 0.01, np.where(np.arange(100) < 80, -8.0, 0.0)], axis=1)
+    assert log_q.mean(axis=0).argmin() == 2
+    assert stacking.chosen(log_q, 2) == [0, 2]
+
+
+# Neighbour noise
+
+
+def test_noise_has_the_shape_of_the_neighbourhood():
+    points = rows(50)
+    mean, factor = neighbourhoods(points)
+    nearest = np.argsort(np.linalg.norm(points - points[7], axis=1))[1:21]
+    differences = points[nearest] - points[7]
+    np.testing.assert_allclose(mean[7], differences.mean(axis=0))
+    np.testing.assert_allclose(factor[7] @ factor[7].T, differences.T @ differences / 20, atol=1e-12)
+    centres, noise = Candidate("margins", "neighbours", 0.5).visits(points)
+    assert_close(centres[7].double(), torch.from_numpy(points[7] + 0.125 * mean[7]), rtol=0, atol=1e-5)
+    assert_close(noise[7].double(), torch.from_numpy(0.5 * factor[7]), rtol=0, atol=1e-5)
+
+
+def test_on_a_ridge_the_noise_stays_on_it():
+    line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
+    _, factor = neighbourhoods(line)
+    assert np.abs(factor.transpose(0, 2, 1) @ np.array([2.0, -1.0])).max() < 1e-7
+
+
+# The maps at the door
+
+
+@pytest.fixture(params=["normal", "skewed", "two modes", "far out"])
+def column(request: pytest.FixtureRequest) -> torch.Tensor:
+    rng = np.random.default_rng(1)
+    x = {
+        "normal": rng.standard_normal(300),
+        "skewed": np.exp(2 * rng.standard_normal(300)),
+        "two modes": np.concatenate([rng.normal(-5, 0.1, 150), rng.normal(5, 1, 150)]),
+        "far out": np.concatenate([rng.standard_normal(299), [1e6]]),
+    }[request.param]
+    return torch.from_numpy((x - x.mean()) / x.std())[None, None]
+
+
+def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: torch.Tensor):
+    margins = Margins(1, 1)
+    margins.initialize(column)
+    z, log_det = margins(column)
+    assert abs(float(z.mean())) < 0.15
+    assert 0.8 < float(z.std()) < 1.2
+    assert float(z.abs().max()) < 8.1
+    back, minus = margins.inverse(z)
+    assert_close(back, column, rtol=1e-9, atol=1e-9)
+    assert_close(minus, -log_det, rtol=0, atol=1e-8)
+    x = column.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(margins(x)[0].sum(), x)
+    assert_close(slope.log()[:, 0], log_det, rtol=0, atol=1e-8)
+    edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[None, None]  # of equal steps in z, so wide ones in the tails of x
+    x, _ = margins.inverse(edges)
+    middle = (x[..., 1:] + x[..., :-1]) / 2
+    z, log_det = margins(middle)
+    mass = ((log_det - 0.5 * z[:, 0] ** 2).exp() * x.diff(dim=2)[:, 0]).sum() / np.sqrt(2 * np.pi)
+    assert abs(float(mass) - 1) < 0.001
+
+
+def test_margins_leave_a_large_normal_column_about_as_it_is():
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(5_000))[None, None]
+    margins = Margins(1, 1)
+    margins.initialize(x)
+    near = x[x.abs() < 2][None, None]
+    assert float((margins(near)[0] - near).abs().max()) < 0.15
+
+
+def test_margins_can_be_switched_off_for_some_members():
+    x = torch.from_numpy(np.exp(rows(50, 2))).T.repeat(3, 1, 1)
+    margins = Margins(2, 3)
+    margins.initialize(x)
+    margins.switch_off([1])
+    z, log_det = margins(x)
+    assert_close(z[1], x[1])
+    assert_close(log_det[1], torch.zeros(50, dtype=torch.float64))
+    assert torch.equal(z[0], z[2])
+    assert not torch.allclose(z[0], x[0])
+
+
+def test_whitening_takes_all_correlation_away_and_back():
+    x = torch.from_numpy(rows(200)).T[None]
+    whiten = Whiten(3, 1)
+    whiten.initialize(x)
+    z, log_det = whiten(x)
+    assert_close(torch.cov(z[0], correction=0), torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-3)
+    assert_close(whiten.inverse(z)[0], x)
+    assert_close(log_det[0, 0], -0.5 * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * torch.eye(3, dtype=torch.float64)))
+
+
+# Tails of the base
+
+
+def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
+    tailed, normal = TailedNormal(1, (2,)), StandardNormal(1, (2,))
+    far = torch.tensor([[[8_000.0], [0.0]]], dtype=torch.float64)
+    assert normal.log_prob(far) < -3e7 < -100 < tailed.log_prob(far)
+    near = torch.randn(1, 2, 1_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).clamp(-3, 3)
+    assert_close(tailed.log_prob(near), normal.log_prob(near), rtol=0, atol=1e-3)
+    axis = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
+    mass = torch.trapezoid(TailedNormal(1, (1,)).log_prob(axis[None, None])[0].exp(), axis)
+    assert abs(float(mass) - 1) < 1e-6
+
+
+def test_samples_of_the_base_have_its_tails(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(TailedNormal, "TRACE", 0.5)
+    base, axis = TailedNormal(1, (1,)), torch.linspace(-200, 200, 400_001, dtype=torch.float64)
+    density = base.log_prob(axis[None, None])[0].exp()
+    z = base.sample(200_000, torch.Generator().manual_seed(0), torch.float64).flatten()
+    for edge in (1.0, 3.0, 6.0):
+        expected = float(torch.trapezoid(density * (axis.abs() > edge), axis))
+        share = float((z.abs() > edge).double().mean())
+        assert abs(share - expected) < 5 * np.sqrt(expected / 200_000) + 0.001
+
+
+# The whole recipe
+
+
+@pytest.mark.usefixtures("short")
+def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_were_found():
+    x, test = rows(), rows(20, seed=1)
+    fitted = fit(model(), x, test, TrainingSettings(recipe="found"))
+    about = fitted.description["training"]
+    assert fitted.members == len(about["members"]) == 10
+    assert sorted(member["fold"] for member in about["members"]) == sorted([*range(5)] * 2)
+    assert about["recipe"] == "found"
+    assert about["rows"] == 60
+    assert set(about["floors"]) == {"independent Gaussians", "one Gaussian"}
+    assert abs(float(fitted.weights.sum()) - 1) < 1e-9
+    logged = len(fitted.history["epoch"])
+    assert all(fitted.history[f"{key}_nll"].shape == (logged, 10) for key in ("train", "held_out", "test"))
+    np.testing.assert_array_equal(np.bincount(fitted.history["fold"].astype(int)), [12] * 5)
+    assert_close(fitted.ensemble_log_prob(test), torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1))
+
+
+@pytest.mark.usefixtures("short")
+def test_held_out_densities_are_of_members_that_did_not_see_the_row():
+    x = rows()
+    fitted = fit(model(), x, settings=TrainingSettings(recipe="found"))
+    log_q, fold = fitted.log_prob(x).numpy(), fitted.history["fold"]
+    unseen = np.array([member["fold"] for member in fitted.description["training"]["members"]])
+    for row in range(60):
+        mine = unseen == fold[row]
+        weights = fitted.weights.numpy()[mine]
+        expected = logsumexp(log_q[row, mine], b=weights / weights.sum())
+        assert abs(expected - fitted.history["held_out"][row]) < 1e-4
+
+
+@pytest.mark.usefixtures("short")
+def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tmp_path):
+    first, second = (fit(model(), rows(), settings=TrainingSettings(recipe="found")) for _ in range(2))
+    flows.save(first, tmp_path / "first")
+    flows.save(second, tmp_path / "second")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    loaded = flows.load(tmp_path / "first")
+    assert torch.equal(loaded.ensemble_log_prob(rows()), first.ensemble_log_prob(rows()))
+    assert loaded.description == first.description
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_fewer_members_see_fewer_folds_of_five(members: int):
+    fitted = fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
+    assert {member["fold"] for member in fitted.description["training"]["members"]} == set(range(members))
+    np.testing.assert_array_equal((fitted.history["fold"] == -1).sum(), 60 - 12 * members)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("part", ["margins", "whiten", "sharpened", "cooling", "stacking"])
+def test_a_part_can_be_switched_off(part: str):
+    fitted = fit(model(), rows(), settings=TrainingSettings(recipe="found", without=[part]))
+    about = fitted.description["training"]
+    assert not any(part in member["regularisation"] for member in about["members"])
+    if part == "stacking":
+        assert_close(fitted.weights, torch.full((10,), 0.1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("members", [6, 5 * len(CANDIDATES) + 5])
+def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int):
+    with pytest.raises(ValueError, match=f"members = {members}: .* multiple of 5"):
+        fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
+
+
+@pytest.mark.usefixtures("short")
+def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
+    x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
+    fitted = fit(model(dim=8), x, settings=TrainingSettings(recipe="found"))
+    gaussian = torch.distributions.MultivariateNormal(torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x.T)))
+    assert fitted.ensemble_log_prob(fresh).mean() > gaussian.log_prob(torch.from_numpy(fresh)).mean() - 0.5
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
+def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_finite(n: int, dim: int):
+    x = np.random.default_rng(2).standard_normal((n, dim))
+    fitted = fit(model(dim=dim), x, settings=TrainingSettings(recipe="found"))
+    assert fitted.log_prob(x).isfinite().all()
+    assert fitted.sample((100,)).isfinite().all()
+    assert np.isfinite(fitted.history["held_out"]).all()
