@@ -1,9 +1,9 @@
-# Each target makes its environment first, once: .venv, or .venv-bench for `bench`.
+# Each target makes its environment first, once: .venv, .venv-bench for `bench`, or .venv-tables for `tables`.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro test test-all lint format verify compare bench claims tuning clean
+.PHONY: help repro test test-all lint format verify compare bench claims tuning tables clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
@@ -41,8 +41,11 @@ claims: .venv/ready  ## test six claims about the flows (half an hour on two cor
 tuning: .venv/ready  ## run the searches that the settings were chosen by (half an hour)
 	@$(RUN) python -m tools.repro studies/tuning/dvc.yaml
 
+tables: .venv-tables/ready  ## the flows beside nine other densities on nine tables (an hour on two cores)
+	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tables/dvc.yaml
+
 clean:  ## remove what the pipeline and the tests made and Git does not hold
-	rm -rf .venv .venv-bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	rm -rf .venv .venv-bench .venv-tables build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data models
 
 .venv/ready: requirements.txt
@@ -54,6 +57,11 @@ clean:  ## remove what the pipeline and the tests made and Git does not hold
 .venv-bench/ready: benchmarks/requirements.txt requirements.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
+
+.venv-tables/ready: studies/tables/requirements.txt requirements.txt
+	$(PYTHON) -m venv .venv-tables
+	.venv-tables/bin/python -m pip install --quiet --disable-pip-version-check -r studies/tables/requirements.txt
 	touch $@
 
 .venv/ready-tests: requirements-test.txt .venv/ready

@@ -243,6 +243,7 @@ EARLIER: dict[str, set[str]] = {
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
     "studies/claims": {"flows", "stages"},
+    "studies/tables": {"flows", "stages"},
     "studies/tuning": {"flows", "stages"},
     "studies": set(),
     "tools": {"flows", "stages", "studies", "benchmarks"},  # the tables of the documents are theirs

@@ -18,6 +18,12 @@ CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 NONE = "\u2013"
+NOT_RUN = "Not yet run."
+TABLES_LINKS = """
+
+![Mean ranks with their critical difference; what NSF gains over the best peer of each table](../studies/tables/ranks.png)
+
+Every split of every model: [results.json](../studies/tables/results.json)."""
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
@@ -130,6 +136,19 @@ def control() -> str:
     return markdown.table(head, rows, "lr")
 
 
+def tables() -> str:
+    """What ``studies/tables`` found, with the picture and the numbers."""
+    made = Path("studies/tables/tables.md")
+    return made.read_text(encoding="utf-8").strip() + TABLES_LINKS if made.exists() else NOT_RUN
+
+
+def seconds() -> str:
+    """How long a fit took there: no two runs take the same, so its own tables don't have it."""
+    from studies.tables import analyse  # here: `make repro` needs none of it
+
+    return analyse.seconds() if analyse.RESULTS.exists() else NOT_RUN
+
+
 def baselines() -> str:
     """A line for every model of equal size, over the replicates of ``studies/claims``."""
     from studies.claims import analyse, settings  # here: `make repro` needs none of it
@@ -138,7 +157,17 @@ def baselines() -> str:
     return analyse.equal_table(params, analyse.read(params))
 
 
-SECTIONS = {"results": table, "study": study, "tuning": tuning, "speed": speed, "claims": claims, "control": control, "baselines": baselines}
+SECTIONS = {
+    "results": table,
+    "study": study,
+    "tuning": tuning,
+    "speed": speed,
+    "claims": claims,
+    "control": control,
+    "baselines": baselines,
+    "tables": tables,
+    "seconds": seconds,
+}
 
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:

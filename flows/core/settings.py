@@ -34,7 +34,8 @@ class TrainingSettings(Section):
 
     Args:
         recipe: ``"fixed"``, by the settings below; or ``"found"``, from the training rows (``training/found.py``), of which only
-            ``learning_rate``, ``clip``, ``batch_size`` and ``seed`` count.
+            ``learning_rate``, ``clip``, ``batch_size``, ``seed`` and ``without`` count.
+        without: parts of the found recipe to switch off.
         epochs: passes over the training points.
         batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a small remainder.
         learning_rate: the highest rate of the schedule.
@@ -48,6 +49,7 @@ class TrainingSettings(Section):
     """
 
     recipe: Literal["fixed", "found"] = "fixed"
+    without: list[Literal["margins", "whiten", "neighbours", "sharpened", "cooling", "stacking"]] = []
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005

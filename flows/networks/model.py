@@ -70,6 +70,10 @@ class CouplingModel(FlowModel):
             raise ValueError(f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}")
         return super().build(event_shape, generators, description)
 
+    @classmethod
+    def suggested(cls, rows: int) -> dict[str, Any]:
+        return {"couplings": 8}  # of a table; the ring's narrow modes take three times as many
+
     def coupling(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], *, swap: bool = False) -> Coupling:
         """One coupling over vectors of at least two features."""
         from flows.bijections import AffineCoupling, SplineCoupling

@@ -30,19 +30,19 @@ from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.training import stacking
 from flows.training.candidates import CANDIDATES
-from flows.training.race import CHECK, Member, Race
+from flows.training.race import Member, Race
 
 FOLDS = 5
 ROUNDS = (125, 400)  # steps after which candidates are dropped
 SPARE = 2  # after the first round so many times the candidates that are kept at last, and 4 at least
 LOG = 200  # steps between two rows of the history
-MOST_STEPS = 5_000
+MOST_STEPS = 4_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
 
 
-def layout(members: int) -> tuple[int, int]:
-    """How many folds, and how many candidates to keep, make so many members. Raises ``ValueError``."""
-    most = FOLDS * len(CANDIDATES)
+def layout(members: int, candidates: int) -> tuple[int, int]:
+    """How many folds, and how many of the ``candidates`` to keep, make so many members. Raises ``ValueError``."""
+    most = FOLDS * candidates
     if members > most or (members > FOLDS and members % FOLDS):
         raise ValueError(f"members = {members}: the found recipe keeps 1 to {FOLDS} networks, or a multiple of {FOLDS} up to {most}")
     return min(members, FOLDS), max(1, members // FOLDS)
@@ -56,7 +56,8 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
 
     Raises ``ValueError`` for a number of members that no folds make.
     """
-    folds, kept = layout(model.members)
+    candidates = [each for each in CANDIDATES if not {each.door, each.noise} & set(settings.without)]
+    folds, kept = layout(model.members, len(candidates))
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError("the found recipe trains a whole population of flows.build, on rows that all members share")
@@ -70,12 +71,12 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
     curves: dict[int, list[tuple[Member, dict[str, float]]]] = {}
     with tqdm(total=round((1 + COOLING) * MOST_STEPS), desc=name, unit="step", disable=None) as bar:
         bar.set_postfix_str("fitting margins, finding neighbours")
-        race = Race(population(len(CANDIDATES)), rows[:, 0], [Member(c, f) for c in CANDIDATES for f in range(folds)], fold, settings)
+        race = Race(population(len(candidates)), rows[:, 0], [Member(c, f) for c in candidates for f in range(folds)], fold, settings)
 
         def on_check() -> None:
-            bar.update(CHECK)
+            bar.update(race.step - bar.n)
             bar.set_postfix_str(f"{len(race.candidates)} candidates, held_out_nll {race.best_nll.min():.3f}")
-            if race.step % LOG == 0:
+            if race.step // LOG > max(curves, default=0) // LOG:
                 curves[race.step] = race.curves(test)
 
         for until, count in zip(ROUNDS, (max(SPARE * kept, 4), kept), strict=True):
@@ -83,14 +84,14 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
             chosen = stacking.chosen(race.scores()[fold >= 0], count)
             race.keep([race.candidates[c] for c in chosen], model if count == kept else population(len(chosen)))
         race.run(MOST_STEPS, on_check)
-        race.run(round((1 + COOLING) * race.step), on_check, cool=True)
+        if "cooling" not in settings.without:
+            race.run(round((1 + COOLING) * race.step), on_check, cool=True)
         curves[race.step] = race.curves(test)
     race.optimizer.parameters.copy_(race.best)
     scores = race.scores()
-    weights = stacking.weights(scores[fold >= 0])
+    weights = np.full(kept, 1 / kept) if "stacking" in settings.without else stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
-    held_out = np.full(len(rows), np.nan)
-    held_out[fold >= 0] = stacking.stacked(scores[fold >= 0])
+    held_out = stacking.mixture(scores, weights)
     model.history = {
         "epoch": np.array([step // race.steps for step in curves], dtype=np.float64),
         "held_out": held_out,

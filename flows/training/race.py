@@ -22,7 +22,7 @@ from flows.training.candidates import Candidate
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-CHECK = 25  # steps between two looks at the held-out rows
+CHECK = 5, 50  # steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more than this
 PATIENCE, GAIN = 1 / 3, 0.01  # a race is over when in the last third of its steps the members gained less than this, in nats a row
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
@@ -57,7 +57,7 @@ class Race:
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average, self.best = self.optimizer.parameters.clone(), self.optimizer.parameters.clone()
         self.best_nll, self.best_step = np.full(len(members), np.inf), np.zeros(len(members), dtype=int)
-        self.marks: list[float] = []  # the mean of best_nll at every check
+        self.marks: list[tuple[int, float]] = []  # the step and the mean of best_nll at every check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
         self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
@@ -86,13 +86,13 @@ class Race:
                 self.optimizer.step(gradient, self.settings.learning_rate * share)
                 self.average.lerp_(self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10)))
                 self.step += 1
-                if self.step % CHECK == 0:
+                if self.step >= self.next_check:
                     self.check()
                     on_check()
 
     @property
     def stopped(self) -> bool:
-        before = self.marks[: int((1 - PATIENCE) * len(self.marks))]
+        before = [nll for step, nll in self.marks if step <= (1 - PATIENCE) * self.step]
         return self.step >= LEAST_STEPS and len(before) > 0 and before[-1] - self.best_nll.mean() < GAIN
 
     def check(self) -> None:
@@ -102,7 +102,8 @@ class Race:
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
-        self.marks.append(self.best_nll.mean())
+        self.marks.append((self.step, float(self.best_nll.mean())))
+        self.next_check = self.step + min(CHECK[1], max(CHECK[0], self.step // 10))
 
     @torch.no_grad()
     def log_density(self, parameters: Tensor, points: Seen | None = None) -> Array:

@@ -28,10 +28,10 @@ def weights(log_q: Array) -> Array:
     return w
 
 
-def stacked(log_q: Array) -> Array:
-    """Log-density ``(n,)`` of the mixture by those weights."""
+def mixture(log_q: Array, weights: Array) -> Array:
+    """Log-density ``(n,)`` of the mixture by ``weights``."""
     with np.errstate(divide="ignore"):  # a weight may be 0
-        return logsumexp(log_q + np.log(weights(log_q)), axis=1)
+        return logsumexp(log_q + np.log(weights), axis=1)
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
@@ -39,5 +39,5 @@ def chosen(log_q: Array, count: int) -> list[int]:
     taken: list[int] = []
     while len(taken) < min(count, log_q.shape[1]):
         rest = [c for c in range(log_q.shape[1]) if c not in taken]
-        taken.append(max(rest, key=lambda c: stacked(log_q[:, [*taken, c]]).sum()))
+        taken.append(max(rest, key=lambda c: mixture(part := log_q[:, [*taken, c]], weights(part)).sum()))
     return sorted(taken)

