@@ -244,7 +244,7 @@ EARLIER: dict[str, set[str]] = {
     "benchmarks": {"flows", "stages"},
     "studies/claims": {"flows", "stages"},
     "studies/tables": {"flows", "stages"},
-    "studies/tuning": {"flows", "stages"},
+    "studies/tuning": {"flows", "stages", "studies/tables"},  # by whose protocol it reads the tables that are set aside for it
     "studies": set(),
     "tools": {"flows", "stages", "studies", "benchmarks"},  # the tables of the documents are theirs
 }

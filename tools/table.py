@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.tables import number
 from stages.shared import files, markdown, settings
 from tools import command
@@ -149,6 +151,33 @@ def seconds() -> str:
     return analyse.seconds() if analyse.RESULTS.exists() else NOT_RUN
 
 
+def recipe() -> str:
+    """What each part of the found recipe is worth: a line a variant, a column a table."""
+    made = Path("studies/tuning/results/found.csv")
+    if not made.exists():
+        return NOT_RUN
+    scores = pd.read_csv(made)
+    wide = scores.pivot(index="variant", columns="table", values="held_out")[list(dict.fromkeys(scores["table"]))]
+    rows = [[variant, *(f"{value:.2f}".replace("-", "\u2212") for value in wide.loc[variant])] for variant in dict.fromkeys(scores["variant"])]
+    return markdown.table(["", *wide], rows, "lr")
+
+
+def tails() -> str:
+    """A line a model: how far the worst member is from the truth, over random mixtures."""
+    rows = []
+    for name in ("realnvp", "glow", "nsf", "found"):
+        made = Path(f"studies/tuning/results/tails/{name}.csv")
+        if made.exists():
+            each = pd.read_csv(made)
+            title = f"{label('nsf')}, found recipe" if name == "found" else label(name)
+            dims = " to ".join(map(str, sorted({each["dim"].min(), each["dim"].max()})))
+            rows.append(
+                [title, f"{len(each)} in {dims} dimensions", *(f"{each[key].agg(how):.2f}" for key, how in (("kl", "mean"), ("kl_worst", "max")))]
+            )
+    head = ["", "mixtures", "KL, mean (nat)", "of the worst member"]
+    return markdown.table(head, rows, "lr") if rows else NOT_RUN
+
+
 def baselines() -> str:
     """A line for every model of equal size, over the replicates of ``studies/claims``."""
     from studies.claims import analyse, settings  # here: `make repro` needs none of it
@@ -167,6 +196,8 @@ SECTIONS = {
     "baselines": baselines,
     "tables": tables,
     "seconds": seconds,
+    "recipe": recipe,
+    "tails": tails,
 }
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import flows
 from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
+from flows.density import fit_table
 from stages.shared import files
 from studies.tables.sources import split, step
 
@@ -59,7 +59,7 @@ def main() -> None:
         train, test = (train - mean) / deviation, (test - mean) / deviation
         for variant, changes in VARIANTS.items():
             members, settings = changes.get("members", 10), {key: value for key, value in changes.items() if key != "members"}
-            density = flows.fit(train, members=members, settings=settings)
+            density = fit_table(train, members=members, settings=settings)
             training = density.network.description["training"]
             log_q = density.log_prob(test)
             results.append({"table": name, "variant": variant, "held_out": training["held_out"], "test": log_q.mean(), "steps": training["steps"]})
