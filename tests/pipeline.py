@@ -232,7 +232,7 @@ def running(session: int) -> list[int]:
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of a ``dvc.yaml`` by their full names, each matrix and each foreach over a mapping written out."""
+    """The stages of a ``dvc.yaml`` by their full names, each matrix and each foreach written out."""
     known = {**params, **{key: value for group in pipeline.get("vars", []) if isinstance(group, dict) for key, value in group.items()}}
 
     def found(over: Any) -> Any:
@@ -247,7 +247,11 @@ def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[s
     for name, stage in pipeline["stages"].items():
         cells: list[dict[str, Any]] = [{}]
         if "foreach" in stage:
-            cells = [{"key": key, **{f"item.{word}": detail for word, detail in details.items()}} for key, details in found(stage["foreach"]).items()]
+            over = found(stage["foreach"])
+            if isinstance(over, list):
+                cells = [{"key": item, "item": item} for item in over]
+            else:
+                cells = [{"key": key, **{f"item.{word}": detail for word, detail in details.items()}} for key, details in over.items()]
         elif "matrix" in stage:
             cells = [
                 dict(zip((f"item.{key}" for key in stage["matrix"]), cell, strict=True)) for cell in product(*map(found, stage["matrix"].values()))

@@ -17,12 +17,14 @@ from scipy.stats import norm
 from flows.core.columns import Column
 from flows.core.errors import UserError
 from flows.core.reference import GaussianMixture
-from flows.evaluation.problem import on_line
+from flows.evaluation.problem import Problem, on_line
 from flows.evaluation.statistics import mean_ci95
 from flows.networks.registry import load
 from flows.references import components, fit_gaussian, fit_gmm, of_table
 from stages import generate, prepare, rank
 from stages.shared import files
+from stages.shared.report import plot_arrays
+from stages.shared.settings import Evaluate
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density
@@ -324,6 +326,16 @@ def test_a_mixture_of_a_table_has_five_rows_a_component():
     assert components(30, 1000) == [1, 2, 3, 4, 6, 8, 12, 16, 24]
     assert components(30, 22) == [1, 2, 3, 4]
     assert components(1, 1000) == components(30, 4) == [1]
+
+
+def test_in_the_plane_the_density_is_drawn_where_the_kinds_allow_values():
+    train = rows()[:, :2]
+    problem = Problem(train[20:], train[:20], None, ["income", "share"], COLUMNS[:2])
+    model = of_table(problem.kinds, problem.train, one_gaussian, margins=True)
+    arrays = plot_arrays(model, problem, Evaluate.model_validate(yaml.safe_load(TINY)["evaluate"]))
+    assert np.isfinite(arrays["density"]).all()
+    assert (arrays["box"] > 0).all()
+    assert (arrays["box"][:, 1] < 1).all()
 
 
 # Ranking

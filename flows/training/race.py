@@ -23,7 +23,7 @@ from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
 CHECK = 5, 50  # steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more than this
-PATIENCE, GAIN = 1 / 3, 0.01  # a race is over when in the last third of its steps the members gained less than this, in nats a row
+PATIENCE, GAIN = 1 / 3, 0.001  # a race is over when in the last third of its steps the members gained less than this, in nats a row and column
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
@@ -93,7 +93,7 @@ class Race:
     @property
     def stopped(self) -> bool:
         before = [nll for step, nll in self.marks if step <= (1 - PATIENCE) * self.step]
-        return self.step >= LEAST_STEPS and len(before) > 0 and before[-1] - self.best_nll.mean() < GAIN
+        return self.step >= LEAST_STEPS and len(before) > 0 and before[-1] - self.best_nll.mean() < GAIN * self.model.event_shape.numel()
 
     def check(self) -> None:
         """Keep what the held-out rows like better than before."""

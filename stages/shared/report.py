@@ -74,9 +74,10 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
 
 
 def plane_box(problem: Problem) -> tuple[Array, Array]:
-    """Corners of the box that the densities are drawn in: the truth's, or a fifth of the range around the rows."""
+    """Corners of the box that the densities are drawn in: the truth's, or a fifth of the range around the rows, within what kinds allow."""
     if isinstance(problem.truth, Mixture):
         return problem.truth.box()
     rows = np.concatenate([problem.train, problem.test])
     low, high = rows.min(axis=0), rows.max(axis=0)
-    return low - 0.2 * (high - low), high + 0.2 * (high - low)
+    bounds, inside = np.array([column.bounds for column in problem.kinds] or [(-np.inf, np.inf)]).T, 1e-6 * (high - low)
+    return np.maximum(low - 0.2 * (high - low), bounds[0] + inside), np.minimum(high + 0.2 * (high - low), bounds[1] - inside)

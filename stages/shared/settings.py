@@ -241,7 +241,7 @@ def _check_together(settings: Settings, path: Path) -> None:
     """What no single key can tell."""
     data = settings.data
     for key in Train.model_fields:
-        if key not in settings.train.model_fields_set:
+        if key not in settings.train.model_fields_set and key != "without":  # that is for ablations
             raise UserError(f"{path}: train.{key} is missing")
     if data.target == "custom" and not data.custom:
         raise UserError(f"{path}: data.custom = []: data.target is custom, so list at least one component (weight, mean, covariance)")
