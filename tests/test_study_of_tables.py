@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import yaml
 
-import flows
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from studies.tables import analyse, ours, peers, score, settings, sources
@@ -144,7 +143,7 @@ def test_what_is_not_a_cell_is_one_line(words: tuple[str, ...]) -> None:
 
 def test_our_models_are_fitted_by_the_defaults_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(flows, "fit", lambda *words, **options: asked.append((words[1:], options)), raising=False)
+    monkeypatch.setattr(ours, "fit_table", lambda *words, **options: asked.append((words[1:], options)))
     ours.FITS["nsf"](rows(20))
     assert asked == [(("nsf",), {"members": 10, "settings": {"log_every": 1000}})]  # which is no setting of what is learnt
 

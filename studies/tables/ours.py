@@ -6,14 +6,14 @@ from functools import partial
 
 import numpy as np
 
-import flows
 from flows.core.arrays import Array
+from flows.density import fit_table
 from studies.tables import settings
 from studies.tables.settings import Density, Fit
 
 
 def fit(name: str, members: int, train: Array) -> Density:
-    fitted = flows.fit(train, name, members=members, settings={"log_every": 1000})  # nobody looks at the curves, and a VAE's take long
+    fitted = fit_table(train, name, members=members, settings={"log_every": 1000})  # nobody looks at the curves, and a VAE's take long
 
     def density(rows: Array) -> Array:
         log_q = fitted.log_prob_members(rows)
