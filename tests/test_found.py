@@ -65,7 +65,7 @@ def test_noise_has_the_shape_of_the_neighbourhood():
     differences = points[nearest] - points[7]
     np.testing.assert_allclose(mean[7], differences.mean(axis=0))
     np.testing.assert_allclose(factor[7] @ factor[7].T, differences.T @ differences / 20, atol=1e-12)
-    centres, noise = Candidate("margins", "neighbours", 0.5).visits(points)
+    centres, noise = Candidate("margins", "neighbours", 0.5).visits(points, mean, factor)
     assert_close(centres[7].double(), torch.from_numpy(points[7] + 0.125 * mean[7]), rtol=0, atol=1e-5)
     assert_close(noise[7].double(), torch.from_numpy(0.5 * factor[7]), rtol=0, atol=1e-5)
 

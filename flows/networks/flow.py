@@ -37,7 +37,8 @@ class Flow(DensityNetwork):
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
         """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
-        for bijection in self.chain:
+        last = max((k for k, bijection in enumerate(self.chain) if type(bijection).initialize is not Bijection.initialize), default=-1)
+        for bijection in self.chain[: last + 1]:
             bijection.initialize(z)
             z = bijection(z)[0]
 

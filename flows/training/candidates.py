@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
-from flows.training.neighbours import neighbourhoods
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 
 
@@ -23,10 +22,12 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.door}, {self.noise} noise {self.level:g}"
 
-    def visits(self, points: Array) -> tuple[Tensor, Tensor]:
-        """What training visits for ``points`` ``(n, D)``: centres ``(n, D)``, and factors of the noise, ``(n, D, D)`` or ``(1, D, D)``."""
+    def visits(self, points: Array, mean: Array, factor: Array) -> tuple[Tensor, Tensor]:
+        """What training visits for ``points`` ``(n, D)``: centres ``(n, D)``, and factors of the noise, ``(n, D, D)`` or ``(1, D, D)``.
+
+        ``mean`` and ``factor`` are of their ``neighbourhoods``.
+        """
         if self.noise == "neighbours":
-            mean, factor = neighbourhoods(points)
             return torch.from_numpy(points + self.level**2 / 2 * mean).float(), torch.from_numpy(self.level * factor).float()
         level = self.level * likelihood_bandwidth(points)
         return torch.from_numpy(sharpen(points, level, 1.0)).float(), level * torch.eye(points.shape[1])[None]

@@ -22,7 +22,7 @@ NEIGHBOURS = 20
 def neighbourhoods(points: Array) -> tuple[Array, Array]:
     """Of ``points`` ``(n, D)``: the mean difference to the neighbours ``(n, D)``, and a factor ``(n, D, D)`` with ``L L^T`` = C_i."""
     count = min(NEIGHBOURS, len(points) - 1)
-    _, nearest = KDTree(points).query(points, count + 1)
+    _, nearest = KDTree(points).query(points, count + 1, workers=-1)
     differences = points[nearest] - points[:, None]  # the row itself is among them, as a difference of 0
     second = np.einsum("nki,nkj->nij", differences, differences) / count
     values, vectors = np.linalg.eigh(second)

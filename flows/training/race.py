@@ -19,6 +19,7 @@ from flows.core.seeds import torch_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import DensityNetwork, Seen
 from flows.training.candidates import Candidate
+from flows.training.neighbours import neighbourhoods
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
@@ -63,7 +64,13 @@ class Race:
         self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
-        return [member.candidate.visits(points.T.double().numpy()) for member, points in zip(self.members, self.train[0], strict=True)]
+        visits, known = [], {}  # members of one fold behind the same door have the same neighbours
+        for member, points in zip(self.members, self.train[0].double().numpy(), strict=True):
+            place = member.candidate.door, member.fold
+            if place not in known:
+                known[place] = neighbourhoods(points.T)
+            visits.append(member.candidate.visits(points.T, *known[place]))
+        return visits
 
     def points(self) -> Tensor:
         """What an epoch visits, ``(M, D, N)``."""

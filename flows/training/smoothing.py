@@ -31,7 +31,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 LEVELS = (0.01, 1.0)  # where a bandwidth is looked for, in standard deviations of the data
-REFERENCE_ROWS = 4_000  # larger data sets are represented by so many of their rows: the cost is quadratic
+REFERENCE_ROWS = 2_000  # larger data sets are represented by so many of their rows: the cost is quadratic
 
 
 def likelihood_bandwidth(points: Array) -> float:
