@@ -28,7 +28,7 @@ KEYS = ["table", "split", "model", "log_likelihood", "se", "seconds", "part", "t
 
 @errors_in_one_line("analyse")
 def main() -> None:
-    params = settings.load()
+    params = finished(settings.load())
     scores, seconds = (pd.concat(read(params, kind), ignore_index=True) for kind in ("scores", "seconds"))
     both = scores.merge(seconds, on=["table", "part", "split", "model"], how="left").reindex(columns=KEYS)
     files.write_bytes(RESULTS, (both.to_json(orient="records", indent=1) + "\n").encode())  # what is not finite is null
@@ -36,6 +36,19 @@ def main() -> None:
     with plt.rc_context(STYLE):
         draw(params, scores)
     print("; ".join(f"{table} {number(gain(scores, table, peer)[0])} over {PEERS[peer]}" for table, peer in best_peers(params, scores).items()))
+
+
+def finished(params: Settings) -> Settings:
+    """What has run: the tables that our flow and all peers were fitted to, and the models that were fitted to all of these."""
+
+    def ran(table: str, *row: str) -> bool:
+        return settings.path(table, row, "scores").exists()
+
+    tables = [table for table in params.tables if ran(table, "ours", FLOW) and ran(table, "peers")]
+    members = {model: count for model, count in params.members.items() if all(ran(table, "ours", model) for table in tables)}
+    if missing := [*(set(params.tables) - set(tables)), *(params.members.keys() - members.keys())]:
+        print(f"not run yet, and left out: {', '.join(sorted(missing))}")
+    return params.model_copy(update={"tables": tables, "members": members})
 
 
 def read(params: Settings, kind: str) -> list[pd.DataFrame]:
