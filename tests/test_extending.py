@@ -60,7 +60,7 @@ def test_the_model_is_trained_scored_and_drawn_beside_the_others_and_another_bra
     before = clone.contents("figures")
     clone.git("switch", "--quiet", "--create", "extended")
     add_the_model(clone)
-    assert set(stages_run(clone.dvc("repro"))) == {f"train@{NAME}", f"evaluate@{NAME}", "plot"}
+    assert set(stages_run(clone.dvc("repro"))) == {f"train@{NAME}", f"evaluate@{NAME}", "rank", "plot"}
     assert json.loads(clone.text(f"metrics/{NAME}.json"))["kl"] > 0
     after = clone.contents("figures")
     assert after.keys() == before.keys()
@@ -72,8 +72,8 @@ def test_the_model_is_trained_scored_and_drawn_beside_the_others_and_another_bra
     clone.commit("Add a model")
     clone.git("switch", "--quiet", "main")
     assert clone.git("status", "--porcelain") == ""
-    # The folder that `plot` reads still holds what Git ignores, of the model that is not there any more.
-    assert clone.status() <= {"plot"}
+    # The folder that these two read still holds what Git ignores, of the model that is not there any more.
+    assert clone.status() <= {"plot", "rank"}
     (clone.folder / f"data/plots/{NAME}.npz").unlink()
     assert clone.status() == set()
 
