@@ -173,13 +173,13 @@ def draw(params: Settings, scores: pd.DataFrame) -> None:
         left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
         left.plot(rank, place, "o", color="#999999" if model in PEERS else label_and_color(str(model))[1])
     left.set_yticks(range(len(order)), [label(str(model)) for model in order.index])
-    left.set(xlabel=f"mean rank; bars: critical difference {difference:.1f}", ylim=(len(order) - 0.5, -0.5))
+    left.set(xlabel=f"mean rank; bar: critical difference {difference:.1f}", ylim=(len(order) - 0.5, -0.5))
     for place, (table, peer) in enumerate(best_peers(params, scores).items()):
         middle, low, high = gain(scores, table, peer)
         right.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=label_and_color(FLOW)[1], capsize=3)
     right.set_yticks(range(len(params.tables)), [f"{table}: {PEERS[peer]}" for table, peer in best_peers(params, scores).items()])
     right.axvline(0, color="#000000", linewidth=0.8)
-    right.set(xlabel="gain of NSF over the best peer (nat)", ylim=(len(params.tables) - 0.5, -0.5))
+    right.set(xlabel="NSF over the best peer (nat)", ylim=(len(params.tables) - 0.5, -0.5))
     save(figure, HERE / "ranks.png")
 
 

@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from studies.tables import analyse
+from studies.tables import settings as study_of_tables
 from tools import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,13 @@ def test_every_generated_table_is_made_from_the_committed_files(name: str, make:
     assert shown == make(), document.name
 
 
+def gains() -> dict[str, float]:
+    """What NSF gains over the best peer of every table that the study has run on."""
+    params = analyse.finished(study_of_tables.load())
+    scores = pd.concat(analyse.read(params, "scores"), ignore_index=True)
+    return {table.replace("_", " "): analyse.gain(scores, table, peer)[0] for table, peer in analyse.best_peers(params, scores).items()}
+
+
 def facts() -> list[str]:
     """Every piece of the README's prose that holds a number, made from what the runs wrote and read."""
     params = settings("params.yaml")
@@ -80,6 +89,8 @@ def facts() -> list[str]:
         f"At {couplings} couplings it takes the KL of RealNVP from {kl('ablation/realnvp_none'):.3f} to {kl('ablation/realnvp_recipe'):.3f} nat",
         f"{spline} spline couplings reach {kl_of_report('spline'):.3f} nat",
         f"{params['models']['realnvp']['couplings']} affine ones reach {kl_of_report('affine'):.3f}",
+        *(f"{table} {gain:+.2f}".replace("-", "\u2212") for table, gain in gains().items() if gain > 0),
+        *(f"a tie on {table} ({gain:+.2f})".replace("-", "\u2212") for table, gain in gains().items() if gain <= 0),
         f"More points help little at {couplings} couplings",
         f"From {few:,} to {many:,} points RealNVP's KL falls from {learnt[0]:.3f} to {learnt[1]:.3f} nat",
         f"that of a kernel density from {density[0]:.3f} to {density[1]:.3f}",
