@@ -256,7 +256,7 @@ def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clo
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("  epochs: 4\n", "  epoch: 4\n", ["params.yaml: train.epoch is not a known key; allowed in train: epochs"]),
+        ("  epochs: 4\n", "  epoch: 4\n", ["params.yaml: train.epoch is not a known key; allowed in train: recipe"]),
         ("  vae:\n", "  vea:\n", ["params.yaml", "models.vea"]),
         ("train:\n", "train\n", ["params.yaml", "YAML"]),
     ],
