@@ -43,11 +43,16 @@ def load(name: str) -> Table:
     if isinstance(source, Mixture):
         rows = source.sample(DRAWN, np.random.default_rng(0))
         return Table([f"x{k}" for k in range(rows.shape[1])], rows, truth=source)
-    frame = source.dropna()
+    return spread(source)
+
+
+def spread(frame: pd.DataFrame) -> Table:
+    """The complete rows of ``frame``, rounded columns spread over their steps once."""
+    frame = frame.dropna()
     names, rows = list(frame.columns), frame.to_numpy(np.float64)
     steps = np.array([step(column) for column in rows.T])
-    spread = np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
-    return Table(names, rows + spread, {names[k]: float(steps[k]) for k in np.flatnonzero(steps)})
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
+    return Table(names, rows + noise, {names[k]: float(steps[k]) for k in np.flatnonzero(steps)})
 
 
 def step(column: Array) -> float:
@@ -70,11 +75,16 @@ def _scikit(name: str) -> pd.DataFrame:
     return (load_one(as_frame=True, scaled=False) if name == "diabetes" else load_one(as_frame=True))["data"].drop(columns="sex", errors="ignore")
 
 
-def _packaged(package: str, file: str) -> pd.DataFrame:
+def folder(package: str) -> Path:
+    """Where a package is that brings tables; it is not imported. Raises ``UserError`` where it is not installed."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise UserError(f"{package} is not installed (pip install -r studies/tables/requirements.txt)")
-    return pd.read_csv(Path(found.submodule_search_locations[0]) / file)
+    return Path(found.submodule_search_locations[0])
+
+
+def _packaged(package: str, file: str) -> pd.DataFrame:
+    return pd.read_csv(folder(package) / file)
 
 
 def _flights() -> pd.DataFrame:

