@@ -26,7 +26,7 @@ from flows.core.seeds import numpy_generator, torch_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import log_density
-from flows.networks.registry import build, find, load
+from flows.networks.registry import build, load
 from flows.training import trainer
 
 
@@ -147,7 +147,6 @@ def fit_table(
         training = TrainingSettings(**{"recipe": "found", "seed": seed, **of_training})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    of_model = {**find(model).suggested(len(values)), **of_model}
     network = build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
     return Density(trainer.fit(network, dequantise(found, values, seed), settings=training, name=model))
 

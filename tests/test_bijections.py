@@ -7,7 +7,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
-from flows.bijections import ActNorm, AffineCoupling, PLULinear, SplineCoupling, Standardize
+from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling, Standardize
 from flows.core.seeds import torch_generators
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -23,6 +23,7 @@ def streams(seed, members):
 BIJECTIONS = {  # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
     "standardize": lambda dim, members, seed: Standardize((dim,), members),
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
+    "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
     "affine": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=False),
     "affine-swap": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=True),
@@ -123,7 +124,7 @@ def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijectio
         before = step(x)[0]
         for tensor in bijection.state_dict().values():
             if tensor.ndim:
-                tensor[1] *= 1.1
+                tensor[1] = 1.1 * tensor[1].flip(0)  # an order of features stays one
         after = step(x)[0]
     assert torch.equal(before[[0, 2]], after[[0, 2]])
     assert not torch.equal(before[1], after[1])

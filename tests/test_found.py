@@ -13,9 +13,8 @@ import flows
 from flows.bijections import Margins, Whiten
 from flows.core.settings import TrainingSettings
 from flows.networks.base import StandardNormal, TailedNormal
-from flows.training import found, race, stacking
-from flows.training.candidates import CANDIDATES, Candidate
-from flows.training.neighbours import neighbourhoods
+from flows.training import components, found, neighbours, race, stacking
+from flows.training.candidates import CANDIDATES
 from flows.training.trainer import fit
 
 
@@ -55,25 +54,33 @@ def test_a_pair_is_chosen_for_what_it_does_together():
     assert stacking.chosen(log_q, 2) == [0, 2]
 
 
-# Neighbour noise
+# Noise of the shape of the rows
 
 
 def test_noise_has_the_shape_of_the_neighbourhood():
     points = rows(50)
-    mean, factor = neighbourhoods(points)
     nearest = np.argsort(np.linalg.norm(points - points[7], axis=1))[1:21]
     differences = points[nearest] - points[7]
-    np.testing.assert_allclose(mean[7], differences.mean(axis=0))
-    np.testing.assert_allclose(factor[7] @ factor[7].T, differences.T @ differences / 20, atol=1e-12)
-    centres, noise = Candidate("margins", "neighbours", 0.5).visits(points, mean, factor)
-    assert_close(centres[7].double(), torch.from_numpy(points[7] + 0.125 * mean[7]), rtol=0, atol=1e-5)
-    assert_close(noise[7].double(), torch.from_numpy(0.5 * factor[7]), rtol=0, atol=1e-5)
+    centres, factors = neighbours.noise(points)(0.5)
+    np.testing.assert_allclose(centres[7], points[7] + 0.125 * differences.mean(axis=0))
+    np.testing.assert_allclose(factors[7] @ factors[7].T, 0.25 * differences.T @ differences / 20, atol=1e-12)
 
 
 def test_on_a_ridge_the_noise_stays_on_it():
     line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
-    _, factor = neighbourhoods(line)
-    assert np.abs(factor.transpose(0, 2, 1) @ np.array([2.0, -1.0])).max() < 1e-7
+    _, factors = neighbours.noise(line)(1.0)
+    assert np.abs(factors.transpose(0, 2, 1) @ np.array([2.0, -1.0])).max() < 1e-7
+
+
+@pytest.mark.parametrize("level", [0.5, 1.0])
+def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0], rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
+    centres, factors = components.noise(points)(level)
+    for part in (slice(300), slice(300, 500)):
+        np.testing.assert_allclose(centres[part].mean(axis=0), points[part].mean(axis=0), atol=0.02)
+        covariance = np.cov(centres[part].T) + (factors[part] @ factors[part].transpose(0, 2, 1)).mean(axis=0)
+        np.testing.assert_allclose(covariance, np.cov(points[part].T), atol=0.02)
 
 
 # The maps at the door
@@ -120,11 +127,10 @@ def test_margins_leave_a_large_normal_column_about_as_it_is():
     assert float((margins(near)[0] - near).abs().max()) < 0.15
 
 
-def test_margins_can_be_switched_off_for_some_members():
+def test_margins_leave_the_members_without_them_alone():
     x = torch.from_numpy(np.exp(rows(50, 2))).T.repeat(3, 1, 1)
-    margins = Margins(2, 3)
+    margins = Margins(2, 3, without=[1])
     margins.initialize(x)
-    margins.switch_off([1])
     z, log_det = margins(x)
     assert_close(z[1], x[1])
     assert_close(log_det[1], torch.zeros(50, dtype=torch.float64))
@@ -220,7 +226,7 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("part", ["margins", "whiten", "sharpened", "cooling", "stacking"])
+@pytest.mark.parametrize("part", ["margins", "whiten", "components", "sharpened", "cooling", "stacking"])
 def test_a_part_can_be_switched_off(part: str):
     fitted = fit(model(), rows(), settings=TrainingSettings(recipe="found", without=[part]))
     about = fitted.description["training"]
@@ -229,9 +235,9 @@ def test_a_part_can_be_switched_off(part: str):
         assert_close(fitted.weights, torch.full((10,), 0.1, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("members", [6, 5 * len(CANDIDATES) + 5])
-def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int):
-    with pytest.raises(ValueError, match=f"members = {members}: .* multiple of 5"):
+@pytest.mark.parametrize(("members", "said"), [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"at most {5 * len(CANDIDATES)}")])
+def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
+    with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
 
 

@@ -21,7 +21,7 @@ import torch
 from torch.testing import assert_close
 
 import flows
-from flows.bijections import ActNorm, AffineCoupling, PLULinear, SplineCoupling
+from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling
 from flows.networks import kernels
 from flows.networks.kernels import build, interface, layers
 
@@ -33,6 +33,7 @@ LAYERS = {
     "AFFINE": lambda dim, hidden, streams: AffineCoupling(dim, hidden, streams, swap=dim % 2 == 1),
     "SPLINE": lambda dim, hidden, streams: SplineCoupling(dim, hidden, streams, swap=dim % 2 == 0, bins=5),
     "ACTNORM": lambda dim, hidden, streams: ActNorm(dim, len(streams)),
+    "PERMUTE": lambda dim, hidden, streams: Permutation(dim, streams),
     "PLU": lambda dim, hidden, streams: PLULinear(dim, streams),
 }
 each_layer = pytest.mark.parametrize("kind", list(LAYERS))
@@ -102,10 +103,10 @@ def assert_as_good(results, reference, truth):
 @compiled
 @each_layer
 @pytest.mark.parametrize(("dim", "hidden", "n"), SHAPES)
-def test_a_layer_alone_is_that_of_the_plain_code(kind, dim, hidden, n):
-    layer, x = a_layer(kind, dim, hidden), points(3, dim, n)
-    double = copy.deepcopy(layer).double()
-    assert_as_good(compiled_results([layer], x), plain_results([layer], x), plain_results([double], x.double()))
+def test_a_layer_and_what_it_hands_back_are_those_of_the_plain_code(kind, dim, hidden, n):
+    chain, x = [a_layer("ACTNORM", dim), a_layer(kind, dim, hidden)], points(3, dim, n)  # the first learns by the second's gradient of x
+    doubles = [copy.deepcopy(layer).double() for layer in chain]
+    assert_as_good(compiled_results(chain, x), plain_results(chain, x), plain_results(doubles, x.double()))
 
 
 @compiled

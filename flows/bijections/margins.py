@@ -32,14 +32,15 @@ class Margins(Bijection):
     ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the distribution function of Student's t
     with 4 degrees of freedom and ``C`` that of a Cauchy distribution as wide as the column: a far outlier comes out near z = 8. Of the
     counts m the one with the best likelihood on five folds is taken. The spline is a map in its own right: its density is exact, however
-    well it follows F. In double precision, each member on its own rows; the identity until ``initialize``.
+    well it follows F. In double precision, each member on its own rows; the identity until ``initialize``, and for the members ``without``.
     Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
 
-    def __init__(self, dim: int, members: int) -> None:
+    def __init__(self, dim: int, members: int, without: Sequence[int] = ()) -> None:
         super().__init__()
+        self.without = without
         line = torch.from_numpy(SCORES)
         self.register_buffer("knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1))  # (M, D, 3, K): x, z, slope
 
@@ -47,40 +48,36 @@ class Margins(Bijection):
     def initialize(self, x: Tensor) -> None:
         done: dict[bytes, Tensor] = {}  # members on the same rows have the same maps
         for member, rows in enumerate(x.double().numpy()):
+            if member in self.without:
+                continue
             key = rows.tobytes()
             if key not in done:
                 done[key] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
             self.knots[member] = done[key]
 
-    @torch.no_grad()
-    def switch_off(self, members: Sequence[int]) -> None:
-        """Make the maps of these members the identity."""
-        line = torch.from_numpy(SCORES)
-        self.knots[list(members)] = torch.stack([line, line, torch.ones_like(line)])
-
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """Of the bin that holds ``value`` ``(M, D, N)``, by x (0) or z (1): x_k, w, z_k, h and both slopes, each ``(M, D, N)``."""
-        upper = torch.searchsorted(self.knots[:, :, by, 1:-1].contiguous(), value.contiguous(), right=True) + 1
+        """For ``value`` ``(M, D, N)``, an x (0) or a z (1): how much of it is beyond the knots, and the slope there; of the bin that holds the
+        rest, how far that is into it, x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
+        """
         x, z, slope = self.knots.unbind(2)
-        x_low, z_low = x.gather(2, upper - 1), z.gather(2, upper - 1)
-        return x_low, x.gather(2, upper) - x_low, z_low, z.gather(2, upper) - z_low, slope.gather(2, upper - 1), slope.gather(2, upper)
+        along = self.knots[:, :, by]
+        inside = torch.minimum(torch.maximum(value, along[..., :1]), along[..., -1:])
+        upper = torch.searchsorted(along[..., 1:-1].contiguous(), inside.contiguous(), right=True) + 1
+        x_low, z_low, low, high = x.gather(2, upper - 1), z.gather(2, upper - 1), slope.gather(2, upper - 1), slope.gather(2, upper)
+        rest = inside - (z_low if by else x_low)
+        width, height = x.gather(2, upper) - x_low, z.gather(2, upper) - z_low
+        return value - inside, torch.where(value < inside, low, high), rest, x_low, width, z_low, height, low, high
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        ends = self.knots[:, :, :, :1], self.knots[:, :, :, -1:]
-        inside = x.clamp(ends[0][:, :, 0], ends[1][:, :, 0])
-        x_k, width, z_k, height, low, high = self._bins(inside, 0)
-        z, log_slope = rational_quadratic((inside - x_k) / width, width, height, low, high)
-        beyond = torch.where(x < inside, ends[0][:, :, 2], ends[1][:, :, 2])
-        return z_k + z + (x - inside) * beyond, torch.where(x == inside, log_slope, beyond.log()).sum(1)
+        beyond, straight, rest, _, width, z_k, *bin_ = self._bins(x, 0)
+        z, log_slope = rational_quadratic(rest / width, width, *bin_)
+        return z_k + z + beyond * straight, torch.where(beyond == 0, log_slope, straight.log()).sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        ends = self.knots[:, :, :, :1], self.knots[:, :, :, -1:]
-        inside = z.clamp(ends[0][:, :, 1], ends[1][:, :, 1])
-        x_k, width, z_k, height, low, high = self._bins(inside, 1)
-        u = rational_quadratic_root(inside - z_k, width, height, low, high)
-        _, log_slope = rational_quadratic(u, width, height, low, high)
-        beyond = torch.where(z < inside, ends[0][:, :, 2], ends[1][:, :, 2])
-        return x_k + u * width + (z - inside) / beyond, -torch.where(z == inside, log_slope, beyond.log()).sum(1)
+        beyond, straight, rest, x_k, width, _, *bin_ = self._bins(z, 1)
+        u = rational_quadratic_root(rest, width, *bin_)
+        _, log_slope = rational_quadratic(u, width, *bin_)
+        return x_k + u * width + beyond / straight, -torch.where(beyond == 0, log_slope, straight.log()).sum(1)
 
 
 def normal_scores(column: Array) -> Array:
@@ -94,7 +91,6 @@ def normal_scores(column: Array) -> Array:
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
     x = np.interp(SCORES, scores[rising], grid[rising])  # near enough: what counts is that F is taken where the knots are
-    x = x[np.diff(x, prepend=-np.inf) > 0]
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
     return np.stack([x, z, slope])

@@ -17,7 +17,7 @@ class Whiten(Bijection):
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
     ``m`` and ``C`` are the mean and the covariance of the training rows. In double precision, each member on its own rows, never trained;
-    the identity until ``initialize``.
+    the identity until ``initialize``, and for the members ``without``.
     """
 
     RIDGE = 1e-6  # in standardised units: rows may lie on a plane
@@ -25,24 +25,18 @@ class Whiten(Bijection):
     mean: Tensor
     factor: Tensor
 
-    def __init__(self, dim: int, members: int) -> None:
+    def __init__(self, dim: int, members: int, without: Sequence[int] = ()) -> None:
         super().__init__()
+        self.own = [member for member in range(members) if member not in without]
         self.register_buffer("mean", torch.zeros(members, dim, 1, dtype=torch.float64))
         self.register_buffer("factor", torch.eye(dim, dtype=torch.float64).repeat(members, 1, 1))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        x = x.double()
-        self.mean.copy_(x.mean(-1, keepdim=True))
-        centred = x - self.mean
-        covariance = centred @ centred.mT / x.shape[-1] + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
-        self.factor.copy_(torch.linalg.cholesky(covariance))
-
-    @torch.no_grad()
-    def switch_off(self, members: Sequence[int]) -> None:
-        """Make the maps of these members the identity."""
-        self.mean[list(members)] = 0
-        self.factor[list(members)] = torch.eye(self.factor.shape[-1], dtype=torch.float64)
+        x = x[self.own].double()
+        mean = x.mean(-1, keepdim=True)
+        covariance = (x - mean) @ (x - mean).mT / x.shape[-1] + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        self.mean[self.own], self.factor[self.own] = mean, torch.linalg.cholesky(covariance)
 
     def _log_det(self) -> Tensor:
         return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)

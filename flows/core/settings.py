@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
+FOLDS = 5  # of the found recipe
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -49,7 +50,7 @@ class TrainingSettings(Section):
     """
 
     recipe: Literal["fixed", "found"] = "fixed"
-    without: list[Literal["margins", "whiten", "neighbours", "sharpened", "cooling", "stacking"]] = []
+    without: list[Literal["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]] = []
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
@@ -59,6 +60,13 @@ class TrainingSettings(Section):
     clip: Positive = 1.0
     log_every: Count = 10
     seed: Seed = 0
+
+
+def folds_and_ways(members: int) -> tuple[int, int]:
+    """How many folds, and how many ways to regularise on each, make so many members of the found recipe. Raises ``ValueError``."""
+    if members > FOLDS and members % FOLDS:
+        raise ValueError(f"members = {members}: the found recipe keeps at most {FOLDS} networks, or a multiple of {FOLDS}")
+    return min(members, FOLDS), max(1, members // FOLDS)
 
 
 def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from flows.bijections import Bijection
 
 
-MANY_ROWS = 2_000  # so many can teach twice as many couplings
-
-
 class NSF(FlowModel):
     """Spline couplings that take turns: an even one transforms the second half of the features, an odd one the first.
+
+    Where there are more than two, they are shuffled between couplings, so that no two always stand in the same half.
 
     Args:
         couplings: how many.
@@ -31,16 +30,17 @@ class NSF(FlowModel):
     label: ClassVar[str] = "NSF"
     color: ClassVar[str] = "#882255"
 
-    couplings: Annotated[int, Field(ge=2)] = 4
+    couplings: Annotated[int, Field(ge=2)] = 8
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    @classmethod
-    def suggested(cls, rows: int) -> dict[str, Any]:
-        return {"couplings": 8 if rows >= MANY_ROWS else 4}
-
     def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
-        from flows.bijections import SplineCoupling
+        from flows.bijections import Permutation, SplineCoupling
 
         (dim,) = event_shape
-        return [SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins) for k in range(self.couplings)]
+        bijections: list[Bijection] = []
+        for k in range(self.couplings):
+            if k and dim > 2:
+                bijections.append(Permutation(dim, generators))
+            bijections.append(SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins))
+        return bijections

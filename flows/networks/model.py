@@ -26,11 +26,6 @@ class Model(Section, ABC):
     label: ClassVar[str]  # in tables and figures
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
 
-    @classmethod
-    def suggested(cls, rows: int) -> dict[str, Any]:
-        """What of the settings had better depend on how many ``rows`` there are to learn from; nothing, unless a model says so."""
-        return {}
-
     @abstractmethod
     def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
         """An untrained population over ``event_shape``: a member a generator, which its initial weights are drawn from."""
@@ -60,7 +55,7 @@ class CouplingModel(FlowModel):
         bins: bins of a spline; ignored by an affine coupling.
     """
 
-    couplings: Annotated[int, Field(ge=2)] = 24
+    couplings: Annotated[int, Field(ge=2)] = 8
     hidden: Count = 32
     transform: Literal["affine", "spline"] = "affine"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
@@ -69,10 +64,6 @@ class CouplingModel(FlowModel):
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}")
         return super().build(event_shape, generators, description)
-
-    @classmethod
-    def suggested(cls, rows: int) -> dict[str, Any]:
-        return {"couplings": 8}  # of a table; the ring's narrow modes take three times as many
 
     def coupling(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], *, swap: bool = False) -> Coupling:
         """One coupling over vectors of at least two features."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -50,10 +51,10 @@ class Network(Population):
         """The columns of the table; none where the points are no table's."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-    def furnish(self) -> None:
-        """Put ``Margins`` and ``Whiten`` at the door: the identity, until they are fitted."""
-        self.margins = Margins(self.event_shape.numel(), self.members)
-        self.whiten = Whiten(self.event_shape.numel(), self.members)
+    def furnish(self, without: Mapping[str, Sequence[int]] = MappingProxyType({})) -> None:
+        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members ``without`` for good."""
+        self.margins = Margins(self.event_shape.numel(), self.members, without.get("margins", ()))
+        self.whiten = Whiten(self.event_shape.numel(), self.members, without.get("whiten", ()))
 
     @property
     def door(self) -> list[Bijection]:
@@ -102,14 +103,11 @@ class Network(Population):
             log_det = log_det + step
         return x, log_det
 
-    def initialize_door(self, rows: Any, without: Sequence[tuple[str, Sequence[int]]] = ()) -> None:
-        """Fit the door to users' training rows, ``without`` margins or whitening for some members: ``[("margins", [0, 3])]``."""
+    def initialize_door(self, rows: Any) -> None:
+        """Fit the door to users' training rows."""
         x = self.features_first(rows).double()
         for bijection in self.door:
             bijection.initialize(x)
-            for name, members in without:
-                if bijection is getattr(self, name):
-                    bijection.switch_off(members)
             x = bijection(x)[0]
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from flows.core.arrays import Array
-from flows.training.smoothing import likelihood_bandwidth, sharpen
+from flows.training import components, neighbours, smoothing
+
+NOISES: dict[str, Callable[[Array], smoothing.Noise]] = {
+    "neighbours": neighbours.noise,  # of the shape of a row's neighbourhood
+    "components": components.noise,  # of the shape of its component of a mixture
+    "sharpened": smoothing.noise,  # round, a multiple of the best bandwidth
+}
 
 
 @dataclass(frozen=True)
@@ -16,26 +20,17 @@ class Candidate:
     """A way to regularise: what is taken out first, which noise, and how much of it."""
 
     door: str  # "margins" or "whiten", or "raw" for neither
-    noise: str  # "neighbours": a multiple of the neighbourhood (neighbours.py); "sharpened": of the best bandwidth (smoothing.py)
+    noise: str  # of NOISES
     level: float
 
     def __str__(self) -> str:
         return f"{self.door}, {self.noise} noise {self.level:g}"
-
-    def visits(self, points: Array, mean: Array, factor: Array) -> tuple[Tensor, Tensor]:
-        """What training visits for ``points`` ``(n, D)``: centres ``(n, D)``, and factors of the noise, ``(n, D, D)`` or ``(1, D, D)``.
-
-        ``mean`` and ``factor`` are of their ``neighbourhoods``.
-        """
-        if self.noise == "neighbours":
-            return torch.from_numpy(points + self.level**2 / 2 * mean).float(), torch.from_numpy(self.level * factor).float()
-        level = self.level * likelihood_bandwidth(points)
-        return torch.from_numpy(sharpen(points, level, 1.0)).float(), level * torch.eye(points.shape[1])[None]
 
 
 CANDIDATES = (
     *(Candidate("margins", "neighbours", level) for level in (1.2, 0.8, 0.5, 0.35, 0.2, 0.12)),
     *(Candidate("whiten", "neighbours", level) for level in (1.0, 0.7, 0.35)),
     Candidate("raw", "neighbours", 0.5),
+    *(Candidate("raw", "components", level) for level in (1.0, 0.9)),
     Candidate("raw", "sharpened", 1.5),
 )

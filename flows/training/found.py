@@ -25,27 +25,18 @@ from tqdm import tqdm
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.core.settings import TrainingSettings
+from flows.core.settings import FOLDS, TrainingSettings, folds_and_ways
 from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.training import stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.race import Member, Race
 
-FOLDS = 5
 ROUNDS = (125, 400)  # steps after which candidates are dropped
 SPARE = 2  # after the first round so many times the candidates that are kept at last, and 4 at least
 LOG = 200  # steps between two rows of the history
-MOST_STEPS = 4_000
+MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
-
-
-def layout(members: int, candidates: int) -> tuple[int, int]:
-    """How many folds, and how many of the ``candidates`` to keep, make so many members. Raises ``ValueError``."""
-    most = FOLDS * candidates
-    if members > most or (members > FOLDS and members % FOLDS):
-        raise ValueError(f"members = {members}: the found recipe keeps 1 to {FOLDS} networks, or a multiple of {FOLDS} up to {most}")
-    return min(members, FOLDS), max(1, members // FOLDS)
 
 
 OnLog = Callable[[int, dict[str, Array]], None]
@@ -57,7 +48,11 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
     Raises ``ValueError`` for a number of members that no folds make.
     """
     candidates = [each for each in CANDIDATES if not {each.door, each.noise} & set(settings.without)]
-    folds, kept = layout(model.members, len(candidates))
+    folds, kept = folds_and_ways(model.members)
+    if kept > len(candidates):
+        raise ValueError(
+            f"members = {model.members}: the found recipe has {len(candidates)} candidates, and keeps at most {FOLDS * len(candidates)} networks"
+        )
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError("the found recipe trains a whole population of flows.build, on rows that all members share")
@@ -68,16 +63,17 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
 
     fold = numpy_generator(settings.seed, "folds").permutation(np.arange(len(rows)) % FOLDS)
     fold[fold >= folds] = -1
-    curves: dict[int, list[tuple[Member, dict[str, float]]]] = {}
+    curves: dict[int, dict[Member, dict[str, float]]] = {}
     with tqdm(total=round((1 + COOLING) * MOST_STEPS), desc=name, unit="step", disable=None) as bar:
         bar.set_postfix_str("fitting margins, finding neighbours")
-        race = Race(population(len(candidates)), rows[:, 0], [Member(c, f) for c in candidates for f in range(folds)], fold, settings)
+        members = [Member(candidate, f) for candidate in candidates for f in range(folds)]
+        race = Race(population(len(candidates)), rows[:, 0], test, members, fold, settings)
 
         def on_check() -> None:
             bar.update(race.step - bar.n)
             bar.set_postfix_str(f"{len(race.candidates)} candidates, held_out_nll {race.best_nll.min():.3f}")
             if race.step // LOG > max(curves, default=0) // LOG:
-                curves[race.step] = race.curves(test)
+                curves[race.step] = race.curves()
 
         for until, count in zip(ROUNDS, (max(SPARE * kept, 4), kept), strict=True):
             race.run(until, on_check)
@@ -86,7 +82,7 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
         race.run(MOST_STEPS, on_check)
         if "cooling" not in settings.without:
             race.run(round((1 + COOLING) * race.step), on_check, cool=True)
-        curves[race.step] = race.curves(test)
+        curves[race.step] = race.curves()
     race.optimizer.parameters.copy_(race.best)
     scores = race.scores()
     weights = np.full(kept, 1 / kept) if "stacking" in settings.without else stacking.weights(scores[fold >= 0])
@@ -97,9 +93,8 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
         "held_out": held_out,
         "fold": fold.astype(np.float64),
     }
-    for key in curves[race.step][0][1]:
-        by_member = [dict(row) for row in curves.values()]
-        model.history[key] = np.array([[row[member][key] for member in race.members] for row in by_member])
+    for key in curves[race.step][race.members[0]]:
+        model.history[key] = np.array([[row[member][key] for member in race.members] for row in curves.values()])
     if on_log is not None:
         for place, epoch in enumerate(model.history["epoch"]):
             on_log(int(epoch), {key: value[place] for key, value in model.history.items() if value.ndim == 2})

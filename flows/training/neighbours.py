@@ -15,15 +15,17 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from flows.core.arrays import Array
+from flows.training.smoothing import Noise
 
 NEIGHBOURS = 20
 
 
-def neighbourhoods(points: Array) -> tuple[Array, Array]:
-    """Of ``points`` ``(n, D)``: the mean difference to the neighbours ``(n, D)``, and a factor ``(n, D, D)`` with ``L L^T`` = C_i."""
+def noise(points: Array) -> Noise:
+    """Neighbour noise of ``points`` ``(n, D)`` at every level h."""
     count = min(NEIGHBOURS, len(points) - 1)
     _, nearest = KDTree(points).query(points, count + 1, workers=-1)
     differences = points[nearest] - points[:, None]  # the row itself is among them, as a difference of 0
     second = np.einsum("nki,nkj->nij", differences, differences) / count
     values, vectors = np.linalg.eigh(second)
-    return differences.sum(axis=1) / count, vectors * np.sqrt(values.clip(min=0))[:, None, :]
+    mean, factor = differences.sum(axis=1) / count, vectors * np.sqrt(values.clip(min=0))[:, None, :]
+    return lambda level: (points + level**2 / 2 * mean, level * factor)

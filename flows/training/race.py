@@ -17,9 +17,8 @@ from torch import Tensor
 from flows.core.arrays import Array
 from flows.core.seeds import torch_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.network import DensityNetwork, Seen
-from flows.training.candidates import Candidate
-from flows.training.neighbours import neighbourhoods
+from flows.networks.network import DensityNetwork
+from flows.training.candidates import NOISES, Candidate
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
@@ -37,22 +36,25 @@ class Member:
 
 
 class Race:
-    """A population of one member a candidate and fold, and how far each has come."""
+    """A population of one member a candidate and fold, and how far each has come.
 
-    def __init__(self, model: DensityNetwork, rows: Tensor, members: Sequence[Member], fold: Array, settings: TrainingSettings) -> None:
-        self.settings, self.members, self.fold = settings, list(members), fold
+    ``fold`` ``(n,)`` is where each of the ``rows`` ``(n, D)`` is held out, -1 where nowhere; ``test`` rows are for the curves alone.
+    """
+
+    def __init__(
+        self, model: DensityNetwork, rows: Tensor, test: Tensor | None, members: Sequence[Member], fold: Array, settings: TrainingSettings
+    ) -> None:
+        self.model, self.settings, self.members, self.fold = model, settings, list(members), fold
         own = [np.flatnonzero(fold != member.fold) for member in members]
         count = min(map(len, own))  # folds may differ by a row
         train = torch.stack([rows[places[:count]] for places in own], dim=1)
-        unseen = [np.flatnonzero(fold == member.fold) for member in members]
-        self.unseen = unseen
-        held_out = torch.stack([rows[np.resize(places, max(map(len, unseen)))] for places in unseen], dim=1)  # the first again, to equal length
-        model.furnish()
-        others = {door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")}
-        model.initialize_door(train, without=list(others.items()))
-        self.model = model
-        self.train, self.held_out = model.standardized(train), model.standardized(held_out)
-        model.initialize(self.train[0])
+        self.unseen = [np.flatnonzero(fold == member.fold) for member in members]
+        most = max(map(len, self.unseen))
+        held_out = torch.stack([rows[np.resize(places, most)] for places in self.unseen], dim=1)  # the first again, to equal length
+        model.furnish({door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")})
+        model.initialize_door(train)
+        self.seen = {key: model.standardized(part) for key, part in (("train", train), ("held_out", held_out), ("test", test)) if part is not None}
+        model.initialize(self.seen["train"][0])
         self.visits = self._visits()
         self.generators = torch_generators(settings.seed, "train", range(len(members)))
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
@@ -64,12 +66,15 @@ class Race:
         self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
+        """Of every member: the centres ``(N, D)`` that it visits, and the factors of the noise there."""
         visits, known = [], {}  # members of one fold behind the same door have the same neighbours
-        for member, points in zip(self.members, self.train[0].double().numpy(), strict=True):
-            place = member.candidate.door, member.fold
+        for member, points in zip(self.members, self.seen["train"][0].double().numpy(), strict=True):
+            way = member.candidate
+            place = way.door, way.noise, member.fold
             if place not in known:
-                known[place] = neighbourhoods(points.T)
-            visits.append(member.candidate.visits(points.T, *known[place]))
+                known[place] = NOISES[way.noise](points.T)
+            centres, factors = known[place](way.level)
+            visits.append((torch.from_numpy(centres).float(), torch.from_numpy(factors).float()))
         return visits
 
     def points(self) -> Tensor:
@@ -104,8 +109,7 @@ class Race:
 
     def check(self) -> None:
         """Keep what the held-out rows like better than before."""
-        log_q = self.log_density(self.average)
-        nll = np.array([-row[: len(places)].mean() for row, places in zip(log_q, self.unseen, strict=True)])
+        nll = np.array([-log_q.mean() for log_q in self.held_out(self.average)])
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
@@ -113,14 +117,18 @@ class Race:
         self.next_check = self.step + min(CHECK[1], max(CHECK[0], self.step // 10))
 
     @torch.no_grad()
-    def log_density(self, parameters: Tensor, points: Seen | None = None) -> Array:
-        """Log-densities ``(M, N)`` in the user's units, by default of the held-out rows, with these ``parameters`` ``(M, P)``."""
-        z, log_det = self.held_out if points is None else points
+    def log_density(self, parameters: Tensor, key: str) -> Array:
+        """Log-densities ``(M, N)`` in the user's units of the rows ``key``, with these ``parameters`` ``(M, P)``."""
+        z, log_det = self.seen[key]
         now = self.optimizer.parameters.clone()
         self.optimizer.parameters.copy_(parameters)
         log_q = (self.model.log_density(z).double() + log_det).numpy()
         self.optimizer.parameters.copy_(now)
         return log_q
+
+    def held_out(self, parameters: Tensor) -> list[Array]:
+        """Of every member the log-densities of its held-out rows, in their order."""
+        return [log_q[: len(places)] for log_q, places in zip(self.log_density(parameters, "held_out"), self.unseen, strict=True)]
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -129,15 +137,14 @@ class Race:
     def scores(self) -> Array:
         """Of every row in a fold and every candidate, the log-density by the member that did not see it: ``(n, C)``, ``NaN`` in no fold."""
         scores = np.full((len(self.fold), len(self.candidates)), np.nan)
-        for member, places, log_q in zip(self.members, self.unseen, self.log_density(self.best), strict=True):
-            scores[places, self.candidates.index(member.candidate)] = log_q[: len(places)]
+        for member, places, log_q in zip(self.members, self.unseen, self.held_out(self.best), strict=True):
+            scores[places, self.candidates.index(member.candidate)] = log_q
         return scores
 
-    def curves(self, test: Tensor | None) -> list[tuple[Member, dict[str, float]]]:
+    def curves(self) -> dict[Member, dict[str, float]]:
         """What is kept of every member: its mean negative log-likelihood on what it learns from, on what it does not see, and on the test rows."""
-        points = {"train": self.train, "held_out": self.held_out, **({} if test is None else {"test": self.model.standardized(test)})}
-        found = {f"{key}_nll": -self.log_density(self.average, seen).mean(axis=1) for key, seen in points.items()}
-        return [(member, {key: float(value[m]) for key, value in found.items()}) for m, member in enumerate(self.members)]
+        log_q = {key: self.held_out(self.average) if key == "held_out" else self.log_density(self.average, key) for key in self.seen}
+        return {member: {f"{key}_nll": float(-each[m].mean()) for key, each in log_q.items()} for m, member in enumerate(self.members)}
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
         """Go on with these ``candidates`` alone, in ``model``, which has as many members as they have."""
@@ -150,8 +157,7 @@ class Race:
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
-        for name in ("train", "held_out"):
-            setattr(self, name, tuple(part[kept] for part in getattr(self, name)))
+        self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
         for name in ("members", "unseen", "visits", "generators"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
         self.marks = []

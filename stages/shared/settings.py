@@ -17,7 +17,7 @@ from flows import targets
 from flows.core.columns import Column
 from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.mixture import Truth
-from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain
+from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain, folds_and_ways
 from flows.networks import registry
 
 PARAMS = Path("params.yaml")
@@ -251,8 +251,10 @@ def _check_together(settings: Settings, path: Path) -> None:
         raise UserError(f"{path}: data.custom: {error}") from None
     for name in settings.models:
         training = settings.training(name)
-        if training.recipe == "found" and training.members > 5 and training.members % 5:
-            raise UserError(f"{path}: members = {training.members} of {name}: the found recipe keeps at most 5 networks, or a multiple of 5")
+        try:
+            folds_and_ways(training.members if training.recipe == "found" else 1)
+        except ValueError as error:
+            raise UserError(f"{path}: models.{name}: {error}") from None
     if data.target == TABLE:  # its rows are counted when they are read
         return
     check_rows(settings, data.samples, path)

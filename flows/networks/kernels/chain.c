@@ -21,6 +21,7 @@
 #include "spline.h"
 #include "actnorm.h"
 #include "plu.h"
+#include "permute.h"
 #include "adam.h"
 
 #define PARTS 16 /* most parts that a member's points are cut into */
@@ -37,6 +38,7 @@ static const struct {
     [SPLINE] = {coupling_lay_out, spline_apply, spline_backward},
     [ACTNORM] = {actnorm_lay_out, actnorm_apply, actnorm_backward},
     [PLU] = {plu_lay_out, plu_apply, plu_backward},
+    [PERMUTE] = {permute_lay_out, permute_apply, permute_backward},
 };
 
 /* The sizes of what Python hands over, which it holds its own against. */

@@ -1,7 +1,7 @@
 /* The interface: what Python hands over, and what it may call. Python reads this page (interface.py), so all of it is said here and
    nowhere else. It holds enumerators, structures of numbers and pointers, and prototypes. */
 
-enum kind { AFFINE, SPLINE, ACTNORM, PLU }; /* the kinds of layer; chain.c has a table of them */
+enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE }; /* the kinds of layer; chain.c has a table of them */
 
 /* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many floats on the next one's does. */
 typedef struct { float *at; long stride; } Values;
@@ -19,6 +19,7 @@ typedef struct {
     float least_bin, least_slope, slope_shift;
     Values shift, log_scale; /* ActNorm */
     Values lower, upper, log_diagonal, permutation, sign; /* PLU */
+    Values order; /* a permutation */
 } Layer;
 
 /* Layers from data to noise, and the points (members, dim, points) that go through them; size: parameters of a member. */

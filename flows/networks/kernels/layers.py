@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flows.bijections import ActNorm, AffineCoupling, Bijection, Coupling, PLULinear, SplineCoupling
+from flows.bijections import ActNorm, AffineCoupling, Bijection, Coupling, Permutation, PLULinear, SplineCoupling
 from flows.bijections.perceptron import Perceptron
 
 
@@ -43,6 +43,7 @@ def _plu(linear: PLULinear) -> Description:
 KNOWN: dict[type[Bijection], Callable[[Any], Description | None]] = {
     ActNorm: lambda norm: Description("ACTNORM", {"shift": norm.shift, "log_scale": norm.log_scale}),
     AffineCoupling: lambda coupling: _coupling("AFFINE", coupling, bound=coupling.LOG_SCALE_BOUND),
+    Permutation: lambda permutation: Description("PERMUTE", {}, {"order": permutation.order}),
     PLULinear: _plu,
     SplineCoupling: _spline,
 }
