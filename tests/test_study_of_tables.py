@@ -107,12 +107,12 @@ def test_peers_that_know_correlations_are_above_those_that_do_not() -> None:
     test = rows(1_000)
     mean = {model: peers.FITS[model](rows(300))(test).mean() for model in ("independent", "gaussian", "kernel", "mixture", "margins")}
     assert mean.pop("independent") < min(mean.values())
-    assert max(mean, key=mean.__getitem__) == "gaussian"
+    assert mean["gaussian"] > max(mean.values()) - 0.01  # a mixture may be the same Gaussian but for its ridge
 
 
 def test_a_peer_of_another_library_fits_the_same_gaussian() -> None:
     test = rows(1_000)
-    floor = peers.gaussian(rows(300))(test).mean()
+    floor = peers.FITS["gaussian"](rows(300))(test).mean()
     for model, library in (("vine", "pyvinecopulib"), ("zuko_nsf", "zuko"), ("zuko_maf", "zuko")):
         if find_spec(library):
             assert floor - 0.2 < peers.FITS[model](rows(300))(test).mean() < floor + 0.1, model

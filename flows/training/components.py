@@ -15,9 +15,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array
@@ -31,6 +28,10 @@ RIDGE = 1e-4  # on the diagonals of the covariances
 
 def noise(points: Array) -> Noise:
     """Component noise of ``points`` ``(n, D)`` at every level h."""
+    from sklearn.exceptions import ConvergenceWarning  # here: training by the fixed recipe needs none of it
+    from sklearn.mixture import GaussianMixture
+    from sklearn.model_selection import GridSearchCV
+
     some = points[:: -(-len(points) // ROWS)]
     counts = [count for count in COMPONENTS if count == 1 or 10 * count <= len(some)]
     search = GridSearchCV(GaussianMixture(reg_covar=RIDGE, random_state=0), {"n_components": counts}, cv=FOLDS)

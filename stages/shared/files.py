@@ -138,14 +138,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_raw() -> tuple[list[str], Array]:
     """The column names and the rows of ``data/raw.csv``."""
-    table = read_table(RAW)
-    if table.empty:
-        raise UserError(f"{RAW}: holds 0 rows")
-    rows = table.to_numpy(dtype=np.float64)
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise UserError(f"{RAW}: row {row + 1}, column {table.columns[column]} holds {rows[row, column]}; every value must be finite")
-    return list(table.columns), rows
+    from flows.data import table
+
+    found = table.read(RAW)
+    return found.names, found.values
 
 
 def source() -> Path:

@@ -5,22 +5,23 @@ Nobody gets the test rows; who has something to choose, a number of components o
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.stats import cauchy, multivariate_normal, norm
-from sklearn.mixture import GaussianMixture
+from scipy.stats import cauchy
 from sklearn.neighbors import KernelDensity
 
-from flows.bijections import Margins
+from flows import references
 from flows.core.arrays import Array
+from flows.core.columns import Column
+from flows.core.reference import GaussianMixture
 from flows.training.smoothing import likelihood_bandwidth
 from studies.tables.settings import Density, Fit
 
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of its pairs
+COMPONENTS, RIDGES, FOLDS = 24, (1e-4, 1e-2), 3  # of a mixture: most components, what is added to variances, and the cross-validation
+SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of a vine's pairs
 TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density ends where its rows do
 TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = 5, (64, 64), 0.001, 256, 20, 500  # of zuko's flows
 
@@ -30,42 +31,26 @@ def held(train: Array, share: float) -> tuple[Array, Array]:
     return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
 
 
-def independent(train: Array) -> Density:
-    return lambda rows: norm.logpdf(rows, train.mean(axis=0), train.std(axis=0)).sum(axis=1)
+def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit:
+    """One of the pipeline's floors; with ``margins``, behind margins that were made normal first, as the flows have them."""
+
+    def fitted(train: Array) -> Density:
+        columns = [Column(f"x{d}") for d in range(train.shape[1])]
+        model = references.of_table(columns, train, fit, margins=margins)
+        return lambda rows: model.log_prob(rows)[:, 0].numpy()
+
+    return fitted
 
 
-def gaussian(train: Array) -> Density:
-    return multivariate_normal(train.mean(axis=0), np.cov(train.T, bias=True)).logpdf
+def mixture(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
+    """Number of components and ridge by cross-validation."""
+    components = references.components(COMPONENTS, len(rows))
+    return references.fit_gmm(rows, mean, deviation, components=components, folds=FOLDS, ridges=RIDGES, seed=0)
 
 
 def kernel(train: Array) -> Density:
     """Its bandwidth is the one with the best leave-one-out likelihood."""
     return KernelDensity(bandwidth=likelihood_bandwidth(train)).fit(train).score_samples
-
-
-def mixture(train: Array) -> Density:
-    """Full covariances by expectation maximisation, number of components and ridge by held-out rows, then fitted to all."""
-    learned, held_out = held(train, 0.2)
-
-    def fitted(rows: Array, components: int, ridge: float, starts: int = 1) -> GaussianMixture:
-        return GaussianMixture(components, reg_covar=ridge, max_iter=300, n_init=starts, random_state=0).fit(rows)
-
-    grid = [each for each in product(COMPONENTS, RIDGES) if each[0] <= len(learned) / 5]
-    best = max(grid, key=lambda each: fitted(learned, *each).score(held_out))
-    return fitted(train, *best, starts=5).score_samples
-
-
-def on_margins(train: Array) -> Density:
-    """The mixture of rows whose margins were made normal first, as the flows make them."""
-    margins = Margins(train.shape[1], 1)
-
-    def normal(rows: Array) -> tuple[Array, Array]:
-        z, log_det = margins(torch.from_numpy(rows.T[None]))
-        return z[0].T.numpy(), log_det[0].numpy()
-
-    margins.initialize(torch.from_numpy(train.T[None]))
-    density = mixture(normal(train)[0])
-    return lambda rows: density(normal(rows)[0]) + normal(rows)[1]
 
 
 def vine(train: Array) -> Density:
@@ -124,6 +109,7 @@ def zuko_flow(name: str) -> Fit:
 
 
 FITS: dict[str, Fit] = {
-    **{"independent": independent, "gaussian": gaussian, "kernel": kernel, "mixture": mixture},
-    **{"margins": on_margins, "vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
+    **{name: simple(partial(references.fit_gaussian, correlated=name == "gaussian")) for name in ("independent", "gaussian")},
+    **{"kernel": kernel, "mixture": simple(mixture), "margins": simple(mixture, margins=True)},
+    **{"vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
 }

@@ -28,10 +28,9 @@ TABLES = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
-    **{f"without {part}": {"without": [part]} for part in ("margins", "whiten", "cooling", "stacking")},
-    "without neighbours": {"without": ["neighbours"], "members": 5},
+    **{f"without {part}": {"without": [part]} for part in ("margins", "whiten", "neighbours", "components", "cooling", "stacking")},
     "5 members": {"members": 5},
-    "8 couplings": {"couplings": 8},
+    "4 couplings": {"couplings": 4},
     "16 bins": {"bins": 16},
 }
 
