@@ -23,6 +23,7 @@ from flows.training.smoothing import Noise
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
 ROWS = 1_500  # as many are enough to fit it by
 FOLDS = 3
+STARTS = 5
 RIDGE = 1e-4  # on the diagonals of the covariances
 
 
@@ -34,10 +35,10 @@ def noise(points: Array) -> Noise:
 
     some = points[:: -(-len(points) // ROWS)]
     counts = [count for count in COMPONENTS if count == 1 or 10 * count <= len(some)]
-    search = GridSearchCV(GaussianMixture(reg_covar=RIDGE, random_state=0), {"n_components": counts}, cv=FOLDS)
+    search = GridSearchCV(GaussianMixture(reg_covar=RIDGE, random_state=0), {"n_components": counts}, cv=FOLDS, refit=False)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what is not quite the likeliest mixture will do
-        mixture = search.fit(some).best_estimator_
+        mixture = GaussianMixture(**search.fit(some).best_params_, reg_covar=RIDGE, random_state=0, n_init=STARTS).fit(some)
         shares = mixture.predict_proba(points).cumsum(axis=1)
     component = (shares[:, :-1] < np.random.default_rng(0).uniform(size=(len(points), 1))).sum(axis=1)
     mean, factor = mixture.means_[component], np.linalg.cholesky(mixture.covariances_)[component]

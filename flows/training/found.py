@@ -32,7 +32,7 @@ from flows.training import stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.race import Member, Race
 
-ROUNDS = (125, 400)  # steps after which candidates are dropped
+ROUNDS = (125, 1_000)  # steps after which candidates are dropped
 SPARE = 2  # after the first round so many times the candidates that are kept at last, and 4 at least
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 STEPS = 300
+ALONE = 0.02
 
 
 def weights(log_q: Array) -> Array:
@@ -35,9 +36,12 @@ def mixture(log_q: Array, weights: Array) -> Array:
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
-    """At most ``count`` of the C that do best together, one at a time: always the one that adds most to those before. In ascending order."""
+    """At most ``count`` of the C that do best together, one at a time: always the one that adds most to those before. In ascending order.
+
+    What it does alone counts a little, so that it is a good one where none adds much.
+    """
     taken: list[int] = []
     while len(taken) < min(count, log_q.shape[1]):
         rest = [c for c in range(log_q.shape[1]) if c not in taken]
-        taken.append(max(rest, key=lambda c: mixture(part := log_q[:, [*taken, c]], weights(part)).sum()))
+        taken.append(max(rest, key=lambda c: (mixture(part := log_q[:, [*taken, c]], weights(part)) + ALONE * log_q[:, c]).sum()))
     return sorted(taken)
