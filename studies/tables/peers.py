@@ -20,7 +20,7 @@ from flows.core.reference import GaussianMixture
 from flows.training.smoothing import likelihood_bandwidth
 from studies.tables.settings import Density, Fit
 
-COMPONENTS, RIDGES, FOLDS = 24, (1e-4, 1e-2), 3  # of a mixture: most components, what is added to variances, and the cross-validation
+COMPONENTS, FOLDS = 24, 3  # of a mixture: most components, and parts of the cross-validation
 SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of a vine's pairs
 TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density ends where its rows do
 TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = 5, (64, 64), 0.001, 256, 20, 500  # of zuko's flows
@@ -45,7 +45,7 @@ def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit
 def mixture(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
     """Number of components and ridge by cross-validation."""
     components = references.components(COMPONENTS, len(rows))
-    return references.fit_gmm(rows, mean, deviation, components=components, folds=FOLDS, ridges=RIDGES, seed=0)
+    return references.fit_gmm(rows, mean, deviation, components=components, folds=FOLDS, ridges=references.RIDGES, seed=0)
 
 
 def kernel(train: Array) -> Density:
