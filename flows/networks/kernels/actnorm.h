@@ -21,14 +21,14 @@ static void actnorm_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_
     const float *shift = of_member(layer->shift, m), *log_scale = of_member(layer->log_scale, m);
     for (int i = 0; i < x.rows; i++) {
         const vec scale = exponential(-splat(log_scale[i]));
-        vec d_shift = {0}, d_log_scale = {0};
-        EACH_VECTOR(p, x.width) {
+        Strands d_shift = {{{0}}}, d_log_scale = {{{0}}};
+        EACH_STRAND(v, p, x.width) {
             const vec z = (AT(x, i, p) - shift[i]) * scale;
-            d_log_scale -= AT(d, i, p) * z + AT(d_log_det, 0, p);
+            d_log_scale.at[v] -= AT(d, i, p) * z + AT(d_log_det, 0, p);
             AT(d, i, p) *= scale;
-            d_shift -= AT(d, i, p);
+            d_shift.at[v] -= AT(d, i, p);
         }
-        gradient[i] += sum_of_lanes(d_shift);
-        gradient[x.rows + i] += sum_of_lanes(d_log_scale);
+        gradient[i] += folded(d_shift);
+        gradient[x.rows + i] += folded(d_log_scale);
     }
 }

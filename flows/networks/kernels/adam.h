@@ -4,10 +4,10 @@
 static float length(const float *g, long size) {
     double square = 0;
     for (long start = 0; start < size; start += 1024) {
-        const long end = start + least(size - start, 1024), whole = start + (end - start) / LANES * LANES;
-        vec sum = {0};
-        for (long i = start; i < whole; i += LANES) sum += *(const vec *)(g + i) * *(const vec *)(g + i);
-        square += sum_of_lanes(sum);
+        const long end = start + least(size - start, 1024), whole = start + (end - start) / STRANDS * STRANDS;
+        Strands sum = {{{0}}};
+        EACH_STRAND(v, i, (int)(whole - start)) sum.at[v] += *(const loose *)(g + start + i) * *(const loose *)(g + start + i);
+        square += folded(sum);
         for (long i = whole; i < end; i++) square += g[i] * g[i];
     }
     return (float)__builtin_sqrt(square);
@@ -24,7 +24,7 @@ void clipped_adam(const Adam *adam) {
             const float own = g[i] * factor;
             a[i] += (1.0f - o.beta_1) * (own - a[i]);
             b[i] = o.beta_2 * b[i] + (1.0f - o.beta_2) * own * own;
-            p[i] -= o.rate / o.correction_1 * a[i] / (__builtin_sqrtf(b[i] / o.correction_2) + o.epsilon);
+            p[i] = sane(p[i] - o.rate / o.correction_1 * a[i] / (__builtin_sqrtf(b[i] / o.correction_2) + o.epsilon));
         }
     }
 }

@@ -10,7 +10,7 @@ static void affine_apply(const Layer *layer, long m, int inverse, Tile x, Tile l
     const float bound = layer->bound;
     for (int i = 0; i < changed.rows; i++)
         EACH_VECTOR(p, x.width) {
-            vec *value = &AT(changed, i, p);
+            loose *value = &AT(changed, i, p);
             const vec s = bound * hyperbolic_tangent(AT(y, i, p) / bound), t = AT(y, changed.rows + i, p);
             *value = inverse ? (*value - t) * exponential(-s) : *value * exponential(s) + t;
             AT(log_det, 0, p) += inverse ? -s : s;

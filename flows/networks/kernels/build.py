@@ -25,7 +25,7 @@ from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 SWITCH = "FLOWS_KERNELS"
-FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-shared", "-fPIC")
+FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 # From the best to what every compiler takes: vector instructions of this processor, and several threads.
 EXTRA_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 COMPILERS = ("cc", "gcc", "clang")

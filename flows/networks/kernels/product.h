@@ -16,7 +16,7 @@ INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile
             UNROLL for (int v = 0; v < vecs; v++) points[v] = AT(b, j, p + v * LANES);
             UNROLL for (int r = 0; r < rows; r++) {
                 const vec weight = splat(a.at[(i + r) * a.row + j * a.column]);
-                UNROLL for (int v = 0; v < vecs; v++) sum[r][v] += weight * points[v];
+                UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = fused(weight, points[v], sum[r][v]);
             }
         }
         UNROLL for (int r = 0; r < rows; r++)
@@ -39,21 +39,23 @@ static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
 /* out[i][p] = sum_j a[i][j] b[j][p] */
 INLINE void product(Tile out, Matrix a, Tile b) { dense(out, a, b, NULL, 0); }
 
-/* out[i * stride + k] += sum_p a[i][p] b[k][p] for a block: the sums over the lanes come last. */
+/* out[i * stride + k] += sum_p a[i][p] b[k][p] for a block. */
 INLINE void outer_block(const int rows, const int columns, float *out, long stride, Tile a, Tile b) {
-    vec sum[16] = {{0}};
-    EACH_VECTOR(p, a.width) {
-        vec right[4];
-        UNROLL for (int k = 0; k < columns; k++) right[k] = AT(b, k, p);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const vec left = AT(a, i, p);
-            UNROLL for (int k = 0; k < columns; k++) sum[i * columns + k] += left * right[k];
+    Strands sum[16];
+    UNROLL for (int v = 0; v < STRANDS / LANES; v++) {
+        vec own[16] = {{0}};
+        for (int p = v * LANES; p < a.width; p += STRANDS) {
+            vec right[4];
+            UNROLL for (int k = 0; k < columns; k++) right[k] = AT(b, k, p);
+            UNROLL for (int i = 0; i < rows; i++) {
+                const vec left = AT(a, i, p);
+                UNROLL for (int k = 0; k < columns; k++) own[i * columns + k] = fused(left, right[k], own[i * columns + k]);
+            }
         }
+        UNROLL for (int i = 0; i < rows * columns; i++) sum[i].at[v] = own[i];
     }
-    float total[16];
-    for (int first = 0; first < rows * columns; first += LANES) *(vec *)(total + first) = sums_of_lanes(sum + first);
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += total[i * columns + k];
+        UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += folded(sum[i * columns + k]);
 }
 
 /* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. Where b has enough rows it is transposed into `scratch`,
@@ -61,7 +63,7 @@ INLINE void outer_block(const int rows, const int columns, float *out, long stri
 INLINE long outer_scratch(int rows, int columns) { return (long)pitch_of(padded(columns)) * (TILE + rows); }
 
 static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
-    const int columns = b.rows, whole = columns / LANES * LANES, pitch = pitch_of(whole);
+    const int columns = b.rows, whole = columns / STRANDS * STRANDS, pitch = pitch_of(whole);
     int i = 0;
 #define BLOCK(m, n) outer_block(m, n, out + (long)i * columns + k, columns, rows_of(a, i, m), rows_of(b, k, n))
     if (a.rows >= 8 && whole) {
@@ -70,7 +72,7 @@ static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
             EACH_VECTOR(p, a.width) transpose_block(scratch + (long)p * pitch + k, pitch, b.at + (long)k * b.pitch + p, b.pitch);
         product(sums, matrix(a.at, a.pitch), turned);
         for (; i < a.rows; i++) {
-            EACH_VECTOR(k, whole) *(vec *)(out + (long)i * columns + k) += AT(sums, i, k);
+            EACH_VECTOR(k, whole) *(loose *)(out + (long)i * columns + k) += AT(sums, i, k);
             for (int k = whole; k < columns; k++) BLOCK(1, 1);
         }
     }
@@ -85,11 +87,9 @@ static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
 
 /* out[i] += sum_p a[i][p] */
 static void add_row_sums(float *out, Tile a) {
-    for (int i = 0; i < a.rows; i += LANES) {
-        vec sum[LANES] = {{0}};
-        const int n = least(a.rows - i, LANES);
-        for (int r = 0; r < n; r++) EACH_VECTOR(p, a.width) sum[r] += AT(a, i + r, p);
-        const vec sums = sums_of_lanes(sum);
-        for (int r = 0; r < n; r++) out[i + r] += sums[r];
+    for (int i = 0; i < a.rows; i++) {
+        Strands sum = {{{0}}};
+        EACH_STRAND(v, p, a.width) sum.at[v] += AT(a, i, p);
+        out[i] += folded(sum);
     }
 }

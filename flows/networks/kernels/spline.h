@@ -45,8 +45,8 @@ INLINE Bin find_bin(const Layer *layer, Tile y, int p, vec value, int by_height)
         bin.number = pick(here, splat((float)k), bin.number);
         bin.x = pick(here, x_knot, bin.x), bin.width = pick(here, x_next - x_knot, bin.width);
         bin.y = pick(here, y_knot, bin.y), bin.height = pick(here, y_next - y_knot, bin.height);
-        bin.raw_low = pick(here, k ? AT(y, 2 * K + k - 1, p) : (vec){0}, bin.raw_low);
-        bin.raw_high = pick(here, k + 1 < K ? AT(y, 2 * K + k, p) : (vec){0}, bin.raw_high);
+        bin.raw_low = pick(here, k ? (vec)AT(y, 2 * K + k - 1, p) : (vec){0}, bin.raw_low);
+        bin.raw_high = pick(here, k + 1 < K ? (vec)AT(y, 2 * K + k, p) : (vec){0}, bin.raw_high);
         x_knot = x_next, y_knot = y_next;
     }
     bin.low = layer->least_slope + softplus(bin.raw_low + layer->slope_shift);
@@ -59,7 +59,8 @@ static void spline_apply(const Layer *layer, long m, int inverse, Tile x, Tile l
     for (int i = 0; i < layer->outputs / (3 * layer->bins - 1); i++) {
         const Tile y = spline_of(layer, outputs, i);
         EACH_VECTOR(p, x.width) {
-            vec *value = &AT(x, layer->changed_at + i, p), u, result;
+            loose *value = &AT(x, layer->changed_at + i, p);
+            vec u, result;
             const ivec outside = (*value >= layer->bound) | (*value <= -layer->bound);
             const vec within = pick(outside, (vec){0}, *value);
             const Bin bin = find_bin(layer, y, p, within, inverse);
@@ -92,7 +93,7 @@ static void spline_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_l
         EACH_VECTOR(p, x.width) {
             const vec value = AT(x, layer->changed_at + i, p), none = {0};
             const ivec outside = (value >= bound) | (value <= -bound); /* nothing but dz itself passes there */
-            vec *dz = &AT(d, layer->changed_at + i, p);
+            loose *dz = &AT(d, layer->changed_at + i, p);
             const vec within = pick(outside, none, value), d_value = pick(outside, none, *dz), d_log = pick(outside, none, AT(d_log_det, 0, p));
             const Bin bin = find_bin(layer, y, p, within, 0);
             const vec w = bin.width, h = bin.height, low = bin.low, high = bin.high;

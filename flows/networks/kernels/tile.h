@@ -2,9 +2,9 @@
 
 #define TILE 256 /* most points worked on at a time */
 
-/* `width` is a multiple of LANES. Row i starts i * pitch floats after the first. */
+/* `width` is a multiple of STRANDS. Row i starts i * pitch floats after the first. */
 typedef struct { float *at; int rows, width, pitch; } Tile;
-#define AT(tile, i, p) (*(vec *)((tile).at + (long)(i) * (tile).pitch + (p)))
+#define AT(tile, i, p) (*(loose *)((tile).at + (long)(i) * (tile).pitch + (p)))
 
 /* From one row to the next: an odd number of cache lines, or the rows would fight for the same places in the cache. */
 INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
@@ -54,5 +54,6 @@ static void load(Tile tile, const float *x, long points, int count) {
 }
 
 static void store(float *x, Tile tile, long points, int count) {
-    for (int i = 0; i < tile.rows; i++) memcpy(x + (long)i * points, tile.at + (long)i * tile.pitch, (size_t)count * 4);
+    for (int i = 0; i < tile.rows; i++)
+        for (int p = 0; p < count; p++) x[(long)i * points + p] = sane(tile.at[(long)i * tile.pitch + p]);
 }

@@ -14,8 +14,9 @@
 #define HIGH 2, 6, 3, 7
 #endif
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef vec loose __attribute__((aligned(4), may_alias)); /* one in memory, anywhere */
+typedef int ivec __attribute__((vector_size(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 #define EACH_VECTOR(p, width) for (int p = 0; p < (width); p += LANES)
 /* UNROLL stands before a loop of constant length, so that sums stay in registers. */
@@ -29,23 +30,38 @@ typedef int ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
-INLINE int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
 INLINE int most(int a, int b) { return a > b ? a : b; }
 
-/* Lane r of the result is the sum over the lanes of v[r]. */
-INLINE vec sums_of_lanes(vec *v) {
-    UNROLL for (int n = LANES / 2; n; n /= 2)
-        UNROLL for (int i = 0; i < n; i++) v[i] = SHUFFLE(v[i], v[i + n], LOW) + SHUFFLE(v[i], v[i + n], HIGH);
-    return v[0];
+/* a b + c, rounded once: one instruction where the processor has it, and a call where it has not. A plain a * b + c is rounded twice
+   everywhere, as the compiler is told not to contract it. */
+INLINE vec fused(vec a, vec b, vec c) {
+    UNROLL for (int l = 0; l < LANES; l++) c[l] = __builtin_fmaf(a[l], b[l], c[l]);
+    return c;
 }
 
-INLINE float sum_of_lanes(vec v) { return sums_of_lanes((vec[LANES]){v})[0]; }
+INLINE float sane(float x) { return x == x ? x : __builtin_nanf(""); } /* a NaN has the same bits everywhere */
+
+/* A sum over points is STRANDS sums, of every 16th point each, folded in one order. So it does not depend on the width of a vector. */
+#define STRANDS 16
+typedef struct { vec at[STRANDS / LANES]; } Strands;
+INLINE int padded(int count) { return (count + STRANDS - 1) / STRANDS * STRANDS; } /* of points, in a tile */
+#define EACH_STRAND(v, p, width)                  \
+    UNROLL for (int v = 0; v < STRANDS / LANES; v++) \
+        for (int p = v * LANES; p < (width); p += STRANDS)
+
+INLINE float folded(Strands sum) {
+    float s[STRANDS];
+    memcpy(s, sum.at, sizeof s);
+    UNROLL for (int n = STRANDS / 2; n; n /= 2)
+        UNROLL for (int l = 0; l < n; l++) s[l] += s[l + n];
+    return s[0];
+}
 
 /* out[p][i] = in[i][p], LANES by LANES: as many perfect shuffles of the rows as LANES has bits. */
 INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitch) {
     vec v[LANES], w[LANES];
-    UNROLL for (int i = 0; i < LANES; i++) v[i] = *(const vec *)(in + (long)i * pitch);
+    UNROLL for (int i = 0; i < LANES; i++) v[i] = *(const loose *)(in + (long)i * pitch);
     UNROLL for (int stage = 1; stage < LANES; stage *= 2) {
         UNROLL for (int i = 0; i < LANES; i += 2) {
             const vec upper = v[i / 2], lower = v[i / 2 + LANES / 2];
@@ -53,7 +69,7 @@ INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitc
         }
         UNROLL for (int i = 0; i < LANES; i++) v[i] = w[i];
     }
-    UNROLL for (int i = 0; i < LANES; i++) *(vec *)(out + (long)i * out_pitch) = v[i];
+    UNROLL for (int i = 0; i < LANES; i++) *(loose *)(out + (long)i * out_pitch) = v[i];
 }
 
 /* e^x, x cut to +-87: x = n ln 2 + r, e^x = 2^n e^r, and a polynomial for e^r on |r| <= ln 2 / 2; good to the last place or two. */
@@ -63,7 +79,7 @@ INLINE vec exponential(vec x) {
     const vec n = (x * 1.44269504f + magic) - magic, r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
     static const float c[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
     vec e = splat(1.0f / 5040.0f);
-    UNROLL for (int k = 0; k < 7; k++) e = e * r + c[k];
+    UNROLL for (int k = 0; k < 7; k++) e = fused(e, r, splat(c[k]));
     return e * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
 }
 
@@ -75,7 +91,7 @@ INLINE vec logarithm(vec x) {
     const vec m = (vec)((bits & 0x007fffff) + 0x3f3504f3), f = (m - 1.0f) / (m + 1.0f), square = f * f;
     static const float c[] = {2.0f / 7.0f, 2.0f / 5.0f, 2.0f / 3.0f, 2.0f};
     vec series = splat(2.0f / 9.0f);
-    UNROLL for (int k = 0; k < 4; k++) series = series * square + c[k];
+    UNROLL for (int k = 0; k < 4; k++) series = fused(series, square, splat(c[k]));
     return pick(x == x, n * 0.693147181f + f * series, x);
 }
 

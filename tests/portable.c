@@ -1,0 +1,95 @@
+/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both ways: prints one hash of every bit
+   that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
+
+#include <stdio.h>
+
+#include "../flows/networks/kernels/chain.c"
+
+#define MEMBERS 3
+#define DIM 5
+#define POINTS 700
+#define HIDDEN 21
+#define BINS 6
+
+static unsigned long long state = 1;
+static float uniform(void) { /* from -1 to 1: a linear congruential generator (Knuth) */
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (float)(state >> 40) / 8388608.0f - 1.0f;
+}
+
+static unsigned long long hash = 14695981039346656037ULL; /* FNV-1a */
+static void add(const void *bytes, long count) {
+    for (long i = 0; i < count; i++) hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ULL;
+}
+
+static float parameters[MEMBERS][20000], buffers[4][MEMBERS][DIM * DIM], first[sizeof parameters / 4], second[sizeof parameters / 4];
+static float gradient[sizeof parameters / 4], partial[16 * sizeof parameters / 4], x[MEMBERS * DIM * POINTS], y[MEMBERS * DIM * POINTS];
+static float log_det[MEMBERS * POINTS];
+static double loss[MEMBERS], partial_loss[MEMBERS * 16];
+static long size;
+
+static Values take_parameters(long count) { /* the next `count` of every member, started at random */
+    for (int m = 0; m < MEMBERS; m++)
+        for (long i = size; i < size + count; i++) parameters[m][i] = 0.15f * uniform();
+    size += count;
+    return (Values){&parameters[0][size - count], 20000};
+}
+
+static Layer layer(int kind, int swap) {
+    const int first_half = (DIM + 1) / 2, kept = swap ? DIM - first_half : first_half, changed = DIM - kept;
+    Layer l = {.kind = kind, .gradient = size};
+    if (kind == AFFINE || kind == SPLINE) {
+        const int outputs = changed * (kind == AFFINE ? 2 : 3 * BINS - 1);
+        l.kept = kept, l.hidden = HIDDEN, l.outputs = outputs, l.kept_at = swap ? first_half : 0, l.changed_at = swap ? 0 : first_half;
+        l.bound = kind == AFFINE ? 2.0f : 3.0f, l.bins = BINS, l.least_bin = l.least_slope = 0.001f, l.slope_shift = 0.5413248f;
+        l.theta = take_parameters((long)HIDDEN * (kept + 1) + HIDDEN * (HIDDEN + 1) + outputs * (HIDDEN + 1));
+    } else if (kind == ACTNORM)
+        l.shift = take_parameters(DIM), l.log_scale = take_parameters(DIM);
+    else if (kind == PLU) {
+        l.lower = take_parameters(DIM * DIM), l.upper = take_parameters(DIM * DIM), l.log_diagonal = take_parameters(DIM);
+        l.permutation = (Values){&buffers[0][0][0], DIM * DIM}, l.sign = (Values){&buffers[1][0][0], DIM * DIM};
+    } else
+        l.order = (Values){&buffers[2][0][0], DIM * DIM};
+    return l;
+}
+
+int main(int count, char **words) {
+    for (int m = 0; m < MEMBERS; m++)
+        for (int i = 0; i < DIM; i++) {
+            buffers[0][m][i * DIM + (i + m) % DIM] = 1, buffers[1][m][i] = i % 2 ? 1 : -1;
+            buffers[2][m][i] = (float)((i * 2 + m) % DIM);
+        }
+    const Layer layers[] = {layer(ACTNORM, 0), layer(PLU, 0), layer(AFFINE, 0), layer(AFFINE, 1), layer(PERMUTE, 0), layer(SPLINE, 0), layer(SPLINE, 1)};
+    for (long i = 0; i < MEMBERS * DIM * POINTS; i++) x[i] = 1.5f * (uniform() + uniform() + uniform());
+    Layer table[7];
+    float all[MEMBERS * 20000]; /* without gaps, as the optimiser wants it */
+    for (int m = 0; m < MEMBERS; m++) memcpy(all + m * size, parameters[m], (size_t)size * 4);
+    for (int k = 0; k < 7; k++) {
+        table[k] = layers[k];
+        Values *own[] = {&table[k].theta, &table[k].shift, &table[k].log_scale, &table[k].lower, &table[k].upper, &table[k].log_diagonal};
+        for (int i = 0; i < 6; i++)
+            if (own[i]->at) *own[i] = (Values){all + (own[i]->at - &parameters[0][0]), size};
+    }
+    Chain chain = {table, 7, MEMBERS, DIM, count > 1 ? words[1][0] - '0' : 1, POINTS, size};
+    float power_1 = 1, power_2 = 1;
+    for (int step = 0; step < 60; step++) {
+        chain_loss(&chain, x, loss, gradient, partial_loss, partial);
+        power_1 *= 0.9f, power_2 *= 0.999f;
+        const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f, 1e-8f, 1 - power_1, 1 - power_2, chain.threads};
+        clipped_adam(&adam);
+        add(loss, sizeof loss);
+    }
+    add(all, MEMBERS * size * 4);
+    for (int inverse = 0; inverse < 2; inverse++) {
+        chain_apply(&chain, inverse, x, y, log_det);
+        add(y, sizeof y), add(log_det, sizeof log_det);
+    }
+    x[3] = __builtin_nanf(""); /* of one member: the same bits of NaN, too */
+    chain_apply(&chain, 0, x, y, log_det);
+    chain_loss(&chain, x, loss, gradient, partial_loss, partial);
+    const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f, 1e-8f, 1, 1, chain.threads};
+    clipped_adam(&adam);
+    add(y, sizeof y), add(log_det, sizeof log_det), add(all, MEMBERS * size * 4);
+    printf("%016llx %.9f\n", hash, loss[1]);
+    return 0;
+}
