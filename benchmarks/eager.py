@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.peers import CLIP, Peer, Recipe
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generators
+from flows.core.seeds import normal, numpy_generators
 from flows.training.optimizer import one_cycle
 
 DIM = 2
@@ -49,16 +49,16 @@ class EagerPeer(Peer):
         self.steps = recipe.steps(len(points))
         total = self.steps * epochs
         self.trained = copy.deepcopy(self.initial)
-        self.generators = torch_generators(0, "train", range(self.networks))
+        self.generators = numpy_generators(0, "train", range(self.networks))
         self.optimizers = [torch.optim.Adam(network.parameters(), lr=recipe.learning_rate) for network in self.trained]
         self.schedulers = [LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0))) for optimizer in self.optimizers if recipe.noise]
 
     def advance(self, epochs: int) -> None:
         for k, network in enumerate(self.trained):
             for _ in range(epochs):
-                points = self.points[torch.randperm(len(self.points), generator=self.generators[k])]
+                points = self.points[torch.from_numpy(self.generators[k].permutation(len(self.points)))]
                 if self.recipe.noise:
-                    points = points + self.recipe.noise * torch.randn(points.shape, generator=self.generators[k])
+                    points = points + self.recipe.noise * normal(self.generators[k], *points.shape).float()
                 for batch in points.tensor_split(self.steps):
                     loss = -self.density(network, batch).mean()
                     self.optimizers[k].zero_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
 import torch
 
 import flows
@@ -43,7 +44,7 @@ class Ours(Peer):
         return self.flow.log_prob(points).double().numpy()
 
     def sample(self, n: int, seed: int) -> Array:
-        return self.flow.sample((n,), generator=torch.Generator().manual_seed(seed)).numpy()
+        return self.flow.sample((n,), generator=np.random.default_rng(seed)).numpy()
 
 
 class Plain(Ours):

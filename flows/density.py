@@ -22,7 +22,7 @@ from flows.core.checkpoint import save
 from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
 from flows.core.population import Population, ensemble_log_prob
-from flows.core.seeds import numpy_generator, torch_generator
+from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import log_density
@@ -86,11 +86,11 @@ class Density:
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
         """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
-        rng, generator = numpy_generator(seed, "sample"), torch_generator(seed, "sample")
+        rng = numpy_generator(seed, "sample")
         weights = self.network.member_weights.numpy()
         for start in range(0, n, table.PIECE):
             member = rng.choice(len(weights), size=min(table.PIECE, n - start), p=weights / weights.sum())
-            draws = self.network.sample((int(np.bincount(member).max()),), generator=generator).double().numpy()
+            draws = self.network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
             rows = np.empty((len(member), len(self.columns)))
             for m in range(len(weights)):
                 rows[member == m] = draws[: (member == m).sum(), m]

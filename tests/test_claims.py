@@ -15,6 +15,7 @@ import yaml
 
 import flows
 from flows import references
+from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation import samples
 from flows.networks.base import StandardNormal
@@ -94,7 +95,8 @@ def test_a_wrong_cell_is_one_clear_line(words: tuple[str, ...]) -> None:
 def test_new_points_differ_every_epoch_and_between_members_and_follow_the_truth() -> None:
     flow = small()
     trainer = variants.FreshTrainer(flow, rows(2), short(), references.truth(ring.make()))
-    drawn = [trainer.points() for _ in range(variants.BLOCK + 1)]
+    generators = numpy_generators(0, "train", range(2))
+    drawn = [trainer.points(generators) for _ in range(variants.BLOCK + 1)]
     assert all(points.shape == (2, 2, 60) for points in drawn)
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0][0], drawn[0][1])
@@ -127,7 +129,7 @@ def test_without_a_remedy_training_is_that_of_the_library() -> None:
 
 
 def mixture(components: int, seeds: tuple[int, ...] = (0, 1)) -> variants.MixtureBase:
-    return variants.MixtureBase(components, 2, [torch.Generator().manual_seed(seed) for seed in seeds])
+    return variants.MixtureBase(components, 2, [np.random.default_rng(seed) for seed in seeds])
 
 
 def test_a_mixture_base_of_one_standard_normal_is_the_standard_normal() -> None:
@@ -140,7 +142,7 @@ def test_a_mixture_base_of_one_standard_normal_is_the_standard_normal() -> None:
 
 def test_samples_of_a_mixture_base_have_its_mean_and_its_spread() -> None:
     base = mixture(3)
-    drawn = base.sample(40_000, torch.Generator().manual_seed(0), torch.float32)
+    drawn = base.sample(40_000, np.random.default_rng(0), torch.float32)
     assert drawn.shape == (2, 2, 40_000)
     assert torch.allclose(drawn.mean(2), base.means.mean(1), atol=0.03)
     assert torch.allclose(drawn.var(2), base.means.var(1, correction=0) + 0.25, atol=0.05)

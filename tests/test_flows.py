@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import ActNorm, Bijection
+from flows.core.seeds import normal
 from flows.networks import registry
 from flows.networks.base import Base
 from flows.networks.model import CouplingModel
@@ -28,13 +29,13 @@ dims = pytest.mark.parametrize("dim", [2, 3, 4, 5])
 
 
 def generator(seed=3):
-    return torch.Generator().manual_seed(seed)
+    return np.random.default_rng(seed)
 
 
 def data(dim, count=60):
     """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member: units matter."""
     mean, deviation = torch.tensor([100.0, -3.0, 0.0, 7.0, 0.02])[:dim], torch.tensor([5.0, 0.2, 1.0, 30.0, 0.01])[:dim]
-    x = torch.randn(count, MEMBERS, dim, generator=generator(5))
+    x = normal(generator(5), count, MEMBERS, dim).to(torch.get_default_dtype())
     return mean + deviation * (x * torch.tensor([1.0, 1.5, 0.7])[:, None] + torch.tensor([0.0, 0.5, -1.0])[:, None])
 
 
@@ -77,7 +78,7 @@ def test_noise_becomes_samples_and_samples_become_noise(build, model, transform,
     states = flow.trajectory((20,), generator())
     assert len(states) == len(flow.chain) + 2
     assert all(state.shape == (20, MEMBERS, dim) for state in states)
-    assert torch.equal(states[0], torch.randn(20, MEMBERS, dim, generator=generator()))
+    assert torch.equal(states[0], normal(generator(), 20, MEMBERS, dim).to(states[0].dtype))
     assert torch.equal(states[-1], flow.sample((20,), generator=generator()))
     x = flow.features_first(states[-1])
     for bijection, state in zip((flow.standardize, *flow.chain), reversed(states[:-1]), strict=True):
@@ -339,7 +340,7 @@ IMAGE = (2, 3, 4)  # channels, height, width: three numbers that differ, so that
 def images(count=80):
     """``(n, C, H, W)``, every pixel with a mean and a deviation of its own."""
     pixel = torch.arange(24.0).reshape(IMAGE)
-    return pixel + (0.5 + pixel / 8) * torch.randn(count, *IMAGE, generator=generator(5))
+    return pixel + (0.5 + pixel / 8) * normal(generator(5), count, *IMAGE).float()
 
 
 def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel(perturb):
@@ -390,7 +391,7 @@ def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(pert
 def test_the_base_is_what_noise_is_drawn_from_and_scored_by():
     flow = flows.Flow(LearnedMean(MEMBERS, (2,)), untrained("realnvp").chain)  # couplings start as the identity
     assert_close(flow.sample((4_000,), generator=generator()).mean((0, 1)), torch.full((2,), 2.0), rtol=0, atol=0.05)
-    x = torch.randn(10, 2, generator=generator())
+    x = normal(generator(), 10, 2).to(torch.get_default_dtype())
     assert_close(flow.log_prob(x), Normal(2.0, 1.0).log_prob(x).sum(1, keepdim=True).expand(10, MEMBERS))
 
 
@@ -399,7 +400,7 @@ def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled
     """In single precision the chain is compiled where no gradient is asked for; the loss must not take the compiled one, of a standard normal."""
     torch.set_default_dtype(torch.float32 if compiled else torch.float64)
     flow = perturb(flows.Flow(LearnedMean(MEMBERS, (2,)), untrained("realnvp").chain), 0.1)
-    z = torch.randn(MEMBERS, 2, 30, generator=generator())
+    z = normal(generator(), MEMBERS, 2, 30).to(torch.get_default_dtype())
     loss, gradient = flow.loss(z)
     mean = -flow.log_density(z).mean(1)
     expected = torch.autograd.grad(mean.sum(), list(flow.parameters()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ class AffineCoupling(Coupling):
 
     LOG_SCALE_BOUND = 2.0
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool) -> None:
+    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool) -> None:
         super().__init__(dim, 2, hidden, generators, swap=swap)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

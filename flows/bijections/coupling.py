@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class Coupling(Bijection):
     The element-wise ``g`` is what a subclass adds. Source: Dinh et al. 2017 (RealNVP), section 3.2.
     """
 
-    def __init__(self, dim: int, parameters: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool) -> None:
+    def __init__(self, dim: int, parameters: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool) -> None:
         super().__init__()
         first = (dim + 1) // 2
         self.swap = swap

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection
+from flows.core.seeds import normal
 
 
 class PLULinear(Bijection):
@@ -26,9 +28,9 @@ class PLULinear(Bijection):
     permutation: Tensor
     sign: Tensor
 
-    def __init__(self, dim: int, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, dim: int, generators: Sequence[np.random.Generator]) -> None:
         super().__init__()
-        gaussian = torch.stack([torch.randn(dim, dim, generator=g, dtype=torch.float64) for g in generators])
+        gaussian = torch.stack([normal(g, dim, dim) for g in generators])
         q, r = torch.linalg.qr(gaussian)
         q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # Haar measure: undo the sign choice of the QR
         q[:, :, 0] *= torch.linalg.det(q).sign().unsqueeze(-1)  # determinant +1: a rotation, no reflection

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ class Perceptron(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: int, generators: Sequence[torch.Generator], reach: Sequence[tuple[float, float]] | None = None
+        self, inputs: int, outputs: int, hidden: int, generators: Sequence[np.random.Generator], reach: Sequence[tuple[float, float]] | None = None
     ) -> None:
         super().__init__()
         self.sizes = [inputs, hidden, hidden, outputs]
@@ -31,7 +32,7 @@ class Perceptron(nn.Module):
             if weight == bias == 0:
                 parts.append(torch.zeros(len(generators), fan_out * (fan_in + 1)))
                 continue
-            rows = torch.stack([torch.rand(fan_out, fan_in + 1, generator=g) * 2 - 1 for g in generators])
+            rows = torch.stack([torch.from_numpy(g.uniform(-1, 1, (fan_out, fan_in + 1))) for g in generators])
             parts += [weight * rows[:, :, :-1].flatten(1), bias * rows[:, :, -1]]
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +22,9 @@ class Permutation(Bijection):
 
     order: Tensor
 
-    def __init__(self, dim: int, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, dim: int, generators: Sequence[np.random.Generator]) -> None:
         super().__init__()
-        self.register_buffer("order", torch.stack([torch.randperm(dim, generator=g) for g in generators]).to(torch.get_default_dtype()))
+        self.register_buffer("order", torch.stack([torch.from_numpy(g.permutation(dim)) for g in generators]).to(torch.get_default_dtype()))
 
     def _places(self, x: Tensor) -> Tensor:
         return self.order.long()[:, :, None].expand_as(x)

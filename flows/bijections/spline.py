@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, softmax, softplus
@@ -37,7 +38,7 @@ class SplineCoupling(Coupling):
     MIN_SLOPE = 0.001
     SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # so that a raw slope of 0 means slope 1: the inverse of softplus there
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[torch.Generator], *, swap: bool, bins: int) -> None:
+    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool, bins: int) -> None:
         super().__init__(dim, 3 * bins - 1, hidden, generators, swap=swap)
         self.bins = bins
 

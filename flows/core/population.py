@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
@@ -61,7 +62,7 @@ class Population(nn.Module, Distribution):
         """The type in which the model computes."""
         return next(t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point())
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws, ``sample_shape + (M, *event)``. Raises ``NotImplementedError`` where a model can't."""
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
@@ -73,7 +74,7 @@ class Population(nn.Module, Distribution):
         """The noise ``(n, M, *event)`` that the points become. Raises ``NotImplementedError`` where a model has no such map."""
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
-    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
+    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> list[Tensor]:
         """Samples on their way from noise to data. Raises ``NotImplementedError`` where a model has no steps."""
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flows.core.arrays import as_tensor
 from flows.core.mixture import Mixture
 from flows.core.population import Population
+from flows.core.seeds import generator_of, normal
 
 
 class GaussianMixture(Population):
@@ -37,12 +39,13 @@ class GaussianMixture(Population):
         log_density = self._mixture.log_prob(value.detach().reshape(-1, *self.event_shape).double().numpy())
         return torch.from_numpy(log_density).reshape(value.shape[:-1])
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         count, (dim,) = torch.Size(sample_shape).numel(), self.event_shape
         if count == 0:
             return self.means.new_empty(*sample_shape, 1, dim)
-        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        noise = torch.randn(count, dim, 1, generator=generator, dtype=self.means.dtype)
+        generator = generator_of(generator)
+        component = torch.from_numpy(generator.choice(len(self.weights), count, p=self.weights.numpy()))
+        noise = normal(generator, count, dim, 1)
         factor = torch.linalg.cholesky(self.covariances)
         draws = self.means[component] + (factor[component] @ noise).squeeze(2)
         return draws.reshape(*sample_shape, 1, dim)

@@ -1,12 +1,14 @@
-"""Random streams: one per purpose and per member, so that no two of them ever share numbers.
+"""Random streams: one per purpose, member and, where it is long, epoch, so that no two of them ever share numbers.
 
-Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose, member)``. NumPy promises that
-children with different keys are independent, so member 3 gets the same stream in a population of 4 and in one of 400.
+Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose, member)`` or ``(purpose, member, epoch)``.
+NumPy promises that children with different keys are independent, so member 3 gets the same stream in a population of 4 and in one of 400.
+All numbers are NumPy's, which are the same on every machine; torch's normals depend on the processor.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,32 +16,43 @@ if TYPE_CHECKING:
     import torch
 
 # The position in this list is part of every spawn key: append only, never reorder, or every number of the project moves.
-PURPOSES = ("generate", "entropy", "split", "initialize", "train", "fresh", "sample", "metric", "plot", "reference", "curves", "tuning", "folds")
+PURPOSES = (
+    *("generate", "entropy", "split", "initialize", "train", "fresh", "sample", "metric", "plot", "reference", "curves", "tuning", "folds"),
+    *("base",),
+)
 
 
-def sequence(seed: int, purpose: str, member: int = 0) -> np.random.SeedSequence:
-    """The seed sequence of one purpose (a word of ``PURPOSES``) and one member."""
-    return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), member))
+def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
+    """The seed sequence of one purpose (a word of ``PURPOSES``), one member (0, unless given) and perhaps one epoch."""
+    return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))
 
 
-def numpy_generator(seed: int, purpose: str, member: int = 0) -> np.random.Generator:
-    """A NumPy generator on the stream of ``(seed, purpose, member)``."""
-    return np.random.default_rng(sequence(seed, purpose, member))
+def numpy_generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
+    """A generator on the stream of ``(seed, purpose, *key)``."""
+    return np.random.default_rng(sequence(seed, purpose, *key))
 
 
-def integer(seed: int, purpose: str, member: int = 0) -> int:
+def numpy_generators(seed: int, purpose: str, members: Iterable[int], *epoch: int) -> list[np.random.Generator]:
+    """One generator per member, whose streams are those that these members have in any population."""
+    return [numpy_generator(seed, purpose, member, *epoch) for member in members]
+
+
+def integer(seed: int, purpose: str, *key: int) -> int:
     """A 32-bit integer seed, for the libraries that take nothing better."""
-    return int(sequence(seed, purpose, member).generate_state(1)[0])
+    return int(sequence(seed, purpose, *key).generate_state(1)[0])
 
 
-def torch_generator(seed: int, purpose: str, member: int = 0) -> torch.Generator:
-    """A torch CPU generator on the stream of ``(seed, purpose, member)``."""
+def generator_of(given: Any) -> np.random.Generator:
+    """What a user hands over as a generator: NumPy's, one of torch, which seeds it, or ``None``: then the numbers are new every time."""
     import torch
 
-    state = sequence(seed, purpose, member).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    if isinstance(given, torch.Generator):
+        return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=given)))
+    return np.random.default_rng(given)
 
 
-def torch_generators(seed: int, purpose: str, members: range) -> list[torch.Generator]:
-    """One torch generator per member. A range that starts later gives the streams that these members have in the whole population."""
-    return [torch_generator(seed, purpose, member) for member in members]
+def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
+    """Standard normal numbers, in double precision: in single, NumPy's tails depend on the machine."""
+    import torch
+
+    return torch.from_numpy(generator.standard_normal(shape))

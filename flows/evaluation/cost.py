@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generators
+from flows.core.seeds import numpy_generators
 from flows.networks import kernels
 from flows.networks.network import Network
 
@@ -17,7 +17,7 @@ SETTLED = 0.05  # nat
 def flops_per_epoch(model: Network, rows: int) -> float:
     """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
-    generators = torch_generators(0, "train", model.member_range)  # their numbers don't count
+    generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
     with FlopCounterMode(display=False) as counter, kernels.reference_code():  # compiled, the products can't be seen
         model.objective(points, generators)(points)
     return counter.get_total_flops() / model.members

@@ -117,7 +117,7 @@ def nothing() -> Report:
 @torch.no_grad()
 def _own_samples(model: Population, settings: EvaluationSettings, name: str, draws: int) -> Array:
     """``settings.samples`` draws a row, ``(members * draws, n, D)``. A reference has one member, a population one draw."""
-    generator = seeds.torch_generator(settings.seed, "sample", crc32(name.encode()))  # a stream of its own for every name
+    generator = seeds.numpy_generator(settings.seed, "sample", crc32(name.encode()))  # a stream of its own for every name
     drawn = torch.stack([model.sample((settings.samples,), generator=generator) for _ in range(draws)])  # (draws, n, M, *event)
     return drawn.flatten(3).permute(0, 2, 1, 3).reshape(draws * model.members, settings.samples, -1).double().numpy()
 

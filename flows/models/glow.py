@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from flows.networks.model import CouplingModel
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.bijections import Bijection
 
@@ -22,7 +22,7 @@ class Glow(CouplingModel):
     label: ClassVar[str] = "Glow"
     color: ClassVar[str] = "#D55E00"
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
+    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
         from flows.bijections import ActNorm, PLULinear
 
         bijections: list[Bijection] = []

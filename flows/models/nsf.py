@@ -11,7 +11,7 @@ from flows.core.settings import Count
 from flows.networks.model import FlowModel
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.bijections import Bijection
 
@@ -34,7 +34,7 @@ class NSF(FlowModel):
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
+    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
         from flows.bijections import Permutation, SplineCoupling
 
         (dim,) = event_shape

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from flows.networks.model import CouplingModel
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.bijections import Bijection
 
@@ -22,5 +22,5 @@ class RealNVP(CouplingModel):
     label: ClassVar[str] = "RealNVP"
     color: ClassVar[str] = "#0072B2"
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
+    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
         return [self.coupling(event_shape, generators, swap=k % 2 == 1) for k in range(self.couplings)]

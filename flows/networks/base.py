@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from flows.core.seeds import normal
 
 
 class Base(nn.Module, ABC):
@@ -22,7 +25,7 @@ class Base(nn.Module, ABC):
         """Log-densities in nats, ``(M, N)`` of ``(M, *event, N)``. Can be differentiated."""
 
     @abstractmethod
-    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         """``n`` draws of every member, ``(M, *event, n)``."""
 
 
@@ -33,8 +36,8 @@ class StandardNormal(Base):
         z = z.flatten(1, -2)
         return -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
-    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
-        return torch.randn(n, self.members, *self.event_shape, generator=generator, dtype=dtype).movedim(0, -1).contiguous()
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
+        return normal(generator, n, self.members, *self.event_shape).to(dtype).movedim(0, -1).contiguous()
 
 
 class TailedNormal(StandardNormal):
@@ -55,12 +58,11 @@ class TailedNormal(StandardNormal):
         trace = math.log(self.TRACE * 3 / 8) - 2.5 * torch.log1p(z.square() / 4)
         return torch.logaddexp(normal, trace).sum(1)
 
-    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         z = super().sample(n, generator, dtype)
-        expected = torch.tensor([float(z.numel())]), torch.tensor([self.TRACE])
-        count = int(torch.binomial(*expected, generator=generator))
+        count = int(generator.binomial(z.numel(), self.TRACE))
         if count:
-            places = torch.randperm(z.numel(), generator=generator)[:count]
-            normal = torch.randn(5, count, generator=generator, dtype=dtype)  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
-            z.view(-1)[places] = normal[0] * 2 / normal[1:].square().sum(0).sqrt()
+            own = normal(generator, 5, count)  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
+            places = torch.from_numpy(generator.choice(z.numel(), count, replace=False))
+            z.view(-1)[places] = (own[0] * 2 / own[1:].square().sum(0).sqrt()).to(dtype)
         return z

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class Floor(DensityNetwork):
     def log_density(self, z: Tensor) -> Tensor:
         return self.base.log_prob(z[0].T).T
 
-    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         return self.base.sample((n,), generator).movedim(0, -1)
 
     def objective(self, *_: object) -> NoReturn:

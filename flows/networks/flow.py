@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flows.bijections import Bijection
+from flows.core.seeds import generator_of
 from flows.networks import kernels
 from flows.networks.base import Base, StandardNormal
 from flows.networks.kernels import Program
@@ -64,7 +66,7 @@ class Flow(DensityNetwork):
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
         return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
-    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         program = self.program(points)
         return lambda batch: self.loss(batch, program)
 
@@ -79,7 +81,7 @@ class Flow(DensityNetwork):
             log_det = log_det + step
         return z, log_det
 
-    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         noise = self.base.sample(n, generator, self.dtype)
         program = self.program(noise)
         return self._steps(noise)[-1] if program is None else program.apply(noise, inverse=True)[0]
@@ -93,13 +95,13 @@ class Flow(DensityNetwork):
         return self._rows(self.to_noise(z)[0], shape)
 
     @torch.no_grad()
-    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> list[Tensor]:
+    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, *event)``.
 
         The first is noise, each next one is after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = self._steps(self.base.sample(shape.numel(), generator, self.dtype))
+        states = self._steps(self.base.sample(shape.numel(), generator_of(generator), self.dtype))
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def _steps(self, z: Tensor) -> list[Tensor]:

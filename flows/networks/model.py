@@ -14,7 +14,7 @@ from pydantic import Field
 from flows.core.settings import Count, Section
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.bijections import Bijection, Coupling
     from flows.networks.network import Network
@@ -27,7 +27,7 @@ class Model(Section, ABC):
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
 
     @abstractmethod
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
         """An untrained population over ``event_shape``: a member a generator, which its initial weights are drawn from."""
 
 
@@ -35,10 +35,10 @@ class FlowModel(Model):
     """A flow over a normal distribution with tails: all that is left to say is its ``chain``."""
 
     @abstractmethod
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> list[Bijection]:
+    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
         """The bijections from standardised data to noise. Raises ``ValueError`` for an event shape that they don't know."""
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
         from flows.networks.base import TailedNormal
         from flows.networks.flow import Flow
 
@@ -60,12 +60,12 @@ class CouplingModel(FlowModel):
     transform: Literal["affine", "spline"] = "affine"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}")
         return super().build(event_shape, generators, description)
 
-    def coupling(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], *, swap: bool = False) -> Coupling:
+    def coupling(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], *, swap: bool = False) -> Coupling:
         """One coupling over vectors of at least two features."""
         from flows.bijections import AffineCoupling, SplineCoupling
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from flows.bijections import Bijection, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
+from flows.core.seeds import generator_of
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 Seen = tuple[Tensor, Tensor]  # points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting there
@@ -68,7 +70,7 @@ class Network(Population):
         """Set what depends on the data from the training points ``(M, *event, N)``. Called once, before training."""
 
     @abstractmethod
-    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch ``(M, *event, n)`` of them: it gives the loss ``(M,)``, without
         its graph, and the gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from its own generator.
         """
@@ -78,7 +80,7 @@ class Network(Population):
         """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps others."""
 
     @abstractmethod
-    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         """``n`` draws of every member, ``(M, *event, n)``."""
 
     # At the door
@@ -110,11 +112,11 @@ class Network(Population):
             bijection.initialize(x)
             x = bijection(x)[0]
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
         shape = torch.Size(sample_shape)
         with torch.no_grad():
-            return self._rows(self._out(self.generate(shape.numel(), generator)), shape)
+            return self._rows(self._out(self.generate(shape.numel(), generator_of(generator))), shape)
 
     def _out(self, z: Tensor) -> Tensor:
         """From the networks' points to the user's units, integers whole."""

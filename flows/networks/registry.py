@@ -54,7 +54,7 @@ def build(
     a larger population start and train as they do there. ``seed`` is of the initial weights. ``columns`` are those of a table.
     Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the model's.
     """
-    from flows.core.seeds import torch_generators
+    from flows.core.seeds import numpy_generators
 
     kind = find(name)
     try:
@@ -68,7 +68,7 @@ def build(
         **{"model": name, "event_shape": list(event_shape), "settings": model.model_dump()},
         **{"members": [span.start, span.stop], "seed": seed, "columns": [column.to_dict() for column in columns]},
     }
-    return model.build(tuple(event_shape), torch_generators(seed, "initialize", span), description)
+    return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
 
 
 def load(path: str | Path) -> Population:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generators
+from flows.core.seeds import normal, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import DensityNetwork
 from flows.training.candidates import NOISES, Candidate
@@ -56,7 +56,7 @@ class Race:
         self.seen = {key: model.standardized(part) for key, part in (("train", train), ("held_out", held_out), ("test", test)) if part is not None}
         model.initialize(self.seen["train"][0])
         self.visits = self._visits()
-        self.generators = torch_generators(settings.seed, "train", range(len(members)))
+        self.numbers = list(range(len(members)))  # of their random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average, self.best = self.optimizer.parameters.clone(), self.optimizer.parameters.clone()
         self.best_nll, self.best_step = np.full(len(members), np.inf), np.zeros(len(members), dtype=int)
@@ -77,12 +77,12 @@ class Race:
             visits.append((torch.from_numpy(centres).float(), torch.from_numpy(factors).float()))
         return visits
 
-    def points(self) -> Tensor:
+    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """What an epoch visits, ``(M, D, N)``."""
         epoch = []
-        for (centres, factors), generator in zip(self.visits, self.generators, strict=True):
-            order = torch.randperm(len(centres), generator=generator)
-            noise = torch.randn(*centres.shape, 1, generator=generator)
+        for (centres, factors), generator in zip(self.visits, generators, strict=True):
+            order = torch.from_numpy(generator.permutation(len(centres)))
+            noise = normal(generator, *centres.shape, 1).float()
             epoch.append((centres[order] + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]).T)
         return torch.stack(epoch)
 
@@ -90,8 +90,9 @@ class Race:
         """Train on, up to ``until`` steps, at the full learning rate, or let it ``cool`` down to 0; before that where it doesn't pay any more."""
         start = self.step
         while self.step < until and (cool or not self.stopped):
-            points = self.points()
-            objective = self.model.objective(points, self.generators)
+            generators = numpy_generators(self.settings.seed, "train", self.numbers, self.step // self.steps)
+            points = self.points(generators)
+            objective = self.model.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
                 share = max(0.0, (until - self.step) / (until - start)) if cool else min(1.0, (self.step + 1) / WARM_UP)
@@ -158,6 +159,6 @@ class Race:
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
-        for name in ("members", "unseen", "visits", "generators"):
+        for name in ("members", "unseen", "visits", "numbers"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
         self.marks = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generators
+from flows.core.seeds import normal, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network
@@ -38,21 +38,24 @@ class Trainer:
         self.clean = model.standardized(rows)
         model.initialize(self.clean[0])
         self.visited, self.noise = _smoothed(model, rows, settings)
-        self.generators = torch_generators(settings.seed, "train", model.member_range)
         self.steps = math.ceil(len(rows) / batch)  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
-    def points(self) -> Tensor:
-        """What one epoch visits, ``(M, *event, N)``."""
-        points = _shuffled(self.visited, self.generators)
-        return points if self.noise is None else points + self.noise * _normal(points, self.generators)
+    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
+        """What one epoch visits, ``(M, *event, N)``: every member in an order of its own, and with noise of its own."""
+        order = [torch.from_numpy(g.permutation(self.visited.shape[-1])) for g in generators]
+        points = torch.stack([rows.index_select(-1, places) for rows, places in zip(self.visited, order, strict=True)])
+        if self.noise is None:
+            return points
+        return points + self.noise * torch.stack([normal(g, *points.shape[1:]) for g in generators]).to(points.dtype)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
-        points = self.points()
+        generators = numpy_generators(self.settings.seed, "train", self.model.member_range, self.step // self.steps)
+        points = self.points(generators)
         finite = torch.ones(self.model.members, dtype=torch.bool)
-        objective = self.model.objective(points, self.generators)
+        objective = self.model.objective(points, generators)
         for batch in points.tensor_split(self.steps, dim=-1):
             loss, gradient = objective(batch)
             rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
@@ -149,14 +152,3 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
         levels.append(level)
     deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (standardized.ndim - 1))
     return torch.stack(visited).to(model.dtype), deviation
-
-
-def _shuffled(x: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """The points of every member ``(M, *event, N)`` in an order of its own."""
-    order = [torch.randperm(x.shape[-1], generator=g) for g in generators]
-    return torch.stack([points.index_select(-1, places) for points, places in zip(x, order, strict=True)])
-
-
-def _normal(like: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """Standard normal noise of the shape ``(M, *event, N)``, each member's from its own stream."""
-    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in generators])

@@ -50,11 +50,11 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
 
     Of any other number of columns, the ensemble's samples, as many as there are in evaluation.
     """
-    generator = seeds.torch_generator(evaluation.seed, "plot")
+    generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
         drawn = model.sample((evaluation.samples,), generator=generator)
-        member = torch.multinomial(model.member_weights, evaluation.samples, replacement=True, generator=generator)
-        return {"samples": drawn[torch.arange(evaluation.samples), member].double().numpy()}
+        member = generator.choice(model.members, evaluation.samples, p=model.member_weights.numpy())
+        return {"samples": drawn[torch.arange(evaluation.samples), torch.from_numpy(member)].double().numpy()}
     rows = len(problem.train) + len(problem.test)
     arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
     if model.has("log_prob"):
@@ -67,7 +67,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(shape)
         arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
-        states = model.trajectory((TRAJECTORY_POINTS,), seeds.torch_generator(evaluation.seed, "plot", 1))
+        states = model.trajectory((TRAJECTORY_POINTS,), seeds.numpy_generator(evaluation.seed, "plot", 1))
         # Without the last step, which only changes the units: all states then share one scale.
         arrays["trajectory"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return arrays

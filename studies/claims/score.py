@@ -153,7 +153,7 @@ def reference(params: Settings, model: str, rows: Array) -> Population:
 def sample_scores(params: Settings, model: Population, name: str) -> Table:
     """The sample metrics ``(R,)`` of every replicate's network: modes on all its samples, comparisons as means over ``draws`` sets of them."""
     evaluate, held, count = params.evaluate, params.rows.test, params.replicates.count
-    generator = seeds.torch_generator(params.replicates.first, "sample", crc32(name.encode()))
+    generator = seeds.numpy_generator(params.replicates.first, "sample", crc32(name.encode()))
     shape = (evaluate.samples,) if model.members == count else (evaluate.samples, count)
     drawn = model.sample(shape, generator=generator).double().numpy().reshape(evaluate.samples, count, DIM)
     drawn = np.where(np.isfinite(drawn).all(axis=(0, 2), keepdims=True), drawn, np.nan)  # one bad sample, and the replicate has failed

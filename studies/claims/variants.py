@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from flows.core.arrays import Array
 from flows.core.reference import GaussianMixture
-from flows.core.seeds import torch_generators
+from flows.core.seeds import normal, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base import Base
 from flows.networks.flow import Flow
@@ -31,10 +31,10 @@ class FreshTrainer(Trainer):
         self.truth = truth
         self.ahead: list[Tensor] = []
 
-    def points(self) -> Tensor:
+    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         if not self.ahead:
             rows = self.clean[0].shape[2]
-            drawn = torch.cat([self.truth.sample((BLOCK * rows,), generator=generator) for generator in self.generators], dim=1)
+            drawn = torch.cat([self.truth.sample((BLOCK * rows,), generator=generator) for generator in generators], dim=1)
             self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
         return self.ahead.pop().contiguous()
 
@@ -67,9 +67,9 @@ class MixtureBase(Base):
     Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
     """
 
-    def __init__(self, components: int, dim: int, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, components: int, dim: int, generators: Sequence[np.random.Generator]) -> None:
         super().__init__(len(generators), (dim,))
-        means = torch.stack([torch.randn(components, dim, generator=generator) for generator in generators])
+        means = torch.stack([normal(generator, components, dim) for generator in generators]).float()
         self.logits = nn.Parameter(torch.zeros(means.shape[:2]))
         self.means = nn.Parameter(means)
         self.log_deviations = nn.Parameter(torch.full_like(means, math.log(0.5)))
@@ -79,19 +79,18 @@ class MixtureBase(Base):
         log_weights = self.logits.log_softmax(1) - self.log_deviations.sum(2) - 0.5 * z.shape[1] * math.log(2 * math.pi)
         return (log_weights[..., None] - 0.5 * white.square().sum(2)).logsumexp(1)
 
-    def sample(self, n: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
-        component = torch.multinomial(self.logits.softmax(1), n, replacement=True, generator=generator)[..., None]  # (M, n, 1)
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
+        shares = self.logits.detach().double().softmax(1).numpy()
+        component = torch.from_numpy(np.stack([generator.choice(len(p), n, p=p / p.sum()) for p in shares]))[..., None]  # (M, n, 1)
         mean, deviation = (each.take_along_dim(component, 1) for each in (self.means, self.log_deviations.exp()))
-        return (mean + deviation * torch.randn(mean.shape, generator=generator, dtype=dtype)).mT.contiguous()
+        return (mean + deviation * normal(generator, *mean.shape).to(dtype)).mT.contiguous()
 
 
 def train(flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | None = None, *, name: str) -> Flow:
     """``flow`` after training on ``rows`` ``(n, M, D)`` with the ``remedy``: for a base of its own, another flow over the same chain."""
     remedy = remedy or Remedy()
     if remedy.components:
-        generators = torch_generators(settings.seed, "initialize", flow.member_range)
-        for generator in generators:
-            generator.manual_seed(generator.initial_seed() ^ 1)  # apart from the couplings' numbers
+        generators = numpy_generators(settings.seed, "base", flow.member_range)
         flow = Flow(MixtureBase(remedy.components, rows.shape[2], generators), flow.chain)
     learned = len(rows) - round(remedy.hold_out * len(rows))
     trainer = Trainer(flow, rows[:learned], settings)

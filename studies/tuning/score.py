@@ -123,7 +123,7 @@ def _of_samples(population: Population, target: Truth) -> dict[str, Array]:
 def _drawn(population: Population, count: int, seed: int) -> Array:
     """Samples ``(M, count, D)``."""
     with torch.no_grad():
-        return population.sample(torch.Size([count]), generator=seeds.torch_generator(seed, "sample")).transpose(0, 1).double().numpy()
+        return population.sample(torch.Size([count]), generator=seeds.numpy_generator(seed, "sample")).transpose(0, 1).double().numpy()
 
 
 def _auc(real: Array, fake: Array, seed: int) -> float:

@@ -11,7 +11,7 @@ from flows.core.settings import Count
 from flows.networks.model import Model
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.networks.network import Network
 
@@ -31,7 +31,7 @@ class GAN(Model):
     latent: Count = 8
     penalty: Annotated[float, Field(ge=0)] = 0.02
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
         from flows.models.gan.network import GANNetwork
 
         return GANNetwork(event_shape, generators, description, self)

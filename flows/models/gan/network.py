@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
-from flows.core.seeds import torch_generators
+from flows.core.seeds import normal, numpy_generators
 from flows.networks.network import Network, Objective, Seen
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class GANNetwork(Network):
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
-    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any], settings: GAN) -> None:
+    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any], settings: GAN) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the GAN needs vectors; got event_shape={tuple(event_shape)}")
         super().__init__(len(generators), event_shape, description)
@@ -39,16 +40,16 @@ class GANNetwork(Network):
         self.generator = Perceptron(self.latent, *event_shape, hidden, generators, he_reach(self.latent, hidden))
         self.discriminator = Perceptron(*event_shape, 1, hidden, generators, he_reach(*event_shape, hidden))
 
-    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         return lambda batch: self.loss(batch, generators)
 
     @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D by
         the discriminator's.
         """
         x = x.detach().requires_grad_()
-        z = torch.stack([torch.randn(self.latent, x.shape[2], generator=g, dtype=x.dtype) for g in generators])
+        z = torch.stack([normal(g, self.latent, x.shape[2]) for g in generators]).to(x.dtype)
         real, fake = self.discriminator(x.view_as(x)), self.discriminator(self.generator(z))  # no leaf: FlopCounterMode refuses one
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))
@@ -61,13 +62,13 @@ class GANNetwork(Network):
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """Both losses, without the penalty, on the training points and as many fakes, always from the same noise."""
         train, _ = points["train"]
-        generators = torch_generators(self.description["seed"], "curves", self.member_range)
-        z = torch.stack([torch.randn(self.latent, train.shape[2], generator=g, dtype=train.dtype) for g in generators])
+        generators = numpy_generators(self.description["seed"], "curves", self.member_range)
+        z = torch.stack([normal(g, self.latent, train.shape[2]) for g in generators]).to(train.dtype)
         fake = self.discriminator(self.generator(z))
         real = self.discriminator(train)
         losses = {"generator_loss": softplus(-fake), "discriminator_loss": softplus(-real) + softplus(fake)}
         return {key: loss.double().numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
 
-    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
-        z = torch.randn(n, self.members, self.latent, generator=generator, dtype=self.dtype).permute(1, 2, 0)
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
+        z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)
         return self.generator(z.contiguous())

@@ -9,7 +9,7 @@ from flows.core.settings import Count
 from flows.networks.model import Model
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
     from flows.networks.network import Network
 
@@ -25,7 +25,7 @@ class VAE(Model):
 
     hidden: Count = 112
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any]) -> Network:
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
         from flows.models.vae.network import VAENetwork
 
         return VAENetwork(event_shape, generators, description, hidden=self.hidden)

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
+from flows.core.seeds import normal
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
@@ -35,7 +37,7 @@ class VAENetwork(DensityNetwork):
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
     curve_nodes: ClassVar[int] = 128  # for the curves, which are taken often: the mean is then within 0.002 nat
 
-    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[torch.Generator], description: dict[str, Any], *, hidden: int) -> None:
+    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any], *, hidden: int) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")
         members, (dim,) = len(generators), event_shape
@@ -47,14 +49,14 @@ class VAENetwork(DensityNetwork):
 
     # Training
 
-    def objective(self, points: Tensor, generators: Sequence[torch.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         return lambda batch: self.loss(batch, generators)
 
     @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
         m, log_v = self.encoder(x).chunk(2, dim=1)
-        noise = torch.stack([torch.randn(self.LATENT, x.shape[2], generator=g, dtype=x.dtype) for g in generators])
+        noise = torch.stack([normal(g, self.LATENT, x.shape[2]) for g in generators]).to(x.dtype)
         residual = (x - self.decoder(m + log_v.exp() * noise)) * (-self.log_scale).exp()
         misfit = (0.5 * residual.square() + self.log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
         divergence = (0.5 * (m.square() + (2 * log_v).exp() - 1) - log_v).sum(1)
@@ -71,8 +73,8 @@ class VAENetwork(DensityNetwork):
 
     # Sampling and density
 
-    def generate(self, n: int, generator: torch.Generator | None) -> Tensor:
-        noise = torch.randn(n, self.members, self.LATENT + self.dim, generator=generator, dtype=self.dtype).permute(1, 2, 0)
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
+        noise = normal(generator, n, self.members, self.LATENT + self.dim).to(self.dtype).permute(1, 2, 0)
         mu = self.decoder(noise[:, : self.LATENT].contiguous())
         return mu + self.log_scale.exp() * noise[:, self.LATENT :]
 
