@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.core.columns import Column
 from flows.core.mixture import Mixture
 from flows.core.reference import GaussianMixture
@@ -95,5 +95,5 @@ def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int,
 
 
 def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array) -> GaussianMixture:
-    scaled = covariances * np.outer(deviation, deviation)
-    return GaussianMixture(weights, mean + deviation * means, scaled)
+    weights, means, covariances = rounded(weights), rounded(means), rounded(covariances)
+    return GaussianMixture(weights / weights.sum(), mean + deviation * means, covariances * np.outer(deviation, deviation))

@@ -25,7 +25,7 @@ def main() -> None:
         scores = entropy(truth, ENTROPY_DRAWS, numpy_generator(data.seed, "entropy"))
     drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
     names = [column.name for column in columns] or drawn
-    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format="%.17g" if columns else "%.12g")
+    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format="%.17g" if columns else "%.9g")
     files.write_truth(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,9 @@ def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
 
     Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
     """
-    mean, deviation = x.mean(-1, keepdim=True), x.std(-1, correction=0, keepdim=True)
+    rows = x.double().numpy()  # NumPy adds up in the same order everywhere
+    with np.errstate(invalid="ignore"):
+        mean, deviation = (torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std))
     good = (deviation > 0) & torch.isfinite(deviation)
     if not bool(good.all()):
         member, *feature, _ = (~good).nonzero()[0].tolist()

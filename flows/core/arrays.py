@@ -14,6 +14,12 @@ Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 
+def rounded(values: Any) -> Array:
+    """``values`` to nine digits: what is computed in double precision comes out the same on every machine to more than these."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.array([float(f"{value:.9g}") for value in values.ravel().tolist()]).reshape(values.shape)
+
+
 def as_tensor(points: Any, what: str = "points") -> Tensor:
     """``points`` (a tensor, an array of any numbers, a nested list) as a floating tensor.
 

@@ -42,7 +42,8 @@ class Flow(DensityNetwork):
         last = max((k for k, bijection in enumerate(self.chain) if type(bijection).initialize is not Bijection.initialize), default=-1)
         for bijection in self.chain[: last + 1]:
             bijection.initialize(z)
-            z = bijection(z)[0]
+            step = kernels.program([bijection]) if kernels.usable(z) else None
+            z = bijection(z)[0] if step is None else step.apply(z, inverse=False)[0]
 
     def log_density(self, z: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.

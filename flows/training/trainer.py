@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.core.seeds import normal, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
@@ -102,7 +102,7 @@ def fit(
                 failed.setdefault(member, epoch)
             bar.update()
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                rows[epoch] = model.curves(clean)
+                rows[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
                 bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items()))
                 if on_log is not None:
                     on_log(epoch, rows[epoch])
@@ -146,7 +146,7 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
             levels.append(levels[-1])
             continue
         flat = points.flatten(0, -2).T.numpy()
-        level = settings.noise_factor * likelihood_bandwidth(flat) if settings.noise == "auto" else settings.noise
+        level = float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}") if settings.noise == "auto" else settings.noise
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited.append(torch.from_numpy(moved.T.reshape(points.shape)))
         levels.append(level)

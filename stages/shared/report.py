@@ -42,7 +42,7 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
     files.write_json(files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()})
     count = len(report.members["kl"])
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
-    files.write_npz(files.plot_data(name), {**arrays, **report.by_row})
+    files.write_npz(files.plot_data(name), {**arrays, **{key: rows.astype(np.float32) for key, rows in report.by_row.items()}})
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:

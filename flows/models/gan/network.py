@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import normal, numpy_generators
+from flows.networks.kernels import perceptron
 from flows.networks.network import Network, Objective, Seen
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ class GANNetwork(Network):
         """
         x = x.detach().requires_grad_()
         z = torch.stack([normal(g, self.latent, x.shape[2]) for g in generators]).to(x.dtype)
-        real, fake = self.discriminator(x.view_as(x)), self.discriminator(self.generator(z))  # no leaf: FlopCounterMode refuses one
+        real = perceptron(self.discriminator, x.view_as(x)).double()  # no leaf: FlopCounterMode refuses one
+        fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))
-        penalized = of_discriminator + self.penalty / 2 * slope.square().sum(1).mean(1)
+        penalized = of_discriminator + self.penalty / 2 * slope.double().square().sum(1).mean(1)
         (by_generator,) = torch.autograd.grad(of_generator.sum(), self.generator.theta, retain_graph=True)
         (by_discriminator,) = torch.autograd.grad(penalized.sum(), self.discriminator.theta)
         return (of_generator + of_discriminator).detach(), torch.cat([by_generator, by_discriminator], dim=1)
@@ -64,11 +66,10 @@ class GANNetwork(Network):
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)
         z = torch.stack([normal(g, self.latent, train.shape[2]) for g in generators]).to(train.dtype)
-        fake = self.discriminator(self.generator(z))
-        real = self.discriminator(train)
+        fake, real = perceptron(self.discriminator, perceptron(self.generator, z)).double(), perceptron(self.discriminator, train).double()
         losses = {"generator_loss": softplus(-fake), "discriminator_loss": softplus(-real) + softplus(fake)}
-        return {key: loss.double().numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
+        return {key: loss.numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)
-        return self.generator(z.contiguous())
+        return perceptron(self.generator, z.contiguous())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import normal
+from flows.networks.kernels import perceptron
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
@@ -55,10 +56,11 @@ class VAENetwork(DensityNetwork):
     @torch.enable_grad()
     def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
-        m, log_v = self.encoder(x).chunk(2, dim=1)
-        noise = torch.stack([normal(g, self.LATENT, x.shape[2]) for g in generators]).to(x.dtype)
-        residual = (x - self.decoder(m + log_v.exp() * noise)) * (-self.log_scale).exp()
-        misfit = (0.5 * residual.square() + self.log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
+        m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)  # all that is summed or exponentiated is in double precision
+        noise = torch.stack([normal(g, self.LATENT, x.shape[2]) for g in generators])
+        log_scale = self.log_scale.double()
+        residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (-log_scale).exp()
+        misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
         divergence = (0.5 * (m.square() + (2 * log_v).exp() - 1) - log_v).sum(1)
         bound = (misfit + divergence).mean(1)
         gradients = torch.autograd.grad(bound.sum(), list(self.parameters()))
@@ -75,15 +77,16 @@ class VAENetwork(DensityNetwork):
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         noise = normal(generator, n, self.members, self.LATENT + self.dim).to(self.dtype).permute(1, 2, 0)
-        mu = self.decoder(noise[:, : self.LATENT].contiguous())
-        return mu + self.log_scale.exp() * noise[:, self.LATENT :]
+        mu = perceptron(self.decoder, noise[:, : self.LATENT].contiguous())
+        return mu + self.log_scale.double().exp().to(self.dtype) * noise[:, self.LATENT :]
 
     @torch.no_grad()
     def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
-        z, weights = (t.to(self.dtype) for t in quadrature(self.nodes if nodes is None else nodes))
-        mu = torch.cat([self.decoder(part.expand(self.members, -1, -1)) for part in z.split(CHUNK, dim=1)], dim=2)
+        z, weights = quadrature(self.nodes if nodes is None else nodes)
+        z = z.to(self.dtype)
+        mu = torch.cat([perceptron(self.decoder, part.expand(self.members, -1, -1)) for part in z.split(CHUNK, dim=1)], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
-        members = zip(x, mu, self.log_scale.exp(), strict=True)
+        members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
         return torch.stack([mixture(points, centres, scale, weights) for points, centres, scale in members])
 
 

@@ -15,16 +15,12 @@ from torch import Tensor
 
 from flows.bijections import Bijection
 from flows.networks.kernels import build
-from flows.networks.kernels.build import reference_code
+from flows.networks.kernels.build import reference_code, usable
 from flows.networks.kernels.interface import KINDS, Adam, Chain, Layer, Values
 from flows.networks.kernels.layers import Description, describe
+from flows.networks.kernels.product import perceptron
 
-__all__ = ["Program", "clipped_adam", "program", "reference_code", "usable"]
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors: single precision, on the CPU, and a compiler was found."""
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and build.library() is not None
+__all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code", "usable"]
 
 
 def program(bijections: Sequence[Bijection]) -> Program | None:

@@ -21,6 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
@@ -37,6 +40,11 @@ _off = 0
 def library() -> ctypes.CDLL | None:
     """The compiled library; ``None`` where the plain code has to do."""
     return None if _off or os.environ.get(SWITCH, "on") == "off" else _loaded()
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the kernels take these tensors: single precision, on the CPU, and a compiler was found."""
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and library() is not None
 
 
 @contextmanager

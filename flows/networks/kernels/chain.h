@@ -38,6 +38,18 @@ typedef struct {
     int threads;
 } Adam;
 
+/* A product of matrices, a member each, that autograd makes the products of its gradients of (product.py):
+   OVER_ROWS:   out[i][p] = sum_j a[i][j] b[j][p]      FROM_ROWS: out[i][p] = sum_j a[j][i] b[j][p]
+   OVER_POINTS: out[i][k] = sum_p a[i][p] b[k][p]
+   rows: of out; inner: of b; points: of b. */
+enum sum { OVER_ROWS, FROM_ROWS, OVER_POINTS };
+typedef struct {
+    int sum, members, rows, inner, threads;
+    long points;
+    const float *a, *b;
+    float *out;
+} Product;
+
 long parts_of(long points); /* how many parts a member's points are cut into */
 
 /* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points).
@@ -49,3 +61,5 @@ long chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial);
 
 void clipped_adam(const Adam *adam);
+
+long batched_product(const Product *product); /* returns what chain_apply does */

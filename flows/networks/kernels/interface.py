@@ -24,9 +24,9 @@ def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
 for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOTALL):
     _TYPES[_name] = type(_name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))})
 
-KINDS: list[str] = re.findall(r"\w+", re.search(r"enum kind \{(.*?)\}", _TEXT, re.DOTALL)[1])  # type: ignore[index]
+KINDS, SUMS = (re.findall(r"\w+", re.search(rf"enum {name} \{{(.*?)\}}", _TEXT, re.DOTALL)[1]) for name in ("kind", "sum"))  # type: ignore[index]
 STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
-Values, Layer, Chain, Adam = (STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam"))
+Values, Layer, Chain, Adam, Product = (STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product"))
 
 
 def declare(library: CDLL) -> CDLL:

@@ -1,0 +1,66 @@
+"""Products of matrices that are the same on every machine, and a perceptron by them; autograd differentiates both, twice where it is asked to."""
+
+from __future__ import annotations
+
+from ctypes import addressof
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flows.bijections.perceptron import Perceptron
+from flows.networks.kernels import build
+from flows.networks.kernels.interface import SUMS, Product
+
+
+class Multiply(torch.autograd.Function):
+    """``Multiply.apply(a, b, sum)``, ``sum`` a word of ``chain.h``, a member each::
+
+        OVER_ROWS    a b          da = d b^T    db = a^T d
+        FROM_ROWS    a^T b        da = b d^T    db = a d
+        OVER_POINTS  a b^T        da = d b      db = d^T a
+
+    So the gradients are such products, too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, kind: str) -> Tensor:
+        ctx.kind = kind
+        ctx.save_for_backward(a, b)
+        return compiled(a.detach().contiguous(), b.detach().contiguous(), kind)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (a, b), (d,) = ctx.saved_tensors, gradients
+        by_a, by_b = {
+            "OVER_ROWS": ((d, b, "OVER_POINTS"), (a, d, "FROM_ROWS")),
+            "FROM_ROWS": ((b, d, "OVER_POINTS"), (a, d, "OVER_ROWS")),
+            "OVER_POINTS": ((d, b, "OVER_ROWS"), (d, a, "FROM_ROWS")),
+        }[ctx.kind]
+        needed = ctx.needs_input_grad
+        return Multiply.apply(*by_a) if needed[0] else None, Multiply.apply(*by_b) if needed[1] else None, None
+
+
+def compiled(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    """The product itself. Raises ``MemoryError`` where the system has no memory for a thread to work in."""
+    members, inner, points = b.shape
+    rows = a.shape[2] if kind == "FROM_ROWS" else a.shape[1]
+    out = b.new_empty(members, rows, inner if kind == "OVER_POINTS" else points)
+    pointers = {name: tensor.data_ptr() for name, tensor in {"a": a, "b": b, "out": out}.items()}
+    product = Product(SUMS.index(kind), members, rows, inner, torch.get_num_threads(), points, **pointers)
+    library = build.library()
+    assert library is not None, "usable() is asked first"
+    if refused := library.batched_product(addressof(product)):
+        raise MemoryError(f"the compiled product needs {refused:,} bytes a thread to work in, and the system has not got them")
+    return out
+
+
+def perceptron(network: Perceptron, x: Tensor) -> Tensor:
+    """``network(x)``. A bias is one more column, beside a feature that is always 1."""
+    if not build.usable(x, network.theta):
+        return network(x)
+    one = x.new_ones(x.shape[0], 1, x.shape[2])
+    for k, (weight, bias) in enumerate(network.layers()):
+        x = x.relu() if k else x
+        x = Multiply.apply(torch.cat([weight, bias], dim=2), torch.cat([x, one], dim=1), "OVER_ROWS")
+    return x
