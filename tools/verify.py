@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import platform
 import re
 import subprocess
 import sys
@@ -42,17 +43,36 @@ def main() -> int:
         raise command.UserError("there is no commit yet, so there is nothing to verify")
     if command.git("status", "--porcelain").strip():
         print("verify: there are changes that are not committed; what is verified is the last commit", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
-        command.git("clone", "--quiet", str(top), str(clone))
-        committed = contents(clone)
-        run = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env=command.environment(), check=False)
-        if run.returncode:
-            print("verify: FAILED: the pipeline does not run in a clean clone")
-            return 1
-        case, lines = explain(committed, contents(clone))
-    print("\n".join(["", *lines]))
-    return 1 if case == 3 else 0
+    worst = 0
+    for machine, variables in machines().items():
+        print(f"verify: as {machine}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            clone = Path(folder) / "clone"
+            command.git("clone", "--quiet", str(top), str(clone))
+            committed = contents(clone)
+            run = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env={**command.environment(), **variables}, check=False)
+            if run.returncode:
+                print("verify: FAILED: the pipeline does not run in a clean clone")
+                return 1
+            case, lines = explain(committed, contents(clone))
+        print("\n".join(["", *lines]), flush=True)
+        worst = max(worst, case)
+    return 1 if worst == 3 else 0
+
+
+def machines() -> dict[str, dict[str, str]]:
+    """This machine, and two that it stands in for: what each has in its environment.
+
+    NumPy's own list says what it would use beyond AVX2; a processor that has no more is held down by nothing.
+    """
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found]
+
+    beyond = [name for name in __cpu_dispatch__ if ("AVX512" in name or "V4" in name) and __cpu_features__[name]]
+    laptop = {"FLOWS_MARCH": "x86-64-v3", "NPY_DISABLE_CPU_FEATURES": " ".join(beyond), "OPENBLAS_CORETYPE": "Haswell"}
+    laptop |= {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    if platform.machine() != "x86_64":
+        return {"this machine": {}}
+    return {"this machine": {}, "one without AVX-512": laptop, "one with another OpenBLAS": {"OPENBLAS_CORETYPE": "Zen"}}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

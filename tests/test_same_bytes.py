@@ -1,0 +1,36 @@
+"""The kernels give the same bits by every compiler, at every width of a vector, and on another kind of processor (``portable.c``)."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.networks.kernels.build import FLAGS
+
+DRIVER = Path(__file__).with_name("portable.c")
+HASH = "ecaf923a7082e372"  # of every machine
+OPTIMISE = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC")]
+CASES = {
+    **{f"{cc}, {march}": (cc, [f"-march={march}"], []) for cc in ("gcc", "clang") for march in ("x86-64", "x86-64-v2", "x86-64-v3", "native")},
+    "gcc, threads": ("gcc", ["-march=native", "-fopenmp"], []),
+    "gcc, hardly optimised": ("gcc", ["-O1"], []),
+    "gcc, arm64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
+    compiler, flags, emulator = CASES[case]
+    for program in (compiler, *emulator):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    if not emulator and platform.machine() != "x86_64":
+        pytest.skip(f"{case} is not for {platform.machine()}")
+    subprocess.run([compiler, *OPTIMISE, *flags, str(DRIVER), "-o", str(tmp_path / "driver"), "-lm"], check=True, capture_output=True)
+    for threads in ("1", "2"):
+        done = subprocess.run([*emulator, str(tmp_path / "driver"), threads], check=True, capture_output=True, text=True)
+        assert done.stdout.split()[0] == HASH
