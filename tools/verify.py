@@ -45,10 +45,10 @@ def main() -> int:
         print("verify: there are changes that are not committed; what is verified is the last commit", flush=True)
     worst = 0
     for machine, variables in machines().items():
-        print(f"verify: as {machine}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             clone = Path(folder) / "clone"
             command.git("clone", "--quiet", str(top), str(clone))
+            print(f"verify: as {machine}", flush=True)
             committed = contents(clone)
             run = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env={**command.environment(), **variables}, check=False)
             if run.returncode:

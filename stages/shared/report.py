@@ -28,7 +28,7 @@ def write_report(
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
-    arrays = {**plot_arrays(model, problem, evaluation), **report.curves, "levels": LEVELS}
+    arrays = {**plot_arrays(model, problem, evaluation), **report.curves, **report.by_row, "levels": LEVELS}
     if not problem.kinds:  # a user's units may need every digit
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
@@ -42,7 +42,7 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
     files.write_json(files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()})
     count = len(report.members["kl"])
     files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
-    files.write_npz(files.plot_data(name), {**arrays, **{key: rows.astype(np.float32) for key, rows in report.by_row.items()}})
+    files.write_npz(files.plot_data(name), arrays)
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
