@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two threads several times slower than one.
+# It reads this when torch is imported; no byte depends on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "Density": "flows.density",
