@@ -62,11 +62,11 @@ def test_every_generated_table_is_made_from_the_committed_files(name: str, make:
     assert shown == make(), document.name
 
 
-def gains() -> dict[str, float]:
-    """What NSF gains over the best peer of every table that the study has run on."""
+def gains() -> dict[str, tuple[float, float, float]]:
+    """What NSF gains over the best peer of every table that the study has run on, with its interval."""
     params = analyse.finished(study_of_tables.load())
     scores = pd.concat(analyse.read(params, "scores"), ignore_index=True)
-    return {table.replace("_", " "): analyse.gain(scores, table, peer)[0] for table, peer in analyse.best_peers(params, scores).items()}
+    return {table.replace("_", " "): analyse.gain(scores, table, peer) for table, peer in analyse.best_peers(params, scores).items()}
 
 
 def facts() -> list[str]:
@@ -89,8 +89,12 @@ def facts() -> list[str]:
         f"At {couplings} couplings it takes the KL of RealNVP from {kl('ablation/realnvp_none'):.3f} to {kl('ablation/realnvp_recipe'):.3f} nat",
         f"{spline} spline couplings reach {kl_of_report('spline'):.3f} nat",
         f"{params['models']['realnvp']['couplings']} affine ones reach {kl_of_report('affine'):.3f}",
-        *(f"{table} {gain:+.2f}".replace("-", "\u2212") for table, gain in gains().items() if gain > 0),
-        *(f"a tie on {table} ({gain:+.2f})".replace("-", "\u2212") for table, gain in gains().items() if gain <= 0),
+        *(f"{table} {gain[0]:+.2f}" for table, gain in gains().items() if analyse.verdict(*gain) == "win"),
+        *(
+            f"a {word} on {table} ({gain[0]:+.2f})".replace("-", "\u2212")
+            for table, gain in gains().items()
+            if (word := analyse.verdict(*gain)) != "win"
+        ),
         f"More points help little at {couplings} couplings",
         f"From {few:,} to {many:,} points RealNVP's KL falls from {learnt[0]:.3f} to {learnt[1]:.3f} nat",
         f"that of a kernel density from {density[0]:.3f} to {density[1]:.3f}",
