@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.base import Bijection
-from flows.core.seeds import normal
+from flows.core.seeds import normals
 
 
 class PLULinear(Bijection):
@@ -30,7 +30,7 @@ class PLULinear(Bijection):
 
     def __init__(self, dim: int, generators: Sequence[np.random.Generator]) -> None:
         super().__init__()
-        gaussian = torch.stack([normal(g, dim, dim) for g in generators])
+        gaussian = normals(generators, dim, dim)
         q, r = torch.linalg.qr(gaussian)
         q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # Haar measure: undo the sign choice of the QR
         q[:, :, 0] *= torch.linalg.det(q).sign().unsqueeze(-1)  # determinant +1: a rotation, no reflection

@@ -56,3 +56,10 @@ def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(generator.standard_normal(shape))
+
+
+def normals(generators: Iterable[np.random.Generator], *shape: int) -> torch.Tensor:
+    """``normal`` numbers ``(M, *shape)``, a member a generator."""
+    import torch
+
+    return torch.stack([normal(generator, *shape) for generator in generators])

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
-FOLDS = 5  # of the found recipe
 Share = Annotated[float, Field(ge=0, le=1)]
+FOLDS = 5  # of the found recipe
 
 
 class Section(BaseModel):

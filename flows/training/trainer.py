@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flows.core.arrays import Array, rounded
-from flows.core.seeds import normal, numpy_generators
+from flows.core.seeds import normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network
@@ -48,7 +48,7 @@ class Trainer:
         points = torch.stack([rows.index_select(-1, places) for rows, places in zip(self.visited, order, strict=True)])
         if self.noise is None:
             return points
-        return points + self.noise * torch.stack([normal(g, *points.shape[1:]) for g in generators]).to(points.dtype)
+        return points + self.noise * normals(generators, *points.shape[1:]).to(points.dtype)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from flows.core.arrays import Array
 from flows.core.reference import GaussianMixture
-from flows.core.seeds import normal, numpy_generators
+from flows.core.seeds import normal, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base import Base
 from flows.networks.flow import Flow
@@ -69,7 +69,7 @@ class MixtureBase(Base):
 
     def __init__(self, components: int, dim: int, generators: Sequence[np.random.Generator]) -> None:
         super().__init__(len(generators), (dim,))
-        means = torch.stack([normal(generator, components, dim) for generator in generators]).float()
+        means = normals(generators, components, dim).float()
         self.logits = nn.Parameter(torch.zeros(means.shape[:2]))
         self.means = nn.Parameter(means)
         self.log_deviations = nn.Parameter(torch.full_like(means, math.log(0.5)))

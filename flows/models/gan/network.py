@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
-from flows.core.seeds import normal, numpy_generators
+from flows.core.seeds import normal, normals, numpy_generators
 from flows.networks.kernels import perceptron
 from flows.networks.network import Network, Objective, Seen
 
@@ -50,7 +50,7 @@ class GANNetwork(Network):
         the discriminator's.
         """
         x = x.detach().requires_grad_()
-        z = torch.stack([normal(g, self.latent, x.shape[2]) for g in generators]).to(x.dtype)
+        z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
         real = perceptron(self.discriminator, x.view_as(x)).double()  # no leaf: FlopCounterMode refuses one
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
@@ -65,7 +65,7 @@ class GANNetwork(Network):
         """Both losses, without the penalty, on the training points and as many fakes, always from the same noise."""
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)
-        z = torch.stack([normal(g, self.latent, train.shape[2]) for g in generators]).to(train.dtype)
+        z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
         fake, real = perceptron(self.discriminator, perceptron(self.generator, z)).double(), perceptron(self.discriminator, train).double()
         losses = {"generator_loss": softplus(-fake), "discriminator_loss": softplus(-real) + softplus(fake)}
         return {key: loss.numpy().mean(axis=(1, 2)) for key, loss in losses.items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
-from flows.core.seeds import normal
+from flows.core.seeds import normal, normals
 from flows.networks.kernels import perceptron
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
@@ -57,7 +57,7 @@ class VAENetwork(DensityNetwork):
     def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
         m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)  # all that is summed or exponentiated is in double precision
-        noise = torch.stack([normal(g, self.LATENT, x.shape[2]) for g in generators])
+        noise = normals(generators, self.LATENT, x.shape[2])
         log_scale = self.log_scale.double()
         residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (-log_scale).exp()
         misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)

@@ -47,7 +47,7 @@ class Program:
         x = x.detach().contiguous()
         out, log_det = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
         chain = self._chain(x)
-        _check(_library().chain_apply(addressof(chain), inverse, x.data_ptr(), out.data_ptr(), log_det.data_ptr()))
+        build.check(build.in_use().chain_apply(addressof(chain), inverse, x.data_ptr(), out.data_ptr(), log_det.data_ptr()))
         return out, log_det
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,11 +56,11 @@ class Program:
         """
         x = x.detach().contiguous()
         members, _, points = x.shape
-        parts = _library().parts_of(points)
+        parts = build.in_use().parts_of(points)
         loss, gradient = x.new_empty(members, dtype=torch.float64), x.new_empty(members, sum(self.sizes))
         partial_loss, partial = x.new_empty(members, parts, dtype=torch.float64), x.new_empty(members, parts, gradient.shape[1])
         chain = self._chain(x)
-        _check(_library().chain_loss(addressof(chain), *[tensor.data_ptr() for tensor in (x, loss, gradient, partial_loss, partial)]))
+        build.check(build.in_use().chain_loss(addressof(chain), *[tensor.data_ptr() for tensor in (x, loss, gradient, partial_loss, partial)]))
         return loss, gradient
 
     def _chain(self, x: Tensor) -> Any:
@@ -90,15 +90,4 @@ def clipped_adam(
     numbers |= {f"correction_{k}": 1 - beta**step for k, beta in enumerate(betas, 1)}
     pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
     adam = Adam(*parameters.shape, threads=torch.get_num_threads(), **pointers, **numbers)
-    _library().clipped_adam(addressof(adam))
-
-
-def _library() -> Any:
-    found = build.library()
-    assert found is not None, "usable() is asked first"
-    return found
-
-
-def _check(refused: int) -> None:
-    if refused:
-        raise MemoryError(f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them")
+    build.in_use().clipped_adam(addressof(adam))

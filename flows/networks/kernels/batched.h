@@ -1,31 +1,39 @@
 /* Products of whole matrices, a member each, tile by tile; sums over points are added up in the tiles' order. */
 
-long batched_product(const Product *product) {
-    const Product o = *product;
-    const long N = o.points, tiles = (N + TILE - 1) / TILE, groups = o.sum == OVER_POINTS ? 1 : tiles, items = o.members * groups;
-    const int rows = o.sum == OVER_POINTS ? o.inner : o.rows;
-    const long floats = (long)pitch_of(TILE) * (o.inner + o.rows) + outer_scratch(o.rows, rows) + 64;
+/* Points of b; of a or of the result, whichever has points too; and what a sum over points works in. */
+typedef struct { Tile b, other; float *scratch; } Operands;
+
+static Operands operands(const Product *o, int width, Room *room) {
+    return (Operands){take_tile(room, o->inner, width), take_tile(room, o->rows, width), take(room, outer_scratch(o->rows, o->inner))};
+}
+
+long batched_product(const Product *request) {
+    const Product o = *request;
+    const int over_points = o.sum == OVER_POINTS;
+    const long N = o.points, groups = over_points ? 1 : (N + TILE - 1) / TILE, items = o.members * groups;
     long refused = 0;
+    Room needed = {NULL, 0};
+    operands(&o, TILE, &needed);
 #pragma omp parallel for schedule(static) num_threads(team(o.threads, items))
     for (long item = 0; item < items; item++) {
-        const long m = item / groups, from = groups > 1 ? item % groups * TILE : 0, to = groups > 1 ? from + least(N - from, TILE) : N;
-        float *own = memory(floats, &refused), *out = o.out + m * o.rows * (o.sum == OVER_POINTS ? o.inner : N);
-        if (own && o.sum == OVER_POINTS) memset(out, 0, (size_t)o.rows * o.inner * 4);
+        const long m = item / groups, from = item % groups * TILE, to = over_points ? N : from + least(N - from, TILE);
+        float *own = memory(needed.used, &refused), *out = o.out + m * o.rows * (over_points ? o.inner : N);
+        if (own && over_points) memset(out, 0, (size_t)o.rows * o.inner * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
             Room room = {own, 0};
-            const Tile b = take_tile(&room, o.inner, padded(count)), other = take_tile(&room, o.rows, padded(count));
-            load(b, o.b + m * o.inner * N + p, N, count);
-            if (o.sum == OVER_POINTS) {
-                load(other, o.a + m * o.rows * N + p, N, count);
+            const Operands t = operands(&o, padded(count), &room);
+            load(t.b, o.b + m * o.inner * N + p, N, count);
+            if (over_points) {
+                load(t.other, o.a + m * o.rows * N + p, N, count);
                 for (int i = 0; i < o.rows; i++)
-                    for (int q = count; q < other.width; q++) other.at[(long)i * other.pitch + q] = 0; /* what fills up counts for nothing */
-                add_outer_product(out, other, b, take(&room, outer_scratch(o.rows, o.inner)));
-                continue;
+                    for (int q = count; q < t.other.width; q++) t.other.at[(long)i * t.other.pitch + q] = 0; /* what fills up counts for nothing */
+                add_outer_product(out, t.other, t.b, t.scratch);
+            } else {
+                float *a = (float *)o.a + m * o.rows * o.inner;
+                product(t.other, o.sum == OVER_ROWS ? matrix(a, o.inner) : transposed(matrix(a, o.rows)), t.b);
+                store(out + p, t.other, N, count);
             }
-            const Matrix a = {(float *)o.a + m * o.rows * o.inner, o.sum == OVER_ROWS ? o.inner : 1, o.sum == OVER_ROWS ? 1 : o.rows};
-            dense(other, a, b, NULL, 0);
-            store(out + p, other, N, count);
         }
     }
     return refused;

@@ -48,6 +48,19 @@ def usable(*tensors: Tensor) -> bool:
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and library() is not None
 
 
+def in_use() -> ctypes.CDLL:
+    """The library, where ``usable`` said that there is one."""
+    found = library()
+    assert found is not None, "usable() is asked first"
+    return found
+
+
+def check(refused: int) -> None:
+    """Raises ``MemoryError`` for the bytes that the system refused to a thread."""
+    if refused:
+        raise MemoryError(f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them")
+
+
 @contextmanager
 def reference_code() -> Iterator[None]:
     """Inside, the plain torch code is used: for what has to see every operation, such as a counter of them, and for the tests."""

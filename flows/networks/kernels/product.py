@@ -48,10 +48,7 @@ def compiled(a: Tensor, b: Tensor, kind: str) -> Tensor:
     out = b.new_empty(members, rows, inner if kind == "OVER_POINTS" else points)
     pointers = {name: tensor.data_ptr() for name, tensor in {"a": a, "b": b, "out": out}.items()}
     product = Product(SUMS.index(kind), members, rows, inner, torch.get_num_threads(), points, **pointers)
-    library = build.library()
-    assert library is not None, "usable() is asked first"
-    if refused := library.batched_product(addressof(product)):
-        raise MemoryError(f"the compiled product needs {refused:,} bytes a thread to work in, and the system has not got them")
+    build.check(build.in_use().batched_product(addressof(product)))
     return out
 
 
