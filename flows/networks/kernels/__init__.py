@@ -41,6 +41,7 @@ class Program:
         self.tensors = [value for _, fields in self.layers for value in fields.values() if isinstance(value, Tensor)]
         self._pointers: list[int] | None = None
         self._table: Any = None
+        self._gradients: tuple[Tensor, Tensor] | None = None  # of the members, and of their parts
 
     def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         """From data to noise or back: ``x`` ``(M, D, N)`` to its like, and the sum of the log-determinants ``(M, N)``."""
@@ -52,13 +53,16 @@ class Program:
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean negative log-likelihood of ``x`` ``(M, D, N)`` under a standard normal base, ``(M,)`` in double precision, and its
-        gradient ``(M, P)``: by the parameters of all layers, one after another.
+        gradient ``(M, P)``: by the parameters of all layers, one after another. The gradient is good until the next call, which writes over it.
         """
         x = x.detach().contiguous()
         members, _, points = x.shape
         parts = build.in_use().parts_of(points)
-        loss, gradient = x.new_empty(members, dtype=torch.float64), x.new_empty(members, sum(self.sizes))
-        partial_loss, partial = x.new_empty(members, parts, dtype=torch.float64), x.new_empty(members, parts, gradient.shape[1])
+        if self._gradients is None or self._gradients[1].shape[:2] != (members, parts):  # new memory at every step costs as much as the optimiser
+            gradient = x.new_empty(members, sum(self.sizes))
+            self._gradients = gradient, gradient[:, None] if parts == 1 else x.new_empty(members, parts, sum(self.sizes))
+        gradient, partial = self._gradients
+        loss, partial_loss = x.new_empty(members, dtype=torch.float64), x.new_empty(members, parts, dtype=torch.float64)
         chain = self._chain(x)
         build.check(build.in_use().chain_loss(addressof(chain), *[tensor.data_ptr() for tensor in (x, loss, gradient, partial_loss, partial)]))
         return loss, gradient

@@ -4,9 +4,9 @@
        inverse:  x = b + z exp(s)       log_det = +sum s
        backward: dx = dz exp(-s)        db = -sum dz exp(-s)    ds = -sum (dz z + dlog_det) */
 
-static void actnorm_lay_out(const Layer *layer, int dim, Room *room) {}
+static void actnorm_lay_out(const Layer *layer, Tile x, Rooms *rooms) {}
 
-static void actnorm_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Room room) {
+static void actnorm_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
     const float *shift = of_member(layer->shift, m), *log_scale = of_member(layer->log_scale, m);
     for (int i = 0; i < x.rows; i++) {
         const vec s = splat(log_scale[i]), scale = exponential(inverse ? s : -s);
@@ -17,7 +17,7 @@ static void actnorm_apply(const Layer *layer, long m, int inverse, Tile x, Tile 
     }
 }
 
-static void actnorm_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room room) {
+static void actnorm_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
     const float *shift = of_member(layer->shift, m), *log_scale = of_member(layer->log_scale, m);
     for (int i = 0; i < x.rows; i++) {
         const vec scale = exponential(-splat(log_scale[i]));

@@ -5,20 +5,19 @@
        backward: dx_b = dz_b exp(s)          dt = dz_b    draw = (dz_b x_b exp(s) + dlog_det) (1 - tanh^2)
                  dx_a = dz_a + what the conditioner passes on */
 
-static void affine_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Room room) {
-    const Tile y = conditioner_forward(layer, m, x, room).y, changed = rows_of(x, layer->changed_at, layer->outputs / 2);
+static void affine_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
+    const Tile y = conditioner_forward(layer, m, x, rooms).y, changed = rows_of(x, layer->changed_at, layer->outputs / 2);
     const float bound = layer->bound;
     for (int i = 0; i < changed.rows; i++)
         EACH_VECTOR(p, x.width) {
-            loose *value = &AT(changed, i, p);
-            const vec s = bound * hyperbolic_tangent(AT(y, i, p) / bound), t = AT(y, changed.rows + i, p);
-            *value = inverse ? (*value - t) * exponential(-s) : *value * exponential(s) + t;
+            const vec value = AT(changed, i, p), s = bound * hyperbolic_tangent(AT(y, i, p) / bound), t = AT(y, changed.rows + i, p);
+            AT(changed, i, p) = inverse ? (value - t) * exponential(-s) : fused(value, exponential(s), t);
             AT(log_det, 0, p) += inverse ? -s : s;
         }
 }
 
-static void affine_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room room) {
-    const Activations t = conditioner_forward(layer, m, x, room);
+static void affine_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
+    const Activations t = activations(layer, x, &rooms);
     const Tile y = t.y, dy = t.dy, changed = rows_of(x, layer->changed_at, layer->outputs / 2), dz = rows_of(d, layer->changed_at, changed.rows);
     const float bound = layer->bound;
     for (int i = 0; i < changed.rows; i++)

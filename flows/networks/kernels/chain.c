@@ -1,8 +1,8 @@
 /* The chain of a flow, compiled: values and gradients of its layers, for all members of a population; and the optimiser's step.
 
    What is computed is what flows/bijections computes with torch, which is the definition; tests hold the two together in value and
-   gradient. A tile of points goes through the whole chain while it stays in the processor's cache. Of a layer only its input is
-   kept for the backward pass (a few features); the hidden activations are computed again from it, which is quicker than memory.
+   gradient. A tile of points goes through the whole chain while it stays in the processor's cache; what the layers computed on the
+   way is kept for the way back.
 
    No sum depends on how many threads there are or on how many members: a member's points are cut into a number of parts that
    follows from their count alone, and the parts' gradients are added in order. GCC and Clang compile this for any processor.
@@ -31,9 +31,9 @@
    layer received, x, and the gradients of what it gave, d and d_log_det; it leaves the gradient of x in d, and adds to those of the
    parameters. Both work in a room that `lay_out` measures. */
 static const struct {
-    void (*lay_out)(const Layer *, int dim, Room *);
-    void (*apply)(const Layer *, long m, int inverse, Tile x, Tile log_det, Room);
-    void (*backward)(const Layer *, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room);
+    void (*lay_out)(const Layer *, Tile x, Rooms *);
+    void (*apply)(const Layer *, long m, int inverse, Tile x, Tile log_det, Rooms);
+    void (*backward)(const Layer *, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms);
 } LAYERS[] = {
     [AFFINE] = {coupling_lay_out, affine_apply, affine_backward},
     [SPLINE] = {coupling_lay_out, spline_apply, spline_backward},
@@ -54,15 +54,16 @@ static long part_size(long points) {
 
 long parts_of(long points) { return points ? (points + part_size(points) - 1) / part_size(points) : 0; }
 
-/* Floats that a thread works in: so many rows of a tile, and room for a layer. */
-static long work_size(const Chain *chain, int rows) {
-    long largest = 0;
+/* The floats that a layer may need for a tile x, in either room. */
+static Rooms largest(const Chain *chain, Tile x) {
+    Rooms most = {{0}};
     for (int k = 0; k < chain->count; k++) {
-        Room room = {NULL, 0};
-        LAYERS[chain->layers[k].kind].lay_out(chain->layers + k, chain->dim, &room);
-        if (room.used > largest) largest = room.used;
+        Rooms rooms = {{0}};
+        LAYERS[chain->layers[k].kind].lay_out(chain->layers + k, x, &rooms);
+        if (rooms.kept.used > most.kept.used) most.kept = rooms.kept;
+        if (rooms.work.used > most.work.used) most.work = rooms.work;
     }
-    return (long)rows * pitch_of(TILE) + largest;
+    return most;
 }
 
 /* Adds |z|^2 / 2 - log_det of `count` points to the sum. Leaves the gradients of the mean over N points in the place of both:
@@ -82,7 +83,10 @@ static double base_loss(double sum, Tile z, float *log_det, int count, long N) {
    losses and gradients of the parts; what every layer receives is kept, a tile each, for the way back. */
 static long run(const Chain *chain, int inverse, const float *x, float *out, float *log_det, double *partial_loss, float *partial) {
     const int dim = chain->dim, step = out ? 0 : dim, rows = chain->count * step + dim;
-    const long N = chain->points, parts = parts_of(N), items = chain->members * parts, floats = work_size(chain, rows + 1);
+    const long N = chain->points, parts = parts_of(N), items = chain->members * parts;
+    const Rooms most = largest(chain, (Tile){NULL, dim, TILE, pitch_of(TILE)});
+    const long keep = out ? 0 : most.kept.used; /* from one layer's kept room to the next one's; without a way back they share one */
+    const long floats = (long)(rows + 1) * pitch_of(TILE) + most.work.used + most.kept.used + keep * (chain->count - 1);
     long refused = 0;
 #pragma omp parallel for schedule(static) num_threads(team(chain->threads, items))
     for (long item = 0; item < items; item++) {
@@ -96,12 +100,15 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
             const Tile all = take_tile(&room, rows + 1, padded(count)), sum = rows_of(all, rows, 1);
             Tile tile = rows_of(all, 0, dim);
             load(tile, x + m * dim * N + p, N, count);
+            const Room work = {take(&room, most.work.used), 0};
+            float *kept = room.at + room.used;
             memset(sum.at, 0, (size_t)sum.width * 4);
             for (int k = 0; k < chain->count; k++) {
                 const Layer *layer = chain->layers + (inverse ? chain->count - 1 - k : k);
                 if (!out) copy(rows_of(tile, dim, dim), tile);
                 tile = rows_of(tile, step, dim);
-                LAYERS[layer->kind].apply(layer, m, inverse, tile, sum, room);
+                const Rooms rooms = {{kept + k * keep, 0}, work};
+                LAYERS[layer->kind].apply(layer, m, inverse, tile, sum, rooms);
             }
             if (out) {
                 store(out + m * dim * N + p, tile, N, count);
@@ -111,7 +118,8 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
             loss = base_loss(loss, tile, sum.at, count, N);
             for (int k = chain->count - 1; k >= 0; k--) {
                 const Layer *layer = chain->layers + k;
-                LAYERS[layer->kind].backward(layer, m, rows_of(all, k * dim, dim), tile, sum, gradient + layer->gradient, room);
+                const Rooms rooms = {{kept + k * keep, 0}, work};
+                LAYERS[layer->kind].backward(layer, m, rows_of(all, k * dim, dim), tile, sum, gradient + layer->gradient, rooms);
             }
         }
         if (!out) partial_loss[item] = loss;
@@ -129,8 +137,8 @@ long chain_loss(const Chain *chain, const float *x, double *loss, float *gradien
     for (long m = 0; m < chain->members; m++) {
         loss[m] = 0.91893853320467274 * (double)chain->dim; /* log(2 pi) / 2 */
         for (long k = 0; k < parts; k++) loss[m] += partial_loss[m * parts + k] / (double)chain->points;
-        float *own = gradient + m * size; /* those of the member's parts, added in order */
-        memcpy(own, partial + m * parts * size, (size_t)size * 4);
+        float *own = gradient + m * size; /* those of the member's parts, added in order; a single part's may lie there already */
+        memmove(own, partial + m * parts * size, (size_t)size * 4);
         for (long k = 1; k < parts; k++)
             for (long i = 0; i < size; i++) own[i] += partial[(m * parts + k) * size + i];
     }

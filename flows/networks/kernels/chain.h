@@ -57,7 +57,8 @@ long parts_of(long points); /* how many parts a member's points are cut into */
 long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
 
 /* The negative log-likelihood under a standard normal base, mean over the points of x (members, dim, points): loss (members); and its
-   gradient (members, size). Room to work in: partial_loss (members, parts) and partial (members, parts, size). */
+   gradient (members, size). Room to work in: partial_loss (members, parts) and partial (members, parts, size), which
+   may be `gradient` itself where there is one part. */
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial);
 
 void clipped_adam(const Adam *adam);

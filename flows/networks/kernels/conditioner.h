@@ -19,21 +19,22 @@ static Weights weights(const Layer *layer, float *theta) {
 
 typedef struct { Tile x, h1, h2, y, dx, d1, d2, dy; float *scratch; } Activations;
 
-static Activations activations(const Layer *layer, int width, Room *room) {
-    const int K = layer->kept, H = layer->hidden, O = layer->outputs;
+static Activations activations(const Layer *layer, Tile x, Rooms *rooms) {
+    const int K = layer->kept, H = layer->hidden, O = layer->outputs, width = x.width;
+    Room *kept = &rooms->kept, *work = &rooms->work;
     return (Activations){
-        .h1 = take_tile(room, H, width), .h2 = take_tile(room, H, width), .y = take_tile(room, O, width),
-        .d1 = take_tile(room, H, width), .d2 = take_tile(room, H, width), .dy = take_tile(room, O, width),
-        .dx = take_tile(room, K, width), .scratch = take(room, outer_scratch(most(H, O), most(H, K))),
+        .x = rows_of(x, layer->kept_at, K),
+        .h1 = take_tile(kept, H, width), .h2 = take_tile(kept, H, width), .y = take_tile(kept, O, width),
+        .d1 = take_tile(work, H, width), .d2 = take_tile(work, H, width), .dy = take_tile(work, O, width),
+        .dx = take_tile(work, K, width), .scratch = take(work, outer_scratch(most(H, O), most(H, K))),
     };
 }
 
-static void coupling_lay_out(const Layer *layer, int dim, Room *room) { activations(layer, TILE, room); }
+static void coupling_lay_out(const Layer *layer, Tile x, Rooms *rooms) { activations(layer, x, rooms); }
 
-static Activations conditioner_forward(const Layer *layer, long m, Tile x, Room room) {
+static Activations conditioner_forward(const Layer *layer, long m, Tile x, Rooms rooms) {
     const Weights w = weights(layer, of_member(layer->theta, m));
-    Activations t = activations(layer, x.width, &room);
-    t.x = rows_of(x, layer->kept_at, layer->kept);
+    const Activations t = activations(layer, x, &rooms);
     dense(t.h1, w.w1, t.x, w.b1, 1);
     dense(t.h2, w.w2, t.h1, w.b2, 1);
     dense(t.y, w.w3, t.h2, w.b3, 0);

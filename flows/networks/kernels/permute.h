@@ -4,11 +4,11 @@
        inverse:  x_order[i] = z_i
        backward: dx_order[i] = dz_i */
 
-static void permute_lay_out(const Layer *layer, int dim, Room *room) { take_tile(room, dim, TILE); }
+static void permute_lay_out(const Layer *layer, Tile x, Rooms *rooms) { take_tile(&rooms->work, x.rows, x.width); }
 
-static void permute_rows(const Layer *layer, long m, int inverse, Tile x, Room room) {
+static void permute_rows(const Layer *layer, long m, int inverse, Tile x, Rooms rooms) {
     const float *order = of_member(layer->order, m);
-    const Tile y = take_tile(&room, x.rows, x.width);
+    const Tile y = take_tile(&rooms.work, x.rows, x.width);
     for (int i = 0; i < x.rows; i++) {
         const int j = (int)order[i];
         if (inverse) copy(rows_of(y, j, 1), rows_of(x, i, 1));
@@ -17,8 +17,8 @@ static void permute_rows(const Layer *layer, long m, int inverse, Tile x, Room r
     copy(x, y);
 }
 
-static void permute_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Room room) { permute_rows(layer, m, inverse, x, room); }
+static void permute_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) { permute_rows(layer, m, inverse, x, rooms); }
 
-static void permute_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room room) {
-    permute_rows(layer, m, 1, d, room);
+static void permute_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
+    permute_rows(layer, m, 1, d, rooms);
 }

@@ -8,19 +8,21 @@
 /* Full squares, and room for a tile and for an outer product. */
 typedef struct { float *lower, *upper, *weight, *d_weight, *g, *scratch; Tile result; } Factors;
 
-static Factors plu_work(int dim, int width, Room *room) {
+static Factors plu_work(Tile x, Rooms *rooms) {
+    const int dim = x.rows;
+    Room *kept = &rooms->kept, *work = &rooms->work;
     const long square = (long)dim * dim;
     return (Factors){
-        .lower = take(room, square), .upper = take(room, square), .weight = take(room, square), .d_weight = take(room, square),
-        .g = take(room, square), .scratch = take(room, outer_scratch(dim, dim)), .result = take_tile(room, dim, width),
+        .lower = take(kept, square), .upper = take(kept, square), .weight = take(kept, square), .d_weight = take(work, square),
+        .g = take(work, square), .scratch = take(work, outer_scratch(dim, dim)), .result = take_tile(work, dim, x.width),
     };
 }
 
-static void plu_lay_out(const Layer *layer, int dim, Room *room) { plu_work(dim, TILE, room); }
+static void plu_lay_out(const Layer *layer, Tile x, Rooms *rooms) { plu_work(x, rooms); }
 
-static Factors factors(const Layer *layer, long m, Tile x, Room room) {
+static Factors factors(const Layer *layer, long m, Tile x, Rooms rooms) {
     const int dim = x.rows;
-    const Factors f = plu_work(dim, x.width, &room);
+    const Factors f = plu_work(x, &rooms);
     const float *lower = of_member(layer->lower, m), *upper = of_member(layer->upper, m), *log_diagonal = of_member(layer->log_diagonal, m);
     const float *permutation = of_member(layer->permutation, m), *sign = of_member(layer->sign, m);
     memset(f.weight, 0, (size_t)dim * dim * 4);
@@ -37,9 +39,9 @@ static Factors factors(const Layer *layer, long m, Tile x, Room room) {
     return f;
 }
 
-static void plu_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Room room) {
+static void plu_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
     const int dim = x.rows;
-    const Factors f = factors(layer, m, x, room);
+    const Factors f = factors(layer, m, x, rooms);
     const float *log_diagonal = of_member(layer->log_diagonal, m);
     const Tile y = f.result;
     float total = 0;
@@ -58,9 +60,9 @@ static void plu_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_
     copy(x, y);
 }
 
-static void plu_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room room) {
+static void plu_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
     const int dim = x.rows;
-    const Factors f = factors(layer, m, x, room);
+    const Factors f = plu_work(x, &rooms);
     const float *permutation = of_member(layer->permutation, m);
     float *lower = gradient, *upper = lower + (long)dim * dim, *log_diagonal = upper + (long)dim * dim, total = 0;
     memset(f.d_weight, 0, (size_t)dim * dim * 4);

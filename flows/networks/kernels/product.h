@@ -11,12 +11,13 @@ INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile
         vec sum[8][2];
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = splat(bias ? bias[i + r] : 0.0f);
-        for (int j = 0; j < b.rows; j++) {
+        const float *weight = a.at + i * a.row, *lower = weight + 4 * a.row, *point = &b.at[p]; /* two rows of pointers: more would not fit */
+        for (int j = 0; j < b.rows; j++, weight += a.column, lower += a.column, point += b.pitch) {
             vec points[2];
-            UNROLL for (int v = 0; v < vecs; v++) points[v] = AT(b, j, p + v * LANES);
+            UNROLL for (int v = 0; v < vecs; v++) points[v] = *(const loose *)(point + v * LANES);
             UNROLL for (int r = 0; r < rows; r++) {
-                const vec weight = splat(a.at[(i + r) * a.row + j * a.column]);
-                UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = fused(weight, points[v], sum[r][v]);
+                const vec w = splat((r < 4 ? weight : lower)[r % 4 * a.row]);
+                UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = fused(w, points[v], sum[r][v]);
             }
         }
         UNROLL for (int r = 0; r < rows; r++)
@@ -39,7 +40,7 @@ static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
 /* out[i][p] = sum_j a[i][j] b[j][p] */
 INLINE void product(Tile out, Matrix a, Tile b) { dense(out, a, b, NULL, 0); }
 
-/* out[i * stride + k] += sum_p a[i][p] b[k][p] for a block. */
+/* out[i * stride + k] += sum_p a[i][p] b[k][p] for a block of at most 16. */
 INLINE void outer_block(const int rows, const int columns, float *out, long stride, Tile a, Tile b) {
     Strands sum[16];
     UNROLL for (int v = 0; v < STRANDS / LANES; v++) {
@@ -54,8 +55,12 @@ INLINE void outer_block(const int rows, const int columns, float *out, long stri
         }
         UNROLL for (int i = 0; i < rows * columns; i++) sum[i].at[v] = own[i];
     }
+    float total[16];
+    int i = 0;
+    UNROLL for (; i + LANES <= rows * columns; i += LANES) *(loose *)(total + i) = folded_together(sum + i);
+    UNROLL for (; i < rows * columns; i++) total[i] = folded(sum[i]);
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += folded(sum[i * columns + k]);
+        UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += total[i * columns + k];
 }
 
 /* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. Where b has enough rows it is transposed into `scratch`,
@@ -64,32 +69,23 @@ INLINE long outer_scratch(int rows, int columns) { return (long)pitch_of(padded(
 
 static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
     const int columns = b.rows, whole = columns / STRANDS * STRANDS, pitch = pitch_of(whole);
-    int i = 0;
-#define BLOCK(m, n) outer_block(m, n, out + (long)i * columns + k, columns, rows_of(a, i, m), rows_of(b, k, n))
+    int k = 0;
+#define BLOCKS(m, n) \
+    for (; i + m <= a.rows; i += m) outer_block(m, n, out + (long)i * columns + k, columns, rows_of(a, i, m), rows_of(b, k, n));
     if (a.rows >= 8 && whole) {
         const Tile turned = {scratch, a.width, whole, pitch}, sums = {scratch + (long)pitch * TILE, a.rows, whole, pitch};
-        for (int k = 0; k < whole; k += LANES)
+        for (; k < whole; k += LANES)
             EACH_VECTOR(p, a.width) transpose_block(scratch + (long)p * pitch + k, pitch, b.at + (long)k * b.pitch + p, b.pitch);
         product(sums, matrix(a.at, a.pitch), turned);
-        for (; i < a.rows; i++) {
-            EACH_VECTOR(k, whole) *(loose *)(out + (long)i * columns + k) += AT(sums, i, k);
-            for (int k = whole; k < columns; k++) BLOCK(1, 1);
-        }
+        for (int i = 0; i < a.rows; i++) EACH_VECTOR(j, whole) *(loose *)(out + (long)i * columns + j) += AT(sums, i, j);
     }
-#define BLOCKS(m)                                     \
-    for (; i + m <= a.rows; i += m) {                 \
-        int k = 0;                                    \
-        for (; k + 4 <= columns; k += 4) BLOCK(m, 4); \
-        for (; k < columns; k++) BLOCK(m, 1);         \
-    }
-    BLOCKS(4) BLOCKS(2) BLOCKS(1)
+    for (int i = 0; k + 4 <= columns; k += 4, i = 0) { BLOCKS(4, 4) BLOCKS(2, 4) BLOCKS(1, 4) }
+    for (int i = 0; k < columns; k++, i = 0) { BLOCKS(LANES, 1) BLOCKS(4, 1) BLOCKS(1, 1) }
 }
 
 /* out[i] += sum_p a[i][p] */
 static void add_row_sums(float *out, Tile a) {
-    for (int i = 0; i < a.rows; i++) {
-        Strands sum = {{{0}}};
-        EACH_STRAND(v, p, a.width) sum.at[v] += AT(a, i, p);
-        out[i] += folded(sum);
-    }
+    float one[TILE];
+    for (int p = 0; p < a.width; p++) one[p] = 1.0f;
+    add_outer_product(out, a, (Tile){one, 1, a.width, TILE}, NULL);
 }

@@ -34,12 +34,12 @@ typedef struct { vec number, x, y, width, height, raw_low, raw_high, low, high; 
 
 INLINE Bin find_bin(const Layer *layer, Tile y, int p, vec value, int by_height) {
     const int K = layer->bins;
-    const float bound = layer->bound, rest = 1.0f - layer->least_bin * (float)K;
+    const float bound = layer->bound, least = 2.0f * bound * layer->least_bin, rest = 2.0f * bound * (1.0f - layer->least_bin * (float)K);
     vec x_knot = splat(-bound), y_knot = splat(-bound);
     Bin bin = {{0}, x_knot, y_knot, {0}, {0}, {0}, {0}, {0}, {0}};
     for (int k = 0; k < K; k++) {
-        vec x_next = x_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, k, p));
-        vec y_next = y_knot + 2.0f * bound * (layer->least_bin + rest * AT(y, K + k, p));
+        vec x_next = fused(splat(rest), AT(y, k, p), x_knot + least);
+        vec y_next = fused(splat(rest), AT(y, K + k, p), y_knot + least);
         if (k + 1 == K) x_next = y_next = splat(bound); /* the last knot is the bound itself, whatever the sizes add up to */
         const ivec here = k ? value >= (by_height ? y_knot : x_knot) : (ivec){0} == 0; /* or in a later bin, which then takes its place */
         bin.number = pick(here, splat((float)k), bin.number);
@@ -54,8 +54,8 @@ INLINE Bin find_bin(const Layer *layer, Tile y, int p, vec value, int by_height)
     return bin;
 }
 
-static void spline_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Room room) {
-    const Tile outputs = conditioner_forward(layer, m, x, room).y;
+static void spline_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
+    const Tile outputs = conditioner_forward(layer, m, x, rooms).y;
     for (int i = 0; i < layer->outputs / (3 * layer->bins - 1); i++) {
         const Tile y = spline_of(layer, outputs, i);
         EACH_VECTOR(p, x.width) {
@@ -84,12 +84,12 @@ static void spline_apply(const Layer *layer, long m, int inverse, Tile x, Tile l
     }
 }
 
-static void spline_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Room room) {
-    const Activations t = conditioner_forward(layer, m, x, room);
+static void spline_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
+    const Activations t = activations(layer, x, &rooms);
     const int K = layer->bins, each = 3 * K - 1;
     const float bound = layer->bound, rest = 1.0f - layer->least_bin * (float)K;
     for (int i = 0; i < layer->outputs / each; i++) {
-        const Tile y = spline_of(layer, t.y, i), dy = rows_of(t.dy, i * each, each);
+        const Tile y = rows_of(t.y, i * each, each), dy = rows_of(t.dy, i * each, each); /* y holds shares by now */
         EACH_VECTOR(p, x.width) {
             const vec value = AT(x, layer->changed_at + i, p), none = {0};
             const ivec outside = (value >= bound) | (value <= -bound); /* nothing but dz itself passes there */

@@ -22,6 +22,9 @@ static float *take(Room *room, long floats) {
     return piece;
 }
 
+/* Where a layer works: `kept` holds what it needs on the way back, `work` is taken over by the next layer. */
+typedef struct { Room kept, work; } Rooms;
+
 static Tile take_tile(Room *room, int rows, int width) {
     const int pitch = pitch_of(width);
     return (Tile){take(room, (long)rows * pitch), rows, width, pitch};

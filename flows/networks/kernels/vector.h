@@ -58,6 +58,20 @@ INLINE float folded(Strands sum) {
     return s[0];
 }
 
+/* LANES sums, folded in the same order all at once: lane i is sum i. */
+INLINE vec folded_together(const Strands *sums) {
+    vec v[LANES];
+    UNROLL for (int i = 0; i < LANES; i++) {
+        Strands s = sums[i];
+        UNROLL for (int n = STRANDS / LANES / 2; n; n /= 2)
+            UNROLL for (int k = 0; k < n; k++) s.at[k] += s.at[k + n];
+        v[i] = s.at[0];
+    }
+    UNROLL for (int n = LANES / 2; n; n /= 2)
+        UNROLL for (int i = 0; i < n; i++) v[i] = SHUFFLE(v[i], v[i + n], LOW) + SHUFFLE(v[i], v[i + n], HIGH);
+    return v[0];
+}
+
 /* out[p][i] = in[i][p], LANES by LANES: as many perfect shuffles of the rows as LANES has bits. */
 INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitch) {
     vec v[LANES], w[LANES];
@@ -76,7 +90,7 @@ INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitc
 INLINE vec exponential(vec x) {
     const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
     x = pick(x > 87.0f, splat(87.0f), pick(x < -87.0f, splat(-87.0f), x));
-    const vec n = (x * 1.44269504f + magic) - magic, r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+    const vec n = fused(x, splat(1.44269504f), magic) - magic, r = fused(n, splat(-1.42860677e-6f), fused(n, splat(-0.693145752f), x));
     static const float c[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
     vec e = splat(1.0f / 5040.0f);
     UNROLL for (int k = 0; k < 7; k++) e = fused(e, r, splat(c[k]));
@@ -92,7 +106,7 @@ INLINE vec logarithm(vec x) {
     static const float c[] = {2.0f / 7.0f, 2.0f / 5.0f, 2.0f / 3.0f, 2.0f};
     vec series = splat(2.0f / 9.0f);
     UNROLL for (int k = 0; k < 4; k++) series = fused(series, square, splat(c[k]));
-    return pick(x == x, n * 0.693147181f + f * series, x);
+    return pick(x == x, fused(n, splat(0.693147181f), f * series), x);
 }
 
 /* log(1 + e^u) */
