@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.mixture import GaussianMixture as ScikitMixture
-from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.neighbors import KernelDensity
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, rounded
@@ -61,6 +58,8 @@ def fit_gmm(
 
     ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result back to the user's units.
     """
+    from sklearn.mixture import GaussianMixture as ScikitMixture  # here: it takes as long to import as most references take
+
     settings = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
     with threadpool_limits(1):  # on so few rows threads only wait for each other, and one thread's sums are always the same
         chosen = _choose(ScikitMixture(**settings), {"n_components": list(components), "reg_covar": list(ridges)}, standardized, folds, seed)
@@ -80,6 +79,8 @@ def bandwidths(count: int) -> list[float]:
 
 def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
     """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood; on some of many rows."""
+    from sklearn.neighbors import KernelDensity
+
     n, dim = standardized.shape
     some = standardized[:: -(-n // ROWS)]
     bandwidth = _choose(KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, some, folds, seed)["bandwidth"]
@@ -90,6 +91,8 @@ def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: S
 
 def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int, seed: int) -> dict[str, Any]:
     """The setting in ``grid`` with the best log-likelihood on the folds left out."""
+    from sklearn.model_selection import GridSearchCV, KFold
+
     splitter = KFold(folds, shuffle=True, random_state=seed)
     return GridSearchCV(estimator, grid, cv=splitter, refit=False).fit(rows).best_params_
 

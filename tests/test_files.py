@@ -246,7 +246,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
     assert not list(files.SCALER.parent.glob("*.tmp"))
 
 
-HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "ot", "joblib", "safetensors"}
+HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
 
 
 def reproduce(stage: str, share: int) -> subprocess.CompletedProcess[str]:
-    """Run a stage with its share of threads and processes."""
-    limits = {"OMP_NUM_THREADS": str(share), "LOKY_MAX_CPU_COUNT": str(share), "PYTHONUNBUFFERED": "1"}
+    """Run a stage with its share of threads."""
+    limits = {"OMP_NUM_THREADS": str(share), "PYTHONUNBUFFERED": "1"}
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
     limited = {**limits, **os.environ}

@@ -13,7 +13,6 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from flows.core import seeds
 from flows.core.arrays import Array
@@ -161,9 +160,7 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
         "bandwidth": samples.kernel_bandwidth(test, problem.truth if isinstance(problem.truth, Mixture) else None),
         "seed": seeds.integer(settings.seed, "metric", 2),
     }
-    # Processes and not threads, and only where they pay: the forest's classifier is Python for the most part.
-    score = delayed(samples.two_sample_scores)
-    return _by_row(Parallel(n_jobs=-1 if len(own) > 20 else 1)(score(test, row, **arguments) for row in own))
+    return _by_row([samples.two_sample_scores(test, row, **arguments) for row in own])
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

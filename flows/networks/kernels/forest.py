@@ -1,0 +1,40 @@
+"""Random forests of two classes, the same on every machine: what each says of the points of its fold after the others."""
+
+from __future__ import annotations
+
+import math
+from ctypes import addressof
+
+import numpy as np
+
+from flows.core.arrays import Array
+from flows.networks.kernels import build
+from flows.networks.kernels.interface import Forests
+
+
+def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed: int) -> Array:
+    """How sure the forest that has not seen a point's fold is that it is of class 1, ``(n,)`` from 0 to 1.
+
+    ``points`` ``(n, D)``, finite in single precision; ``labels`` ``(n,)``, 0 or 1; ``fold`` ``(n,)``, 0 to F - 1. ``floor(sqrt(D))`` features are tried
+    at a split. Without a compiler, scikit-learn's forests take their place: other random numbers, the same method.
+    """
+    count, dim = points.shape
+    x, (y, of) = np.ascontiguousarray(points, dtype=np.float32), (np.ascontiguousarray(part, dtype=np.int32) for part in (labels, fold))
+    if build.library() is None:
+        return _by_sklearn(x, y, of, trees, seed)
+    order, score = np.ascontiguousarray(x.argsort(axis=0, kind="stable").T, dtype=np.int32), np.empty(count)
+    arrays = {"points": x, "labels": y, "fold": of, "order": order, "score": score}
+    pointers = {name: array.ctypes.data for name, array in arrays.items()}
+    forests = Forests(count, dim, folds=int(of.max()) + 1, trees=trees, tries=math.isqrt(dim), seed=seed, **pointers)
+    build.check(build.in_use().forest_scores(addressof(forests)))
+    return score / trees
+
+
+def _by_sklearn(points: Array, labels: Array, fold: Array, trees: int, seed: int) -> Array:
+    from sklearn.ensemble import RandomForestClassifier
+
+    score = np.empty(len(points))
+    for held in range(fold.max() + 1):
+        forest = RandomForestClassifier(n_estimators=trees, random_state=seed).fit(points[fold != held], labels[fold != held])
+        score[fold == held] = forest.predict_proba(points[fold == held])[:, 1]
+    return score
