@@ -1,5 +1,5 @@
-/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both ways: prints one hash of every bit
-   that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
+/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both ways; a perceptron and its gradients;
+   forests: prints one hash of every bit that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
 
 #include <stdio.h>
 
@@ -90,6 +90,25 @@ int main(int count, char **words) {
     const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f, 1e-8f, 1, 1, chain.threads};
     clipped_adam(&adam);
     add(y, sizeof y), add(log_det, sizeof log_det), add(all, MEMBERS * size * 4);
+    x[3] = 0;
+    const Network network = {table + 2, MEMBERS, chain.threads, POINTS, size, x, NULL, y, gradient, partial}; /* of the affine coupling */
+    perceptron(&network);
+    const Network back = {table + 2, MEMBERS, chain.threads, POINTS, size, x, y, NULL, gradient, partial};
+    perceptron(&back);
+    add(y, MEMBERS * table[2].outputs * POINTS * 4L), add(gradient, MEMBERS * size * 4), add(partial, MEMBERS * table[2].kept * POINTS * 4L);
+    static int labels[POINTS], fold[POINTS], order[DIM][POINTS]; /* every feature is sorted by insertion */
+    static double score[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        labels[i] = x[i * DIM] + uniform() > 0, fold[i] = i % 3;
+        for (int f = 0; f < DIM; f++) {
+            int place = i;
+            for (; place && x[order[f][place - 1] * DIM + f] > x[i * DIM + f]; place--) order[f][place] = order[f][place - 1];
+            order[f][place] = i;
+        }
+    }
+    const Forests forests = {POINTS, DIM, 3, 7, 2, 5, x, labels, fold, &order[0][0], score};
+    forest_scores(&forests);
+    add(score, sizeof score);
     printf("%016llx %.9f\n", hash, loss[1]);
     return 0;
 }

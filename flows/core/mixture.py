@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.core.arrays import Array
 
-PAIRS = 2_000_000  # of a point and a component, worked on at a time: some 50 MB
+PAIRS = 100_000  # of a point and a component, worked on at a time: what is made of them stays in the cache
 
 
 class Truth(Protocol):
@@ -79,7 +79,8 @@ class Mixture:
             white = whitening @ (chunk - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
             terms = log_weight - 0.5 * np.einsum("kdn,kdn->kn", white, white)
             highest = terms.max(axis=0)
-            parts.append(highest + np.log(np.exp(terms - highest).sum(axis=0)))
+            terms -= highest
+            parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:

@@ -154,7 +154,7 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     if problem.kinds:  # the columns' units have nothing to do with each other
         scale = on_line(problem.kinds, problem.train).std(axis=0)
         test, own = on_line(problem.kinds, test) / scale, np.stack([on_line(problem.kinds, row) for row in own]) / scale
-    arguments = {
+    arguments: dict[str, Any] = {
         "neighbours": settings.neighbours,
         "directions": samples.unit_directions(settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")),
         "bandwidth": samples.kernel_bandwidth(test, problem.truth if isinstance(problem.truth, Mixture) else None),

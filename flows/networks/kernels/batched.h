@@ -1,4 +1,10 @@
-/* Products of whole matrices, a member each, tile by tile; sums over points are added up in the tiles' order. */
+/* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points are added up in the tiles' order. */
+
+/* What fills up the last vector counts for nothing. */
+static void clear_beyond(Tile tile, int count) {
+    for (int i = 0; i < tile.rows; i++)
+        for (int p = count; p < tile.width; p++) tile.at[(long)i * tile.pitch + p] = 0;
+}
 
 /* Points of b; of a or of the result, whichever has points too; and what a sum over points works in. */
 typedef struct { Tile b, other; float *scratch; } Operands;
@@ -26,14 +32,48 @@ long batched_product(const Product *request) {
             load(t.b, o.b + m * o.inner * N + p, N, count);
             if (over_points) {
                 load(t.other, o.a + m * o.rows * N + p, N, count);
-                for (int i = 0; i < o.rows; i++)
-                    for (int q = count; q < t.other.width; q++) t.other.at[(long)i * t.other.pitch + q] = 0; /* what fills up counts for nothing */
+                clear_beyond(t.other, count);
                 add_outer_product(out, t.other, t.b, t.scratch);
             } else {
                 float *a = (float *)o.a + m * o.rows * o.inner;
                 product(t.other, o.sum == OVER_ROWS ? matrix(a, o.inner) : transposed(matrix(a, o.rows)), t.b);
                 store(out + p, t.other, N, count);
             }
+        }
+    }
+    return refused;
+}
+
+/* Forth, the tiles are shared out; back, the members, as a sum over points is added up in the tiles' order. */
+long perceptron(const Network *request) {
+    const Network o = *request;
+    const int kept = o.layer->kept, outputs = o.layer->outputs;
+    const long N = o.points, groups = o.y ? (N + TILE - 1) / TILE : 1, items = o.members * groups;
+    long refused = 0;
+    Rooms needed = {{0}};
+    coupling_lay_out(o.layer, (Tile){NULL, kept, TILE, pitch_of(TILE)}, &needed);
+    const long floats = needed.kept.used + needed.work.used + 2L * kept * pitch_of(TILE);
+#pragma omp parallel for schedule(static) num_threads(team(o.threads, items))
+    for (long item = 0; item < items; item++) {
+        const long m = item / groups, from = item % groups * TILE, to = o.y ? from + least(N - from, TILE) : N;
+        float *own = memory(floats, &refused), *gradient = o.gradient + m * o.size;
+        if (own && !o.y) memset(gradient, 0, (size_t)o.size * 4);
+        for (long p = from; own && p < to; p += TILE) {
+            const int count = least(to - p, TILE);
+            Room room = {own, 0};
+            const Tile x = take_tile(&room, kept, padded(count)), dx = take_tile(&room, kept, padded(count));
+            const Rooms rooms = {{take(&room, needed.kept.used), 0}, {take(&room, needed.work.used), 0}};
+            load(x, o.x + m * kept * N + p, N, count);
+            const Activations t = conditioner_forward(o.layer, m, x, rooms);
+            if (o.y) {
+                store(o.y + m * outputs * N + p, t.y, N, count);
+                continue;
+            }
+            load(t.dy, o.dy + m * outputs * N + p, N, count);
+            clear_beyond(t.dy, count);
+            memset(dx.at, 0, (size_t)kept * dx.pitch * 4);
+            conditioner_backward(o.layer, m, &t, gradient, dx);
+            store(o.dx + m * kept * N + p, dx, N, count);
         }
     }
     return refused;

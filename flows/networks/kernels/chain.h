@@ -73,6 +73,18 @@ long chain_loss(const Chain *chain, const float *x, double *loss, float *gradien
 
 void clipped_adam(const Adam *adam);
 
-long batched_product(const Product *product); /* this and the next return what chain_apply does */
+/* The perceptron of a coupling by itself, a member each: y (members, outputs, points) of x (members, kept, points). Or, where y is NULL, what
+   dy, the gradient of y, makes of that of the parameters (members, size) and of x. All return what chain_apply does. */
+typedef struct {
+    const Layer *layer;
+    int members, threads;
+    long points, size;
+    const float *x, *dy;
+    float *y, *gradient, *dx;
+} Network;
+
+long perceptron(const Network *network);
+
+long batched_product(const Product *product);
 
 long forest_scores(const Forests *forests);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from ctypes import addressof
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +16,17 @@ from flows.networks.kernels.interface import Forests
 def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed: int) -> Array:
     """How sure the forest that has not seen a point's fold is that it is of class 1, ``(n,)`` from 0 to 1.
 
-    ``points`` ``(n, D)``, finite in single precision; ``labels`` ``(n,)``, 0 or 1; ``fold`` ``(n,)``, 0 to F - 1. ``floor(sqrt(D))`` features are tried
-    at a split. Without a compiler, scikit-learn's forests take their place: other random numbers, the same method.
+    ``points`` ``(n, D)``, finite in single precision; ``labels`` ``(n,)``, 0 or 1; ``fold`` ``(n,)``, 0 to F - 1. A split tries ``floor(sqrt(D))``
+    features. Without a compiler, scikit-learn's forests take their place: other random numbers, the same method.
     """
     count, dim = points.shape
-    x, (y, of) = np.ascontiguousarray(points, dtype=np.float32), (np.ascontiguousarray(part, dtype=np.int32) for part in (labels, fold))
     if build.library() is None:
-        return _by_sklearn(x, y, of, trees, seed)
-    order, score = np.ascontiguousarray(x.argsort(axis=0, kind="stable").T, dtype=np.int32), np.empty(count)
-    arrays = {"points": x, "labels": y, "fold": of, "order": order, "score": score}
+        return _by_sklearn(points, labels, fold, trees, seed)
+    x, score = np.ascontiguousarray(points, dtype=np.float32), np.empty(count)
+    whole = {"labels": labels, "fold": fold, "order": x.argsort(axis=0, kind="stable").T}
+    arrays: dict[str, Any] = {"points": x, "score": score, **{name: np.ascontiguousarray(array, dtype=np.int32) for name, array in whole.items()}}
     pointers = {name: array.ctypes.data for name, array in arrays.items()}
-    forests = Forests(count, dim, folds=int(of.max()) + 1, trees=trees, tries=math.isqrt(dim), seed=seed, **pointers)
+    forests = Forests(count, dim, folds=int(fold.max()) + 1, trees=trees, tries=math.isqrt(dim), seed=seed, **pointers)
     build.check(build.in_use().forest_scores(addressof(forests)))
     return score / trees
 

@@ -26,7 +26,9 @@ for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOT
 
 KINDS, SUMS = (re.findall(r"\w+", re.search(rf"enum {name} \{{(.*?)\}}", _TEXT, re.DOTALL)[1]) for name in ("kind", "sum"))  # type: ignore[index]
 STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
-Values, Layer, Chain, Adam, Product, Forests = (STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Forests"))
+Values, Layer, Chain, Adam, Product, Network, Forests = (
+    STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
+)
 
 
 def declare(library: CDLL) -> CDLL:

@@ -1,4 +1,4 @@
-"""Products of matrices that are the same on every machine, and a perceptron by them; autograd differentiates both, twice where it is asked to."""
+"""Perceptrons that are the same on every machine; autograd differentiates them, and twice where they are made of products."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from flows.bijections.perceptron import Perceptron
 from flows.networks.kernels import build
-from flows.networks.kernels.interface import SUMS, Product
+from flows.networks.kernels.interface import SUMS, Layer, Network, Product, Values
 
 
 class Multiply(torch.autograd.Function):
@@ -52,10 +53,39 @@ def compiled(a: Tensor, b: Tensor, kind: str) -> Tensor:
     return out
 
 
-def perceptron(network: Perceptron, x: Tensor) -> Tensor:
-    """``network(x)``. A bias is one more column, beside a feature that is always 1."""
+class Compiled(torch.autograd.Function):
+    """``Compiled.apply(theta, x, sizes)``: a whole perceptron at once, whose gradients are computed at once, too, and can't be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, x: Tensor, sizes: list[int]) -> Tensor:
+        theta, x, ctx.sizes = theta.detach(), x.detach().contiguous(), sizes
+        ctx.save_for_backward(theta, x)
+        y = x.new_empty(x.shape[0], sizes[-1], x.shape[2])
+        _run(theta, x, sizes, y=y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        theta, x = ctx.saved_tensors
+        gradient, dx = x.new_empty(theta.shape), torch.empty_like(x)
+        _run(theta, x, ctx.sizes, dy=dy.contiguous(), gradient=gradient, dx=dx)
+        return gradient, dx, None
+
+
+def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
+    layer = Layer(theta=Values(theta.data_ptr(), theta.stride(0)), kept=sizes[0], hidden=sizes[1], outputs=sizes[-1])
+    pointers = {name: tensor.data_ptr() for name, tensor in {"x": x, **others}.items()}
+    network = Network(addressof(layer), x.shape[0], torch.get_num_threads(), x.shape[2], theta.shape[1], **pointers)
+    build.check(build.in_use().perceptron(addressof(network)))
+
+
+def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
+    """``network(x)``; ``twice``: in products, for gradients that are differentiated. A bias is then one more column, beside a feature that is 1."""
     if not build.usable(x, network.theta):
         return network(x)
+    if not twice:
+        return Compiled.apply(network.theta, x, network.sizes)
     one = x.new_ones(x.shape[0], 1, x.shape[2])
     for k, (weight, bias) in enumerate(network.layers()):
         x = x.relu() if k else x
