@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -33,6 +34,11 @@ class Bijection(nn.Module, ABC):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it. Called once, before training."""
+
+
+def pixels(x: Tensor) -> int:
+    """H W of images ``(M, C, H, W, N)``; 1 of vectors ``(M, D, N)``, which are one pixel of D channels."""
+    return math.prod(x.shape[2:-1])
 
 
 def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ class Network(Population):
     weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    real: ClassVar[bool] = True  # points are real numbers, which training may move and add noise to
 
     def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None) -> None:
         super().__init__(members, event_shape, description or {})
@@ -74,6 +75,10 @@ class Network(Population):
         """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch ``(M, *event, n)`` of them: it gives the loss ``(M,)``, without
         its graph, and the gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from its own generator.
         """
+
+    def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """What a visit to ``points`` ``(M, *event, N)`` sees: the points, unless each stands for a region that one is drawn from."""
+        return points
 
     @abstractmethod
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:

@@ -35,19 +35,24 @@ class Trainer:
         model.initialize_door(rows)
         self.model = model
         self.settings = settings
-        self.clean = model.standardized(rows)
+        self.clean = self.seen(rows, 0)
         model.initialize(self.clean[0])
         self.visited, self.noise = _smoothed(model, rows, settings)
         self.steps = math.ceil(len(rows) / batch)  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
+    def seen(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """``rows``, set ``number`` of those that curves are kept of, as the networks see them, and the log-determinant of getting there."""
+        z, log_det = self.model.standardized(rows)
+        return self.model.visit(z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)), log_det
+
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """What one epoch visits, ``(M, *event, N)``: every member in an order of its own, and with noise of its own."""
         order = [torch.from_numpy(g.permutation(self.visited.shape[-1])) for g in generators]
         points = torch.stack([rows.index_select(-1, places) for rows, places in zip(self.visited, order, strict=True)])
         if self.noise is None:
-            return points
+            return self.model.visit(points, generators)
         return points + self.noise * normals(generators, *points.shape[1:]).to(points.dtype)
 
     def epoch(self) -> Tensor:
@@ -85,7 +90,7 @@ def fit(
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
     test = None if test is None else _rows(model, test, "test")
-    if settings.recipe == "found" and isinstance(model, Flow):  # the others have no density, or one that takes too long to look at often
+    if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
         fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
         model.eval()
         return model
@@ -96,7 +101,7 @@ def fit(
         trainer = Trainer(model, train, settings)
         clean = {"train": trainer.clean}
         if test is not None:
-            clean["test"] = model.standardized(test)
+            clean["test"] = trainer.seen(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(member, epoch)
@@ -136,7 +141,7 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     per member, ``(M, 1, ...)``; both in standardised units.
     """
     standardized = model.enter(model.features_first(rows).double())[0]
-    if settings.noise == 0:
+    if settings.noise == 0 or not model.real:
         return standardized.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []
     levels: list[float] = []
