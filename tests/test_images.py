@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from itertools import product
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
 import flows
+from flows.__main__ import main
 from flows.bijections import (
     ActNorm,
     AffineCoupling,
@@ -27,7 +30,7 @@ from flows.bijections import (
     Squeeze,
 )
 from flows.core.seeds import numpy_generators
-from flows.evaluation.images import bits_per_dimension, spread_log_density
+from flows.evaluation.images import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
 from flows.networks.base import Uniform
 
@@ -277,3 +280,73 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line(name, wrong, w
     with pytest.raises(ValueError, match=words):
         flows.build(name, (1, 8, 8), wrong)
     assert name in registry.names()
+
+
+# The command line, and devices
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a checkpoint of two members, and the images that it has learnt."""
+    folder = tmp_path_factory.mktemp("images")
+    np.save(folder / "images.npy", whole(30)[:, 0])
+    flows.save(flows.fit(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)), folder / "model")
+    return folder
+
+
+def test_samples_go_into_an_array_or_a_picture(files):
+    main(["sample", str(files / "model"), "-n", "5", "-o", str(files / "drawn.npy")])
+    drawn = np.load(files / "drawn.npy")
+    assert drawn.shape == (5, 1, 8, 8)
+    assert drawn.dtype == np.int64
+    assert 0 <= drawn.min() < drawn.max() <= 16
+    main(["sample", str(files / "model"), "-n", "5", "-o", str(files / "drawn.png")])
+    with Image.open(files / "drawn.png") as picture:
+        assert picture.size == (3 * 9 * 4, 2 * 9 * 4)
+        assert picture.getpixel((0, 0)) == round(drawn[0, 0, 0, 0] * 255 / 16)
+    with pytest.raises(SystemExit, match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for a grid of them"):
+        main(["sample", str(files / "model")])
+
+
+def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_at(files, capsys):
+    model, images = flows.load(files / "model"), whole(30)
+    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")])
+    expected = -bits_per_dimension(ensemble_log_density(model, images, 16), 64, weighted=True) * 64 * math.log(2)
+    np.testing.assert_allclose(np.load(files / "scores.npy"), expected)
+    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "worst.png"), "--anomalies", "1"])
+    with Image.open(files / "worst.png") as picture:
+        np.testing.assert_array_equal(np.array(picture)[:32:4, :32:4], (images[expected.argmin(), 0] * 255 / 16).round())
+    main(["score", str(files / "model"), str(files / "images.npy")])
+    assert re.fullmatch(
+        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; 16 draws an image\n", capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("name", "words"), [("model", "not an .npy file"), ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of")])
+def test_a_file_without_such_images_is_named(files, name, words):
+    np.save(files / "wrong.npy", np.zeros((3, 8, 7), dtype=int))
+    with pytest.raises(SystemExit, match=rf"{re.escape(str(files / name))}: {words}"):
+        main(["score", str(files / "model"), str(files / name)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("flow", [*FLOWS, "vectors"])
+def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
+    if flow == "vectors":
+        x = np.random.default_rng(0).normal(size=(40, 5))
+        model = perturb(flows.fit(flows.build("glow", (5,), members=2), x, settings=flows.TrainingSettings(epochs=1), device="cuda"), 0.05)
+    else:
+        x, model = spread(whole()), shaken(flow, perturb, 0.05)
+        flows.fit(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+    assert model.device.type == "cpu"
+    on_cpu = model.log_prob(x)
+    on_gpu = model.to("cuda").log_prob(x)
+    assert on_gpu.device.type == "cuda"
+    assert_close(on_gpu.cpu() / x[0].size, on_cpu / x[0].size, rtol=0, atol=1e-4)
+    assert model.sample((3,)).isfinite().all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
+    with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"):
+        flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")

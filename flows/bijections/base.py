@@ -46,7 +46,7 @@ def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
 
     Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
     """
-    rows = x.double().numpy()  # NumPy adds up in the same order everywhere
+    rows = x.double().cpu().numpy()  # NumPy adds up in the same order everywhere
     with np.errstate(invalid="ignore"):
         mean, deviation = (torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std))
     good = (deviation > 0) & torch.isfinite(deviation)

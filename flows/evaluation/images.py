@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array
+from flows.core.population import ensemble_log_prob
 from flows.core.seeds import numpy_generator
 from flows.evaluation.likelihood import log_density
 from flows.networks.images import ImageFlow
@@ -21,6 +23,11 @@ def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0)
     return np.stack([log_density(model, whole + rng.random(whole.shape)) for _ in range(draws)])
 
 
+def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
+    """``log q(x + u)`` of the ensemble, ``(draws, n)``: the members' densities are mixed by their weights, draw by draw."""
+    return ensemble_log_prob(torch.from_numpy(spread_log_density(model, images, draws, seed)), model.member_weights).numpy()
+
+
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:
     """Bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats: lower is better::
 
@@ -28,7 +35,7 @@ def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False)
         weighted   - log mean_k q(x + u_k) / (D log 2)
 
     The mean of the first is an upper bound of ``-log2 P(x) / D``, whatever the number of draws; that of the second is a tighter one, the
-    tighter the more draws (importance weighting: Burda et al. 2016). For an ensemble, mix the members' densities before, draw by draw.
+    tighter the more draws (importance weighting: Burda et al. 2016).
     """
     log_p = logsumexp(log_q, axis=0) - math.log(len(log_q)) if weighted else log_q.mean(axis=0)
     return -log_p / (dimensions * math.log(2))

@@ -68,7 +68,7 @@ class ImageFlow(Flow):
         return objective
 
     def log_prob(self, value: Any) -> Tensor:
-        points = self.points(value)
+        points = self.points(value).to(self.device)
         if points.numel() and bool((points == points.floor()).all()):
             raise ValueError("whole images have no density: add u, uniform on [0, 1), to every pixel, or see flows.evaluation.images")
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)

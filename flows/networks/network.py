@@ -92,7 +92,7 @@ class Network(Population):
 
     def features_first(self, value: Any) -> Tensor:
         """Users' points as ``(M, *event, n)``, in their own units and type."""
-        value = self.points(value)
+        value = self.points(value).to(self.device)
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ class Network(Population):
 
     def enter(self, x: Tensor) -> Seen:
         """``x`` ``(M, *event, n)`` through the door, in double precision."""
-        log_det = torch.zeros(1, dtype=torch.float64)
+        log_det = torch.zeros(1, dtype=torch.float64, device=x.device)
         for bijection in self.door:
             x, step = bijection(x)
             log_det = log_det + step
@@ -167,4 +167,4 @@ class DensityNetwork(Network):
 
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
     """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
-    return -(log_density.double() + log_det).numpy().mean(axis=1)
+    return -(log_density.double() + log_det).cpu().numpy().mean(axis=1)
