@@ -50,8 +50,8 @@ def streams(seed=1):
     return numpy_generators(seed, "initialize", range(MEMBERS))
 
 
-def network(rate=0.0):
-    return partial(Convolution, dropout=Dropout(rate))
+def network(pixels=SHAPE[1:]):
+    return partial(Convolution, pixels=pixels, dropout=Dropout(0.0))
 
 
 def coupling(kind=SplineCoupling, channels=SHAPE[0], **others):
@@ -64,7 +64,7 @@ BIJECTIONS = {
     "permutation": lambda: Permutation(3, streams()),
     "affine": lambda: coupling(AffineCoupling),
     "spline": lambda: coupling(bins=4, swap=True),
-    "checkerboard": lambda: Squeeze(SHAPE, [coupling(AffineCoupling, 12)]),
+    "checkerboard": lambda: Squeeze(SHAPE, [coupling(AffineCoupling, 12, conditioner=network((2, 3)))]),
     "factor-out": lambda: FactorOut([ActNorm(2, MEMBERS), coupling(AffineCoupling, 2)]),
     "probit": lambda: Probit(5.0),
 }
@@ -127,30 +127,28 @@ def test_of_an_image_of_one_pixel_it_is_that_of_vectors(bijection, float64, pert
 
 
 def test_a_coupling_inside_a_squeeze_has_a_checkerboard_mask(float64, perturb):
-    made = perturb(Squeeze(SHAPE, [coupling(AffineCoupling, 12)]), 0.2)
+    made = perturb(Squeeze(SHAPE, [coupling(AffineCoupling, 12, conditioner=network((2, 3)))]), 0.2)
     changed = (made(inside())[0] != inside()).all(-1)
     row, column = np.indices(SHAPE[1:])
     assert torch.equal(changed, torch.from_numpy((row + column) % 2 == 1).expand(MEMBERS, *SHAPE))
 
 
-def test_a_convolution_of_all_members_is_torchs_of_each(float64, perturb):
+def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
     made, x = perturb(network()(3, 4, 8, streams()), 0.2), inside()
     for m in range(MEMBERS):
-        h = x[m].movedim(-1, 0)
-        for kernel, bias, padding in zip(made.kernels, made.biases, (1, 0, 1), strict=True):
-            h = conv2d(h, kernel[m], bias[m], padding=padding)
-            h = h.relu() if kernel is not made.kernels[-1] else h
-        assert_close(made(x)[m], h.movedim(0, -1))
+        h = (conv2d(x[m].movedim(-1, 0), made.kernel[m], padding=2) + made.place[m, ..., 0]).relu()
+        h = conv2d(h, made.middle[m, :, :, None, None], made.middle_bias[m, :, 0]).relu()
+        assert_close(made(x)[m], conv2d(h, made.last[m, :, :, None, None], made.last_bias[m, :, 0]).movedim(0, -1))
 
 
-def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
-    dropout, h = Dropout(0.4), torch.ones(MEMBERS, 50, 2, 2, 200)
+def test_dropout_switches_numbers_off_in_training_alone_and_keeps_the_mean(float64):
+    dropout, h = Dropout(0.375), torch.ones(MEMBERS, 50, 2, 2, 200)
     assert dropout(h) is h
-    dropout.generators = [torch.Generator().manual_seed(k) for k in range(MEMBERS)]
+    dropout.generators = streams()
     out = dropout(h)
-    assert_close(out.unique(), torch.tensor([0, 1 / 0.6]))
-    assert torch.equal(out, out[:, :, :1, :1].expand_as(out))
+    assert_close(out.unique(), torch.tensor([0, 1.6]))
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
+    assert not torch.equal(out[0], out[1])
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 6), (1, 2, 2), (8, 8), (64,)], ids=str)

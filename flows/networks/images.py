@@ -56,10 +56,8 @@ class ImageFlow(Flow):
         return (points + u / self.standardize.deviation).to(points.dtype)
 
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
-        masks = [torch.Generator(points.device).manual_seed(int(g.integers(2**63))) for g in generators]
-
         def objective(batch: Tensor) -> tuple[Tensor, Tensor]:
-            self.dropout.generators = masks
+            self.dropout.generators = generators
             try:
                 return self.loss(batch)
             finally:

@@ -96,7 +96,7 @@ class ImageModel(Model):
 
     levels: Annotated[int, Field(ge=2)] = 17
     steps: list[Count] = Field([12, 4], min_length=1)
-    hidden: Count = 64
+    hidden: Count = 96
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
     base: Literal["box", "normal"] = "box"
@@ -139,7 +139,7 @@ class ImageModel(Model):
         from flows.bijections import Convolution, FactorOut, Squeeze, squeezed
 
         channels, height, width = squeezed(shape)
-        conditioner = partial(Convolution, dropout=dropout)
+        conditioner = partial(Convolution, pixels=(height, width), dropout=dropout)
         chain = self.layers(channels, steps[0], generators, conditioner)
         if len(steps) > 1:
             chain += [self.coupling(channels, generators, conditioner)] if self.prior else []
