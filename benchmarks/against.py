@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from tools import command
+from flows.core.errors import errors_in_one_line
 
 ROUNDS, EPOCHS = 15, 20  # so many readings of so many epochs
 WORKER = """
@@ -43,21 +43,26 @@ for epochs in map(int, sys.stdin):
 
 def main() -> None:
     commit = sys.argv[1]
-    environment = {name: value for name, value in command.environment().items() if not name.startswith(("OPENBLAS_", "PYTHONPATH"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "PYTHONPATH"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     with tempfile.TemporaryDirectory() as folder:
         clones = [Path(folder) / name for name in ("old", "new")]
         for clone, wanted in zip(clones, (commit, "HEAD"), strict=True):
-            command.git("clone", "--quiet", ".", str(clone))
-            command.git("checkout", "--quiet", command.git("rev-parse", wanted).strip(), cwd=clone)
+            git("clone", "--quiet", ".", str(clone))
+            git("checkout", "--quiet", git("rev-parse", wanted), cwd=clone)
         results: dict[str, Any] = {"commit": commit, "cores": os.cpu_count()}
         for threads in (1, 2):
             results[f"epoch, {threads} threads"] = epochs(clones, threads, environment)
         for build in Path(clones[0], "flows").rglob("build.py"):  # the old code has no setting for it
             build.write_text(build.read_text(encoding="utf-8").replace("-march=native", "-march=x86-64-v3"), encoding="utf-8")
         results["epoch, 1 thread, AVX2"] = epochs(clones, 1, {**environment, "FLOWS_MARCH": "x86-64-v3"})
-        command.git("checkout", "--quiet", ".", cwd=clones[0])
+        git("checkout", "--quiet", ".", cwd=clones[0])
         results["pipeline"] = ratio([[cold(clone, environment) for clone in clones] for _ in range(2)])
     RESULTS.with_name("against.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def git(*words: str, cwd: Path | None = None) -> str:
+    return subprocess.run(["git", *words], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def epochs(clones: list[Path], threads: int, environment: dict[str, str]) -> dict[str, float]:
@@ -81,7 +86,7 @@ def epochs(clones: list[Path], threads: int, environment: dict[str, str]) -> dic
 
 def cold(clone: Path, environment: dict[str, str]) -> float:
     """Seconds of the pipeline where nothing is there but what Git holds; the kernels are built."""
-    command.git("clean", "-d", "-f", "-q", "-x", cwd=clone)
+    git("clean", "-d", "-f", "-q", "-x", cwd=clone)
     shutil.rmtree(clone / ".dvc/cache", ignore_errors=True)
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -97,4 +102,5 @@ def ratio(readings: list[list[float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    command.run("against", main)
+    with errors_in_one_line("against"):
+        main()

@@ -16,7 +16,10 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flows.networks.images import ImageFlow
+
 SAMPLES = 10_000  # at least so many are drawn in a picture
+DRAWS = 16  # of the noise u that spreads an image over its cell, where images are scored
 
 # Torch and pandas are imported by the verbs that need them: help comes at once.
 
@@ -53,26 +56,35 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def sample(arguments: argparse.Namespace) -> None:
-    """Draw rows from a density."""
+    """Draw rows, or images, from a density."""
+    from flows.core.seeds import numpy_generator
+    from flows.data import images
     from flows.data.table import writing
-    from flows.density import Density
+    from flows.density import Density, draw
+    from flows.networks.images import ImageFlow
 
     density = Density.load(arguments.model)
+    if isinstance(density.network, ImageFlow):
+        drawn = draw(density.network, arguments.n, numpy_generator(arguments.seed, "sample"))
+        return images.write(arguments.output, drawn, density.network.levels)
     with writing(arguments.output) as write:
         for piece in density.pieces(arguments.n, arguments.seed):
             write(piece)
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Write the rows of a table with their log-densities, or the least likely of them. Nothing is fitted."""
+    """Write the rows of a table with their log-densities, or the least likely of them. Nothing is fitted. Of images: their log-probabilities."""
     import numpy as np
     import pandas as pd
     from tqdm import tqdm
 
     from flows.data import table
     from flows.density import Density
+    from flows.networks.images import ImageFlow
 
     density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
+    if isinstance(density.network, ImageFlow):
+        return _score_images(arguments, density.network)
     with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
         for piece in table.stream(arguments.table):
             values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
@@ -92,6 +104,29 @@ def score(arguments: argparse.Namespace) -> None:
         if arguments.anomalies is not None:
             write(least if "row" in least else least.reset_index(names="row"))
     _say_dropped(dropped)
+
+
+def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
+    """The images of an ``.npy`` file as the ensemble sees them: log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images
+    themselves, the least likely first, to a ``.png``; or, without a file, their bits per dimension.
+    """
+    import numpy as np
+
+    from flows.core import atomic
+    from flows.data import images
+    from flows.evaluation.images import bits_per_dimension, ensemble_log_density
+
+    whole, dimensions = images.read(arguments.table, tuple(model.event_shape)), model.event_shape.numel()
+    log_q = ensemble_log_density(model, whole, DRAWS)
+    bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))
+    if arguments.output is None:
+        said = f"bits per dimension of {len(whole)} images: {bound.mean():.3f} as a bound, {weighted.mean():.3f} importance weighted"
+        print(f"{said}; {DRAWS} draws an image")
+    elif arguments.output.suffix.lower() == ".npy":
+        with atomic.replacing(arguments.output) as unfinished, unfinished.open("wb") as file:
+            np.save(file, -weighted * dimensions * np.log(2))
+    else:
+        images.write(arguments.output, whole[np.argsort(-weighted, kind="stable")][: arguments.anomalies], model.levels)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -124,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         for place in places:
-            made.add_argument(place.lower(), metavar=place, type=Path, help="a .csv or .parquet file" if place == "TABLE" else "what `fit` wrote")
+            made.add_argument(
+                place.lower(), metavar=place, type=Path, help="a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
+            )
         if verb is not info:
             what = {fit: "MODEL", plot: "PAGE.png"}.get(verb, "FILE")
             said = "the file to write" + ("; without it, CSV goes to standard output" if what == "FILE" else "")

@@ -87,13 +87,8 @@ class Density:
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
         """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
         rng = numpy_generator(seed, "sample")
-        weights = self.network.member_weights.numpy()
         for start in range(0, n, table.PIECE):
-            member = rng.choice(len(weights), size=min(table.PIECE, n - start), p=weights / weights.sum())
-            draws = self.network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
-            rows = np.empty((len(member), len(self.columns)))
-            for m in range(len(weights)):
-                rows[member == m] = draws[: (member == m).sum(), m]
+            rows = draw(self.network, min(table.PIECE, n - start), rng)
             frame = pd.DataFrame(rows, columns=self.names, index=range(start, start + len(rows)))
             yield frame.astype({c.name: "int64" for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0})
 
@@ -149,6 +144,17 @@ def fit_table(
         raise ValueError(explain(error, TrainingSettings)) from None
     network = build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
     return Density(trainer.fit(network, dequantise(found, values, seed), settings=training, name=model))
+
+
+def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
+    """``n`` points of the ensemble, ``(n, *event)``: each of a member that is drawn by the weights."""
+    weights = network.member_weights.numpy()
+    member = rng.choice(len(weights), size=n, p=weights / weights.sum())
+    draws = network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
+    points = np.empty((n, *network.event_shape))
+    for m in range(len(weights)):
+        points[member == m] = draws[: (member == m).sum(), m]
+    return points
 
 
 def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""Activation normalisation: a learned affine map per feature that starts as a standardisation."""
+"""Activation normalisation: a learned affine map per feature, or per channel of an image, that starts as a standardisation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection, feature_moments
+from flows.bijections.base import Bijection, feature_moments, pixels
 
 
 class ActNorm(Bijection):
@@ -17,6 +17,7 @@ class ActNorm(Bijection):
     ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the layer receives, each member
     on its own statistics, so that its first output is standardised. It is explicit: a layer that initialised itself in its
     first ``forward`` would take its statistics from noise if ``sample`` happened to be called first. Until then the identity.
+    Of images ``(M, C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is H W times as much.
     Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
     """
 
@@ -30,16 +31,19 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        mean, deviation = feature_moments(x, "ActNorm")
+        mean, deviation = feature_moments(x.flatten(2), "ActNorm")
         self.shift.copy_(mean)
         self.log_scale.copy_(deviation.log())
         self.initialized.fill_(True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return (x - self.shift) * torch.exp(-self.log_scale), -self.log_scale.sum(1)
+        return ((x.flatten(2) - self.shift) * torch.exp(-self.log_scale)).view_as(x), -self._log_scales(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.shift + z * torch.exp(self.log_scale), self.log_scale.sum(1)
+        return (self.shift + z.flatten(2) * torch.exp(self.log_scale)).view_as(z), self._log_scales(z)
+
+    def _log_scales(self, x: Tensor) -> Tensor:
+        return self.log_scale.sum(1) * pixels(x)
 
     def extra_repr(self) -> str:
         return f"dim={self.shift.shape[1]}"

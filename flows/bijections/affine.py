@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ class AffineCoupling(Coupling):
 
     LOG_SCALE_BOUND = 2.0
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool) -> None:
-        super().__init__(dim, 2, hidden, generators, swap=swap)
+    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], **others: Any) -> None:
+        super().__init__(dim, 2, hidden, generators, **others)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw_log_scale, shift = parameters.chunk(2, dim=1)

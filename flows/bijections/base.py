@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -35,12 +36,17 @@ class Bijection(nn.Module, ABC):
         """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it. Called once, before training."""
 
 
+def pixels(x: Tensor) -> int:
+    """H W of images ``(M, C, H, W, N)``; 1 of vectors ``(M, D, N)``, which are one pixel of D channels."""
+    return math.prod(x.shape[2:-1])
+
+
 def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per member and feature, each ``(M, *event, 1)``, of ``x`` ``(M, *event, N)``.
 
     Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
     """
-    rows = x.double().numpy()  # NumPy adds up in the same order everywhere
+    rows = x.double().cpu().numpy()  # NumPy adds up in the same order everywhere
     with np.errstate(invalid="ignore"):
         mean, deviation = (torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std))
     good = (deviation > 0) & torch.isfinite(deviation)

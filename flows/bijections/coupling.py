@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flows.bijections.base import Bijection
 from flows.bijections.perceptron import Perceptron
+
+Conditioner = Callable[[int, int, int, Sequence[np.random.Generator]], nn.Module]  # from inputs, outputs, hidden width, a generator a member
 
 
 class Coupling(Bijection):
@@ -21,15 +23,27 @@ class Coupling(Bijection):
 
     ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has one feature more.
     The element-wise ``g`` is what a subclass adds. Source: Dinh et al. 2017 (RealNVP), section 3.2.
+
+    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` is to be a ``Convolution``: the mask is channel-wise. Inside a
+    ``Squeeze`` it is a checkerboard. Every pixel of a channel is changed by the same ``g``, with parameters of its own.
     """
 
-    def __init__(self, dim: int, parameters: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        parameters: int,
+        hidden: int,
+        generators: Sequence[np.random.Generator],
+        *,
+        swap: bool,
+        conditioner: Conditioner = Perceptron,
+    ) -> None:
         super().__init__()
         first = (dim + 1) // 2
         self.swap = swap
         self.sizes = [first, dim - first]
         kept, changed = self.sizes[::-1] if swap else self.sizes
-        self.conditioner = Perceptron(kept, changed * parameters, hidden, generators)
+        self.conditioner = conditioner(kept, changed * parameters, hidden, generators)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first, second = x.split(self.sizes, dim=1)
@@ -39,14 +53,15 @@ class Coupling(Bijection):
         return torch.cat([changed, kept] if self.swap else [kept, changed], dim=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = self._split(x)
-        changed, log_derivative = self.element_forward(changed, self.conditioner(kept))
-        return self._merge(kept, changed), log_derivative.sum(1)
+        return self._transform(self.element_forward, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = self._split(z)
-        changed, log_derivative = self.element_inverse(changed, self.conditioner(kept))
-        return self._merge(kept, changed), log_derivative.sum(1)
+        return self._transform(self.element_inverse, z)
+
+    def _transform(self, element: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = self._split(x)
+        out, log_derivative = element(changed.flatten(2), self.conditioner(kept).flatten(2))  # to g, the pixels of an image are points
+        return self._merge(kept, out.view_as(changed)), log_derivative.view_as(changed).flatten(1, -2).sum(1)
 
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

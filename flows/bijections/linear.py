@@ -1,4 +1,4 @@
-"""The invertible linear map that mixes features: Glow's 1x1 convolution, on vectors."""
+"""The invertible linear map that mixes features, or the channels of an image: Glow's 1x1 convolution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection
+from flows.bijections.base import Bijection, pixels
 from flows.core.seeds import normals
 
 
@@ -22,6 +22,7 @@ class PLULinear(Bijection):
 
     The permutation ``P`` and the signs are buffers, so W can never become singular and never changes orientation. Each
     member starts at a random rotation: in two dimensions a random permutation would be the identity half the time.
+    Of images ``(M, C, H, W, N)`` it mixes the C channels of every pixel alike, and ``log_det`` is H W times as much.
     Source: Kingma and Dhariwal 2018 (Glow), section 3.2, equation 10.
     """
 
@@ -55,12 +56,15 @@ class PLULinear(Bijection):
         return self.permutation @ lower @ upper
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.weight() @ x, self.log_diagonal.sum(1, keepdim=True)
+        return (self.weight() @ x.flatten(2)).view_as(x), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        y = torch.linalg.solve_triangular(lower, self.permutation.mT @ z, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, y, upper=True), -self.log_diagonal.sum(1, keepdim=True)
+        y = torch.linalg.solve_triangular(lower, self.permutation.mT @ z.flatten(2), upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, y, upper=True).view_as(z), -self._log_det(z)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return self.log_diagonal.sum(1, keepdim=True) * pixels(x)
 
     def extra_repr(self) -> str:
         return f"dim={self.lower.shape[-1]}"

@@ -1,4 +1,4 @@
-"""A fixed permutation of the features, so that every coupling splits them in another way."""
+"""A fixed permutation of the features, or of the channels of an image, so that every coupling splits them in another way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flows.bijections.base import Bijection
 
 
 class Permutation(Bijection):
-    """An order of the features per member, drawn once::
+    """An order of the features per member, drawn once; or the ``order`` that is given, for all members::
 
         forward:  z_i = x_order[i]      log_det = 0
         inverse:  x_order[i] = z_i      log_det = 0
@@ -22,15 +22,17 @@ class Permutation(Bijection):
 
     order: Tensor
 
-    def __init__(self, dim: int, generators: Sequence[np.random.Generator]) -> None:
+    def __init__(self, dim: int, generators: Sequence[np.random.Generator], order: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.register_buffer("order", torch.stack([torch.from_numpy(g.permutation(dim)) for g in generators]).to(torch.get_default_dtype()))
-
-    def _places(self, x: Tensor) -> Tensor:
-        return self.order.long()[:, :, None].expand_as(x)
+        orders = [g.permutation(dim) if order is None else np.array(order) for g in generators]
+        self.register_buffer("order", torch.from_numpy(np.stack(orders)).to(torch.get_default_dtype()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.gather(1, self._places(x)), x.new_zeros(x.shape[0], 1)
+        return self._select(x, self.order.long()), x.new_zeros(x.shape[0], 1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.empty_like(z).scatter(1, self._places(z), z), z.new_zeros(z.shape[0], 1)
+        return self._select(z, self.order.argsort(1)), z.new_zeros(z.shape[0], 1)
+
+    def _select(self, x: Tensor, order: Tensor) -> Tensor:
+        first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]  # rows of all members in one list
+        return x.flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +39,8 @@ class SplineCoupling(Coupling):
     MIN_SLOPE = 0.001
     SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # so that a raw slope of 0 means slope 1: the inverse of softplus there
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, swap: bool, bins: int) -> None:
-        super().__init__(dim, 3 * bins - 1, hidden, generators, swap=swap)
+    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, bins: int, **others: Any) -> None:
+        super().__init__(dim, 3 * bins - 1, hidden, generators, **others)
         self.bins = bins
 
     def _knots(self, raw: Tensor) -> Tensor:

@@ -62,6 +62,11 @@ class Population(nn.Module, Distribution):
         """The type in which the model computes."""
         return next(t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes: ``model.to("cuda")`` moves it. Points may come from anywhere; densities and samples are where the model is."""
+        return next(t.device for t in (*self.parameters(), *self.buffers()))
+
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws, ``sample_shape + (M, *event)``. Raises ``NotImplementedError`` where a model can't."""
         raise NotImplementedError(f"{type(self).__name__} does not sample")

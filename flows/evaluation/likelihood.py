@@ -18,7 +18,7 @@ from flows.core.population import Population, ensemble_log_prob
 def log_density(model: Population, points: Array | Tensor) -> Array:
     """``log q`` in nats, float64 ``(n, M)``, of rows ``(n, *event)`` that all members share or ``(n, M, *event)``, one set a member."""
     chunks = model.points(points).split(model.chunk)
-    return np.concatenate([model.log_prob(chunk).double().numpy() for chunk in chunks])
+    return np.concatenate([model.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
 
 
 def true_log_density(truth: Truth, rows: Array) -> Array:

@@ -29,6 +29,25 @@ class Base(nn.Module, ABC):
         """``n`` draws of every member, ``(M, *event, n)``."""
 
 
+class Uniform(Base):
+    """``log p(z) = -D log 2 B`` on the box from -B to B, and minus infinity outside; rounding at its edge is let pass."""
+
+    EDGE = 1e-4
+
+    def __init__(self, members: int, event_shape: tuple[int, ...], bound: float) -> None:
+        super().__init__(members, event_shape)
+        self.bound = bound
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        z = z.flatten(1, -2)
+        log_p = z.new_full((len(z), z.shape[-1]), -z.shape[1] * math.log(2 * self.bound))
+        return log_p.masked_fill(z.abs().amax(1) > self.bound + self.EDGE, -math.inf)
+
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
+        z = torch.from_numpy(generator.uniform(-self.bound, self.bound, (n, self.members, *self.event_shape)))
+        return z.to(dtype).movedim(0, -1).contiguous()
+
+
 class StandardNormal(Base):
     """``log N(z; 0, I) = -|z|^2 / 2 - D log(2 pi) / 2``"""
 

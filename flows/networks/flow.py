@@ -83,7 +83,7 @@ class Flow(DensityNetwork):
         return z, log_det
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        noise = self.base.sample(n, generator, self.dtype)
+        noise = self.base.sample(n, generator, self.dtype).to(self.device)
         program = self.program(noise)
         return self._steps(noise)[-1] if program is None else program.apply(noise, inverse=True)[0]
 
@@ -102,7 +102,7 @@ class Flow(DensityNetwork):
         The first is noise, each next one is after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = self._steps(self.base.sample(shape.numel(), generator_of(generator), self.dtype))
+        states = self._steps(self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device))
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def _steps(self, z: Tensor) -> list[Tensor]:

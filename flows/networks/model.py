@@ -9,14 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flows.core.settings import Count, Section
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from flows.bijections import Bijection, Coupling
+    from flows.bijections import Bijection, Coupling, Dropout
+    from flows.bijections.coupling import Conditioner
     from flows.networks.network import Network
 
 
@@ -73,3 +74,74 @@ class CouplingModel(FlowModel):
         if self.transform == "affine":
             return AffineCoupling(dim, self.hidden, generators, swap=swap)
         return SplineCoupling(dim, self.hidden, generators, swap=swap, bins=self.bins)
+
+
+class ImageModel(Model):
+    """A flow over images ``(C, H, W)`` of whole-number pixels, whose couplings are convolutional networks, at one scale or several.
+
+    At every scale blocks of 2 x 2 pixels are squeezed into channels. Then come its ``steps``; then half of the numbers leave, and the rest goes
+    on to the next scale.
+
+    Args:
+        levels: how many values a pixel can have: whole numbers from 0 to levels - 1.
+        steps: couplings at each scale, from fine to coarse; one number is a flow of a single scale.
+        hidden: channels of both hidden layers of every coupling's network.
+        transform: ``"affine"`` or ``"spline"``.
+        bins: bins of a spline; ignored by an affine coupling.
+        base: ``"box"``, uniform noise, where a flow is splines and permutations alone; or ``"normal"``, for which a probit comes first.
+        dropout: share of the hidden channels that are switched off at a visit in training.
+    """
+
+    prior: ClassVar[bool]  # whether what leaves is brought to the base by what stays
+
+    levels: Annotated[int, Field(ge=2)] = 17
+    steps: list[Count] = Field([12, 4], min_length=1)
+    hidden: Count = 96
+    transform: Literal["affine", "spline"] = "spline"
+    bins: Annotated[int, Field(ge=2, le=100)] = 8
+    base: Literal["box", "normal"] = "box"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
+
+    @model_validator(mode="after")
+    def _stays_in_the_box(self) -> ImageModel:
+        if self.base == "box" and self.transform == "affine":
+            raise ValueError("transform affine leaves the box: base must be normal")
+        return self
+
+    @abstractmethod
+    def layers(self, channels: int, steps: int, generators: Sequence[np.random.Generator], conditioner: Conditioner) -> list[Bijection]:
+        """The ``steps`` of one scale, on squeezed images of so many ``channels``."""
+
+    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+        from flows.bijections import Dropout, Probit, SplineCoupling
+        from flows.networks.base import StandardNormal, Uniform
+        from flows.networks.images import ImageFlow
+
+        dropout, bound = Dropout(self.dropout), SplineCoupling.BOUND
+        chain = self._scale(event_shape, self.steps, generators, dropout)
+        others: dict[str, Any] = {"levels": self.levels, "bound": bound, "dropout": dropout}
+        if self.base == "box":
+            return ImageFlow(Uniform(len(generators), event_shape, bound), [chain], description, **others)
+        return ImageFlow(StandardNormal(len(generators), event_shape), [Probit(bound), chain], description, **others)
+
+    def coupling(self, channels: int, generators: Sequence[np.random.Generator], conditioner: Conditioner, *, swap: bool = False) -> Coupling:
+        """A channel-wise coupling."""
+        from flows.bijections import AffineCoupling, SplineCoupling
+
+        if self.transform == "affine":
+            return AffineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner)
+        return SplineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
+
+    def _scale(self, shape: tuple[int, ...], steps: Sequence[int], generators: Sequence[np.random.Generator], dropout: Dropout) -> Bijection:
+        """The scale ``steps[0]`` and all coarser ones, on images of ``shape``."""
+        from functools import partial
+
+        from flows.bijections import Convolution, FactorOut, Squeeze, squeezed
+
+        channels, height, width = squeezed(shape)
+        conditioner = partial(Convolution, pixels=(height, width), dropout=dropout)
+        chain = self.layers(channels, steps[0], generators, conditioner)
+        if len(steps) > 1:
+            chain += [self.coupling(channels, generators, conditioner)] if self.prior else []
+            chain.append(FactorOut([self._scale((channels // 2, height, width), steps[1:], generators, dropout)]))
+        return Squeeze(shape, chain)

@@ -35,6 +35,7 @@ class Network(Population):
     weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    real: ClassVar[bool] = True  # points are real numbers, which training may move and add noise to
 
     def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None) -> None:
         super().__init__(members, event_shape, description or {})
@@ -75,6 +76,10 @@ class Network(Population):
         its graph, and the gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from its own generator.
         """
 
+    def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """What a visit to ``points`` ``(M, *event, N)`` sees: the points, unless each stands for a region that one is drawn from."""
+        return points
+
     @abstractmethod
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps others."""
@@ -87,7 +92,7 @@ class Network(Population):
 
     def features_first(self, value: Any) -> Tensor:
         """Users' points as ``(M, *event, n)``, in their own units and type."""
-        value = self.points(value)
+        value = self.points(value).to(self.device)
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
@@ -99,7 +104,7 @@ class Network(Population):
 
     def enter(self, x: Tensor) -> Seen:
         """``x`` ``(M, *event, n)`` through the door, in double precision."""
-        log_det = torch.zeros(1, dtype=torch.float64)
+        log_det = torch.zeros(1, dtype=torch.float64, device=x.device)
         for bijection in self.door:
             x, step = bijection(x)
             log_det = log_det + step
@@ -162,4 +167,4 @@ class DensityNetwork(Network):
 
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
     """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
-    return -(log_density.double() + log_det).numpy().mean(axis=1)
+    return -(log_density.double() + log_det).cpu().numpy().mean(axis=1)

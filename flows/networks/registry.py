@@ -1,4 +1,4 @@
-"""Models by name: the files of ``flows/models``. Each holds one subclass of ``Model``, named like the file but for its case."""
+"""Models by name: the files of ``flows/models``. Each holds one subclass of ``Model``, named like the file but for its case and underscores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find(name: str) -> type[Model]:
     if name not in names():
         raise LookupError(f"no model {name!r}: there is no file flows/models/{name}.py; the models are: {', '.join(names())}")
     for value in vars(import_module(f"flows.models.{name}")).values():
-        if isinstance(value, type) and issubclass(value, Model) and value.__name__.lower() == name:
+        if isinstance(value, type) and issubclass(value, Model) and value.__name__.lower() == name.replace("_", ""):
             return value
     raise LookupError(f"flows/models/{name}.py: holds no subclass of Model that is called like the file")
 

@@ -35,26 +35,31 @@ class Trainer:
         model.initialize_door(rows)
         self.model = model
         self.settings = settings
-        self.clean = model.standardized(rows)
+        self.clean = self.seen(rows, 0)
         model.initialize(self.clean[0])
         self.visited, self.noise = _smoothed(model, rows, settings)
         self.steps = math.ceil(len(rows) / batch)  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
+    def seen(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """``rows``, set ``number`` of those that curves are kept of, as the networks see them, and the log-determinant of getting there."""
+        z, log_det = self.model.standardized(rows)
+        return self.model.visit(z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)), log_det
+
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """What one epoch visits, ``(M, *event, N)``: every member in an order of its own, and with noise of its own."""
-        order = [torch.from_numpy(g.permutation(self.visited.shape[-1])) for g in generators]
+        order = [torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device) for g in generators]
         points = torch.stack([rows.index_select(-1, places) for rows, places in zip(self.visited, order, strict=True)])
         if self.noise is None:
-            return points
-        return points + self.noise * normals(generators, *points.shape[1:]).to(points.dtype)
+            return self.model.visit(points, generators)
+        return points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
         generators = numpy_generators(self.settings.seed, "train", self.model.member_range, self.step // self.steps)
         points = self.points(generators)
-        finite = torch.ones(self.model.members, dtype=torch.bool)
+        finite = torch.ones(self.model.members, dtype=torch.bool, device=points.device)
         objective = self.model.objective(points, generators)
         for batch in points.tensor_split(self.steps, dim=-1):
             loss, gradient = objective(batch)
@@ -73,22 +78,27 @@ def fit(
     *,
     on_log: Callable[[int, dict[str, Array]], None] | None = None,
     name: str = "model",
+    device: str = "cpu",
 ) -> Network:
     """Train every member of ``model`` on the rows ``train`` (as for ``Trainer``; arrays of any numbers will do), and give it back.
 
     ``test``, rows of the same form, is scored for the history and never trained on or selected by. ``on_log(epoch, curves)`` is called
     every ``log_every`` epochs; the same numbers are kept in ``model.history``. A member whose loss is no longer finite is reported on
-    standard error and stays in the results; the others go on as if it weren't there.
+    standard error and stays in the results; the others go on as if it weren't there. On the ``device`` ``"cuda"``, by the fixed recipe, what
+    runs in plain torch may be faster, and low bits differ; the model is on the CPU again when it is done.
     Raises ``TypeError`` or ``ValueError``, with one line, for rows that can't be learnt.
     """
     settings = settings or TrainingSettings()
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
     test = None if test is None else _rows(model, test, "test")
-    if settings.recipe == "found" and isinstance(model, Flow):  # the others have no density, or one that takes too long to look at often
+    if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
         fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
         model.eval()
         return model
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
+    model.to(device)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}
     with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
@@ -96,7 +106,7 @@ def fit(
         trainer = Trainer(model, train, settings)
         clean = {"train": trainer.clean}
         if test is not None:
-            clean["test"] = model.standardized(test)
+            clean["test"] = trainer.seen(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(member, epoch)
@@ -106,7 +116,7 @@ def fit(
                 bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items()))
                 if on_log is not None:
                     on_log(epoch, rows[epoch])
-    model.description["training"] = {"recipe": "fixed", "rows": len(trainer.visited[0, 0])}
+    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
     last = rows[settings.epochs]
     model.history = {"epoch": np.array(list(rows), dtype=np.float64), **{key: np.stack([row[key] for row in rows.values()]) for key in last}}
     for member in np.flatnonzero(~np.isfinite(np.stack(list(last.values()))).all(axis=0)).tolist():
@@ -114,7 +124,7 @@ def fit(
     for member, epoch in failed.items():
         number = model.member_range[member]
         print(f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
-    model.eval()
+    model.to("cpu").eval()
     return model
 
 
@@ -136,12 +146,12 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     per member, ``(M, 1, ...)``; both in standardised units.
     """
     standardized = model.enter(model.features_first(rows).double())[0]
-    if settings.noise == 0:
+    if settings.noise == 0 or not model.real:
         return standardized.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []
     levels: list[float] = []
-    for member, points in enumerate(standardized):
-        if member and torch.equal(points, standardized[member - 1]):  # members on the same data: the work is done
+    for member, points in enumerate(standardized.cpu()):
+        if member and torch.equal(standardized[member], standardized[member - 1]):  # members on the same data: the work is done
             visited.append(visited[-1])
             levels.append(levels[-1])
             continue
@@ -150,5 +160,5 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited.append(torch.from_numpy(moved.T.reshape(points.shape)))
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (standardized.ndim - 1))
-    return torch.stack(visited).to(model.dtype), deviation
+    deviation = torch.tensor(levels, dtype=model.dtype, device=standardized.device).reshape(-1, *[1] * (standardized.ndim - 1))
+    return torch.stack(visited).to(deviation), deviation

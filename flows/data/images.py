@@ -1,0 +1,58 @@
+"""Images in and out of files: ``.npy`` for numbers, ``.png`` for a look."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from flows.core import atomic
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+
+
+def read(path: Path, event_shape: tuple[int, ...]) -> Array:
+    """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do. Raises ``UserError``, which names the file."""
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not an .npy file of numbers ({error})") from None
+    if images.ndim == 3 and event_shape[0] == 1:
+        images = images[:, None]
+    if images.shape[1:] != event_shape or images.dtype.kind not in "iuf":
+        raise UserError(f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); got {images.dtype} of {images.shape}")
+    return images.astype(float)
+
+
+def write(path: Path | None, images: Array, levels: int) -> None:
+    """The images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png`` of all of them in rows, of one or three channels.
+
+    Raises ``UserError`` for another ending.
+    """
+    suffix = "" if path is None else path.suffix.lower()
+    if path is None or suffix not in (".npy", ".png"):
+        raise UserError(f"images go into a file: -o FILE.npy, or FILE.png for a grid of them; got {path}")
+    with atomic.replacing(path) as unfinished, unfinished.open("wb") as file:
+        if suffix == ".npy":
+            np.save(file, images.astype(np.int64))
+        else:
+            from PIL import Image
+
+            Image.fromarray(grid(images * (255 / (levels - 1)))).save(file, format="png")
+
+
+def grid(images: Array) -> np.ndarray:
+    """Images ``(n, C, H, W)`` of values from 0 to 255 side by side, in about as many rows as columns, four pixels for one: ``(height, width[, 3])``.
+
+    Raises ``UserError`` for other than one or three channels.
+    """
+    n, channels, height, width = images.shape
+    if channels not in (1, 3):
+        raise UserError(f"a picture needs images of one or three channels; these have {channels}: write an .npy file")
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    page = np.zeros((rows * columns, channels, height + 1, width + 1))  # with a line between neighbours
+    page[:n, :, :height, :width] = images
+    page = page.reshape(rows, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, channels)
+    return page.round().astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1).squeeze()

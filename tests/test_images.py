@@ -1,0 +1,350 @@
+"""Flows over images: what they are made of, that they invert, that their densities are densities, and that whole pixels are scored rightly."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import conv2d
+from torch.testing import assert_close
+
+import flows
+from flows.__main__ import main
+from flows.bijections import (
+    ActNorm,
+    AffineCoupling,
+    Convolution,
+    Dropout,
+    FactorOut,
+    Permutation,
+    PLULinear,
+    Probit,
+    SplineCoupling,
+    Squeeze,
+)
+from flows.core.seeds import numpy_generators
+from flows.evaluation.images import bits_per_dimension, ensemble_log_density, spread_log_density
+from flows.networks import registry
+from flows.networks.base import Uniform
+
+MEMBERS, SHAPE = 2, (3, 4, 6)  # channels, height, width: three numbers that differ
+PUBLISHED = {"transform": "affine", "base": "normal"}
+FLOWS = {
+    "realnvp": ("realnvp_image", {}),
+    "realnvp-affine": ("realnvp_image", PUBLISHED),
+    "glow": ("glow_image", {}),
+    "glow-published": ("glow_image", {**PUBLISHED, "mixing": "learned"}),
+    "glow-splines": ("glow_image", {"base": "normal", "mixing": "learned"}),
+}
+every_flow = pytest.mark.parametrize("flow", FLOWS)
+
+
+def streams(seed=1):
+    return numpy_generators(seed, "initialize", range(MEMBERS))
+
+
+def network(pixels=SHAPE[1:]):
+    return partial(Convolution, pixels=pixels, dropout=Dropout(0.0))
+
+
+def coupling(kind=SplineCoupling, channels=SHAPE[0], **others):
+    return kind(channels, 8, streams(), **{"swap": False, "conditioner": network(), **others})
+
+
+BIJECTIONS = {
+    "actnorm": lambda: ActNorm(3, MEMBERS),
+    "1x1 convolution": lambda: PLULinear(3, streams()),
+    "permutation": lambda: Permutation(3, streams()),
+    "affine": lambda: coupling(AffineCoupling),
+    "spline": lambda: coupling(bins=4, swap=True),
+    "checkerboard": lambda: Squeeze(SHAPE, [coupling(AffineCoupling, 12, conditioner=network((2, 3)))]),
+    "factor-out": lambda: FactorOut([ActNorm(2, MEMBERS), coupling(AffineCoupling, 2)]),
+    "probit": lambda: Probit(5.0),
+}
+every_bijection = pytest.mark.parametrize("bijection", BIJECTIONS)
+
+
+def inside(n=5, shape=SHAPE, seed=3):
+    """Points of the box from -5 to 5."""
+    return torch.from_numpy(np.random.default_rng(seed).uniform(-5, 5, (MEMBERS, *shape, n))).to(torch.get_default_dtype())
+
+
+def build(flow, shape=(1, 8, 8), members=MEMBERS, **others):
+    name, settings = FLOWS[flow]
+    return flows.build(name, shape, {"steps": [2, 2], "hidden": 8, **settings, **others}, members=members)
+
+
+def whole(n=12, shape=(1, 8, 8), levels=17, seed=0):
+    return np.random.default_rng(seed).integers(0, levels, (n, *shape))
+
+
+def spread(images, seed=1):
+    return images + np.random.default_rng(seed).random(images.shape)
+
+
+def shaken(flow, perturb, scale=0.1, **others):
+    """A flow that has seen some images, and whose parameters are all away from their start."""
+    model = build(flow, **others)
+    images = whole(40, tuple(model.event_shape), model.levels)
+    return perturb(flows.fit(model, images, settings=flows.TrainingSettings(epochs=1, batch_size=20)), scale)
+
+
+# Bijections
+
+
+@every_bijection
+def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(bijection, float64, perturb):
+    made = BIJECTIONS[bijection]()
+    made.initialize(inside(50) * torch.tensor([0.5, 0.8, 1]).view(3, 1, 1, 1))
+    perturb(made, 0.2)
+    x = inside()
+    z, log_det = made(x)
+    back, way_back = made.inverse(z)
+    assert z.shape == x.shape
+    assert_close(back, x, rtol=0, atol=1e-9)
+    assert_close(log_det + way_back, torch.zeros_like(log_det), rtol=0, atol=1e-9)
+    blocks = torch.autograd.functional.jacobian(lambda value: made(value)[0], x[..., :2]).movedim(4, 1)  # (M, N, *event, M, *event, N)
+    for member, point in product(range(MEMBERS), range(2)):
+        block = blocks[member, point, :, :, :, member, :, :, :, point].reshape(72, 72)
+        assert_close(log_det.expand(MEMBERS, 5)[member, point], torch.linalg.slogdet(block)[1], rtol=0, atol=1e-9)
+    assert_close(blocks.abs().sum(), sum(blocks[m, n, :, :, :, m, :, :, :, n].abs().sum() for m, n in product(range(MEMBERS), range(2))))
+
+
+@pytest.mark.parametrize("bijection", ["actnorm", "1x1 convolution", "permutation"])
+def test_of_an_image_of_one_pixel_it_is_that_of_vectors(bijection, float64, perturb):
+    made, x = perturb(BIJECTIONS[bijection](), 0.2), inside(shape=(3,))
+    for step in (made, made.inverse):
+        (z, log_det), (image, same) = step(x), step(x[:, :, None, None])
+        assert torch.equal(image[:, :, 0, 0], z)
+        assert torch.equal(same, log_det)
+
+
+def test_a_coupling_inside_a_squeeze_has_a_checkerboard_mask(float64, perturb):
+    made = perturb(Squeeze(SHAPE, [coupling(AffineCoupling, 12, conditioner=network((2, 3)))]), 0.2)
+    changed = (made(inside())[0] != inside()).all(-1)
+    row, column = np.indices(SHAPE[1:])
+    assert torch.equal(changed, torch.from_numpy((row + column) % 2 == 1).expand(MEMBERS, *SHAPE))
+
+
+def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
+    made, x = perturb(network()(3, 4, 8, streams()), 0.2), inside()
+    for m in range(MEMBERS):
+        h = (conv2d(x[m].movedim(-1, 0), made.kernel[m], padding=2) + made.place[m, ..., 0]).relu()
+        h = conv2d(h, made.middle[m, :, :, None, None], made.middle_bias[m, :, 0]).relu()
+        assert_close(made(x)[m], conv2d(h, made.last[m, :, :, None, None], made.last_bias[m, :, 0]).movedim(0, -1))
+
+
+def test_dropout_switches_numbers_off_in_training_alone_and_keeps_the_mean(float64):
+    dropout, h = Dropout(0.375), torch.ones(MEMBERS, 50, 2, 2, 200)
+    assert dropout(h) is h
+    dropout.generators = streams()
+    out = dropout(h)
+    assert_close(out.unique(), torch.tensor([0, 1.6]))
+    assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
+    assert not torch.equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 6), (1, 2, 2), (8, 8), (64,)], ids=str)
+def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
+    with pytest.raises(ValueError, match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width at every scale; got \(.*\)$"):
+        flows.build("glow_image", shape, {"steps": [2, 2]})
+
+
+# Flows
+
+
+@every_flow
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["single", "double"])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)], ids=str)
+def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape, perturb):
+    model = shaken(flow, perturb, 0.05, shape=shape).to(dtype)
+    x = inside(shape=shape).to(dtype)
+    noise, log_det = model.to_noise(x)
+    assert noise.shape == x.shape
+    assert not torch.equal(noise, x)
+    back = model._steps(noise)[-1]
+    assert_close(back, x, rtol=0, atol=tolerance)
+    assert_close(model.to_noise(back)[1], log_det, rtol=0, atol=100 * tolerance)
+
+
+@every_flow
+def test_the_log_determinant_is_that_of_the_whole_jacobian(flow, perturb):
+    model = shaken(flow, perturb).double()
+    x = inside(1, (1, 8, 8))
+    full = torch.autograd.functional.jacobian(lambda value: model.to_noise(value)[0], x.double())
+    for m in range(MEMBERS):
+        assert_close(model.to_noise(x.double())[1][m, 0], torch.linalg.slogdet(full[m].view(64, MEMBERS, 64)[:, m])[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("flow", ["realnvp", "realnvp-affine", "glow"])
+def test_uniform_noise_scores_the_logarithm_of_the_levels(flow):
+    """Over either base, while nothing is learnt: in these, every coupling starts as the identity."""
+    model, images = build(flow).double(), whole()
+    bits = bits_per_dimension(spread_log_density(model, images, 3), 64)
+    np.testing.assert_allclose(bits, np.full((12, MEMBERS), math.log2(17)), rtol=0, atol=1e-9)
+
+
+@every_flow
+def test_the_probabilities_of_all_small_images_sum_to_1(flow, perturb):
+    """All 81 images of 1 x 2 x 2 pixels of 3 levels; the integral over u by Gauss and Legendre, 8 nodes along each axis of a cell."""
+    model = shaken(flow, perturb, shape=(1, 2, 2), steps=[3], levels=3, scale=0.05).double()
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    u, weight = (np.array(list(product(values, repeat=4))) for values in ((nodes + 1) / 2, weights / 2))
+    images = np.array(list(product(range(3), repeat=4)))
+    points = (images[:, None] + u).reshape(-1, 1, 2, 2)
+    cells = np.concatenate([model.log_prob(part).detach().exp().numpy() for part in np.array_split(points, 32)])
+    probability = (cells.reshape(81, len(u), MEMBERS) * weight.prod(1)[:, None]).sum(1)
+    assert probability.shape == (81, MEMBERS)
+    assert probability.std(0).min() > 1e-4  # away from uniform
+    np.testing.assert_allclose(probability.sum(0), 1, rtol=0, atol=0.01)
+    several = bits_per_dimension(spread_log_density(model, images.reshape(-1, 1, 2, 2), 256), 4, weighted=True)
+    np.testing.assert_allclose(several, -np.log2(probability) / 4, rtol=0, atol=0.1)
+
+
+@every_flow
+def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp_path):
+    images = np.broadcast_to(np.arange(8) * 2, (60, 1, 8, 8)) + whole(60, levels=2)
+    model = build(flow)
+    before = bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0)
+    flows.fit(model, images[:40], images[40:], flows.TrainingSettings(epochs=12, batch_size=20, log_every=6))
+    assert model.history["test_nll"].shape == (2, MEMBERS)
+    assert (bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0) < before - 0.2).all()
+    flows.save(model, tmp_path / "model")
+    loaded = flows.load(tmp_path / "model")
+    assert torch.equal(loaded.log_prob(spread(images)), model.log_prob(spread(images)))
+    drawn = [each.sample((9,), torch.Generator().manual_seed(1)) for each in (model, loaded)]
+    assert torch.equal(*drawn)
+    assert drawn[0].shape == (9, MEMBERS, 1, 8, 8)
+    assert set(drawn[0].unique().tolist()) <= set(range(17))
+    np.testing.assert_array_equal(loaded.history["test_nll"], model.history["test_nll"])
+
+
+def test_a_member_trains_alone_as_it_does_among_others():
+    settings = flows.TrainingSettings(epochs=2, batch_size=20)
+    together, alone = (flows.fit(build("glow", members=members), whole(40), settings=settings) for members in (range(3), range(1, 2)))
+    assert_close(alone.log_prob(spread(whole())), together.log_prob(spread(whole()))[:, 1:2], rtol=1e-3, atol=0.05)
+
+
+def test_noise_of_the_box_becomes_samples_that_fill_it(perturb):
+    model = shaken("glow", perturb)
+    x = model.sample((500,), torch.Generator().manual_seed(0))
+    assert x.min() == 0
+    assert x.max() == 16
+    base = Uniform(1, (2,), 5.0)
+    assert_close(base.log_prob(torch.tensor([[[0.0, 6.0], [5.0, 0.0]]])), torch.tensor([[-2 * math.log(10), -math.inf]]))
+
+
+# What is refused
+
+
+def test_log_prob_takes_spread_images_and_gives_minus_infinity_outside_of_the_box():
+    model = build("glow")
+    with pytest.raises(ValueError, match="whole images have no density: add u"):
+        model.log_prob(whole())
+    x = spread(whole(3))
+    x[1, 0, 2, 2], x[2, 0, 0, 0] = -0.5, 17.5
+    log_q = model.log_prob(x)
+    assert log_q.isfinite().all(1).tolist() == [True, False, False]
+    assert (log_q[1:] == -math.inf).all()
+    assert model.log_prob(x[:, None].repeat(MEMBERS, 1)).shape == (3, MEMBERS)
+
+
+@pytest.mark.parametrize("wrong", [17, -1, 3.5])
+def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
+    images = whole().astype(float)
+    images[4, 0, 3, 3] = wrong
+    with pytest.raises(ValueError, match=rf"whole numbers from 0 to levels - 1 = 16; got {wrong}$"):
+        flows.fit(build("glow"), images, settings=flows.TrainingSettings(epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "words"),
+    [
+        ("realnvp_image", {"transform": "affine"}, "transform affine leaves the box: base must be normal"),
+        ("glow_image", {"mixing": "learned"}, "mixing learned leaves the box: base must be normal"),
+        ("glow_image", {"steps": []}, r"glow_image\.steps"),
+        ("glow_image", {"dropout": 1.0}, r"glow_image\.dropout = 1\.0"),
+        ("realnvp_image", {"mixing": "learned"}, r"realnvp_image\.mixing is not a known key"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_in_one_line(name, wrong, words):
+    with pytest.raises(ValueError, match=words):
+        flows.build(name, (1, 8, 8), wrong)
+    assert name in registry.names()
+
+
+# The command line, and devices
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a checkpoint of two members, and the images that it has learnt."""
+    folder = tmp_path_factory.mktemp("images")
+    np.save(folder / "images.npy", whole(30)[:, 0])
+    flows.save(flows.fit(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)), folder / "model")
+    return folder
+
+
+def test_samples_go_into_an_array_or_a_picture(files):
+    main(["sample", str(files / "model"), "-n", "5", "-o", str(files / "drawn.npy")])
+    drawn = np.load(files / "drawn.npy")
+    assert drawn.shape == (5, 1, 8, 8)
+    assert drawn.dtype == np.int64
+    assert 0 <= drawn.min() < drawn.max() <= 16
+    main(["sample", str(files / "model"), "-n", "5", "-o", str(files / "drawn.png")])
+    with Image.open(files / "drawn.png") as picture:
+        assert picture.size == (3 * 9 * 4, 2 * 9 * 4)
+        assert picture.getpixel((0, 0)) == round(drawn[0, 0, 0, 0] * 255 / 16)
+    with pytest.raises(SystemExit, match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for a grid of them"):
+        main(["sample", str(files / "model")])
+
+
+def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_at(files, capsys):
+    model, images = flows.load(files / "model"), whole(30)
+    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")])
+    expected = -bits_per_dimension(ensemble_log_density(model, images, 16), 64, weighted=True) * 64 * math.log(2)
+    np.testing.assert_allclose(np.load(files / "scores.npy"), expected)
+    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "worst.png"), "--anomalies", "1"])
+    with Image.open(files / "worst.png") as picture:
+        np.testing.assert_array_equal(np.array(picture)[:32:4, :32:4], (images[expected.argmin(), 0] * 255 / 16).round())
+    main(["score", str(files / "model"), str(files / "images.npy")])
+    assert re.fullmatch(
+        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; 16 draws an image\n", capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("name", "words"), [("model", "not an .npy file"), ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of")])
+def test_a_file_without_such_images_is_named(files, name, words):
+    np.save(files / "wrong.npy", np.zeros((3, 8, 7), dtype=int))
+    with pytest.raises(SystemExit, match=rf"{re.escape(str(files / name))}: {words}"):
+        main(["score", str(files / "model"), str(files / name)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("flow", [*FLOWS, "vectors"])
+def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
+    if flow == "vectors":
+        x = np.random.default_rng(0).normal(size=(40, 5))
+        model = perturb(flows.fit(flows.build("glow", (5,), members=2), x, settings=flows.TrainingSettings(epochs=1), device="cuda"), 0.05)
+    else:
+        x, model = spread(whole()), shaken(flow, perturb, 0.05)
+        flows.fit(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+    assert model.device.type == "cpu"
+    on_cpu = model.log_prob(x)
+    on_gpu = model.to("cuda").log_prob(x)
+    assert on_gpu.device.type == "cuda"
+    assert_close(on_gpu.cpu() / x[0].size, on_cpu / x[0].size, rtol=0, atol=1e-4)
+    assert model.sample((3,)).isfinite().all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
+    with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"):
+        flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
