@@ -20,6 +20,7 @@ from flows.__main__ import main
 from flows.bijections import (
     ActNorm,
     AffineCoupling,
+    BoxSplineCoupling,
     Convolution,
     Dropout,
     FactorOut,
@@ -64,6 +65,7 @@ BIJECTIONS = {
     "permutation": lambda: Permutation(3, streams()),
     "affine": lambda: coupling(AffineCoupling),
     "spline": lambda: coupling(bins=4, swap=True),
+    "box spline": lambda: coupling(BoxSplineCoupling, bins=4),
     "checkerboard": lambda: Squeeze(SHAPE, [coupling(AffineCoupling, 12, conditioner=network((2, 3)))]),
     "factor-out": lambda: FactorOut([ActNorm(2, MEMBERS), coupling(AffineCoupling, 2)]),
     "probit": lambda: Probit(5.0),

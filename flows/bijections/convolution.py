@@ -53,7 +53,8 @@ class Convolution(nn.Module):
             return nn.Parameter(torch.from_numpy(drawn).to(torch.get_default_dtype()))
 
         area = self.SIDE**2
-        self.kernel, self.place = uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE), uniform(inputs * area, hidden, *pixels, 1)
+        self.kernel, place = uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE), uniform(inputs * area, hidden, 1, 1, 1)
+        self.place = nn.Parameter(place.data.repeat(1, 1, *pixels, 1))  # the same everywhere at first: what is alike in all places is learnt faster
         self.middle, self.middle_bias = uniform(hidden, hidden, hidden), uniform(hidden, hidden, 1)
         self.last, self.last_bias = (nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1))
 

@@ -126,11 +126,12 @@ class ImageModel(Model):
 
     def coupling(self, channels: int, generators: Sequence[np.random.Generator], conditioner: Conditioner, *, swap: bool = False) -> Coupling:
         """A channel-wise coupling."""
-        from flows.bijections import AffineCoupling, SplineCoupling
+        from flows.bijections import AffineCoupling, BoxSplineCoupling, SplineCoupling
 
         if self.transform == "affine":
             return AffineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner)
-        return SplineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
+        kind = BoxSplineCoupling if self.base == "box" else SplineCoupling
+        return kind(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
 
     def _scale(self, shape: tuple[int, ...], steps: Sequence[int], generators: Sequence[np.random.Generator], dropout: Dropout) -> Bijection:
         """The scale ``steps[0]`` and all coarser ones, on images of ``shape``."""
