@@ -143,12 +143,13 @@ def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
         assert_close(made(x)[m], conv2d(h, made.last[m, :, :, None, None], made.last_bias[m, :, 0]).movedim(0, -1))
 
 
-def test_dropout_switches_numbers_off_in_training_alone_and_keeps_the_mean(float64):
+def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
     dropout, h = Dropout(0.375), torch.ones(MEMBERS, 50, 2, 2, 200)
     assert dropout(h) is h
     dropout.generators = streams()
     out = dropout(h)
     assert_close(out.unique(), torch.tensor([0, 1.6]))
+    assert torch.equal(out, out[:, :, :1, :1].expand_as(out))
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
     assert not torch.equal(out[0], out[1])
 

@@ -12,10 +12,10 @@ from torch.nn.functional import conv2d
 
 
 class Dropout(nn.Module):
-    """Switches hidden numbers off at random: ``h m / (1 - rate)``, where m is 0 with the probability ``rate`` (in 256ths), else 1.
+    """Switches hidden channels off at random, in all pixels: ``h m / (1 - rate)``, where m is 0 with the probability ``rate`` (in 256ths), else 1.
 
     One for all networks of a flow. It does nothing but while ``generators``, one a member, are set, which only training does.
-    Source: Srivastava et al. 2014.
+    Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole channels.
     """
 
     def __init__(self, rate: float) -> None:
@@ -26,7 +26,7 @@ class Dropout(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if not self.generators or not self.off:
             return h
-        drawn = np.stack([g.integers(0, 256, h.shape[1:], dtype=np.uint8) for g in self.generators])
+        drawn = np.stack([g.integers(0, 256, (h.shape[1], 1, 1, h.shape[-1]), dtype=np.uint8) for g in self.generators])
         return h * torch.from_numpy(drawn).to(h.device).ge(self.off).to(h.dtype).mul_(256 / (256 - self.off))
 
 
