@@ -96,7 +96,7 @@ class ImageModel(Model):
 
     levels: Annotated[int, Field(ge=2)] = 17
     steps: list[Count] = Field([12, 4], min_length=1)
-    hidden: Count = 96
+    hidden: Count = 64
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
     base: Literal["box", "normal"] = "box"
