@@ -12,7 +12,7 @@ from flows.bijections.linear import PLULinear
 from flows.bijections.margins import Margins
 from flows.bijections.permutation import Permutation
 from flows.bijections.probit import Probit
-from flows.bijections.spline import SplineCoupling
+from flows.bijections.spline import BoxSplineCoupling, SplineCoupling
 from flows.bijections.squeeze import Squeeze, squeezed
 from flows.bijections.standardize import Standardize
 from flows.bijections.whiten import Whiten
@@ -21,6 +21,7 @@ __all__ = [
     "ActNorm",
     "AffineCoupling",
     "Bijection",
+    "BoxSplineCoupling",
     "Chain",
     "Columns",
     "Convolution",

@@ -90,17 +90,19 @@ class ImageModel(Model):
         bins: bins of a spline; ignored by an affine coupling.
         base: ``"box"``, uniform noise, where a flow is splines and permutations alone; or ``"normal"``, for which a probit comes first.
         dropout: share of the hidden channels that are switched off at a visit in training.
+        input_dropout: share of the numbers that a network is given which are hidden from it then.
     """
 
     prior: ClassVar[bool]  # whether what leaves is brought to the base by what stays
 
     levels: Annotated[int, Field(ge=2)] = 17
     steps: list[Count] = Field([12, 4], min_length=1)
-    hidden: Count = 96
+    hidden: Count = 64
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
     base: Literal["box", "normal"] = "box"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.08
 
     @model_validator(mode="after")
     def _stays_in_the_box(self) -> ImageModel:
@@ -117,7 +119,7 @@ class ImageModel(Model):
         from flows.networks.base import StandardNormal, Uniform
         from flows.networks.images import ImageFlow
 
-        dropout, bound = Dropout(self.dropout), SplineCoupling.BOUND
+        dropout, bound = Dropout(self.dropout, self.input_dropout), SplineCoupling.BOUND
         chain = self._scale(event_shape, self.steps, generators, dropout)
         others: dict[str, Any] = {"levels": self.levels, "bound": bound, "dropout": dropout}
         if self.base == "box":
@@ -126,11 +128,12 @@ class ImageModel(Model):
 
     def coupling(self, channels: int, generators: Sequence[np.random.Generator], conditioner: Conditioner, *, swap: bool = False) -> Coupling:
         """A channel-wise coupling."""
-        from flows.bijections import AffineCoupling, SplineCoupling
+        from flows.bijections import AffineCoupling, BoxSplineCoupling, SplineCoupling
 
         if self.transform == "affine":
             return AffineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner)
-        return SplineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
+        kind = BoxSplineCoupling if self.base == "box" else SplineCoupling
+        return kind(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
 
     def _scale(self, shape: tuple[int, ...], steps: Sequence[int], generators: Sequence[np.random.Generator], dropout: Dropout) -> Bijection:
         """The scale ``steps[0]`` and all coarser ones, on images of ``shape``."""
