@@ -52,7 +52,7 @@ def streams(seed=1):
 
 
 def network(pixels=SHAPE[1:]):
-    return partial(Convolution, pixels=pixels, dropout=Dropout(0.0))
+    return partial(Convolution, pixels=pixels, dropout=Dropout(0.0, 0.0))
 
 
 def coupling(kind=SplineCoupling, channels=SHAPE[0], **others):
@@ -144,14 +144,15 @@ def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
 
 
 def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
-    dropout, h = Dropout(0.375), torch.ones(MEMBERS, 50, 2, 2, 200)
-    assert dropout(h) is h
+    dropout, h = Dropout(0.375, 0.25), torch.ones(MEMBERS, 50, 2, 2, 200)
+    assert dropout(h) is dropout.blind(h) is h
     dropout.generators = streams()
     out = dropout(h)
     assert_close(out.unique(), torch.tensor([0, 1.6]))
     assert torch.equal(out, out[:, :, :1, :1].expand_as(out))
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
     assert not torch.equal(out[0], out[1])
+    assert_close(dropout.blind(h).eq(0).double().mean((1, 4)), torch.full((MEMBERS, 2, 2), 0.25), rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 6), (1, 2, 2), (8, 8), (64,)], ids=str)

@@ -12,31 +12,40 @@ from torch.nn.functional import conv2d
 
 
 class Dropout(nn.Module):
-    """Switches hidden channels off at random, in all pixels: ``h m / (1 - rate)``, where m is 0 with the probability ``rate`` (in 256ths), else 1.
+    """Hides at random, from the networks of a flow, some of what they see: ``h m / (1 - rate)``, where m is 0 with the probability ``rate``, else 1.
 
-    One for all networks of a flow. It does nothing but while ``generators``, one a member, are set, which only training does.
-    Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole channels.
+    ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind`` single numbers of the image, at the rate
+    ``inputs``; rates are rounded to 256ths. One for all networks. It does nothing but while ``generators``, one a member, are set, which only
+    training does. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole channels.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, hidden: float, inputs: float) -> None:
         super().__init__()
-        self.off = round(256 * rate)  # of 256: random bytes cost a tenth of random floats
+        self.hidden, self.inputs = hidden, inputs
         self.generators: Sequence[np.random.Generator] = ()
 
     def forward(self, h: Tensor) -> Tensor:
-        if not self.generators or not self.off:
+        return self._hide(h, self.hidden, (h.shape[1], 1, 1, h.shape[-1]))
+
+    def blind(self, x: Tensor) -> Tensor:
+        return self._hide(x, self.inputs, x.shape[1:])
+
+    def _hide(self, h: Tensor, rate: float, shape: tuple[int, ...]) -> Tensor:
+        off = round(256 * rate)  # random bytes cost a tenth of random floats
+        if not self.generators or not off:
             return h
-        drawn = np.stack([g.integers(0, 256, (h.shape[1], 1, 1, h.shape[-1]), dtype=np.uint8) for g in self.generators])
-        return h * torch.from_numpy(drawn).to(h.device).ge(self.off).to(h.dtype).mul_(256 / (256 - self.off))
+        drawn = np.stack([g.integers(0, 256, shape, dtype=np.uint8) for g in self.generators])
+        return h * torch.from_numpy(drawn).to(h.device).ge(off).to(h.dtype).mul_(256 / (256 - off))
 
 
 class Convolution(nn.Module):
-    """M independent networks, inputs -> hidden -> hidden -> outputs, with ReLU and dropout between, of which only the first looks around::
+    """M independent networks, inputs -> hidden -> hidden -> outputs, of which only the first layer looks around::
 
-        h_1 = d(relu(K * x + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
+        h_1 = d(relu(K * b(x) + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
 
-    K is 5 x 5, with zeros around the image. The others work on every pixel alone, so the biases p, one a place, tell all of them where they are.
-    The last layer starts at 0, so that it gives 0. Shapes: ``(M, inputs, H, W, N)`` to ``(M, outputs, H, W, N)``.
+    d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The other layers work on every pixel alone; the
+    biases p, one a place, tell them where they are. The last layer starts at 0, so that it gives 0.
+    Shapes: ``(M, inputs, H, W, N)`` to ``(M, outputs, H, W, N)``.
     Kingma and Dhariwal 2018 (Glow), appendix B, look around in the last layer too: on images of few pixels that costs most and gains nothing.
     """
 
@@ -59,7 +68,7 @@ class Convolution(nn.Module):
         self.last, self.last_bias = (nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.dropout((convolve(x, self.kernel) + self.place).relu_())
+        h = self.dropout((convolve(self.dropout.blind(x), self.kernel) + self.place).relu_())
         h = torch.baddbmm(self.middle_bias, self.middle, h.flatten(2)).relu_().view_as(h)
         return torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2)).unflatten(2, x.shape[2:])
 

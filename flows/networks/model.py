@@ -90,6 +90,7 @@ class ImageModel(Model):
         bins: bins of a spline; ignored by an affine coupling.
         base: ``"box"``, uniform noise, where a flow is splines and permutations alone; or ``"normal"``, for which a probit comes first.
         dropout: share of the hidden channels that are switched off at a visit in training.
+        input_dropout: share of the numbers that a network is given which are hidden from it then.
     """
 
     prior: ClassVar[bool]  # whether what leaves is brought to the base by what stays
@@ -101,6 +102,7 @@ class ImageModel(Model):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
     base: Literal["box", "normal"] = "box"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.08
 
     @model_validator(mode="after")
     def _stays_in_the_box(self) -> ImageModel:
@@ -117,7 +119,7 @@ class ImageModel(Model):
         from flows.networks.base import StandardNormal, Uniform
         from flows.networks.images import ImageFlow
 
-        dropout, bound = Dropout(self.dropout), SplineCoupling.BOUND
+        dropout, bound = Dropout(self.dropout, self.input_dropout), SplineCoupling.BOUND
         chain = self._scale(event_shape, self.steps, generators, dropout)
         others: dict[str, Any] = {"levels": self.levels, "bound": bound, "dropout": dropout}
         if self.base == "box":
