@@ -1,0 +1,58 @@
+"""The study's ``params.yaml``, and where the results of a row on a split are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from flows.core.settings import Count, Section, Seed, TrainingSettings
+from stages.shared.settings import label_and_color, read
+
+HERE = Path(__file__).parent
+SPLITS = ("random", "contiguous")
+# Name and colour of what is no model of the library, or one at other settings; colour-blind readers tell those apart that share a figure.
+NAMES = {
+    **{"independent": ("independent pixels", "#BBBBBB"), "gaussian": ("one Gaussian", "#999999"), "mixture": ("Gaussian mixture", "#777777")},
+    **{"vine": ("vine copula", "#444444"), "normflows": ("normflows' Glow", "#882255"), "vector": ("vector flow", "#0072B2")},
+    **{"glow_published": ("Glow, as published", "#D55E00"), "held_out": ("held-out digits", "#000000")},
+}
+
+
+class Row(Section):
+    """``model`` as ``flows.build`` knows it, or ``vector``, on ``shape`` with its ``settings``; without, a peer. ``members``: networks, by split."""
+
+    model: str = ""
+    members: dict[str, Count] = Field(default={})
+    shape: list[Count] = Field(default=[1, 8, 8])
+    settings: dict[str, Any] = Field(default={})
+    training: TrainingSettings = TrainingSettings()
+
+
+class Settings(Section):
+    seed: Seed
+    train: Count
+    test: Count
+    draws: Count
+    samples: Count
+    neighbours: Count
+    rows: dict[str, Row]
+
+
+def load() -> Settings:
+    return read(HERE / "params.yaml", Settings)
+
+
+def folder(row: str, split: str) -> Path:
+    return HERE / "results" / f"{row}_{split}"
+
+
+def seconds(row: str, split: str) -> Path:
+    """What is no part of the results, as no two runs take the same: DVC is not told of it."""
+    return HERE / "seconds" / f"{row}_{split}.csv"
+
+
+def label(row: str) -> tuple[str, str]:
+    """Name and colour."""
+    return NAMES.get(row) or label_and_color(row)
