@@ -1,0 +1,184 @@
+"""How every row is fitted: training images ``(n, 64)`` of whole numbers from 0 to 16 in, a density of ``y = x + u`` and a sampler out.
+
+Nobody gets the test images but for the curves; who has something to choose, chooses by training images that it holds out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.bijections import Convolution, Dropout, Permutation, SplineCoupling
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.core.seeds import numpy_generator, numpy_generators
+from flows.evaluation.likelihood import log_density
+from flows.models.vae.network import VAENetwork
+from flows.networks import registry
+from flows.networks.base import Uniform
+from flows.networks.images import ImageFlow
+from flows.networks.network import Network, Seen
+from flows.training.trainer import fit
+from studies.digits.digits import LEVELS, PIXELS
+from studies.digits.settings import Row
+from studies.tables import peers
+
+
+@dataclass
+class Fitted:
+    """``log_q``: log-densities ``(n, M)`` in nats of y ``(n, 64)``, ``None`` where there is none; ``draw``: ``(n, M, 64)`` whole images."""
+
+    log_q: Callable[[Array], Array] | None
+    draw: Callable[[int, np.random.Generator], Array] | None = None
+    network: Network | None = None
+    curves: dict[str, Array] = field(default_factory=dict)
+
+
+def fit_row(name: str, row: Row, members: range, train: Array, test: Array, seed: int) -> Fitted:
+    if row.model:
+        return of_network(name, train_network(name, row, members, train, test, seed))
+    return normflows(train, seed) if name == "normflows" else PEERS[name](spread(train, seed))
+
+
+def spread(images: Array, seed: int) -> Array:
+    return images + numpy_generator(seed, "folds").random(images.shape)
+
+
+# Ours
+
+
+def train_network(name: str, row: Row, members: range, train: Array, test: Array | None, seed: int) -> Network:
+    """Images are spread afresh at every visit; for a VAE and a GAN, which know no images, once. ``train`` ``(n, 64)``, or ``(n, M, 64)``."""
+    build = WAYS.get(row.model, partial(registry.build, row.model))
+    try:
+        network = build(tuple(row.shape), row.settings, members=members, seed=seed)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    rows = [None if each is None else (spread(each, seed) if network.real else each).reshape(*each.shape[:-1], *row.shape) for each in (train, test)]
+    return fit(network, *rows, row.training.model_copy(update={"seed": seed}), name=name)
+
+
+def of_network(name: str, network: Network) -> Fitted:
+    def log_q(y: Array) -> Array:
+        return log_density(network, y.reshape(-1, *network.event_shape))
+
+    def draw(n: int, rng: np.random.Generator) -> Array:
+        return np.floor(network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)).clip(0, LEVELS - 1)
+
+    dense = network.has("log_prob") and not isinstance(network, WideVAE)
+    return Fitted(log_q if dense else None, draw, network, network.history)
+
+
+class Pointwise(Convolution):
+    """Of images of one pixel: a perceptron with dropout."""
+
+    SIDE = 1
+
+
+def vector(shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int) -> Network:
+    """A flow that knows nothing of images: spline couplings over all pixels in random order, uniform noise on the box."""
+    generators, dropout, bound = numpy_generators(seed, "initialize", members), Dropout(settings["dropout"]), SplineCoupling.BOUND
+    conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
+    chain = []
+    for _ in range(settings["couplings"]):
+        coupling = SplineCoupling(PIXELS, settings["hidden"], generators, swap=False, conditioner=conditioner, bins=8)
+        chain += [Permutation(PIXELS, generators), coupling]
+    description = {"members": [members.start, members.stop]}
+    return ImageFlow(Uniform(len(members), shape, bound), chain, description, levels=LEVELS, bound=bound, dropout=dropout)
+
+
+class WideVAE(VAENetwork):
+    """With 16 latent dimensions: too many for the quadrature, so it has samples and no density. Its curve is the bound that it learns by."""
+
+    LATENT = 16
+
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+        return {"train_bound": self.loss(points["train"][0], numpy_generators(0, "curves", self.member_range))[0].numpy()}
+
+
+def wide_vae(shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int) -> Network:
+    return WideVAE(shape, numpy_generators(seed, "initialize", members), {"members": [members.start, members.stop]}, **settings)
+
+
+WAYS: dict[str, Callable[..., Network]] = {"vector": vector, "vae": wide_vae}
+
+
+# Others
+
+
+def independent(rows: Array) -> Fitted:
+    """How often every pixel has each of its values, half an image added to each count (Krichevsky and Trofimov 1981)."""
+    counts = (rows.astype(int)[..., None] == np.arange(LEVELS)).sum(0) + 0.5  # (64, 17)
+    log_p = np.log(counts / counts.sum(1, keepdims=True))
+    return Fitted(lambda y: log_p[np.arange(PIXELS), y.astype(int)].sum(1, keepdims=True))
+
+
+def standardized(fit_rows: peers.Fit) -> Callable[[Array], Fitted]:
+    """A peer of the study of tables."""
+
+    def fitted(rows: Array) -> Fitted:
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        density = fit_rows((rows - mean) / deviation)
+        return Fitted(lambda y: density((y - mean) / deviation)[:, None] - np.log(deviation).sum())
+
+    return fitted
+
+
+PEERS: dict[str, Callable[[Array], Fitted]] = {
+    "independent": independent,
+    **{name: standardized(peers.FITS[name]) for name in ("gaussian", "mixture", "vine")},
+}
+SCALES, BLOCKS, HIDDEN, RATE, DECAY, BATCH, EPOCHS, PATIENCE = 2, 8, 64, 0.001, 0.00001, 64, 200, 15  # of normflows' Glow
+
+
+def normflows(train: Array, seed: int) -> Fitted:
+    """The multi-scale Glow of normflows as in its own example (affine, learned 1x1 convolutions, Adamax), fresh u at every visit.
+
+    The weights of the epoch that is best on a tenth of the training images.
+    """
+    import normflows as nf
+
+    torch.manual_seed(seed)
+    bases, blocks = [], []
+    for k in range(SCALES):
+        channels, side = 2 ** (SCALES - k) * (1 if k else 2), 8 // 2 ** (SCALES - k)
+        blocks.append(
+            [nf.flows.GlowBlock(2 ** (SCALES + 1 - k), HIDDEN, split_mode="channel", scale=True) for _ in range(BLOCKS)] + [nf.flows.Squeeze()]
+        )
+        bases.append(nf.distributions.GlowBase((channels, side, side)))
+    flow = nf.MultiscaleFlow(bases, blocks, [nf.flows.Merge() for _ in range(SCALES - 1)], class_cond=False)
+    rng = np.random.default_rng(seed)
+
+    def log_q(y: Array | Tensor) -> Tensor:
+        return flow.log_prob((torch.as_tensor(y) / LEVELS).float().reshape(-1, 1, 8, 8), None) - PIXELS * np.log(LEVELS)
+
+    def draw(n: int, rng: np.random.Generator) -> Array:
+        torch.manual_seed(int(rng.integers(2**32)))
+        with torch.no_grad():
+            return (flow.sample(n)[0] * LEVELS).floor().clamp(0, LEVELS - 1).double().numpy().reshape(n, 1, PIXELS)
+
+    learned, held_out = peers.held(train, 0.1)
+    held_out = spread(held_out, seed)
+    log_q(learned[:BATCH] + 0.5)  # its ActNorm is set by the first batch
+    optimizer, best, waited = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY), -np.inf, 0
+    for _ in range(EPOCHS):
+        order = rng.permutation(len(learned))
+        for batch in np.array_split(learned[order] + rng.random(learned.shape), -(-len(learned) // BATCH)):
+            optimizer.zero_grad()
+            (-log_q(batch).mean()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            score, waited = log_q(held_out).mean().item(), waited + 1
+        if score > best:
+            best, waited, state = score, 0, copy.deepcopy(flow.state_dict())
+        if waited == PATIENCE:
+            break
+    flow.load_state_dict(state)
+    return Fitted(torch.no_grad()(lambda y: log_q(y).double().numpy()[:, None]), draw)
