@@ -13,7 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from flows.core.arrays import Array
 from flows.evaluation import samples
 
-LEVELS, PIXELS, CLASSES = 17, 64, 10
+LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 CLOSE = 0.05  # share of the held-out images that are nearer to a training image than what counts as close
 
 
@@ -63,8 +63,8 @@ class Judge:
     def scores(self, real: Array, fake: Array) -> dict[str, float]:
         """Of ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
 
-        ``precision``, ``recall``, ``density``, ``coverage``: among features. ``c2st_auc``: a forest on pixels. ``class_tv``: total variation between the
-        shares of the digits. ``nearest``: mean distance of a fake to the nearest training image; ``close``: share of fakes that are closer to one
+        ``precision``, ``recall``, ``density``, ``coverage``: among features. ``c2st_auc``: a forest on pixels. ``class_tv``: total variation between
+        the shares of the digits. ``nearest``: mean distance of a fake to the nearest training image; ``close``: share of fakes that are closer to one
         than 95% of the real images are. ``digit_k``: share of the digit k.
         """
         limit, away, shares = np.quantile(self.nearest(real)[1], CLOSE), self.nearest(fake)[1], self.shares(fake)
@@ -75,3 +75,14 @@ class Judge:
             **{"nearest": float(away.mean()), "close": float((away < limit).mean())},
             **{f"digit_{k}": float(share) for k, share in enumerate(shares)},
         }
+
+
+def means(scores: list[list[dict[str, float]]]) -> dict[str, Array]:
+    """Of every member ``(M,)`` over its sets of samples."""
+    return {key: np.array([np.mean([each[key] for each in sets]) for sets in scores]) for key in scores[0][0]}
+
+
+def curves(history: dict[str, Array]) -> dict[str, Array]:
+    """Mean and deviation over members; negative log-likelihoods in bits per dimension."""
+    scaled = {key: value / (PIXELS * np.log(2) if key.endswith("_nll") else 1) for key, value in history.items() if key != "epoch"}
+    return {"epoch": history["epoch"]} | {key + end: part for key, x in scaled.items() for end, part in (("", x.mean(1)), ("_sd", x.std(1)))}
