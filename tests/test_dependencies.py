@@ -242,10 +242,10 @@ EARLIER: dict[str, set[str]] = {
     "flows": set(),  # its table of names imports nothing
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
-    "studies/verdicts": {"flows"},
+    "studies/verdicts": {"flows", "stages"},
     "studies/claims": {"flows", "stages", "studies/verdicts"},
     "studies/digits": {"flows", "stages", "studies/tables"},
-    "studies/digits_claims": {"flows", "stages", "studies/digits", "studies/tables", "studies/verdicts"},
+    "studies/digits_claims": {"flows", "stages", "studies/claims", "studies/digits", "studies/tables", "studies/verdicts"},
     "studies/tables": {"flows", "stages"},
     "studies/tuning": {"flows", "stages", "studies/tables"},  # by whose protocol it reads the tables that are set aside for it
     "studies": set(),

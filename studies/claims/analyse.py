@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.pyplot import rc_context
-from scipy import stats
 
-from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
-from flows.evaluation import statistics
 from flows.plotting.style import STYLE
 from flows.targets import ring
 from stages.shared import files, markdown
+from studies import verdicts
 from studies.claims import figures, settings
 from studies.claims.figures import label
 from studies.claims.settings import Settings
+from studies.verdicts import Metric, mean_and_interval, rounded
 
 Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words: ("depth", "glow", "8")
 Row = dict[str, Any]  # a line of claims.json or of control.json, and what it is made of
@@ -34,20 +32,6 @@ CLAIMS = {
     5: "Glow's samples are of better quality than RealNVP's, and its density is closer to the truth",
     6: "the flows beat a VAE and a GAN of equal size",
 }
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is spoken of, and which of ``claims.margins`` is practically nil (a ``share`` is of the mean)."""
-
-    words: str
-    unit: str
-    digits: int
-    margin: Literal["nat", "share", "sample"]
-    lower_is_better: bool = False
-
-    def text(self, value: float) -> str:
-        return f"{value:.{self.digits}f}"
 
 
 METRICS = {
@@ -72,7 +56,7 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1, "kl": -1}, ("flows", "vae")),
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1}, ("flows", "gan")),
 )
-REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence", "replicates", "failed", "verdict", "sentence")
+REPORTED = (*verdicts.REPORTED, "sentence")
 AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
 SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
 
@@ -121,11 +105,9 @@ def examine(params: Settings, tables: Tables) -> list[Row]:
             values = {name: values_of(params, tables, claim, metric, name) for name in names}
             entry: Row = {"claim": claim, "metric": metric, "comparison": " - ".join(names), "replicates": params.replicates.count}
             entries.append({**entry, "sign": sign, "values": values, **compare(params, metric, *values.values())})
-    for entry, p in zip(entries, statistics.holm(np.array([entry["p"] for entry in entries])), strict=True):
-        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # the interval as the claim sees it
-        entry["verdict"] = statistics.verdict((low, high), float(p), entry["p_equivalence"])
+    verdicts.judge(entries)
+    for entry in entries:
         entry["sentence"] = say(params, entry)
-        entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
     return entries
 
 
@@ -157,29 +139,7 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
 
 
 def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[str, Any]:
-    """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
-    failed = ~(np.isfinite(first) & np.isfinite(second))
-    differences = (first - second)[~failed]
-    kind = METRICS[metric]
-    worst = np.inf if kind.lower_is_better else -np.inf
-    with np.errstate(invalid="ignore"):
-        ranked = np.where(np.isfinite(first), first, worst) - np.where(np.isfinite(second), second, worst)
-    ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
-    margin = params.claims.margins[kind.margin]
-    if kind.margin == "share":
-        margin *= float(np.concatenate([first[~failed], second[~failed]]).mean()) if len(differences) else np.nan
-    effect, low, high = (rounded(value) for value in mean_and_interval(differences))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half = stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences) if len(differences) > 1 else np.nan
-    return {
-        "effect": effect,
-        "ci95": (low, high),
-        "ci90": (effect - half, effect + half),
-        "p": statistics.signed_rank_p(ranked),
-        "p_equivalence": 1.0 if failed.any() else statistics.equivalence_p(differences, margin),
-        "failed": int(failed.sum()),
-        "margin": margin,
-    }
+    return verdicts.compare(METRICS[metric], params.claims.margins[METRICS[metric].margin], first, second)
 
 
 def say(params: Settings, entry: Row) -> str:
@@ -225,20 +185,8 @@ def spoken(name: str) -> str:
 # Means
 
 
-def mean_and_interval(values: Array) -> tuple[float, float, float]:
-    """Mean of the finite ``values`` and the ends of its 95% interval; ``NaN`` where there are fewer than two."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < 2:
-        return float("nan"), float("nan"), float("nan")
-    return float(finite.mean()), *statistics.mean_interval(finite, seeds.numpy_generator(0, "metric", 1))
-
-
 def failures(values: Array) -> int:
     return int((~np.isfinite(values)).sum())
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def control_summary(params: Settings, tables: Tables) -> list[Row]:
@@ -273,7 +221,7 @@ def document(params: Settings, tables: Tables, entries: list[Row], control: list
         f"{len(seeds_of_data)} replicates, data seeds {seeds_of_data[0]} to {seeds_of_data[-1]}.",
         "![Every effect in units of its margin](forest.png)",
         "## Verdicts",
-        verdicts(entries),
+        verdicts.table(entries, METRICS),
         "In words:",
         "\n".join(f"- Claim {entry['claim']}: {entry['sentence']}" for entry in entries),
         "## Depth",
@@ -294,18 +242,6 @@ def document(params: Settings, tables: Tables, entries: list[Row], control: list
         "![KL of every remedy](ablation.png)",
     )
     return "\n\n".join(parts) + "\n"
-
-
-def verdicts(entries: list[Row]) -> str:
-    rows = []
-    for entry in entries:
-        metric = METRICS[entry["metric"]]
-        name = entry["metric"] + (f" ({metric.unit})" if metric.unit else "")
-        effect, low, high = map(metric.text, (entry["effect"], *entry["ci95"]))
-        p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
-        rows.append([str(entry["claim"]), name, entry["comparison"], effect, f"{low} to {high}", *p, str(entry["failed"]), f"**{entry['verdict']}**"])
-    head = ["claim", "metric", "comparison", "effect", "95% interval", "p (Holm)", "p of equivalence", "failed", "verdict"]
-    return markdown.table(head, rows, "lr")
 
 
 def depth_table(tables: Tables, control: list[Row]) -> str:
@@ -373,8 +309,7 @@ def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
         others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
         there = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
         elsewhere = [entry["sign"] * each["effect"] / each["margin"] for each in there]
-        in_margins = {key: entry["sign"] * np.array(entry[key]) / entry["margin"] for key in ("effect", "ci95", "ci90")}
-        effects.append({**entry, **in_margins, "elsewhere": elsewhere})
+        effects.append(verdicts.in_margins(entry, elsewhere))
     depths, sizes, variants = params.depth.couplings, params.curve.rows, params.ablation.variants
     lines = product(params.flows, ("depth", "control"))
     by_depth = {(model, group): np.array([kl_interval(tables, group, model, k) for k in depths]) for model, group in lines}

@@ -66,7 +66,8 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
     set_ticks(axis.xaxis, [*(-tick for tick in reversed(ticks)), 0, *ticks])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    words = "mark: mean paired difference; line: its 95% interval (bootstrap); grey ticks: the same difference at other depths\n"
+    others = "; grey ticks: the same difference at other depths" if any(each["elsewhere"] for each in effects) else ""
+    words = f"mark: mean paired difference; line: its 95% interval (bootstrap){others}\n"
     words += "pale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies within the margin, the grey band"
     figure.suptitle(words, fontsize=9)
     figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]  # the headings reach further left than constrained layout thinks

@@ -88,14 +88,18 @@ def words(line: dict[str, Any], key: str) -> str:
 
 def draw(names: list[str], away: dict[str, float]) -> None:
     """The figures, of the random split."""
-    folders = {name: settings.folder(name, "random") for name in names}
+    folders, titles = {name: settings.folder(name, "random") for name in names}, {name: settings.label(name)[0] for name in names}
     curves = {name: pd.read_csv(folder / "curves.csv") for name, folder in folders.items() if (folder / "curves.csv").exists()}
     shown = {name: files.read_npz(folder / "shown.npz") for name, folder in folders.items()}
     figures.training({name: each for name, each in curves.items() if "test_nll" in each}, settings.HERE / "training.png")
-    figures.samples({name: each for name, each in shown.items() if "samples" in each}, away, settings.HERE / "samples.png")
-    deep = {name: each for name, each in shown.items() if "anew" in each}
-    figures.interpolations(deep, settings.HERE / "interpolations.png")
-    figures.scales(deep, settings.HERE / "scales.png")
+    drawn = {name: [each["samples"], each["nearest"]] for name, each in shown.items() if "samples" in each}
+    text = "above: the first images drawn; below each: the training image nearest to it (in brackets the mean distance, in levels)"
+    figures.strips(drawn, {name: f"{titles[name]} ({away[name]:.1f})" for name in drawn}, text, settings.HERE / "samples.png")
+    paths, anew = ({name: [*each[key]] for name, each in shown.items() if key in each} for key in ("between", "anew"))
+    text = "from test image to test image through latent space, along a great circle of normal noise"
+    figures.strips(paths, titles, text, settings.HERE / "interpolations.png", {0: "test image", len(next(iter(paths.values()))[0]) - 1: "test image"})
+    text = "test images; three times each with the latents of the fine scale drawn anew, all others kept; of the coarse scale; of both"
+    figures.strips(anew, titles, text, settings.HERE / "scales.png", {0: "as it is", 2: "fine", 5: "coarse", 8: "all"})
 
 
 if __name__ == "__main__":

@@ -54,20 +54,25 @@ def spread(images: Array, seed: int) -> Array:
 # Ours
 
 
-def train_network(name: str, row: Row, members: range, train: Array, test: Array | None, seed: int) -> Network:
-    """Images are spread afresh at every visit; for a VAE and a GAN, which know no images, once. ``train`` ``(n, 64)``, or ``(n, M, 64)``."""
+def train_network(
+    name: str, row: Row, members: range, train: Array, test: Array | None, seed: int, change: Callable[[Network], object] = lambda _: None
+) -> Network:
+    """Images are spread afresh at every visit; for a VAE and a GAN, which know no images, once. ``train`` ``(n, 64)``, or ``(n, M, 64)``.
+    ``change`` the untrained network.
+    """
     build = WAYS.get(row.model, partial(registry.build, row.model))
     try:
         network = build(tuple(row.shape), row.settings, members=members, seed=seed)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
+    change(network)
     learned, seen = (None if x is None else (spread(x, seed) if network.real else x).reshape(*x.shape[:-1], *row.shape) for x in (train, test))
     return fit(network, learned, seen, row.training.model_copy(update={"seed": seed}), name=name)
 
 
 def of_network(name: str, network: Network) -> Fitted:
     def log_q(y: Array) -> Array:
-        return log_density(network, y.reshape(-1, *network.event_shape))
+        return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
         return np.floor(network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)).clip(0, LEVELS - 1)

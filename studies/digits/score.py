@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import logsumexp
@@ -57,11 +58,11 @@ def main(name: str = "", split: str = "") -> None:
     print(f"{name} {split}: {', '.join(f'{key} {value.mean():.3f}' for key, value in members.items() if not key.startswith('digit'))}")
 
 
-def densities(fitted: Fitted, images: Array, draws: int, seed: int) -> Array:
-    """``log_q`` ``(draws, n, M)``, at the same u for all rows."""
+def densities(fitted: Fitted, images: Array, draws: int, seed: int, noise: Callable[..., Array] = np.random.Generator.random) -> Array:
+    """``log_q`` ``(draws, n, M)``, at the same u for all rows: ``noise(generator, shape)``."""
     rng = numpy_generator(seed, "fresh")
     assert fitted.log_q
-    return np.stack([fitted.log_q(images + rng.random(images.shape)) for _ in range(draws)])
+    return np.stack([fitted.log_q(images + noise(rng, images.shape)) for _ in range(draws)])
 
 
 def estimates(log_q: Array) -> dict[str, Array]:
