@@ -35,7 +35,8 @@ class Density:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        self.columns = getattr(network, "columns", []) or [Column(f"x{d}") for d in range(network.event_shape.numel())]
+        known = [Column(f"x{d}") for d in range(network.event_shape.numel())] if len(network.event_shape) == 1 else []  # an image has none
+        self.columns = getattr(network, "columns", []) or known
         self.names = [column.name for column in self.columns]
 
     @classmethod

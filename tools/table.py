@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,17 @@ TABLES_LINKS = """
 ![Mean ranks with their critical difference; what NSF gains over the best peer of each table](../studies/tables/ranks.png)
 
 Every split of every model: [results.json](../studies/tables/results.json)."""
+DIGITS_LINKS = """
+
+![Samples of every model, and below each the nearest training image](../studies/digits/samples.png)
+
+![Bits per dimension of training and test images over the epochs](../studies/digits/training.png)
+
+![From one test digit to another through latent space](../studies/digits/interpolations.png)
+
+![Test digits with the latents of one scale drawn anew](../studies/digits/scales.png)
+
+All numbers: [results.json](../studies/digits/results.json)."""
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
@@ -138,10 +150,10 @@ def control() -> str:
     return markdown.table(head, rows, "lr")
 
 
-def tables() -> str:
-    """What ``studies/tables`` found, with the picture and the numbers."""
-    made = Path("studies/tables/tables.md")
-    return made.read_text(encoding="utf-8").strip() + TABLES_LINKS if made.exists() else NOT_RUN
+def tables(study: str = "tables", links: str = TABLES_LINKS) -> str:
+    """What a study found, with its pictures and numbers."""
+    made = Path("studies", study, "tables.md")
+    return made.read_text(encoding="utf-8").strip() + links if made.exists() else NOT_RUN
 
 
 def seconds() -> str:
@@ -195,6 +207,7 @@ SECTIONS = {
     "control": control,
     "baselines": baselines,
     "tables": tables,
+    "digits": partial(tables, "digits", DIGITS_LINKS),
     "seconds": seconds,
     "recipe": recipe,
     "tails": tails,
