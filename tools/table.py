@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def baselines() -> str:
     return analyse.equal_table(params, analyse.read(params))
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "study": study,
     "tuning": tuning,
