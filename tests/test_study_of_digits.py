@@ -222,3 +222,11 @@ def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path, monkeypatch: 
     with pytest.raises(SystemExit, match=r"^score: glow_image: .*setps is not a known key") as stopped:
         score.main("glow_image", "random")
     assert "\n" not in str(stopped.value)
+
+
+def test_a_sample_that_is_not_finite_takes_the_scores_with_it() -> None:
+    train, labels, test, _ = digits.split("random", 0, 200, 60)
+    judge, fakes = digits.Judge(train, labels, 5, 0), test[:30].copy()
+    assert tuple(judge.scores(test[30:], fakes)) == digits.SCORES
+    fakes[3, 5] = np.nan
+    assert np.isnan(list(judge.scores(test[30:], fakes).values())).all()

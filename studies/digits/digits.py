@@ -14,6 +14,7 @@ from flows.core.arrays import Array
 from flows.evaluation import samples
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
+SCORES = ("precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close", *(f"digit_{k}" for k in range(CLASSES)))
 CLOSE = 0.05  # share of the held-out images that are nearer to a training image than what counts as close
 
 
@@ -65,8 +66,10 @@ class Judge:
 
         ``precision``, ``recall``, ``density``, ``coverage``: among features. ``c2st_auc``: a forest on pixels. ``class_tv``: total variation between
         the shares of the digits. ``nearest``: mean distance of a fake to the nearest training image; ``close``: share of fakes that are closer to one
-        than 95% of the real images are. ``digit_k``: share of the digit k.
+        than 95% of the real images are. ``digit_k``: share of the digit k. All ``NaN`` where a fake is not finite.
         """
+        if not np.isfinite(fake).all():
+            return dict.fromkeys(SCORES, np.nan)
         limit, away, shares = np.quantile(self.nearest(real)[1], CLOSE), self.nearest(fake)[1], self.shares(fake)
         return {
             **samples.neighbour_scores(self.features(real), self.features(fake), self.neighbours),

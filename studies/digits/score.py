@@ -48,7 +48,8 @@ def main(name: str = "", split: str = "") -> None:
         fakes = fitted.draw(size * params.samples, rng) if fitted.draw else np.concatenate([test[order[-size:]] for order in orders])[:, None]
         sets = [(test[order[:size]], fakes[k * size : (k + 1) * size]) for k, order in enumerate(orders)]
         members |= digits.means([[judge.scores(real, fake[:, m]) for real, fake in sets] for m in range(fakes.shape[1])])
-        shown = {"samples": fakes[: digits.SHOWN, 0], "nearest": judge.nearest(fakes[: digits.SHOWN, 0])[0]}
+        first = np.nan_to_num(fakes[: digits.SHOWN, 0])
+        shown = {"samples": first, "nearest": judge.nearest(first)[0]}
     if isinstance(fitted.network, ImageFlow) and len(row.settings.get("steps", [1, 1])) > 1 and name != "vector":
         shown |= {"between": latents.between(fitted.network, test[:8:2], test[1:8:2]), "anew": latents.anew(fitted.network, test[:4], rng)}
     if fitted.curves:
