@@ -72,11 +72,7 @@ def text(params: Settings, lines: list[dict[str, Any]]) -> str:
         dense = sorted((each for each in own if each["bits"] is not None), key=lambda each: each["bits"])
         rows = [[settings.label(each["model"])[0], str(each["networks"]), *(words(each, key) for key in BITS)] for each in dense]
         head = ["", "networks", "one: bound", "one: importance weighted", "ensemble: bound", "ensemble: importance weighted"]
-        samples = [
-            [settings.label(each["model"])[0], *("not finite" if np.isnan(each[key]) else f"{each[key]:.3f}" for key in SAMPLES)]
-            for each in own
-            if each["recall"] is not None
-        ]
+        samples = [[settings.label(each["model"])[0], *(score(each[key]) for key in SAMPLES)] for each in own if each["recall"] is not None]
         parts += [
             f"{split.capitalize()} split, {params.train:,} training and {params.test} test images. Bits per dimension, lower is better: in brackets "
             f"the 95% interval over test images; {params.draws} draws of u.",
@@ -85,6 +81,10 @@ def text(params: Settings, lines: list[dict[str, Any]]) -> str:
             markdown.table(["", *SAMPLES], samples, "lr"),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def score(value: float) -> str:
+    return "not finite" if np.isnan(value) else f"{value:.3f}"
 
 
 def words(line: dict[str, Any], key: str) -> str:
