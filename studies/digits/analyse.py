@@ -99,7 +99,12 @@ def draw(names: list[str], away: dict[str, float]) -> None:
     figures.training({name: each for name, each in curves.items() if "test_nll" in each}, settings.HERE / "training.png")
     drawn = {name: [each["samples"], each["nearest"]] for name, each in shown.items() if "samples" in each}
     text = "above: the first images drawn; below each: the training image nearest to it (in brackets the mean distance, in levels)"
-    figures.strips(drawn, {name: f"{titles[name]} ({away[name]:.1f})" for name in drawn}, text, settings.HERE / "samples.png")
+    figures.strips(
+        drawn,
+        {name: f"{titles[name]} ({'not finite' if np.isnan(away[name]) else f'{away[name]:.1f}'})" for name in drawn},
+        text,
+        settings.HERE / "samples.png",
+    )
     paths, anew = ({name: [*each[key]] for name, each in shown.items() if key in each} for key in ("between", "anew"))
     text = "from test image to test image through latent space, along a great circle of normal noise"
     figures.strips(paths, titles, text, settings.HERE / "interpolations.png", {0: "test image", len(next(iter(paths.values()))[0]) - 1: "test image"})
