@@ -143,7 +143,7 @@ def test_the_wheel_asks_for_what_the_library_imports_and_for_no_tool_of_the_pipe
         for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"flows"}:
             found = [asked[normal(owner)] for owner in owners.get(name, [name]) if normal(owner) in asked]
             assert found, f"{file.name} imports {name}"
-            extra = "plotting" in str(file.relative_to(site)) or (file.name, name) == ("table.py", "pyarrow")
+            extra = "plotting" in str(file.relative_to(site)) or (file.name, name) in {("table.py", "pyarrow"), ("images.py", "PIL")}
             assert extra or found[0].marker is None, f"{file.name} imports {name}, which is of an extra"
 
 
