@@ -63,7 +63,7 @@ def test_a_remedy_changes_what_it_names_and_nothing_else() -> None:
 
 def test_every_group_of_cells_is_a_stage() -> None:
     stages = yaml.safe_load((settings.HERE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert set(score.GROUPS) == set(PARAMS.words()) == set(stages) - {"analyse", "floor"}
+    assert set(score.GROUPS) == set(PARAMS.words()) == set(stages) - {"analyse", "common", "floor"}
 
 
 def test_replicate_zero_is_the_data_of_the_pipeline() -> None:
@@ -228,6 +228,7 @@ def tiny() -> dict[str, Any]:
     few["depth"] = {"couplings": [2, 3]}
     few["curve"] = {**CONTENT["curve"], "rows": [40, 80], "couplings": 2, "bandwidths": 3, "fresh": 100}
     few["ablation"] = {**CONTENT["ablation"], "couplings": 2}
+    few["equal"] = {**CONTENT["equal"], "nsf": {"hidden": 9}}
     few["claims"] = {**CONTENT["claims"], "couplings": 2, "threshold": 3.0}
     return few
 
@@ -238,7 +239,7 @@ def test_a_tiny_run_goes_through_scores_verdicts_and_figures(tmp_path: Path, mon
     monkeypatch.setattr(samples, "TREES", 3)
     own = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     own["train"] |= {"epochs": 2, "log_every": 1, "batch_size": 32}
-    own["models"] = {name: {"hidden": 8} | ({"couplings": 2} if name in ("realnvp", "glow") else {}) for name in ("realnvp", "glow", "vae", "gan")}
+    own["models"] = {name: {"hidden": 8} | ({} if name in ("vae", "gan") else {"couplings": 2}) for name in CONTENT["equal"]}
     content = tiny()
     for name, written in (("params.yaml", content), ("pipeline.yaml", own)):
         (tmp_path / name).write_text(yaml.safe_dump(written), encoding="utf-8")

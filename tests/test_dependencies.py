@@ -35,6 +35,8 @@ CHECKS = {
 # Executed by every import of the library, but no more than a table of names and where they are found: where one is used, as in
 # `flows.build`, the graph has an edge to its home.
 TABLE_OF_NAMES = "flows/__init__.py"
+# Writes down what it depends on, and does not execute it: the cells do, and are held to it.
+COMMON = "studies/common.py"
 
 Imports = set[tuple[str, str]]  # modules, and a name in each that is meant ("" is the module itself)
 
@@ -202,17 +204,19 @@ STAGES = stages()
 
 
 def code_deps(name: str) -> list[str]:
-    """The declared dependencies of a stage that are code, seen from the top folder."""
+    """The declared dependencies of a stage that are code, seen from the top folder; of a study's cell, those of what all cells share, too."""
     stage, folder = STAGES[name]
     places = [str((ROOT / folder / dep).resolve().relative_to(ROOT)) for dep in paths(stage["deps"])]
-    return [place for place in places if Path(place).parts[0] in ROOMS and (place.endswith(".py") or any((ROOT / place).glob("**/*.py")))]
+    own = [place for place in places if Path(place).parts[0] in ROOMS and (place.endswith(".py") or any((ROOT / place).glob("**/*.py")))]
+    shared = [place for place in places if re.fullmatch(r"common\w*\.json", Path(place).name)]
+    return own + [dep for place in shared for dep in code_deps(place.removesuffix(".json")) if dep != COMMON]
 
 
 def covers(declared: str, path: str) -> bool:
     return path == declared or path.startswith(f"{declared}/")
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [name for name, (stage, _) in STAGES.items() if "studies.common" not in stage["cmd"]])
 def test_declared_dependencies_are_the_code_that_a_stage_executes(name: str) -> None:
     module, *words = STAGES[name][0]["cmd"].split("python -m ")[1].split()
     needed, declared = closure(str(file_of(module)), words), code_deps(name)
@@ -242,6 +246,7 @@ EARLIER: dict[str, set[str]] = {
     "flows": set(),  # its table of names imports nothing
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
+    "studies/common": {"flows"},
     "studies/verdicts": {"flows", "stages"},
     "studies/claims": {"flows", "stages", "studies/verdicts"},
     "studies/digits": {"flows", "stages", "studies/tables"},

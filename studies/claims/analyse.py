@@ -31,9 +31,8 @@ CLAIMS = {
     4: "Glow's samples are more diverse than RealNVP's",
     5: "Glow's samples are of better quality than RealNVP's, and its density is closer to the truth",
     6: "the flows beat a VAE and a GAN of equal size",
+    7: "at equal size a spline flow is closer to the truth than affine RealNVP and Glow",
 }
-
-
 METRICS = {
     "epochs_to_converge": Metric("epochs until the test NLL has settled", "epochs", 0, "share", lower_is_better=True),
     "couplings_needed": Metric("couplings needed for a KL of {threshold} nat", "couplings", 2, "share", lower_is_better=True),
@@ -55,9 +54,12 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
     (5, {"precision": 1, "density": 1, "c2st_auc": -1, "kl": -1}, ("glow", "realnvp")),
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1, "kl": -1}, ("flows", "vae")),
     (6, {"recall": 1, "precision": 1, "c2st_auc": -1, "mode_tv": -1}, ("flows", "gan")),
+    (7, {"kl": -1}, ("nsf", "realnvp")),
+    (7, {"kl": -1}, ("nsf", "glow")),
 )
 REPORTED = (*verdicts.REPORTED, "sentence")
 AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
+OF_EQUAL_SIZE = (6, 7)  # claims about the models at the pipeline's settings
 SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
 
 
@@ -113,7 +115,7 @@ def examine(params: Settings, tables: Tables) -> list[Row]:
 
 def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
     """The metric of every replicate, ``(R,)``, in the unit of ``METRICS``; ``flows`` is the mean of all flows."""
-    if claim == 6:
+    if claim in OF_EQUAL_SIZE:
         return np.mean([column(tables, metric, "equal", model) for model in (params.flows if name == "flows" else [name])], axis=0)
     if metric == "couplings_needed":
         kl = np.stack([column(tables, "kl", "depth", name, k) for k in params.depth.couplings], axis=1)
@@ -143,43 +145,20 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
 
 
 def say(params: Settings, entry: Row) -> str:
-    """The result in one plain sentence or two."""
+    """The result in one plain sentence."""
     metric, values = METRICS[entry["metric"]], entry["values"]
-    first, second = values
     unit = f" {metric.unit}" if metric.unit else ""
     words = metric.words.format(threshold=params.claims.threshold)
     where = f" at {params.claims.couplings} couplings" if entry["claim"] in AT_ONE_DEPTH else ""
-    means = " and ".join(f"{metric.text(pd.Series(values[name]).mean())}{unit} for {spoken(name)}" for name in (second, first))
-    low, high = entry["ci95"]
-    if entry["effect"] == 0 == low == high:
-        difference = "no difference"
-    else:
-        more = "more" if entry["effect"] > 0 else "less"
-        interval = "the same in every replicate" if low == high else f"95% interval of the difference {metric.text(low)} to {metric.text(high)}"
-        difference = f"{metric.text(abs(entry['effect']))}{unit} {more} for {spoken(first)} ({interval})"
-    text = f"{words[0].upper()}{words[1:]}{where}: on average {means}, so {difference}."
-    if entry["metric"] == "couplings_needed":
-        ends = product({"there at": params.depth.couplings[0], "not before": params.depth.couplings[-1]}.items(), (second, first))
-        counts = [f"{(values[name] == depth).sum()} of {spoken(name)} {words} {depth}" for (words, depth), name in ends]
-        text += f" Replicates counted at the ends of the sweep: {', '.join(counts)}."
-    if entry["failed"]:
-        text += f" {entry['failed']} of {entry['replicates']} replicates failed and are not in the averages."
-    claim, margin = CLAIMS[entry["claim"]], f"{metric.text(entry['margin'])}{unit}"
-    if entry["claim"] == 5:  # the part that is compared
-        claim = f"Glow's {'density is closer to the truth' if entry['metric'] == 'kl' else 'samples are of better quality'} than RealNVP's"
-    elif entry["claim"] == 6:
-        claim = f"the flows beat {spoken(second)}"
-    ends_with = {
-        "supported": f"This supports the claim that {claim}.",
-        "refuted": f"This is the opposite of the claim that {claim}.",
-        "equivalent": f"A difference below {margin} is practically none, and this one is (p = {entry['p_equivalence']:.1g} that it is not).",
-        "inconclusive": f"This is not enough to say whether {claim}.",
-    }
-    return f"{text} {ends_with[entry['verdict']]}"
+    means = ", ".join(f"{spoken(name)} {metric.text(pd.Series(its).mean())}{unit}" for name, its in values.items())
+    effect, low, high = map(metric.text, (entry["effect"], *entry["ci95"]))
+    failed = f"; {entry['failed']} replicates failed and are not in the means" if entry["failed"] else ""
+    margin = f" (a difference below {metric.text(entry['margin'])}{unit} is practically none)" if entry["verdict"] == "equivalent" else ""
+    return f"{words}{where}: {means}; difference {effect} (95% interval {low} to {high}){failed}: **{entry['verdict']}**{margin}."
 
 
 def spoken(name: str) -> str:
-    return {"flows": "the flows", "realnvp": label("realnvp"), "glow": label("glow")}.get(name) or f"the {label(name)}"
+    return "the flows" if name == "flows" else label(name)
 
 
 # Means
@@ -222,7 +201,7 @@ def document(params: Settings, tables: Tables, entries: list[Row], control: list
         "![Every effect in units of its margin](forest.png)",
         "## Verdicts",
         verdicts.table(entries, METRICS),
-        "In words:",
+        "In words, what is meant by each metric, and the means:",
         "\n".join(f"- Claim {entry['claim']}: {entry['sentence']}" for entry in entries),
         "## Depth",
         "Means over replicates. *Approximation*: the KL that is left when every epoch brings new points (95% interval); *estimation*: the rest.",

@@ -80,13 +80,13 @@ def control(params: Settings, model: str, couplings: str) -> Table:
 
 
 def equal(params: Settings, model: str) -> Table:
-    """The pipeline's own settings, from its own ``params.yaml``."""
+    """The pipeline's own settings, from its own ``params.yaml``, but for what the study changes to make sizes equal."""
     name = f"equal {model}"
     if model == "truth":
         return {"kl": np.zeros(params.replicates.count), **sample_scores(params, references.truth(TRUTH), name)}
     own = pipeline.load()
     training = own.training(model)
-    network = registry.build(model, (DIM,), own.architecture(model), members=params.replicates.count, seed=training.seed)
+    network = registry.build(model, (DIM,), own.architecture(model) | params.equal[model], members=params.replicates.count, seed=training.seed)
     fit(network, *data(params, params.rows.train), training, name=name)
     scores = sample_scores(params, network, name)
     # A GAN has no density: its column says 0 where it sampled well and NaN where it did not, so that failures are counted alike.

@@ -87,7 +87,7 @@ class Settings(Section):
     flows: Words
     depth: Depth
     control: Control
-    equal: Words
+    equal: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     curve: Curve
     ablation: Ablation
     claims: Claims
