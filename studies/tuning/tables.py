@@ -9,7 +9,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from scipy.stats import ttest_1samp
 
 from flows.core.arrays import Array
@@ -18,7 +17,7 @@ from flows.plotting.style import STYLE, save
 from stages.shared import files, markdown
 from stages.shared.settings import Train, label_and_color
 from studies.tuning import settings
-from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, Values, changes_text, value_text
+from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, changes_text, value_text
 
 BEST = 10  # trials in the table
 LARGEST = 0.6  # nat: what is beyond is written down
@@ -83,42 +82,23 @@ def draw_search(content: SearchSettings, rows: pd.DataFrame, path: Path) -> None
     metric = next(key for key in METRICS if key in rows)
     now, *values = rows[metric]
     label, color = label_and_color(content.model)
-    finite = rows[metric][np.isfinite(rows[metric])]
-    bottom, top = finite.min(), max(finite.quantile(0.8), now)  # a trial that went wrong must not flatten all others
-    margin = 0.08 * (top - bottom) or 0.01
-    columns = min(1 + len(content.space), 3)
-    lines = -(-(1 + len(content.space)) // columns)
-    size = (3.2 * columns + 0.4, 2.7 * lines + 0.3)
-    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
-    for axis, name in zip(axes.flat, ["", *content.space], strict=False):
-        places = _places(axis, content.space[name], rows[name]) if name else np.arange(len(rows))
-        axis.plot(places[1:], np.fmin(values, top + margin), "o", markersize=4, color=color, alpha=0.5, clip_on=False)
+    top = max(rows[metric].replace(np.inf, np.nan).quantile(0.8), now)  # a trial that went wrong must not flatten all others
+    figure, axes = plt.subplots(1, 1 + len(content.space), figsize=(2.2 * (1 + len(content.space)), 2.9), sharey=True)
+    for axis, name in zip(axes, ["", *content.space], strict=True):
+        words = bool(name) and content.space[name].choices is not None
+        places = rows[name].map(value_text) if words else rows[name] if name else rows.index
+        axis.plot(places[1:], np.fmin(values, top), "o", markersize=4, color=color, alpha=0.5, clip_on=False)
         axis.plot(places[:1], [now], "D", markersize=6, markerfacecolor="white", color="black")
         axis.axhline(now, color="black", linewidth=1, linestyle=":")
-        axis.set_xlabel(name or "trial (line: best so far)")
-    axes[0, 0].step(np.arange(1, len(rows)), np.fmin.accumulate(values), where="post", color=color)
-    axes[0, 0].set_ylim(bottom - margin, top + margin)
-    figure.supylabel(METRICS[metric])
-    for axis in axes.flat[1 + len(content.space) :]:
-        axis.set_visible(False)
-    figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=10)
-    save(figure, path)
-
-
-def _places(axis: Axes, values: Values, column: pd.Series) -> Array:
-    """Where the values of a setting are on the axis, which gets their scale. What is not in the space has none."""
-    if not values.choices:
-        if values.log:
+        axis.set_xlabel("\n".join(name.rsplit(".", 1)) or "trial\n(line: best so far)", fontsize=9)
+        axis.margins(x=0.12)
+        if name and content.space[name].log:
             axis.set_xscale("log")
             axis.set_xticks([], minor=True)
-            axis.set_xticks(ticks := np.geomspace(values.low, values.high, 3), [f"{tick:.2g}" for tick in ticks])
-        else:
-            axis.locator_params(axis="x", integer=isinstance(values.low, int))
-        return column.where(column.between(values.low, values.high)).to_numpy(float)
-    words = [value_text(choice) for choice in values.choices]
-    axis.set_xticks(range(len(words)), words)
-    axis.set_xlim(-0.5, len(words) - 0.5)
-    return np.array([words.index(word) if word in words else np.nan for word in map(value_text, column)])
+    axes[0].step(rows.index[1:], np.fmin.accumulate(values), where="post", color=color)
+    axes[0].set_ylabel(METRICS[metric])
+    figure.suptitle(f"{label}: a dot is a trial (on the upper edge: what is beyond); dotted, diamond: the settings as they are", fontsize=9)
+    save(figure, path)
 
 
 def read_lists() -> Lists:
