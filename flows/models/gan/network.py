@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from flows.networks.network import Network, Objective, Seen
 if TYPE_CHECKING:
     from flows.models.gan import GAN
 
+LAZY = 4
+
 
 class GANNetwork(Network):
     """A generator G and a discriminator D, with the non-saturating loss and the penalty R1 (Mescheder et al. 2018, equation 9)::
@@ -27,7 +30,8 @@ class GANNetwork(Network):
         L_G = E_z[softplus(-D(G(z)))],        z ~ N(0, I)
         sample:  x = G(z)
 
-    Both take their steps at once, on the same fakes. It has no density: ``log_prob`` raises ``NotImplementedError``.
+    Both take their steps at once, on the same fakes. The penalty is costly, so one step in ``LAZY`` has it, and that much
+    heavier (Karras et al. 2020, lazy regularization). It has no density: ``log_prob`` raises ``NotImplementedError``.
     Raises ``ValueError`` for points that are no vectors.
     """
 
@@ -42,20 +46,23 @@ class GANNetwork(Network):
         self.discriminator = Perceptron(*event_shape, 1, hidden, generators, he_reach(*event_shape, hidden))
 
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
-        return lambda batch: self.loss(batch, generators)
+        step = count()
+        return lambda batch: self.loss(batch, generators, LAZY if next(step) % LAZY == 0 else 0)
 
     @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
-        """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D by
-        the discriminator's.
+    def loss(self, x: Tensor, generators: Sequence[np.random.Generator], share: float = 1) -> tuple[Tensor, Tensor]:
+        """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D,
+        with ``share`` times the penalty, by the discriminator's.
         """
         x = x.detach().requires_grad_()
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
-        real = perceptron(self.discriminator, x, twice=True).double()
+        real = perceptron(self.discriminator, x, twice=share > 0).double()
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
-        (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))
-        penalized = of_discriminator + self.penalty / 2 * slope.double().square().sum(1).mean(1)
+        penalized = of_discriminator
+        if share:
+            (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
+            penalized = penalized + share * self.penalty / 2 * slope.double().square().sum(1).mean(1)
         (by_generator,) = torch.autograd.grad(of_generator.sum(), self.generator.theta, retain_graph=True)
         (by_discriminator,) = torch.autograd.grad(penalized.sum(), self.discriminator.theta)
         return (of_generator + of_discriminator).detach(), torch.cat([by_generator, by_discriminator], dim=1)
