@@ -9,7 +9,7 @@ from stages.shared import files, settings
 
 def main() -> None:
     params = settings.load()
-    truth, entropy = files.read_truth()
+    truth, entropy, _ = files.read_target()
     columns, data = files.read_raw()
     # Beside a truth the floors of a table would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
@@ -19,7 +19,7 @@ def main() -> None:
     floor = next((files.read_npz(files.plot_data(each["gain_over"]))["test_log_density"].mean() for each in ranking.values()), None)
     for name in (*references, *params.models):
         label, color = settings.label_and_color(name)
-        headline, members, arrays = files.read_headline(name), files.read_table(files.members(name)), files.read_npz(files.plot_data(name))
+        headline, members, arrays = files.read_json(files.headline(name)), files.read_table(files.members(name)), files.read_npz(files.plot_data(name))
         if floor is not None and "test_log_density" in arrays:
             members["gain"], headline["gain_ensemble"] = arrays["test_log_density"].mean(axis=0) - floor, ranking.get(name, {}).get("gain")
         rows.append(plotting.Row(name, label, color, headline, members, arrays, is_model=name in params.models))

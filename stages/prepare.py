@@ -13,7 +13,7 @@ from stages.shared import files, settings
 def main() -> None:
     prepare = settings.load().prepare
     names, rows = files.read_raw()
-    columns, learned = files.read_columns(), rows
+    (*_, columns), learned = files.read_target(), rows
     if columns:  # rounded numbers have no density until they are spread; whole ones are scored whole, as they are drawn
         from flows.evaluation.problem import on_line
 

@@ -14,7 +14,7 @@ from stages.shared import files, settings
 
 def main() -> None:
     params = settings.load()
-    floors, models = _ensembles(settings.References.floors()), _ensembles(params.models)
+    floors, models = _ensembles(settings.FLOORS), _ensembles(params.models)
     best = next(iter(floors))
     print("log-likelihood of a test row (nat), and what the ensemble of a model gains on the best floor:")
     ranking = {}

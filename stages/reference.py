@@ -8,6 +8,7 @@ from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.core.mixture import Mixture
 from flows.core.population import Population
 from flows.core.reference import GaussianMixture
 from flows.evaluation.report import nothing
@@ -37,16 +38,17 @@ def main(name: str) -> None:
         return model
 
     model: Population
-    if name != "truth":
-        table = problem.kinds
-        model = references.of_table(table, problem.train, fitted, margins=name == "gmm") if table else fitted(*files.read_standardized())
-    elif (truth := files.read_truth()[0]) is not None:
-        model = references.truth(truth)
-    else:  # its files are there all the same, as DVC expects them
+    if name == "truth" and not isinstance(problem.truth, Mixture):  # its files are there all the same, as DVC expects them
         files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, nothing(), {"levels": np.empty(0)}, label="draw")
-        print("truth: none is known of a table")
-        return
+        return print("truth: none is known of a table")
+    if isinstance(problem.truth, Mixture) and name == "truth":
+        model = references.truth(problem.truth)
+    elif problem.kinds:
+        model = references.of_table(problem.kinds, problem.train, fitted, margins=name == "gmm")
+    else:
+        _, mean, std = files.read_scaler()
+        model = fitted(files.read_npy(files.TRAIN), mean, std)
     files.write_model(name, model)
     write_report(model, name, problem, params.evaluate, draws=params.references.truth.draws if name == "truth" else 1)
 

@@ -168,8 +168,8 @@ def test_a_reference_in_the_place_of_a_model_is_named(folder: Path):
 
 
 def test_the_truth_is_read_as_it_was_written(folder: Path):
-    files.write_truth(RING, (3.51234567, 0.001))
-    truth, entropy = files.read_truth()
+    files.write_target(RING, (3.51234567, 0.001))
+    truth, entropy, _ = files.read_target()
     assert isinstance(truth, Mixture)
     assert entropy == 3.512346
     for key in ("weights", "means", "covariances"):
@@ -177,8 +177,8 @@ def test_the_truth_is_read_as_it_was_written(folder: Path):
 
 
 def test_of_a_table_no_truth_is_known(folder: Path):
-    files.write_truth(None, None)
-    assert files.read_truth() == (None, None)
+    files.write_target(None, None)
+    assert files.read_target() == (None, None, [])
     assert files.read_problem().truth is None
 
 
@@ -207,7 +207,7 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(of_a_table: Pa
     columns, found = files.read_raw()
     assert columns == ["height", "width", "age"]
     np.testing.assert_allclose(found, rows, rtol=0, atol=1e-11)
-    assert files.read_truth() == (None, None)
+    assert files.read_target()[:2] == (None, None)
     prepare.main()
     assert files.read_problem().event_shape == (3,)
 

@@ -228,7 +228,7 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     files.write_csv(files.RAW, dict(zip(wide.columns, wide.data.T, strict=True)), "%.6g")
-    files.write_truth(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
+    files.write_target(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
     files.write_npy(files.TRAIN, wide.data)
     kinds = {row.name: row.name for row in wide.rows}
     files.write_npy(files.TEST, wide.test)
