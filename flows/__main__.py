@@ -148,7 +148,7 @@ def plot(arguments: argparse.Namespace) -> None:
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows)
+    scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
 
 

@@ -68,7 +68,6 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
         data=rng.standard_normal((80, dim)),
         truth=truth if "components" in needs else SampleOnly() if known else None,
         entropy=3.5 if known else None,
-        training_rows=800,
         fresh=500,
         test=rng.standard_normal((20, dim)),
     )
@@ -298,13 +297,6 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
     for axis in sheet("probability.png", exact).axes[:3]:
         for line in axis.lines:
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
-
-
-@pytest.mark.parametrize("columns", [1, 3])
-def test_all_of_a_table_fits_on_one_page(columns: int):
-    page = plotting.table.page(of_a_table(**{f"x{k}": normal(k) for k in range(columns)}))
-    assert page.width == round(120 * 9.2)
-    assert (page.height > page.width) == (columns > 1)
 
 
 def test_figures_need_no_torch():

@@ -43,17 +43,20 @@ class Scene:
     data: Array  # (n, D)
     truth: Any  # None where nobody knows it, nor its entropy
     entropy: float | None  # nat
-    training_rows: int  # how many points all learn from
     fresh: int  # draws of the truth that calibration was counted on
-    test: Array  # the rows that nothing learnt from, (n, D)
+    test: Array  # the rows of the data that nothing learnt from, (n, D)
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
 
     @property
+    def models(self) -> list[Row]:
+        return [row for row in self.rows if row.is_model]
+
+    @property
     def members(self) -> int:
         """Members of a model; of the one that has the fewest, where they differ."""
-        return min((len(row.members) for row in self.rows if row.is_model), default=1)
+        return min((len(row.members) for row in self.models), default=1)
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
