@@ -145,6 +145,8 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.plotting import Row, Scene, draw
 
     density = Density.load(arguments.model)
+    if not density.names:
+        raise UserError(f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png")
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)

@@ -49,7 +49,7 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
                 arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
             if dim == 2:
                 arrays |= {"density": rng.uniform(size=(9, 9)), "density_ensemble": rng.uniform(size=(9, 9))}
-                arrays |= {} if known else {"box": np.array([[-1.0, -2.0], [1.0, 2.0]])}
+                arrays["box"] = np.array([[-1.0, -2.0], [1.0, 2.0]])
         elif "kl" in table:
             table["kl"] = np.nan
         if flow and "trajectory" in needs:
@@ -76,9 +76,6 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
 class SampleOnly:
     """A truth that is no mixture."""
 
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(2, -6.0), np.full(2, 6.0)
-
 
 SCENES = {
     "all": scene(),
@@ -99,6 +96,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plt.close("all")
 
 
+def possible(scene: plotting.Scene) -> list[str]:
+    return [name for name in plotting.FIGURES if name not in plotting.missing(scene)]
+
+
 def sheet(name: str, scene: plotting.Scene) -> Any:
     """The figure, not laid out and not written: that is what takes long."""
     with plt.rc_context(plotting.STYLE):
@@ -115,7 +116,7 @@ def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tm
 
 @pytest.mark.parametrize("which", ["one member", "no density", "wide", "wide, no truth"])
 def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
-    for name in plotting.possible(SCENES[which]):
+    for name in possible(SCENES[which]):
         assert sheet(name, SCENES[which])
 
 
@@ -127,7 +128,7 @@ def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
 @pytest.mark.parametrize("name", plotting.FIGURES)
 def test_a_figure_needs_what_it_says_and_no_more(name: str):
     needs, _ = plotting.FIGURES[name]
-    assert name in plotting.possible(scene(needs))
+    assert name in possible(scene(needs))
     assert sheet(name, scene(needs))
 
 
@@ -155,7 +156,7 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
 )
 def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
     assert plotting.missing(SCENES[which]) == left_out
-    assert set(plotting.possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
+    assert set(possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
 
 
 def words(name: str, scene: plotting.Scene) -> str:
@@ -172,7 +173,7 @@ def test_a_spike_that_is_cut_off_is_told():
 
 def test_without_a_truth_no_figure_speaks_of_one():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png", "samples.png", "summary.png", "training.png"}
-    assert set(plotting.possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
+    assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
         text = words(name, SCENES["no truth"])
         assert not {"truth", "entropy", "KL"} & set(text.replace(",", " ").replace(":", " ").split()), (name, text)
@@ -270,7 +271,7 @@ def test_columns_of_any_kind_are_drawn_without_a_warning():
         **{"far away": 1e9 + normal(1), "sparse": np.where(normal(2) > 1.5, normal(3), 0), "a count": rng.poisson(2, 200).astype(float)},
         **{"income": np.exp(5 * normal(4)), "a column with a name that is far too long": normal(5), "twice": normal(5) * 1e-9, "more": normal(6)},
     )
-    for name in plotting.possible(table):
+    for name in possible(table):
         assert sheet(name, table)
     assert "log\u2081\u2080 income" in words("margins.png", table)
 

@@ -2,8 +2,8 @@
 
 # Importing a file registers its figures.
 from flows.plotting import plane, summary, table, training
-from flows.plotting.scene import FIGURES, Row, Scene, draw, missing, possible
+from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
 from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
-__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "missing", "plane", "possible", "summary"]
+__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "missing", "plane", "summary"]
 __all__ += ["table", "training"]

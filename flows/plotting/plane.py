@@ -42,8 +42,7 @@ def density(scene: Scene) -> Figure:
     first = -(-len(references) // COLUMNS) * COLUMNS  # panel of the models
     sheet, axes = panels(first + len(models), COLUMNS, 2.3, tuple(range(len(references), first)), sharex=True, sharey=True)
     scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
-    box = next((row.arrays["box"] for row in scene.rows if "box" in row.arrays), None)  # corners of the grid
-    low, high = scene.truth.box() if box is None else box
+    low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)  # corners of the grid
     for axis, (title, grid) in zip(axes[: len(references)] + axes[first:], references + models, strict=True):
         axis.set_title(title, fontsize=10)
         if grid is not None:

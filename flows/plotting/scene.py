@@ -50,13 +50,9 @@ class Scene:
         return next((row for row in self.rows if row.name == name), None)
 
     @property
-    def models(self) -> list[Row]:
-        return [row for row in self.rows if row.is_model]
-
-    @property
     def members(self) -> int:
         """Members of a model; of the one that has the fewest, where they differ."""
-        return min((len(row.members) for row in self.models), default=1)
+        return min((len(row.members) for row in self.rows if row.is_model), default=1)
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
@@ -90,10 +86,6 @@ def missing(scene: Scene) -> dict[str, list[str]]:
     """The figures that can't be drawn, and what each of them lacks."""
     lacks = {name: [need for need in needs if not NEEDS[need](scene)] for name, (needs, _) in FIGURES.items()}
     return {name: needs for name, needs in lacks.items() if needs}
-
-
-def possible(scene: Scene) -> list[str]:
-    return [name for name in FIGURES if name not in missing(scene)]
 
 
 def draw(name: str, scene: Scene, path: Path) -> None:
