@@ -161,13 +161,11 @@ def _parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         for place in places:
-            made.add_argument(
-                place.lower(), metavar=place, type=Path, help="a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
-            )
+            said = "a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
+            made.add_argument(place.lower(), metavar=place, type=Path, help=said)
         if verb is not info:
-            what = {fit: "MODEL", plot: "PAGE.png"}.get(verb, "FILE")
-            said = "the file to write" + ("; without it, CSV goes to standard output" if what == "FILE" else "")
-            made.add_argument("-o", "--output", metavar=what, type=Path, required=what != "FILE", help=said)
+            said = "the file to write; without it, `sample` and `score` write CSV to standard output"
+            made.add_argument("-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said)
         if verb in (fit, sample):
             made.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
         if "TABLE" in places:
@@ -179,8 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of training or of the model")
     verbs.choices["sample"].add_argument("-n", type=_rows, default=1000, help="how many rows (1000)")
-    said = "only the N least likely rows, the least likely first, with a tail probability"
-    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help=said)
+    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help="only the N least likely rows, with a tail probability")
     return parser
 
 
