@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows import plotting
+from flows.data import table
 from flows.data.splits import holdout
 from stages.shared import files, settings
 
@@ -10,7 +11,7 @@ from stages.shared import files, settings
 def main() -> None:
     params = settings.load()
     truth, entropy, _ = files.read_target()
-    columns, data = files.read_raw()
+    columns, data, *_ = table.read(files.RAW)
     # Beside a truth the floors of a table would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
     references = [name for name in settings.References.model_fields if name not in apart]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.core.settings import TrainingSettings
 from flows.networks.registry import build
 from flows.training.trainer import fit
 from stages.shared import files, settings
@@ -30,7 +29,7 @@ def main(model: str) -> None:
             table.write(f"{epoch},{','.join(numbers)}\n")
             table.flush()
 
-        fit(network, problem.train, problem.test, TrainingSettings(**training.model_dump(exclude={"members"})), on_log=log, name=model)
+        fit(network, problem.train, problem.test, training, on_log=log, name=model)
     files.write_model(model, network)
 
 

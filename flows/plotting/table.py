@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,8 +65,7 @@ def pairs(scene: Scene) -> Figure:
     """A corner plot of the best model: below the diagonal its samples over the data, above it where more of them fall."""
     scene = _as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
-    ranks = np.argsort(np.argsort(scene.data, axis=0, kind="stable"), axis=0, kind="stable")
-    strength = (np.abs(np.corrcoef(ranks.T)) - np.eye(len(scene.columns))).max(axis=0)  # Spearman's
+    strength = (pd.DataFrame(scene.data).corr("spearman").abs() - np.eye(len(scene.columns))).max().to_numpy()
     shown = sorted(np.argsort(-strength, kind="stable")[:PAIRED].tolist())
     data, samples = np.random.default_rng(0).permutation(scene.data)[:DOTS], row.arrays["samples"]
     sheet, axes = panels(len(shown) ** 2, len(shown), 8.2 / len(shown))

@@ -125,14 +125,6 @@ def read_table(path: Path) -> pd.DataFrame:
         return table
 
 
-def read_raw() -> tuple[list[str], Array]:
-    """The column names and the rows of ``data/raw.csv``."""
-    from flows.data import table
-
-    found = table.read(RAW)
-    return found.names, found.values
-
-
 def write_target(truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()) -> None:
     """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Where there is none, the ``columns`` of the table."""
     content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None, "columns": [column.to_dict() for column in columns]}
