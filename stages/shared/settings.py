@@ -201,7 +201,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
         raise UserError(f"{path}: data.custom: {error}") from None
     for name, section in settings.models.items():
         try:
-            both = create_model(name, __base__=(registry.find(name), Train))  # a model may have keys of both
+            both = create_model(name, __base__=(Train, registry.find(name)))  # a model may have keys of both
             check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
             training = settings.training(name)
             folds_and_ways(training.members if training.recipe == "found" else 1)
