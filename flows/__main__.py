@@ -145,10 +145,12 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.plotting import Row, Scene, draw
 
     density = Density.load(arguments.model)
+    if not density.names:
+        raise UserError(f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png")
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.names, rows, None, None, len(rows), 0, rows)
+    scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
 
 
@@ -159,13 +161,11 @@ def _parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         for place in places:
-            made.add_argument(
-                place.lower(), metavar=place, type=Path, help="a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
-            )
+            said = "a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
+            made.add_argument(place.lower(), metavar=place, type=Path, help=said)
         if verb is not info:
-            what = {fit: "MODEL", plot: "PAGE.png"}.get(verb, "FILE")
-            said = "the file to write" + ("; without it, CSV goes to standard output" if what == "FILE" else "")
-            made.add_argument("-o", "--output", metavar=what, type=Path, required=what != "FILE", help=said)
+            said = "the file to write; without it, `sample` and `score` write CSV to standard output"
+            made.add_argument("-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said)
         if verb in (fit, sample):
             made.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
         if "TABLE" in places:
@@ -177,8 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of training or of the model")
     verbs.choices["sample"].add_argument("-n", type=_rows, default=1000, help="how many rows (1000)")
-    said = "only the N least likely rows, the least likely first, with a tail probability"
-    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help=said)
+    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help="only the N least likely rows, with a tail probability")
     return parser
 
 

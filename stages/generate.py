@@ -26,14 +26,19 @@ def main() -> None:
     drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
     names = [column.name for column in columns] or drawn
     files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format="%.17g" if columns else "%.9g")
-    files.write_truth(truth, scores, columns)
+    files.write_target(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
 
 
 def take(params: settings.Settings) -> tuple[list[Column], Array]:
     """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows. What is to be said of it is printed."""
-    source, kinds = files.source(), params.data.columns
+    kinds = params.data.columns
+    tables = [path for path in files.SOURCE.glob("*") if path.suffix not in (".dvc", "") and not path.name.startswith(".")]
+    if len(tables) != 1:
+        there = ", ".join(sorted(path.name for path in tables)) or "nothing"
+        raise UserError(f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}")
+    source = tables[0]
     found = table.read(source, params.data.missing)
     for name in kinds:
         if name not in found.names:

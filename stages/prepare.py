@@ -6,14 +6,15 @@ import numpy as np
 
 from flows.core.columns import dequantise
 from flows.core.errors import UserError
+from flows.data import table
 from flows.data.splits import holdout
 from stages.shared import files, settings
 
 
 def main() -> None:
     prepare = settings.load().prepare
-    names, rows = files.read_raw()
-    columns, learned = files.read_columns(), rows
+    names, rows, *_ = table.read(files.RAW)
+    (*_, columns), learned = files.read_target(), rows
     if columns:  # rounded numbers have no density until they are spread; whole ones are scored whole, as they are drawn
         from flows.evaluation.problem import on_line
 

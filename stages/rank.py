@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from flows.core import seeds
-from flows.core.arrays import Array
 from flows.evaluation.statistics import mean_ci95
 from stages.shared import files, settings
 
 
 def main() -> None:
     params = settings.load()
-    floors, models = _ensembles(settings.References.floors()), _ensembles(params.models)
-    best = next(iter(floors))
+    arrays = {name: files.read_npz(files.plot_data(name)) for name in (*params.models, *settings.FLOORS)}
+    scores = {name: each["test_log_density_ensemble"] for name, each in arrays.items() if "test_log_density_ensemble" in each}  # (n,)
+    ordered = sorted(scores, key=lambda name: scores[name].mean() if np.isfinite(scores[name]).all() else -np.inf, reverse=True)
+    best = next(name for name in ordered if name in settings.FLOORS)
     print("log-likelihood of a test row (nat), and what the ensemble of a model gains on the best floor:")
     ranking = {}
-    for name, log_q in sorted([*models.items(), *floors.items()], key=_order, reverse=True):
+    for name in ordered:
         said = "  the best floor" if name == best else ""
-        if name in models:  # on the same rows, so the difference is paired
-            half = mean_ci95(log_q - floors[best], seeds.numpy_generator(params.evaluate.seed, "metric", 3))
-            gain = float((log_q - floors[best]).mean())
+        if name in params.models:
+            gains = scores[name] - scores[best]  # on the same rows, so the difference is paired
+            gain, half = float(gains.mean()), mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
             ranking[name] = {"gain": files.rounded(gain), "gain_ci95": files.rounded(half), "gain_over": best}
             said = f"  {gain:+.3g} \u00b1 {half:.2g}"
-        print(f"{name:12} {log_q.mean():10.4g}{said}")
+        print(f"{name:12} {scores[name].mean():10.4g}{said}")
     files.write_json(files.RANKING, ranking)
     print(f"{next(iter(ranking), 'no model')} is the best model, {best} the best floor")
-
-
-def _ensembles(names: Iterable[str]) -> dict[str, Array]:
-    """The ensemble's log-density of every test row, ``(n,)``, of all that have a density, the best first."""
-    arrays = {name: files.read_npz(files.plot_data(name)) for name in names}
-    found = {name: each["test_log_density_ensemble"] for name, each in arrays.items() if "test_log_density_ensemble" in each}
-    return dict(sorted(found.items(), key=_order, reverse=True))
-
-
-def _order(item: tuple[str, Array]) -> float:
-    """By the mean; one that is not finite comes last."""
-    return float(item[1].mean()) if np.isfinite(item[1]).all() else -np.inf
 
 
 if __name__ == "__main__":

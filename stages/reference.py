@@ -8,6 +8,7 @@ from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.core.mixture import Mixture
 from flows.core.population import Population
 from flows.core.reference import GaussianMixture
 from flows.evaluation.report import nothing
@@ -20,35 +21,34 @@ def main(name: str) -> None:
     if name not in settings.References.model_fields:
         raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}")
     problem = files.read_problem()
+    draws, gmm, kde = params.references.truth.draws, params.references.gmm, params.references.kde
     seed = seeds.integer(params.prepare.seed, "reference")
 
     def fitted(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
-        if name in ("independent", "gaussian"):
-            return references.fit_gaussian(rows, mean, deviation, correlated=name == "gaussian")
         if name == "kde":
-            kde = params.references.kde
             return references.fit_kde(rows, mean, deviation, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
-        gmm = params.references.gmm
-        components, ridges = list(range(1, gmm.max_components + 1)), [references.RIDGES[0]]
-        if problem.kinds:
-            components, ridges = references.components(gmm.max_components, len(rows)), references.RIDGES
+        if name != "gmm":
+            return references.fit_gaussian(rows, mean, deviation, correlated=name == "gaussian")
+        components = references.components(gmm.max_components, len(rows)) if problem.kinds else list(range(1, gmm.max_components + 1))
+        ridges = references.RIDGES if problem.kinds else references.RIDGES[:1]
         model = references.fit_gmm(rows, mean, deviation, components=components, ridges=ridges, folds=gmm.folds, seed=seed)
         print(f"gmm: {len(model.weights)} components by {gmm.folds}-fold cross-validation")
         return model
 
     model: Population
-    if name != "truth":
-        table = problem.kinds
-        model = references.of_table(table, problem.train, fitted, margins=name == "gmm") if table else fitted(*files.read_standardized())
-    elif (truth := files.read_truth()[0]) is not None:
-        model = references.truth(truth)
-    else:  # its files are there all the same, as DVC expects them
+    if name == "truth" and isinstance(problem.truth, Mixture):
+        model = references.truth(problem.truth)
+    elif name == "truth":  # its files are there all the same, as DVC expects them
         files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, nothing(), {"levels": np.empty(0)}, label="draw")
-        print("truth: none is known of a table")
-        return
+        return print("truth: none is known of a table")
+    elif problem.kinds:
+        model = references.of_table(problem.kinds, problem.train, fitted, margins=name == "gmm")
+    else:
+        _, mean, std = files.read_scaler()
+        model = fitted(files.read_npy(files.TRAIN), mean, std)
     files.write_model(name, model)
-    write_report(model, name, problem, params.evaluate, draws=params.references.truth.draws if name == "truth" else 1)
+    write_report(model, name, problem, params.evaluate, draws=draws if name == "truth" else 1)
 
 
 if __name__ == "__main__":

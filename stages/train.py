@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.core.settings import TrainingSettings
 from flows.networks.registry import build
 from flows.training.trainer import fit
 from stages.shared import files, settings
@@ -19,16 +18,18 @@ def main(model: str) -> None:
     except ValueError as error:
         alone = f"; {problem.columns[0]} is the only column" if len(problem.columns) == 1 else ""
         raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
-    with files.open_table(files.history(model)) as table:
+    path = files.history(model)
+    # Written line by line, so that a plot can be watched while training goes on.
+    with files.writing(path), path.open("w", encoding="utf-8", newline="\n") as table:
 
         def log(epoch: int, curves: dict[str, Array]) -> None:
             if table.tell() == 0:
                 table.write(",".join(["epoch", *(word for key in curves for word in (key, f"{key}_sd"))]) + "\n")
             numbers = (f"{value:.6f}" for curve in curves.values() for value in (curve.mean(), curve.std(ddof=1) if len(curve) > 1 else 0.0))
             table.write(f"{epoch},{','.join(numbers)}\n")
-            table.flush()  # so that a plot can be watched while training goes on
+            table.flush()
 
-        fit(network, problem.train, problem.test, TrainingSettings(**training.model_dump(exclude={"members"})), on_log=log, name=model)
+        fit(network, problem.train, problem.test, training, on_log=log, name=model)
     files.write_model(model, network)
 
 

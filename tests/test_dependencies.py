@@ -315,7 +315,7 @@ def test_a_package_that_says_nothing_is_no_dependency() -> None:
     [
         ("flows/targets/ring.py", {"generate"}),
         ("flows/models/glow.py", {"train@glow", "evaluate@glow", "plot"}),
-        ("flows/plotting/mass.py", {"plot"}),
+        ("flows/plotting/summary.py", {"plot"}),
         ("flows/__init__.py", set()),
     ],
 )

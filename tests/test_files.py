@@ -16,6 +16,7 @@ import flows
 from flows import targets
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
+from flows.data.table import read
 from stages import evaluate, generate, plot, prepare, reference, train
 from stages.shared import files
 
@@ -168,8 +169,8 @@ def test_a_reference_in_the_place_of_a_model_is_named(folder: Path):
 
 
 def test_the_truth_is_read_as_it_was_written(folder: Path):
-    files.write_truth(RING, (3.51234567, 0.001))
-    truth, entropy = files.read_truth()
+    files.write_target(RING, (3.51234567, 0.001))
+    truth, entropy, _ = files.read_target()
     assert isinstance(truth, Mixture)
     assert entropy == 3.512346
     for key in ("weights", "means", "covariances"):
@@ -177,14 +178,14 @@ def test_the_truth_is_read_as_it_was_written(folder: Path):
 
 
 def test_of_a_table_no_truth_is_known(folder: Path):
-    files.write_truth(None, None)
-    assert files.read_truth() == (None, None)
+    files.write_target(None, None)
+    assert files.read_target() == (None, None, [])
     assert files.read_problem().truth is None
 
 
 def test_a_problem_is_in_the_units_and_with_the_columns_of_the_raw_rows(folder: Path):
     prepare.main()
-    problem, (columns, raw) = files.read_problem(), files.read_raw()
+    problem, (columns, raw, *_) = files.read_problem(), read(files.RAW)
     assert list(problem.columns) == columns == ["x", "y"]
     both = np.concatenate([problem.train, problem.test])
     np.testing.assert_allclose(both[np.lexsort(both.T)], raw[np.lexsort(raw.T)], rtol=0, atol=1e-9)
@@ -204,10 +205,10 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(of_a_table: Pa
     (of_a_table / ".gitignore").write_text("/mine.csv\n")
     (of_a_table / "mine.csv.dvc").write_text("outs:\n")
     generate.main()
-    columns, found = files.read_raw()
+    columns, found, *_ = read(files.RAW)
     assert columns == ["height", "width", "age"]
     np.testing.assert_allclose(found, rows, rtol=0, atol=1e-11)
-    assert files.read_truth() == (None, None)
+    assert files.read_target()[:2] == (None, None)
     prepare.main()
     assert files.read_problem().event_shape == (3,)
 

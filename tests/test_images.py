@@ -310,6 +310,12 @@ def test_samples_go_into_an_array_or_a_picture(files):
         main(["sample", str(files / "model")])
 
 
+def test_a_page_of_columns_can_not_be_drawn_of_images(files):
+    with pytest.raises(SystemExit, match=r"^flows: .*model: is a model of images, which has no page; `flows sample` draws images to a \.png$"):
+        main(["plot", str(files / "model"), str(files / "images.npy"), "-o", str(files / "page.png")])
+    assert not (files / "page.png").exists()
+
+
 def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_at(files, capsys):
     model, images = flows.load(files / "model"), whole(30)
     main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")])

@@ -49,7 +49,7 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
                 arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
             if dim == 2:
                 arrays |= {"density": rng.uniform(size=(9, 9)), "density_ensemble": rng.uniform(size=(9, 9))}
-                arrays |= {} if known else {"box": np.array([[-1.0, -2.0], [1.0, 2.0]])}
+                arrays["box"] = np.array([[-1.0, -2.0], [1.0, 2.0]])
         elif "kl" in table:
             table["kl"] = np.nan
         if flow and "trajectory" in needs:
@@ -68,7 +68,6 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
         data=rng.standard_normal((80, dim)),
         truth=truth if "components" in needs else SampleOnly() if known else None,
         entropy=3.5 if known else None,
-        training_rows=800,
         fresh=500,
         test=rng.standard_normal((20, dim)),
     )
@@ -76,9 +75,6 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
 
 class SampleOnly:
     """A truth that is no mixture."""
-
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(2, -6.0), np.full(2, 6.0)
 
 
 SCENES = {
@@ -100,6 +96,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plt.close("all")
 
 
+def possible(scene: plotting.Scene) -> list[str]:
+    return [name for name in plotting.FIGURES if name not in plotting.missing(scene)]
+
+
 def sheet(name: str, scene: plotting.Scene) -> Any:
     """The figure, not laid out and not written: that is what takes long."""
     with plt.rc_context(plotting.STYLE):
@@ -116,7 +116,7 @@ def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tm
 
 @pytest.mark.parametrize("which", ["one member", "no density", "wide", "wide, no truth"])
 def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
-    for name in plotting.possible(SCENES[which]):
+    for name in possible(SCENES[which]):
         assert sheet(name, SCENES[which])
 
 
@@ -128,7 +128,7 @@ def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
 @pytest.mark.parametrize("name", plotting.FIGURES)
 def test_a_figure_needs_what_it_says_and_no_more(name: str):
     needs, _ = plotting.FIGURES[name]
-    assert name in plotting.possible(scene(needs))
+    assert name in possible(scene(needs))
     assert sheet(name, scene(needs))
 
 
@@ -156,7 +156,7 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
 )
 def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
     assert plotting.missing(SCENES[which]) == left_out
-    assert set(plotting.possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
+    assert set(possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
 
 
 def words(name: str, scene: plotting.Scene) -> str:
@@ -173,7 +173,7 @@ def test_a_spike_that_is_cut_off_is_told():
 
 def test_without_a_truth_no_figure_speaks_of_one():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png", "samples.png", "summary.png", "training.png"}
-    assert set(plotting.possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
+    assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
         text = words(name, SCENES["no truth"])
         assert not {"truth", "entropy", "KL"} & set(text.replace(",", " ").replace(":", " ").split()), (name, text)
@@ -228,7 +228,7 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     files.write_csv(files.RAW, dict(zip(wide.columns, wide.data.T, strict=True)), "%.6g")
-    files.write_truth(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
+    files.write_target(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
     files.write_npy(files.TRAIN, wide.data)
     kinds = {row.name: row.name for row in wide.rows}
     files.write_npy(files.TEST, wide.test)
@@ -271,7 +271,7 @@ def test_columns_of_any_kind_are_drawn_without_a_warning():
         **{"far away": 1e9 + normal(1), "sparse": np.where(normal(2) > 1.5, normal(3), 0), "a count": rng.poisson(2, 200).astype(float)},
         **{"income": np.exp(5 * normal(4)), "a column with a name that is far too long": normal(5), "twice": normal(5) * 1e-9, "more": normal(6)},
     )
-    for name in plotting.possible(table):
+    for name in possible(table):
         assert sheet(name, table)
     assert "log\u2081\u2080 income" in words("margins.png", table)
 
@@ -298,13 +298,6 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
     for axis in sheet("probability.png", exact).axes[:3]:
         for line in axis.lines:
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
-
-
-@pytest.mark.parametrize("columns", [1, 3])
-def test_all_of_a_table_fits_on_one_page(columns: int):
-    page = plotting.table.page(of_a_table(**{f"x{k}": normal(k) for k in range(columns)}))
-    assert page.width == round(120 * 9.2)
-    assert (page.height > page.width) == (columns > 1)
 
 
 def test_figures_need_no_torch():

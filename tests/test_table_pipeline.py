@@ -17,6 +17,7 @@ from scipy.stats import norm
 from flows.core.columns import Column
 from flows.core.errors import UserError
 from flows.core.reference import GaussianMixture
+from flows.data import table
 from flows.evaluation.problem import Problem, on_line
 from flows.evaluation.statistics import mean_ci95
 from flows.networks.registry import load
@@ -144,7 +145,7 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
 ):
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
-    problem, (names, raw) = files.read_problem(), files.read_raw()
+    problem, (names, raw, *_) = files.read_problem(), table.read(files.RAW)
     assert names == list(problem.columns) == [column.name for column in problem.kinds] == list(people().columns)
     assert [column.step for column in problem.kinds] == [None, None, 1.0, None, pytest.approx(0.1)]
     place = {value: row for row, value in enumerate(raw[:, 0].tolist())}

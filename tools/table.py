@@ -64,7 +64,7 @@ def table() -> str:
     over = next((each["gain_over"] for each in ranking.values()), None)  # the best floor of a table; else what counts is the truth
     rows = []
     for name in [*settings.References.model_fields, *params.models]:
-        headline, members = files.read_headline(name), files.read_table(files.members(name))
+        headline, members = files.read_json(files.headline(name)), files.read_table(files.members(name))
         cells = [f"**{label(name)}**", _number(headline["test_nll"], headline["test_nll_ci95"], 2)]
         gain = ranking.get(name, {})
         kl = [_number(headline["kl"], headline["kl_sd"], 3), _number(headline["kl_ensemble"], None, 3)]

@@ -1,9 +1,8 @@
 """The figures: one file a family, each of which says what it needs of a ``Scene``. No torch, and no file of the pipeline."""
 
 # Importing a file registers its figures.
-from flows.plotting import mass, plane, summary, table, training
-from flows.plotting.scene import FIGURES, Row, Scene, draw, missing, possible
+from flows.plotting import plane, summary, table
+from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
 from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
-__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "mass", "missing", "plane", "possible", "summary"]
-__all__ += ["table", "training"]
+__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "missing", "plane", "summary", "table"]

@@ -42,8 +42,7 @@ def density(scene: Scene) -> Figure:
     first = -(-len(references) // COLUMNS) * COLUMNS  # panel of the models
     sheet, axes = panels(first + len(models), COLUMNS, 2.3, tuple(range(len(references), first)), sharex=True, sharey=True)
     scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
-    box = next((row.arrays["box"] for row in scene.rows if "box" in row.arrays), None)  # corners of the grid
-    low, high = scene.truth.box() if box is None else box
+    low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)  # corners of the grid
     for axis, (title, grid) in zip(axes[: len(references)] + axes[first:], references + models, strict=True):
         axis.set_title(title, fontsize=10)
         if grid is not None:
@@ -94,22 +93,19 @@ def film(scene: Scene) -> list[Image.Image]:
     label, states, colors, square = _flow(scene, POINTS)
     last = len(states) - 1
     sheet, axis = plt.subplots(figsize=(3.6, 3.8), dpi=80)
-    # All but the points and the title is drawn once: that takes longer than they do.
-    cloud = axis.scatter(states[0, :, 0], states[0, :, 1], s=3, animated=True, **colors)
-    title = axis.set_title(f"{label}: layer {last} of {last}", animated=True)
     axis.set(**square, xlabel=UNITS[0], ylabel=UNITS[1])
+    cloud = axis.scatter(states[0, :, 0], states[0, :, 1], s=3, zorder=3, **colors)
+    axis.set_title(label)
     canvas = FigureCanvasAgg(sheet)
     canvas.draw()
-    background = canvas.copy_from_bbox(sheet.bbox)
+    sheet.set_layout_engine("none")  # the axes stay where they are
     frames = []
     for position in np.linspace(0, last, FRAMES):
         layer = min(int(position), last - 1)
         cloud.set_offsets(states[layer] + (position - layer) * (states[layer + 1] - states[layer]))
-        title.set_text(f"{label}: layer {round(position)} of {last}")
-        canvas.restore_region(background)
-        for artist in (cloud, title):
-            axis.draw_artist(artist)
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB"))
+        axis.set_title(f"{label}: layer {round(position)} of {last}")
+        canvas.draw()
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return frames
 
 

@@ -43,9 +43,8 @@ class Scene:
     data: Array  # (n, D)
     truth: Any  # None where nobody knows it, nor its entropy
     entropy: float | None  # nat
-    training_rows: int  # how many points all learn from
     fresh: int  # draws of the truth that calibration was counted on
-    test: Array  # the rows that nothing learnt from, (n, D)
+    test: Array  # the rows of the data that nothing learnt from, (n, D)
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -87,10 +86,6 @@ def missing(scene: Scene) -> dict[str, list[str]]:
     """The figures that can't be drawn, and what each of them lacks."""
     lacks = {name: [need for need in needs if not NEEDS[need](scene)] for name, (needs, _) in FIGURES.items()}
     return {name: needs for name, needs in lacks.items() if needs}
-
-
-def possible(scene: Scene) -> list[str]:
-    return [name for name in FIGURES if name not in missing(scene)]
 
 
 def draw(name: str, scene: Scene, path: Path) -> None:

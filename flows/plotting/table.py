@@ -5,33 +5,32 @@ A frame holds the middle 99% of the data and a little more; a positive column th
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from flows.core.arrays import Array
-from flows.plotting.scene import FIGURES, Row, Scene, figure, missing
-from flows.plotting.style import DATA_COLOR, STYLE, TRUTH_COLOR, explain, panels
+from flows.plotting.scene import Scene, figure
+from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, explain, panels
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
 DOTS = 1_000  # of the data and of the samples, in a panel
-CELLS, BLUR = 60, 1.5  # of a density along each axis, and the deviation, in cells, of what smoothes it
+CELLS = 30  # of a density along each axis
+LETTERS = 18  # of a column's name
 
 
 @figure("margins.png", needs=("table",))
 def margins(scene: Scene) -> Figure:
     """Every column's data as a histogram, and the outline of that of every model's samples."""
-    scene = _with_logarithms(scene)
+    scene = _as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
-        _histogram(axis, scene, k, _models(scene))
-        axis.set(xlabel=_short(scene.columns[k]), yticks=[])
+        _histogram(axis, scene, k)
+        axis.set(xlabel=scene.columns[k], yticks=[])
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     explain(sheet, f"grey: {len(scene.data):,} rows of data; line: samples of a model{_rest(scene, range(len(axes)))}", up="density")
     return sheet
@@ -40,15 +39,19 @@ def margins(scene: Scene) -> Figure:
 @figure("probability.png", needs=("table",))
 def probability(scene: Scene) -> Figure:
     """A probability plot (P-P) of every column without its diagonal, so that what is off it can be seen; the test rows against samples."""
+    from scipy.stats import percentileofscore  # here: most scenes need none of it
+
+    scene = _as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0, sharex=True, sharey=True)
     level = np.linspace(0, 1, 101)
     chance = 2 * np.sqrt(level * (1 - level) / len(scene.test))
     for k, axis in enumerate(axes):
         axis.fill_between(level, -chance, chance, color=TRUTH_COLOR, alpha=0.12, linewidth=0)
-        for row in _models(scene):
-            below, expected = (_below(rows, np.unique(scene.test[:, k])) for rows in (scene.test[:, k], row.arrays["samples"][:, k]))
+        for row in scene.rows:
+            values, rows = np.unique(scene.test[:, k]), (scene.test[:, k], row.arrays["samples"][:, k])
+            below, expected = (percentileofscore(each, values, "mean", nan_policy="omit") / 100 for each in rows)  # half of those at a value
             axis.plot([0, *expected, 1], [0, *(below - expected), 0], color=row.color, linewidth=1.3, label=row.label)
-        axis.set_title(_short(scene.columns[k]), fontsize=10)
+        axis.set_title(scene.columns[k], fontsize=10)
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
@@ -59,13 +62,10 @@ def probability(scene: Scene) -> Figure:
 
 @figure("pairs.png", needs=("third column",))
 def pairs(scene: Scene) -> Figure:
-    """A corner plot of the best model: below the diagonal its samples over the data, above it the density that it has learnt."""
-    from scipy.ndimage import gaussian_filter  # here: most scenes need none of it
-
-    scene = _with_logarithms(scene)
-    row = min(_models(scene), key=lambda row: row.headline.get("test_nll") or np.inf)
-    ranks = np.argsort(np.argsort(scene.data, axis=0, kind="stable"), axis=0, kind="stable")
-    strength = (np.abs(np.corrcoef(ranks.T)) - np.eye(len(scene.columns))).max(axis=0)  # Spearman's
+    """A corner plot of the best model: below the diagonal its samples over the data, above it where more of them fall."""
+    scene = _as_shown(scene)
+    row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
+    strength = (pd.DataFrame(scene.data).corr("spearman").abs() - np.eye(len(scene.columns))).max().to_numpy()
     shown = sorted(np.argsort(-strength, kind="stable")[:PAIRED].tolist())
     data, samples = np.random.default_rng(0).permutation(scene.data)[:DOTS], row.arrays["samples"]
     sheet, axes = panels(len(shown) ** 2, len(shown), 8.2 / len(shown))
@@ -74,42 +74,24 @@ def pairs(scene: Scene) -> Figure:
         y, x = shown[line], shown[column]
         box = np.array([_frame(scene.data[:, each]) for each in (x, y)])
         if x == y:
-            _histogram(axis, scene, x, [row])
+            _histogram(axis, replace(scene, rows=[row]), x)
         elif line > column:
             for points, size, color in ((data, 8, DATA_COLOR), (samples[: len(data)], 3, row.color)):
                 inside = ((points[:, [x, y]] >= box[:, 0]) & (points[:, [x, y]] <= box[:, 1])).all(axis=1)
                 axis.scatter(points[inside, x], points[inside, y], s=size, color=color, alpha=0.5, linewidths=0)
         else:
-            counts = np.histogram2d(samples[:, x], samples[:, y], bins=CELLS, range=box)[0]  # type: ignore[arg-type]
-            axis.imshow(gaussian_filter(counts, BLUR).T, "magma", origin="lower", extent=(*box[0], *box[1]), aspect="auto")
+            axis.hist2d(samples[:, x], samples[:, y], bins=CELLS, range=box.tolist(), cmap="magma")
         axis.set(xlim=box[0], **({} if x == y else {"ylim": box[1]}))
         axis.locator_params(nbins=3)
         axis.tick_params(labelsize=8, left=x != y, labelleft=column == 0 < line, labelbottom=line == len(shown) - 1)
-        axis.set_xlabel(_short(scene.columns[x], 15) if line == len(shown) - 1 else "", fontsize=9)
-        axis.set_ylabel(_short(scene.columns[y], 15) if column == 0 < line else "", fontsize=9)
-    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, {len(samples):,} samples as a smooth density"
+        axis.set_xlabel(scene.columns[x] if line == len(shown) - 1 else "", fontsize=9)
+        axis.set_ylabel(scene.columns[y] if column == 0 < line else "", fontsize=9)
+    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, {len(samples):,} samples counted in cells"
     explain(sheet, f"{text}{_rest(scene, shown)}")
     return sheet
 
 
-def page(scene: Scene) -> Image.Image:
-    """What can be drawn of this file's figures, one below the other."""
-    pictures, top = [], 0
-    with plt.rc_context(STYLE):
-        for name in ("pairs.png", "margins.png", "probability.png"):
-            if name not in missing(scene):
-                FIGURES[name][1](scene)
-                plt.savefig(buffer := io.BytesIO(), format="png")
-                plt.close()
-                pictures.append(Image.open(buffer))
-    whole = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)), "white")
-    for picture in pictures:
-        whole.paste(picture, (0, top))
-        top += picture.height
-    return whole
-
-
-def _histogram(axis: Axes, scene: Scene, k: int, rows: Sequence[Row]) -> None:
+def _histogram(axis: Axes, scene: Scene, k: int) -> None:
     """Column k of the data, and in outline that of samples. Where the column has few values, each has a class of its own."""
     values, count = np.unique(scene.data[:, k]), int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     low, high = _frame(scene.data[:, k])
@@ -117,13 +99,9 @@ def _histogram(axis: Axes, scene: Scene, k: int, rows: Sequence[Row]) -> None:
     own = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]] if len(values) <= count else []
     edges = own or np.linspace(low, high, count + 1).tolist()
     axis.hist(scene.data[:, k], edges, density=True, color=DATA_COLOR, alpha=0.35, label="data")
-    for row in rows:
+    for row in scene.rows:
         axis.hist(row.arrays["samples"][:, k], edges, density=True, histtype="step", linewidth=1.3, color=row.color, label=row.label)
     axis.set_xlim(low, high)
-
-
-def _models(scene: Scene) -> list[Row]:
-    return [row for row in scene.rows if row.is_model]
 
 
 def _frame(column: Array) -> tuple[float, float]:
@@ -132,7 +110,8 @@ def _frame(column: Array) -> tuple[float, float]:
     return low - 0.15 * (high - low), high + 0.15 * (high - low)
 
 
-def _with_logarithms(scene: Scene) -> Scene:
+def _as_shown(scene: Scene) -> Scene:
+    """With the models alone, short names of columns, and logarithms of wide ones."""
     low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
     wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
 
@@ -140,22 +119,13 @@ def _with_logarithms(scene: Scene) -> Scene:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
             return np.where(wide, np.where(rows > 0, np.log10(rows), -np.inf), rows)
 
-    columns = [f"log\u2081\u2080 {name}" if is_wide else name for name, is_wide in zip(scene.columns, wide, strict=True)]
-    rows = [replace(row, arrays={**row.arrays, "samples": seen(row.arrays["samples"])}) for row in _models(scene)]
-    return replace(scene, rows=rows, columns=columns, data=seen(scene.data))
-
-
-def _below(rows: Array, values: Array) -> Array:
-    """The share of ``rows`` below each of the values and half of those at it, so that rounded rows can be compared with samples that aren't."""
-    ordered = np.sort(rows)
-    return (np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")) / (2 * len(rows))
-
-
-def _short(name: str, most: int = 22) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}\u2026"
+    short = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026" for name in scene.columns]
+    columns = [f"log\u2081\u2080 {name}" if is_wide else name for name, is_wide in zip(short, wide, strict=True)]
+    rows = [replace(row, arrays={**row.arrays, "samples": seen(row.arrays["samples"])}) for row in scene.rows if row.is_model]
+    return replace(scene, rows=rows, columns=columns, data=seen(scene.data), test=seen(scene.test))
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:
     """Which columns there is no room for."""
-    rest = [_short(name) for k, name in enumerate(scene.columns) if k not in shown]
+    rest = [name for k, name in enumerate(scene.columns) if k not in shown]
     return f"\nnot shown: {', '.join(rest[:4])}{f' and {len(rest) - 4} more' if len(rest) > 4 else ''}" if rest else ""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,20 +64,12 @@ def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it."""
+    """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it. Its folder is made."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:  # of a full disk, it doesn't name the file
         raise UserError(f"{path}: can't be written ({reason(error)})") from None
-
-
-@contextmanager
-def open_table(path: Path) -> Iterator[TextIO]:
-    """A file that is written line by line, so that it can be watched as it grows."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="\n", buffering=io.DEFAULT_BUFFER_SIZE) as table:
-            yield table
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -124,36 +116,16 @@ def read_model(name: str) -> Population:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file of finite numbers."""
+    """A CSV file of numbers."""
     import pandas as pd
 
     with reading(path):
         table = pd.read_csv(path)
-    for column in table.columns:
-        if len(table) and not pd.api.types.is_numeric_dtype(table[column]):
-            bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()].iloc[0]
-            raise UserError(f"{path}: column {column} holds {bad!r}; every value must be a number")
-    return table
+        table.astype(float)  # fails for what is no number
+        return table
 
 
-def read_raw() -> tuple[list[str], Array]:
-    """The column names and the rows of ``data/raw.csv``."""
-    from flows.data import table
-
-    found = table.read(RAW)
-    return found.names, found.values
-
-
-def source() -> Path:
-    """The one table in ``data/source/``."""
-    tables = sorted(path for path in SOURCE.glob("*") if path.suffix not in (".dvc", "") and not path.name.startswith("."))
-    if len(tables) != 1:
-        there = ", ".join(path.name for path in tables) or "nothing"
-        raise UserError(f"{SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}")
-    return tables[0]
-
-
-def write_truth(truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()) -> None:
+def write_target(truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()) -> None:
     """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Where there is none, the ``columns`` of the table."""
     content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None, "columns": [column.to_dict() for column in columns]}
     if truth is not None and entropy is not None:
@@ -164,41 +136,32 @@ def write_truth(truth: Truth | None, entropy: tuple[float, float] | None, column
     write_json(TARGET, content)
 
 
-def read_truth() -> tuple[Mixture | None, float | None]:
-    """The truth and its entropy in nats; ``None`` twice where there is none."""
+def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
+    """The truth and its entropy in nats, ``None`` twice where there is none; then the columns of the user's table."""
     content = read_json(TARGET)
-    with reading(TARGET, "does not describe a mixture"):
+    with reading(TARGET, "describes neither a mixture nor the columns of a table"):
         if content["kind"] is None:
-            return None, None
+            return None, None, [Column.from_dict(column) for column in content["columns"]]
         if content["kind"] != "mixture":
             raise ValueError(f"its kind is {content['kind']!r}")
         arrays = [np.asarray(content[key], dtype=np.float64) for key in ("weights", "means", "covariances")]
-        return Mixture(*arrays), float(content["entropy"])
-
-
-def read_columns() -> list[Column]:
-    """The columns of the user's table; none where the truth is known."""
-    content = read_json(TARGET)
-    with reading(TARGET, "does not describe the columns of a table"):
-        return [Column.from_dict(column) for column in content.get("columns", [])]
+        return Mixture(*arrays), float(content["entropy"]), []
 
 
 def read_problem() -> Problem:
     """What ``prepare`` left to learn and to score, in the user's units."""
     from flows.evaluation.problem import Problem, on_line
 
-    truth, kinds = read_truth()[0], read_columns()
+    truth, _, kinds = read_target()
     names, mean, std = read_scaler()
-    train, test = (_rows(path, len(names)) * std + mean for path in (TRAIN, TEST))
+    rows = [read_npy(path) for path in (TRAIN, TEST)]
+    for path, found in zip((TRAIN, TEST), rows, strict=True):
+        if found.ndim != 2 or found.shape[1] != len(names) or not np.issubdtype(found.dtype, np.floating):
+            raise UserError(f"{path}: holds {found.dtype} of shape {found.shape}; it must hold rows of {len(names)} numbers")
+    train, test = (found * std + mean for found in rows)
     if kinds:
         train, test = on_line(kinds, train, inverse=True), on_line(kinds, test, inverse=True, whole=True)
     return Problem(train, test, truth, names, kinds)
-
-
-def read_standardized() -> tuple[Array, Array, Array]:
-    """The training rows ``(n, D)`` as they are prepared, and mean and standard deviation of every column."""
-    _, mean, std = read_scaler()
-    return _rows(TRAIN, len(mean)), mean, std
 
 
 def read_scaler() -> tuple[list[str], Array, Array]:
@@ -209,14 +172,6 @@ def read_scaler() -> tuple[list[str], Array, Array]:
         if not mean.shape == std.shape == (len(content["columns"]),):
             raise ValueError("a number for each of the columns is needed")
         return content["columns"], mean, std
-
-
-def _rows(path: Path, columns: int) -> Array:
-    """Standardised rows ``(n, columns)``."""
-    rows = read_npy(path)
-    if rows.ndim != 2 or rows.shape[1] != columns or not np.issubdtype(rows.dtype, np.floating):
-        raise UserError(f"{path}: holds {rows.dtype} of shape {rows.shape}; it must hold rows of {columns} numbers")
-    return rows
 
 
 def rounded(value: float | None) -> float | None:
@@ -232,10 +187,6 @@ def read_npy(path: Path) -> Array:
 def read_npz(path: Path) -> dict[str, Any]:
     with reading(path), np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def read_headline(name: str) -> dict[str, Any]:
-    return read_json(headline(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:

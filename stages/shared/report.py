@@ -59,12 +59,10 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
     if model.has("log_prob"):
         low, high = plane_box(problem)
-        axes = [np.linspace(a, b, evaluation.grid) for a, b in zip(low, high, strict=True)]
-        points = np.stack(np.meshgrid(*axes, indexing="xy"), axis=-1).reshape(-1, 2)
-        log_q = log_density(model, points)
-        shape = (evaluation.grid, evaluation.grid)
-        arrays["density"] = np.exp(log_q[:, 0]).reshape(shape)
-        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(shape)
+        points = np.stack(np.meshgrid(*np.linspace(low, high, evaluation.grid).T), axis=-1)  # (grid, grid, 2)
+        log_q = log_density(model, points.reshape(-1, 2))
+        arrays["density"] = np.exp(log_q[:, 0]).reshape(points.shape[:2])
+        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(points.shape[:2])
         arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
         states = model.trajectory((TRAJECTORY_POINTS,), seeds.numpy_generator(evaluation.seed, "plot", 1))
