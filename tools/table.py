@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.tables import number
+from benchmarks.draw import number
 from stages.shared import files, markdown, settings
 from tools import command
 from tools.names import label
