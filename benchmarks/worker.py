@@ -36,7 +36,9 @@ class Worker(ProcessPoolExecutor):
 
     def advance(self, epochs: int) -> float:
         """Train on: the seconds it takes."""
-        return self._run(_advance, epochs)
+        begin = time.perf_counter()  # here: to ask takes far less than a reading lasts
+        self.ask("advance", epochs)
+        return time.perf_counter() - begin
 
     def memory(self) -> float:
         """The most memory that the process has held, MiB."""
@@ -78,9 +80,3 @@ def _build(library: str, sizes: dict[str, Any]) -> int:
 
 def _answer(method: str, *request: Any) -> Any:
     return getattr(_peer, method)(*request)
-
-
-def _advance(epochs: int) -> float:
-    begin = time.perf_counter()
-    _peer.advance(epochs)
-    return time.perf_counter() - begin

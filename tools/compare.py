@@ -105,7 +105,7 @@ def read(revision: str) -> Side:
                 members[Path(name).parent.name] = pd.read_csv(io.BytesIO(content))
     if "params.yaml" not in texts or not members:
         raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
-    params = command.flat(yaml.safe_load(texts["params.yaml"]), lists=False)
+    params = command.flat(yaml.safe_load(texts["params.yaml"]))
     figures = {Path(name).name: content for name, content in texts.items() if name.startswith("figures/") and content}  # a folder has no bytes
     return Side(revision, commit, params, members, figures)
 
