@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -65,6 +66,7 @@ _peer: peers.Peer
 
 def _limit(threads: int) -> None:
     """Before a library is imported, as most look for threads only then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt from the keyboard ends it without a word
     if hasattr(os, "sched_setaffinity"):  # XLA has no setting: it takes as many threads as it sees cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     import torch

@@ -74,7 +74,6 @@ def main() -> None:
     parser.add_argument("b")
     parser.add_argument("--format", choices=("html", "md"), default="html")
     arguments = parser.parse_args()
-    command.git("rev-parse", "--git-dir")  # a clear error where there is no Git, or no repository
     a, b = read(arguments.a), read(arguments.b)
     found = numbers(a, b)
     if arguments.format == "md":
