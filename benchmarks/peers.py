@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Protocol
 
 from flows.core.arrays import Array
-from flows.training import smoothing
 
-# name -> module and class here, and what the library is imported as; "flows" is this repository
-HOMES = {
-    "ours": ("ours", "Ours", "flows"),
-    "ours-plain": ("ours", "Plain", "flows"),  # ours without its compiled kernels
-    "zuko": ("eager", "Zuko", "zuko"),
-    "normflows": ("eager", "NormFlows", "normflows"),
-    "nflows": ("eager", "NFlows", "nflows"),
-    "freia": ("eager", "FrEIA", "FrEIA"),
-    "flowjax": ("compiled", "FlowJAX", "flowjax"),
-    "floor": ("ours", "Floor", "flows"),
-}
-LIBRARIES = tuple(name for name in HOMES if name != "floor")  # what answers everything; the floor can only be timed
-OURS = ("ours", "ours-plain")
-EAGER = tuple(name for name, (module, _, _) in HOMES.items() if module == "eager")
+# Our flows, and how their kernels are built: by the environment of their process.
+MODELS = {"ours": "realnvp", "ours-glow": "glow", "ours-nsf": "nsf"}
+BUILDS: dict[str, dict[str, str]] = {"": {}, "-avx2": {"FLOWS_MARCH": "x86-64-v3"}, "-plain": {"FLOWS_KERNELS": "off"}}
+OURS = {model + build: (MODELS[model], BUILDS[build]) for model in MODELS for build in BUILDS}
+EAGER = ("zuko", "normflows", "nflows", "freia")  # trained one network after another
+LIBRARIES = (*OURS, *EAGER, "flowjax")
 CLIP = 1.0  # the longest gradient of a network in our recipe
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the optimiser is always Adam. With noise it is our recipe: points sharpened in advance, noise added afresh at
-    every epoch, the rate on ``flows.training.optimizer.one_cycle``, gradients clipped. Without, none of these.
+    """How to train; the optimiser is always Adam. With noise it is our recipe: noise added afresh at every epoch, the rate on
+    ``flows.training.optimizer.one_cycle``, gradients clipped. Without, none of these.
 
     Args:
         batch_size: at most so many points a step; an epoch is cut into equal steps.
@@ -45,50 +39,37 @@ class Recipe:
         """Steps an epoch."""
         return -(-rows // self.batch_size)
 
-    def sharpened(self, points: Array) -> Array:
-        """What training visits instead of ``points``, before the noise."""
-        return smoothing.sharpen(points, self.noise, 1.0) if self.noise else points
 
-
-class Peer:
+class Peer(Protocol):
     """Independently initialised networks of one library: RealNVP with affine couplings, as alike as the library allows.
 
-    Each network has ``couplings`` affine couplings that take turns with the two features. A coupling's shift and log-scale come
-    from a perceptron 1 -> hidden -> hidden -> 2 with ReLU; the base is a standard normal. Where a library differs, its class
-    says how.
+    It is made of ``networks``, ``hidden`` and ``couplings``. Each network has affine couplings that take turns with the two
+    features. A coupling's shift and log-scale come from a perceptron 1 -> hidden -> hidden -> 2 with ReLU; the base is a standard
+    normal. Where a library differs, its class or function says how.
     """
 
     parameters: int  # trainable numbers of one network
-    compile_seconds: float = 0.0  # spent on compiling so far; never part of a timing
-
-    def __init__(self, networks: int, hidden: int, couplings: int) -> None:
-        self.networks = networks
-        self.hidden = hidden
-        self.couplings = couplings
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        """Get ready to train the initial networks on standardised ``points`` ``(n, D)``, for ``epochs`` passes in all."""
-        raise NotImplementedError
+        """Get ready to train the initial networks on standardised ``points`` ``(n, D)``, for ``epochs`` passes in all. Compiles what has to be."""
 
     def advance(self, epochs: int) -> None:
         """Train on; returns when all networks are so many epochs further."""
-        raise NotImplementedError
 
     def log_prob(self, points: Array) -> Array:
         """Log-density in nats, ``(n, networks)``, of ``points`` ``(n, D)``."""
-        raise NotImplementedError
-
-    def sample(self, n: int, seed: int) -> Array:
-        """``(n, networks, D)``: n draws of every network."""
-        raise NotImplementedError
 
 
-def installed(name: str) -> bool:
-    """Whether library ``name`` is there to be imported; imports nothing."""
-    return find_spec(HOMES[name][2]) is not None
+def installed(library: str) -> bool:
+    """Whether it is there to be imported; imports nothing."""
+    return library in OURS or find_spec("FrEIA" if library == "freia" else library) is not None
 
 
-def peer_class(name: str) -> type[Peer]:
-    """The class that measures library ``name``. Raises ``ImportError`` where the library is not installed."""
-    module, attribute, _ = HOMES[name]
-    return getattr(import_module(f"benchmarks.{module}"), attribute)
+def maker(library: str) -> Callable[..., Peer]:
+    """Makes the library's ``Peer``. Raises ``ImportError`` where the library is not installed."""
+    if library in OURS:
+        return partial(import_module("benchmarks.ours").Ours, model=OURS[library][0])
+    if library in EAGER:
+        eager = import_module("benchmarks.eager")
+        return partial(eager.Eager, make=getattr(eager, library))
+    return import_module("benchmarks.compiled").FlowJAX

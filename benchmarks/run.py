@@ -1,4 +1,7 @@
-"""Measure: ``python -m benchmarks.run`` writes ``benchmarks/results.json``. What it holds is in ``README.md`` and ``table.md``."""
+"""Measure: ``python -m benchmarks.run`` writes ``benchmarks/results.json``. What it holds is in ``README.md`` and ``table.md``.
+
+A function a section gives what ``results.json`` holds under its name.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,66 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import distributions
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from benchmarks import RESULTS
-from benchmarks.peers import LIBRARIES, installed
-from benchmarks.sections import SECTIONS, Bench, Plan
+from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
+from benchmarks.worker import Worker, workers
+from flows import targets
 from flows.core import atomic
+from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
+from flows.core.seeds import numpy_generator
+from flows.data.splits import draw
+from flows.training.smoothing import likelihood_bandwidth, sharpen
 
+Row = dict[str, Any]
 DIGITS = 4  # significant ones: a timing has no more
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
+DATA_SEED = 100  # for the main pipeline's reports only
+NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
+TRUTH = targets.make("ring")
+ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes are given as ``(couplings, hidden)``; ``reading`` is how long one timing should last, in seconds.
+
+    The libraries on PyTorch train their networks one after another, so their time is proportional to the number of networks:
+    for the time to quality they train ``eager_networks``, and their seconds are multiplied by ``networks / eager_networks``.
+    """
+
+    repeats: int = 5
+    reading: float = 0.3
+    threads: tuple[int, ...] = (1, 2)  # of ``epoch``; other sections use the last
+    epoch_networks: tuple[int, ...] = (1, 10)
+    epoch_hidden: tuple[int, ...] = (32, 64)
+    epoch_couplings: int = 8
+    batches: tuple[int, ...] = (128, 800)
+
+    quality_kl: float = 0.15
+    quality_size: tuple[int, int] = (16, 32)
+    quality_seeds: tuple[int, ...] = (100, 101, 102)  # for the main pipeline's reports only
+    quality_lengths: tuple[int, ...] = (60, 100, 160, 200, 250, 400)
+    networks: int = 10
+    eager_networks: int = 3
+    fresh: int = 20_000
+
+    growth_rows: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+    growth_dimensions: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    growth_couplings: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    growth_members: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    growth_dimension_rows: int = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,44 +83,141 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not installed(library):
             print(f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out", file=sys.stderr)
     with errors_in_one_line("benchmarks"):
-        measure(Plan(), list(options.only), list(filter(installed, options.libraries)), RESULTS)
+        measure(Plan(), options.only, list(filter(installed, options.libraries)), RESULTS)
 
 
 def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
     """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
     results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
-    results.update(machine=machine(), versions=versions(), settings=rounded(vars(plan)))
-    with tempfile.TemporaryDirectory() as folder, tqdm(sections, unit="section", disable=None) as bar:
-        bench = Bench(plan, libraries, Path(folder), bar.set_postfix_str)
-        for section in bar:
-            bar.set_description(section)
-            results[section] = rounded(SECTIONS[section](bench))
-            with atomic.replacing(output) as unfinished:
-                unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    versions = {each.name: each.version.partition("+")[0] for each in distributions() if each.name in VERSIONS}  # without the word for the build
+    results.update(machine=machine(), versions=versions, settings=rounded(vars(plan)))
+    for section in sections:
+        results[section] = rounded(SECTIONS[section](plan, libraries))
+        with atomic.replacing(output) as unfinished:
+            unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def rounded(value: Any) -> Any:
     """Numbers to a few significant digits; what is not finite becomes None, JSON's null."""
-    if isinstance(value, dict):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(part) for part in value]
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return value
+    return json.loads(json.dumps(value), parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"), parse_constant=lambda _: None)
 
 
-def versions() -> dict[str, str | None]:
-    there = {each.name: each.version.partition("+")[0] for each in distributions()}  # without the word for the build
-    return {name: there.get(name) for name in VERSIONS}
-
-
-def machine() -> dict[str, Any]:
+def machine() -> Row:
     """The processor by its name for people, where the system tells."""
     information = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*:\s*(.*)", information.read_text(encoding="utf-8"), re.M) if information.exists() else None
     processor = named[1].strip() if named else platform.processor() or platform.machine()
     return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": processor}
+
+
+def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
+    """The main pipeline's 800 training rows of this seed and fresh draws of the truth, both standardised, and the log-density there, nats."""
+    rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
+    draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    return (rows - mean) / deviation, (draws - mean) / deviation, TRUTH.log_prob(draws) + np.log(deviation).sum()
+
+
+def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
+    """Milliseconds of one training epoch, for every library and setting; the libraries take turns."""
+    points = ring(DATA_SEED)[0]
+    settings = list(product(plan.epoch_networks, plan.epoch_hidden, plan.batches))
+    rows = []
+    for threads in plan.threads:
+        with workers(libraries, threads) as runners:
+            for networks, hidden, batch in tqdm(settings, desc=f"epoch, {threads} threads", disable=None):
+                parameters = [begin(worker, points, batch, networks=networks, hidden=hidden, couplings=plan.epoch_couplings) for worker in runners]
+                for worker, count, times in zip(runners, parameters, interleaved(runners, plan), strict=True):
+                    row = {"library": worker.library, "threads": threads, "networks": networks, "hidden": hidden, "batch": batch}
+                    rows.append({**row, "parameters": count, "ms": median(times), "ms_min": min(times), "ms_max": max(times)})
+    return rows
+
+
+def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
+    """Build networks, ready them on a schedule that doesn't end, and let one epoch go by unmeasured. Gives their parameters."""
+    parameters = worker.build(**sizes)
+    worker.ask("start", points, Recipe(batch), NEVER_ENDS)
+    worker.advance(1)
+    return parameters
+
+
+def interleaved(runners: Sequence[Worker], plan: Plan) -> list[list[float]]:
+    """Milliseconds of an epoch, ``plan.repeats`` readings of everyone, in turns: what slows the machine for a while slows all alike."""
+    counts = [max(1, math.ceil(plan.reading / worker.advance(1))) for worker in runners]
+    turns = [[1000 * worker.advance(count) / count for worker, count in zip(runners, counts, strict=True)] for _ in range(plan.repeats)]
+    return [list(readings) for readings in zip(*turns, strict=True)]
+
+
+def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
+    """Seconds until the mean KL of ``plan.networks`` networks is at the target, with our recipe and, for the others, with the usual one."""
+    couplings, hidden = plan.quality_size
+    rows = []
+    for library in tqdm(libraries, desc="quality", disable=None):
+        networks = plan.eager_networks if library in EAGER else plan.networks
+        with workers([library], plan.threads[-1]) as (worker,):
+            worker.build(networks=networks, hidden=hidden, couplings=couplings)
+            for recipe in ("ours",) if library in OURS else ("ours", "usual"):
+                outcomes: list[tuple[float, int | None, float]] = []
+                for seed in plan.quality_seeds:
+                    outcomes.append(until_good(worker, seed, recipe, plan))
+                    if outcomes[-1][1] is None:
+                        break  # the others take as long and say no more
+                seconds, epochs, best = zip(*outcomes, strict=True)
+                times = [plan.networks / networks * each for each in seconds]
+                row = {"library": library, "recipe": recipe, "networks_trained": networks, "epochs": epochs, "best_kl": best}
+                rows.append({**row, "seconds": median(times), "seconds_min": min(times), "seconds_max": max(times)})
+    return rows
+
+
+def until_good(worker: Worker, seed: int, recipe: str, plan: Plan) -> tuple[float, int | None, float]:
+    """Seconds (infinite) and epochs (None where it is never reached) to the target, and the best mean KL on the way, nats.
+
+    Our schedule ends with the run, so that every length is a run of its own, and the last alone counts. The usual recipe has no
+    schedule: one run goes on from length to length.
+    """
+    points, draws, log_p = ring(seed, plan.fresh)
+    how = Recipe(128)
+    if recipe == "ours":
+        how = Recipe(256, learning_rate=0.005, noise=NOISE_FACTOR * likelihood_bandwidth(points))
+        points = sharpen(points, how.noise, 1.0)
+    seconds, done, best = 0.0, 0, math.inf
+    for epochs in plan.quality_lengths:
+        if how.noise or not done:
+            worker.ask("start", points, how, epochs)
+            seconds, done = 0.0, 0
+        seconds += worker.advance(epochs - done)
+        done = epochs
+        kl = float((log_p[:, None] - worker.ask("log_prob", draws)).mean())
+        best = min(best, kl)
+        if kl <= plan.quality_kl:
+            return seconds, epochs, best
+    return math.inf, None, best
+
+
+def growth(plan: Plan, libraries: Sequence[str]) -> list[Row]:
+    """How ours grows in time and memory with one size at a time, every reading in a process of its own."""
+    rng = np.random.default_rng(0)
+    points = ring(DATA_SEED)[0]
+    wide = {"networks": 1, "couplings": 8, "hidden": 64}
+    ours = {"networks": plan.networks, "couplings": 8, "hidden": 32}
+    axes = {  # the sizes; and for a size the points, the batch and the networks
+        "rows": (plan.growth_rows, lambda size: (TRUTH.sample(size, rng), 8192, wide)),
+        "dimensions": (plan.growth_dimensions, lambda size: (rng.standard_normal((plan.growth_dimension_rows, size)), 1000, {**wide, "dim": size})),
+        "couplings": (plan.growth_couplings, lambda size: (points, 256, {**ours, "couplings": size})),
+        "members": (plan.growth_members, lambda size: (points, 256, {**ours, "networks": size})),
+    }
+    result = []
+    for axis, (sizes, case) in axes.items():
+        for size in tqdm(sizes, desc=f"growth, {axis}", disable=None):
+            made, batch, setting = case(size)
+            with workers(["ours"], plan.threads[-1]) as (worker,):
+                begin(worker, made, batch, **setting)
+                seconds = median(interleaved([worker], plan)[0]) / 1000
+                result.append({"axis": axis, "size": size, "seconds": seconds, "peak_mib": worker.memory()})
+    return result
+
+
+SECTIONS = {"epoch": epoch, "quality": quality, "growth": growth}
 
 
 if __name__ == "__main__":

@@ -22,21 +22,15 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
         try:
             status = main()
             sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
-        except BrokenPipeError:  # the reader had enough, as with `| head`
-            _drop_output()
-            sys.exit(1)
-        except OSError:
-            _drop_output()
+        except OSError as error:
+            try:
+                sys.stdout.flush()
+            except OSError:  # it would fail again at the exit of Python, with a traceback
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # the reader had enough, as with `| head`
+                sys.exit(1)
             raise
     sys.exit(status)
-
-
-def _drop_output() -> None:
-    """What is still to be written would fail again at the exit of Python, with a traceback."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def environment() -> dict[str, str]:
@@ -55,16 +49,12 @@ def git(*words: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def flat(content: Any, prefix: str = "", *, lists: bool = True) -> dict[str, Any]:
-    """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``; without ``lists``, a list is a value like any other."""
-    pairs: Iterable[tuple[Any, Any]]
-    if isinstance(content, dict):
-        pairs = content.items()
-    elif lists and isinstance(content, list):
-        pairs = enumerate(content)
-    else:
+def flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
+    if not isinstance(content, dict | list):
         return {prefix: content}
-    return {name: value for key, part in pairs for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key), lists=lists).items()}
+    pairs: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, dict) else enumerate(content)
+    return {name: value for key, part in pairs for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
 def listed(folder: Path | None = None) -> list[str]:

@@ -1,6 +1,6 @@
 """Two branches side by side: ``python -m tools.compare main deeper``, or ``make compare A=main B=deeper``.
 
-Reads what both have committed and runs nothing: settings, metrics, histories and figures. Writes one HTML page that needs nothing but
+Reads what both have committed and runs nothing: settings, metrics and figures. Writes one HTML page that needs nothing but
 itself, made of ``compare.html`` beside this file, or prints the numbers as Markdown (``--format md``). What a verdict means is said on the page.
 """
 
@@ -25,14 +25,13 @@ import yaml
 from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
 from stages.shared import files, markdown
 from tools import command
-from tools.names import color, label, ordered
+from tools.names import label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
 IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
 NONE = "\u2013"
-MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.16, "top": 0.9}  # fixed, as a layout that is worked out takes twice the time
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
@@ -49,7 +48,6 @@ class Side:
     commit: str
     params: Mapping[str, Any]
     members: Mapping[str, pd.DataFrame]
-    histories: Mapping[str, pd.DataFrame]
     figures: Mapping[str, bytes]
 
 
@@ -66,15 +64,8 @@ class Number:
     p: float = float("nan")  # adjusted
     verdict: str = ""
 
-    @property
-    def empty(self) -> bool:
-        """Neither side has a number, as of a GAN's KL."""
-        return bool(np.isnan(self.left).all() and np.isnan(self.right).all())
 
-
-Rows = list[list[str]]  # of a table, its head first
-Block = tuple[str, str | Rows]  # h2, h3 or p with its text, or a table: settings, verdicts or alone
-ALIGN = {"settings": "l", "verdicts": "llr", "alone": "lr"}
+Block = tuple[str, Any]  # h2, h3 or p with its text; or a table with its rows, the head first
 
 
 def main() -> None:
@@ -83,7 +74,6 @@ def main() -> None:
     parser.add_argument("b")
     parser.add_argument("--format", choices=("html", "md"), default="html")
     arguments = parser.parse_args()
-    command.git("rev-parse", "--git-dir")  # a clear error where there is no Git, or no repository
     a, b = read(arguments.a), read(arguments.b)
     found = numbers(a, b)
     if arguments.format == "md":
@@ -107,22 +97,16 @@ def read(revision: str) -> Side:
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         texts = {name: archive.read(name) for name in archive.namelist() if name.startswith(("metrics/", "figures/", "params.yaml"))}
 
-    def tables(file: str) -> dict[str, pd.DataFrame]:
-        return {Path(name).parent.name: _table(revision, name, text) for name, text in texts.items() if name.endswith(f"/{file}")}
-
-    members = tables("members.csv")
+    members = {}
+    for name, content in texts.items():
+        if name.endswith("/members.csv"):
+            with files.reading(Path(f"{revision}:{name}")):
+                members[Path(name).parent.name] = pd.read_csv(io.BytesIO(content))
     if "params.yaml" not in texts or not members:
         raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
-    params = command.flat(yaml.safe_load(texts["params.yaml"]), lists=False)
-    figures = {Path(name).name: text for name, text in texts.items() if name.startswith("figures/") and text}  # a folder has no bytes
-    return Side(revision, commit, params, members, tables("history.csv"), figures)
-
-
-def _table(revision: str, name: str, text: bytes) -> pd.DataFrame:
-    try:
-        return pd.read_csv(io.BytesIO(text))
-    except ValueError as error:
-        raise command.UserError(f"{revision}:{name}: can't be read ({' '.join(str(error).split())})") from None
+    params = command.flat(yaml.safe_load(texts["params.yaml"]))
+    figures = {Path(name).name: content for name, content in texts.items() if name.startswith("figures/") and content}  # a folder has no bytes
+    return Side(revision, commit, params, members, figures)
 
 
 # The numbers
@@ -132,9 +116,10 @@ def numbers(a: Side, b: Side) -> list[Number]:
     """Every metric of every model that both sides have, tested as one family; without those that neither side has a number for."""
     found = []
     for model in ordered(a.members.keys() & b.members.keys()):
-        left, right = a.members[model], b.members[model]
-        each = (number(model, metric, left[metric].to_numpy(float), right[metric].to_numpy(float)) for metric in left.columns[1:] if metric in right)
-        found += [one for one in each if not one.empty]
+        left, right = a.members[model].astype(float), b.members[model].astype(float)
+        for metric in [name for name in left.columns[1:] if name in right]:
+            if left[metric].notna().any() or right[metric].notna().any():
+                found.append(number(model, metric, left[metric].to_numpy(), right[metric].to_numpy()))
     tested = [k for k, one in enumerate(found) if one.verdict == ""]
     for k, p in zip(tested, holm(np.array([found[k].p for k in tested])), strict=True):
         enough = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
@@ -187,20 +172,15 @@ def summary(found: Sequence[Number]) -> str:
     return f"{len(found)} numbers: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def title(a: Side, b: Side) -> str:
-    return f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
-
-
-def settings(a: Side, b: Side) -> Iterator[Block]:
+def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
+    """The settings that differ; then the models that differ, those that are the same, and those that one side alone has."""
+    yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
+    yield "p", f"{summary(found)}."
     both = [(key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}]
     params = [[key, str(left), str(right)] for key, left, right in both if left != right]
-    yield ("settings", [["setting", a.name, b.name], *params]) if params else ("p", "No setting differs.")
+    yield ("table", [["setting", a.name, b.name], *params]) if params else ("p", "No setting differs.")
     if any(key.split(".")[0] in SHARED for key, *_ in params):
         yield "p", CAVEAT
-
-
-def metrics(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
-    """The models that differ, those that are the same, and those that one side alone has."""
     models = dict.fromkeys(one.model for one in found)
     differ = dict.fromkeys(one.model for one in found if one.verdict != "same")
     same = [label(model) for model in models if model not in differ]
@@ -209,93 +189,45 @@ def metrics(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     for model in differ:
         yield "h3", label(model)
         head = ["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"]
-        yield "verdicts", [head, *(cells(one) for one in found if one.model == model)]
+        yield "table", [head, *(cells(one) for one in found if one.model == model)]
     for side, other in ((a, b), (b, a)):
         for model in ordered(side.members.keys() - other.members.keys()):
             columns = side.members[model].iloc[:, 1:].astype(float).dropna(axis=1, how="all")
             yield "h3", f"{label(model)}, on {side.name} alone"
-            yield "alone", [["metric", side.name], *([named(str(name)), value(column.to_numpy())] for name, column in columns.items())]
+            yield "table", [["metric", side.name], *([named(str(name)), value(column.to_numpy())] for name, column in columns.items())]
 
 
 def text(a: Side, b: Side, found: Sequence[Number]) -> str:
     """All but the pictures, in Markdown."""
     marks = {"h2": "## ", "h3": "### ", "p": ""}
-    blocks = [("h2", title(a, b)), ("p", f"{summary(found)}."), *settings(a, b), *metrics(a, b, found)]
-    return "\n\n".join(marks[kind] + said if isinstance(said, str) else markdown.table(said[0], said[1:], ALIGN[kind]) for kind, said in blocks)
-
-
-# The page
+    return "\n\n".join(markdown.table(said[0], said[1:], "llr") if kind == "table" else marks[kind] + said for kind, said in report(a, b, found))
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
     """The whole page. It names no address: styles and pictures are in it."""
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(title(a, b)),
-        a=html.escape(a.name),
-        b=html.escape(b.name),
-        summary=tagged("p", f"{summary(found)}."),
-        settings="\n".join(tagged(*block) for block in settings(a, b)),
-        metrics="\n".join(tagged(*block) for block in metrics(a, b, found)),
-        curves="\n".join(f'<div class="pair">{"".join(histories(a, b, model))}</div>' for model in ordered({*a.histories, *b.histories})),
-        figures="\n".join(figure(a, b, name) for name in sorted({*a.figures, *b.figures})),
-    )
+    pictures = [figure(a, b, name) for name in sorted({*a.figures, *b.figures})]
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    return template.substitute(report="\n".join(tagged(*block) for block in report(a, b, found)), figures="\n".join(pictures))
 
 
-def tagged(kind: str, said: str | Rows) -> str:
-    if isinstance(said, str):
+def tagged(kind: str, said: Any) -> str:
+    if kind != "table":
         return f"<{kind}>{html.escape(said)}</{kind}>"
-    lines = []
-    for number, row in enumerate(said):
-        verdict = row[1].split()[0] if kind == "verdicts" and number else ""
-        tag = "td" if number else "th"
-        lines.append(f'<tr class="{verdict}">{"".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)}</tr>')
-    return f'<div class="{"wide " if kind == "verdicts" else ""}{kind}"><table>{"".join(lines)}</table></div>'
-
-
-def histories(a: Side, b: Side, model: str) -> Iterator[str]:
-    """A picture for every curve of one model, with both sides in it: mean over members, and one standard deviation as a band."""
-    import matplotlib.pyplot as plt
-
-    from flows import plotting
-
-    looks = ((a, plotting.DATA_COLOR, {"linewidth": 4, "alpha": 0.5}), (b, color(model), {"linewidth": 1.5, "linestyle": "--"}))
-    sides = [(side.name, side.histories[model], shade, look) for side, shade, look in looks if model in side.histories]
-    columns = dict.fromkeys(name for _, history, *_ in sides for name in history.columns[1:] if f"{name}_sd" in history)
-    settled = [history[name][len(history) // 10 :] for name in columns for _, history, *_ in sides if name in history]
-    low, high = np.nanquantile(np.concatenate(settled), [0, 0.98]) if settled else (0, 0)
-    last = max(history.iloc[-1, 0] for _, history, *_ in sides)
-    for name in columns:
-        with plt.rc_context(plotting.STYLE):
-            picture, axis = plt.subplots(figsize=(5.0, 3.2), layout="none", gridspec_kw=MARGINS)
-            for side, history, shade, look in sides:
-                if name in history:
-                    epoch, mean, sd = history.iloc[:, 0], history[name], history[f"{name}_sd"]
-                    axis.plot(epoch, mean, color=shade, label=side, **look)
-                    axis.fill_between(epoch, mean - sd, mean + sd, color=shade, alpha=0.2, linewidth=0)
-            if np.isfinite([low, high]).all() and high > low:
-                axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            axis.set(title=label(model), xlabel="epoch", ylabel=f"{name} (nat)", xlim=(0, 1.02 * last))
-            axis.legend(fontsize=9, frameon=False)
-            buffer = io.BytesIO()
-            picture.savefig(buffer, format="png")
-            plt.close(picture)
-        yield image(buffer.getvalue(), f"{name} of {label(model)}, {' and '.join(side for side, *_ in sides)}")
+    rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in said]
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'.replace("<td>different</td>", "<td><b>different</b></td>")
 
 
 def figure(a: Side, b: Side, name: str) -> str:
-    """A committed figure, once where it is the same on both sides. On a narrow screen it is wider than that, or its letters could not be read."""
+    """A committed figure, once where it is the same on both sides."""
     same = a.figures.get(name) == b.figures.get(name)
-    shown = []
+    shown = ""
     for side in (a,) if same else (a, b):
-        words = "the same on both sides" if same else side.name
-        picture = image(side.figures[name], f"{name} of {words}", "large") if name in side.figures else "<p>none</p>"
-        shown.append(f'<figure><figcaption>{html.escape(words)}</figcaption><div class="wide">{picture}</div></figure>')
-    return f'<h3>{html.escape(name)}</h3><div class="{"" if same else "pair"}">{"".join(shown)}</div>'
-
-
-def image(content: bytes, alt: str, kind: str = "") -> str:
-    form = "gif" if content.startswith(b"GIF") else "png"
-    return f'<img class="{kind}" alt="{html.escape(alt)}" src="data:image/{form};base64,{base64.b64encode(content).decode()}">'
+        words = html.escape(f"{name}, the same on both sides" if same else f"{name} of {side.name}")
+        content = side.figures.get(name)
+        source = f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(content).decode()}" if content else ""
+        picture = f'<div class="wide"><img alt="{words}" src="{source}"></div>' if content else "<p>none</p>"
+        shown += f"<figure><figcaption>{words}</figcaption>{picture}</figure>"
+    return f'<div class="{"" if same else "pair"}">{shown}</div>'
 
 
 if __name__ == "__main__":

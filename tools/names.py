@@ -1,26 +1,17 @@
-"""What models and references are called, and their colours; also those of an older commit, which nobody may know any more."""
+"""What models and references are called; also those of an older commit, which nobody may know any more."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows.plotting import SPARE_COLOR
 from stages.shared import settings
 
 
 def label(name: str) -> str:
-    return _known(name)[0]
-
-
-def color(name: str) -> str:
-    return _known(name)[1]
-
-
-def _known(name: str) -> tuple[str, str]:
     try:
-        return settings.label_and_color(name)
+        return settings.label_and_color(name)[0]
     except LookupError:
-        return name, SPARE_COLOR
+        return name
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.tables import number
+from benchmarks.draw import number
 from stages.shared import files, markdown, settings
 from tools import command
 from tools.names import label
@@ -22,23 +22,6 @@ CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 NONE = "\u2013"
-NOT_RUN = "Not yet run."
-TABLES_LINKS = """
-
-![Mean ranks with their critical difference; what NSF gains over the best peer of each table](../studies/tables/ranks.png)
-
-Every split of every model: [results.json](../studies/tables/results.json)."""
-DIGITS_LINKS = """
-
-![Samples of every model, and below each the nearest training image](../studies/digits/samples.png)
-
-![Bits per dimension of training and test images over the epochs](../studies/digits/training.png)
-
-![From one test digit to another through latent space](../studies/digits/interpolations.png)
-
-![Test digits with the latents of one scale drawn anew](../studies/digits/scales.png)
-
-All numbers: [results.json](../studies/digits/results.json)."""
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
@@ -151,27 +134,23 @@ def control() -> str:
     return markdown.table(head, rows, "lr")
 
 
-def tables(study: str = "tables", links: str = TABLES_LINKS) -> str:
-    """What a study found, with its pictures and numbers."""
-    made = Path("studies", study, "tables.md")
-    return made.read_text(encoding="utf-8").strip() + links if made.exists() else NOT_RUN
+def study_tables(name: str) -> str:
+    """What a study found."""
+    return Path("studies", name, "tables.md").read_text(encoding="utf-8").strip()
 
 
 def seconds() -> str:
     """How long a fit took there: no two runs take the same, so its own tables don't have it."""
     from studies.tables import analyse  # here: `make repro` needs none of it
 
-    return analyse.seconds() if analyse.RESULTS.exists() else NOT_RUN
+    return analyse.seconds()
 
 
 def recipe() -> str:
     """What each part of the found recipe is worth: a line a variant, a column a table."""
-    made = Path("studies/tuning/results/found.csv")
-    if not made.exists():
-        return NOT_RUN
-    scores = pd.read_csv(made)
-    wide = scores.pivot(index="variant", columns="table", values="held_out")[list(dict.fromkeys(scores["table"]))]
-    rows = [[variant, *(f"{value:.2f}".replace("-", "\u2212") for value in wide.loc[variant])] for variant in dict.fromkeys(scores["variant"])]
+    scores = pd.read_csv("studies/tuning/results/found.csv")
+    wide = scores.pivot_table("held_out", "variant", "table", sort=False)
+    rows = [[str(variant), *(f"{value:.2f}".replace("-", "\u2212") for value in row)] for variant, *row in wide.itertuples()]
     return markdown.table(["", *wide], rows, "lr")
 
 
@@ -179,16 +158,11 @@ def tails() -> str:
     """A line a model: how far the worst member is from the truth, over random mixtures."""
     rows = []
     for name in ("realnvp", "glow", "nsf", "found"):
-        made = Path(f"studies/tuning/results/tails/{name}.csv")
-        if made.exists():
-            each = pd.read_csv(made)
-            title = f"{label('nsf')}, found recipe" if name == "found" else label(name)
-            dims = " to ".join(map(str, sorted({each["dim"].min(), each["dim"].max()})))
-            rows.append(
-                [title, f"{len(each)} in {dims} dimensions", *(f"{each[key].agg(how):.2f}" for key, how in (("kl", "mean"), ("kl_worst", "max")))]
-            )
-    head = ["", "mixtures", "KL, mean (nat)", "of the worst member"]
-    return markdown.table(head, rows, "lr") if rows else NOT_RUN
+        each = pd.read_csv(f"studies/tuning/results/tails/{name}.csv")
+        title = f"{label('nsf')}, found recipe" if name == "found" else label(name)
+        dims = " to ".join(map(str, sorted({each["dim"].min(), each["dim"].max()})))
+        rows.append([title, f"{len(each)} in {dims} dimensions", f"{each['kl'].mean():.2f}", f"{each['kl_worst'].max():.2f}"])
+    return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
 
 
 def baselines() -> str:
@@ -207,8 +181,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "control": control,
     "baselines": baselines,
-    "tables": tables,
-    "digits": partial(tables, "digits", DIGITS_LINKS),
+    "tables": partial(study_tables, "tables"),
+    "digits": partial(study_tables, "digits"),
     "seconds": seconds,
     "recipe": recipe,
     "tails": tails,
