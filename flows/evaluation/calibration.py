@@ -26,8 +26,8 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
     share = [1 - np.searchsorted(np.sort(member), edge) / len(member) for member, edge in zip(log_q_on_truth.T, edges, strict=True)]
-    finite = np.isfinite(log_q_on_own).all(axis=0) & np.isfinite(log_q_on_truth).all(axis=0)
-    return np.where(finite[:, None], share, np.nan)
+    finite = np.isfinite(log_q_on_own).all(axis=0, keepdims=True) & np.isfinite(log_q_on_truth).all(axis=0, keepdims=True)
+    return np.where(finite.T, share, np.nan)
 
 
 def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
