@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import ValidationError
 
 from flows.core.arrays import Array
 from flows.core.checkpoint import save
 from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
-from flows.core.population import Population, ensemble_log_prob
+from flows.core.population import Population
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
-from flows.evaluation.likelihood import log_density
+from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks.registry import build, load
 from flows.training import trainer
 
@@ -64,7 +63,7 @@ class Density:
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
         """Log-density ``(n,)`` of the mixture of ``members`` by their weights, from those of all members ``(n, M)``."""
         weights = self.network.member_weights[members]
-        return ensemble_log_prob(torch.from_numpy(log_q[:, members]), weights / weights.sum()).numpy()
+        return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
     def tail_probability(self, log_q: Array) -> Array:
         """How likely a row of the table's distribution is to have so low a density, ``(n,)``, from log-densities ``(n, M)`` of the members::

@@ -13,7 +13,7 @@ import flows
 from flows.bijections import Margins, Whiten
 from flows.core.settings import TrainingSettings
 from flows.networks.base import StandardNormal, TailedNormal
-from flows.training import components, found, neighbours, race, stacking
+from flows.training import candidates, found, race, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.trainer import fit
 
@@ -61,14 +61,14 @@ def test_noise_has_the_shape_of_the_neighbourhood():
     points = rows(50)
     nearest = np.argsort(np.linalg.norm(points - points[7], axis=1))[1:21]
     differences = points[nearest] - points[7]
-    centres, factors = neighbours.noise(points)(0.5)
+    centres, factors = candidates.neighbours(points)(0.5)
     np.testing.assert_allclose(centres[7], points[7] + 0.125 * differences.mean(axis=0))
     np.testing.assert_allclose(factors[7] @ factors[7].T, 0.25 * differences.T @ differences / 20, atol=1e-12)
 
 
 def test_on_a_ridge_the_noise_stays_on_it():
     line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
-    _, factors = neighbours.noise(line)(1.0)
+    _, factors = candidates.neighbours(line)(1.0)
     assert np.abs(factors.transpose(0, 2, 1) @ np.array([2.0, -1.0])).max() < 1e-7
 
 
@@ -76,7 +76,7 @@ def test_on_a_ridge_the_noise_stays_on_it():
 def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0], rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
-    centres, factors = components.noise(points)(level)
+    centres, factors = candidates.components(points)(level)
     for part in (slice(300), slice(300, 500)):
         np.testing.assert_allclose(centres[part].mean(axis=0), points[part].mean(axis=0), atol=0.02)
         covariance = np.cov(centres[part].T) + (factors[part] @ factors[part].transpose(0, 2, 1)).mean(axis=0)

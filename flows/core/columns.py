@@ -82,18 +82,14 @@ def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None)
     found, notices = list(columns), []
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         for row in np.flatnonzero(~column.holds(x))[:1]:
-            must = (
-                f"a multiple of {column.step:g}"
-                if column.kind == "integer"
-                else "a finite number strictly between {:g} and {:g}".format(*column.bounds)
-            )
+            low, high = column.bounds
+            must = f"a multiple of {column.step:g}" if column.kind == "integer" else f"a finite number strictly between {low:g} and {high:g}"
             raise UserError(f"column {column.name}, row {row + 1 if rows is None else rows[row]} holds {x[row]}; {column.word} must be {must}")
+        if x.min() == x.max():
+            raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
         with np.errstate(over="ignore", under="ignore"):
-            if x.min() == x.max() or not 0 < x.std() < math.inf:
-                said = (
-                    f"holds {x[0]:g} in every row; leave it out" if x.min() == x.max() else "is too large or too small to be squared; change its unit"
-                )
-                raise UserError(f"column {column.name} {said}")
+            if not 0 < x.std() < math.inf:
+                raise UserError(f"column {column.name} is too large or too small to be squared; change its unit")
         distinct = np.unique(x)
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
             found[d] = replace(column, step=_step(distinct))

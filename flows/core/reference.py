@@ -11,7 +11,7 @@ from torch import Tensor
 from flows.core.arrays import as_tensor
 from flows.core.mixture import Mixture
 from flows.core.population import Population
-from flows.core.seeds import generator_of, normal
+from flows.core.seeds import generator_of
 
 
 class GaussianMixture(Population):
@@ -40,15 +40,8 @@ class GaussianMixture(Population):
         return torch.from_numpy(log_density).reshape(value.shape[:-1])
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
-        count, (dim,) = torch.Size(sample_shape).numel(), self.event_shape
-        if count == 0:
-            return self.means.new_empty(*sample_shape, 1, dim)
-        generator = generator_of(generator)
-        component = torch.from_numpy(generator.choice(len(self.weights), count, p=self.weights.numpy()))
-        noise = normal(generator, count, dim, 1)
-        factor = torch.linalg.cholesky(self.covariances)
-        draws = self.means[component] + (factor[component] @ noise).squeeze(2)
-        return draws.reshape(*sample_shape, 1, dim)
+        draws = self._mixture.sample(torch.Size(sample_shape).numel(), generator_of(generator))
+        return torch.from_numpy(draws).reshape(*sample_shape, 1, *self.event_shape)
 
     def extra_repr(self) -> str:
         return f"components={len(self.weights)}, dim={self.event_shape[0]}"

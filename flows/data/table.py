@@ -6,7 +6,6 @@ index holds the numbers of its rows: 1 is the first below the names. Whatever is
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -137,22 +136,15 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
 
         def write(frame: pd.DataFrame) -> None:
             nonlocal out, begun
-            if not (begun or parquet):
-                frame[:0].to_csv(out, index=False, lineterminator="\n")  # the names
-            if parquet or any(hasattr(kind, "pyarrow_dtype") for kind in frame.dtypes):
+            if parquet:
                 import pyarrow as pa
-                import pyarrow.csv as pc
                 import pyarrow.parquet as pq
 
                 piece = pa.Table.from_pandas(frame, preserve_index=False)
-                if parquet:
-                    out = out or stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
-                    out.write_table(piece)
-                else:  # Arrow writes its numbers in a tenth of the time
-                    pc.write_csv(piece, lines := io.BytesIO(), pc.WriteOptions(include_header=False))
-                    out.write(lines.getvalue().decode())
+                out = out or stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
+                out.write_table(piece)
             else:
-                frame.to_csv(out, index=False, header=False, lineterminator="\n")
+                frame.to_csv(out, index=False, header=not begun, lineterminator="\n")
             begun = True
 
         yield write

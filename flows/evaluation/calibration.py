@@ -23,13 +23,11 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     truth. A member with one that is not finite has ``NaN`` at all levels.
     Sources: Hyndman 1996 (the region by a quantile of the density on its own samples); Hermans et al. 2022 (its expected coverage).
     """
-    curves = []
-    for own, on_truth in zip(log_q_on_own.T, log_q_on_truth.T, strict=True):
-        if np.isfinite(own).all() and np.isfinite(on_truth).all():
-            curves.append(1 - np.searchsorted(np.sort(on_truth), np.quantile(own, 1 - levels), side="left") / len(on_truth))
-        else:
-            curves.append(np.full(len(levels), np.nan))
-    return np.stack(curves)
+    with np.errstate(invalid="ignore"):  # quantiles of infinities
+        edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
+    share = [1 - np.searchsorted(np.sort(member), edge) / len(member) for member, edge in zip(log_q_on_truth.T, edges, strict=True)]
+    finite = np.isfinite(log_q_on_own).all(axis=0, keepdims=True) & np.isfinite(log_q_on_truth).all(axis=0, keepdims=True)
+    return np.where(finite.T, share, np.nan)
 
 
 def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:

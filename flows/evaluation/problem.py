@@ -11,8 +11,7 @@ import torch
 from flows.bijections import Columns
 from flows.core.arrays import Array
 from flows.core.columns import Column
-from flows.core.mixture import Mixture, Truth
-from flows.core.population import Population
+from flows.core.mixture import Truth
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,3 @@ def on_line(kinds: Sequence[Column], rows: Array, *, inverse: bool = False, whol
     columns, x = Columns(kinds), torch.from_numpy(rows.T.copy())[None]
     x = columns.inverse(x)[0] if inverse else columns(x)[0]
     return np.ascontiguousarray((columns.whole(x) if whole else x)[0].numpy().T)
-
-
-def given(model: Population, problem: Problem) -> set[str]:
-    """What metrics may ask for: a ``density`` and an ``encoder`` of the model; a ``truth``, and its ``components``, of the problem."""
-    there = {
-        "density": model.has("log_prob"),
-        "encoder": model.has("encode"),
-        "truth": problem.truth is not None,
-        "components": isinstance(problem.truth, Mixture),
-    }
-    return {need for need, is_there in there.items() if is_there}

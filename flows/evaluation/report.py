@@ -1,7 +1,7 @@
 """One row of the results table: every metric, for every member, by the same code for every model and reference.
 
-A metric says by ``NEEDS`` what it can't do without. Where a model or a problem has no such thing, the metric is ``NaN`` in the table of
-members and ``None`` in the headline; nothing else changes.
+What a metric can't do without (a density, a truth, its components) may not be there. Then the metric is ``NaN`` in the table of members and
+``None`` in the headline; nothing else changes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,12 @@ from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 from flows.evaluation import calibration, likelihood, samples, statistics
-from flows.evaluation.problem import Problem, given, on_line
+from flows.evaluation.problem import Problem, on_line
 
 HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
 COMPARED = 2_000  # test rows, at most, that samples are compared with: the cost is quadratic
 METRICS = (*("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"), *samples.MODES, *samples.TWO_SAMPLE)
 ERRORS = ("hdr_error", "radius_error")
-NEEDS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("test_nll", "test_nll_ci95", "non_finite"), frozenset({"density"})),
-    **dict.fromkeys(("test_excess_nll", "kl", "kl_sd", "kl_ensemble", "kl_reverse", "c2st_exact", "hdr_error"), frozenset({"density", "truth"})),
-    **dict.fromkeys(samples.MODES, frozenset({"components"})),
-    "radius_error": frozenset({"encoder", "truth"}),
-}  # what is not named here needs samples alone
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,6 @@ def evaluate(
     member on so many independent draws, a row each: for the truth that is the floor and its spread. ``columns`` adds what is
     known from training (a value, or one per member) to the table.
     """
-    there = given(model, problem)
     own = _own_samples(model, settings, name, draws)  # (rows, n, D)
     found: dict[str, Any] = {**(columns or {})}
     curves: dict[str, Array] = {}
@@ -82,7 +75,7 @@ def evaluate(
     if isinstance(problem.truth, Mixture):
         curves["mode_mass"] = np.stack([samples.mode_mass(row, problem.truth) for row in own])
         found.update(_by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]]))
-    if "density" in there:
+    if model.has("log_prob"):
         log_q = likelihood.log_density(model, problem.test)
         by_row = {"test_log_density": log_q, "test_log_density_ensemble": likelihood.ensemble(log_q, model.member_weights)[:, 0]}
         found["test_nll"] = likelihood.strict_mean(-log_q)
@@ -93,19 +86,16 @@ def evaluate(
             scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(model, problem.truth, own, fresh, settings)
             found["non_finite"] = found["non_finite"] + scores.pop("non_finite")
             found.update(scores)
-    if "encoder" in there and fresh is not None:
+    if model.has("encode") and fresh is not None:
         curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(model, fresh), model.event_shape.numel())
     found.update(_two_sample(own, problem, settings))
     found.update({f"{key}_error": calibration.error(curves[key]) for key in ("hdr", "radius") if key in curves})
     order = (*METRICS, *(columns or {}), *ERRORS)
     table = {key: np.broadcast_to(np.asarray(found.get(key, np.nan), dtype=np.float64), len(own)) for key in order}
-    headline["kl_sd"] = float(np.std(table["kl"], ddof=1)) if len(own) > 1 else None
-    for key in HEADLINE:
-        if not NEEDS.get(key, frozenset()) <= there:
-            headline[key] = None
-        elif key not in headline:
-            headline[key] = float(likelihood.strict_mean(table[key]))
-    return Report({key: headline[key] for key in HEADLINE}, table, curves, by_row)
+    if "kl" in found and len(own) > 1:
+        headline["kl_sd"] = float(np.std(table["kl"], ddof=1))
+    headline |= {key: float(likelihood.strict_mean(table[key])) for key in HEADLINE if key in found}
+    return Report({key: headline.get(key) for key in HEADLINE}, table, curves, by_row)
 
 
 def nothing() -> Report:

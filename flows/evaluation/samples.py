@@ -5,6 +5,8 @@ All in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2
@@ -107,15 +109,7 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 
     Source: Gretton et al. 2012, equation 3.
     """
-    within_real, within_fake, between = (_mean_kernel(a, b, bandwidth) for a, b in ((real, real), (fake, fake), (real, fake)))
-    return within_real + within_fake - 2 * between
-
-
-def _mean_kernel(a: Array, b: Array, bandwidth: float) -> float:
-    kernel = np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
-    if a is b:  # unbiased: without the pairs of a point with itself
-        return float((kernel.sum() - len(a)) / (len(a) * (len(a) - 1)))
-    return float(kernel.mean())
+    return _discrepancy(real, fake, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2)))
 
 
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
@@ -131,11 +125,13 @@ def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
 
 def energy_distance(real: Array, fake: Array) -> float:
     """Unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``; 0 on average for equal distributions. Source: Szekely and Rizzo 2013, equation 5."""
+    return -_discrepancy(real, fake, cdist)
 
-    def within(a: Array) -> float:
-        return float(cdist(a, a).sum() / (len(a) * (len(a) - 1)))
 
-    return float(2 * cdist(real, fake).mean()) - within(real) - within(fake)
+def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:
+    """Unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``: without the pairs of a point with itself."""
+    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(real, real), kernel(fake, fake))]
+    return float(sum(within) - 2 * kernel(real, fake).mean())
 
 
 def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:

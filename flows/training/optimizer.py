@@ -48,10 +48,7 @@ class ClippedAdam:
         if kernels.usable(self.parameters, gradient):
             averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.betas, self.EPSILON
             kernels.clipped_adam(self.parameters, gradient, averages, rate=rate, clip=clip, betas=betas, epsilon=epsilon, step=self.steps)
-        else:
-            self.plain_step(gradient, rate)
-
-    def plain_step(self, gradient: Tensor, rate: float) -> None:
+            return
         gradient = gradient * (self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip))
         b1, b2 = self.betas
         self.first.lerp_(gradient, 1 - b1)

@@ -88,7 +88,7 @@ class Program:
 def clipped_adam(
     parameters: Tensor, gradient: Tensor, averages: Sequence[Tensor], *, rate: float, clip: float, betas: Sequence[float], epsilon: float, step: int
 ) -> None:
-    """``ClippedAdam.plain_step`` of ``flows/training/optimizer.py``; all tensors ``(M, P)`` without gaps."""
+    """``ClippedAdam.step`` of ``flows/training/optimizer.py``; all tensors ``(M, P)`` without gaps."""
     tensors = {"parameters": parameters, "gradient": gradient, "first": averages[0], "second": averages[1]}
     numbers = {"rate": rate, "clip": clip, "beta_1": betas[0], "beta_2": betas[1], "epsilon": epsilon}
     numbers |= {f"correction_{k}": 1 - beta**step for k, beta in enumerate(betas, 1)}
