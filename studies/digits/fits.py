@@ -5,9 +5,8 @@ Nobody gets the test images but for the curves; who has something to choose, cho
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,7 +37,6 @@ class Fitted:
     log_q: Callable[[Array], Array] | None = None
     draw: Callable[[int, np.random.Generator], Array] | None = None
     network: Network | None = None
-    curves: dict[str, Array] = field(default_factory=dict)
 
 
 def fit_row(name: str, row: Row, members: range, train: Array, test: Array, seed: int) -> Fitted:
@@ -78,7 +76,7 @@ def of_network(name: str, network: Network) -> Fitted:
         return np.floor(network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)).clip(0, LEVELS - 1)
 
     dense = network.has("log_prob") and not isinstance(network, WideVAE)
-    return Fitted(log_q if dense else None, draw, network, network.history)
+    return Fitted(log_q if dense else None, draw, network)
 
 
 class Pointwise(Convolution):
@@ -166,18 +164,11 @@ def normflows(train: Array, seed: int) -> Fitted:
     learned, held_out = peers.held(train, 0.1)
     held_out = spread(held_out, seed)
     log_q(learned[:BATCH] + 0.5)  # its ActNorm is set by the first batch
-    optimizer, best, waited = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY), -np.inf, 0
-    for _ in range(EPOCHS):
+
+    def batches() -> list[Array]:
         order = rng.permutation(len(learned))
-        for batch in np.array_split(learned[order] + rng.random(learned.shape), -(-len(learned) // BATCH)):
-            optimizer.zero_grad()
-            (-log_q(batch).mean()).backward()
-            optimizer.step()
-        with torch.no_grad():
-            score, waited = log_q(held_out).mean().item(), waited + 1
-        if score > best:
-            best, waited, state = score, 0, copy.deepcopy(flow.state_dict())
-        if waited == PATIENCE:
-            break
-    flow.load_state_dict(state)
+        return np.array_split(learned[order] + rng.random(learned.shape), -(-len(learned) // BATCH))
+
+    optimizer = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY)
+    peers.train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
     return Fitted(torch.no_grad()(lambda y: log_q(y).double().numpy()[:, None]), draw)
