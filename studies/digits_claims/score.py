@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,9 @@ def main(name: str = "") -> None:
     parts = [digits.split("random", seed, params.train, params.test) for seed in seeds]
     train, test = (np.stack([part[k] for part in parts], axis=1) for k in (0, 2))  # (n, R, 64): replicate r is member r
     begin = time.process_time()
-    network = fits.train_network(name, variant, range(len(seeds)), train, None, params.first, lambda network: change(network, variant))
+    fitted = fits.train_network(name, variant, range(len(seeds)), train, None, params.first, lambda network: change(network, variant))
     files.write_csv(settings.path(name, "seconds"), {"seconds": [(time.process_time() - begin) / len(seeds)]}, float_format="%.4g")
-    fitted, columns = fits.of_network(name, network), {"seed": np.array(seeds)}
+    columns: dict[str, Any] = {"seed": np.array(seeds)}
     if fitted.log_q:
         noise = smooth_noise if variant.smooth else np.random.Generator.random
         log_q = digits.densities(fitted.log_q, test, params.draws, params.first, noise)
