@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core import seeds
-from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
 from flows.evaluation import statistics
 from flows.plotting.style import STYLE, explain, panels, save
@@ -48,14 +47,11 @@ def line(params: Settings, name: str, split: str) -> dict[str, Any]:
     images = pd.read_csv(folder / "images.csv") if (folder / "images.csv").exists() else pd.DataFrame()
     found: dict[str, Any] = {"model": name, "split": split, "networks": len(members), "draws": params.draws, "accuracy": members["accuracy"][0]}
     for key in BITS:
-        found |= interval(key, images[key].to_numpy()) if key in images else {key: None, f"{key}_ci95": None}
+        bits = images[key].to_numpy() if key in images else np.array([])
+        ends = statistics.mean_interval(bits, seeds.numpy_generator(0, "metric")) if len(bits) else ()
+        found |= {key: rounded(bits.mean()) if len(bits) else None, f"{key}_ci95": [*map(rounded, ends)] or None}
     found["bits_sd"] = rounded(members["bits"].std(ddof=1)) if "bits" in members and len(members) > 1 else None
     return found | {key: rounded(members[key].mean()) if key in members else None for key in SAMPLES}
-
-
-def interval(key: str, bits: Array) -> dict[str, Any]:
-    """The mean over test images ``(n,)`` and its 95% interval by bootstrap."""
-    return {key: rounded(bits.mean()), f"{key}_ci95": [*map(rounded, statistics.mean_interval(bits, seeds.numpy_generator(0, "metric")))]}
 
 
 def rounded(value: float) -> float:

@@ -30,13 +30,18 @@ class Row(Section):
     training: TrainingSettings = TrainingSettings()
 
 
-class Settings(Section):
-    seed: Seed
+class Protocol(Section):
+    """What the claims on images share."""
+
     train: Count
     test: Count
     draws: Count
     samples: Count
     neighbours: Count
+
+
+class Settings(Protocol):
+    seed: Seed
     rows: dict[str, Row]
 
 
