@@ -16,6 +16,7 @@ from flows.core.errors import errors_in_one_line
 from flows.evaluation import statistics
 from flows.plotting.style import STYLE, explain, panels, save
 from stages.shared import files, markdown
+from stages.shared.settings import label_and_color
 from studies.digits import settings
 from studies.digits.settings import SPLITS, Settings
 
@@ -23,6 +24,12 @@ SAMPLES = ("precision", "recall", "density", "coverage", "c2st_auc", "class_tv",
 SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
 BITS = ("bits", "bits_iw", "ensemble_bits", "ensemble_bits_iw")
+
+NAMES = {  # of what is no model of the library, or one at other settings
+    **{"independent": "independent pixels", "gaussian": "one Gaussian", "mixture": "Gaussian mixture", "vine": "vine copula"},
+    **{"normflows": "normflows' Glow", "vector": "vector flow", "glow_published": "Glow, as published", "held_out": "held-out digits"},
+}
+COLORS = {"vector": "#0072B2", "glow_published": "#D55E00"}  # colour-blind readers tell them from the library's
 
 
 @errors_in_one_line("analyse")
@@ -64,9 +71,9 @@ def text(params: Settings, lines: list[dict[str, Any]]) -> str:
     for split in SPLITS:
         own = [each for each in lines if each["split"] == split]
         dense = sorted((each for each in own if each["bits"] is not None), key=lambda each: each["bits"])
-        rows = [[settings.label(each["model"])[0], str(each["networks"]), *(words(each, key) for key in BITS)] for each in dense]
+        rows = [[label(each["model"]), str(each["networks"]), *(words(each, key) for key in BITS)] for each in dense]
         head = ["", "networks", "one: bound", "one: importance weighted", "ensemble: bound", "ensemble: importance weighted"]
-        samples = [[settings.label(each["model"])[0], *(finite(each[key], 3) for key in SAMPLES)] for each in own if each["recall"] is not None]
+        samples = [[label(each["model"]), *(finite(each[key], 3) for key in SAMPLES)] for each in own if each["recall"] is not None]
         parts += [
             f"{split.capitalize()} split, {params.train:,} training and {params.test} test images. Bits per dimension, lower is better: in brackets "
             f"the 95% interval over test images; {params.draws} draws of u.",
@@ -75,6 +82,10 @@ def text(params: Settings, lines: list[dict[str, Any]]) -> str:
             markdown.table(["", *SAMPLES], samples, "lr"),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def label(name: str) -> str:
+    return NAMES.get(name) or label_and_color(name)[0]
 
 
 def words(line: dict[str, Any], key: str) -> str:
@@ -88,7 +99,7 @@ def finite(value: float, digits: int) -> str:
 def draw(names: list[str], away: dict[str, float]) -> None:
     """The figures, of the random split."""
     shown = {name: files.read_npz(settings.folder(name, "random") / "shown.npz") for name in names}
-    titles = {name: settings.label(name)[0] for name in names}
+    titles = {name: label(name) for name in names}
     flows = [name for name in names if "between" in shown[name]]
     training([*flows, "vector"])
     text = "above: the first images drawn; below each: the training image nearest to it (in brackets the mean distance, in levels)"
@@ -106,12 +117,12 @@ def training(names: list[str]) -> None:
     sheet, axes = panels(len(curves), 2, 2.6, sharey=True)
     lowest = min(table["train_nll"].min() for table in curves.values())
     for axis, (name, table) in zip(axes, curves.items(), strict=True):
-        words, color = settings.label(name)
+        color = COLORS.get(name) or label_and_color(name)[1]
         for key, style in (("train", "--"), ("test", "-")):
             mean, sd, epoch = table[f"{key}_nll"], table[f"{key}_nll_sd"], table["epoch"]
             axis.plot(epoch, mean, style, color=color, label=f"{key}, {mean.iloc[-1]:.2f} at the end")
             axis.fill_between(epoch, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
-        axis.set(title=words, xlabel="epoch", ylabel="bits per dimension", ylim=(lowest - 0.05, lowest + VIEW))
+        axis.set(title=label(name), xlabel="epoch", ylabel="bits per dimension", ylim=(lowest - 0.05, lowest + VIEW))
         axis.legend()
     explain(sheet, "random split, one draw of u; line and band: mean \u00b1 1 sd over networks; nothing is chosen by the test images")
     save(sheet, settings.HERE / "training.png")
