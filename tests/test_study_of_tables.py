@@ -43,8 +43,10 @@ def load(name: str) -> sources.Table:
 def test_a_table_has_the_rows_of_the_protocol(name: str) -> None:
     table = load(name)
     train, test = sources.split(table.rows, 0)
-    assert (len(train), len(test), len(table.names), len(table.steps)) == SHAPES[name]
-    assert train.shape[1] == test.shape[1] == len(table.names)
+    source = sources.SOURCES[name]()
+    steps = [] if table.truth else [sources.step(column) for column in source.dropna().to_numpy(float).T]
+    assert (len(train), len(test), table.rows.shape[1], np.count_nonzero(steps)) == SHAPES[name]
+    assert train.shape[1] == test.shape[1] == table.rows.shape[1]
     assert not {tuple(row) for row in train} & {tuple(row) for row in test}
     assert all(len(np.unique(column)) >= 0.9 * len(column) for column in table.rows.T)
     fewer, same = sources.split(table.rows, 0, most=100)
@@ -57,7 +59,7 @@ def test_a_rounded_column_is_spread_over_its_commonest_gap_once() -> None:
     assert sources.step(np.arange(20.0)) == 0
     wine = sources.load("wine")
     raw = sources.SOURCES["wine"]()
-    steps = np.array([wine.steps[name] for name in wine.names])
+    steps = np.array([sources.step(column) for column in raw.to_numpy().T])
     assert np.allclose((wine.rows - raw) / steps, np.random.default_rng(0).uniform(-0.5, 0.5, wine.rows.shape))
 
 
@@ -151,13 +153,21 @@ def test_our_models_are_fitted_by_the_defaults_of_the_command_line(monkeypatch: 
 # What the scores say
 
 
+def gained(gains: dict[str, Array]) -> pd.DataFrame:
+    lines = [("t", "ranking", k, model, -each) for model, values in {"nsf": np.zeros(5), **gains}.items() for k, each in enumerate(values)]
+    return analyse.gains(pd.DataFrame(lines, columns=["table", "part", "split", "model", "log_likelihood"]))
+
+
 def test_an_interval_knows_that_splits_share_rows() -> None:
     differences = np.array([0.9, 1.0, 1.1, 1.2, 0.8])
     mean, low, high = analyse.interval(differences)
     half = 2.776445 * np.sqrt((1 / 5 + 3 / 7) * 0.025)
     assert (mean, low, high) == pytest.approx((1.0, 1 - half, 1 + half))
-    assert analyse.verdict(*analyse.interval(np.array([0.1, 0.2, np.inf]))) == "win"
-    assert [analyse.verdict(0, *ends) for ends in ((0.1, 1), (-1, 1), (-1, -0.1))] == ["win", "tie", "loss"]
+    gains = {"win": differences, "tie": differences - 1, "loss": -differences}
+    assert gained(gains)["verdict"].to_dict() == {("t", word): word for word in gains}
+    others = {"infinite": np.array([0.1, 0.2, 0.1, 0.2, np.inf]), "none": np.full(5, np.nan)}
+    assert gained(others)["verdict"].to_dict() == {("t", "infinite"): "win", ("t", "none"): "tie"}
+    assert gained(gains).loc[("t", "win"), ["gain", "low", "high"]].tolist() == pytest.approx([1.0, 1 - half, 1 + half])
 
 
 def test_ranks_put_what_is_not_finite_last_and_share_ties() -> None:

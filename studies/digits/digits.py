@@ -1,17 +1,21 @@
-"""The 8x8 digits, their splits, and how samples of them are judged."""
+"""The 8x8 digits, their splits, and how densities and samples of them are scored."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
 from flows.evaluation import samples
+from flows.evaluation.images import bits_per_dimension
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 SCORES = ("precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close", *(f"digit_{k}" for k in range(CLASSES)))
@@ -79,13 +83,19 @@ class Judge:
             **{f"digit_{k}": float(share) for k, share in enumerate(shares)},
         }
 
+    def mean_scores(self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array) -> dict[str, float]:
+        """Means over sets of ``fakes`` ``(sets size, 64)``, each against the ``held`` images that come first in an order of its own."""
+        sets = zip(orders, np.split(fakes, len(orders)), strict=True)
+        scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
+        return {key: float(np.mean([each[key] for each in scores])) for key in SCORES}
 
-def means(scores: list[list[dict[str, float]]]) -> dict[str, Array]:
-    """Of every member ``(M,)`` over its sets of samples."""
-    return {key: np.array([np.mean([each[key] for each in sets]) for sets in scores]) for key in scores[0][0]}
+
+def densities(log_q: Callable[[Array], Array], images: Array, draws: int, seed: int, noise: Callable[..., Array]) -> Array:
+    """``log_q`` ``(draws, n, M)`` of images and ``noise(generator, shape)``, the same for all rows."""
+    rng = numpy_generator(seed, "fresh")
+    return np.stack([log_q(images + noise(rng, images.shape)) for _ in range(draws)])
 
 
-def curves(history: dict[str, Array]) -> dict[str, Array]:
-    """Mean and deviation over members; negative log-likelihoods in bits per dimension."""
-    scaled = {key: value / (PIXELS * np.log(2) if key.endswith("_nll") else 1) for key, value in history.items() if key != "epoch"}
-    return {"epoch": history["epoch"]} | {key + end: part for key, x in scaled.items() for end, part in (("", x.mean(1)), ("_sd", x.std(1)))}
+def estimates(log_q: Array, name: str = "bits") -> dict[str, Array]:
+    """Bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``: the bound, and importance weighted."""
+    return {name + end: bits_per_dimension(log_q, PIXELS, weighted=bool(end)) for end in ("", "_iw")}

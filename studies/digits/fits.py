@@ -5,9 +5,8 @@ Nobody gets the test images but for the curves; who has something to choose, cho
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,13 +37,19 @@ class Fitted:
     log_q: Callable[[Array], Array] | None = None
     draw: Callable[[int, np.random.Generator], Array] | None = None
     network: Network | None = None
-    curves: dict[str, Array] = field(default_factory=dict)
 
 
 def fit_row(name: str, row: Row, members: range, train: Array, test: Array, seed: int) -> Fitted:
     if row.model:
-        return of_network(name, train_network(name, row, members, train, test, seed))
-    return normflows(train, seed) if name == "normflows" else PEERS[name](spread(train, seed))
+        return train_network(name, row, members, train, test, seed)
+    if name == "normflows":
+        return normflows(train, seed)
+    rows = spread(train, seed)
+    if name == "independent":
+        return independent(rows)
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    density = peers.FITS[name]((rows - mean) / deviation)  # as in the study of tables
+    return Fitted(lambda y: density((y - mean) / deviation)[:, None] - np.log(deviation).sum())
 
 
 def spread(images: Array, seed: int) -> Array:
@@ -56,21 +61,19 @@ def spread(images: Array, seed: int) -> Array:
 
 def train_network(
     name: str, row: Row, members: range, train: Array, test: Array | None, seed: int, change: Callable[[Network], object] = lambda _: None
-) -> Network:
+) -> Fitted:
     """Images are spread afresh at every visit; for a VAE and a GAN, which know no images, once. ``train`` ``(n, 64)``, or ``(n, M, 64)``.
     ``change`` the untrained network.
     """
-    build = WAYS.get(row.model, partial(registry.build, row.model))
+    build = {"vector": vector, "vae": WideVAE}.get(row.model, partial(registry.build, row.model))
     try:
         network = build(tuple(row.shape), row.settings, members=members, seed=seed)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     change(network)
     learned, seen = (None if x is None else (spread(x, seed) if network.real else x).reshape(*x.shape[:-1], *row.shape) for x in (train, test))
-    return fit(network, learned, seen, row.training.model_copy(update={"seed": seed}), name=name)
+    network = fit(network, learned, seen, row.training.model_copy(update={"seed": seed}), name=name)
 
-
-def of_network(name: str, network: Network) -> Fitted:
     def log_q(y: Array) -> Array:
         return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))
 
@@ -78,12 +81,10 @@ def of_network(name: str, network: Network) -> Fitted:
         return np.floor(network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)).clip(0, LEVELS - 1)
 
     dense = network.has("log_prob") and not isinstance(network, WideVAE)
-    return Fitted(log_q if dense else None, draw, network, network.history)
+    return Fitted(log_q if dense else None, draw, network)
 
 
-class Pointwise(Convolution):
-    """Of images of one pixel: a perceptron with dropout."""
-
+class Pointwise(Convolution):  # of images of one pixel: a perceptron with dropout
     SIDE = 1
 
 
@@ -104,15 +105,11 @@ class WideVAE(VAENetwork):
 
     LATENT = 16
 
+    def __init__(self, shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int) -> None:
+        super().__init__(shape, numpy_generators(seed, "initialize", members), {"members": [members.start, members.stop]}, **settings)
+
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         return {"train_bound": self.loss(points["train"][0], numpy_generators(0, "curves", self.member_range))[0].numpy()}
-
-
-def wide_vae(shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int) -> Network:
-    return WideVAE(shape, numpy_generators(seed, "initialize", members), {"members": [members.start, members.stop]}, **settings)
-
-
-WAYS: dict[str, Callable[..., Network]] = {"vector": vector, "vae": wide_vae}
 
 
 # Others
@@ -125,21 +122,6 @@ def independent(rows: Array) -> Fitted:
     return Fitted(lambda y: log_p[np.arange(PIXELS), y.astype(int)].sum(1, keepdims=True))
 
 
-def standardized(fit_rows: peers.Fit) -> Callable[[Array], Fitted]:
-    """A peer of the study of tables."""
-
-    def fitted(rows: Array) -> Fitted:
-        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-        density = fit_rows((rows - mean) / deviation)
-        return Fitted(lambda y: density((y - mean) / deviation)[:, None] - np.log(deviation).sum())
-
-    return fitted
-
-
-PEERS: dict[str, Callable[[Array], Fitted]] = {
-    "independent": independent,
-    **{name: standardized(peers.FITS[name]) for name in ("gaussian", "mixture", "vine")},
-}
 BLOCKS, HIDDEN, RATE, DECAY, BATCH, EPOCHS, PATIENCE = 8, 64, 0.001, 0.00001, 128, 200, 15  # of normflows' Glow
 
 
@@ -166,18 +148,11 @@ def normflows(train: Array, seed: int) -> Fitted:
     learned, held_out = peers.held(train, 0.1)
     held_out = spread(held_out, seed)
     log_q(learned[:BATCH] + 0.5)  # its ActNorm is set by the first batch
-    optimizer, best, waited = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY), -np.inf, 0
-    for _ in range(EPOCHS):
+
+    def batches() -> list[Array]:
         order = rng.permutation(len(learned))
-        for batch in np.array_split(learned[order] + rng.random(learned.shape), -(-len(learned) // BATCH)):
-            optimizer.zero_grad()
-            (-log_q(batch).mean()).backward()
-            optimizer.step()
-        with torch.no_grad():
-            score, waited = log_q(held_out).mean().item(), waited + 1
-        if score > best:
-            best, waited, state = score, 0, copy.deepcopy(flow.state_dict())
-        if waited == PATIENCE:
-            break
-    flow.load_state_dict(state)
+        return np.array_split(learned[order] + rng.random(learned.shape), -(-len(learned) // BATCH))
+
+    optimizer = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY)
+    peers.train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
     return Fitted(torch.no_grad()(lambda y: log_q(y).double().numpy()[:, None]), draw)

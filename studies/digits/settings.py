@@ -8,16 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from flows.core.settings import Count, Section, Seed, TrainingSettings
-from stages.shared.settings import label_and_color, read
+from stages.shared.settings import read
 
 HERE = Path(__file__).parent
 SPLITS = ("random", "contiguous")
-# Name and colour of what is no model of the library, or one at other settings; colour-blind readers tell those apart that share a figure.
-NAMES = {
-    **{"independent": ("independent pixels", "#BBBBBB"), "gaussian": ("one Gaussian", "#999999"), "mixture": ("Gaussian mixture", "#777777")},
-    **{"vine": ("vine copula", "#444444"), "normflows": ("normflows' Glow", "#882255"), "vector": ("vector flow", "#0072B2")},
-    **{"glow_published": ("Glow, as published", "#D55E00"), "held_out": ("held-out digits", "#000000")},
-}
 
 
 class Row(Section):
@@ -30,13 +24,18 @@ class Row(Section):
     training: TrainingSettings = TrainingSettings()
 
 
-class Settings(Section):
-    seed: Seed
+class Protocol(Section):
+    """What the claims on images share."""
+
     train: Count
     test: Count
     draws: Count
     samples: Count
     neighbours: Count
+
+
+class Settings(Protocol):
+    seed: Seed
     rows: dict[str, Row]
 
 
@@ -51,8 +50,3 @@ def folder(row: str, split: str) -> Path:
 def seconds(row: str, split: str) -> Path:
     """What is no part of the results, as no two runs take the same: DVC is not told of it."""
     return HERE / "seconds" / f"{row}_{split}.csv"
-
-
-def label(row: str) -> tuple[str, str]:
-    """Name and colour."""
-    return NAMES.get(row) or label_and_color(row)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,6 @@ from flows.core.seeds import numpy_generator
 from flows.networks.network import Network
 from stages.shared import files
 from studies.digits import digits, fits
-from studies.digits.score import densities, estimates
 from studies.digits_claims import settings
 from studies.digits_claims.settings import Variant
 
@@ -31,20 +32,19 @@ def main(name: str = "") -> None:
     parts = [digits.split("random", seed, params.train, params.test) for seed in seeds]
     train, test = (np.stack([part[k] for part in parts], axis=1) for k in (0, 2))  # (n, R, 64): replicate r is member r
     begin = time.process_time()
-    network = fits.train_network(name, variant, range(len(seeds)), train, None, params.first, lambda network: change(network, variant))
+    fitted = fits.train_network(name, variant, range(len(seeds)), train, None, params.first, lambda network: change(network, variant))
     files.write_csv(settings.path(name, "seconds"), {"seconds": [(time.process_time() - begin) / len(seeds)]}, float_format="%.4g")
-    fitted, columns = fits.of_network(name, network), dict[str, Array]({"seed": np.array(seeds)})
+    columns: dict[str, Any] = {"seed": np.array(seeds)}
     if fitted.log_q:
-        log_q = densities(fitted, test, params.draws, params.first, smooth_noise if variant.smooth else np.random.Generator.random)
-        columns |= {f"bits{end}": bits.mean(0) for end, bits in estimates(log_q).items()}
+        noise = smooth_noise if variant.smooth else np.random.Generator.random
+        log_q = digits.densities(fitted.log_q, test, params.draws, params.first, noise)
+        columns |= {key: bits.mean(0) for key, bits in digits.estimates(log_q).items()}
     if fitted.draw and not variant.smooth:
-        size, rng = len(test) // 2, numpy_generator(params.first, "sample")
-        fakes, scores = fitted.draw(size * params.samples, rng), []
+        fakes, scores = fitted.draw(len(test) // 2 * params.samples, numpy_generator(params.first, "sample")), []
         for r, (learned, labels, held, _) in enumerate(parts):
             judge, halves = digits.Judge(learned, labels, params.neighbours, seeds[r]), np.random.default_rng(seeds[r])
-            orders = [halves.permutation(len(held))[:size] for _ in range(params.samples)]
-            scores.append([judge.scores(held[order], fakes[k * size : (k + 1) * size, r]) for k, order in enumerate(orders)])
-        columns |= digits.means(scores)
+            scores.append(judge.mean_scores(held, [halves.permutation(len(held)) for _ in range(params.samples)], fakes[:, r]))
+        columns |= dict(pd.DataFrame(scores))
     files.write_csv(settings.path(name), columns, float_format="%.6g")
     print(f"{name}: {', '.join(f'{key} {value.mean():.3f}' for key, value in columns.items() if not key.startswith(('digit', 'seed')))}")
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.core.settings import Count, Positive, Section, Seed
+from flows.core.settings import Positive, Seed
 from stages.shared.settings import read
-from studies.digits.settings import Row
+from studies.digits.settings import Protocol, Row
 
 HERE = Path(__file__).parent
 
@@ -21,14 +21,9 @@ class Variant(Row):
     smooth: bool = False
 
 
-class Settings(Section):
+class Settings(Protocol):
     replicates: Annotated[int, Field(ge=2)]
     first: Seed
-    train: Count
-    test: Count
-    draws: Count
-    samples: Count
-    neighbours: Count
     margins: Annotated[dict[Literal["bits", "sample"], Positive], Field(min_length=2)]
     variants: dict[str, Variant]
 

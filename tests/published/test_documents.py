@@ -62,11 +62,11 @@ def test_every_generated_table_is_made_from_the_committed_files(name: str, make:
     assert shown == make(), document.name
 
 
-def gains() -> dict[str, tuple[float, float, float]]:
-    """What NSF gains over the best peer of every table that the study has run on, with its interval."""
+def gains() -> list[tuple[str, float, str]]:
+    """What NSF gains over the best peer of every table that the study has run on, and what that comes to."""
     params = analyse.finished(study_of_tables.load())
-    scores = pd.concat(analyse.read(params, "scores"), ignore_index=True)
-    return {table.replace("_", " "): analyse.gain(scores, table, peer) for table, peer in analyse.best_peers(params, scores).items()}
+    found = analyse.over_best_peers(params, analyse.read(params, "scores"))
+    return [(table.replace("_", " "), line.gain, line.verdict) for (table, _), line in found.iterrows()]
 
 
 def facts() -> list[str]:
@@ -90,12 +90,8 @@ def facts() -> list[str]:
         f"At {couplings} couplings it takes the KL of RealNVP from {kl('ablation/realnvp_none'):.3f} to {kl('ablation/realnvp_recipe'):.3f} nat",
         f"{spline} spline couplings reach {kl_of_report('spline'):.3f} nat",
         f"{params['models']['realnvp']['couplings']} affine ones reach {kl_of_report('affine'):.3f}",
-        *(f"{table} {gain[0]:+.2f}" for table, gain in gains().items() if analyse.verdict(*gain) == "win"),
-        *(
-            f"a {word} on {table} ({gain[0]:+.2f})".replace("-", "\u2212")
-            for table, gain in gains().items()
-            if (word := analyse.verdict(*gain)) != "win"
-        ),
+        *(f"{table} {gain:+.2f}" for table, gain, word in gains() if word == "win"),
+        *(f"a {word} on {table} ({gain:+.2f})".replace("-", "\u2212") for table, gain, word in gains() if word != "win"),
         f"Glow's ensemble takes {digits['glow_image']['ensemble_bits']:.2f} bits a pixel, RealNVP's {digits['realnvp_image']['ensemble_bits']:.2f}",
         f"as published {digits['glow_published']['bits']:.2f}, a vine copula {digits['vine']['bits']:.2f}",
         f"More points help little at {couplings} couplings",
