@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Columns, Margins, Standardize, Whiten
+from flows.bijections import Bijection, Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
@@ -91,8 +91,8 @@ class Network(Population):
     # At the door
 
     def features_first(self, value: Any) -> Tensor:
-        """Users' points as ``(M, *event, n)``, in their own units and type."""
-        value = self.points(value).to(self.device)
+        """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``, in their own units and type."""
+        value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
@@ -104,18 +104,11 @@ class Network(Population):
 
     def enter(self, x: Tensor) -> Seen:
         """``x`` ``(M, *event, n)`` through the door, in double precision."""
-        log_det = torch.zeros(1, dtype=torch.float64, device=x.device)
-        for bijection in self.door:
-            x, step = bijection(x)
-            log_det = log_det + step
-        return x, log_det
+        return Chain(self.door)(x)
 
     def initialize_door(self, rows: Any) -> None:
         """Fit the door to users' training rows."""
-        x = self.features_first(rows).double()
-        for bijection in self.door:
-            bijection.initialize(x)
-            x = bijection(x)[0]
+        Chain(self.door).initialize(self.features_first(rows).double())
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
@@ -125,10 +118,8 @@ class Network(Population):
 
     def _out(self, z: Tensor) -> Tensor:
         """From the networks' points to the user's units, integers whole."""
-        z = z.double()
-        for bijection in reversed(self.door):
-            z = bijection.inverse(z)[0]
-        return z if self.kinds is None else self.kinds.whole(z)
+        x, _ = Chain(self.door).inverse(z.double())
+        return x if self.kinds is None else self.kinds.whole(x)
 
     def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
         """From the networks' ``(M, *event, n)`` to the public ``shape + (M, *event)``."""
@@ -155,9 +146,8 @@ class DensityNetwork(Network):
             with torch.no_grad():
                 return self.log_prob(as_tensor(value))
         value = self.points(value)
-        shape = value.shape[: -1 - len(self.event_shape)]
-        z, log_det = self.standardized(value.reshape(-1, *value.shape[len(shape) :]))
-        return (self.log_density(z) + log_det).T.reshape(*shape, self.members)
+        z, log_det = self.standardized(value)
+        return (self.log_density(z) + log_det).T.reshape(*value.shape[: -1 - len(self.event_shape)], self.members)
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
