@@ -44,6 +44,3 @@ class ActNorm(Bijection):
 
     def _log_scales(self, x: Tensor) -> Tensor:
         return self.log_scale.sum(1) * pixels(x)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.shift.shape[1]}"

@@ -70,6 +70,3 @@ class Coupling(Bijection):
     @abstractmethod
     def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """``g^-1(z)`` and its log-derivative, each ``(M, d, N)``."""
-
-    def extra_repr(self) -> str:
-        return f"dim={sum(self.sizes)}, swap={self.swap}"

@@ -65,6 +65,3 @@ class PLULinear(Bijection):
 
     def _log_det(self, x: Tensor) -> Tensor:
         return self.log_diagonal.sum(1, keepdim=True) * pixels(x)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.lower.shape[-1]}"

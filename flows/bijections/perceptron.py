@@ -49,9 +49,6 @@ class Perceptron(nn.Module):
             x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
         return torch.baddbmm(last_bias, last_weight, x)
 
-    def extra_repr(self) -> str:
-        return " -> ".join(map(str, self.sizes))
-
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
     """Where a coupling's network starts: +-1/sqrt(fan_in), as ``torch.nn.Linear`` does, and its last layer at 0, so that it gives 0."""

@@ -40,6 +40,3 @@ class Standardize(Bijection):
 
     def _log_scale(self) -> Tensor:
         return self.deviation.log().flatten(1).sum(1, keepdim=True)
-
-    def extra_repr(self) -> str:
-        return f"event_shape={tuple(self.mean.shape[1:-1])}"

@@ -147,4 +147,4 @@ class ImageModel(Model):
         if len(steps) > 1:
             chain += [self.coupling(channels, generators, conditioner)] if self.prior else []
             chain.append(FactorOut([self._scale((channels // 2, height, width), steps[1:], generators, dropout)]))
-        return Squeeze(shape, chain)
+        return Squeeze(chain)
