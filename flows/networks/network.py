@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Chain, Columns, Margins, Standardize, Whiten
+from flows.bijections import Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
@@ -60,9 +60,9 @@ class Network(Population):
         self.whiten = Whiten(self.event_shape.numel(), self.members, without.get("whiten", ()))
 
     @property
-    def door(self) -> list[Bijection]:
-        """The fixed bijections that users' points come in by."""
-        return [bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None]
+    def door(self) -> Chain:
+        """The fixed bijections that users' points ``(M, *event, n)`` come in by, in double precision."""
+        return Chain([bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None])
 
     # Inside: standardised points, features first
 
@@ -99,16 +99,12 @@ class Network(Population):
         """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, n or 1)`` of getting there, in double
         precision as it may be large.
         """
-        z, log_det = self.enter(self.features_first(value))
+        z, log_det = self.door(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
-
-    def enter(self, x: Tensor) -> Seen:
-        """``x`` ``(M, *event, n)`` through the door, in double precision."""
-        return Chain(self.door)(x)
 
     def initialize_door(self, rows: Any) -> None:
         """Fit the door to users' training rows."""
-        Chain(self.door).initialize(self.features_first(rows).double())
+        self.door.initialize(self.features_first(rows).double())
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
@@ -118,7 +114,7 @@ class Network(Population):
 
     def _out(self, z: Tensor) -> Tensor:
         """From the networks' points to the user's units, integers whole."""
-        x, _ = Chain(self.door).inverse(z.double())
+        x, _ = self.door.inverse(z.double())
         return x if self.kinds is None else self.kinds.whole(x)
 
     def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
