@@ -1,7 +1,5 @@
 """Activation normalisation: a learned affine map per feature, or per channel of an image, that starts as a standardisation."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

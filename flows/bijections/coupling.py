@@ -1,7 +1,5 @@
 """Coupling: one part of the features transforms the other, so both directions and the determinant are cheap."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 

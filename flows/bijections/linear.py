@@ -1,7 +1,5 @@
 """The invertible linear map that mixes features, or the channels of an image: Glow's 1x1 convolution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

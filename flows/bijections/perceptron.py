@@ -1,7 +1,5 @@
 """The network inside couplings and baselines: one multilayer perceptron per member, all evaluated by batched matrix products."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

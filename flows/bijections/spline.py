@@ -1,7 +1,5 @@
 """Rational-quadratic splines: an element-wise map with as many bends as it has bins, still inverted in closed form."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Squeeze: blocks of 2 x 2 pixels become channels, so that convolutions see further and channels can be split."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Standardisation as a bijection, so that densities are always in the units of the user's data."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,9 +1,7 @@
 """A simple model of a table's rows, behind the same door as the networks that it is a floor for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import numpy as np
 import torch
@@ -26,14 +24,14 @@ class Floor(DensityNetwork):
             self.margins = Margins(len(columns), 1)
 
     @torch.no_grad()
-    def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Floor:
+    def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Self:
         """Fit the door to the user's ``rows`` ``(n, D)``, then by ``mixture`` the base to what comes out of it, and give the model back."""
         self.initialize_door(rows)
         self.base = mixture(self.standardized(rows)[0][0].T.numpy())
         return self
 
     @classmethod
-    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Floor:
+    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Self:
         """The floor that a checkpoint holds the ``state`` of."""
         model = cls(columns, margins="margins.knots" in state)
         model.base = GaussianMixture(*(state[f"base.{name}"] for name in ("weights", "means", "covariances")))

@@ -1,7 +1,5 @@
 """The normalizing flow: a chain of bijections over a base distribution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """What training needs of a model: the base of the flows and of the networks that they are compared with."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType

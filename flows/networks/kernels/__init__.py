@@ -4,8 +4,6 @@ The plain torch code of ``flows/bijections`` is the definition of each, and take
 type than single precision, or where a bijection is not known here (``layers.py``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from ctypes import addressof
 from typing import Any
@@ -20,12 +18,6 @@ from flows.networks.kernels.layers import Fields, describe
 from flows.networks.kernels.product import perceptron
 
 __all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code", "usable"]
-
-
-def program(bijections: Sequence[Bijection]) -> Program | None:
-    """The bijections, from data to noise, as one compiled operation; ``None`` where one of them is not known."""
-    layers = [layer for bijection in bijections if (layer := describe(bijection)) is not None]
-    return Program(layers) if len(layers) == len(bijections) else None
 
 
 class Program:
@@ -74,6 +66,12 @@ class Program:
             self._pointers, self._table = pointers, (Layer * len(layers))(*layers)
         numbers = {"count": len(self.layers), "members": members, "dim": dim, "points": points, "size": sum(self.sizes)}
         return Chain(layers=addressof(self._table), threads=torch.get_num_threads(), **numbers)
+
+
+def program(bijections: Sequence[Bijection]) -> Program | None:
+    """The bijections, from data to noise, as one compiled operation; ``None`` where one of them is not known."""
+    layers = [layer for bijection in bijections if (layer := describe(bijection)) is not None]
+    return Program(layers) if len(layers) == len(bijections) else None
 
 
 def clipped_adam(

@@ -4,8 +4,6 @@
 The plain torch code then takes its place: the same mathematics, several times slower, and not the same low bits.
 """
 
-from __future__ import annotations
-
 import atexit
 import ctypes
 import functools

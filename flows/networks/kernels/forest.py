@@ -1,7 +1,5 @@
 """Random forests of two classes, the same on every machine: what each says of the points of its fold after the others."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

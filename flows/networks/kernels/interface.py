@@ -1,7 +1,5 @@
 """The interface of the C as ctypes has it: read from ``chain.h``, where alone it is stated, and held against what the compiler made of it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from ctypes import CDLL, Structure, c_double, c_float, c_int, c_long, c_void_p, sizeof

@@ -1,7 +1,5 @@
 """Which bijections the compiled chain knows, and what it has to be told of each. The bijections know nothing of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

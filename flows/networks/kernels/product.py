@@ -1,7 +1,5 @@
 """Perceptrons that are the same on every machine; autograd differentiates them, and twice where they are made of products."""
 
-from __future__ import annotations
-
 from ctypes import addressof
 from typing import Any
 
