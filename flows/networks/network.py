@@ -2,8 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from flows.bijections import Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
+from flows.core.reference import GaussianMixture
 from flows.core.seeds import generator_of
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -52,10 +52,10 @@ class Network(Population):
         """The columns of the table; none where the points are no table's."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-    def furnish(self, without: Mapping[str, Sequence[int]] = MappingProxyType({})) -> None:
-        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members ``without`` for good."""
-        self.margins = Margins(self.event_shape.numel(), self.members, without.get("margins", ()))
-        self.whiten = Whiten(self.event_shape.numel(), self.members, without.get("whiten", ()))
+    def furnish(self, margins: Sequence[int] = (), whiten: Sequence[int] = ()) -> None:
+        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members that are named for good."""
+        self.margins = Margins(self.event_shape.numel(), self.members, margins)
+        self.whiten = Whiten(self.event_shape.numel(), self.members, whiten)
 
     @property
     def door(self) -> Chain:
@@ -147,6 +147,40 @@ class DensityNetwork(Network):
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
         return {f"{key}_nll": mean_nll(self.log_density(z), log_det) for key, (z, log_det) in points.items()}
+
+
+class Floor(DensityNetwork):
+    """A simple model of a table: a mixture of Gaussians ``base`` of what comes out of the door, with a single member. Nothing in it is trained."""
+
+    def __init__(self, columns: Sequence[Column], margins: bool = False) -> None:
+        shape = (len(columns),)
+        super().__init__(1, shape, {"model": "floor", "event_shape": list(shape), "columns": [column.to_dict() for column in columns]})
+        if margins:
+            self.margins = Margins(len(columns), 1)
+
+    @torch.no_grad()
+    def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Self:
+        """Fit the door to the user's ``rows`` ``(n, D)``, then by ``mixture`` the base to what comes out of it, and give the model back."""
+        self.initialize_door(rows)
+        self.base = mixture(self.standardized(rows)[0][0].T.numpy())
+        return self
+
+    @classmethod
+    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Self:
+        """The floor that a checkpoint holds the ``state`` of."""
+        model = cls(columns, margins="margins.knots" in state)
+        model.base = GaussianMixture(*(state[f"base.{name}"] for name in ("weights", "means", "covariances")))
+        model.load_state_dict(state)
+        return model
+
+    def log_density(self, z: Tensor) -> Tensor:
+        return self.base.log_prob(z[0].T).T
+
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
+        return self.base.sample((n,), generator).movedim(0, -1)
+
+    def objective(self, *_: object) -> NoReturn:
+        raise NotImplementedError("a floor is fitted, not trained")
 
 
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:

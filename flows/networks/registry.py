@@ -76,7 +76,7 @@ def load(path: str | Path) -> Population:
     from flows.core.checkpoint import CheckpointError, read
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
-    from flows.networks.floor import Floor
+    from flows.networks.network import Floor
 
     description, state, history = read(Path(path))
     try:

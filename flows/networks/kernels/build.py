@@ -26,7 +26,6 @@ from torch import Tensor
 from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
-SWITCH = "FLOWS_KERNELS"
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 # From the best to what every compiler takes: vector instructions of this processor, and several threads.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"  # another one stands in for another processor: the bits are the same
@@ -38,7 +37,7 @@ _off = 0
 
 def library() -> Any:
     """The compiled library; ``None`` where the plain code has to do."""
-    return None if _off or os.environ.get(SWITCH, "on") == "off" else _loaded()
+    return None if _off or os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
 
 
 def usable(*tensors: Tensor) -> bool:
