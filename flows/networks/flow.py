@@ -39,7 +39,7 @@ class Flow(DensityNetwork):
         """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
         for bijection in self.chain:
             bijection.initialize(z)
-            step = kernels.program([bijection]) if kernels.usable(z) else None
+            step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
             z = bijection(z)[0] if step is None else step.apply(z, inverse=False)[0]
 
     def log_density(self, z: Tensor) -> Tensor:
@@ -97,5 +97,5 @@ class Flow(DensityNetwork):
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
-        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing."""
-        return kernels.program(self.chain) if kernels.usable(z, next(self.parameters())) else None
+        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing, and for images."""
+        return kernels.program(self.chain) if z.ndim == 3 and kernels.usable(z, next(self.parameters())) else None
