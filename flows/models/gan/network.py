@@ -51,7 +51,7 @@ class GANNetwork(Network):
         """
         x = x.detach().requires_grad_()
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
-        real = perceptron(self.discriminator, x, bias_last=True).double()
+        real = perceptron(self.discriminator, x, twice=True).double()
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
         (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))

@@ -40,16 +40,17 @@ class Multiply(torch.autograd.Function):
         return by_a, by_b, by_bias, None
 
 
-def perceptron(network: Perceptron, x: Tensor, *, bias_last: bool = False) -> Tensor:
-    """``network(x)``; ``bias_last``: a sum ends with its bias, as one more column beside a feature that is 1, and has other low bits."""
+def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
+    """``network(x)``; ``twice``: for gradients that are differentiated, a bias is one more column, beside a feature that is 1."""
     if not usable(x, network.theta):
         return network(x)
     if not torch.is_grad_enabled() and x.shape[2] > POINTS:
         return torch.cat([perceptron(network, part) for part in x.split(POINTS, dim=2)], dim=2)
-    bias: Tensor | None
+    one = x.new_ones(x.shape[0], 1, x.shape[2])
     for k, (weight, bias) in enumerate(network.layers()):
         x = x.relu() if k else x
-        if bias_last:
-            weight, x, bias = torch.cat([weight, bias], dim=2), torch.cat([x, torch.ones_like(x[:, :1])], dim=1), None
-        x = Multiply.apply(weight, x, bias, False)
+        if twice:
+            x = Multiply.apply(torch.cat([weight, bias], dim=2), torch.cat([x, one], dim=1), None, False)
+        else:
+            x = Multiply.apply(weight, x, bias, False)
     return x
