@@ -53,44 +53,6 @@ static Layer layer(int kind, int swap) {
     return l;
 }
 
-/* A perceptron of products, forth from x to y; and back from y as its own gradient to `gradient`, and by x to `partial`. */
-static void run_perceptron(const Layer *l, int threads) {
-    const int sizes[] = {l->kept, HIDDEN, HIDDEN, l->outputs};
-    static float w[3][MEMBERS * HIDDEN * HIDDEN], turned[MEMBERS * HIDDEN * HIDDEN], bias[3][MEMBERS * HIDDEN], by[MEMBERS * HIDDEN * HIDDEN];
-    static float h[2][MEMBERS * HIDDEN * POINTS], d[2][MEMBERS * HIDDEN * POINTS], ones[MEMBERS * POINTS];
-    long at = 0, starts[3];
-    for (int k = 0; k < 3; k++) {
-        const int in = sizes[k], out = sizes[k + 1];
-        for (int m = 0; m < MEMBERS; m++) {
-            memcpy(w[k] + m * in * out, l->theta.at + m * l->theta.stride + at, (size_t)in * out * 4);
-            memcpy(bias[k] + m * out, l->theta.at + m * l->theta.stride + at + in * out, (size_t)out * 4);
-        }
-        starts[k] = at, at += (in + 1) * out;
-        float *to = k < 2 ? h[k] : y;
-        const Product forth = {0, MEMBERS, out, in, threads, POINTS, w[k], k ? h[k - 1] : x, bias[k], to};
-        batched_product(&forth);
-        for (int i = 0; k < 2 && i < MEMBERS * out * POINTS; i++) to[i] = to[i] < 0 ? 0 : to[i];
-    }
-    for (int i = 0; i < MEMBERS * POINTS; i++) ones[i] = 1;
-    memset(gradient, 0, (size_t)MEMBERS * size * 4);
-    for (int k = 2; k >= 0; k--) {
-        const int in = sizes[k], out = sizes[k + 1];
-        const float *from = k < 2 ? d[k] : y;
-        float *to = k ? d[k - 1] : partial;
-        const Product by_w = {1, MEMBERS, out, in, threads, POINTS, from, k ? h[k - 1] : x, NULL, by};
-        batched_product(&by_w);
-        for (int m = 0; m < MEMBERS; m++) memcpy(gradient + m * size + starts[k], by + m * in * out, (size_t)in * out * 4);
-        const Product by_bias = {1, MEMBERS, out, 1, threads, POINTS, from, ones, NULL, by};
-        batched_product(&by_bias);
-        for (int m = 0; m < MEMBERS; m++) memcpy(gradient + m * size + starts[k] + in * out, by + m * out, (size_t)out * 4);
-        for (int m = 0; m < MEMBERS; m++)
-            for (int i = 0; i < in * out; i++) turned[m * in * out + i % in * out + i / in] = w[k][m * in * out + i];
-        const Product by_input = {0, MEMBERS, in, out, threads, POINTS, turned, from, NULL, to};
-        batched_product(&by_input);
-        for (int i = 0; k && i < MEMBERS * in * POINTS; i++) to[i] = h[k - 1][i] == 0 ? 0 : to[i];
-    }
-}
-
 int main(int count, char **words) {
     for (int m = 0; m < MEMBERS; m++)
         for (int i = 0; i < DIM; i++) {
@@ -129,7 +91,10 @@ int main(int count, char **words) {
     clipped_adam(&adam);
     add(y, sizeof y), add(log_det, sizeof log_det), add(all, MEMBERS * size * 4);
     x[3] = 0;
-    run_perceptron(table + 2, chain.threads); /* of the affine coupling */
+    const Network network = {table + 2, MEMBERS, chain.threads, POINTS, size, x, NULL, y, gradient, partial}; /* of the affine coupling */
+    perceptron(&network);
+    const Network back = {table + 2, MEMBERS, chain.threads, POINTS, size, x, y, NULL, gradient, partial};
+    perceptron(&back);
     add(y, MEMBERS * table[2].outputs * POINTS * 4L), add(gradient, MEMBERS * size * 4), add(partial, MEMBERS * table[2].kept * POINTS * 4L);
     static int labels[POINTS], fold[POINTS], order[DIM][POINTS]; /* every feature is sorted by insertion */
     static double score[POINTS];

@@ -1,4 +1,4 @@
-/* Products of whole matrices, a member each, tile by tile; sums over points are added up in the tiles' order. */
+/* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points are added up in the tiles' order. */
 
 long batched_product(const Product *request) {
     const Product o = *request;
@@ -21,9 +21,44 @@ long batched_product(const Product *request) {
                     for (int q = count; q < other.width; q++) other.at[(long)i * other.pitch + q] = 0;
                 add_outer_product(out, other, b, take(&room, outer_scratch(o.rows, o.inner)));
             } else {
-                dense(other, matrix((float *)o.a + m * o.rows * o.inner, o.inner), b, o.bias ? o.bias + m * o.rows : NULL, 0);
+                product(other, matrix((float *)o.a + m * o.rows * o.inner, o.inner), b);
                 store(out + p, other, N, count);
             }
+        }
+    }
+    return refused;
+}
+
+/* Forth, the tiles are shared out; back, the members, as a sum over points is added up in the tiles' order. */
+long perceptron(const Network *request) {
+    const Network o = *request;
+    const int kept = o.layer->kept, outputs = o.layer->outputs;
+    const long N = o.points, groups = o.y ? (N + TILE - 1) / TILE : 1, items = o.members * groups;
+    long refused = 0;
+    Rooms needed = {{0}};
+    coupling_lay_out(o.layer, (Tile){NULL, kept, TILE, pitch_of(TILE)}, &needed);
+    const long floats = needed.kept.used + needed.work.used + 2L * kept * pitch_of(TILE);
+#pragma omp parallel for schedule(static) num_threads(team(o.threads, items))
+    for (long item = 0; item < items; item++) {
+        const long m = item / groups, from = item % groups * TILE, to = o.y ? from + least(N - from, TILE) : N;
+        float *own = memory(floats, &refused), *gradient = o.gradient + m * o.size;
+        if (own && !o.y) memset(gradient, 0, (size_t)o.size * 4);
+        for (long p = from; own && p < to; p += TILE) {
+            const int count = least(to - p, TILE);
+            Room room = {own, 0};
+            const Tile x = take_tile(&room, kept, padded(count)), dx = take_tile(&room, kept, padded(count));
+            const Rooms rooms = {{take(&room, needed.kept.used), 0}, {take(&room, needed.work.used), 0}};
+            load(x, o.x + m * kept * N + p, N, count);
+            const Activations t = conditioner_forward(o.layer, m, x, rooms);
+            if (o.y) {
+                store(o.y + m * outputs * N + p, t.y, N, count);
+                continue;
+            }
+            load(t.dy, o.dy + m * outputs * N + p, N, count);
+            clear_beyond(t.dy, count);
+            memset(dx.at, 0, (size_t)kept * dx.pitch * 4);
+            conditioner_backward(o.layer, m, &t, gradient, dx);
+            store(o.dx + m * kept * N + p, dx, N, count);
         }
     }
     return refused;

@@ -39,12 +39,12 @@ typedef struct {
 } Adam;
 
 /* A product of matrices, a member each, that autograd makes the products of its gradients of (product.py):
-   out[i][p] = bias[i] + sum_j a[i][j] b[j][p], where bias may be NULL, or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
+   out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
    rows: of a and out; inner: of b; points: of b. */
 typedef struct {
     int over_points, members, rows, inner, threads;
     long points;
-    const float *a, *b, *bias;
+    const float *a, *b;
     float *out;
 } Product;
 
@@ -70,6 +70,18 @@ long chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial);
 
 void clipped_adam(const Adam *adam);
+
+/* The perceptron of a coupling by itself, a member each: y (members, outputs, points) of x (members, kept, points). Or, where y is NULL, what
+   dy, the gradient of y, makes of that of the parameters (members, size) and of x. All return what chain_apply does. */
+typedef struct {
+    const Layer *layer;
+    int members, threads;
+    long points, size;
+    const float *x, *dy;
+    float *y, *gradient, *dx;
+} Network;
+
+long perceptron(const Network *network);
 
 long batched_product(const Product *product);
 

@@ -26,7 +26,9 @@ for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOT
 
 KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
 STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
-Values, Layer, Chain, Adam, Product, Forests = (STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Forests"))
+Values, Layer, Chain, Adam, Product, Network, Forests = (
+    STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
+)
 
 
 def filled(structure: Any, **fields: Any) -> Any:
