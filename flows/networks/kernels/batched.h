@@ -1,5 +1,11 @@
 /* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points are added up in the tiles' order. */
 
+/* What fills up the last vector counts for nothing. */
+static void clear_beyond(Tile tile, int count) {
+    for (int i = 0; i < tile.rows; i++)
+        for (int p = count; p < tile.width; p++) tile.at[(long)i * tile.pitch + p] = 0;
+}
+
 long batched_product(const Product *request) {
     const Product o = *request;
     const long N = o.points, groups = o.over_points ? 1 : (N + TILE - 1) / TILE, items = o.members * groups;
@@ -17,8 +23,7 @@ long batched_product(const Product *request) {
             load(b, o.b + m * o.inner * N + p, N, count);
             if (o.over_points) {
                 load(other, o.a + m * o.rows * N + p, N, count);
-                for (int i = 0; i < o.rows; i++) /* what fills up the last vector counts for nothing */
-                    for (int q = count; q < other.width; q++) other.at[(long)i * other.pitch + q] = 0;
+                clear_beyond(other, count);
                 add_outer_product(out, other, b, take(&room, outer_scratch(o.rows, o.inner)));
             } else {
                 product(other, matrix((float *)o.a + m * o.rows * o.inner, o.inner), b);
