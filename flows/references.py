@@ -15,7 +15,7 @@ from flows.core.arrays import Array, rounded
 from flows.core.columns import Column
 from flows.core.mixture import Mixture
 from flows.core.reference import GaussianMixture
-from flows.networks.floor import Floor
+from flows.networks.network import Floor
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 ROWS = 4_000  # as many are enough to choose a bandwidth by, whose cost is quadratic

@@ -234,6 +234,15 @@ def test_double_precision_and_unknown_bijections_take_the_plain_code():
     assert flow.program(x) is None
 
 
+def test_a_chain_over_images_takes_the_plain_code():
+    flow, x = flows.Flow(flows.StandardNormal(3, (2, 4, 4)), [a_layer("ACTNORM"), a_layer("PERMUTE")]), 2 + points(3, 32, 20).view(3, 2, 4, 4, 20)
+    flow.initialize(x)
+    with torch.no_grad():
+        noise = flow.to_noise(x)[0].flatten(2)
+    assert_close(noise.mean(2), torch.zeros(3, 2), rtol=0, atol=1e-5)
+    assert_close(noise.std(2, correction=0), torch.ones(3, 2))
+
+
 @compiled
 def test_a_chain_without_layers_is_the_base():
     x = points(3, 2, 5)
@@ -267,11 +276,12 @@ def test_a_layer_is_told_what_its_kind_needs(kind):
     """With all kinds together that is every field of ``Layer``: one that C reads and nobody fills is 0 unseen."""
     layer = a_layer(kind)
     description = layers.describe(layer)
-    assert description.kind == kind
-    assert all(a is b for a, b in zip(description.parameters.values(), layer.parameters(), strict=True))
-    fields = {"kind", "gradient"}
+    assert interface.KINDS[description["kind"]] == kind
+    parameters = [value for value in description.values() if isinstance(value, torch.nn.Parameter)]
+    assert all(a is b for a, b in zip(parameters, layer.parameters(), strict=True))
+    fields = {"gradient"}
     for other in map(layers.describe, map(a_layer, LAYERS)):
-        fields |= other.parameters.keys() | other.others.keys()
+        fields |= other.keys()
     assert fields == {name for name, _ in interface.Layer._fields_}
 
 

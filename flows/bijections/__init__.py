@@ -1,40 +1,21 @@
 """Bijections, one a file. ``base.Bijection`` states the contract."""
 
-from flows.bijections.actnorm import ActNorm
-from flows.bijections.affine import AffineCoupling
-from flows.bijections.base import Bijection
-from flows.bijections.chain import Chain
-from flows.bijections.columns import Columns
-from flows.bijections.convolution import Convolution, Dropout
-from flows.bijections.coupling import Coupling
-from flows.bijections.factor_out import FactorOut
-from flows.bijections.linear import PLULinear
-from flows.bijections.margins import Margins
-from flows.bijections.permutation import Permutation
-from flows.bijections.probit import Probit
-from flows.bijections.spline import BoxSplineCoupling, SplineCoupling
-from flows.bijections.squeeze import Squeeze, squeezed
-from flows.bijections.standardize import Standardize
-from flows.bijections.whiten import Whiten
-
-__all__ = [
-    "ActNorm",
-    "AffineCoupling",
-    "Bijection",
-    "BoxSplineCoupling",
-    "Chain",
-    "Columns",
-    "Convolution",
-    "Coupling",
-    "Dropout",
-    "FactorOut",
-    "Margins",
-    "PLULinear",
-    "Permutation",
-    "Probit",
-    "SplineCoupling",
-    "Squeeze",
-    "Standardize",
-    "Whiten",
-    "squeezed",
-]
+from flows.bijections.actnorm import ActNorm as ActNorm
+from flows.bijections.affine import AffineCoupling as AffineCoupling
+from flows.bijections.base import Bijection as Bijection
+from flows.bijections.chain import Chain as Chain
+from flows.bijections.columns import Columns as Columns
+from flows.bijections.convolution import Convolution as Convolution
+from flows.bijections.convolution import Dropout as Dropout
+from flows.bijections.coupling import Coupling as Coupling
+from flows.bijections.factor_out import FactorOut as FactorOut
+from flows.bijections.linear import PLULinear as PLULinear
+from flows.bijections.margins import Margins as Margins
+from flows.bijections.permutation import Permutation as Permutation
+from flows.bijections.probit import Probit as Probit
+from flows.bijections.spline import BoxSplineCoupling as BoxSplineCoupling
+from flows.bijections.spline import SplineCoupling as SplineCoupling
+from flows.bijections.squeeze import Squeeze as Squeeze
+from flows.bijections.squeeze import squeezed as squeezed
+from flows.bijections.standardize import Standardize as Standardize
+from flows.bijections.whiten import Whiten as Whiten

@@ -1,7 +1,5 @@
 """Activation normalisation: a learned affine map per feature, or per channel of an image, that starts as a standardisation."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +42,3 @@ class ActNorm(Bijection):
 
     def _log_scales(self, x: Tensor) -> Tensor:
         return self.log_scale.sum(1) * pixels(x)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.shift.shape[1]}"

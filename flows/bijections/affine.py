@@ -1,7 +1,5 @@
 """The affine coupling: one half of the features shifts and scales the other."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

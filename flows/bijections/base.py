@@ -1,7 +1,5 @@
 """The contract that every bijection keeps: two directions, each with its log-determinant."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

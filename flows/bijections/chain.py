@@ -1,7 +1,5 @@
 """Bijections one after another, as one; and as one that works on a part or a view of its points."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import cast
 

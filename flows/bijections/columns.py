@@ -1,7 +1,5 @@
 """The kinds of a table's columns as a bijection: what is bounded becomes real before anything is learnt."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

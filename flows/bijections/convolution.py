@@ -1,7 +1,5 @@
 """The network inside the couplings of images: one small convolutional network per member, all evaluated together."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

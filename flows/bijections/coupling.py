@@ -1,7 +1,5 @@
 """Coupling: one part of the features transforms the other, so both directions and the determinant are cheap."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -70,6 +68,3 @@ class Coupling(Bijection):
     @abstractmethod
     def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """``g^-1(z)`` and its log-derivative, each ``(M, d, N)``."""
-
-    def extra_repr(self) -> str:
-        return f"dim={sum(self.sizes)}, swap={self.swap}"

@@ -1,7 +1,5 @@
 """Factor-out: half of the channels are done, and only the rest goes on. What makes a flow multi-scale."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The invertible linear map that mixes features, or the channels of an image: Glow's 1x1 convolution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +63,3 @@ class PLULinear(Bijection):
 
     def _log_det(self, x: Tensor) -> Tensor:
         return self.log_diagonal.sum(1, keepdim=True) * pixels(x)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.lower.shape[-1]}"

@@ -1,7 +1,5 @@
 """A fixed monotone map per column that makes every margin about normal, so that a flow has only the dependence left to learn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The network inside couplings and baselines: one multilayer perceptron per member, all evaluated by batched matrix products."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -48,9 +46,6 @@ class Perceptron(nn.Module):
         for weight, bias in hidden_layers:
             x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
         return torch.baddbmm(last_bias, last_weight, x)
-
-    def extra_repr(self) -> str:
-        return " -> ".join(map(str, self.sizes))
 
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:

@@ -1,7 +1,5 @@
 """A fixed permutation of the features, or of the channels of an image, so that every coupling splits them in another way."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The probit: uniform noise in a box becomes normal, so that maps may follow that leave a box."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,13 +1,8 @@
 """Squeeze: blocks of 2 x 2 pixels become channels, so that convolutions see further and channels can be split."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from flows.bijections.base import Bijection
 from flows.bijections.chain import Chain
 
 CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))  # of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
@@ -27,11 +22,8 @@ class Squeeze(Chain):
     Raises ``ValueError`` for sides that are not even.
     """
 
-    def __init__(self, event_shape: tuple[int, ...], chain: Sequence[Bijection]) -> None:
-        super().__init__(chain)
-        squeezed(event_shape)
-
     def enter(self, x: Tensor) -> Tensor:
+        squeezed(x.shape[1:-1])
         return torch.cat([x[:, :, row::2, column::2] for row, column in CORNERS], dim=1)
 
     def leave(self, x: Tensor, z: Tensor) -> Tensor:

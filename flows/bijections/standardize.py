@@ -1,7 +1,5 @@
 """Standardisation as a bijection, so that densities are always in the units of the user's data."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -40,6 +38,3 @@ class Standardize(Bijection):
 
     def _log_scale(self) -> Tensor:
         return self.deviation.log().flatten(1).sum(1, keepdim=True)
-
-    def extra_repr(self) -> str:
-        return f"event_shape={tuple(self.mean.shape[1:-1])}"

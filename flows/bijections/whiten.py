@@ -1,7 +1,5 @@
 """Whitening: a fixed linear map that takes all correlation away."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

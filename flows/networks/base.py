@@ -1,7 +1,5 @@
 """Base distributions: what a flow carries the data to."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

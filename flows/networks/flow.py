@@ -1,7 +1,5 @@
 """The normalizing flow: a chain of bijections over a base distribution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections import Bijection
+from flows.bijections import Bijection, Chain
 from flows.core.seeds import generator_of
 from flows.networks import kernels
 from flows.networks.base import Base, StandardNormal
@@ -39,10 +37,9 @@ class Flow(DensityNetwork):
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
         """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
-        last = max((k for k, bijection in enumerate(self.chain) if type(bijection).initialize is not Bijection.initialize), default=-1)
-        for bijection in self.chain[: last + 1]:
+        for bijection in self.chain:
             bijection.initialize(z)
-            step = kernels.program([bijection]) if kernels.usable(z) else None
+            step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
             z = bijection(z)[0] if step is None else step.apply(z, inverse=False)[0]
 
     def log_density(self, z: Tensor) -> Tensor:
@@ -72,28 +69,20 @@ class Flow(DensityNetwork):
         return lambda batch: self.loss(batch, program)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``f`` of standardised points, and its log-determinant ``(M, N)``; compiled where no gradient is asked for."""
+        """``f`` of standardised points, and its log-determinant ``(M, N or 1)``; compiled where no gradient is asked for."""
         program = None if torch.is_grad_enabled() else self.program(z)
-        if program is not None:
-            return program.apply(z, inverse=False)
-        log_det = z.new_zeros(z.shape[0], z.shape[-1])
-        for bijection in self.chain:
-            z, step = bijection(z)
-            log_det = log_det + step
-        return z, log_det
+        return Chain(self.chain)(z) if program is None else program.apply(z, inverse=False)
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         noise = self.base.sample(n, generator, self.dtype).to(self.device)
         program = self.program(noise)
-        return self._steps(noise)[-1] if program is None else program.apply(noise, inverse=True)[0]
+        return (Chain(self.chain).inverse(noise) if program is None else program.apply(noise, inverse=True))[0]
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
         """The noise ``f(x)`` that ``sample`` would turn into the points: ``(..., M, *event)`` of points as ``log_prob`` takes them."""
         value = self.points(value)
-        shape = value.shape[: -1 - len(self.event_shape)]
-        z, _ = self.standardized(value.reshape(-1, *value.shape[len(shape) :]))
-        return self._rows(self.to_noise(z)[0], shape)
+        return self._rows(self.to_noise(self.standardized(value)[0])[0], value.shape[: -1 - len(self.event_shape)])
 
     @torch.no_grad()
     def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> list[Tensor]:
@@ -102,15 +91,11 @@ class Flow(DensityNetwork):
         The first is noise, each next one is after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = self._steps(self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device))
-        return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
-
-    def _steps(self, z: Tensor) -> list[Tensor]:
-        states = [z]
+        states = [self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)]
         for bijection in reversed(self.chain):
             states.append(bijection.inverse(states[-1])[0])
-        return states
+        return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
-        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing."""
-        return kernels.program(self.chain) if kernels.usable(z, next(self.parameters())) else None
+        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing, and for images."""
+        return kernels.program(self.chain) if z.ndim == 3 and kernels.usable(z, next(self.parameters())) else None

@@ -1,7 +1,5 @@
 """The flow over images: whole-number pixels, spread over their cells afresh at every visit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

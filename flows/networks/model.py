@@ -119,12 +119,11 @@ class ImageModel(Model):
         from flows.networks.base import StandardNormal, Uniform
         from flows.networks.images import ImageFlow
 
-        dropout, bound = Dropout(self.dropout, self.input_dropout), SplineCoupling.BOUND
-        chain = self._scale(event_shape, self.steps, generators, dropout)
-        others: dict[str, Any] = {"levels": self.levels, "bound": bound, "dropout": dropout}
-        if self.base == "box":
-            return ImageFlow(Uniform(len(generators), event_shape, bound), [chain], description, **others)
-        return ImageFlow(StandardNormal(len(generators), event_shape), [Probit(bound), chain], description, **others)
+        dropout, bound, members = Dropout(self.dropout, self.input_dropout), SplineCoupling.BOUND, len(generators)
+        scales = self._scale(event_shape, self.steps, generators, dropout)
+        chain = [scales] if self.base == "box" else [Probit(bound), scales]
+        base = Uniform(members, event_shape, bound) if self.base == "box" else StandardNormal(members, event_shape)
+        return ImageFlow(base, chain, description, levels=self.levels, bound=bound, dropout=dropout)
 
     def coupling(self, channels: int, generators: Sequence[np.random.Generator], conditioner: Conditioner, *, swap: bool = False) -> Coupling:
         """A channel-wise coupling."""
@@ -147,4 +146,4 @@ class ImageModel(Model):
         if len(steps) > 1:
             chain += [self.coupling(channels, generators, conditioner)] if self.prior else []
             chain.append(FactorOut([self._scale((channels // 2, height, width), steps[1:], generators, dropout)]))
-        return Squeeze(shape, chain)
+        return Squeeze(chain)

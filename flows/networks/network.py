@@ -1,20 +1,18 @@
 """What training needs of a model: the base of the flows and of the networks that they are compared with."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Columns, Margins, Standardize, Whiten
+from flows.bijections import Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
+from flows.core.reference import GaussianMixture
 from flows.core.seeds import generator_of
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -54,15 +52,15 @@ class Network(Population):
         """The columns of the table; none where the points are no table's."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-    def furnish(self, without: Mapping[str, Sequence[int]] = MappingProxyType({})) -> None:
-        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members ``without`` for good."""
-        self.margins = Margins(self.event_shape.numel(), self.members, without.get("margins", ()))
-        self.whiten = Whiten(self.event_shape.numel(), self.members, without.get("whiten", ()))
+    def furnish(self, margins: Sequence[int] = (), whiten: Sequence[int] = ()) -> None:
+        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members that are named for good."""
+        self.margins = Margins(self.event_shape.numel(), self.members, margins)
+        self.whiten = Whiten(self.event_shape.numel(), self.members, whiten)
 
     @property
-    def door(self) -> list[Bijection]:
-        """The fixed bijections that users' points come in by."""
-        return [bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None]
+    def door(self) -> Chain:
+        """The fixed bijections that users' points ``(M, *event, n)`` come in by, in double precision."""
+        return Chain([bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None])
 
     # Inside: standardised points, features first
 
@@ -91,31 +89,20 @@ class Network(Population):
     # At the door
 
     def features_first(self, value: Any) -> Tensor:
-        """Users' points as ``(M, *event, n)``, in their own units and type."""
-        value = self.points(value).to(self.device)
+        """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``, in their own units and type."""
+        value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
         """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, n or 1)`` of getting there, in double
         precision as it may be large.
         """
-        z, log_det = self.enter(self.features_first(value))
+        z, log_det = self.door(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
-
-    def enter(self, x: Tensor) -> Seen:
-        """``x`` ``(M, *event, n)`` through the door, in double precision."""
-        log_det = torch.zeros(1, dtype=torch.float64, device=x.device)
-        for bijection in self.door:
-            x, step = bijection(x)
-            log_det = log_det + step
-        return x, log_det
 
     def initialize_door(self, rows: Any) -> None:
         """Fit the door to users' training rows."""
-        x = self.features_first(rows).double()
-        for bijection in self.door:
-            bijection.initialize(x)
-            x = bijection(x)[0]
+        self.door.initialize(self.features_first(rows).double())
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
@@ -125,10 +112,8 @@ class Network(Population):
 
     def _out(self, z: Tensor) -> Tensor:
         """From the networks' points to the user's units, integers whole."""
-        z = z.double()
-        for bijection in reversed(self.door):
-            z = bijection.inverse(z)[0]
-        return z if self.kinds is None else self.kinds.whole(z)
+        x, _ = self.door.inverse(z.double())
+        return x if self.kinds is None else self.kinds.whole(x)
 
     def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
         """From the networks' ``(M, *event, n)`` to the public ``shape + (M, *event)``."""
@@ -155,14 +140,47 @@ class DensityNetwork(Network):
             with torch.no_grad():
                 return self.log_prob(as_tensor(value))
         value = self.points(value)
-        shape = value.shape[: -1 - len(self.event_shape)]
-        z, log_det = self.standardized(value.reshape(-1, *value.shape[len(shape) :]))
-        return (self.log_density(z) + log_det).T.reshape(*shape, self.members)
+        z, log_det = self.standardized(value)
+        return (self.log_density(z) + log_det).T.reshape(*value.shape[: -1 - len(self.event_shape)], self.members)
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
         return {f"{key}_nll": mean_nll(self.log_density(z), log_det) for key, (z, log_det) in points.items()}
+
+
+class Floor(DensityNetwork):
+    """A simple model of a table: a mixture of Gaussians ``base`` of what comes out of the door, with a single member. Nothing in it is trained."""
+
+    def __init__(self, columns: Sequence[Column], margins: bool = False) -> None:
+        shape = (len(columns),)
+        super().__init__(1, shape, {"model": "floor", "event_shape": list(shape), "columns": [column.to_dict() for column in columns]})
+        if margins:
+            self.margins = Margins(len(columns), 1)
+
+    @torch.no_grad()
+    def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Self:
+        """Fit the door to the user's ``rows`` ``(n, D)``, then by ``mixture`` the base to what comes out of it, and give the model back."""
+        self.initialize_door(rows)
+        self.base = mixture(self.standardized(rows)[0][0].T.numpy())
+        return self
+
+    @classmethod
+    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Self:
+        """The floor that a checkpoint holds the ``state`` of."""
+        model = cls(columns, margins="margins.knots" in state)
+        model.base = GaussianMixture(*(state[f"base.{name}"] for name in ("weights", "means", "covariances")))
+        model.load_state_dict(state)
+        return model
+
+    def log_density(self, z: Tensor) -> Tensor:
+        return self.base.log_prob(z[0].T).T
+
+    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
+        return self.base.sample((n,), generator).movedim(0, -1)
+
+    def objective(self, *_: object) -> NoReturn:
+        raise NotImplementedError("a floor is fitted, not trained")
 
 
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:

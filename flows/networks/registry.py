@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from flows.core.columns import Column
 from flows.core.settings import explain
 from flows.networks.model import Model
 
 if TYPE_CHECKING:
-    from flows.core.columns import Column
     from flows.core.population import Population
     from flows.networks.network import Network
 
@@ -74,10 +74,9 @@ def build(
 def load(path: str | Path) -> Population:
     """The population or reference in ``path``, in evaluation mode. Raises ``CheckpointError``, which names the file."""
     from flows.core.checkpoint import CheckpointError, read
-    from flows.core.columns import Column
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
-    from flows.networks.floor import Floor
+    from flows.networks.network import Floor
 
     description, state, history = read(Path(path))
     try:

@@ -51,7 +51,7 @@ class Race:
         self.unseen = [np.flatnonzero(fold == member.fold) for member in members]
         most = max(map(len, self.unseen))
         held_out = torch.stack([rows[np.resize(places, most)] for places in self.unseen], dim=1)  # the first again, to equal length
-        model.furnish({door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")})
+        model.furnish(**{door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")})
         model.initialize_door(train)
         self.seen = {key: model.standardized(part) for key, part in (("train", train), ("held_out", held_out), ("test", test)) if part is not None}
         model.initialize(self.seen["train"][0])

@@ -145,7 +145,7 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     """What training visits instead of the ``rows`` ``(n, M or 1, *event)``: points ``(M, *event, N)``, and the noise's standard deviation
     per member, ``(M, 1, ...)``; both in standardised units.
     """
-    standardized = model.enter(model.features_first(rows).double())[0]
+    standardized = model.door(model.features_first(rows).double())[0]
     if settings.noise == 0 or not model.real:
         return standardized.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []

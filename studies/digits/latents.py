@@ -45,7 +45,7 @@ def images_of(flow: ImageFlow, noise: Array) -> Array:
     """The first network's whole images ``(..., D)`` of normal noise."""
     z = (2 * ndtr(noise) - 1) * flow.base.bound if isinstance(flow.base, Uniform) else noise
     x = torch.from_numpy(z.reshape(-1, 1, *flow.event_shape)).movedim(0, -1).expand(flow.members, *[-1] * 4).to(flow.dtype)
-    for bijection in reversed([*flow.door, *flow.chain]):
+    for bijection in reversed([*flow.door.chain, *flow.chain]):
         x = bijection.inverse(x)[0]
     return np.floor(x[0].flatten(0, 2).T.numpy()).clip(0, flow.levels - 1).reshape(noise.shape)
 

@@ -4,8 +4,6 @@
 The plain torch code then takes its place: the same mathematics, several times slower, and not the same low bits.
 """
 
-from __future__ import annotations
-
 import atexit
 import ctypes
 import functools
@@ -20,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,20 +26,18 @@ from torch import Tensor
 from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
-SWITCH = "FLOWS_KERNELS"
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 # From the best to what every compiler takes: vector instructions of this processor, and several threads.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"  # another one stands in for another processor: the bits are the same
 EXTRA_FLAGS = ((MARCH, "-fopenmp"), (MARCH,), ("-mcpu=native",), ())
 COMPILERS = ("cc", "gcc", "clang")
-SECONDS = 120  # more than any compiler should need
 
 _off = 0
 
 
-def library() -> ctypes.CDLL | None:
+def library() -> Any:
     """The compiled library; ``None`` where the plain code has to do."""
-    return None if _off or os.environ.get(SWITCH, "on") == "off" else _loaded()
+    return None if _off or os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -48,15 +45,13 @@ def usable(*tensors: Tensor) -> bool:
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and library() is not None
 
 
-def in_use() -> ctypes.CDLL:
-    """The library, where ``usable`` said that there is one."""
-    found = library()
-    assert found is not None, "usable() is asked first"
-    return found
+def call(function: str, *arguments: Any) -> None:
+    """Calls a function of the library, which is there (``usable``): structures and tensors go by their addresses.
 
-
-def check(refused: int) -> None:
-    """Raises ``MemoryError`` for the bytes that the system refused to a thread."""
+    Raises ``MemoryError`` for the bytes that the system refused to a thread.
+    """
+    structures = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
+    refused = getattr(library(), function)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in structures])
     if refused:
         raise MemoryError(f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them")
 
@@ -88,7 +83,7 @@ def _built() -> Path:
     if not compiler:
         raise RuntimeError(f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC")
     try:
-        version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+        version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeError(f"the C compiler {shlex.join(compiler)} does not run: {error}") from None
     sources = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
@@ -113,11 +108,7 @@ def _compile(compiler: list[str], target: Path) -> Path:
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
         command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(target), "-lm"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            problems.append(f"it did not end within {SECONDS} s")
-            break
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return target
         lines = done.stderr.strip().splitlines() or ["no message"]
@@ -127,8 +118,6 @@ def _compile(compiler: list[str], target: Path) -> Path:
 
 def _processor() -> bytes:
     """What the processor can do, as far as the system says: a cache may be shared between machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-    except OSError:
-        return platform.machine().encode()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []
     return next((line for line in lines if line.startswith((b"flags", b"Features"))), platform.machine().encode())

@@ -39,12 +39,10 @@ typedef struct {
 } Adam;
 
 /* A product of matrices, a member each, that autograd makes the products of its gradients of (product.py):
-   OVER_ROWS:   out[i][p] = sum_j a[i][j] b[j][p]      FROM_ROWS: out[i][p] = sum_j a[j][i] b[j][p]
-   OVER_POINTS: out[i][k] = sum_p a[i][p] b[k][p]
-   rows: of out; inner: of b; points: of b. */
-enum sum { OVER_ROWS, FROM_ROWS, OVER_POINTS };
+   out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
+   rows: of a and out; inner: of b; points: of b. */
 typedef struct {
-    int sum, members, rows, inner, threads;
+    int over_points, members, rows, inner, threads;
     long points;
     const float *a, *b;
     float *out;

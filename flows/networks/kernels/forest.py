@@ -1,16 +1,13 @@
 """Random forests of two classes, the same on every machine: what each says of the points of its fold after the others."""
 
-from __future__ import annotations
-
 import math
-from ctypes import addressof
-from typing import Any
 
 import numpy as np
+import torch
 
 from flows.core.arrays import Array
-from flows.networks.kernels import build
-from flows.networks.kernels.interface import Forests
+from flows.networks.kernels.build import call, library
+from flows.networks.kernels.interface import Forests, filled
 
 
 def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed: int) -> Array:
@@ -20,15 +17,14 @@ def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed
     features. Without a compiler, scikit-learn's forests take their place: other random numbers, the same method.
     """
     count, dim = points.shape
-    if build.library() is None:
+    if library() is None:
         return _by_sklearn(points, labels, fold, trees, seed)
-    x, score = np.ascontiguousarray(points, dtype=np.float32), np.empty(count)
-    whole = {"labels": labels, "fold": fold, "order": x.argsort(axis=0, kind="stable").T}
-    arrays: dict[str, Any] = {"points": x, "score": score, **{name: np.ascontiguousarray(array, dtype=np.int32) for name, array in whole.items()}}
-    pointers = {name: array.ctypes.data for name, array in arrays.items()}
-    forests = Forests(count, dim, folds=int(fold.max()) + 1, trees=trees, tries=math.isqrt(dim), seed=seed, **pointers)
-    build.check(build.in_use().forest_scores(addressof(forests)))
-    return score / trees
+    x, score = torch.tensor(points, dtype=torch.float32).contiguous(), torch.empty(count, dtype=torch.float64)
+    whole = {"labels": labels, "fold": fold, "order": x.numpy().argsort(axis=0, kind="stable").T}
+    arrays = {name: torch.tensor(array, dtype=torch.int32).contiguous() for name, array in whole.items()}
+    numbers = {"count": count, "dim": dim, "folds": int(fold.max()) + 1, "trees": trees, "tries": math.isqrt(dim), "seed": seed}
+    call("forest_scores", filled(Forests, **numbers, points=x, score=score, **arrays))
+    return score.numpy() / trees
 
 
 def _by_sklearn(points: Array, labels: Array, fold: Array, trees: int, seed: int) -> Array:

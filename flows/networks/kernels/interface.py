@@ -1,12 +1,12 @@
 """The interface of the C as ctypes has it: read from ``chain.h``, where alone it is stated, and held against what the compiler made of it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from ctypes import CDLL, Structure, c_double, c_float, c_int, c_long, c_void_p, sizeof
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 HEADER = Path(__file__).with_name("chain.h")
 _TEXT = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -24,11 +24,20 @@ def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
 for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOTALL):
     _TYPES[_name] = type(_name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))})
 
-KINDS, SUMS = (re.findall(r"\w+", re.search(rf"enum {name} \{{(.*?)\}}", _TEXT, re.DOTALL)[1]) for name in ("kind", "sum"))  # type: ignore[index]
+KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
 STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
 Values, Layer, Chain, Adam, Product, Network, Forests = (
     STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
 )
+
+
+def filled(structure: Any, **fields: Any) -> Any:
+    """A ``structure`` with these fields, numbers as they are. Tensors go by their addresses, where it wants ``Values`` with their strides."""
+    kinds = dict(structure._fields_)
+    for name, value in fields.items():
+        if isinstance(value, Tensor):
+            fields[name] = Values(value.data_ptr(), value.stride(0)) if kinds[name] is Values else value.data_ptr()
+    return structure(**fields)
 
 
 def declare(library: CDLL) -> CDLL:

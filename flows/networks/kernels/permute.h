@@ -6,7 +6,7 @@
 
 static void permute_lay_out(const Layer *layer, Tile x, Rooms *rooms) { take_tile(&rooms->work, x.rows, x.width); }
 
-static void permute_rows(const Layer *layer, long m, int inverse, Tile x, Rooms rooms) {
+static void permute_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
     const float *order = of_member(layer->order, m);
     const Tile y = take_tile(&rooms.work, x.rows, x.width);
     for (int i = 0; i < x.rows; i++) {
@@ -17,8 +17,6 @@ static void permute_rows(const Layer *layer, long m, int inverse, Tile x, Rooms 
     copy(x, y);
 }
 
-static void permute_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) { permute_rows(layer, m, inverse, x, rooms); }
-
 static void permute_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
-    permute_rows(layer, m, 1, d, rooms);
+    permute_apply(layer, m, 1, d, d_log_det, rooms);
 }
