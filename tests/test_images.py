@@ -267,6 +267,8 @@ def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
     images[4, 0, 3, 3] = wrong
     with pytest.raises(ValueError, match=rf"whole numbers from 0 to levels - 1 = 16; got {wrong}$"):
         flows.fit(build("glow"), images, settings=flows.TrainingSettings(epochs=1))
+    with pytest.raises(ValueError, match="whole numbers"):
+        flows.fit(build("glow"), whole(), images, settings=flows.TrainingSettings(epochs=1))
 
 
 @pytest.mark.parametrize(

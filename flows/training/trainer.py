@@ -16,6 +16,7 @@ from flows.core.arrays import Array, rounded
 from flows.core.seeds import normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
+from flows.networks.images import ImageFlow
 from flows.networks.network import Network
 from flows.training.found import fit_found
 from flows.training.optimizer import ClippedAdam, one_cycle
@@ -92,6 +93,8 @@ def fit(
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
     test = None if test is None else _rows(model, test, "test")
+    if test is not None and isinstance(model, ImageFlow):
+        model.whole(test)
     if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
         fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
         model.eval()
