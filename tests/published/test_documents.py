@@ -119,6 +119,24 @@ def test_the_readme_is_right_about_the_claims() -> None:
     assert 0.5 < needed["effect"] < 1.5
 
 
+def test_the_pages_are_right_about_the_claims_on_images() -> None:
+    """What README.md, docs/images.md and the study's own page say in words."""
+    entries = json.loads(text("studies/digits_claims/claims.json"))
+
+    def verdicts(claim: int, *metrics: str) -> list[str]:
+        return [entry["verdict"] for entry in entries if entry["claim"] == claim and entry["metric"] in metrics]
+
+    assert verdicts(1, "bits") == ["refuted", "refuted", "equivalent"]
+    assert [*verdicts(2, "bits"), *verdicts(3, "bits")] == ["supported", "equivalent"]
+    assert [entry["ci95"][1] < 0 for entry in entries if entry["claim"] == 3] == [True]  # real, but small
+    assert verdicts(4, "bits", "c2st_auc") == ["refuted", "refuted"]
+    assert verdicts(4, "precision", "coverage") == ["inconclusive", "inconclusive"]
+    assert all(verdicts(claim, "bits", "c2st_auc") == ["supported", "supported"] for claim in (5, 6))
+    assert all(verdicts(claim, "recall") == ["equivalent"] for claim in (4, 5, 6))
+    assert verdicts(7, "recall", "c2st_auc") == ["supported"] * 4
+    assert verdicts(7, "precision", "coverage") == ["refuted"] * 4
+
+
 def test_what_the_results_page_says_in_words_holds() -> None:
     members = {name: pd.read_csv(ROOT / f"metrics/{name}/members.csv") for name in ("gmm", "kde", "realnvp", "glow", "vae", "gan")}
     assert all(members[name]["hdr_error"].max() < 0.02 for name in ("gmm", "realnvp", "glow"))
