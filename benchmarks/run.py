@@ -37,7 +37,7 @@ from flows.training.smoothing import likelihood_bandwidth, sharpen
 Row = dict[str, Any]
 DIGITS = 4  # significant ones: a timing has no more
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
-DATA_SEED = 100  # for the main pipeline's reports only
+DATA_SEED = 100  # smaller ones are for the main pipeline alone
 NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
 TRUTH = targets.make("ring")
 ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
@@ -61,7 +61,7 @@ class Plan:
 
     quality_kl: float = 0.15
     quality_size: tuple[int, int] = (16, 32)
-    quality_seeds: tuple[int, ...] = (100, 101, 102)  # for the main pipeline's reports only
+    quality_seeds: tuple[int, ...] = (100, 101, 102)
     quality_lengths: tuple[int, ...] = (60, 100, 160, 200, 250, 400)
     networks: int = 10
     eager_networks: int = 3

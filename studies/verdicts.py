@@ -27,9 +27,6 @@ class Metric:
     margin: Any  # its key: the settings of a study know which there are
     lower_is_better: bool = False
 
-    def text(self, value: float) -> str:
-        return f"{value:.{self.digits}f}"
-
 
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:
     """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
@@ -69,16 +66,23 @@ def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dic
     return {**entry, **scaled, "elsewhere": elsewhere}
 
 
-def table(entries: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> str:
-    rows = []
+def table(entries: Sequence[Mapping[str, Any]], claims: Mapping[int, str], metrics: Mapping[str, Metric]) -> str:
+    """How many verdicts of each kind; a line an entry; and what its metric is."""
+    verdicts = [entry["verdict"] for entry in entries]
+    counts = [f"{verdicts.count(kind)} {kind}" for kind in ("supported", "equivalent", "refuted", "inconclusive")]
+    rows, said = [], 0
     for entry in entries:
-        metric = metrics[entry["metric"]]
-        name = entry["metric"] + (f" ({metric.unit})" if metric.unit else "")
-        effect, low, high = map(metric.text, (entry["effect"], *entry["ci95"]))
+        claim, metric = entry["claim"], metrics[entry["metric"]]
+        words = "" if claim == said else f"{claim}. {claims[claim][0].upper()}{claims[claim][1:]}"
+        said = claim
+        effect, low, high = (f"{value:+.{metric.digits}f}".replace("-", "\u2212") for value in (entry["effect"], *entry["ci95"]))
+        found = f"{effect}{f' {metric.unit}' if metric.unit else ''} ({low} to {high})" + (f"; {entry['failed']} failed" if entry["failed"] else "")
         p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
-        rows.append([str(entry["claim"]), name, entry["comparison"], effect, f"{low} to {high}", *p, str(entry["failed"]), f"**{entry['verdict']}**"])
-    head = ["claim", "metric", "comparison", "effect", "95% interval", "p (Holm)", "p of equivalence", "failed", "verdict"]
-    return markdown.table(head, rows, "lr")
+        compared = entry["comparison"].replace(" - ", " \u2212 ")
+        rows.append([words, f"`{entry['metric']}`: {compared}", found, *p, f"**{entry['verdict']}**"])
+    head = ["what is claimed", "measured by", "what we found (95% interval)", "p (Holm)", "p of equivalence", "verdict"]
+    meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
+    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{markdown.table(head, rows, 'lllrrl')}\n\n{meaning}."
 
 
 def mean_and_interval(values: Array) -> tuple[float, float, float]:

@@ -18,7 +18,6 @@ from tools.names import label
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
 DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
-CLAIMS = Path("studies/claims")
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 NONE = "\u2013"
@@ -98,40 +97,11 @@ def speed() -> str:
     return markdown.table([*head, f"seconds to KL {results['settings']['quality_kl']}, our recipe", "its usual recipe"], rows, "lr")
 
 
-def claims() -> str:
-    """A line for every entry of ``studies/claims``: what is claimed, by what it is measured, what was found and how sure that is."""
-    from studies.claims import analyse  # here: `make repro` needs none of it
-
-    entries = json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))
-    rows = []
-    said: set[int] = set()
-    for entry in entries:
-        kind = analyse.METRICS[entry["metric"]]
-        claim = "" if entry["claim"] in said else f"{entry['claim']}. {analyse.CLAIMS[entry['claim']]}"
-        said.add(entry["claim"])
-        effect, low, high = (f"{value:+.{kind.digits}f}".replace("-", "\u2212") for value in (entry["effect"], *entry["ci95"]))
-        unit = f" {kind.unit}" if kind.unit else ""
-        found = f"{effect}{unit} ({low} to {high})" if low != high else f"{effect}{unit} (always)"
-        first, second = map(label, entry["comparison"].split(" - "))
-        p = entry["p_equivalence" if entry["verdict"] == "equivalent" else "p_holm"]
-        sure = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
-        rows.append([claim, f"`{entry['metric']}`, {first} \u2212 {second}", found, f"**{entry['verdict']}**, {sure}"])
-    verdicts = [entry["verdict"] for entry in entries]
-    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("supported", "equivalent", "refuted", "inconclusive")]
-    made = markdown.table(["what is claimed", "measured by", "what we found (95% interval)", "how sure"], rows)
-    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{made}"
-
-
-def control() -> str:
-    """What is left of the KL where data never run out, at the couplings that the claims are about."""
-    from studies.claims import analyse, settings  # here: `make repro` needs none of it
-
-    couplings = settings.load().claims.couplings
-    entries = [row for row in json.loads((CLAIMS / "control.json").read_text(encoding="utf-8")) if row["couplings"] == couplings]
-    parts = ("kl", "approximation", "estimation")
-    rows = [[label(row["model"]), str(couplings), *(analyse.interval_text(row[key], *row[f"{key}_ci95"]) for key in parts)] for row in entries]
-    head = ["flow", "couplings", "KL after 800 points (nat)", "with new points in every epoch: approximation error", "the rest: estimation error"]
-    return markdown.table(head, rows, "lr")
+def claims(heading: str) -> str:
+    """A section of what ``studies/claims`` found, without its picture."""
+    made = Path("studies/claims/claims.md").read_text(encoding="utf-8")
+    section = made.partition(f"\n## {heading}")[2].partition("\n\n")[2].partition("\n## ")[0]
+    return "\n".join(line for line in section.splitlines() if not line.startswith("![")).strip()
 
 
 def study_tables(name: str) -> str:
@@ -165,22 +135,14 @@ def tails() -> str:
     return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
 
 
-def baselines() -> str:
-    """A line for every model of equal size, over the replicates of ``studies/claims``."""
-    from studies.claims import analyse, settings  # here: `make repro` needs none of it
-
-    params = settings.load()
-    return analyse.equal_table(params, analyse.read(params))
-
-
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "study": study,
     "tuning": tuning,
     "speed": speed,
-    "claims": claims,
-    "control": control,
-    "baselines": baselines,
+    "claims": partial(claims, "Verdicts"),
+    "control": partial(claims, "Depth"),
+    "baselines": partial(claims, "Models of equal size"),
     "tables": partial(study_tables, "tables"),
     "digits": partial(study_tables, "digits"),
     "seconds": seconds,

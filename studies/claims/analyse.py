@@ -1,4 +1,4 @@
-"""Test the claims on the scores of all cells: ``claims.json``, ``claims.md``, ``control.json`` and the figures."""
+"""Test the claims on the scores of all cells: ``claims.json``, ``claims.md`` and the figures."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from studies import verdicts
 from studies.claims import figures, settings
 from studies.claims.figures import label
 from studies.claims.settings import Settings
-from studies.verdicts import Metric, mean_and_interval, rounded
+from studies.verdicts import Metric, mean_and_interval
 
 Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words: ("depth", "glow", "8")
-Row = dict[str, Any]  # a line of claims.json or of control.json, and what it is made of
+Row = dict[str, Any]  # a line of claims.json, and what it is made of
 CLAIMS = {
     1: "RealNVP converges in fewer epochs than Glow",
     2: "RealNVP needs fewer couplings than Glow to reach a given KL",
@@ -35,7 +35,7 @@ CLAIMS = {
 }
 METRICS = {
     "epochs_to_converge": Metric("epochs until the test NLL has settled", "epochs", 0, "share", lower_is_better=True),
-    "couplings_needed": Metric("couplings needed for a KL of {threshold} nat", "couplings", 2, "share", lower_is_better=True),
+    "couplings_needed": Metric("couplings needed for the KL of `claims.threshold`", "couplings", 2, "share", lower_is_better=True),
     "flops_per_epoch": Metric("operations of an epoch", "million", 2, "share", lower_is_better=True),
     "recall": Metric("recall (share of real points among the samples)", "", 3, "sample"),
     "coverage": Metric("coverage (share of real points with a sample near by)", "", 3, "sample"),
@@ -57,7 +57,6 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
     (7, {"kl": -1}, ("nsf", "realnvp")),
     (7, {"kl": -1}, ("nsf", "glow")),
 )
-REPORTED = (*verdicts.REPORTED, "sentence")
 AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
 OF_EQUAL_SIZE = (6, 7)  # claims about the models at the pipeline's settings
 SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
@@ -97,7 +96,7 @@ def kl_interval(tables: Tables, *cell: object) -> tuple[float, float, float]:
 
 
 def examine(params: Settings, tables: Tables) -> list[Row]:
-    """Every comparison, adjusted as one family: what ``claims.json`` has of it (``REPORTED``), all that ``compare`` found, and what it is made of.
+    """Every comparison, adjusted as one family: all that ``compare`` found, and what it is made of.
 
     ``values`` ``(R,)`` by name, of the first and the second; ``sign`` as in ``FAMILY``.
     """
@@ -108,8 +107,6 @@ def examine(params: Settings, tables: Tables) -> list[Row]:
             entry: Row = {"claim": claim, "metric": metric, "comparison": " - ".join(names), "replicates": params.replicates.count}
             entries.append({**entry, "sign": sign, "values": values, **compare(params, metric, *values.values())})
     verdicts.judge(entries)
-    for entry in entries:
-        entry["sentence"] = say(params, entry)
     return entries
 
 
@@ -144,23 +141,6 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     return verdicts.compare(METRICS[metric], params.claims.margins[METRICS[metric].margin], first, second)
 
 
-def say(params: Settings, entry: Row) -> str:
-    """The result in one plain sentence."""
-    metric, values = METRICS[entry["metric"]], entry["values"]
-    unit = f" {metric.unit}" if metric.unit else ""
-    words = metric.words.format(threshold=params.claims.threshold)
-    where = f" at {params.claims.couplings} couplings" if entry["claim"] in AT_ONE_DEPTH else ""
-    means = ", ".join(f"{spoken(name)} {metric.text(pd.Series(its).mean())}{unit}" for name, its in values.items())
-    effect, low, high = map(metric.text, (entry["effect"], *entry["ci95"]))
-    failed = f"; {entry['failed']} replicates failed and are not in the means" if entry["failed"] else ""
-    margin = f" (a difference below {metric.text(entry['margin'])}{unit} is practically none)" if entry["verdict"] == "equivalent" else ""
-    return f"{words}{where}: {means}; difference {effect} (95% interval {low} to {high}){failed}: **{entry['verdict']}**{margin}."
-
-
-def spoken(name: str) -> str:
-    return "the flows" if name == "flows" else label(name)
-
-
 # Means
 
 
@@ -168,31 +148,16 @@ def failures(values: Array) -> int:
     return int((~np.isfinite(values)).sum())
 
 
-def control_summary(params: Settings, tables: Tables) -> list[Row]:
-    """Per flow and depth: KL of training, the part that new points in every epoch leave, and the paired rest; mean and 95% interval in nats."""
-    rows = []
-    for model, couplings in product(params.flows, params.depth.couplings):
-        trained, control = (column(tables, "kl", group, model, couplings) for group in ("depth", "control"))
-        row: Row = {"model": model, "couplings": couplings}
-        for name, values in {"kl": trained, "approximation": control, "estimation": trained - control}.items():
-            mean, *ends = map(rounded, mean_and_interval(values))
-            row |= {name: mean, f"{name}_ci95": ends}
-        rows.append(row | {"failed": failures(trained - control)})
-    return rows
-
-
 # The document
 
 
 def texts(params: Settings, tables: Tables, entries: list[Row]) -> dict[str, str]:
     """What is written, by the names of the files."""
-    control = control_summary(params, tables)
-    reported = [{key: entry[key] for key in REPORTED} for entry in entries]
-    as_json = {name: json.dumps(rows, indent=2) + "\n" for name, rows in (("claims.json", reported), ("control.json", control))}
-    return {**as_json, "claims.md": document(params, tables, entries, control)}
+    reported = [{key: entry[key] for key in verdicts.REPORTED} for entry in entries]
+    return {"claims.json": json.dumps(reported, indent=2) + "\n", "claims.md": document(params, tables, entries)}
 
 
-def document(params: Settings, tables: Tables, entries: list[Row], control: list[Row]) -> str:
+def document(params: Settings, tables: Tables, entries: list[Row]) -> str:
     seeds_of_data = params.data_seeds
     parts = (
         "# The claims: what was found",
@@ -200,12 +165,10 @@ def document(params: Settings, tables: Tables, entries: list[Row], control: list
         f"{len(seeds_of_data)} replicates, data seeds {seeds_of_data[0]} to {seeds_of_data[-1]}.",
         "![Every effect in units of its margin](forest.png)",
         "## Verdicts",
-        verdicts.table(entries, METRICS),
-        "In words, what is meant by each metric, and the means:",
-        "\n".join(f"- Claim {entry['claim']}: {entry['sentence']}" for entry in entries),
+        verdicts.table(entries, CLAIMS, METRICS),
         "## Depth",
         "Means over replicates. *Approximation*: the KL that is left when every epoch brings new points (95% interval); *estimation*: the rest.",
-        depth_table(tables, control),
+        depth_table(params, tables),
         "![KL against the number of couplings](depth.png)",
         "## Models of equal size, at the pipeline's settings",
         "Mean \u00b1 standard deviation over replicates. The row *truth* is what a perfect model scores.",
@@ -223,14 +186,15 @@ def document(params: Settings, tables: Tables, entries: list[Row], control: list
     return "\n\n".join(parts) + "\n"
 
 
-def depth_table(tables: Tables, control: list[Row]) -> str:
+def depth_table(params: Settings, tables: Tables) -> str:
     rows = []
-    for row in control:
-        table = tables["depth", row["model"], str(row["couplings"])]
-        cells = [label(row["model"]), str(row["couplings"]), f"{table['parameters'][0]:,.0f}"]
-        cells += [interval_text(row[key], *row[f"{key}_ci95"]) for key in ("kl", "approximation", "estimation")]
+    for model, couplings in product(params.flows, params.depth.couplings):
+        table = tables["depth", model, str(couplings)]
+        trained, control = (column(tables, "kl", group, model, couplings) for group in ("depth", "control"))
+        cells = [label(model), str(couplings), f"{table['parameters'][0]:,.0f}"]
+        cells += [interval_text(*mean_and_interval(kl)) for kl in (trained, control, trained - control)]
         cells += [f"{table['epochs_to_converge'].mean():.0f}", *(f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc"))]
-        rows.append([*cells, str(row["failed"])])
+        rows.append([*cells, str(failures(trained - control))])
     head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation", "epochs to converge", "precision", "recall", "classifier AUC"]
     return markdown.table([*head, "failed"], rows, "lr")
 

@@ -97,8 +97,7 @@ def document(params: Settings, tables: dict[str, pd.DataFrame], entries: list[di
         "# The claims on images: what was found",
         f"Made by `make digits-claims`; the settings are in `params.yaml`, the protocol is in `README.md`. {params.replicates} replicates.",
         "![Every effect in units of its margin](forest.png)",
-        "\n".join(f"{number}. {claim[0].upper()}{claim[1:]}" for number, claim in CLAIMS.items()),
-        verdicts.table(entries, METRICS),
+        verdicts.table(entries, CLAIMS, METRICS),
         "Mean \u00b1 standard deviation over replicates:",
         markdown.table(["", *keys], [[name, *row] for name, row in cells.items()], "lr"),
     )
