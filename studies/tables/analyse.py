@@ -28,7 +28,7 @@ KEYS = ["table", "split", "model", "log_likelihood", "se", "seconds", "part", "t
 
 @errors_in_one_line("analyse")
 def main() -> None:
-    params = finished(settings.load())
+    params = settings.load()
     scores, seconds = read(params, "scores"), read(params, "seconds")
     both = scores.merge(seconds, on=["table", "part", "split", "model"], how="left").reindex(columns=KEYS)
     files.write_bytes(RESULTS, (both.to_json(orient="records", indent=1) + "\n").encode())  # what is not finite is null
@@ -36,19 +36,6 @@ def main() -> None:
     with plt.rc_context(STYLE):
         draw(params, scores)
     print("; ".join(f"{table} {number(gain)} over {PEERS[peer]}" for (table, peer), gain in over_best_peers(params, scores)["gain"].items()))
-
-
-def finished(params: Settings) -> Settings:
-    """What has run: the tables that our flow and all peers were fitted to, and the models that were fitted to all of these."""
-
-    def ran(table: str, *row: str) -> bool:
-        return settings.path(table, row, "scores").exists()
-
-    tables = [table for table in params.tables if ran(table, "ours", FLOW) and ran(table, "peers")]
-    members = {model: count for model, count in params.members.items() if all(ran(table, "ours", model) for table in tables)}
-    if missing := [*(set(params.tables) - set(tables)), *(params.members.keys() - members.keys())]:
-        print(f"not run yet, and left out: {', '.join(sorted(missing))}")
-    return params.model_copy(update={"tables": tables, "members": members})
 
 
 def read(params: Settings, kind: str) -> pd.DataFrame:
@@ -154,7 +141,9 @@ def grid(values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = No
     rows = []
     for k, (model, line) in enumerate(values.iterrows()):
         cells = [f"**{number(value)}**" if value == best[name] else number(value) for name, value in line.items()]
-        cells = cells if spread is None else [f"{cell} \u00b1 {number(error)}" for cell, error in zip(cells, spread.loc[model], strict=True)]
+        if spread is not None:
+            errors = spread.loc[model]
+            cells = [cell if np.isnan(error) else f"{cell} \u00b1 {number(error)}" for cell, error in zip(cells, errors, strict=True)]
         rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
     return markdown.table(["", *(str(name).replace("_", " ") for name in values), *more], rows, "lr")
 
