@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.core.errors import UserError
 from flows.evaluation import statistics
-from stages.shared import markdown
+from stages.shared import files, markdown
 
 REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence", "replicates", "failed", "verdict")
 
@@ -26,6 +30,19 @@ class Metric:
     digits: int
     margin: Any  # its key: the settings of a study know which there are
     lower_is_better: bool = False
+
+
+def read(path: Path, replicates: int) -> pd.DataFrame:
+    """The scores of a cell, a row a replicate. Raises ``UserError`` where there are fewer or more."""
+    scores = files.read_table(path)
+    if len(scores) != replicates:
+        raise UserError(f"{path}: holds {len(scores)} replicates; params.yaml says {replicates}")
+    return scores
+
+
+def report(entries: Sequence[Mapping[str, Any]]) -> str:
+    """What ``claims.json`` holds."""
+    return json.dumps([{key: entry[key] for key in REPORTED} for entry in entries], indent=2) + "\n"
 
 
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:

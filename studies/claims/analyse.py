@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core.arrays import Array
-from flows.core.errors import UserError, errors_in_one_line
+from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
 from flows.targets import ring
 from stages.shared import files, markdown
@@ -75,13 +74,7 @@ def main() -> None:
 
 
 def read(params: Settings) -> Tables:
-    tables = {}
-    for cell in params.cells():
-        path = settings.path(*cell)
-        tables[cell] = files.read_table(path)
-        if len(tables[cell]) != params.replicates.count:
-            raise UserError(f"{path}: holds {len(tables[cell])} replicates; params.yaml says {params.replicates.count}")
-    return tables
+    return {cell: verdicts.read(settings.path(*cell), params.replicates.count) for cell in params.cells()}
 
 
 def column(tables: Tables, metric: str, *cell: object) -> Array:
@@ -153,8 +146,7 @@ def failures(values: Array) -> int:
 
 def texts(params: Settings, tables: Tables, entries: list[Row]) -> dict[str, str]:
     """What is written, by the names of the files."""
-    reported = [{key: entry[key] for key in verdicts.REPORTED} for entry in entries]
-    return {"claims.json": json.dumps(reported, indent=2) + "\n", "claims.md": document(params, tables, entries)}
+    return {"claims.json": verdicts.report(entries), "claims.md": document(params, tables, entries)}
 
 
 def document(params: Settings, tables: Tables, entries: list[Row]) -> str:

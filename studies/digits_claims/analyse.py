@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core.arrays import Array
-from flows.core.errors import UserError, errors_in_one_line
+from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
 from stages.shared import files, markdown
 from studies import verdicts
@@ -53,9 +52,7 @@ def main() -> None:
     params = settings.load()
     tables = read(params)
     entries = examine(params, tables)
-    files.write_bytes(
-        settings.HERE / "claims.json", (json.dumps([{key: e[key] for key in verdicts.REPORTED} for e in entries], indent=2) + "\n").encode()
-    )
+    files.write_bytes(settings.HERE / "claims.json", verdicts.report(entries).encode())
     files.write_bytes(settings.HERE / "claims.md", document(params, tables, entries).encode())
     with rc_context(STYLE):
         forest([verdicts.in_margins(entry) for entry in entries], CLAIMS, settings.HERE / "forest.png")
@@ -64,11 +61,7 @@ def main() -> None:
 
 
 def read(params: Settings) -> dict[str, pd.DataFrame]:
-    tables = {name: files.read_table(settings.path(name)) for name in params.variants}
-    for name, table in tables.items():
-        if len(table) != params.replicates:
-            raise UserError(f"{settings.path(name)}: holds {len(table)} replicates; params.yaml says {params.replicates}")
-    return tables
+    return {name: verdicts.read(settings.path(name), params.replicates) for name in params.variants}
 
 
 def values(tables: dict[str, pd.DataFrame], metric: str, name: str) -> Array:

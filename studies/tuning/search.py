@@ -30,6 +30,7 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 from stages.shared import settings as pipeline
 from stages.shared.files import write_csv
 from stages.shared.settings import PARAMS
+from studies.common import digest
 from studies.tuning import score, settings
 from studies.tuning.score import Result
 from studies.tuning.settings import HERE, METRICS, ListSettings, SearchSettings, changed, changes_text
@@ -57,9 +58,7 @@ class Search:
 
     def fingerprint(self) -> str:
         """Another one for other settings, code or torch: what was found with them is not shared."""
-        files = [path for place in CODE for path in [place, *sorted(place.rglob("*"))] if path.suffix in (".py", ".c", ".h")]
-        code = [path.read_text(encoding="utf-8") for path in files]
-        return _digest([self.content.model_dump(exclude={"cases", "trials"}), self.params, torch.__version__, code])
+        return _digest([self.content.model_dump(exclude={"cases", "trials"}), self.params, torch.__version__, *map(digest, CODE)])
 
     def run(self, study: optuna.Study, *, join: bool = False) -> pd.DataFrame:
         """A row for every case and every trial: ``case`` (empty for a trial), the settings of the space, and what the score gave.
