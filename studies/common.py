@@ -24,7 +24,7 @@ def main(folder: str, stage: str) -> None:
     declared = read(home / "dvc.yaml")["stages"][stage]
     code = {dep: digest(home / dep) for dep in declared["deps"] if not (home / dep).samefile(__file__)}
     numbers: dict[str, Any] = {}
-    for each in declared["params"]:
+    for each in declared.get("params", []):
         for file, keys in (each if isinstance(each, dict) else {"params.yaml": [each]}).items():
             content = read(home / file)
             numbers |= {key: reduce(getitem, key.split("."), content) for key in keys}

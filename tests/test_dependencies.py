@@ -252,7 +252,7 @@ EARLIER: dict[str, set[str]] = {
     "studies/digits": {"flows", "stages", "studies/tables"},
     "studies/digits_claims": {"flows", "stages", "studies/claims", "studies/digits", "studies/tables", "studies/verdicts"},
     "studies/tables": {"flows", "stages"},
-    "studies/tuning": {"flows", "stages", "studies/common", "studies/tables"},  # by whose protocol it reads the tables that are set aside for it
+    "studies/tuning": {"flows", "stages", "studies/common", "studies/digits", "studies/tables"},  # by their protocols
     "studies": set(),
     "tools": {"flows", "stages", "studies", "benchmarks"},  # the tables of the documents are theirs
 }

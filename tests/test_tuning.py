@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -25,8 +26,10 @@ from pipeline import ROOT, TINY
 from flows.core import seeds
 from flows.core.errors import UserError
 from flows.data.splits import holdout
+from flows.networks import registry
+from stages.shared import files
 from stages.shared import settings as pipeline
-from studies.tuning import score, search, settings, tables
+from studies.tuning import images, score, search, settings, tables
 from studies.tuning.settings import ListSettings, SearchSettings, Values
 
 PARAMS: dict[str, Any] = yaml.safe_load(TINY)
@@ -38,6 +41,7 @@ SPACE = {
 STUDY = {
     "searches": {"glow": {"model": "glow", "space": SPACE, "folds": 4, "trials": 6}},
     "lists": {"flow": {"model": "realnvp", "seeds": [100], "members": 1, "fresh": 500, "cases": {"base": {}, "flat": {"train.noise": 0}}}},
+    "images": {"model": "glow_image", "members": 1, "learn": 1300, "draws": 1, "training": {"epochs": 1}, "cases": {"base": {}}},
 }
 changed = settings.changed
 
@@ -170,6 +174,23 @@ def test_a_fold_is_scored_by_its_own_members_on_what_they_did_not_see() -> None:
     assert result == score.folds(checked, of_folds("realnvp", 4, 3), "again")
 
 
+def test_the_found_recipe_and_a_users_table_are_searched_too(folder: Path) -> None:
+    """A population a fold, whose weights in the ensemble are its own, on the rows that ``prepare`` left."""
+    checked = pipeline.check_all(changed(PARAMS, {"data.target": "table", "train.recipe": "found"}))
+    with pytest.raises(UserError, match=r"data/prepared/train\.npy"):
+        score.split(checked, 2)
+    files.write_npy(files.TRAIN, np.random.default_rng(0).standard_normal((40, 2)))
+    before = bowl().fingerprint()
+    table = search.Search(bowl().content, changed(PARAMS, {"data.target": "table"}), Bowl())
+    one = table.fingerprint()
+    result = score.folds(checked, of_folds("realnvp", 2, 2), "test")
+    assert result["nll"] < 4
+    assert result["nll_ensemble"] != result["nll"]
+    files.write_npy(files.TRAIN, np.zeros((40, 2)))
+    assert table.fingerprint() != one
+    assert bowl().fingerprint() == before
+
+
 def test_a_gan_is_scored_by_its_samples() -> None:
     result = score.folds(pipeline.check_all(PARAMS), of_folds("gan", 2, 1), "test")
     assert set(result) == {"c2st_auc", "c2st_auc_sd", "parameters", "c2st_auc_fold_1", "c2st_auc_fold_2"}
@@ -187,6 +208,25 @@ def test_the_truth_is_the_pipelines_own_divergence(monkeypatch: pytest.MonkeyPat
     gan = score.truth(checked, flow.model_copy(update={"model": "gan", "samples": False}), "test")
     assert "kl" not in gan
     assert gan["c2st_auc"] == gan["c2st_auc_seed_101"] == 0.75
+
+
+# Images
+
+
+def test_what_a_case_adds_is_seen_by_training_alone() -> None:
+    network = registry.build("glow_image", (1, 2, 2), {"steps": [1], "hidden": 4, "dropout": 0.0, "input_dropout": 0.0}, members=2)
+    points, generators = torch.linspace(-images.BOX, images.BOX, 80).reshape(2, 1, 2, 2, 10), seeds.numpy_generators(0, "train", range(2))
+    plain, given = network.objective, []
+    network.objective = lambda points, generators: given.append(points) or plain(points, generators)  # type: ignore[method-assign, func-returns-value]
+    _, gradient = plain(points, generators)(points)
+    images.regularise(network, settings.ImageCase(decay=0.5, noise=2.0, shift=1.0))
+    _, decayed = network.objective(points, generators)(points)
+    assert torch.allclose(decayed - gradient, 0.5 * network.flatten())
+    assert given[0].abs().max() <= images.BOX
+    assert not torch.equal(given[0], points)
+    moved = images.shifted(points, 1.0, generators)
+    assert torch.equal(moved, points.flip(3))  # of two columns, either way is the other one
+    assert torch.equal(images.shifted(points, 0.0, generators), points)
 
 
 # The search, with a score that costs nothing
@@ -340,7 +380,9 @@ def test_a_list_is_scored_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch
     search.main()
     assert capsys.readouterr().out == ""
     assert (folder / "studies/tuning/results/lists/flow.csv").read_bytes() == made
+    images.main("base")
     tables.main()
+    assert "| base | nothing |" in (folder / "studies/tuning/images.md").read_text(encoding="utf-8")
     assert "| flat | noise 0 |" in (folder / "studies/tuning/recipe.md").read_text(encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 """How good settings are: one population is trained for them, some members on each of several data sets, in one batched run.
 
-``folds`` looks at the training rows of the pipeline alone: each member learns from all but one fold and is scored on that one. ``truth``
-draws other data sets, learns from their training rows, and scores by the divergence from the known truth.
+``folds`` looks at the training rows of the pipeline alone: each member learns from all but one fold and is scored on that one. The found
+recipe holds rows out by itself, so it trains a population a fold. ``truth`` draws other data sets, learns from their training rows, and scores
+by the divergence from the known truth.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from flows.data.splits import draw
 from flows.evaluation import likelihood, samples
 from flows.networks.registry import build
 from flows.training.trainer import fit
-from stages.shared.settings import Settings
+from stages.shared import files
+from stages.shared.settings import TABLE, Settings
 from studies.tuning.settings import FIRST_FREE_SEED, ListSettings, SearchSettings
 
 SAMPLES, COMPARED, NEIGHBOURS = 10_000, 1_000, 5  # samples for the modes, and against so many fresh points of the truth
@@ -34,17 +36,21 @@ Result = dict[str, float]  # numbers by name, NaN where one is not finite
 def folds(settings: Settings, content: SearchSettings, name: str) -> Result:
     """Cross-validation within the training rows. ``name`` is for the progress bar."""
     splits = split(settings, content.folds)
-    population = train(settings, content.model, splits, content.members, name)
+    parts = [[each] for each in splits] if settings.training(content.model).recipe == "found" else [splits]
+    populations = [train(settings, content.model, part, content.members, name) for part in parts]
     result: dict[str, Any] = {}
-    if population.has("log_prob"):
-        log_q = likelihood.log_density(population, _for_members([rows for _, rows in splits], content.members))
+    if populations[0].has("log_prob"):
+        held_out = [_for_members([rows for _, rows in part], content.members) for part in parts]
+        log_q = np.concatenate([likelihood.log_density(*each) for each in zip(populations, held_out, strict=True)], axis=1)
         metric, scores = "nll", likelihood.strict_mean(-log_q)
-        result["nll_ensemble"] = np.mean([likelihood.strict_mean(-likelihood.ensemble(part)) for part in np.split(log_q, len(splits), axis=1)])
+        weights = torch.cat([each.member_weights for each in populations]).split(content.members)
+        mixed = [likelihood.ensemble(*each) for each in zip(np.split(log_q, len(splits), axis=1), (w / w.sum() for w in weights), strict=True)]
+        result["nll_ensemble"] = np.mean([likelihood.strict_mean(-each) for each in mixed])
     else:
-        drawn = _drawn(population, len(splits[0][1]), seed=0)
+        drawn = np.concatenate([_drawn(each, len(splits[0][1]), seed=0) for each in populations])
         metric, scores = "c2st_auc", np.array([_auc(splits[k // content.members][1], rows, k // content.members) for k, rows in enumerate(drawn)])
     scores = scores.reshape(len(splits), content.members)
-    result = {metric: scores.mean(), f"{metric}_sd": _spread(scores.mean(axis=0)), **result, "parameters": population.parameters_per_member()}
+    result = {metric: scores.mean(), f"{metric}_sd": _spread(scores.mean(axis=0)), **result, "parameters": populations[0].parameters_per_member()}
     return {**result, **{f"{metric}_fold_{k + 1}": score.mean() for k, score in enumerate(scores)}}
 
 
@@ -86,8 +92,10 @@ def _draw(settings: Settings, seed: int) -> Split:
 
 
 def split(settings: Settings, count: int) -> list[Split]:
-    """The training rows in ``count`` folds of the same size; what is left over is learned from in all of them."""
-    rows, _ = _draw(settings, settings.data.seed)
+    """The training rows in ``count`` folds of the same size; what is left over is learned from in all of them. Of a user's table, those that
+    ``prepare`` left.
+    """
+    rows = files.read_npy(files.TRAIN) if settings.data.target == TABLE else _draw(settings, settings.data.seed)[0]
     size = len(rows) // count
     if size < 2:
         raise UserError(f"folds = {count}: must be at most {len(rows) // 2}, half the number of training rows")
@@ -99,13 +107,14 @@ def train(settings: Settings, model: str, splits: Sequence[Split], members: int,
     """The model, trained: all members of the first split, then those of the next."""
     learned, held_out = (_for_members(rows, members) for rows in zip(*splits, strict=True))
     training = settings.training(model).model_dump(exclude={"members", "log_every"})
-    population = build(model, learned.shape[2:], settings.architecture(model), members=learned.shape[1], seed=training["seed"])
+    shape, count = learned.shape[-1:], len(splits) * members
+    population = build(model, shape, settings.architecture(model), members=count, seed=training["seed"])
     return fit(population, learned, held_out, TrainingSettings(**training, log_every=training["epochs"]), name=name)
 
 
 def _for_members(rows: Sequence[Array], members: int) -> Array:
-    """Rows ``(n, D)`` of several data sets as ``(n, M, D)``, those of the first set for the first ``members``."""
-    return np.stack(rows, axis=1).repeat(members, axis=1)
+    """Rows ``(n, D)`` of several data sets as ``(n, M, D)``, those of the first for the first ``members``; of one set, as they are."""
+    return rows[0] if len(rows) == 1 else np.stack(rows, axis=1).repeat(members, axis=1)
 
 
 def _of_samples(population: Population, target: Truth) -> dict[str, Array]:

@@ -27,8 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 import flows
 from flows.core import seeds
 from flows.core.errors import UserError, errors_in_one_line, one_line
+from stages.shared import files
 from stages.shared import settings as pipeline
-from stages.shared.files import write_csv
 from stages.shared.settings import PARAMS
 from studies.common import digest
 from studies.tuning import score, settings
@@ -57,8 +57,10 @@ class Search:
                 raise UserError(f"{name}: changes nothing of {self.content.model}, whose own section may override it")
 
     def fingerprint(self) -> str:
-        """Another one for other settings, code or torch: what was found with them is not shared."""
-        return _digest([self.content.model_dump(exclude={"cases", "trials"}), self.params, torch.__version__, *map(digest, CODE)])
+        """Another one for other settings, code or torch, or another table: what was found with them is not shared."""
+        rows = files.TRAIN.read_bytes() if self.params["data"]["target"] == pipeline.TABLE and files.TRAIN.exists() else b""
+        table = hashlib.sha256(rows).hexdigest()
+        return _digest([self.content.model_dump(exclude={"cases", "trials"}), self.params, torch.__version__, table, *map(digest, CODE)])
 
     def run(self, study: optuna.Study, *, join: bool = False) -> pd.DataFrame:
         """A row for every case and every trial: ``case`` (empty for a trial), the settings of the space, and what the score gave.
@@ -145,7 +147,7 @@ def main() -> None:
     search.check()
     (HERE / "store" / group).mkdir(parents=True, exist_ok=True)
     study = opened(words.storage or f"sqlite:///{HERE}/store/{group}/{name}.db", f"{name}-{search.fingerprint()}")
-    write_csv(HERE / f"results/{group}/{name}.csv", search.run(study, join=words.join), float_format="%.7g")
+    files.write_csv(HERE / f"results/{group}/{name}.csv", search.run(study, join=words.join), float_format="%.7g")
 
 
 if __name__ == "__main__":

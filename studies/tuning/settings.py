@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import Field, model_validator
 
 from flows.core.errors import UserError, one_line
-from flows.core.settings import Count, Section, Seed
+from flows.core.settings import Count, Section, Seed, Share, TrainingSettings
 from stages.shared.settings import PARAMS, read
 
 HERE = Path("studies/tuning")  # the study is run in the top folder
@@ -82,9 +82,30 @@ class ListSettings(Section):
         return self
 
 
+class ImageCase(Section):
+    """``settings`` of the model, and what training adds (``images.py``)."""
+
+    settings: dict[str, Any] = Field(default={})
+    decay: Annotated[float, Field(ge=0)] = 0
+    shift: Share = 0
+    noise: Annotated[float, Field(ge=0, le=2)] = 0
+
+
+class ImageSettings(Section):
+    """Cases by hand, on images: so many are learned from, and the rest are scored on so many ``draws`` of u."""
+
+    model: str
+    members: Count
+    learn: Count
+    draws: Count
+    training: TrainingSettings
+    cases: Annotated[dict[Name, ImageCase], Field(min_length=1)]
+
+
 class StudySettings(Section):
     searches: dict[Name, SearchSettings]
     lists: dict[Name, ListSettings]
+    images: ImageSettings
 
 
 def load() -> StudySettings:
