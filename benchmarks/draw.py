@@ -12,23 +12,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmarks import RESULTS
-from flows.core.arrays import Array
 from flows.plotting.style import STYLE, save
 from stages.shared import files, markdown
 from stages.shared.settings import label_and_color
 
 Row = dict[str, Any]
 OURS, PEER = label_and_color("realnvp")[1], "#666666"
-# Tol's muted palette: no colour of a model.
-AXES = {"rows": "#332288", "dimensions": "#882255", "couplings": "#999933", "members": "#117733"}
 
 
 def main(results: Path = RESULTS) -> None:
     measured = json.loads(results.read_text(encoding="utf-8"))
     files.write_bytes(results.with_name("table.md"), document(measured).encode())
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(14, 4.8))
-        for axis, draw in zip(axes, (epoch, quality, growth), strict=True):
+        figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
+        for axis, draw in zip(axes, (epoch, quality), strict=True):
             draw(axis, measured)
         save(figure, results.with_name("speed.png"))
 
@@ -41,7 +38,6 @@ def document(results: Row) -> str:
     settings = [f"networks {networks}, threads {threads}, batch {batch}" for networks, threads, batch in ms.columns]
     epochs = [[*map(str, names), *map(number, row)] for names, row in zip(ms.index, ms.to_numpy(), strict=True)]
     qualities = [[row["library"], row["recipe"], str(row["networks_trained"]), *reached(row)] for row in results["quality"]]
-    growths = [[row["axis"], f"{row['size']:,}", number(row["seconds"]), f"{row['peak_mib']:.0f}"] for row in results["growth"]]
     parts = [
         "# Speed and quality beside other libraries",
         "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine: compare numbers of one table, not of two runs.",
@@ -51,8 +47,6 @@ def document(results: Row) -> str:
         f"## Seconds of training until the mean KL of {plan['networks']} networks is {plan['quality_kl']} nat",
         "Median over data seeds (lowest to highest). For the libraries that train one network after another it is in proportion to those trained.",
         markdown.table(["library", "recipe", "networks trained", "seconds", "best KL (nat)"], qualities, "lr"),
-        "## Growth of ours",
-        markdown.table(["what grows", "size", "seconds per epoch", "peak memory (MiB)"], growths, "lr"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,24 +93,6 @@ def bars(axis: Axes, values: dict[str, float], words: list[str]) -> None:
     for (name, value), said in zip(values.items(), words, strict=True):
         axis.annotate(said, (np.nan_to_num(value, nan=low / 1.5), name), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5)
     axis.invert_yaxis()
-
-
-def growth(axis: Axes, results: Row) -> None:
-    """Seconds against size, both as multiples of the smallest, on logarithmic axes; the exponent of each in the legend."""
-    for name, rows in pd.DataFrame(results["growth"]).groupby("axis", sort=False):
-        sizes, seconds = rows["size"].to_numpy(), rows["seconds"].to_numpy()
-        label = f"{name} {sizes[0]:,} to {sizes[-1]:,}: {exponent(sizes, seconds):.2f}"
-        axis.loglog(sizes / sizes[0], seconds / seconds[0], marker="o", markersize=5, color=AXES[name], label=label)
-    axis.axline((1, 1), (10, 10), linestyle=":", color="#999999", linewidth=1, zorder=0, label="in proportion: 1")
-    axis.set(xlabel="size / smallest size", ylabel="time of an epoch / that of the smallest", title="Growth of ours, and its exponents")
-    axis.legend(fontsize=8.5, frameon=False)
-
-
-def exponent(sizes: Array, seconds: Array) -> float:
-    """The b of ``seconds ~ size^b``, least squares on logarithms over the upper half of the range."""
-    x, y = np.log(sizes), np.log(seconds)
-    upper = x >= (x[0] + x[-1]) / 2 - 1e-9
-    return float(np.polyfit(x[upper], y[upper], 1)[0])
 
 
 if __name__ == "__main__":

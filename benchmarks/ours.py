@@ -14,14 +14,12 @@ from flows.training.trainer import Trainer
 class Ours:
     """A population of ``flows``. It always clips and always follows its schedule; that work is part of its timings.
 
-    Args:
-        model: its name. NSF has a quarter of the couplings, at least 2: a spline bends as several affine couplings do.
-        dim: features D.
+    NSF has a quarter of the couplings, at least 2: a spline bends as several affine couplings do.
     """
 
-    def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp", dim: int = 2) -> None:
+    def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:
         settings = {"couplings": max(2, couplings // 4) if model == "nsf" else couplings, "hidden": hidden}
-        self.build = partial(flows.build, model, (dim,), settings, members=networks, seed=0)
+        self.build = partial(flows.build, model, (2,), settings, members=networks, seed=0)
         self.flow = self.build()
         self.parameters = self.flow.parameters_per_member()
 

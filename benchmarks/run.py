@@ -64,14 +64,8 @@ class Plan:
     quality_seeds: tuple[int, ...] = (100, 101, 102)
     quality_lengths: tuple[int, ...] = (60, 100, 160, 200, 250, 400)
     networks: int = 10
-    eager_networks: int = 3
+    eager_networks: int = 2
     fresh: int = 20_000
-
-    growth_rows: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-    growth_dimensions: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    growth_couplings: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    growth_members: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
-    growth_dimension_rows: int = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -194,30 +188,7 @@ def until_good(worker: Worker, seed: int, recipe: str, plan: Plan) -> tuple[floa
     return math.inf, None, best
 
 
-def growth(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """How ours grows in time and memory with one size at a time, every reading in a process of its own."""
-    rng = np.random.default_rng(0)
-    points = ring(DATA_SEED)[0]
-    wide = {"networks": 1, "couplings": 8, "hidden": 64}
-    ours = {"networks": plan.networks, "couplings": 8, "hidden": 32}
-    axes = {  # the sizes; and for a size the points, the batch and the networks
-        "rows": (plan.growth_rows, lambda size: (TRUTH.sample(size, rng), 8192, wide)),
-        "dimensions": (plan.growth_dimensions, lambda size: (rng.standard_normal((plan.growth_dimension_rows, size)), 1000, {**wide, "dim": size})),
-        "couplings": (plan.growth_couplings, lambda size: (points, 256, {**ours, "couplings": size})),
-        "members": (plan.growth_members, lambda size: (points, 256, {**ours, "networks": size})),
-    }
-    result = []
-    for axis, (sizes, case) in axes.items():
-        for size in tqdm(sizes, desc=f"growth, {axis}", disable=None):
-            made, batch, setting = case(size)
-            with workers(["ours"], plan.threads[-1]) as (worker,):
-                begin(worker, made, batch, **setting)
-                seconds = median(interleaved([worker], plan)[0]) / 1000
-                result.append({"axis": axis, "size": size, "seconds": seconds, "peak_mib": worker.memory()})
-    return result
-
-
-SECTIONS = {"epoch": epoch, "quality": quality, "growth": growth}
+SECTIONS = {"epoch": epoch, "quality": quality}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""Processes that hold one library each, so that libraries can take turns on one machine, each with its own threads and memory."""
+"""Processes that hold one library each, so that libraries can take turns on one machine, each with its own threads."""
 
 from __future__ import annotations
 
 import os
-import resource
 import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -40,10 +38,6 @@ class Worker(ProcessPoolExecutor):
         begin = time.perf_counter()  # here: to ask takes far less than a reading lasts
         self.ask("advance", epochs)
         return time.perf_counter() - begin
-
-    def memory(self) -> float:
-        """The most memory that the process has held, MiB."""
-        return self._run(resource.getrusage, resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
     def _run(self, function: Any, *arguments: Any) -> Any:
         try:

@@ -23,8 +23,6 @@ RECIPE = Recipe(800, 0.005, noise=0.1)
 SMALL = {key: value[:2] for key, value in vars(Plan()).items() if isinstance(value, tuple)} | {
     **{"repeats": 2, "reading": 0.02, "threads": (1,), "epoch_couplings": 4, "epoch_networks": (1, 2), "batches": (800,)},
     **{"networks": 2, "eager_networks": 1, "fresh": 500, "quality_size": (4, 8), "quality_lengths": (1, 2)},
-    **{f"growth_{axis}": (2, 4, 8) for axis in ("dimensions", "couplings", "members")},
-    **{"growth_rows": (1_000, 2_000, 4_000)},
 }
 
 
@@ -93,12 +91,6 @@ def test_a_wrong_word_on_the_command_line_is_named(arguments, word, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)
     assert word in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
-def test_slopes_are_those_of_the_upper_half(exponent):
-    sizes = np.array([1, 10, 100, 1_000, 10_000])
-    assert draw.exponent(sizes, 1e-3 * sizes**exponent + np.array([1, 1, 0, 0, 0])) == pytest.approx(exponent)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0001234, "0.000123"), (12.345, "12.3"), (1234.5, "1,230"), (0.5, "0.5"), (2e7, "20,000,000")])
