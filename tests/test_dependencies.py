@@ -247,10 +247,11 @@ EARLIER: dict[str, set[str]] = {
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
     "studies/common": {"flows"},
+    "studies/forest": {"flows"},
     "studies/verdicts": {"flows", "stages"},
-    "studies/claims": {"flows", "stages", "studies/verdicts"},
+    "studies/claims": {"flows", "stages", "studies/forest", "studies/verdicts"},
     "studies/digits": {"flows", "stages", "studies/tables"},
-    "studies/digits_claims": {"flows", "stages", "studies/claims", "studies/digits", "studies/tables", "studies/verdicts"},
+    "studies/digits_claims": {"flows", "stages", "studies/digits", "studies/forest", "studies/tables", "studies/verdicts"},
     "studies/tables": {"flows", "stages"},
     "studies/tuning": {"flows", "stages", "studies/common", "studies/digits", "studies/tables"},  # by their protocols
     "studies": set(),

@@ -19,6 +19,7 @@ from studies import verdicts
 from studies.claims import figures, settings
 from studies.claims.figures import label
 from studies.claims.settings import Settings
+from studies.forest import forest
 from studies.verdicts import Metric, mean_and_interval
 
 Tables = dict[tuple[str, ...], pd.DataFrame]  # of every cell, by its words: ("depth", "glow", "8")
@@ -252,7 +253,7 @@ def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
     remedies = {variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows} for variant in variants}
     means = {variant: {model: mean_and_interval(kl) for model, kl in by_model.items()} for variant, by_model in remedies.items()}
     with rc_context(STYLE):
-        figures.forest(effects, CLAIMS, settings.HERE / "forest.png")
+        forest(effects, CLAIMS, settings.HERE / "forest.png")
         figures.depth(depths, by_depth, params.claims.threshold, settings.HERE / "depth.png")
         figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
         figures.ablation(remedies, means, settings.HERE / "ablation.png")

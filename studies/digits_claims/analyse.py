@@ -13,9 +13,9 @@ from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
 from stages.shared import files, markdown
 from studies import verdicts
-from studies.claims.figures import forest
 from studies.digits_claims import settings
 from studies.digits_claims.settings import Settings
+from studies.forest import forest
 from studies.verdicts import Metric
 
 CLAIMS = {
