@@ -163,7 +163,7 @@ def test_a_tiny_study_of_claims_ends_in_a_verdict_each(tmp_path: Path, monkeypat
     assert [each["claim"] for each in entries] == [claim for claim, metrics, *_ in claims_analyse.FAMILY for _ in metrics]
     assert {each["verdict"] for each in entries} <= {"supported", "refuted", "equivalent", "inconclusive"}
     assert (tmp_path / "forest.png").stat().st_size > 10_000
-    assert list(pd.read_csv(claims_settings.path("glow"))["seed"]) == [100, 101]
+    assert list(pd.read_csv(claims_settings.path("glow"))["seed"]) == [200, 201]
 
 
 def test_verdicts_follow_the_numbers() -> None:

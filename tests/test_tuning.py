@@ -25,8 +25,10 @@ from pipeline import ROOT, TINY
 
 from flows.core import seeds
 from flows.core.errors import UserError
+from flows.core.settings import TrainingSettings
 from flows.data.splits import holdout
 from flows.networks import registry
+from flows.training.trainer import Trainer
 from stages.shared import files
 from stages.shared import settings as pipeline
 from studies.tuning import images, score, search, settings, tables
@@ -214,19 +216,29 @@ def test_the_truth_is_the_pipelines_own_divergence(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_case_adds_is_seen_by_training_alone() -> None:
-    network = registry.build("glow_image", (1, 2, 2), {"steps": [1], "hidden": 4, "dropout": 0.0, "input_dropout": 0.0}, members=2)
-    points, generators = torch.linspace(-images.BOX, images.BOX, 80).reshape(2, 1, 2, 2, 10), seeds.numpy_generators(0, "train", range(2))
-    plain, given = network.objective, []
-    network.objective = lambda points, generators: given.append(points) or plain(points, generators)  # type: ignore[method-assign, func-returns-value]
-    _, gradient = plain(points, generators)(points)
-    images.regularise(network, settings.ImageCase(decay=0.5, noise=2.0, shift=1.0))
-    _, decayed = network.objective(points, generators)(points)
-    assert torch.allclose(decayed - gradient, 0.5 * network.flatten())
-    assert given[0].abs().max() <= images.BOX
-    assert not torch.equal(given[0], points)
-    moved = images.shifted(points, 1.0, generators)
-    assert torch.equal(moved, points.flip(3))  # of two columns, either way is the other one
-    assert torch.equal(images.shifted(points, 0.0, generators), points)
+    """By the loss of every batch, and not by the points that curves are kept of."""
+    rows = np.random.default_rng(0).integers(0, 17, (20, 1, 2, 2)).astype(float)
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, case in {"base": {}, "noise": {"noise": 2.0}, "shift": {"shift": 1.0}, "decay": {"decay": 0.5}}.items():
+        network = registry.build("glow_image", (1, 2, 2), {"steps": [1], "hidden": 4, "dropout": 0.0, "input_dropout": 0.0}, members=2)
+        images.regularise(network, settings.ImageCase(**case))
+        trainer = Trainer(network, rows, TrainingSettings(epochs=1, batch_size=20))
+        given: list[torch.Tensor] = []
+        loss = network.loss
+        network.loss = lambda z, program=None, given=given, loss=loss: (given.append(z), loss(z, program))[1]
+        before = network.flatten().clone() if name == "decay" else None
+        objective = network.objective(trainer.clean[0], seeds.numpy_generators(0, "train", range(2)))
+        _, gradient = objective(trainer.clean[0])
+        trainer.epoch()
+        seen[name] = [given[-1], gradient, trainer.clean[0]]
+        if before is not None:
+            assert torch.allclose(gradient - seen["base"][1], 0.5 * before, atol=1e-5)
+    base, noise, shift, decay = (seen[name][0] for name in ("base", "noise", "shift", "decay"))
+    assert torch.equal(base, decay)
+    assert torch.equal(shift, base.flip(3))  # of two columns, either way is the other one
+    assert not torch.isclose(noise, base).any(dim=1).all()
+    assert noise.abs().max() <= images.BOX
+    assert all(torch.equal(seen["base"][2], each[2]) for each in seen.values())
 
 
 # The search, with a score that costs nothing

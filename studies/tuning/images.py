@@ -58,18 +58,16 @@ def regularise(network: Network, case: ImageCase) -> None:
     plain = network.objective
 
     def objective(points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
-        if case.shift:
-            points = shifted(points, case.shift, generators)
-        if case.noise:
-            points = points + case.noise / network.standardize.deviation * normals(generators, *points.shape[1:])
-            points = torch.where(points.abs() > BOX, 2 * BOX * points.sign() - points, points).to(network.dtype)
         inner = plain(points, generators)
 
-        def decayed(batch: Tensor) -> tuple[Tensor, Tensor]:
+        def changed(batch: Tensor) -> tuple[Tensor, Tensor]:
+            batch = shifted(batch, case.shift, generators)
+            batch = batch + case.noise / network.standardize.deviation * normals(generators, *batch.shape[1:])
+            batch = torch.where(batch.abs() > BOX, 2 * BOX * batch.sign() - batch, batch).to(network.dtype)
             loss, gradient = inner(batch)
             return loss, gradient + case.decay * torch.cat([each.detach().flatten(1) for each in network.parameters()], dim=1)
 
-        return decayed if case.decay else inner
+        return changed
 
     network.objective = objective  # type: ignore[method-assign]
 
