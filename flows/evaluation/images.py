@@ -18,7 +18,7 @@ from flows.networks.images import ImageFlow
 
 def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``. The u are of ``seed``, and the same for all members."""
-    whole = model.whole(images).double().numpy()
+    whole = model.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
     return np.stack([log_density(model, whole + rng.random(whole.shape)) for _ in range(draws)])
 

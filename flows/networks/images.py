@@ -39,14 +39,14 @@ class ImageFlow(Flow):
         self.standardize.deviation.fill_(levels / (2 * bound))
 
     def initialize_door(self, rows: Any) -> None:
-        self.whole(rows)  # and nothing to fit
+        """Nothing depends on the images."""
 
-    def whole(self, images: Any) -> Tensor:
-        """``images`` as a tensor ``(n, M or 1, *event)``. Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1."""
-        images = self.points(images, "images")
+    def rows(self, value: Any, what: str = "images") -> Tensor:
+        """Whole images. Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1, and as for all networks."""
+        images = super().rows(value, what)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]
         if len(wrong):
-            raise ValueError(f"images must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; got {wrong[0].item():g}")
+            raise ValueError(f"{what} must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; got {wrong[0].item():g}")
         return images
 
     def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:

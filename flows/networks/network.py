@@ -88,6 +88,18 @@ class Network(Population):
 
     # At the door
 
+    def rows(self, value: Any, what: str = "rows") -> Tensor:
+        """What training is given, as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are no rows, or one can't be learnt."""
+        rows = self.points(value, what)
+        if rows.ndim != len(self.event_shape) + 2:
+            raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
+        if not len(rows):
+            raise ValueError(f"{what} holds no rows")
+        finite = rows.isfinite().flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite")
+        return rows
+
     def features_first(self, value: Any) -> Tensor:
         """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``, in their own units and type."""
         value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))

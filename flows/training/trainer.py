@@ -16,7 +16,6 @@ from flows.core.arrays import Array, rounded
 from flows.core.seeds import normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
-from flows.networks.images import ImageFlow
 from flows.networks.network import Network
 from flows.training.found import fit_found
 from flows.training.optimizer import ClippedAdam, one_cycle
@@ -31,7 +30,7 @@ class Trainer:
     """
 
     def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
-        rows = _rows(model, train, "train")
+        rows = model.rows(train, "train")
         batch = min(settings.batch_size, len(rows))
         model.initialize_door(rows)
         self.model = model
@@ -92,11 +91,9 @@ def fit(
     settings = settings or TrainingSettings()
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
-    test = None if test is None else _rows(model, test, "test")
-    if test is not None and isinstance(model, ImageFlow):
-        model.whole(test)
+    test = None if test is None else model.rows(test, "test")
     if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
-        fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
+        fit_found(model, model.rows(train, "train"), test, settings, on_log, name)
         model.eval()
         return model
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
@@ -129,19 +126,6 @@ def fit(
         print(f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
     model.to("cpu").eval()
     return model
-
-
-def _rows(model: Network, value: Any, what: str) -> Tensor:
-    """Rows as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are none, or a value is not finite."""
-    rows = model.points(value, what)
-    if rows.ndim != len(model.event_shape) + 2:
-        raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
-    if not len(rows):
-        raise ValueError(f"{what} holds no rows")
-    finite = rows.isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise ValueError(f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite")
-    return rows
 
 
 def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import BoxSplineCoupling, Convolution, Dropout, Permutation
+from flows.bijections import Bijection, BoxSplineCoupling, Convolution, Dropout, Permutation
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator, numpy_generators
@@ -26,6 +26,7 @@ from flows.networks.images import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training.trainer import fit
 from studies.digits.digits import LEVELS, PIXELS
+from studies.digits.pixel_map import PixelMap
 from studies.digits.settings import Row
 from studies.tables import peers
 
@@ -89,10 +90,10 @@ class Pointwise(Convolution):  # of images of one pixel: a perceptron with dropo
 
 
 def vector(shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int) -> Network:
-    """A flow that knows nothing of images: spline couplings over all pixels in random order, uniform noise on the box."""
+    """A flow that knows nothing of images: a fixed map per pixel, spline couplings over all pixels in random order, uniform noise on the box."""
     generators, dropout, bound = numpy_generators(seed, "initialize", members), Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
     conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
-    chain = []
+    chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)] if settings["pixel_map"] else []
     for _ in range(settings["couplings"]):
         coupling = BoxSplineCoupling(PIXELS, settings["hidden"], generators, swap=False, conditioner=conditioner, bins=8)
         chain += [Permutation(PIXELS, generators), coupling]
