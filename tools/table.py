@@ -71,7 +71,7 @@ def study() -> str:
             flow = params["models"][model]
             data = f"{TARGETS[params['data']['target']]}, {tables.seeds_text(content)}"
             numbers = [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-            by_case.setdefault(case, []).append([label(model), f"{flow['couplings']} {flow['transform']}", data, *numbers])
+            by_case.setdefault(case, []).append([label(model), f"{flow['couplings']} {flow.get('transform', 'spline')}", data, *numbers])
     head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
     return markdown.table(head, [row for rows in by_case.values() for row in rows], "lllr")
 

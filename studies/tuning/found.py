@@ -29,7 +29,7 @@ TABLES = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
-    **{f"without {part}": {"without": [part]} for part in ("margins", "whiten", "neighbours", "components", "cooling", "stacking")},
+    **{f"without {part}": {"without": [part]} for part in ("margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking")},
     "5 members": {"members": 5},
     "4 couplings": {"couplings": 4},
     "16 bins": {"bins": 16},
