@@ -91,7 +91,8 @@ def facts() -> list[str]:
         f"{verdicts.count('equivalent')} equivalent, {verdicts.count('refuted')} refuted and {verdicts.count('inconclusive')} inconclusive",
         f"closer to the truth from {depths[1]} to {depths[-1]} couplings, Glow at {params['models']['glow']['couplings']}",
         f"At {couplings} couplings it takes the KL of RealNVP from {kl('ablation/realnvp_none'):.3f} to {kl('ablation/realnvp_recipe'):.3f} nat",
-        f"over {claims['replicates']['count']} data sets, NSF reaches {kl('equal/nsf'):.3f} nat where RealNVP has {kl('equal/realnvp'):.3f} and Glow {kl('equal/glow'):.3f}",
+        f"over {claims['replicates']['count']} data sets, NSF reaches "
+        f"{kl('equal/nsf'):.3f} nat where RealNVP has {kl('equal/realnvp'):.3f} and Glow {kl('equal/glow'):.3f}",
         *(f"{table} {gain:+.2f}" for table, gain, word in gains() if word == "win"),
         *(f"a {word} on {table} ({gain:+.2f})".replace("-", "\u2212") for table, gain, word in gains() if word != "win"),
         "with up to {rows:,} training rows the mixture leads both, by {twonorm:.2f} and {mixture:.2f}".format(**full_size()),
