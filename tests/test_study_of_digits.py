@@ -92,7 +92,7 @@ def test_a_network_samples_whole_images(name: str) -> None:
 
 def test_an_image_that_is_learnt_again_in_normal_noise_is_the_same() -> None:
     test = digits.split("random", 0, 60, 20)[2]
-    for flow in (image_flow(), image_flow(base="normal", mixing="learned")):
+    for flow in (image_flow(base="box"), image_flow(mixing="learned")):
         assert (latents.images_of(flow, latents.normal_noise(flow, test)) == test).mean() > 0.999
         path = latents.between(flow, test[:2], test[2:4])
         assert path.shape == (2, latents.STEPS, 64)
@@ -174,9 +174,9 @@ def test_verdicts_follow_the_numbers() -> None:
         bits = 2 + 0.08 * (name in ("learned", "learned_bare")) + noise[k]
         tables[name] = pd.DataFrame({"bits": bits} | dict.fromkeys(claims_analyse.SAMPLES, 0.9 + noise[k]))
     found = {(each["claim"], each["comparison"], each["metric"]): each["verdict"] for each in claims_analyse.examine(params, tables)}
-    assert found[1, "learned - permutation", "bits"] == "refuted"
+    assert found[1, "learned - glow", "bits"] == "refuted"
     assert found[1, "learned_smooth - permutation_smooth", "bits"] == "equivalent"
-    assert found[2, "learned:permutation - learned_smooth:permutation_smooth", "bits"] == "supported"
+    assert found[2, "learned:glow - learned_smooth:permutation_smooth", "bits"] == "supported"
     assert {verdict for (claim, *_), verdict in found.items() if claim > 2} == {"equivalent"}
 
 
@@ -193,7 +193,7 @@ def test_noise_for_smooth_pixels_leaves_no_steps() -> None:
 def test_a_variant_without_actnorm_has_none() -> None:
     row = claims_settings.load().variants["learned_bare"]
     for actnorm in (True, False):
-        flow = image_flow(base="normal", mixing="learned")
+        flow = image_flow(mixing="learned")
         claims_score.change(flow, row.model_copy(update={"actnorm": actnorm}))
         assert ("ActNorm" in repr(flow)) == actnorm
 

@@ -88,7 +88,7 @@ class ImageModel(Model):
         hidden: channels of both hidden layers of every coupling's network.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
-        base: ``"box"``, uniform noise, where a flow is splines and permutations alone; or ``"normal"``, for which a probit comes first.
+        base: ``"normal"``, for which a probit comes first; or ``"box"``, uniform noise, where a flow is splines and permutations alone.
         dropout: share of the hidden channels that are switched off at a visit in training.
         input_dropout: share of the numbers that a network is given which are hidden from it then.
     """
@@ -100,7 +100,7 @@ class ImageModel(Model):
     hidden: Count = 64
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
-    base: Literal["box", "normal"] = "box"
+    base: Literal["normal", "box"] = "normal"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.08
 

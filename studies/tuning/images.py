@@ -21,9 +21,11 @@ from torch import Tensor
 from flows.bijections import BoxSplineCoupling
 from flows.core.errors import UserError, errors_in_one_line
 from flows.core.seeds import normals
+from flows.networks.images import ImageFlow
 from flows.networks.network import Network, Objective
 from stages.shared import files
 from studies.digits import digits, fits
+from studies.digits.pixel_map import PixelMap
 from studies.digits.score import curves
 from studies.digits.settings import Row
 from studies.tuning import settings
@@ -54,7 +56,10 @@ def main(name: str = "") -> None:
 
 
 def regularise(network: Network, case: ImageCase) -> None:
-    """Change what the untrained ``network`` learns from."""
+    """Change the untrained ``network``, and what it learns from."""
+    assert isinstance(network, ImageFlow)
+    if case.pixel_map:
+        network.bijections.insert(0, PixelMap(network.members, network.event_shape, network.levels, BOX))
     plain = network.objective
 
     def objective(points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:

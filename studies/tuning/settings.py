@@ -83,9 +83,10 @@ class ListSettings(Section):
 
 
 class ImageCase(Section):
-    """``settings`` of the model, and what training adds (``images.py``)."""
+    """``settings`` of the model, a map per pixel before it, and what training adds (``images.py``)."""
 
     settings: dict[str, Any] = Field(default={})
+    pixel_map: bool = False
     decay: Annotated[float, Field(ge=0)] = 0
     shift: Share = 0
     noise: Annotated[float, Field(ge=0, le=2)] = 0

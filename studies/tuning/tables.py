@@ -138,9 +138,20 @@ def images_text(content: ImageSettings) -> str:
         changes = {**case.settings, **{key: value for key, value in case.model_dump(exclude={"settings"}).items() if value}}
         held_out = f"{networks.mean():.3f} \u00b1 {networks.std():.3f}"
         lowest = f"{curve['test_nll'].min() - curve['test_nll'].iloc[-1]:.3f} at {curve['epoch'][best]:.0f}".replace("-", "\u2212")
-        gain, mixed = "" if name == "base" else _gain(means[name] - means["base"]), f"{bits[name]['ensemble'].mean():.3f}"
-        cells.append([name, changes_text(changes), f"{curve['train_nll'].iloc[-1]:.3f}", held_out, gain, lowest, mixed])
-    heads = ["case", "what it changes", "training", "held out", "against base", "lowest on the curve, against its end", "the ensemble, held out"]
+        numbers = [f"{curve['train_nll'].iloc[-1]:.3f}", held_out]
+        for here, there in ((means[name], means["base"]), (bits[name]["ensemble"], bits["base"]["ensemble"])):
+            numbers += [f"{here.mean():.3f}", "" if name == "base" else _gain(np.asarray(here - there))]
+        cells.append([name, changes_text(changes), *numbers[:2], numbers[3], lowest, *numbers[4:]])
+    heads = [
+        "case",
+        "what it changes",
+        "training",
+        "held out",
+        "against base",
+        "lowest on the curve, against its end",
+        "the ensemble",
+        "against base",
+    ]
     return f"""\
 # Regularisation of flows over images
 
