@@ -29,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(words)
     with errors_in_one_line("flows"):
         try:
+            _spare_inputs(arguments)
             arguments.verb(arguments)
             sys.stdout.flush()
         except ImportError as error:
@@ -144,6 +145,8 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
 
+    if arguments.output.suffix.lower() != ".png":
+        raise UserError(f"{arguments.output}: a picture goes into a .png file")
     density = Density.load(arguments.model)
     if not density.names:
         raise UserError(f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png")
@@ -152,6 +155,14 @@ def plot(arguments: argparse.Namespace) -> None:
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
+
+
+def _spare_inputs(arguments: argparse.Namespace) -> None:
+    """Raises ``UserError`` for an output that is one of the files that the verb reads, by whatever name."""
+    output = getattr(arguments, "output", None)
+    for given in vars(arguments).values():
+        if output is not None and isinstance(given, Path) and given is not output and given.exists() and output.exists() and output.samefile(given):
+            raise UserError(f"{output}: is read by this command, and would be written over; name another file after -o")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -140,11 +140,37 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
     assert not (tmp_path / "m.flow").exists()
 
 
-def test_a_table_is_not_written_over_by_its_density(folder, tmp_path, capsys):
-    before = (folder / "t.csv").read_bytes()
-    for place in (folder / "t.csv", folder):
+def test_a_density_is_not_written_over_a_folder_or_another_table(folder, capsys):
+    before = (folder / "more.csv").read_bytes()
+    for place in (folder / "more.csv", folder):
         assert "is a folder or a table" in error(capsys, "fit", folder / "t.csv", "-o", place)
-    assert (folder / "t.csv").read_bytes() == before
+    assert (folder / "more.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        ("fit t.csv", "t.csv"),
+        ("sample m.flow", "m.flow"),
+        ("score m.flow t.csv", "t.csv"),
+        ("score m.flow t.csv --anomalies 3", "link.csv"),
+        ("plot m.flow t.csv", "t.csv"),
+        ("plot m.flow t.csv", "m.flow"),
+    ],
+)
+def test_nothing_that_a_verb_reads_is_written_over(folder, tmp_path, capsys, monkeypatch, words, output):
+    for name in ("t.csv", "m.flow"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    monkeypatch.chdir(tmp_path)
+    assert "is read by this command" in error(capsys, *words.split(), "-o", tmp_path / output)
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in ("t.csv", "m.flow"))
+
+
+@pytest.mark.parametrize("name", ["page.csv", "page.flow", "page"])
+def test_a_picture_goes_into_a_png_file_alone(folder, tmp_path, capsys, name):
+    assert "a picture goes into a .png file" in error(capsys, "plot", folder / "m.flow", folder / "t.csv", "-o", tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, capsys):
