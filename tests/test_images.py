@@ -361,3 +361,13 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
 def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
     with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"):
         flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "the found recipe trains on the cpu alone"), ("cdua", "must be cpu, or cuda where torch finds a GPU")]
+)
+def test_the_found_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model = flows.build("nsf", (2,), members=1)
+    with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):
+        flows.fit(model, np.random.default_rng(0).normal(size=(20, 2)), settings=flows.TrainingSettings(recipe="found"), device=device)

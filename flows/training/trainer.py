@@ -95,12 +95,14 @@ def fit(
     test = None if test is None else _rows(model, test, "test")
     if test is not None and isinstance(model, ImageFlow):
         model.whole(test)
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
     if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
+        if device == "cuda":
+            raise ValueError("device = 'cuda': the found recipe trains on the cpu alone")
         fit_found(model, _rows(model, train, "train"), test, settings, on_log, name)
         model.eval()
         return model
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
     model.to(device)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}
