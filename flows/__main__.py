@@ -117,6 +117,8 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     from flows.data import images
     from flows.evaluation.images import bits_per_dimension, ensemble_log_density
 
+    if arguments.anomalies is not None and (arguments.output is None or arguments.output.suffix.lower() != ".png"):
+        raise UserError("--anomalies of images are a picture of them: -o FILE.png")
     whole, dimensions = images.read(arguments.table, tuple(model.event_shape)), model.event_shape.numel()
     log_q = ensemble_log_density(model, whole, DRAWS)
     bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))

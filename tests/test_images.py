@@ -32,6 +32,7 @@ from flows.bijections import (
     Squeeze,
 )
 from flows.core.seeds import numpy_generators
+from flows.data.images import read
 from flows.evaluation.images import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
 from flows.networks.base import Uniform
@@ -333,11 +334,35 @@ def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_
     )
 
 
-@pytest.mark.parametrize(("name", "words"), [("model", "not an .npy file"), ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model", r"not an \.npy file of numbers, or a damaged one; images are scored from \.npy files$"),
+        ("archive.npz", r"not an \.npy file"),
+        ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of"),
+        ("none.npy", "holds no images"),
+    ],
+)
 def test_a_file_without_such_images_is_named(files, name, words):
     np.save(files / "wrong.npy", np.zeros((3, 8, 7), dtype=int))
+    np.save(files / "none.npy", whole()[:0])
+    np.savez(files / "archive.npz", whole())
     with pytest.raises(SystemExit, match=rf"{re.escape(str(files / name))}: {words}"):
         main(["score", str(files / "model"), str(files / name)])
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "s.npy"]])
+def test_the_least_likely_images_go_into_a_picture_alone(files, tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^flows: --anomalies of images are a picture of them: -o FILE\.png$"):
+        main(["score", str(files / "model"), str(files / "images.npy"), "--anomalies", "3", *output])
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_two_levels_may_be_booleans(files, tmp_path):
+    np.save(tmp_path / "b.npy", whole(3) > 8)
+    found = read(tmp_path / "b.npy", (1, 8, 8))
+    assert (found == (whole(3) > 8)).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
