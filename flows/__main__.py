@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(words)
     with errors_in_one_line("flows"):
         try:
+            _spare_inputs(arguments)
             arguments.verb(arguments)
             sys.stdout.flush()
         except ImportError as error:
@@ -85,8 +86,11 @@ def score(arguments: argparse.Namespace) -> None:
     density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
+    added = ["log_density", "log_density_sd", *(["row", "tail_probability"] if arguments.anomalies else [])]
     with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
         for piece in table.stream(arguments.table):
+            for name in piece.columns.intersection(added)[:1]:
+                raise UserError(f"{arguments.table}: column {name}: `score` adds a column of this name; rename yours, or leave it out")
             values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
             if arguments.output is not None and arguments.output.suffix.lower() == ".parquet" and (frame.dtypes == "object").all():
                 frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))  # text of a CSV file, into a Parquet file
@@ -102,7 +106,9 @@ def score(arguments: argparse.Namespace) -> None:
             dropped += len(piece) - len(values)
             bar.update(len(piece))
         if arguments.anomalies is not None:
-            write(least if "row" in least else least.reset_index(names="row"))
+            write(least.reset_index(names="row"))
+            if "held_out" not in density.network.history:
+                print("tail_probability is empty: only the found recipe keeps rows unseen, and this density was not fitted by it", file=sys.stderr)
     _say_dropped(dropped)
 
 
@@ -116,6 +122,8 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     from flows.data import images
     from flows.evaluation.images import bits_per_dimension, ensemble_log_density
 
+    if arguments.anomalies is not None and (arguments.output is None or arguments.output.suffix.lower() != ".png"):
+        raise UserError("--anomalies of images are a picture of them: -o FILE.png")
     whole, dimensions = images.read(arguments.table, tuple(model.event_shape)), model.event_shape.numel()
     log_q = ensemble_log_density(model, whole, DRAWS)
     bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))
@@ -144,6 +152,8 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
 
+    if arguments.output.suffix.lower() != ".png":
+        raise UserError(f"{arguments.output}: a picture goes into a .png file")
     density = Density.load(arguments.model)
     if not density.names:
         raise UserError(f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png")
@@ -151,7 +161,15 @@ def plot(arguments: argparse.Namespace) -> None:
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
-    draw("pairs.png" if len(density.names) > 2 else "margins.png", scene, arguments.output)
+    draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
+
+
+def _spare_inputs(arguments: argparse.Namespace) -> None:
+    """Raises ``UserError`` for an output that is one of the files that the verb reads, by whatever name."""
+    output = getattr(arguments, "output", None)
+    for given in vars(arguments).values():
+        if output is not None and isinstance(given, Path) and given is not output and given.exists() and output.exists() and output.samefile(given):
+            raise UserError(f"{output}: is read by this command, and would be written over; name another file after -o")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,13 +179,13 @@ def _parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         for place in places:
-            said = "a .csv or .parquet file, or .npy of images" if place == "TABLE" else "what `fit` wrote"
+            said = f"a .csv or .parquet file{', or .npy of a model of images' * (verb is score)}" if place == "TABLE" else "what `fit` wrote"
             made.add_argument(place.lower(), metavar=place, type=Path, help=said)
         if verb is not info:
             said = "the file to write; without it, `sample` and `score` write CSV to standard output"
             made.add_argument("-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said)
         if verb in (fit, sample):
-            made.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
+            made.add_argument("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if "TABLE" in places:
             said = "rows with a missing value are an error (stop, the default), or left out and counted"
             made.add_argument("--missing", choices=["stop", "drop"], default="stop", help=said)
@@ -176,13 +194,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--members", type=int, default=10, help="networks that are kept: up to 5, or a multiple of 5 (10)")
     add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of training or of the model")
-    verbs.choices["sample"].add_argument("-n", type=_rows, default=1000, help="how many rows (1000)")
-    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_rows, help="only the N least likely rows, with a tail probability")
+    verbs.choices["sample"].add_argument("-n", type=_whole(1), default=1000, help="how many rows (1000)")
+    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_whole(1), help="only the N least likely rows, with a tail probability")
     return parser
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, value = text.rsplit("=", 1)  # what fails is told by argparse, with the option and the text
+    name, sign, value = text.rpartition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"expected a name and a value with = between them; got {text!r}")
     return name, value
 
 
@@ -193,10 +213,14 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, value
 
 
-def _rows(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            if least <= int(text) < 2**63:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least} and below 2**63; got {text!r}")
+
+    return parse
 
 
 def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:

@@ -25,7 +25,8 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import ensemble, log_density
-from flows.networks.registry import build, load
+from flows.networks import registry
+from flows.networks.model import ImageModel
 from flows.training import trainer
 
 
@@ -41,7 +42,7 @@ class Density:
     @classmethod
     def load(cls, path: str | Path) -> Density:
         """The density in a file. Raises ``CheckpointError``, which names it."""
-        return cls(load(path))
+        return cls(registry.load(path))
 
     def save(self, path: str | Path) -> None:
         """One file, whole or not at all."""
@@ -87,16 +88,15 @@ class Density:
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
         """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
         rng = numpy_generator(seed, "sample")
-        for start in range(0, n, table.PIECE):
-            rows = draw(self.network, min(table.PIECE, n - start), rng)
+        for start in range(0, max(n, 1), table.PIECE):
+            rows = draw(self.network, min(table.PIECE, n - start), rng) if n else np.empty((0, len(self.names)))
             frame = pd.DataFrame(rows, columns=self.names, index=range(start, start + len(rows)))
             yield frame.astype({c.name: "int64" for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0})
 
     def __repr__(self) -> str:
         about, training = self.network.description, self.network.description.get("training", {})
-        lines = [
-            f"{about['model']} of {self.network.members} members, " + ", ".join(f"{key} {value}" for key, value in about.get("settings", {}).items())
-        ]
+        settings = sorted(about.get("settings", {}).items())  # as a file keeps them
+        lines = [f"{about['model']} of {self.network.members} members, " + ", ".join(f"{key} {value}" for key, value in settings)]
         lines += [
             f"column {c.name}: {c.word}" + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "") for c in self.columns
         ]
@@ -125,8 +125,11 @@ def fit_table(
 
     ``columns`` names the kind of a column that is not real: ``{"age": "integer", "share": "interval:0:1", "price": "positive"}``.
     ``settings`` are of training or of the model. What there is to say of a column is printed on standard error.
-    Raises ``UserError`` for a table that can't be fitted, ``LookupError`` for an unknown model, ``ValueError`` for settings.
+    Raises ``UserError`` for a table that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for settings.
     """
+    models = [each for each in registry.names() if not issubclass(registry.find(each), ImageModel)]
+    if model not in models:
+        raise LookupError(f"no model {model!r} of tables; these are: {', '.join(models)}")
     frame, kinds = _frame(frame), columns or {}
     names = list(map(str, frame.columns))
     for name in kinds:
@@ -142,7 +145,7 @@ def fit_table(
         training = TrainingSettings(**{"recipe": "found", "seed": seed, **of_training})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    network = build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
+    network = registry.build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
     return Density(trainer.fit(network, dequantise(found, values, seed), settings=training, name=model))
 
 

@@ -64,9 +64,9 @@ def test_twelve_rows_are_too_few_and_thirteen_are_not():
 @pytest.mark.parametrize(
     ("word", "value", "said"),
     [
-        ("positive", 0.0, "strictly between 0 and inf"),
+        ("positive", 0.0, "strictly between 0 and inf; or leave it real"),
         ("positive", -1.0, "strictly between 0 and inf"),
-        ("interval:0:1", 1.0, "strictly between 0 and 1"),
+        ("interval:0:1", 1.0, "strictly between 0 and 1; widen the bounds"),
         ("interval:0:1", -0.5, "strictly between 0 and 1"),
         ("integer", 2.5, "a multiple of 1"),
         ("integer:0.25", 2.6, "a multiple of 0.25"),
@@ -134,6 +134,13 @@ def test_steps_that_start_elsewhere_are_noticed_and_not_offered_as_whole_numbers
     (column,), (notice,) = inspect([Column("age")], 0.5 + rows("count"))
     assert column.step == 1
     assert "--column" not in notice
+    assert notice.endswith("; leave it real: its samples lie between the steps too")
+
+
+def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
+    _, notices = inspect([Column("17"), Column("-3")], rows("normal", "share"))
+    assert notices == ["the columns are called 17, -3: if that is a row of a file without names, write a line of names above it"]
+    assert not inspect([Column("17"), Column("b")], rows("normal", "share"))[1]
 
 
 def test_the_step_moves_with_the_unit():

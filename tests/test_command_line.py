@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import flows
-from flows import Density
+from flows import Density, plotting
 from flows.__main__ import main
 from flows.core.errors import UserError
 from flows.density import fit_table
@@ -111,7 +111,8 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         (["--column=age=whole"], "column age: 'whole' is no kind"),
         (["--column=bmi=interval:0:1"], "column bmi, row 1 holds"),
         (["--members=0"], "members"),
-        (["--model=nothing"], "no model 'nothing'"),
+        (["--model=nothing"], "no model 'nothing' of tables; these are: gan, glow, nsf, realnvp, vae"),
+        (["--model=realnvp_image"], "no model 'realnvp_image' of tables; these are: gan, glow, nsf, realnvp, vae"),
         (["-Sepochs=many"], "epochs = 'many'"),
         (["-Shiden=3"], "hiden is not a known key"),
         (["-Scouplings=0"], "couplings = 0"),
@@ -140,11 +141,37 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
     assert not (tmp_path / "m.flow").exists()
 
 
-def test_a_table_is_not_written_over_by_its_density(folder, tmp_path, capsys):
-    before = (folder / "t.csv").read_bytes()
-    for place in (folder / "t.csv", folder):
+def test_a_density_is_not_written_over_a_folder_or_another_table(folder, capsys):
+    before = (folder / "more.csv").read_bytes()
+    for place in (folder / "more.csv", folder):
         assert "is a folder or a table" in error(capsys, "fit", folder / "t.csv", "-o", place)
-    assert (folder / "t.csv").read_bytes() == before
+    assert (folder / "more.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        ("fit t.csv", "t.csv"),
+        ("sample m.flow", "m.flow"),
+        ("score m.flow t.csv", "t.csv"),
+        ("score m.flow t.csv --anomalies 3", "link.csv"),
+        ("plot m.flow t.csv", "t.csv"),
+        ("plot m.flow t.csv", "m.flow"),
+    ],
+)
+def test_nothing_that_a_verb_reads_is_written_over(folder, tmp_path, capsys, monkeypatch, words, output):
+    for name in ("t.csv", "m.flow"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    monkeypatch.chdir(tmp_path)
+    assert "is read by this command" in error(capsys, *words.split(), "-o", tmp_path / output)
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in ("t.csv", "m.flow"))
+
+
+@pytest.mark.parametrize("name", ["page.csv", "page.flow", "page"])
+def test_a_picture_goes_into_a_png_file_alone(folder, tmp_path, capsys, name):
+    assert "a picture goes into a .png file" in error(capsys, "plot", folder / "m.flow", folder / "t.csv", "-o", tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, capsys):
@@ -180,6 +207,14 @@ def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(folder, dens
     assert capsys.readouterr().out.encode() == a
     for frame in (pd.read_csv(tmp_path / "a.csv"), pd.read_parquet(tmp_path / "d.parquet")):
         pd.testing.assert_frame_equal(frame, density.sample(100), check_exact=True)
+
+
+@pytest.mark.parametrize("model", ["nsf", "vae"])
+def test_no_samples_are_a_frame_of_the_same_columns(density, model):
+    fitted = density if model == "nsf" else fit_table(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
+    none = fitted.sample(0)
+    assert len(none) == 0
+    assert (none.dtypes == fitted.sample(1).dtypes).all()
 
 
 def test_members_are_drawn_by_their_weights(density):
@@ -250,6 +285,14 @@ def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("log_density", []), ("log_density_sd", []), ("row", ["--anomalies=3"]), ("tail_probability", ["--anomalies=3"])]
+)
+def test_a_column_that_score_would_write_over_is_refused(folder, tmp_path, capsys, name, words):
+    make().assign(**{name: 7}).to_csv(tmp_path / "t.csv", index=False)
+    assert f"column {name}: `score` adds a column of this name" in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
+
+
 @pytest.mark.parametrize("content", [b"", b"no such thing" * 20])
 def test_what_is_no_model_is_named(folder, tmp_path, capsys, content):
     (tmp_path / "bad.flow").write_bytes(content)
@@ -290,6 +333,11 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(fo
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
 
 
+def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
+    assert scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)["tail_probability"].isna().all()
+    assert capsys.readouterr().err.startswith("tail_probability is empty: only the found recipe")
+
+
 def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
     """A share p of fresh rows has a tail probability up to p: within three deviations of a share among 100 held-out rows."""
     rng = np.random.default_rng(0)
@@ -314,6 +362,21 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
         assert word in said
 
 
+def test_what_is_fitted_and_what_is_read_back_say_the_same(density, tmp_path):
+    fitted = fit_table(make(), members=1, settings=SHORT)
+    fitted.save(tmp_path / "m.flow")
+    assert str(fitted) == str(Density.load(tmp_path / "m.flow"))
+
+
+@pytest.mark.parametrize(("names", "page"), [(["bmi"], "margins.png"), (["bmi", "share"], "pairs.png")])
+def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypatch, names, page):
+    fit_table(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
+    figures, drawn = dict(plotting.FIGURES), []
+    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: drawn.append((name, figures[name][1](scene))))
+    run("plot", tmp_path / "m.flow", folder / "t.csv", "-o", tmp_path / "page.png")
+    assert [name for name, _ in drawn] == [page]
+
+
 @pytest.mark.parametrize("table", ["t.csv", "t.parquet", "more.csv"])
 def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path, table):
     for name in ("a.png", "b.png"):
@@ -334,6 +397,29 @@ def test_the_program_is_quiet_in_a_pipe_and_ends_with_one_line_and_status_1(fold
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"flows: {folder / 'nothing.csv'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("fit t.csv -o m --column a", "argument --column: expected a name and a value with = between them; got 'a'"),
+        ("fit t.csv -o m -S a", "argument -S: expected a name and a value with = between them; got 'a'"),
+        ("score m t.csv --anomalies 0", "argument --anomalies: expected a whole number of at least 1 and below 2**63; got '0'"),
+        ("sample m -n many", "argument -n: expected a whole number of at least 1 and below 2**63; got 'many'"),
+        ("sample m --seed -1", "argument --seed: expected a whole number of at least 0 and below 2**63; got '-1'"),
+    ],
+)
+def test_an_option_says_what_it_expects(capsys, words, said):
+    with pytest.raises(SystemExit):
+        run(*words.split())
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(("verb", "images"), [("fit", False), ("score", True), ("plot", False)])
+def test_help_says_which_verb_takes_images(capsys, verb, images):
+    with pytest.raises(SystemExit):
+        run(verb, "--help")
+    assert (".npy" in capsys.readouterr().out) is images
 
 
 def test_help_comes_without_torch():

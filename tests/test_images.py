@@ -32,6 +32,7 @@ from flows.bijections import (
     Squeeze,
 )
 from flows.core.seeds import numpy_generators
+from flows.data.images import read
 from flows.evaluation.images import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
 from flows.networks.base import Uniform
@@ -333,11 +334,35 @@ def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_
     )
 
 
-@pytest.mark.parametrize(("name", "words"), [("model", "not an .npy file"), ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model", r"not an \.npy file of numbers, or a damaged one; images are scored from \.npy files$"),
+        ("archive.npz", r"not an \.npy file"),
+        ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of"),
+        ("none.npy", "holds no images"),
+    ],
+)
 def test_a_file_without_such_images_is_named(files, name, words):
     np.save(files / "wrong.npy", np.zeros((3, 8, 7), dtype=int))
+    np.save(files / "none.npy", whole()[:0])
+    np.savez(files / "archive.npz", whole())
     with pytest.raises(SystemExit, match=rf"{re.escape(str(files / name))}: {words}"):
         main(["score", str(files / "model"), str(files / name)])
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "s.npy"]])
+def test_the_least_likely_images_go_into_a_picture_alone(files, tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^flows: --anomalies of images are a picture of them: -o FILE\.png$"):
+        main(["score", str(files / "model"), str(files / "images.npy"), "--anomalies", "3", *output])
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_two_levels_may_be_booleans(files, tmp_path):
+    np.save(tmp_path / "b.npy", whole(3) > 8)
+    found = read(tmp_path / "b.npy", (1, 8, 8))
+    assert (found == (whole(3) > 8)).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
@@ -361,3 +386,13 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
 def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
     with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"):
         flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "the found recipe trains on the cpu alone"), ("cdua", "must be cpu, or cuda where torch finds a GPU")]
+)
+def test_the_found_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model = flows.build("nsf", (2,), members=1)
+    with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):
+        flows.fit(model, np.random.default_rng(0).normal(size=(20, 2)), settings=flows.TrainingSettings(recipe="found"), device=device)

@@ -61,6 +61,7 @@ def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
     model = flows.fit(build(name), rows(), rows(20, seed=1), settings())
     assert not model.training
     assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
+    assert model.sample((0,)).shape == (0, 3, 2)
     assert model.history["epoch"].tolist() == [1, 2, 3]
     assert {key: values.shape for key, values in model.history.items() if key != "epoch"} == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
     assert all(np.isfinite(values).all() for values in model.history.values())

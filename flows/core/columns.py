@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -71,7 +72,7 @@ class Column:
 
 
 def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None) -> tuple[list[Column], list[str]]:
-    """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``, and a notice for each of these.
+    """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``, and a notice for each of these, and for numbers as names.
 
     A column with under 90% distinct values is rounded; its step is the commonest gap between distinct values. ``rows`` ``(n,)`` are the
     numbers of the rows in the user's file, where some were dropped.
@@ -80,11 +81,16 @@ def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None)
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
     found, notices = list(columns), []
+    if all(re.fullmatch(r"-?\d+", column.name) for column in columns):
+        names = ", ".join(column.name for column in columns)
+        notices.append(f"the columns are called {names}: if that is a row of a file without names, write a line of names above it")
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         for row in np.flatnonzero(~column.holds(x))[:1]:
             low, high = column.bounds
             must = f"a multiple of {column.step:g}" if column.kind == "integer" else f"a finite number strictly between {low:g} and {high:g}"
-            raise UserError(f"column {column.name}, row {row + 1 if rows is None else rows[row]} holds {x[row]}; {column.word} must be {must}")
+            advice = {"positive": "; or leave it real", "interval": "; widen the bounds"}.get(column.kind, "")
+            at = row + 1 if rows is None else rows[row]
+            raise UserError(f"column {column.name}, row {at} holds {x[row]}; {column.word} must be {must}{advice}")
         if x.min() == x.max():
             raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
         with np.errstate(over="ignore", under="ignore"):
@@ -98,6 +104,8 @@ def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None)
             said += "a density does not exist for it, so training spreads its rows over their steps"
             if column.kind == "real" and whole.holds(x).all():
                 said += f"; for samples in whole steps write --column {column.name}={whole.word}"
+            else:
+                said += f"; leave it {column.word}: its samples lie between the steps too"
             notices.append(said)
     _check_together([column.name for column in columns], values)
     return found, notices

@@ -16,12 +16,16 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
     """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do. Raises ``UserError``, which names the file."""
     try:
         images = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an .npy file of numbers ({error})") from None
+    except (ValueError, EOFError):  # of any other file numpy says that it is a pickle, and how to load that
+        images = None
+    if not isinstance(images, np.ndarray):  # an .npz archive is none
+        raise UserError(f"{path}: not an .npy file of numbers, or a damaged one; images are scored from .npy files")
     if images.ndim == 3 and event_shape[0] == 1:
         images = images[:, None]
-    if images.shape[1:] != event_shape or images.dtype.kind not in "iuf":
+    if images.shape[1:] != event_shape or images.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); got {images.dtype} of {images.shape}")
+    if not len(images):
+        raise UserError(f"{path}: holds no images")
     return images.astype(float)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE = 50_000  # rows: bounds the memory
+FRAME = "the table"  # what a data frame is called, which has no name of a file
 MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}  # how a missing value is written, in any case
 
 
@@ -65,7 +66,7 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
         raise UserError(f"{path}: holds no rows")
 
 
-def numbers(frame: pd.DataFrame, names: Sequence[str], source: str = "the table", missing: str = "stop") -> tuple[Array, pd.DataFrame]:
+def numbers(frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop") -> tuple[Array, pd.DataFrame]:
     """The columns ``names`` of a piece, in any order there, as ``(n, D)``, and the rows that these are.
 
     A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where it is ``"drop"``.
@@ -74,7 +75,8 @@ def numbers(frame: pd.DataFrame, names: Sequence[str], source: str = "the table"
     for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[:1]:
         said = f"holds {values[place, d]}; every value must be finite"
         if np.isnan(values[place, d]):
-            said = "holds no value; `--missing drop` (in the pipeline `data.missing: drop`) leaves such rows out"
+            how = "frame.dropna()" if source == FRAME else "`--missing drop` (in the pipeline `data.missing: drop`)"
+            said = f"holds no value; {how} leaves such rows out"
         raise UserError(f"{source}: column {names[d]}, row {frame.index[place]} {said}")
     keep = np.isnan(values).sum(axis=1) == 0
     return (values, frame) if keep.all() else (values[keep], frame[keep])
@@ -107,10 +109,15 @@ def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     with pd.read_csv(path, dtype=object, na_filter=False, encoding="utf-8-sig", skipinitialspace=True, chunksize=rows) as pieces:
-        for piece in pieces:
-            if not isinstance(piece.index, pd.RangeIndex):
-                raise ValueError("its rows have more fields than its first line names columns")
-            yield piece
+        try:
+            for piece in pieces:
+                if not isinstance(piece.index, pd.RangeIndex):
+                    raise ValueError("its rows have more fields than its first line names columns")
+                yield piece
+        except pd.errors.ParserError as error:
+            if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+                raise ValueError("line {1} holds {2} fields, and the first line names {0} columns".format(*ragged.groups())) from None
+            raise
 
 
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:

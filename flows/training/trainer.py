@@ -92,12 +92,14 @@ def fit(
     if not isinstance(model, Network):
         raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
     test = None if test is None else model.rows(test, "test")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
     if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
+        if device == "cuda":
+            raise ValueError("device = 'cuda': the found recipe trains on the cpu alone")
         fit_found(model, model.rows(train, "train"), test, settings, on_log, name)
         model.eval()
         return model
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
     model.to(device)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}

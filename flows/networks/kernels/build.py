@@ -41,8 +41,8 @@ def library() -> Any:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors: single precision, on the CPU, and a compiler was found."""
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and library() is not None
+    """Whether the kernels take these tensors: single precision, on the CPU, not empty, and a compiler was found."""
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors) and library() is not None
 
 
 def call(function: str, *arguments: Any) -> None:
