@@ -26,8 +26,8 @@ format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-verify: .venv/ready  ## run the committed pipeline in a clean clone and hold the results against the committed ones
-	@$(RUN) python -m tools.verify
+verify: .venv/ready  ## run the committed pipeline in a clean clone and compare with the committed results [SAME=yes: to the byte]
+	@$(RUN) python -m tools.verify $(if $(SAME),--same)
 
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)

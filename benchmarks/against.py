@@ -22,7 +22,7 @@ from flows.core.errors import UserError, errors_in_one_line
 
 OUTPUT = RESULTS.with_name("against.json")
 WORKER = """
-import sys, time, numpy, torch, flows
+import sys, time, flows, numpy, torch  # flows before torch: it says how threads wait
 torch.set_num_threads(int(sys.argv[1]))
 points = numpy.random.default_rng(0).standard_normal((800, 2))
 try:
@@ -80,7 +80,7 @@ def epochs(clone: Path, threads: int, march: str, count: int) -> float:
 
 
 def cold(clone: Path) -> float:
-    """Seconds of the pipeline where nothing is there but what Git holds; the kernels are built."""
+    """Seconds of the pipeline where nothing is there but what Git holds. To compile the kernels is not counted: the user's cache has them."""
     git("checkout", "--quiet", ".", cwd=clone)
     git("clean", "-d", "-f", "-q", "-x", cwd=clone)
     variables = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}

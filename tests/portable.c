@@ -1,5 +1,5 @@
 /* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both ways; a perceptron and its gradients;
-   forests: prints one hash of every bit that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
+   products; forests: prints one hash of every bit that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
 
 #include <stdio.h>
 
@@ -96,6 +96,12 @@ int main(int count, char **words) {
     const Network back = {table + 2, MEMBERS, chain.threads, POINTS, size, x, y, NULL, gradient, partial};
     perceptron(&back);
     add(y, MEMBERS * table[2].outputs * POINTS * 4L), add(gradient, MEMBERS * size * 4), add(partial, MEMBERS * table[2].kept * POINTS * 4L);
+    for (int over_points = 0; over_points < 2; over_points++) { /* a y of four rows from x, then the product of both over the points */
+        const float *a = over_points ? y : parameters[0];
+        const Product product = {over_points, MEMBERS, 4, DIM, chain.threads, POINTS, a, x, over_points ? gradient : y};
+        batched_product(&product);
+    }
+    add(y, MEMBERS * 4 * POINTS * 4L), add(gradient, MEMBERS * 4 * DIM * 4);
     static int labels[POINTS], fold[POINTS], order[DIM][POINTS]; /* every feature is sorted by insertion */
     static double score[POINTS];
     for (int i = 0; i < POINTS; i++) {

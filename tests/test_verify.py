@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ STAGES = {
     "generate": stage("python -m stages.generate", ["stages/generate.py"], ["data/raw.csv"], **{"data.samples": 1000}),
     "train@glow": stage("python -m stages.train glow", ["data/raw.csv", "stages/train.py"], ["models/glow.safetensors"]),
     "evaluate@glow": stage("python -m stages.evaluate glow", ["models/glow.safetensors"], ["metrics/glow.json"]),
-    "plot": stage("python -m stages.plot", ["metrics/glow.json"], ["figures/density.png"]),
+    "plot": stage("python -m stages.plot", ["metrics"], ["figures/density.png"]),
 }
 
 
@@ -238,7 +240,8 @@ def md5(path: str) -> str:
 
 
 def test_the_lock_tells_other_bits_from_other_code_or_settings(committed: Files):
-    case, files, text = explain(committed, lock(committed, (md5("figures/density.png"), "f" * 32), (md5("models/glow.safetensors"), "e" * 32)))
+    made = (md5("figures/density.png"), md5("models/glow.safetensors"), md5("metrics"))  # the last is a folder of what others made
+    case, files, text = explain(committed, lock(committed, *((path, "f" * 32) for path in made)))
     assert case == 2
     assert "case 2: other bits" in text
     assert files == ["dvc.lock: 3 of 4 stages moved, none by code or settings"]
@@ -278,6 +281,22 @@ def test_every_line_fits_a_terminal_where_everything_moved(committed: Files):
     assert len(files) == sum(path.endswith((".csv", ".json", ".png")) for path in committed)
 
 
+# The machines
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no other machine is stood in for")
+def test_every_machine_has_the_openblas_that_it_is_meant_to_have(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Sandybridge")  # of the caller: it is none of this machine
+    monkeypatch.setenv("OPENBLAS_VERBOSE", "0")
+    cores = []
+    for variables in verify.machines().values():
+        environment = {**verify.environment(variables), "OPENBLAS_VERBOSE": "2"}
+        done = subprocess.run([sys.executable, "-c", "import numpy, scipy.linalg"], env=environment, check=True, capture_output=True, text=True)
+        cores.append(set(re.findall(r"^Core: (\w+)", done.stdout + done.stderr, flags=re.M)))
+    assert cores[1:] == [{"Haswell"}, {"Nehalem"}]
+    assert "Sandybridge" not in cores[0]
+
+
 # The command
 
 
@@ -285,6 +304,7 @@ PIPELINE = """\
 import os, pathlib
 exec(os.environ["CHANGE"])
 """
+MOVED = "p = pathlib.Path('metrics/glow.json'); p.write_text(p.read_text().replace('0.0743346', '0.0743347'))"
 
 
 @pytest.fixture
@@ -302,21 +322,22 @@ def repository(tmp_path: Path, committed: Files, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "last"),
+    ("change", "options", "status", "last"),
     [
-        ("", 0, "case 1: "),
-        ("p = pathlib.Path('metrics/glow.json'); p.write_text(p.read_text().replace('0.0743346', '0.0743347'))", 0, "case 2: "),
-        ("pathlib.Path('figures/density.png').unlink()", 1, "case 3: FAILED: figures/density.png: is missing here"),
-        ("pathlib.Path('new').touch()", 1, "case 3: FAILED: new: is not committed"),
-        ("raise SystemExit(1)", 1, "FAILED: the pipeline does not run in a clean clone"),
+        ("", ["--same"], 0, "case 1: "),
+        (MOVED, [], 0, "case 2: "),
+        (MOVED, ["--same"], 1, "FAILED: the bytes had to be the same"),
+        ("pathlib.Path('figures/density.png').unlink()", [], 1, "case 3: FAILED: figures/density.png: is missing here"),
+        ("pathlib.Path('new').touch()", [], 1, "case 3: FAILED: new: is not committed"),
+        ("raise SystemExit(1)", [], 1, "FAILED: the pipeline does not run in a clean clone"),
     ],
-    ids=["1", "2", "missing", "extra", "no run"],
+    ids=["1", "2", "2 where the bytes had to be the same", "missing", "extra", "no run"],
 )
 def test_the_command_says_the_case_in_its_last_line_and_in_its_status(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str, status: int, last: str
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str, options: list[str], status: int, last: str
 ):
     monkeypatch.setenv("CHANGE", change)
-    assert verify.main() == status
+    assert verify.main(options) == status
     said = capsys.readouterr().out.splitlines()
     assert said[-1].startswith(f"verify: {last}")
     assert "not committed; what" not in "".join(said)
