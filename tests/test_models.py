@@ -22,6 +22,7 @@ from flows import targets
 from flows.core.settings import TrainingSettings
 from flows.evaluation.cost import flops_per_epoch
 from flows.networks import registry
+from flows.networks.flow import Flow
 from flows.networks.model import ImageModel, Model
 
 NAMES = [name for name in registry.names() if not issubclass(registry.find(name), ImageModel)]  # those have tests of their own
@@ -62,6 +63,8 @@ def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
     assert not model.training
     assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
     assert model.sample((0,)).shape == (0, 3, 2)
+    if isinstance(model, Flow):  # layer by layer as in one go, to the bit: both by the kernels
+        assert torch.equal(model.trajectory((50,), generator())[-1], model.sample((50,), generator()))
     assert model.history["epoch"].tolist() == [1, 2, 3]
     assert {key: values.shape for key, values in model.history.items() if key != "epoch"} == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
     assert all(np.isfinite(values).all() for values in model.history.values())

@@ -39,8 +39,13 @@ class Flow(DensityNetwork):
         """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
         for bijection in self.chain:
             bijection.initialize(z)
-            step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
-            z = bijection(z)[0] if step is None else step.apply(z, inverse=False)[0]
+            z = self._step(bijection, z)
+
+    @staticmethod
+    def _step(bijection: Bijection, z: Tensor, *, inverse: bool = False) -> Tensor:
+        """One bijection without its log-determinant; compiled where it can be."""
+        step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
+        return ((bijection.inverse if inverse else bijection)(z) if step is None else step.apply(z, inverse=inverse))[0]
 
     def log_density(self, z: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
@@ -93,7 +98,7 @@ class Flow(DensityNetwork):
         shape = torch.Size(sample_shape)
         states = [self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)]
         for bijection in reversed(self.chain):
-            states.append(bijection.inverse(states[-1])[0])
+            states.append(self._step(bijection, states[-1], inverse=True))
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:

@@ -101,7 +101,7 @@ class ImageModel(Model):
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
     base: Literal["normal", "box"] = "normal"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.08
 
     @model_validator(mode="after")
