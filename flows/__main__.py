@@ -33,7 +33,7 @@ def main(words: Sequence[str] | None = None) -> None:
             arguments.verb(arguments)
             sys.stdout.flush()
         except ImportError as error:
-            raise UserError(f"this needs {error.name}: pip install 'small-flows[parquet,plot]'") from None
+            raise UserError(f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows came from") from None
         except (ValueError, LookupError, NotImplementedError) as error:
             raise UserError(one_line(error)) from None
         except OSError as error:

@@ -100,7 +100,8 @@ def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
     lines = said.splitlines()
     assert lines[0] == "3 of 93 rows have a missing value and are left out"
     assert lines[1].startswith("column temperature holds ")
-    assert lines[2] == "90 rows of 5 columns from table, no truth known"
+    assert lines[2].startswith("train.recipe is fixed, ")
+    assert lines[3] == "90 rows of 5 columns from table, no truth known"
     assert [line for line in lines if "truth: none is known" in line]
     assert lines[-2].startswith("realnvp is the best model, ")
     assert "8 rows" not in said
