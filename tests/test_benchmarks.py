@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import against, draw, run
+from benchmarks import against, draw, run, stages
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, Plan, ring
@@ -69,6 +69,14 @@ def test_this_commit_is_timed_against_another(tmp_path):
     assert all(found[f"epoch, {name}"]["ratio"] > 0 for name in ("1 thread", "2 threads", "1 thread, AVX2"))
     with pytest.raises(UserError, match="nowhere"):
         against.main(["nowhere"])
+
+
+@pytest.mark.slow
+def test_stages_are_timed_alone_and_beside_a_busy_neighbour(tmp_path):
+    stages.main(["generate"], tmp_path / "stages.json")
+    found = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
+    assert set(found) == {"cores", "generate"}
+    assert found["generate"]["alone"] > 0 < found["generate"]["beside"]
 
 
 def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same():

@@ -1,0 +1,59 @@
+"""Where the pipeline's seconds go, and what a busy neighbour costs: ``python -m benchmarks.stages`` writes ``stages.json``.
+
+Every stage runs twice, one after another, in a clean clone: with one thread, and with as many as there are cores while another process keeps
+one of them busy. Leave the machine alone meanwhile: it takes five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from benchmarks import RESULTS
+from benchmarks.against import git
+from flows.core.errors import errors_in_one_line
+
+OUTPUT = RESULTS.with_name("stages.json")
+ORDER = ("generate", "prepare", "reference", "train", "evaluate", "rank", "plot")
+
+
+def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages")
+    parser.add_argument("stages", nargs="*", choices=[*ORDER, []], help="kinds of stages; all where none is named")
+    kinds = parser.parse_args(arguments).stages or ORDER
+    locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
+    names = sorted((name for name in locked if name.partition("@")[0] in kinds), key=lambda name: ORDER.index(name.partition("@")[0]))
+    found: dict[str, object] = {"cores": os.cpu_count()}
+    with tempfile.TemporaryDirectory() as clone:
+        git("clone", "--quiet", ".", clone)
+        for name in names:
+            words = [sys.executable, *locked[name]["cmd"].split()[1:]]
+            alone = seconds(words, clone, OMP_NUM_THREADS="1")
+            neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            try:
+                beside = seconds(words, clone, OMP_NUM_THREADS=str(os.cpu_count()))
+            finally:
+                neighbour.kill()
+            found[name] = {"alone": round(alone, 2), "beside": round(beside, 2), "ratio": round(beside / alone, 2)}
+            print(name, found[name], flush=True)
+    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def seconds(words: Sequence[str], clone: str, **variables: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run(words, cwd=clone, env={**os.environ, **variables}, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    with errors_in_one_line("stages"):
+        main()
