@@ -394,6 +394,7 @@ def test_a_list_is_scored_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert (folder / "studies/tuning/results/lists/flow.csv").read_bytes() == made
     images.main("base")
     tables.main()
+    tables.main("images")
     assert "| base | nothing |" in (folder / "studies/tuning/images.md").read_text(encoding="utf-8")
     assert "| flat | noise 0 |" in (folder / "studies/tuning/recipe.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,6 @@
-"""What was found, as tables and pictures: of a search (``python -m studies.tuning.tables realnvp``), or with no name of all lists, the recipe."""
+"""What was found, as tables and pictures: of a search (``python -m studies.tuning.tables realnvp``), of the cases of images (``images``), or with no
+name of all lists, the recipe.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from stages.shared.settings import Train, label_and_color
 from studies.tuning import settings
 from studies.tuning.settings import HERE, METRICS, ImageSettings, ListSettings, SearchSettings, changes_text, value_text
 
+IMAGES = "images"  # not a search
 BEST = 10  # trials in the table
 LARGEST = 0.6  # nat: what is beyond is written down
 Lists = dict[str, tuple[ListSettings, pd.DataFrame]]  # with the results, a row a case
@@ -31,7 +34,9 @@ COLUMNS = {  # of the recipe: head and digits
 
 def main(name: str = "") -> None:
     with plt.rc_context(STYLE):
-        if name:
+        if name == IMAGES:
+            files.write_bytes(HERE / "images.md", images_text(settings.load().images).encode())
+        elif name:
             content, path = settings.find("searches", name), HERE / f"results/searches/{name}.csv"
             rows = pd.read_csv(path).fillna({"case": ""})
             files.write_bytes(path.with_suffix(".md"), search_text(name, content, rows).encode())
@@ -39,7 +44,6 @@ def main(name: str = "") -> None:
         else:
             lists = read_lists()
             files.write_bytes(HERE / "recipe.md", recipe_text(lists).encode())
-            files.write_bytes(HERE / "images.md", images_text(settings.load().images).encode())
             draw_recipe({key: each for key, each in lists.items() if not (each[0].only_reported or each[0].samples)})
 
 
