@@ -142,10 +142,10 @@ def images_text(content: ImageSettings) -> str:
         changes = {**case.settings, **{key: value for key, value in case.model_dump(exclude={"settings"}).items() if value}}
         held_out = f"{networks.mean():.3f} \u00b1 {networks.std():.3f}"
         lowest = f"{curve['test_nll'].min() - curve['test_nll'].iloc[-1]:.3f} at {curve['epoch'][best]:.0f}".replace("-", "\u2212")
-        numbers = [f"{curve['train_nll'].iloc[-1]:.3f}", held_out]
-        for here, there in ((means[name], means["base"]), (bits[name]["ensemble"], bits["base"]["ensemble"])):
-            numbers += [f"{here.mean():.3f}", "" if name == "base" else _gain(np.asarray(here - there))]
-        cells.append([name, changes_text(changes), *numbers[:2], numbers[3], lowest, *numbers[4:]])
+        mixed, now = bits[name]["ensemble"], bits["base"]["ensemble"]
+        gains = ["", ""] if name == "base" else [_gain(means[name] - means["base"]), _gain((mixed - now).to_numpy())]
+        train = f"{curve['train_nll'].iloc[-1]:.3f}"
+        cells.append([name, changes_text(changes), train, held_out, gains[0], lowest, f"{mixed.mean():.3f}", gains[1]])
     heads = [
         "case",
         "what it changes",
