@@ -186,8 +186,8 @@ def draw_recipe(lists: Lists) -> None:
         if row["kl"] > LARGEST:
             axis.text(0.97 * LARGEST, place, f"{row['kl']:,.0f}, ensemble {row['kl_ensemble']:.1f} →", ha="right", va="center", fontsize=8)
     axis.axvline(cases[0][2]["kl"], color="#999999", linewidth=0.8, linestyle=":")
-    axis.set(xscale="log", xlim=(0.025, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
-    axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
+    axis.set(xscale="log", xlim=(0.02, LARGEST), xlabel="KL from the truth (nat)", ylim=(len(cases) - 0.5, -0.5))
+    axis.set_xticks([0.02, 0.03, 0.05, 0.1, 0.2, 0.4], ["0.02", "0.03", "0.05", "0.1", "0.2", "0.4"])
     axis.set_xticks([], minor=True)
     axis.set_yticks(range(len(cases)), [f"{label_and_color(model)[0]}: {name}" for model, name, _ in cases], fontsize=8)
     axis.grid(axis="x", alpha=0.25)
