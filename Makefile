@@ -26,7 +26,7 @@ format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-verify: .venv/ready  ## run the committed pipeline in a clean clone and compare with the committed results [SAME=yes: to the byte]
+verify: .venv/ready  ## run the committed pipeline as three machines, each in a clean clone, and compare the results [SAME=yes: to the byte]
 	@$(RUN) python -m tools.verify $(if $(SAME),--same)
 
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
@@ -52,7 +52,7 @@ digits-claims: .venv/ready  ## test what is said of RealNVP and Glow on 8x8 digi
 
 clean:  ## remove what the pipeline and the tests made and Git does not hold
 	rm -rf .venv .venv-bench .venv-tables build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
-	git clean -d -f -q -X data models
+	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
     """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
-    results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    results = {section: before[section] for section in SECTIONS if section in before}
     versions = {each.name: each.version.partition("+")[0] for each in distributions() if each.name in VERSIONS}  # without the word for the build
     results.update(machine=machine(), versions=versions, settings=rounded(vars(plan)))
     for section in sections:

@@ -21,6 +21,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def uncommented(settings: str) -> list[str]:
+    """The lines of a settings file with a key and a value, but no comment."""
+    return [line for line in settings.splitlines() if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)]
+
+
 # Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are further apart than its epochs are many.
 TINY = """\
 data:

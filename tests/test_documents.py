@@ -14,16 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pipeline import ROOT, text, uncommented
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md", "studies/*/README.md", "benchmarks/README.md") for path in ROOT.glob(pattern))
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M | re.S)
-
-
-def text(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def prose(name: str) -> str:
@@ -154,11 +150,6 @@ def test_every_key_of_the_settings_has_a_comment_in_the_files_that_docs_show() -
     (block,) = (block for block in BLOCK.finditer(text("docs/extending.md")) if block["file"] == "params.yaml")
     assert uncommented(block["content"]) == []
     assert list(yaml.safe_load(block["content"])) == ["nice"]
-
-
-def uncommented(settings: str) -> list[str]:
-    """The lines of a settings file with a key and a value, but no comment."""
-    return [line for line in settings.splitlines() if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)]
 
 
 def test_no_tracked_text_holds_a_path_of_a_machine() -> None:

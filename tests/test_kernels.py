@@ -43,15 +43,6 @@ LAYERS = {
 each_layer = pytest.mark.parametrize("kind", list(LAYERS))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What is small is computed faster by one, above all where other processes want the cores too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @torch.no_grad()
 def shaken(module, scale):
     """``module``, far from the identity, so that every parameter matters."""

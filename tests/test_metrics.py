@@ -538,10 +538,6 @@ def test_an_evaluation_repeats_to_the_bit():
 # What is not known
 
 
-def value_of(report: Report, key: str) -> Any:
-    return report.headline[key] if key in report.headline else report.members[key]
-
-
 MODELS: dict[str, Callable[[], Population]] = {"flow": untrained, "mute": Mute, "reference": lambda: truth(ring())}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,19 @@ def test_make_help_names_every_target_and_is_what_make_alone_prints():
     lines = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.split()[0] for line in lines] == phony
     assert all(len(line.split()) > 2 and len(line) <= 120 for line in lines)
+
+
+def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
+    """`dvc add` has Git ignore it, as it ignores what the pipeline makes."""
+    made, own = ("data/raw.csv", "data/target.json", "data/prepared/train.csv", "models/nsf.safetensors"), "data/source/rows.csv"
+    for name in (*made, own):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    (tmp_path / "data/source/.gitignore").write_text("/rows.csv\n", encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    subprocess.run(["make", "--file", ROOT / "Makefile", "clean"], cwd=tmp_path, check=True)
+    assert [name for name in (*made, own) if (tmp_path / name).exists()] == [own]
 
 
 def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped():

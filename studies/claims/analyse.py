@@ -135,9 +135,6 @@ def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[
     return verdicts.compare(METRICS[metric], params.claims.margins[METRICS[metric].margin], first, second)
 
 
-# Means
-
-
 def failures(values: Array) -> int:
     return int((~np.isfinite(values)).sum())
 

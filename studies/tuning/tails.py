@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.core.arrays import Array
-from flows.core.errors import errors_in_one_line
+from flows.core.errors import UserError, errors_in_one_line
 from flows.core.mixture import Mixture
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -84,7 +84,10 @@ def in_more_dimensions() -> list[dict[str, float]]:
     return rows
 
 
-def main(model: str) -> None:
+@errors_in_one_line("tails")
+def main(model: str = "") -> None:
+    if model not in (*pipeline.load().models, "found"):
+        raise UserError(f"expected a model of params.yaml, or found, for NSF by the found recipe; got {model!r}")
     rows = in_more_dimensions() if model == "found" else in_the_plane(model)
     files.write_csv(HERE / f"{model}.csv", {key: [each[key] for each in rows] for key in rows[0]}, float_format="%.5g")
     worst = max(rows, key=lambda each: each["kl_worst"])
@@ -92,5 +95,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    with errors_in_one_line("tails"):
-        main(sys.argv[1])
+    main(*sys.argv[1:])
