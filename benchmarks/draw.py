@@ -53,9 +53,9 @@ def document(results: Row) -> str:
 
 def reached(row: Row) -> tuple[str, str]:
     """The seconds to the target, or that it was never reached; and the best KL on the way."""
-    seconds = [number(row[key]) for key in ("seconds", "seconds_min", "seconds_max") if row["seconds"] is not None]
+    seconds = ["never" if row[key] is None else number(row[key]) for key in ("seconds", "seconds_min", "seconds_max")]
     best = min((kl for kl in row["best_kl"] if kl is not None), default=np.nan)
-    return "{} ({} to {})".format(*seconds) if seconds else "never", f"{best:.3f}"
+    return "never" if row["seconds"] is None else "{} ({} to {})".format(*seconds), f"{best:.3f}"
 
 
 def number(value: float) -> str:

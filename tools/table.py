@@ -1,4 +1,4 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into README.md and docs/."""
+"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into the documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
-DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md")), Path("benchmarks/README.md")]
 BENCHMARKS = Path("benchmarks/results.json")
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 NONE = "\u2013"
@@ -26,7 +26,7 @@ SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--readme", action="store_true", help="write all tables into README.md and docs/")
+    arguments.add_argument("--readme", action="store_true", help="write all tables into the documents")
     if not arguments.parse_args().readme:
         print(table())
         return
@@ -97,6 +97,13 @@ def speed() -> str:
     return markdown.table([*head, f"seconds to KL {results['settings']['quality_kl']}, our recipe", "its usual recipe"], rows, "lr")
 
 
+def stages() -> str:
+    """Where the pipeline's seconds go, and what a busy neighbour costs: a line a stage."""
+    timed = json.loads(BENCHMARKS.with_name("stages.json").read_text(encoding="utf-8"))
+    rows = [[f"`{name}`", f"{found['alone']:.1f}", f"{found['beside']:.1f}", f"{found['ratio']:.2f}"] for name, found in timed.items() if name != "cores"]
+    return markdown.table(["stage", "alone (s)", "beside a neighbour (s)", "ratio"], rows, "lr")
+
+
 def claims(heading: str) -> str:
     """A section of what ``studies/claims`` found, without its picture."""
     made = Path("studies/claims/claims.md").read_text(encoding="utf-8")
@@ -141,6 +148,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "study": study,
     "tuning": tuning,
     "speed": speed,
+    "stages": stages,
     "claims": partial(claims, "Verdicts"),
     "control": partial(claims, "Depth"),
     "baselines": partial(claims, "Models of equal size"),

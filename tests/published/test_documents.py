@@ -20,7 +20,7 @@ from studies.tables import settings as study_of_tables
 from tools import table
 
 CLAIMS = ROOT / "studies/claims/results"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 
 
 @pytest.fixture(autouse=True)
