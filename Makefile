@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
+# Two processes; a file's tests stay together, as they share what took long to make.
+PYTEST := python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help repro test test-all lint format verify compare bench claims tuning tables digits digits-claims clean
 
@@ -12,10 +14,10 @@ repro: .venv/ready  ## run what is not up to date, then print the table of resul
 	@$(RUN) python -m tools.repro
 
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
-	$(RUN) python -m pytest -m "not slow" --ignore tests/published
+	$(RUN) $(PYTEST) -m "not slow" --ignore tests/published
 
 test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser, the studies, and the published numbers
-	$(RUN) python -m pytest
+	$(RUN) $(PYTEST)
 
 lint: .venv/ready-tests  ## style and types
 	$(RUN) ruff check .
@@ -26,7 +28,7 @@ format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-verify: .venv/ready  ## run the committed pipeline as three machines, each in a clean clone, and compare the results [SAME=yes: to the byte]
+verify: .venv/ready  ## run the committed pipeline as three machines, compare the results [SAME=yes: to the byte]
 	@$(RUN) python -m tools.verify $(if $(SAME),--same)
 
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
