@@ -49,7 +49,7 @@ tables: .venv-tables/ready  ## the flows beside eight other densities on nine ta
 digits: .venv-tables/ready  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (an hour on two cores)
 	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/digits/dvc.yaml
 
-digits-claims: .venv/ready  ## test what is said of RealNVP and Glow on 8x8 digits (half an hour on two cores)
+digits-claims: .venv/ready  ## test what is said of RealNVP and Glow on 8x8 digits (up to an hour on two cores)
 	@$(RUN) python -m tools.repro studies/digits_claims/dvc.yaml
 
 clean:  ## remove what the pipeline and the tests made and Git does not hold

@@ -20,6 +20,7 @@ from studies.tables import settings as study_of_tables
 from tools import table
 
 CLAIMS = ROOT / "studies/claims/results"
+VARIANTS = ("glow", "glow_published", "single_scale", "realnvp_splines_longer", "realnvp_longer")  # of the claims on images
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 
 
@@ -138,14 +139,35 @@ def test_the_pages_are_right_about_the_claims_on_images() -> None:
         return [entry["verdict"] for entry in entries if entry["claim"] == claim and entry["metric"] in metrics]
 
     assert verdicts(1, "bits") == ["refuted", "refuted", "equivalent"]
-    assert [*verdicts(2, "bits"), *verdicts(3, "bits")] == ["supported", "equivalent"]
-    assert [entry["ci95"][1] < 0 for entry in entries if entry["claim"] == 3] == [True]  # real, but small
-    assert verdicts(4, "bits", "c2st_auc") == ["refuted", "refuted"]
-    assert verdicts(4, "precision", "coverage") == ["inconclusive", "inconclusive"]
-    assert all(verdicts(claim, "bits", "c2st_auc") == ["supported", "supported"] for claim in (5, 6))
-    assert all(verdicts(claim, "recall") == ["equivalent"] for claim in (4, 5, 6))
-    assert verdicts(7, "recall", "c2st_auc") == ["supported"] * 4
-    assert verdicts(7, "precision", "coverage") == ["refuted"] * 4
+    assert [*verdicts(2, "bits"), *verdicts(3, "bits")] == ["supported", "supported"]
+    assert all(verdicts(claim, "bits", "precision", "recall") == ["equivalent"] * 3 for claim in (4, 7))
+    assert all(verdicts(claim, "coverage", "c2st_auc") == ["inconclusive"] * 2 for claim in (4, 7))
+    assert all(verdicts(claim, "bits", "c2st_auc") == ["supported"] * 2 for claim in (5, 6))
+    assert all(verdicts(claim, "recall", "coverage") == ["equivalent"] * 2 for claim in (5, 6))
+    assert verdicts(8, "recall", "c2st_auc") == ["supported"] * 4
+    assert verdicts(8, "precision", "coverage") == ["refuted", "supported", "refuted", "refuted"]
+    bare, learned, scales, *published = (
+        f"{abs(entry['effect']):.3f}"
+        for claim, comparison in (
+            (1, "learned_bare - permutation_bare"),
+            (1, "learned - glow"),
+            (3, "glow - single_scale"),
+            (5, "glow_published - realnvp_published"),
+            (6, "glow_published - realnvp_longer"),
+        )
+        for entry in entries
+        if (entry["claim"], entry["comparison"], entry["metric"]) == (claim, comparison, "bits")
+    )
+    page, images = text("studies/digits_claims/README.md"), text("docs/images.md")
+    assert f"with ActNorm by {learned} bits and without by {bare}" in page
+    assert f"at equal time, by {scales} bits" in page
+    assert f"by {published[0]} bits at equal depth and {published[1]} at equal time" in page
+    took = {name: f"{pd.read_csv(ROOT / f'studies/digits_claims/seconds/{name}.csv')['seconds'][0]:.0f} s" for name in VARIANTS}
+    assert f"a network of `glow` took {took['glow']} and one of `glow_published` {took['glow_published']}" in page
+    assert ", ".join(f"`{name}` {took[name]}" for name in VARIANTS[2:]) in page
+    assert f"{scales} bits better than a single one" in images
+    assert f"a fixed permutation is {learned} bits better" in images
+    assert f"by {published[0]} at equal depth" in images
 
 
 def test_what_the_results_page_says_in_words_holds() -> None:
