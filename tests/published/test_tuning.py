@@ -35,3 +35,14 @@ def test_what_the_readme_shows_of_the_search_is_its_table() -> None:
     """Now, and the best trial."""
     made = [line for line in (HERE / "results/searches/realnvp.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")][:4]
     assert "\n".join(made) in (HERE / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_page_says_of_the_cases_of_images_is_what_they_gave() -> None:
+    cases = {name: pd.read_csv(HERE / f"results/images/{name}/bits.csv").mean() for name in settings.load().images.cases}
+    one = {name: case.drop("ensemble").mean() for name, case in cases.items()}
+    page = (HERE / "README.md").read_text(encoding="utf-8")
+    gains = {name: f"{one[name] - cases[name]['ensemble']:.3f}" for name in ("base", "dropout_none")}
+    assert f"gains most: {gains['base']} bits, and {gains['dropout_none']} without dropout" in page
+    assert f"**Weight decay** gains {one['base'] - one['decay']:.3f}" in page
+    costs = sorted(one[name] - one["base"] for name in ("shift", "noise", "dropout_more", "box", "pixel_map"))
+    assert f"cost {costs[0]:.3f} to {costs[-1]:.3f}" in page
