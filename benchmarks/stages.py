@@ -30,11 +30,11 @@ ORDER = ("generate", "prepare", "reference", "train", "evaluate", "rank", "plot"
 
 def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stages")
-    parser.add_argument("stages", nargs="*", choices=[*ORDER, []], help="kinds of stages, the others' results stay; all where none is named")
+    parser.add_argument("stages", nargs="*", choices=[*ORDER, []], help="kinds of stages; all where none is named")
     kinds = parser.parse_args(arguments).stages or ORDER
     locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
     names = sorted((name for name in locked if name.partition("@")[0] in kinds), key=lambda name: ORDER.index(name.partition("@")[0]))
-    found = {**(json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}), "cores": os.cpu_count()}
+    found: dict[str, object] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as clone:
         git("clone", "--quiet", ".", clone)
         for name in names:
