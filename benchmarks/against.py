@@ -7,7 +7,6 @@ AVX2. The pipeline: `make repro` in a clean clone. Leave the machine alone meanw
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import RESULTS
 from flows.core.errors import UserError, errors_in_one_line
+from stages.shared import files
 
 OUTPUT = RESULTS.with_name("against.json")
 WORKER = """
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
         runs = [[cold(clone) for clone in clones] for _ in range(options.pipelines)]
         if runs:
             found["pipeline"] = ratio("pipeline", runs)
-    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    files.write_json(output, found)
 
 
 def git(*words: str, cwd: Path | None = None) -> str:

@@ -7,7 +7,6 @@ one of them busy. What takes a second or two does so five times, and the medians
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import yaml
 from benchmarks import RESULTS
 from benchmarks.against import git
 from flows.core.errors import errors_in_one_line
+from stages.shared import files
 
 OUTPUT = RESULTS.with_name("stages.json")
 SHORT = 2.0  # seconds
@@ -30,8 +30,8 @@ ORDER = ("generate", "prepare", "reference", "train", "evaluate", "rank", "plot"
 
 def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stages")
-    parser.add_argument("stages", nargs="*", choices=[*ORDER, []], help="kinds of stages; all where none is named")
-    kinds = parser.parse_args(arguments).stages or ORDER
+    parser.add_argument("last", nargs="?", choices=ORDER, default=ORDER[-1], help="kind of stage to end with, as each needs what came before")
+    kinds = ORDER[: ORDER.index(parser.parse_args(arguments).last) + 1]
     locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
     names = sorted((name for name in locked if name.partition("@")[0] in kinds), key=lambda name: ORDER.index(name.partition("@")[0]))
     found: dict[str, object] = {"cores": os.cpu_count()}
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
             alone, beside = map(median, zip(*readings, strict=True))
             found[name] = {"alone": round(alone, 2), "beside": round(beside, 2), "ratio": round(beside / alone, 2)}
             print(name, found[name], flush=True)
-    output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    files.write_json(output, found)
 
 
 def both(words: Sequence[str], clone: str) -> tuple[float, float]:

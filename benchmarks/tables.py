@@ -5,12 +5,12 @@ Five minutes, with imports and files counted, on as many threads as there are co
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import RESULTS
 from flows.core.arrays import Array
-from flows.core.errors import errors_in_one_line
+from flows.core.errors import UserError, errors_in_one_line
+from stages.shared import files
 
 OUTPUT = RESULTS.with_name("tables.json")
 FITTED = ((500, 10), (10_000, 10))  # rows, columns
@@ -28,19 +29,19 @@ SCORED, COLUMNS = (1_000_000, 10_000_000), 8
 CHUNK = 1_000_000  # rows that are written at once
 
 
-def main() -> None:
+def main(fitted: Sequence[tuple[int, int]] = FITTED, scored: Sequence[int] = SCORED, output: Path = OUTPUT) -> None:
     found: dict[str, object] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         path, model = Path(folder, "rows.parquet"), Path(folder, "rows.flow")
-        for rows, columns in FITTED:
+        for rows, columns in fitted:
             write(path, rows, columns)
             found[f"fit {rows} x {columns}"] = measured("fit", path, "-o", model)
-        write(path, FITTED[0][0], COLUMNS)
+        write(path, fitted[0][0], COLUMNS)
         measured("fit", path, "-o", model, "--members", 1)
-        for rows in SCORED:
+        for rows in scored:
             write(path, rows, COLUMNS)
             found[f"score {rows} x {COLUMNS}"] = measured("score", model, path, "-o", Path(folder, "scores.parquet"))
-    OUTPUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    files.write_json(output, found)
 
 
 def table(rows: int, columns: int, seed: int) -> Array:
@@ -68,7 +69,7 @@ def measured(*words: object) -> dict[str, float]:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     if status:
-        raise RuntimeError(f"flows {words[0]} ended with status {status}")
+        raise UserError(f"flows {words[0]} ended with status {os.waitstatus_to_exitcode(status)}")
     found = {"seconds": round(seconds, 1), "mebibytes": round(usage.ru_maxrss / 1024)}
     print(*words[:1], found, flush=True)
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import against, draw, run, stages
+from benchmarks import against, draw, run, stages, tables
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, Plan, ring
@@ -109,3 +109,13 @@ def test_numbers_are_written_out(value, text):
 def test_no_benchmark_runs_with_the_main_pipeline():
     text = (TOP / "dvc.yaml").read_text(encoding="utf-8")
     assert not re.search("benchmarks", text)
+
+
+@pytest.mark.slow
+def test_a_fit_and_a_score_of_the_command_line_are_timed_and_weighed(tmp_path):
+    tables.main([(60, 2)], [1_000], tmp_path / "tables.json")
+    found = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
+    assert set(found) == {"cores", "fit 60 x 2", "score 1000 x 8"}
+    assert all(found[name]["seconds"] > 0 < found[name]["mebibytes"] for name in found if name != "cores")
+    with pytest.raises(UserError, match="flows score ended with status 1"):
+        tables.measured("score", tmp_path / "nothing.flow", tmp_path / "nothing.csv")
