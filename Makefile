@@ -43,7 +43,7 @@ claims: .venv/ready  ## test seven claims about the flows (a quarter of an hour 
 tuning: .venv-tables/ready  ## run the searches that the settings were chosen by (an hour on two cores)
 	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tuning/dvc.yaml
 
-tables: .venv-tables/ready  ## the flows beside eight other densities on nine tables (a little over an hour on two cores)
+tables: .venv-tables/ready  ## the flows beside eight other densities on nine tables (one to two and a half hours on two cores)
 	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tables/dvc.yaml
 
 digits: .venv-tables/ready  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (an hour on two cores)

@@ -231,15 +231,15 @@ def test_the_analysis_tells_wins_from_losses_and_writes_what_is_not_finite_as_nu
 
 @pytest.mark.slow
 def test_all_of_it_runs_on_a_small_table(small: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every row on iris, twice the same but for the seconds."""
+    """Every row on iris. What is made again is the same: the peers, one of our models, and what is said of all."""
     if not find_spec("pyvinecopulib"):
         monkeypatch.delitem(peers.FITS, "vine")
         monkeypatch.delitem(analyse.PEERS, "vine")
-    small = small.model_copy(update={"tables": ["iris"]})
+    small = small.model_copy(update={"tables": ["iris"], "ranking": small.ranking.model_copy(update={"splits": 2})})
     monkeypatch.setattr(settings, "load", lambda: small)
     made = []
-    for _ in range(2):
-        for group, *models in small.rows:
+    for rows in (small.rows, [("ours", "glow"), ("peers",)]):
+        for group, *models in rows:
             score.main(group, "iris", *models)
         analyse.main()
         made.append({path.name: path.read_bytes() for folder in ("results/scores", ".") for path in (tmp_path / folder).glob("*[vdg]")})
