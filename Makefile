@@ -37,7 +37,7 @@ compare: .venv/ready  ## what differs between two branches: make compare A=main 
 bench: .venv-bench/ready  ## time this library beside five others (half an hour; leave the machine alone meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
-claims: .venv/ready  ## test seven claims about the flows (a quarter of an hour on two cores)
+claims: .venv/ready  ## test seven claims about the flows (a quarter to half an hour on two cores)
 	@$(RUN) python -m tools.repro studies/claims/dvc.yaml
 
 tuning: .venv-tables/ready  ## run the searches that the settings were chosen by (an hour on two cores)
