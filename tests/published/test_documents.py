@@ -187,6 +187,15 @@ def test_what_the_results_page_says_in_words_holds() -> None:
     assert kl("equal/glow") < kl("equal/realnvp") - 0.002
 
 
+def test_the_example_of_make_compare_has_the_committed_numbers() -> None:
+    """Of `main`: the other branch of the example is in no commit."""
+    members = pd.read_csv(ROOT / "metrics/glow/members.csv")
+    page = text("docs/dvc-recipes.md")
+    for metric, unit in (("kl", " (nat)"), ("high_quality", ""), ("mode_tv", "")):
+        (shown,) = re.findall(rf"^\| {metric}{re.escape(unit)} \| [a-z ]+ \| (.*?) \|", page, flags=re.M)
+        assert shown == f"{members[metric].mean():.4g} ± {members[metric].std():.2g}"
+
+
 def test_the_gan_and_the_vae_are_as_good_as_others_of_their_kind() -> None:
     """PacGAN's table has 7.8 modes and 95.9% of high quality, learned from 100,000 points and not from 800."""
     gan, vae = (pd.read_csv(ROOT / f"metrics/{name}/members.csv") for name in ("gan", "vae"))
