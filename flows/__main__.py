@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
@@ -208,8 +210,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _setting(text: str) -> tuple[str, Any]:
     name, value = _pair(text)
-    with suppress(ValueError):
-        return name, json.loads(value)
+    for read in (json.loads, yaml.safe_load):  # 1e-3 is a number to the one, [margins, cooling] a list to the other
+        with suppress(ValueError, yaml.YAMLError):
+            return name, read(value)
     return name, value
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import flows
 from flows import Density, plotting
-from flows.__main__ import main
+from flows.__main__ import _parser, main
 from flows.core.errors import UserError
 from flows.density import fit_table
 from flows.networks import registry
@@ -118,6 +118,7 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         (["-Sepochs=many"], "epochs = 'many'"),
         (["-Shiden=3"], "hiden is not a known key"),
         (["-Scouplings=0"], "couplings = 0"),
+        (["-Swithout=[margins, coling]"], "without.1 = 'coling'"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, words, said):
@@ -415,6 +416,14 @@ def test_an_option_says_what_it_expects(capsys, words, said):
     with pytest.raises(SystemExit):
         run(*words.split())
     assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7", 7), ("1e-3", 0.001), ("box", "box"), ("[margins, cooling]", ["margins", "cooling"]), ('["margins"]', ["margins"]), ("[", "[")],
+)
+def test_a_setting_is_a_number_a_word_or_a_list(text, value):
+    assert _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"]).settings == [("key", value)]
 
 
 @pytest.mark.parametrize(("verb", "images"), [("fit", False), ("score", True), ("plot", False)])

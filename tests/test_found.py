@@ -230,7 +230,7 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("part", ["margins", "whiten", "components", "sharpened", "cooling", "stacking"])
+@pytest.mark.parametrize("part", ["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"])
 def test_a_part_can_be_switched_off(part: str):
     fitted = fit(model(), rows(), settings=TrainingSettings(recipe="found", without=[part]))
     about = fitted.description["training"]

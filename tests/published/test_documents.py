@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from pipeline import ROOT, text, uncommented
+from scipy.stats import ttest_1samp
 
 from studies.tables import analyse
 from studies.tables import settings as study_of_tables
@@ -21,6 +23,7 @@ from tools import table
 
 CLAIMS = ROOT / "studies/claims/results"
 VARIANTS = ("glow", "glow_published", "single_scale", "realnvp_splines_longer", "realnvp_longer")  # of the claims on images
+IMAGE_FLOWS = ("glow", "realnvp", "glow_published", "realnvp_published")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 
 
@@ -168,6 +171,20 @@ def test_the_pages_are_right_about_the_claims_on_images() -> None:
     assert f"{scales} bits better than a single one" in images
     assert f"a fixed permutation is {learned} bits better" in images
     assert f"by {published[0]} at equal depth" in images
+
+
+def test_each_flow_over_images_alone_differs_from_a_vae_and_a_gan_as_the_page_says() -> None:
+    scores = {name: pd.read_csv(ROOT / f"studies/digits_claims/results/{name}.csv") for name in [*IMAGE_FLOWS, "vae", "gan"]}
+    lower = {}  # in every comparison, is the flow's number the lower one; with a 95% interval that leaves out 0
+    for (flow, other), metric in product(product(IMAGE_FLOWS, ("vae", "gan")), ("precision", "recall", "coverage", "c2st_auc")):
+        differences = scores[flow][metric] - scores[other][metric]
+        assert ttest_1samp(differences, 0).pvalue < 0.05
+        lower[flow, other, metric] = differences.mean() < 0
+    for (_, other, metric), found in lower.items():
+        assert found == lower["glow", other, metric] or (metric == "c2st_auc" and other == "gan")
+    easier = scores["realnvp_published"]["c2st_auc"] - scores["gan"]["c2st_auc"]
+    assert [flow for flow in IMAGE_FLOWS if not lower[flow, "gan", "c2st_auc"]] == ["realnvp_published"]
+    assert f"(AUC +{easier.mean():.3f})" in text("studies/digits_claims/README.md")
 
 
 def test_what_the_results_page_says_in_words_holds() -> None:
