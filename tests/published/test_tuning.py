@@ -46,3 +46,18 @@ def test_what_the_page_says_of_the_cases_of_images_is_what_they_gave() -> None:
     assert f"**Weight decay** gains {one['base'] - one['decay']:.3f}" in page
     costs = sorted(one[name] - one["base"] for name in ("shift", "noise", "dropout_more", "box", "pixel_map"))
     assert f"cost {costs[0]:.3f} to {costs[-1]:.3f}" in page
+
+
+def test_what_the_pages_say_of_the_lists_and_of_members_astray_holds() -> None:
+    gain = pd.read_csv(HERE / "results/lists/realnvp.csv").set_index("case")["kl"]
+    page = (HERE / "README.md").read_text(encoding="utf-8")
+    assert f"(32 couplings gain {gain['base'] - gain['couplings_32']:.3f} nat" in page
+    assert f"has a KL of {gain['found_by_search']:.3f} nat where the defaults have {gain['base']:.3f}" in page
+    assert f"at three quarters of its weights, have {gain['spline_couplings_4']:.3f}" in page
+    worst = max(pd.read_csv(HERE / f"results/tails/{name}.csv")["kl_worst"].max() for name in ("realnvp", "glow", "nsf"))
+    found = pd.read_csv(HERE / "results/tails/found.csv")
+    hard = found[found["kl_worst"] > 1]
+    assert (len(hard), len(found), set(hard["dim"])) == (3, 20, {3, 5})
+    page = (ROOT / "docs/table-study.md").read_text(encoding="utf-8")
+    assert f"no member goes astray (worst {worst:.2f}); by the found recipe three of 20 mixtures, in 3 and in 5 dimensions" in page
+    assert f"ten members are {hard['kl'].min():.2f} to {hard['kl'].max():.2f}" in page
