@@ -34,7 +34,7 @@ verify: .venv/ready  ## run the committed pipeline as three machines, compare th
 compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
-bench: .venv-bench/ready  ## time this library beside five others (half an hour to an hour; leave the machine alone meanwhile)
+bench: .venv-bench/ready  ## time this library beside five others (up to an hour; leave the machine alone meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
 claims: .venv/ready  ## test seven claims about the flows (a quarter to half an hour on two cores)
@@ -46,7 +46,7 @@ tuning: .venv-tables/ready  ## run the searches that the settings were chosen by
 tables: .venv-tables/ready  ## the flows beside eight other densities on nine tables (one to two and a half hours on two cores)
 	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tables/dvc.yaml
 
-digits: .venv-tables/ready  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (an hour or a little more on two cores)
+digits: .venv-tables/ready  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (over an hour on two cores)
 	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/digits/dvc.yaml
 
 digits-claims: .venv/ready  ## test what is said of RealNVP and Glow on 8x8 digits (up to an hour on two cores)
