@@ -74,23 +74,25 @@ def git(*words: str, cwd: Path | None = None) -> str:
 
 def epochs(clone: Path, threads: int, march: str, count: int) -> float:
     """Seconds of an epoch, over so many of them in a new process."""
-    variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "FLOWS_MARCH": march}
-    words = [sys.executable, "-c", WORKER, str(threads), str(count)]
-    return float(subprocess.run(words, cwd=clone, env=variables, check=True, stdout=subprocess.PIPE).stdout) / count
+    return float(run(clone, "-c", WORKER, str(threads), str(count), OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march)) / count
 
 
 def cold(clone: Path) -> float:
     """Seconds of the pipeline where nothing is there but what Git holds. To compile the kernels is not counted: the user's cache has them."""
     git("checkout", "--quiet", ".", cwd=clone)
     git("clean", "-d", "-f", "-q", "-x", cwd=clone)
-    variables = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "tools.repro"], cwd=clone, env=variables, check=False, stdout=subprocess.DEVNULL)
-    if done.returncode:
-        raise UserError(
-            f"the {clone.name} commit's pipeline ended with exit status {done.returncode}; all that its requirements.txt names must be there"
-        )
+    run(clone, "-m", "tools.repro", PATH=path)
     return time.perf_counter() - begin
+
+
+def run(clone: Path, *words: str, **variables: str) -> str:
+    """What Python prints in the clone, with these words. Raises ``UserError``: an old commit may need what this one doesn't."""
+    done = subprocess.run([sys.executable, *words], cwd=clone, env={**os.environ, **variables}, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"the {clone.name} commit ended with exit status {done.returncode}; all that its requirements.txt names must be there")
+    return done.stdout
 
 
 def ratio(name: str, readings: list[list[float]]) -> dict[str, float]:

@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
@@ -209,6 +207,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
     name, value = _pair(text)
     for read in (json.loads, yaml.safe_load):  # 1e-3 is a number to the one, [margins, cooling] a list to the other
         with suppress(ValueError, yaml.YAMLError):
