@@ -27,9 +27,10 @@ from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
-# From the best to what every compiler takes: vector instructions of this processor, and several threads.
+# From the best to what every compiler takes: vector instructions of this processor, at their full width, and several threads. For many
+# processors with AVX-512 GCC prefers half of it, and takes the kernels' vectors apart in memory: 610 ms an epoch in place of 19.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"  # another one stands in for another processor: the bits are the same
-EXTRA_FLAGS = ((MARCH, "-fopenmp"), (MARCH,), ("-mcpu=native",), ())
+EXTRA_FLAGS = ((MARCH, "-mprefer-vector-width=512", "-fopenmp"), (MARCH, "-fopenmp"), (MARCH,), ("-mcpu=native",), ())
 COMPILERS = ("cc", "gcc", "clang")
 
 _off = 0
