@@ -10,12 +10,16 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from flows.plotting.style import save
 from matplotlib.axis import Axis
 
-from flows.plotting.style import save
-
 # Apart from the colours of the models (Tol's muted palette, which colour-blind readers tell apart); shape and text say it too.
-VERDICTS = {"supported": ("#332288", "o"), "refuted": ("#882255", "X"), "equivalent": ("#666666", "s"), "inconclusive": ("#BBAA44", "D")}
+VERDICTS = {
+    "supported": ("#332288", "o"),
+    "refuted": ("#882255", "X"),
+    "equivalent": ("#666666", "s"),
+    "inconclusive": ("#BBAA44", "D"),
+}
 
 
 def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path: Path) -> None:
@@ -33,32 +37,84 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
         for each in group:
             lines.append((place, each))
             place -= 0.85
-    ends = np.abs([value for each in effects for value in (each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"])])
+    ends = np.abs(
+        [
+            value
+            for each in effects
+            for value in (each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"])
+        ]
+    )
     reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
     figure, axis = plt.subplots(figsize=(8.6, 0.27 * -place + 1.3))
     axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
     for line, style in ((0, "-"), (-1, ":"), (1, ":")):
         axis.axvline(line, color="#000000", linewidth=0.8, linestyle=style)
-    for centre, scale in ((-np.sqrt(reach), "logarithmic"), (0, "linear"), (np.sqrt(reach), "logarithmic")):
+    for centre, scale in (
+        (-np.sqrt(reach), "logarithmic"),
+        (0, "linear"),
+        (np.sqrt(reach), "logarithmic"),
+    ):
         axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
     for height, each in lines:
         color, marker = VERDICTS[each["verdict"]]
-        axis.plot(each["elsewhere"], [height] * len(each["elsewhere"]), "|", markersize=7, markeredgewidth=1.3, color="#999999", alpha=0.7, zorder=1)
-        axis.plot(each["ci90"], [height, height], color=color, linewidth=8, alpha=0.35, solid_capstyle="butt")
+        axis.plot(
+            each["elsewhere"],
+            [height] * len(each["elsewhere"]),
+            "|",
+            markersize=7,
+            markeredgewidth=1.3,
+            color="#999999",
+            alpha=0.7,
+            zorder=1,
+        )
+        axis.plot(
+            each["ci90"],
+            [height, height],
+            color=color,
+            linewidth=8,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
         axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
         axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
-        axis.text(1.01, height, each["verdict"], color=color, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+        axis.text(
+            1.01,
+            height,
+            each["verdict"],
+            color=color,
+            va="center",
+            fontsize=9,
+            transform=axis.get_yaxis_transform(),
+        )
     for height, heading in headings:
-        axis.text(-0.44, height, heading, va="center", fontsize=9, fontweight="bold", transform=axis.get_yaxis_transform())
-    axis.set_yticks([height for height, _ in lines], [f"{each['metric']}, {each['comparison']}" for _, each in lines], fontsize=9)
+        axis.text(
+            -0.44,
+            height,
+            heading,
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            transform=axis.get_yaxis_transform(),
+        )
+    axis.set_yticks(
+        [height for height, _ in lines],
+        [f"{each['metric']}, {each['comparison']}" for _, each in lines],
+        fontsize=9,
+    )
     axis.set_xscale("symlog", linthresh=1, linscale=1)
     axis.set(xlim=(-reach, reach), ylim=(place + 0.2, 0.6))
-    axis.set_xlabel("\u2190 against the claim     effect, in units of its margin     as claimed \u2192")
+    axis.set_xlabel(
+        "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
+    )
     ticks = (1, 3, 10, 30, 100)
     set_ticks(axis.xaxis, [*(-tick for tick in reversed(ticks)), 0, *ticks])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    others = "; grey ticks: the same difference at other depths" if any(each["elsewhere"] for each in effects) else ""
+    others = (
+        "; grey ticks: the same difference at other depths"
+        if any(each["elsewhere"] for each in effects)
+        else ""
+    )
     words = f"mark: mean paired difference; line: its 95% interval (bootstrap){others}\n"
     words += "pale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies within the margin, the grey band"
     figure.suptitle(words, fontsize=9)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.pyplot import rc_context
-
 from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
 from flows.targets import ring
+from matplotlib.pyplot import rc_context
 from stages.shared import files, markdown
+
 from studies import verdicts
 from studies.claims import figures, settings
 from studies.claims.figures import label
@@ -34,15 +34,33 @@ CLAIMS = {
     7: "at equal size a spline flow is closer to the truth than affine RealNVP and Glow",
 }
 METRICS = {
-    "epochs_to_converge": Metric("epochs until the test NLL has settled", "epochs", 0, "share", lower_is_better=True),
-    "couplings_needed": Metric("couplings needed for the KL of `claims.threshold`", "couplings", 2, "share", lower_is_better=True),
-    "flops_per_epoch": Metric("operations of an epoch", "million", 2, "share", lower_is_better=True),
+    "epochs_to_converge": Metric(
+        "epochs until the test NLL has settled", "epochs", 0, "share", lower_is_better=True
+    ),
+    "couplings_needed": Metric(
+        "couplings needed for the KL of `claims.threshold`",
+        "couplings",
+        2,
+        "share",
+        lower_is_better=True,
+    ),
+    "flops_per_epoch": Metric(
+        "operations of an epoch", "million", 2, "share", lower_is_better=True
+    ),
     "recall": Metric("recall (share of real points among the samples)", "", 3, "sample"),
     "coverage": Metric("coverage (share of real points with a sample near by)", "", 3, "sample"),
-    "mode_tv": Metric("misplaced mass over the eight modes (0 is perfect)", "", 3, "sample", lower_is_better=True),
+    "mode_tv": Metric(
+        "misplaced mass over the eight modes (0 is perfect)", "", 3, "sample", lower_is_better=True
+    ),
     "precision": Metric("precision (share of samples among the real points)", "", 3, "sample"),
     "density": Metric("density (real points around a sample; 1 is perfect)", "", 3, "sample"),
-    "c2st_auc": Metric("AUC of a classifier of real against sampled (0.5 is perfect)", "", 3, "sample", lower_is_better=True),
+    "c2st_auc": Metric(
+        "AUC of a classifier of real against sampled (0.5 is perfect)",
+        "",
+        3,
+        "sample",
+        lower_is_better=True,
+    ),
     "kl": Metric("KL from the truth", "nat", 3, "nat", lower_is_better=True),
 }
 # Claim, metrics with the sign that the claim gives to the difference, and the two that are compared.
@@ -59,7 +77,16 @@ FAMILY: tuple[tuple[int, dict[str, int], tuple[str, str]], ...] = (
 )
 AT_ONE_DEPTH = (1, 3, 4, 5)  # claims about one of the depths
 OF_EQUAL_SIZE = (6, 7)  # claims about the models at the pipeline's settings
-SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes", "high_quality")
+SAMPLE_METRICS = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "c2st_auc",
+    "mode_tv",
+    "modes",
+    "high_quality",
+)
 
 
 @errors_in_one_line("analyse")
@@ -71,11 +98,16 @@ def main() -> None:
         files.write_bytes(settings.HERE / name, text.encode())
     draw(params, tables, entries)
     for entry in entries:
-        print(f"claim {entry['claim']}, {entry['metric']}, {entry['comparison']}: {entry['verdict']}")
+        print(
+            f"claim {entry['claim']}, {entry['metric']}, {entry['comparison']}: {entry['verdict']}"
+        )
 
 
 def read(params: Settings) -> Tables:
-    return {cell: verdicts.read(settings.path(*cell), params.replicates.count) for cell in params.cells()}
+    return {
+        cell: verdicts.read(settings.path(*cell), params.replicates.count)
+        for cell in params.cells()
+    }
 
 
 def column(tables: Tables, metric: str, *cell: object) -> Array:
@@ -98,8 +130,20 @@ def examine(params: Settings, tables: Tables) -> list[Row]:
     for claim, metrics, names in FAMILY:
         for metric, sign in metrics.items():
             values = {name: values_of(params, tables, claim, metric, name) for name in names}
-            entry: Row = {"claim": claim, "metric": metric, "comparison": " - ".join(names), "replicates": params.replicates.count}
-            entries.append({**entry, "sign": sign, "values": values, **compare(params, metric, *values.values())})
+            entry: Row = {
+                "claim": claim,
+                "metric": metric,
+                "comparison": " - ".join(names),
+                "replicates": params.replicates.count,
+            }
+            entries.append(
+                {
+                    **entry,
+                    "sign": sign,
+                    "values": values,
+                    **compare(params, metric, *values.values()),
+                }
+            )
     verdicts.judge(entries)
     return entries
 
@@ -107,9 +151,17 @@ def examine(params: Settings, tables: Tables) -> list[Row]:
 def values_of(params: Settings, tables: Tables, claim: int, metric: str, name: str) -> Array:
     """The metric of every replicate, ``(R,)``, in the unit of ``METRICS``; ``flows`` is the mean of all flows."""
     if claim in OF_EQUAL_SIZE:
-        return np.mean([column(tables, metric, "equal", model) for model in (params.flows if name == "flows" else [name])], axis=0)
+        return np.mean(
+            [
+                column(tables, metric, "equal", model)
+                for model in (params.flows if name == "flows" else [name])
+            ],
+            axis=0,
+        )
     if metric == "couplings_needed":
-        kl = np.stack([column(tables, "kl", "depth", name, k) for k in params.depth.couplings], axis=1)
+        kl = np.stack(
+            [column(tables, "kl", "depth", name, k) for k in params.depth.couplings], axis=1
+        )
         return couplings_needed(params.depth.couplings, kl, params.claims.threshold)
     values = column(tables, metric, "depth", name, params.claims.couplings)
     return values / 1e6 if metric == "flops_per_epoch" else values
@@ -126,13 +178,17 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
             needed[r] = depths[k]
             if k and np.isfinite(values[k - 1]):
                 # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
-                share = np.log(values[k - 1] / threshold) / np.log(values[k - 1] / max(values[k], 1e-9))
+                share = np.log(values[k - 1] / threshold) / np.log(
+                    values[k - 1] / max(values[k], 1e-9)
+                )
                 needed[r] = depths[k - 1] * (depths[k] / depths[k - 1]) ** share
     return needed
 
 
 def compare(params: Settings, metric: str, first: Array, second: Array) -> dict[str, Any]:
-    return verdicts.compare(METRICS[metric], params.claims.margins[METRICS[metric].margin], first, second)
+    return verdicts.compare(
+        METRICS[metric], params.claims.margins[METRICS[metric].margin], first, second
+    )
 
 
 def failures(values: Array) -> int:
@@ -180,12 +236,30 @@ def depth_table(params: Settings, tables: Tables) -> str:
     rows = []
     for model, couplings in product(params.flows, params.depth.couplings):
         table = tables["depth", model, str(couplings)]
-        trained, control = (column(tables, "kl", group, model, couplings) for group in ("depth", "control"))
+        trained, control = (
+            column(tables, "kl", group, model, couplings) for group in ("depth", "control")
+        )
         cells = [label(model), str(couplings), f"{table['parameters'][0]:,.0f}"]
-        cells += [interval_text(*mean_and_interval(kl)) for kl in (trained, control, trained - control)]
-        cells += [f"{table['epochs_to_converge'].mean():.0f}", *(f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc"))]
+        cells += [
+            interval_text(*mean_and_interval(kl)) for kl in (trained, control, trained - control)
+        ]
+        cells += [
+            f"{table['epochs_to_converge'].mean():.0f}",
+            *(f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc")),
+        ]
         rows.append([*cells, str(failures(trained - control))])
-    head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation", "epochs to converge", "precision", "recall", "classifier AUC"]
+    head = [
+        "flow",
+        "couplings",
+        "weights",
+        "KL (nat)",
+        "approximation",
+        "estimation",
+        "epochs to converge",
+        "precision",
+        "recall",
+        "classifier AUC",
+    ]
     return markdown.table([*head, "failed"], rows, "lr")
 
 
@@ -195,7 +269,9 @@ def equal_table(params: Settings, tables: Tables) -> str:
         table = tables["equal", model]
         weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else "\u2013"
         kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread_text(table["kl"])
-        scores = [spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS]
+        scores = [
+            spread_text(table[key], digits=1 if key == "modes" else 3) for key in SAMPLE_METRICS
+        ]
         rows.append([label(model), weights, kl, *scores, str(failures(table["kl"]))])
     return markdown.table(["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"], rows, "lr")
 
@@ -203,7 +279,9 @@ def equal_table(params: Settings, tables: Tables) -> str:
 def curve_table(params: Settings, tables: Tables) -> str:
     rows = []
     for n in params.curve.rows:
-        cells = [interval_text(*kl_interval(tables, "curve", model, n)) for model in params.curve.models]
+        cells = [
+            interval_text(*kl_interval(tables, "curve", model, n)) for model in params.curve.models
+        ]
         rows.append([f"{n:,}", *cells, f"{mixture_parameters() / (2 * n):.3f}"])
     return markdown.table(["rows", *map(label, params.curve.models), "floor"], rows, "lr")
 
@@ -239,20 +317,49 @@ def draw(params: Settings, tables: Tables, entries: list[Row]) -> None:
     effects = []
     for entry in entries:
         metric = entry["metric"]
-        others = [k for k in params.depth.couplings if k != params.claims.couplings] if entry["claim"] in AT_ONE_DEPTH else []
-        there = [compare(params, metric, *(column(tables, metric, "depth", name, k) for name in entry["values"])) for k in others]
+        others = (
+            [k for k in params.depth.couplings if k != params.claims.couplings]
+            if entry["claim"] in AT_ONE_DEPTH
+            else []
+        )
+        there = [
+            compare(
+                params,
+                metric,
+                *(column(tables, metric, "depth", name, k) for name in entry["values"]),
+            )
+            for k in others
+        ]
         elsewhere = [entry["sign"] * each["effect"] / each["margin"] for each in there]
         effects.append(verdicts.in_margins(entry, elsewhere))
     depths, sizes, variants = params.depth.couplings, params.curve.rows, params.ablation.variants
     lines = product(params.flows, ("depth", "control"))
-    by_depth = {(model, group): np.array([kl_interval(tables, group, model, k) for k in depths]) for model, group in lines}
-    by_rows = {model: np.array([kl_interval(tables, "curve", model, n) for n in sizes]) for model in params.curve.models}
-    remedies = {variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows} for variant in variants}
-    means = {variant: {model: mean_and_interval(kl) for model, kl in by_model.items()} for variant, by_model in remedies.items()}
+    by_depth = {
+        (model, group): np.array([kl_interval(tables, group, model, k) for k in depths])
+        for model, group in lines
+    }
+    by_rows = {
+        model: np.array([kl_interval(tables, "curve", model, n) for n in sizes])
+        for model in params.curve.models
+    }
+    remedies = {
+        variant: {model: column(tables, "kl", "ablation", model, variant) for model in params.flows}
+        for variant in variants
+    }
+    means = {
+        variant: {model: mean_and_interval(kl) for model, kl in by_model.items()}
+        for variant, by_model in remedies.items()
+    }
     with rc_context(STYLE):
         forest(effects, CLAIMS, settings.HERE / "forest.png")
         figures.depth(depths, by_depth, params.claims.threshold, settings.HERE / "depth.png")
-        figures.curve(sizes, by_rows, mixture_parameters(), params.curve.couplings, settings.HERE / "curve.png")
+        figures.curve(
+            sizes,
+            by_rows,
+            mixture_parameters(),
+            params.curve.couplings,
+            settings.HERE / "curve.png",
+        )
         figures.ablation(remedies, means, settings.HERE / "ablation.png")
 
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.evaluation import samples
+from flows.evaluation.images import bits_per_dimension
+from flows.networks.network import Network
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from flows.core.arrays import Array
-from flows.core.seeds import numpy_generator
-from flows.evaluation import samples
-from flows.evaluation.images import bits_per_dimension
-
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
-SCORES = ("precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close", *(f"digit_{k}" for k in range(CLASSES)))
+SCORES = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "c2st_auc",
+    "class_tv",
+    "nearest",
+    "close",
+    *(f"digit_{k}" for k in range(CLASSES)),
+)
+Protocol = dict[str, Any]  # of params.yaml
 CLOSE = 0.05  # share of the held-out images that are nearer to a training image than what counts as close
 
 
@@ -29,8 +42,27 @@ def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Ar
     """
     rng, found = np.random.default_rng(seed), load_digits()
     order = rng.permutation(len(found.data)) if kind == "random" else np.arange(len(found.data))
-    learned, held = rng.permutation(order[:-test])[:train], order[-test:]  # in random order: who holds some out takes the last
+    learned, held = (
+        rng.permutation(order[:-test])[:train],
+        order[-test:],
+    )  # in random order: who holds some out takes the last
     return found.data[learned], found.target[learned], found.data[held], found.target[held]
+
+
+@dataclass
+class Fitted:
+    """``log_q``: log-densities ``(n, M)`` in nats of y ``(n, 64)``, ``None`` where there is none;
+    ``draw``: ``(n, M, 64)`` whole images.
+    """
+
+    log_q: Callable[[Array], Array] | None = None
+    draw: Callable[[int, np.random.Generator], Array] | None = None
+    network: Network | None = None
+
+
+def spread(images: Array, seed: int) -> Array:
+    """x + u, with u drawn once."""
+    return images + numpy_generator(seed, "folds").random(images.shape)
 
 
 class Judge:
@@ -52,13 +84,17 @@ class Judge:
     def features(self, images: Array) -> Array:
         """The penultimate layer ``(n, 32)`` of images ``(n, 64)``."""
         h = images / (LEVELS - 1)
-        for weight, bias in zip(self.network.coefs_[:-1], self.network.intercepts_[:-1], strict=True):
+        for weight, bias in zip(
+            self.network.coefs_[:-1], self.network.intercepts_[:-1], strict=True
+        ):
             h = np.maximum(h @ weight + bias, 0)
         return h
 
     def shares(self, images: Array) -> Array:
         """How often each digit is seen, ``(10,)``."""
-        return np.bincount(self.network.predict(images / (LEVELS - 1)).astype(int), minlength=CLASSES) / len(images)
+        return np.bincount(
+            self.network.predict(images / (LEVELS - 1)).astype(int), minlength=CLASSES
+        ) / len(images)
 
     def nearest(self, images: Array) -> tuple[Array, Array]:
         """The nearest training image of each, and how far it is: Euclidean, in levels."""
@@ -74,7 +110,11 @@ class Judge:
         """
         if not np.isfinite(fake).all():
             return dict.fromkeys(SCORES, np.nan)
-        limit, away, shares = np.quantile(self.nearest(real)[1], CLOSE), self.nearest(fake)[1], self.shares(fake)
+        limit, away, shares = (
+            np.quantile(self.nearest(real)[1], CLOSE),
+            self.nearest(fake)[1],
+            self.shares(fake),
+        )
         return {
             **samples.neighbour_scores(self.features(real), self.features(fake), self.neighbours),
             "c2st_auc": samples.classifier_auc(real, fake, self.seed),
@@ -83,14 +123,22 @@ class Judge:
             **{f"digit_{k}": float(share) for k, share in enumerate(shares)},
         }
 
-    def mean_scores(self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array) -> dict[str, float]:
+    def mean_scores(
+        self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
+    ) -> dict[str, float]:
         """Means over sets of ``fakes`` ``(sets size, 64)``, each against the ``held`` images that come first in an order of its own."""
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
         scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
         return {key: float(np.mean([each[key] for each in scores])) for key in SCORES}
 
 
-def densities(log_q: Callable[[Array], Array], images: Array, draws: int, seed: int, noise: Callable[..., Array]) -> Array:
+def densities(
+    log_q: Callable[[Array], Array],
+    images: Array,
+    draws: int,
+    seed: int,
+    noise: Callable[..., Array],
+) -> Array:
     """``log_q`` ``(draws, n, M)`` of images and ``noise(generator, shape)``, the same for all rows."""
     rng = numpy_generator(seed, "fresh")
     return np.stack([log_q(images + noise(rng, images.shape)) for _ in range(draws)])
@@ -98,4 +146,6 @@ def densities(log_q: Callable[[Array], Array], images: Array, draws: int, seed: 
 
 def estimates(log_q: Array, name: str = "bits") -> dict[str, Array]:
     """Bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``: the bound, and importance weighted."""
-    return {name + end: bits_per_dimension(log_q, PIXELS, weighted=bool(end)) for end in ("", "_iw")}
+    return {
+        name + end: bits_per_dimension(log_q, PIXELS, weighted=bool(end)) for end in ("", "_iw")
+    }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from flows.bijections import Bijection
+from torch import Tensor
 
 
 class PixelMap(Bijection):
@@ -20,10 +19,14 @@ class PixelMap(Bijection):
 
     knots: Tensor
 
-    def __init__(self, members: int, event_shape: tuple[int, ...], levels: int, bound: float) -> None:
+    def __init__(
+        self, members: int, event_shape: tuple[int, ...], levels: int, bound: float
+    ) -> None:
         super().__init__()
         self.bound = bound
-        self.register_buffer("knots", torch.linspace(-bound, bound, levels + 1).repeat(members, *event_shape, 1))
+        self.register_buffer(
+            "knots", torch.linspace(-bound, bound, levels + 1).repeat(members, *event_shape, 1)
+        )
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -34,16 +37,24 @@ class PixelMap(Bijection):
         self.knots[..., 1:] = self.bound * (2 * share / share[..., -1:] - 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        line = torch.linspace(-self.bound, self.bound, self.knots.shape[-1], dtype=x.dtype, device=x.device).expand_as(self.knots)
+        line = torch.linspace(
+            -self.bound, self.bound, self.knots.shape[-1], dtype=x.dtype, device=x.device
+        ).expand_as(self.knots)
         return self._straight(x, line, self.knots)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        line = torch.linspace(-self.bound, self.bound, self.knots.shape[-1], dtype=z.dtype, device=z.device).expand_as(self.knots)
+        line = torch.linspace(
+            -self.bound, self.bound, self.knots.shape[-1], dtype=z.dtype, device=z.device
+        ).expand_as(self.knots)
         return self._straight(z, self.knots, line)
 
     def _straight(self, value: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """From the knots ``before`` to those ``after``, straight between two of them."""
         before, after = before.to(value.dtype).contiguous(), after.to(value.dtype).contiguous()
         low = torch.searchsorted(before[..., 1:-1].contiguous(), value.contiguous(), right=True)
-        slope = (after.gather(-1, low + 1) - after.gather(-1, low)) / (before.gather(-1, low + 1) - before.gather(-1, low))
-        return after.gather(-1, low) + slope * (value - before.gather(-1, low)), slope.log().flatten(1, -2).sum(1)
+        slope = (after.gather(-1, low + 1) - after.gather(-1, low)) / (
+            before.gather(-1, low + 1) - before.gather(-1, low)
+        )
+        return after.gather(-1, low) + slope * (
+            value - before.gather(-1, low)
+        ), slope.log().flatten(1, -2).sum(1)

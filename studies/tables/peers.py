@@ -12,21 +12,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import cauchy
-from sklearn.neighbors import KernelDensity
-from torch import Tensor, nn
-
 from flows import references
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.reference import GaussianMixture
 from flows.training.smoothing import likelihood_bandwidth
-from studies.tables.settings import Density, Fit
+from scipy.stats import cauchy
+from sklearn.neighbors import KernelDensity
+from torch import Tensor, nn
 
+Density = Callable[[Array], Array]  # log-densities (n,) of rows (n, D); of a population (n, 1 + M),
+# the ensemble's and its members'
+Fit = Callable[[Array], Density]  # to standardised training rows
 COMPONENTS, FOLDS = 24, 3  # of a mixture: most components, and parts of the cross-validation
 SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of a vine's pairs
 TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density ends where its rows do
-TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = 5, (64, 64), 0.001, 256, 20, 500  # of zuko's flows
+TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = (
+    5,
+    (64, 64),
+    0.001,
+    256,
+    20,
+    500,
+)  # of zuko's flows
 
 
 def held(train: Array, share: float) -> tuple[Array, Array]:
@@ -48,7 +56,9 @@ def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit
 def mixture(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
     """Number of components and ridge by cross-validation."""
     components = references.components(COMPONENTS, len(rows))
-    return references.fit_gmm(rows, mean, deviation, components=components, folds=FOLDS, ridges=references.RIDGES, seed=0)
+    return references.fit_gmm(
+        rows, mean, deviation, components=components, folds=FOLDS, ridges=references.RIDGES, seed=0
+    )
 
 
 def kernel(train: Array) -> Density:
@@ -70,15 +80,25 @@ def vine(train: Array) -> Density:
         margins = [Kde1d.from_data(column) for column in learned.T.copy()]
 
         def mixed(rows: Array, part: str) -> Array:
-            own = np.stack([getattr(each, part)(column) for each, column in zip(margins, rows.T.copy(), strict=True)], axis=1)
+            own = np.stack(
+                [
+                    getattr(each, part)(column)
+                    for each, column in zip(margins, rows.T.copy(), strict=True)
+                ],
+                axis=1,
+            )
             return np.asfortranarray((1 - TAIL) * own + TAIL * getattr(cauchy, part)(rows))
 
         controls = FitControlsVinecop(family_set=[indep, tll], nonparametric_mult=factor)
         copula = Vinecop.from_data(mixed(learned, "cdf"), controls)
-        return lambda rows: np.log(copula.pdf(mixed(rows, "cdf"))) + np.log(mixed(rows, "pdf")).sum(axis=1)
+        return lambda rows: (
+            np.log(copula.pdf(mixed(rows, "cdf"))) + np.log(mixed(rows, "pdf")).sum(axis=1)
+        )
 
     learned, held_out = held(train, 0.2)
-    return fitted(train, max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean()))
+    return fitted(
+        train, max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean())
+    )
 
 
 def train_until_best(
@@ -113,11 +133,19 @@ def zuko_flow(name: str) -> Fit:
         import zuko
 
         torch.manual_seed(0)
-        flow = getattr(zuko.flows, name)(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
+        flow = getattr(zuko.flows, name)(
+            train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN
+        )
         learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
         optimizer = torch.optim.Adam(flow.parameters(), RATE)
         train_until_best(
-            flow, optimizer, lambda x: flow().log_prob(x), lambda: learned[torch.randperm(len(learned))].split(BATCH), held_out, EPOCHS, PATIENCE
+            flow,
+            optimizer,
+            lambda x: flow().log_prob(x),
+            lambda: learned[torch.randperm(len(learned))].split(BATCH),
+            held_out,
+            EPOCHS,
+            PATIENCE,
         )
         return lambda new: flow().log_prob(torch.from_numpy(new).float()).detach().double().numpy()
 
@@ -125,7 +153,10 @@ def zuko_flow(name: str) -> Fit:
 
 
 FITS: dict[str, Fit] = {
-    **{name: simple(partial(references.fit_gaussian, correlated=name == "gaussian")) for name in ("independent", "gaussian")},
+    **{
+        name: simple(partial(references.fit_gaussian, correlated=name == "gaussian"))
+        for name in ("independent", "gaussian")
+    },
     **{"kernel": kernel, "mixture": simple(mixture), "margins": simple(mixture, margins=True)},
     **{"vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
 }

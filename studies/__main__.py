@@ -1,0 +1,55 @@
+"""The studies: ``python -m studies run|report|check NAME`` from the top folder.
+
+Cells are scored where FLOWS_WORKERS says: empty, this process; a number, as many processes;
+tcp://host:port, the workers of a Dask cluster (docs/scale.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import matplotlib.pyplot as plt
+from flows.core.errors import errors_in_one_line
+from flows.plotting.style import STYLE
+
+from studies import engine
+from studies.engine import NAMES, Study
+
+
+def main(arguments: list[str] | None = None) -> int:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="studies", description=__doc__, formatter_class=form)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="score the cells that are missing; what is there is kept")
+    run.add_argument("--fresh", action="store_true", help="drop the rows that are there first")
+    report = verbs.add_parser("report", help="make the tables and figures from the rows")
+    check = verbs.add_parser("check", help="score cells anew, and compare with the rows")
+    for verb in (run, report, check):
+        verb.add_argument("name", choices=NAMES)
+    what = "cells, or the words that their names begin with"
+    run.add_argument("--cells", nargs="+", metavar="CELL", help=f"only these: {what}")
+    what += "; or how many to draw (without: the `check` of params.yaml)"
+    check.add_argument("--cells", nargs="+", metavar="CELL", help=what)
+    check.add_argument("--seed", type=int, default=0, help="of the draw")
+    words = parser.parse_args(arguments)
+    study = Study(words.name)
+    if words.verb == "run":
+        names = engine.named(study, words.cells) if words.cells else None
+        return 0 if engine.run(study, names, fresh=words.fresh) else 1
+    if words.verb == "check":
+        chosen = words.cells or study.params["check"]
+        if len(chosen) == 1 and chosen[0].isdigit():
+            names = engine.drawn(study, int(chosen[0]), words.seed)
+        else:
+            names = engine.named(study, chosen)
+        return 1 if engine.check(study, names) else 0
+    with plt.rc_context(STYLE):
+        study.report()
+    return 0
+
+
+if __name__ == "__main__":
+    stopped = "stopped; finished cells are kept, and the same command goes on from there"
+    with errors_in_one_line("studies", stopped):
+        sys.exit(main())

@@ -1,0 +1,77 @@
+"""The cells of the claims: which there are, and what scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from flows.training.workers import PACKAGES as PACKAGES
+from stages.shared import settings as pipeline
+
+from studies.claims import images, mixtures, plane
+from studies.engine import HERE, Cell, Family
+
+# Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
+FAMILIES = {
+    "truth": Family(plane.truth),
+    "depth": Family(plane.depth),
+    "control": Family(plane.control),
+    "equal": Family(plane.equal),
+    "curve": Family(plane.curve),
+    "reference": Family(plane.reference),
+    "ablation": Family(plane.ablation),
+    "mixture_base": Family(plane.ablation, tolerance=0.05),
+    "other_data": Family(mixtures.other_data),
+    "mixtures": Family(mixtures.in_the_plane),
+    "mixtures_auto": Family(mixtures.in_space, tolerance=0.05),
+    "images": Family(images.variant, tolerance=0.05),
+}
+
+
+def cells(params: dict[str, Any]) -> Iterator[Cell]:
+    """All cells of ``params.yaml``."""
+    protocol, base = params["protocol"], params["base"]
+    plain = {"protocol": protocol, "base": base}
+    yield Cell("truth", {"protocol": protocol})
+    for model, couplings in product(params["flows"], params["couplings"]):
+        words = {"model": model, "couplings": couplings}
+        yield Cell(f"depth/{model}/{couplings}", {**words, **plain})
+        yield Cell(f"control/{model}/{couplings}", {**words, **params["control"], **plain})
+    for rows in params["curve"]["rows"]:
+        for model in params["flows"]:
+            words = {"model": model, "rows": rows, **params["curve"]["flows"]}
+            yield Cell(f"curve/{model}/{rows}", {**words, **plain})
+        for name in ("gmm", "kde"):
+            words = {"name": name, "rows": rows, **params["curve"]["references"]}
+            yield Cell(f"reference/{name}/{rows}", {**words, "protocol": protocol})
+    ablation = params["ablation"]
+    for model, (name, remedy) in product(params["flows"], ablation["remedies"].items()):
+        family = "mixture_base" if "components" in remedy else "ablation"
+        words = {"model": model, "couplings": ablation["couplings"], "remedy": remedy}
+        yield Cell(f"{family}/{model}/{name}", {**words, **plain})
+    for model, changes in params["equal"].items():
+        yield Cell(f"equal/{model}", {"protocol": protocol, **own(model, changes)})
+    other = params["other_data"]
+    for (target, about), (name, flow) in product(other["targets"].items(), other["flows"].items()):
+        data = {"target": target, "components": [], **about, **other["protocol"]}
+        yield Cell(f"other_data/{target}/{name}", {**data, **own(**flow)})
+    for model in (*params["flows"], "nsf"):
+        yield Cell(f"mixtures/{model}", {**params["mixtures"]["plane"], **own(model)})
+    seeds = params["mixtures"]["auto_seeds"]
+    for seed in range(seeds["first"], seeds["first"] + seeds["count"]):
+        yield Cell(f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]})
+    for name, words in params["images"]["variants"].items():
+        yield Cell(f"images/{name}", {**words, "protocol": params["images"]["protocol"]})
+
+
+def own(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
+    params = pipeline.load(HERE.parent / pipeline.PARAMS)
+    named = params.train.model_fields_set | params.section(model).keys()
+    training = params.training(model).model_dump(include=named - {"members"})
+    return {
+        "model": model,
+        "settings": {**params.architecture(model), **(changes or {})},
+        "training": training,
+    }

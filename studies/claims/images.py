@@ -1,0 +1,86 @@
+"""How a variant of a flow over images is scored: one population, whose member r learns split r."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from flows.bijections import ActNorm
+from flows.bijections.chain import Chain
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.networks.network import Network
+from torch import Tensor, nn
+
+from studies.digits import digits, networks
+
+
+def variant(
+    model: str,
+    training: dict[str, Any],
+    protocol: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+    shape: tuple[int, ...] = (1, 8, 8),
+    actnorm: bool = True,
+    smooth: bool = False,
+) -> dict[str, Array]:
+    """``actnorm``: whether those of a Glow stay. ``smooth``: pixels without steps (``smooth_noise``);
+    there are no samples then.
+    """
+    first, size = protocol["first"], (protocol["train"], protocol["test"])
+    seeds = range(first, first + protocol["replicates"])
+    parts = [digits.split("random", seed, *size) for seed in seeds]
+    train, test = (np.stack([part[k] for part in parts], axis=1) for k in (0, 2))  # (n, R, 64)
+    members = range(len(seeds))
+
+    def change(network: Network) -> None:
+        if not actnorm:
+            without_actnorm(network)
+        if smooth:
+            smoothed(network)
+
+    fitted = networks.fit(
+        model, shape, settings or {}, training, members, train, None, first, change
+    )
+    rows: dict[str, Any] = {}
+    if fitted.log_q:
+        noise = smooth_noise if smooth else np.random.Generator.random
+        log_q = digits.densities(fitted.log_q, test, protocol["draws"], first, noise)
+        rows |= {key: bits.mean(0) for key, bits in digits.estimates(log_q).items()}
+    if fitted.draw and not smooth:
+        sets, rng = protocol["samples"], numpy_generator(first, "sample")
+        fakes, scores = fitted.draw(len(test) // 2 * sets, rng), []
+        for r, (learned, labels, held, _) in enumerate(parts):
+            judge = digits.Judge(learned, labels, protocol["neighbours"], seeds[r])
+            halves = np.random.default_rng(seeds[r])
+            orders = [halves.permutation(len(held)) for _ in range(sets)]
+            scores.append(judge.mean_scores(held, orders, fakes[:, r]))
+        rows |= dict(pd.DataFrame(scores))
+    return rows
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """The sum of four uniform numbers on [0, 2): a B-spline of width 8. A density of whole numbers
+    plus this has no steps: its kernels, one apart, add up to a constant wherever their heights do.
+    """
+    return 2 * rng.random((4, *shape)).sum(axis=0)
+
+
+def without_actnorm(network: Network) -> None:
+    for part in network.modules():
+        if isinstance(part, Chain):
+            kept = (each for each in part.bijections if not isinstance(each, ActNorm))
+            part.bijections = nn.ModuleList(kept)
+
+
+def smoothed(network: Network) -> None:
+    """Give the pixels ``smooth_noise`` in place of u."""
+
+    def visit(points: Tensor, generators: list[np.random.Generator]) -> Tensor:
+        noise = np.stack([smooth_noise(g, tuple(points.shape[1:])) for g in generators])
+        scaled = torch.from_numpy(noise) / network.standardize.deviation
+        return (points + scaled).to(points.dtype)
+
+    network.visit = visit  # type: ignore[method-assign, assignment]

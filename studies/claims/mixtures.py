@@ -1,0 +1,150 @@
+"""The pipeline's recipe on other data: the grid and a custom mixture, and random mixtures that
+nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flows import references, targets
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture, Truth
+from flows.core.population import Population
+from flows.core.seeds import numpy_generator
+from flows.core.settings import TrainingSettings
+from flows.data import splits
+from flows.evaluation import likelihood
+from flows.networks import registry
+from flows.training.trainer import fit
+
+ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
+BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
+Settings = dict[str, Any]
+
+
+def other_data(
+    target: str,
+    components: list[Settings],
+    seeds: list[int],
+    members: int,
+    fresh: int,
+    model: str,
+    settings: Settings,
+    training: Settings,
+) -> dict[str, Array]:
+    """A row a data seed: KL of the members (mean and deviation), of their ensemble, and of a kernel
+    density on the same rows, in nats.
+    """
+    truth = targets.make(target, **({"components": components} if components else {}))
+    drawn = [splits.draw(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
+    train = [rows for rows, _ in drawn]
+    flow = trained(model, settings, training, train, members)
+    points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
+    log_p = likelihood.true_log_density(truth, points)
+    log_q = np.split(likelihood.log_density(flow, points), len(seeds), axis=1)
+    kl = np.stack([likelihood.divergence(log_p, part) for part in log_q])
+    kernels = [likelihood.log_density(kernel_density(rows), points) for rows in train]
+    mixed = [likelihood.ensemble(part) for part in log_q]
+    return {
+        "kl": kl.mean(axis=1),
+        "kl_sd": kl.std(axis=1, ddof=1),
+        "kl_ensemble": np.concatenate([likelihood.divergence(log_p, each) for each in mixed]),
+        "kl_kde": np.concatenate([likelihood.divergence(log_p, each) for each in kernels]),
+        "parameters": np.full(len(seeds), flow.parameters_per_member()),
+    }
+
+
+def in_the_plane(
+    first: int,
+    count: int,
+    members: int,
+    rows: int,
+    fresh: int,
+    model: str,
+    settings: Settings,
+    training: Settings,
+) -> dict[str, Array]:
+    """A row a mixture, all learned by one population at once."""
+    seeds = range(first, first + count)
+    truths = [mixture(seed, 2) for seed in seeds]
+    train = [
+        truth.sample(rows, numpy_generator(s, "generate"))
+        for truth, s in zip(truths, seeds, strict=True)
+    ]
+    flow = trained(model, settings, training, train, members)
+    points = [
+        truth.sample(fresh, numpy_generator(s, "fresh"))
+        for truth, s in zip(truths, seeds, strict=True)
+    ]
+    log_q = likelihood.log_density(flow, np.stack(points, axis=1).repeat(members, axis=1))
+    parts = np.split(log_q, count, axis=1)
+    found = [astray(*each) for each in zip(truths, points, parts, strict=True)]
+    return {key: np.array([each[key] for each in found]) for key in found[0]}
+
+
+def in_space(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
+    """One mixture in 3 to 5 dimensions, learned by NSF with the automatic recipe."""
+    truth = mixture(seed, 3 + seed % 3)
+    train = truth.sample(rows, numpy_generator(seed, "generate"))
+    points = truth.sample(fresh, numpy_generator(seed, "fresh"))
+    flow = registry.build("nsf", train.shape[1:], members=members)
+    fit(flow, train, settings=TrainingSettings(recipe="found"), name=f"mixture {seed}")
+    return astray(truth, points, likelihood.log_density(flow, points))
+
+
+def astray(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
+    """KL in nats: the mean over members, and the worst; and the most that one point costs."""
+    excess = likelihood.true_log_density(truth, points) - log_q
+    kl = likelihood.strict_mean(excess)
+    return {
+        "dim": points.shape[1],
+        "kl": kl.mean(),
+        "kl_worst": kl.max(),
+        "costliest": excess.max(),
+    }
+
+
+def mixture(seed: int, dim: int) -> Mixture:
+    """A random mixture of 3 to 12 components: weights in proportion to draws from 0.05 to 1, means
+    within 5 of the origin, deviations of 0.2 to 1.2, and correlations of at most 0.85.
+    """
+    rng = numpy_generator(seed, "tuning", dim)
+    count = int(rng.integers(3, 13))
+    weights = rng.uniform(0.05, 1, count)
+    means = rng.standard_normal((count, dim))
+    radius = 5 * rng.uniform(0, 1, (count, 1)) ** (1 / dim)
+    means *= radius / np.linalg.norm(means, axis=1, keepdims=True)
+    covariances = np.empty((count, dim, dim))
+    for k in range(count):
+        factor = rng.standard_normal((dim, dim))
+        correlation = factor @ factor.T
+        correlation /= np.sqrt(np.outer(np.diag(correlation), np.diag(correlation)))
+        most = np.abs(correlation - np.eye(dim)).max()
+        correlation = np.where(np.eye(dim) == 1, 1.0, correlation * min(1.0, 0.85 / most))
+        deviation = rng.uniform(0.2, 1.2, dim)
+        covariances[k] = correlation * np.outer(deviation, deviation)
+    return Mixture(weights / weights.sum(), means, covariances)
+
+
+def trained(
+    model: str, settings: Settings, training: Settings, data_sets: list[Array], members: int
+) -> Population:
+    """One population: ``members`` on the first data set ``(n, D)``, then as many on the next."""
+    rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
+    options = TrainingSettings(**{**training, "log_every": training["epochs"]})
+    shape, count = rows.shape[-1:], rows.shape[1]
+    flow = registry.build(model, shape, settings, members=count, seed=options.seed)
+    return fit(flow, rows, None, options, name=model)
+
+
+def kernel_density(rows: Array) -> Population:
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    return references.fit_kde(
+        (rows - mean) / deviation,
+        mean,
+        deviation,
+        bandwidths=references.bandwidths(BANDWIDTHS),
+        folds=FOLDS,
+        seed=0,
+    )

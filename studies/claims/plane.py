@@ -1,0 +1,206 @@
+"""How a cell in the plane is scored: one population, whose member r learns the data of replicate r.
+
+What is not finite is kept as ``NaN``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from flows import references
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.population import Population
+from flows.core.settings import TrainingSettings
+from flows.data import splits
+from flows.evaluation import likelihood, samples
+from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.networks import registry
+from flows.networks.flow import Flow
+from flows.targets import ring
+from flows.training.trainer import fit
+from tqdm import tqdm
+
+from studies.claims import remedies
+
+TRUTH = ring.make()
+DIM = TRUTH.means.shape[1]
+COMPARISONS = ("precision", "recall", "density", "coverage", "c2st_auc")
+ARCHITECTURE = ("hidden", "transform", "bins")  # of the keys of ``base``; the others are training's
+Settings = dict[str, Any]
+Table = dict[str, Array]
+
+
+def truth(protocol: Settings) -> Table:
+    """What samples of the truth itself score."""
+    name = "equal truth"
+    scores = sample_scores(protocol, references.truth(TRUTH), name)
+    return {"kl": np.zeros(protocol["replicates"]), **scores}
+
+
+def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Table:
+    """A flow of so many couplings: its density, its cost and its samples."""
+    name = f"depth {model} {couplings}"
+    train, test = data(protocol, protocol["train"])
+    flow = build(protocol, base, model, couplings)
+    fit(flow, train, test, training(base), name=name)
+    log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
+    return {
+        "kl": divergence(protocol, flow),
+        "test_excess_nll": likelihood.divergence(log_p, likelihood.log_density(flow, test)),
+        "epochs_to_converge": epochs_to_converge(flow.history["epoch"], flow.history["test_nll"]),
+        "flops_per_epoch": np.full(flow.members, flops_per_epoch(flow, len(train))),
+        "parameters": np.full(flow.members, flow.parameters_per_member()),
+        **sample_scores(protocol, flow, name),
+    }
+
+
+def control(model: str, couplings: int, effort: float, base: Settings, protocol: Settings) -> Table:
+    """The same flow with new points every epoch, and ``effort`` times the epochs."""
+    settings = training(base, epochs=round(effort * base["epochs"]), noise=0)
+    train, _ = data(protocol, protocol["train"])
+    flow = build(protocol, base, model, couplings)
+    trainer = remedies.FreshTrainer(flow, train, settings, references.truth(TRUTH))
+    for _ in tqdm(range(settings.epochs), desc=f"control {model} {couplings}", disable=None):
+        trainer.epoch()
+    return {"kl": divergence(protocol, flow)}
+
+
+def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Table:
+    """A model at the pipeline's own settings, but for what the study changes to equal sizes."""
+    name, train = f"equal {model}", TrainingSettings(**training)
+    members = protocol["replicates"]
+    network = registry.build(model, (DIM,), settings, members=members, seed=train.seed)
+    fit(network, *data(protocol, protocol["train"]), train, name=name)
+    scores = sample_scores(protocol, network, name)
+    # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
+    dense = network.has("log_prob")
+    kl = divergence(protocol, network) if dense else 0 * scores["recall"]
+    return {"kl": kl, "parameters": np.full(members, network.parameters_per_member()), **scores}
+
+
+def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Table:
+    """A flow on more or fewer rows, trained for as many steps as on those of the protocol."""
+    train, _ = data(protocol, rows)
+    steps, now = (math.ceil(n / base["batch_size"]) for n in (protocol["train"], rows))
+    settings = training(base, epochs=max(1, round(base["epochs"] * steps / now)))
+    flow = build(protocol, base, model, couplings)
+    return {"kl": divergence(protocol, remedies.train(flow, train, settings))}
+
+
+def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Settings) -> Table:
+    """A Gaussian mixture with the right number of components, or a kernel density."""
+    train, _ = data(protocol, rows)
+
+    def kl(own: Array) -> Array:
+        mean, deviation = own.mean(axis=0), own.std(axis=0)
+        standardized = (own - mean) / deviation, mean, deviation
+        if name == "gmm":
+            components = [len(TRUTH.weights)]
+            fitted = references.fit_gmm(*standardized, components=components, folds=5, seed=0)
+        else:
+            grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
+            fitted = references.fit_kde(*standardized, bandwidths=grid, folds=5, seed=0)
+        return divergence(protocol, fitted, count=fresh)
+
+    return {"kl": np.concatenate([kl(train[:, r]) for r in range(protocol["replicates"])])}
+
+
+def ablation(
+    model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
+) -> Table:
+    """A flow with one remedy against overfitting, or an ensemble of such."""
+    chosen = remedies.Remedy(**{k: v for k, v in remedy.items() if k in AMOUNTS})
+    changes = {key: value for key, value in remedy.items() if key not in AMOUNTS}
+    train, _ = data(protocol, protocol["train"], chosen.networks)
+    flow = build(protocol, base, model, couplings, chosen.networks)
+    flow = remedies.train(flow, train, training(base, **changes), chosen)
+    return {"kl": divergence(protocol, flow, chosen.networks)}
+
+
+AMOUNTS = remedies.Remedy.model_fields
+
+
+# What they share
+
+
+def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
+    """Training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times; split as
+    by ``prepare`` with its default seed.
+    """
+    held = protocol["test"]
+    drawn = [
+        splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0) for seed in of(protocol)
+    ]
+    train, test = (
+        np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*drawn, strict=True)
+    )
+    return train, test
+
+
+def of(protocol: Settings) -> range:
+    """The data seeds of the replicates."""
+    return range(protocol["first"], protocol["first"] + protocol["replicates"])
+
+
+def training(base: Settings, **changes: Any) -> TrainingSettings:
+    """The training settings of ``base``, with ``changes``."""
+    chosen = {key: value for key, value in base.items() if key not in ARCHITECTURE}
+    return TrainingSettings(**{**chosen, **changes})
+
+
+def build(
+    protocol: Settings, base: Settings, model: str, couplings: int, networks: int = 1
+) -> Flow:
+    chosen = {"couplings": couplings, **{key: base[key] for key in ARCHITECTURE}}
+    members = protocol["replicates"] * networks
+    flow = registry.build(model, (DIM,), chosen, members=members, seed=base["seed"])
+    assert isinstance(flow, Flow)
+    return flow
+
+
+def divergence(
+    protocol: Settings, model: Population, networks: int = 1, count: int | None = None
+) -> Array:
+    """KL from the truth ``(R,)`` in nats, of the equal mixture of the ``networks`` of each
+    replicate; on the same fresh points for all cells.
+    """
+    generator = seeds.numpy_generator(protocol["first"], "fresh")
+    fresh = TRUTH.sample(count or protocol["fresh"], generator)
+    log_q = likelihood.log_density(model, fresh)
+    parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
+    mixed = np.concatenate([likelihood.ensemble(part) for part in parts], axis=1)
+    return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)
+
+
+def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
+    """The sample metrics ``(R,)`` of every replicate's network: modes on all its samples,
+    comparisons as means over ``draws`` sets of them.
+    """
+    total, held, count = protocol["samples"], protocol["test"], protocol["replicates"]
+    generator = seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
+    shape = (total,) if model.members == count else (total, count)
+    points = model.sample(shape, generator=generator).double().numpy().reshape(total, count, DIM)
+    # One bad sample, and the replicate has failed.
+    points = np.where(np.isfinite(points).all(axis=(0, 2), keepdims=True), points, np.nan)
+    # The directions and the bandwidth are of scores that are not reported.
+    compare = partial(
+        samples.two_sample_scores,
+        neighbours=protocol["neighbours"],
+        directions=np.eye(DIM),
+        bandwidth=1.0,
+    )
+    rows = []
+    for r, seed in enumerate(of(protocol)):
+        real = TRUTH.sample(protocol["draws"] * held, seeds.numpy_generator(seed, "metric"))
+        sets = [slice(k * held, (k + 1) * held) for k in range(protocol["draws"])]
+        own = seeds.integer(seed, "metric", 2)
+        compared = [compare(real[part], points[part, r], seed=own) for part in sets]
+        means = {key: np.mean([scores[key] for scores in compared]) for key in COMPARISONS}
+        modes = samples.mode_scores(samples.mode_mass(points[:, r], TRUTH), TRUTH)
+        rows.append({**modes, **means})
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}

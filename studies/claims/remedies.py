@@ -1,0 +1,156 @@
+"""Ways of training that only this study has: new points every epoch, and remedies against
+overfitting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from flows.core.arrays import Array
+from flows.core.reference import GaussianMixture
+from flows.core.seeds import normal, normals, numpy_generators
+from flows.core.settings import Count, Section, Share, TrainingSettings
+from flows.networks.base import Base
+from flows.networks.flow import Flow
+from flows.training.optimizer import ClippedAdam
+from flows.training.trainer import Trainer
+from pydantic import Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+BLOCK = 50  # epochs whose new points are drawn at once: one draw a member, and not fifty
+
+
+class Remedy(Section):
+    """Amounts, of which 0 is none.
+
+    ``hold_out``: share of the rows (the last; they are in random order) on which each member's best
+    epoch is chosen. ``decay`` of the weights. ``average``: share that the average of the weights
+    keeps at each step. ``components`` of the base. ``networks`` of an ensemble.
+    """
+
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    decay: Annotated[float, Field(ge=0)] = 0.0
+    average: Share = 0.0
+    components: Annotated[int, Field(ge=0)] = 0
+    networks: Count = 1
+
+
+class FreshTrainer(Trainer):
+    """New points from the ``truth`` in every epoch, each member's from its own stream; ``train`` only sets their scale and their number."""
+
+    def __init__(
+        self, flow: Flow, train: Array, settings: TrainingSettings, truth: GaussianMixture
+    ) -> None:
+        super().__init__(flow, train, settings)
+        self.truth = truth
+        self.ahead: list[Tensor] = []
+
+    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
+        if not self.ahead:
+            rows = self.clean[0].shape[2]
+            drawn = torch.cat(
+                [
+                    self.truth.sample((BLOCK * rows,), generator=generator)
+                    for generator in generators
+                ],
+                dim=1,
+            )
+            self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
+        return self.ahead.pop().contiguous()
+
+
+class RemedyAdam(ClippedAdam):
+    """``ClippedAdam`` with two remedies, either of which is off at 0: decoupled weight decay (Loshchilov and Hutter 2019), and an average of
+    the parameters (Polyak and Juditsky 1992) that starts at those of the first step::
+
+        parameters <- (1 - rate decay) parameters                       before each step
+        average    <- share average + (1 - share) parameters            after it
+    """
+
+    def __init__(
+        self, parameters: Tensor, clip: float, decay: float = 0.0, share: float = 0.0
+    ) -> None:
+        super().__init__(parameters, clip)
+        self.decay, self.share, self.average = decay, share, parameters
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        self.parameters.mul_(1 - rate * self.decay)
+        super().step(gradient, rate)
+        if self.share:
+            self.average = (
+                self.parameters.clone()
+                if self.steps == 1
+                else self.average.lerp_(self.parameters, 1 - self.share)
+            )
+
+
+class MixtureBase(Base):
+    """A learned mixture of K Gaussians with diagonal covariances in place of ``N(0, I)``::
+
+        log p_0(z) = log sum_k w_k N(z; mu_k, diag(s_k)^2)
+
+    At the start the weights are equal, ``mu_k`` are standard normal draws, a member a generator, and ``s_k = 1/2``.
+    Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
+    """
+
+    def __init__(
+        self, components: int, dim: int, generators: Sequence[np.random.Generator]
+    ) -> None:
+        super().__init__(len(generators), (dim,))
+        means = normals(generators, components, dim).float()
+        self.logits = nn.Parameter(torch.zeros(means.shape[:2]))
+        self.means = nn.Parameter(means)
+        self.log_deviations = nn.Parameter(torch.full_like(means, math.log(0.5)))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        white = (z[:, None] - self.means[..., None]) * (
+            -self.log_deviations[..., None]
+        ).exp()  # (M, K, D, N)
+        log_weights = (
+            self.logits.log_softmax(1)
+            - self.log_deviations.sum(2)
+            - 0.5 * z.shape[1] * math.log(2 * math.pi)
+        )
+        return (log_weights[..., None] - 0.5 * white.square().sum(2)).logsumexp(1)
+
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
+        shares = self.logits.detach().double().softmax(1).numpy()
+        component = torch.from_numpy(
+            np.stack([generator.choice(len(p), n, p=p / p.sum()) for p in shares])
+        )[..., None]  # (M, n, 1)
+        mean, deviation = (
+            each.take_along_dim(component, 1) for each in (self.means, self.log_deviations.exp())
+        )
+        return (mean + deviation * normal(generator, *mean.shape).to(dtype)).mT.contiguous()
+
+
+def train(
+    flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | None = None
+) -> Flow:
+    """``flow`` after training on ``rows`` ``(n, M, D)`` with the ``remedy``: for a base of its own,
+    another flow over the same chain.
+    """
+    remedy = remedy or Remedy()
+    if remedy.components:
+        generators = numpy_generators(settings.seed, "base", flow.member_range)
+        flow = Flow(MixtureBase(remedy.components, rows.shape[2], generators), flow.chain)
+    learned = len(rows) - round(remedy.hold_out * len(rows))
+    trainer = Trainer(flow, rows[:learned], settings)
+    parameters = trainer.optimizer.parameters
+    optimizer = RemedyAdam(parameters, settings.clip, remedy.decay, remedy.average)
+    trainer.optimizer = optimizer
+    held_out = {"held_out": flow.standardized(rows[learned:])}
+    best, lowest = parameters.clone(), np.full(flow.members, np.inf)
+    for epoch in tqdm(range(1, settings.epochs + 1), unit="epoch", disable=None):
+        trainer.epoch()
+        if remedy.hold_out and (epoch % settings.log_every == 0 or epoch == settings.epochs):
+            now = flow.curves(held_out)["held_out_nll"]
+            better = torch.from_numpy(now < lowest)
+            best[better], lowest = parameters[better], np.fmin(now, lowest)
+    parameters.copy_(best if remedy.hold_out else optimizer.average)
+    return flow

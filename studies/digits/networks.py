@@ -1,0 +1,105 @@
+"""Our models on images: training images ``(n, 64)`` of whole numbers from 0 to 16 in, a density of
+y = x + u and a sampler out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from flows.bijections import Bijection, BoxSplineCoupling, Convolution, Dropout, Permutation
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generators
+from flows.core.settings import TrainingSettings
+from flows.evaluation.likelihood import log_density
+from flows.models.vae.network import VAENetwork
+from flows.networks import registry
+from flows.networks.base import Uniform
+from flows.networks.images import ImageFlow
+from flows.networks.network import Network, Seen
+from flows.training import trainer
+
+from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
+from studies.digits.pixel_map import PixelMap
+
+
+def fit(
+    model: str,
+    shape: tuple[int, ...],
+    settings: dict[str, Any],
+    training: dict[str, Any],
+    members: range,
+    train: Array,
+    test: Array | None,
+    seed: int,
+    change: Callable[[Network], object] = lambda _: None,
+) -> Fitted:
+    """Images ``train`` ``(n, 64)``, or ``(n, M, 64)``, are spread afresh at every visit; for a VAE
+    and a GAN, which know no images, once. Test images are for the curves alone. ``change`` is
+    done to the untrained network.
+    """
+    build = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
+    network = build(tuple(shape), settings, members=members, seed=seed)
+    change(network)
+
+    def seen(images: Array) -> Array:
+        rows = spread(images, seed) if network.real else images
+        return rows.reshape(*images.shape[:-1], *shape)
+
+    options = TrainingSettings(**training, seed=seed)
+    held_out = None if test is None else seen(test)
+    network = trainer.fit(network, seen(train), held_out, options, name=model)
+
+    def log_q(y: Array) -> Array:
+        return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))
+
+    def draw(n: int, rng: np.random.Generator) -> Array:
+        drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
+        return np.floor(drawn).clip(0, LEVELS - 1)
+
+    dense = network.has("log_prob") and not isinstance(network, WideVAE)
+    return Fitted(log_q if dense else None, draw, network)
+
+
+class Pointwise(Convolution):  # of images of one pixel: a perceptron with dropout
+    SIDE = 1
+
+
+def vector(
+    shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
+) -> Network:
+    """A flow that knows nothing of images: a fixed map per pixel, spline couplings over all pixels
+    in random order, uniform noise on the box.
+    """
+    generators = numpy_generators(seed, "initialize", members)
+    dropout, bound = Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
+    conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
+    chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)]
+    for _ in range(settings["couplings"]):
+        chain.append(Permutation(PIXELS, generators))
+        options = {"swap": False, "conditioner": conditioner, "bins": 8}
+        chain.append(BoxSplineCoupling(PIXELS, settings["hidden"], generators, **options))
+    base = Uniform(len(members), shape, bound)
+    description = {"members": [members.start, members.stop]}
+    return ImageFlow(base, chain, description, levels=LEVELS, bound=bound, dropout=dropout)
+
+
+class WideVAE(VAENetwork):
+    """With 16 latent dimensions: too many for the quadrature, so it has samples and no density. Its
+    curve is the bound that it learns by.
+    """
+
+    LATENT = 16
+
+    def __init__(
+        self, shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
+    ) -> None:
+        generators = numpy_generators(seed, "initialize", members)
+        description = {"members": [members.start, members.stop]}
+        super().__init__(shape, generators, description, **settings)
+
+    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+        generators = numpy_generators(0, "curves", self.member_range)
+        return {"train_bound": self.loss(points["train"][0], generators)[0].numpy()}

@@ -1,0 +1,79 @@
+"""Other densities of images: training images ``(n, 64)`` of whole numbers in, a density out.
+
+Nobody gets the test images; who has something to choose chooses by training images held out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from flows.core.arrays import Array
+from torch import Tensor
+
+from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
+from studies.tables import peers
+
+BLOCKS, HIDDEN, RATE, DECAY = 8, 64, 0.001, 0.00001  # of normflows' Glow
+BATCH, EPOCHS, PATIENCE = 128, 200, 15
+
+
+def fit(name: str, train: Array, seed: int) -> Fitted:
+    """``independent``, ``normflows``, or one of the study of tables on x + u drawn once."""
+    if name == "normflows":
+        return normflows(train, seed)
+    rows = spread(train, seed)
+    if name == "independent":
+        return independent(rows)
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    density = peers.FITS[name]((rows - mean) / deviation)
+    shift = np.log(deviation).sum()
+    return Fitted(lambda y: density((y - mean) / deviation)[:, None] - shift)
+
+
+def independent(rows: Array) -> Fitted:
+    """How often every pixel has each of its values, half an image added to each count
+    (Krichevsky and Trofimov 1981).
+    """
+    counts = (rows.astype(int)[..., None] == np.arange(LEVELS)).sum(0) + 0.5  # (64, 17)
+    log_p = np.log(counts / counts.sum(1, keepdims=True))
+    return Fitted(lambda y: log_p[np.arange(PIXELS), y.astype(int)].sum(1, keepdims=True))
+
+
+def normflows(train: Array, seed: int) -> Fitted:
+    """The Glow of normflows at two scales, as in its own example (affine, learned 1x1 convolutions,
+    Adamax), fresh u at every visit; the epoch that is best on a tenth of the training images.
+    """
+    import normflows as nf
+
+    torch.manual_seed(seed)
+    scales = [
+        [nf.flows.GlowBlock(c, HIDDEN, split_mode="channel", scale=True) for _ in range(BLOCKS)]
+        + [nf.flows.Squeeze()]
+        for c in (8, 4)
+    ]
+    bases = [nf.distributions.GlowBase(shape) for shape in ((8, 2, 2), (2, 4, 4))]
+    flow = nf.MultiscaleFlow(bases, scales, [nf.flows.Merge()], class_cond=False)
+    rng = np.random.default_rng(seed)
+
+    def log_q(y: Array | Tensor) -> Tensor:
+        scaled = (torch.as_tensor(y) / LEVELS).float().reshape(-1, 1, 8, 8)
+        return flow.log_prob(scaled, None) - PIXELS * np.log(LEVELS)
+
+    def draw(n: int, rng: np.random.Generator) -> Array:
+        torch.manual_seed(int(rng.integers(2**32)))
+        with torch.no_grad():
+            drawn = (flow.sample(n)[0] * LEVELS).floor().clamp(0, LEVELS - 1)
+        return drawn.double().numpy().reshape(n, 1, PIXELS)
+
+    learned, held_out = peers.held(train, 0.1)
+    held_out = spread(held_out, seed)
+    log_q(learned[:BATCH] + 0.5)  # its ActNorm is set by the first batch
+
+    def batches() -> list[Array]:
+        order = rng.permutation(len(learned))
+        noisy = learned[order] + rng.random(learned.shape)
+        return np.array_split(noisy, -(-len(learned) // BATCH))
+
+    optimizer = torch.optim.Adamax(flow.parameters(), RATE, weight_decay=DECAY)
+    peers.train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
+    return Fitted(torch.no_grad()(lambda y: log_q(y).double().numpy()[:, None]), draw)

@@ -1,0 +1,340 @@
+"""A study: cells that are scored once, their rows in one file, and a report of them.
+
+A study is a folder of ``studies/``:
+
+- ``params.yaml``, its numbers;
+- ``cells.py``: ``FAMILIES``, kinds of cells by name; ``cells(params)``, all cells; ``PACKAGES``,
+  whose versions matter to the scores;
+- ``report.py``: ``report(study)``, which writes tables and figures;
+- ``results.csv``, the rows of all cells, and ``artefacts/``, arrays of those that have more;
+- ``runs.csv``, the seconds of each cell and the commit that ran it: no lock holds these.
+
+A row is keyed by the cell, a digest, and the replicate. The digest is of the cell's settings and
+the version of its family: a cell is scored again where either changes, and never for other source.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from flows.core.errors import UserError, one_line
+from flows.training import workers
+from stages.shared import files
+from stages.shared.settings import read_yaml
+from tqdm import tqdm
+
+HERE = Path(__file__).parent
+NAMES = ("claims", "tables", "digits")
+KEYS = ["cell", "digest", "replicate"]
+ARTEFACTS = "artefacts"
+Scores = Mapping[str, Any]  # columns by name: a number a replicate, or one for all of them
+Rows = list[dict[str, str]]  # as they stand in results.csv
+
+
+@dataclass(frozen=True)
+class Family:
+    """Cells that one function scores.
+
+    Args:
+        score: takes a cell's settings as keywords; returns ``Scores``, or those and arrays by name.
+        version: raised by hand when the function comes to mean something else.
+        tolerance: how far a number may be from the committed one when a cell is run anew,
+            relative to the larger of it and 1; 0 where all digits must agree.
+    """
+
+    score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
+    version: int = 1
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is scored at once: ``settings`` are all that its rows depend on, as JSON holds them."""
+
+    name: str  # "family/word/...": it says what the cell is
+    settings: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        return self.name.partition("/")[0]
+
+
+class Study:
+    """The study ``name``; its files are in ``folder``. Raises ``UserError`` for wrong settings."""
+
+    def __init__(self, name: str, folder: Path | None = None) -> None:
+        if name not in NAMES:
+            raise UserError(f"there is no study {name!r}; the studies are: {', '.join(NAMES)}")
+        self.name, self.folder = name, folder or HERE / name
+        self.code = import_module(f"studies.{name}.cells")
+        path = self.folder / "params.yaml"
+        self.params = read_yaml(path)
+        try:
+            self.cells: dict[str, Cell] = {cell.name: cell for cell in self.code.cells(self.params)}
+            for cell in self.cells.values():
+                signature(self.code.FAMILIES[cell.family].score).bind(**cell.settings)
+        except KeyError as error:
+            raise UserError(f"{path}: {error.args[0]} is missing") from None
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise UserError(f"{path}: {one_line(error)}") from None
+
+    @cached_property
+    def stored(self) -> Stored:
+        return Stored(self.folder)
+
+    def digest(self, cell: Cell) -> str:
+        version = self.code.FAMILIES[cell.family].version
+        whole = json.dumps([cell.settings, version], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+    def key(self, name: str) -> tuple[str, str]:
+        return name, self.digest(self.cells[name])
+
+    def missing(self) -> list[str]:
+        return [name for name in self.cells if self.key(name) not in self.stored.rows]
+
+    def table(self, *words: object) -> pd.DataFrame:
+        """The scores of a cell, a row a replicate and a column a number that it has."""
+        name = "/".join(map(str, words))
+        if name not in self.cells or self.key(name) not in self.stored.rows:
+            raise UserError(f"{name} was not run: python -m studies run {self.name}")
+        rows = pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS)
+        return rows.loc[:, (rows != "").any()].astype(float)
+
+    def arrays(self, *words: object) -> dict[str, Any]:
+        """The arrays of a cell."""
+        return files.read_npz(self.folder / ARTEFACTS / _file("/".join(map(str, words))))
+
+    def report(self) -> None:
+        """Make the tables and figures. Raises ``UserError`` where a cell is missing."""
+        if missing := self.missing():
+            words = f"{missing[0]} and {len(missing) - 1} more" if missing[1:] else missing[0]
+            raise UserError(f"not run yet: {words} (python -m studies run {self.name})")
+        import_module(f"studies.{self.name}.report").report(self)
+
+    def seconds(self, *words: object) -> float:
+        """How long the cell took; ``NaN`` where nobody knows."""
+        run = self.stored.runs.get(self.key("/".join(map(str, words))), {})
+        return float(run.get("seconds") or "nan")
+
+    def write(self, name: str, content: str) -> None:
+        files.write_bytes(self.folder / name, content.encode())
+
+
+class Stored:
+    """The rows of ``results.csv`` and the lines of ``runs.csv``, by cell and digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[tuple[str, str], Rows] = {}
+        for row in _read(folder / "results.csv"):
+            self.rows.setdefault((row["cell"], row["digest"]), []).append(row)
+        self.runs = {(run["cell"], run["digest"]): run for run in _read(folder / "runs.csv")}
+
+    def add(
+        self, key: tuple[str, str], scores: Scores, arrays: Mapping[str, Any], run: dict[str, str]
+    ) -> None:
+        """Keep a cell, whole or not at all: its rows come last, and without them it is missing."""
+        if arrays:
+            path = self.folder / ARTEFACTS / _file(key[0])
+            np.savez_compressed(buffer := io.BytesIO(), **arrays)
+            files.write_bytes(path, buffer.getvalue())
+        head = dict(zip(KEYS, key, strict=False))
+        self.runs[key] = {**head, **run}
+        self.rows[key] = [{**head, **row} for row in as_rows(scores)]
+        self.save()
+
+    def keep(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget all other cells."""
+        kept = set(keys)
+        self.rows = {key: rows for key, rows in self.rows.items() if key in kept}
+        self.runs = {key: run for key, run in self.runs.items() if key in kept}
+        names = {_file(name) for name, _ in self.rows}
+        for path in (self.folder / ARTEFACTS).glob("*.npz"):
+            if path.name not in names:
+                path.unlink()
+        self.save()
+
+    def save(self) -> None:
+        runs = [run for _, run in sorted(self.runs.items())]
+        _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit"], runs)
+        rows = [row for _, rows in sorted(self.rows.items()) for row in rows]
+        columns = dict.fromkeys([*KEYS, *(name for row in rows for name in row)])
+        _write(self.folder / "results.csv", list(columns), rows)
+
+
+def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False) -> bool:
+    """Score the cells that are missing, or those of ``names`` that are; ``fresh``: all of them.
+
+    Each is kept as soon as it is there. A cell that fails is named on standard error, and the
+    others go on: False in the end. Rows of cells that the study no longer has are dropped.
+    """
+    if fresh:
+        study.stored.keep(
+            key for key in study.stored.rows if names is not None and key[0] not in names
+        )
+    missing = [name for name in study.missing() if names is None or name in names]
+    failed, commit = [], _commit()
+    for name, outcome in scored(study, missing):
+        if isinstance(outcome, str):
+            failed.append(name)
+            print(f"{name}: {outcome}", file=sys.stderr)
+            continue
+        scores, arrays, seconds = outcome
+        about = {"seconds": f"{seconds:.4g}", "commit": commit}
+        study.stored.add(study.key(name), scores, arrays, about)
+    if names is None and not failed:
+        study.stored.keep(map(study.key, study.cells))
+    return not failed
+
+
+def check(study: Study, names: Sequence[str]) -> list[str]:
+    """Score these cells anew; what differs from the committed rows, a line a number."""
+    for name in names:
+        study.table(name)  # it is there
+    lines = []
+    for name, outcome in scored(study, names):
+        tolerance = study.code.FAMILIES[study.cells[name].family].tolerance
+        if isinstance(outcome, str):
+            differences = [f"{name}: {outcome}"]
+        else:
+            there, here = study.stored.rows[study.key(name)], as_rows(outcome[0])
+            differences = [f"{name}{each}" for each in compared(there, here, tolerance)]
+        agrees = f"agrees within {tolerance:g}" if tolerance else "agrees to the last digit"
+        print("\n".join(differences) or f"{name}: {agrees}", flush=True)
+        lines += differences
+    return lines
+
+
+def compared(there: Rows, here: Rows, tolerance: float) -> Iterator[str]:
+    """What differs between committed rows and new ones."""
+    if len(there) != len(here):
+        yield f": {len(there)} replicates in results.csv, {len(here)} now"
+        return
+    for old, new in zip(there, here, strict=True):
+        for column in dict.fromkeys([*old, *new]):
+            a, b = old.get(column, ""), new.get(column, "")
+            if column not in ("cell", "digest") and a != b and not _near(a, b, tolerance):
+                yield f", replicate {old['replicate']}, {column}: {a or 'none'} in results.csv, {b or 'none'} now"
+
+
+def drawn(study: Study, count: int, seed: int) -> list[str]:
+    """The names of ``count`` cells, drawn by ``seed``."""
+    names = sorted(study.cells)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return [names[k] for k in order[:count]]
+
+
+def named(study: Study, patterns: Iterable[str]) -> list[str]:
+    """The cells that these words name: a cell, or the beginning of many. Raises ``UserError``."""
+    found: dict[str, None] = {}
+    for words in patterns:
+        own = [name for name in study.cells if name == words or name.startswith(f"{words}/")]
+        if not own:
+            raise UserError(
+                f"{study.name} has no cell {words!r}; the families are: "
+                f"{', '.join(study.code.FAMILIES)}; cells are named like {next(iter(study.cells))}"
+            )
+        found.update(dict.fromkeys(own))
+    return list(found)
+
+
+def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Score cells where ``FLOWS_WORKERS`` says, the longest first; yield the name of each, and its
+    scores, arrays and seconds, or a line that says why there are none.
+    """
+    known = {name: study.seconds(name) for name in names}
+    order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
+    tasks = [(study.name, study.cells[name]) for name in order]
+    places = {"code": ("flows", "stages", "studies"), "packages": study.code.PACKAGES}
+    said = time.monotonic()
+    with tqdm(total=len(tasks), desc=study.name, unit="cell", disable=None) as bar:
+        for i, outcome, notes in workers.completed(score, tasks, **places):
+            for line in notes.splitlines():
+                tqdm.write(f"{order[i]}: {line}", file=sys.stderr)
+            yield order[i], outcome
+            bar.update()
+            if bar.disable and time.monotonic() - said > 60:  # off a terminal
+                said = time.monotonic()
+                print(f"{study.name}: {bar.n + 1} of {len(tasks)} cells", file=sys.stderr)
+
+
+def score(study: str, cell: Cell) -> tuple[Scores, Mapping[str, Any], float] | str:
+    """On a worker: the scores and arrays of a cell, and its seconds; a line where it fails."""
+    family = import_module(f"studies.{study}.cells").FAMILIES[cell.family]
+    begin = time.perf_counter()
+    try:
+        scores = family.score(**cell.settings)
+    except Exception as error:
+        return f"{type(error).__name__}: {one_line(error)}"
+    scores, arrays = scores if isinstance(scores, tuple) else (scores, {})
+    return scores, arrays, time.perf_counter() - begin
+
+
+def as_rows(scores: Scores) -> Rows:
+    """Columns of numbers as the rows of ``results.csv``, of six digits."""
+    count = max(np.size(values) for values in scores.values())
+    columns = {name: np.broadcast_to(values, count) for name, values in scores.items()}
+    return [
+        {"replicate": str(r), **{name: f"{values[r]:.6g}" for name, values in columns.items()}}
+        for r in range(count)
+    ]
+
+
+def _near(a: str, b: str, tolerance: float) -> bool:
+    if not (a and b and tolerance):
+        return False
+    x, y = float(a), float(b)
+    return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance) or (x != x and y != y)
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('/', '_')}.npz"
+
+
+def _read(path: Path) -> Rows:
+    if not path.exists():
+        return []
+    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+        if (
+            (rows
+            and not {"cell", "digest"} <= rows[0].keys())
+            or any(None in r.values() for r in rows)
+        ):
+            raise ValueError("it must have the columns cell and digest, and no short lines")
+        return rows
+
+
+def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_bytes(path, text.getvalue().encode())
+
+
+def _commit() -> str:
+    """The commit of the code at work, with a + where something was changed since."""
+    words = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", "*.py", "*.[ch]"])
+    commit, changed = (
+        subprocess.run(["git", *each], cwd=HERE, capture_output=True, text=True, check=False)
+        for each in words
+    )
+    return commit.stdout.strip() + "+" * (changed.returncode == 1)

