@@ -1,11 +1,11 @@
-# Each target makes its environment first, once: .venv, .venv-bench for `bench`, or .venv-tables for `tuning`, `tables` and `digits`.
+# Each target makes its environment first, once: .venv, or .venv-bench for `bench`.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 # Two processes, file after file: the tests of one share what took long to make, and what goes on in the background is begun in good time.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help repro test test-all lint format verify compare bench claims tuning tables digits digits-claims clean
+.PHONY: help repro test test-all lint format verify compare bench claims tables digits check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -37,23 +37,19 @@ compare: .venv/ready  ## what differs between two branches: make compare A=main 
 bench: .venv-bench/ready  ## time this library beside five others (up to an hour; leave the machine alone meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
-claims: .venv/ready  ## test seven claims about the flows (a quarter to half an hour on two cores)
-	@$(RUN) python -m tools.repro studies/claims/dvc.yaml
+# A study's cells run where FLOWS_WORKERS says; without it, in a process a core.
+claims tables digits: .venv/ready-studies
+	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
-tuning: .venv-tables/ready  ## run the searches that the settings were chosen by (an hour on two cores)
-	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tuning/dvc.yaml
+claims:  ## test what is said of the flows, in the plane and on images (over an hour on two cores)
+tables:  ## the flows beside eight other densities on nine tables (one to two and a half hours on two cores)
+digits:  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (over an hour on two cores)
 
-tables: .venv-tables/ready  ## the flows beside eight other densities on nine tables (one to two and a half hours on two cores)
-	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/tables/dvc.yaml
-
-digits: .venv-tables/ready  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (over an hour on two cores)
-	@PATH="$(CURDIR)/.venv-tables/bin:$$PATH" python -m tools.repro studies/digits/dvc.yaml
-
-digits-claims: .venv/ready  ## test what is said of RealNVP and Glow on 8x8 digits (up to an hour on two cores)
-	@$(RUN) python -m tools.repro studies/digits_claims/dvc.yaml
+check: .venv/ready-studies  ## run the quickest cells of each study anew, and compare them with the committed rows
+	@$(RUN) sh -c 'for study in claims tables digits; do python -m studies check $$study || exit 1; done'
 
 clean:  ## remove what the pipeline and the tests made and Git does not hold
-	rm -rf .venv .venv-bench .venv-tables build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	rm -rf .venv .venv-bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 
 .venv/ready: requirements.txt
@@ -67,11 +63,10 @@ clean:  ## remove what the pipeline and the tests made and Git does not hold
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
-.venv-tables/ready: studies/tables/requirements.txt requirements.txt
-	$(PYTHON) -m venv .venv-tables
-	.venv-tables/bin/python -m pip install --quiet --disable-pip-version-check -r studies/tables/requirements.txt
+.venv/ready-studies: studies/requirements.txt .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r studies/requirements.txt
 	touch $@
 
-.venv/ready-tests: requirements-test.txt .venv/ready
+.venv/ready-tests: requirements-test.txt .venv/ready-studies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@

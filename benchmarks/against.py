@@ -1,7 +1,10 @@
-"""This commit against an older one, in turns on one machine, as ratios: ``python -m benchmarks.against ec870d9`` writes ``against.json``.
+"""This commit against an older one, in turns on one machine, as ratios.
+
+``python -m benchmarks.against COMMIT`` writes ``against.json``.
 
 An epoch: ten affine RealNVPs, 8 couplings of width 64, batches of 128 of 800 points, with one thread and with two; also with the kernels built for
-AVX2. The pipeline: `make repro` in a clean clone. Leave the machine alone meanwhile: it takes a quarter of an hour.
+AVX2. A fit: `flows fit` of a made-up table, ten members, imports and files counted, on all cores.
+The pipeline: `make repro` in a clean clone. Leave the machine alone meanwhile, for half an hour.
 """
 
 from __future__ import annotations
@@ -16,11 +19,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import RESULTS
+from flows.core.arrays import Array
 from flows.core.errors import UserError, errors_in_one_line
 from stages.shared import files
 
 OUTPUT = RESULTS.with_name("against.json")
+FITTED = ((500, 10), (10_000, 10))  # rows, columns
+TINY = (20, 2)
 WORKER = """
 import sys, time, flows, numpy, torch  # flows before torch: it says how threads wait
 torch.set_num_threads(int(sys.argv[1]))
@@ -41,12 +49,17 @@ print(time.perf_counter() - begin)
 """
 
 
-def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
+def main(
+    arguments: Sequence[str] | None = None,
+    output: Path = OUTPUT,
+    fitted: Sequence[tuple[int, int]] = FITTED,
+) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against")
     parser.add_argument("commit")
     parser.add_argument("--rounds", type=int, default=15, help="readings of each side")
     parser.add_argument("--epochs", type=int, default=20, help="epochs a reading")
     parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline on each side; 0 leaves it out")
+    parser.add_argument("--fits", type=int, default=2, help="runs of each fit a side; 0 for none")
     options = parser.parse_args(arguments)
     found: dict[str, object] = {"commit": options.commit, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +67,8 @@ def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
         for clone, commit in zip(clones, (options.commit, "HEAD"), strict=True):
             git("clone", "--quiet", ".", str(clone))
             git("checkout", "--quiet", git("rev-parse", commit), cwd=clone)
+        if options.fits:  # first: a commit without the command is not found out after minutes
+            found |= fits(clones, fitted, options.fits)
         for name, threads, march in (("1 thread", 1, "native"), ("2 threads", 2, "native"), ("1 thread, AVX2", 1, "x86-64-v3")):
             for build in clones[0].glob("flows/**/build.py"):  # the oldest code has no setting for it
                 build.write_text(build.read_text(encoding="utf-8").replace("-march=native", f"-march={march}"), encoding="utf-8")
@@ -77,6 +92,51 @@ def epochs(clone: Path, threads: int, march: str, count: int) -> float:
     return float(run(clone, "-c", WORKER, str(threads), str(count), OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march)) / count
 
 
+def fits(
+    clones: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    count: int,
+) -> dict[str, dict[str, float]]:
+    """Of every size the seconds, and the most memory in MiB of the new commit."""
+    for clone in clones:
+        if not (clone / "flows/__main__.py").exists():
+            raise UserError(f"the {clone.name} commit has no `flows fit`; --fits 0 leaves it out")
+        fit(clone, *TINY)  # compiles the kernels
+    found = {}
+    for rows, columns in sizes:
+        readings = [[fit(clone, rows, columns) for clone in clones] for _ in range(count)]
+        name = f"fit, {rows} x {columns}"
+        found[name] = ratio(name, [[seconds for seconds, _ in pair] for pair in readings])
+        found[name]["mebibytes"] = max(mebibytes for _, (_, mebibytes) in readings)
+    return found
+
+
+def fit(clone: Path, rows: int, columns: int) -> tuple[float, int]:
+    """Seconds of the wall, and the most memory in MiB, of one `flows fit`."""
+    path = clone.with_name("rows.csv")
+    names = ",".join(f"x{i}" for i in range(columns))
+    np.savetxt(path, table(rows, columns), delimiter=",", header=names, comments="")
+    words = ["-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow"))]
+    begin = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *words], cwd=clone, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    succeeded(clone, process.returncode)
+    return seconds, round(usage.ru_maxrss / 1024)
+
+
+def table(rows: int, columns: int) -> Array:
+    """Two correlated clusters ``(rows, columns)``, every third column with a long tail."""
+    mixing = np.random.default_rng(0).normal(size=(2, columns, columns)) / np.sqrt(columns)
+    rng = np.random.default_rng(1)
+    cluster = rng.integers(0, 2, size=rows)
+    values = np.einsum("nd,nde->ne", rng.normal(size=(rows, columns)), mixing[cluster])
+    values += 2 * cluster[:, None]
+    values[:, ::3] = np.exp(values[:, ::3])
+    return values
+
+
 def cold(clone: Path) -> float:
     """Seconds of the pipeline where nothing is there but what Git holds. To compile the kernels is not counted: the user's cache has them."""
     git("checkout", "--quiet", ".", cwd=clone)
@@ -90,9 +150,14 @@ def cold(clone: Path) -> float:
 def run(clone: Path, *words: str, **variables: str) -> str:
     """What Python prints in the clone, with these words. Raises ``UserError``: an old commit may need what this one doesn't."""
     done = subprocess.run([sys.executable, *words], cwd=clone, env={**os.environ, **variables}, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise UserError(f"the {clone.name} commit ended with exit status {done.returncode}; all that its requirements.txt names must be there")
+    succeeded(clone, done.returncode)
     return done.stdout
+
+
+def succeeded(clone: Path, status: int) -> None:
+    if status:
+        needs = "all that its requirements.txt names must be there"
+        raise UserError(f"the {clone.name} commit ended with exit status {status}; {needs}")
 
 
 def ratio(name: str, readings: list[list[float]]) -> dict[str, float]:

@@ -10,9 +10,9 @@ import argparse
 import sys
 
 import matplotlib.pyplot as plt
+
 from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
-
 from studies import engine
 from studies.engine import NAMES, Study
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb.add_argument("name", choices=NAMES)
     what = "cells, or the words that their names begin with"
     run.add_argument("--cells", nargs="+", metavar="CELL", help=f"only these: {what}")
-    what += "; or how many to draw (without: the `check` of params.yaml)"
+    what += "; or how many to draw (without: those named small)"
     check.add_argument("--cells", nargs="+", metavar="CELL", help=what)
     check.add_argument("--seed", type=int, default=0, help="of the draw")
     words = parser.parse_args(arguments)
@@ -38,11 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         names = engine.named(study, words.cells) if words.cells else None
         return 0 if engine.run(study, names, fresh=words.fresh) else 1
     if words.verb == "check":
-        chosen = words.cells or study.params["check"]
-        if len(chosen) == 1 and chosen[0].isdigit():
-            names = engine.drawn(study, int(chosen[0]), words.seed)
+        if not words.cells:
+            names = engine.small(study)
+        elif len(words.cells) == 1 and words.cells[0].isdigit():
+            names = engine.drawn(study, int(words.cells[0]), words.seed)
         else:
-            names = engine.named(study, chosen)
+            names = engine.named(study, words.cells)
         return 1 if engine.check(study, names) else 0
     with plt.rc_context(STYLE):
         study.report()

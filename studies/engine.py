@@ -33,14 +33,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
+
 from flows.core.errors import UserError, one_line
 from flows.training import workers
 from stages.shared import files
 from stages.shared.settings import read_yaml
-from tqdm import tqdm
 
 HERE = Path(__file__).parent
 NAMES = ("claims", "tables", "digits")
+SMALL = "small"  # a word in the name of a cell that is quick to run anew, and in no table
 KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"
 Scores = Mapping[str, Any]  # columns by name: a number a replicate, or one for all of them
@@ -212,13 +214,14 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
     for name, outcome in scored(study, names):
         tolerance = study.code.FAMILIES[study.cells[name].family].tolerance
         if isinstance(outcome, str):
-            differences = [f"{name}: {outcome}"]
+            found, how = [f"{name}: {outcome}"], ""
         else:
             there, here = study.stored.rows[study.key(name)], as_rows(outcome[0])
-            differences = [f"{name}{each}" for each in compared(there, here, tolerance)]
-        agrees = f"agrees within {tolerance:g}" if tolerance else "agrees to the last digit"
-        print("\n".join(differences) or f"{name}: {agrees}", flush=True)
-        lines += differences
+            found = [f"{name}{each}" for each in compared(there, here, tolerance)]
+            exact = not any(compared(there, here, 0))
+            how = "to the last digit" if exact else f"within {tolerance:g}"
+        print("\n".join(found) or f"{name}: agrees {how}", flush=True)
+        lines += found
     return lines
 
 
@@ -231,7 +234,13 @@ def compared(there: Rows, here: Rows, tolerance: float) -> Iterator[str]:
         for column in dict.fromkeys([*old, *new]):
             a, b = old.get(column, ""), new.get(column, "")
             if column not in ("cell", "digest") and a != b and not _near(a, b, tolerance):
-                yield f", replicate {old['replicate']}, {column}: {a or 'none'} in results.csv, {b or 'none'} now"
+                where = f", replicate {old['replicate']}, {column}"
+                yield f"{where}: {a or 'none'} in results.csv, {b or 'none'} now"
+
+
+def small(study: Study) -> list[str]:
+    """The cells that are quick to run anew."""
+    return [name for name in study.cells if SMALL in name.split("/")]
 
 
 def drawn(study: Study, count: int, seed: int) -> list[str]:
@@ -265,14 +274,15 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     places = {"code": ("flows", "stages", "studies"), "packages": study.code.PACKAGES}
     said = time.monotonic()
     with tqdm(total=len(tasks), desc=study.name, unit="cell", disable=None) as bar:
-        for i, outcome, notes in workers.completed(score, tasks, **places):
+        results = workers.completed(score, tasks, **places)
+        for done, (i, outcome, notes) in enumerate(results, 1):
             for line in notes.splitlines():
                 tqdm.write(f"{order[i]}: {line}", file=sys.stderr)
             yield order[i], outcome
             bar.update()
             if bar.disable and time.monotonic() - said > 60:  # off a terminal
                 said = time.monotonic()
-                print(f"{study.name}: {bar.n + 1} of {len(tasks)} cells", file=sys.stderr)
+                print(f"{study.name}: {done} of {len(tasks)} cells", file=sys.stderr)
 
 
 def score(study: str, cell: Cell) -> tuple[Scores, Mapping[str, Any], float] | str:
@@ -313,10 +323,8 @@ def _read(path: Path) -> Rows:
         return []
     with files.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-        if (
-            (rows
-            and not {"cell", "digest"} <= rows[0].keys())
-            or any(None in r.values() for r in rows)
+        if (rows and not {"cell", "digest"} <= rows[0].keys()) or any(
+            None in r.values() for r in rows
         ):
             raise ValueError("it must have the columns cell and digest, and no short lines")
         return rows

@@ -1,4 +1,4 @@
-"""Every effect of a study that makes claims, in one figure."""
+"""A forest plot: every effect of a study that makes claims, in one figure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from flows.plotting.style import save
 from matplotlib.axis import Axis
 
-# Apart from the colours of the models (Tol's muted palette, which colour-blind readers tell apart); shape and text say it too.
+from flows.plotting.style import save
+
+# Not the colours of the models; most are of Tol's muted palette, which colour-blind readers can
+# tell apart. The shape of the mark and the text beside it name the verdict too.
 VERDICTS = {
     "supported": ("#332288", "o"),
     "refuted": ("#882255", "X"),
@@ -23,9 +25,11 @@ VERDICTS = {
 
 
 def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path: Path) -> None:
-    """All effects on one axis, under a heading a claim, in units of their margins and positive as the claim has it.
+    """Draw all effects on one axis, grouped under a heading per claim.
 
-    ``ci95`` is that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds. ``elsewhere``: at other depths.
+    Effects are in units of their margins, and positive where they agree with the claim. ``ci95`` is
+    that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds.
+    ``elsewhere``: the same effect at other depths.
     """
     lines: list[tuple[float, Mapping[str, Any]]] = []
     headings: list[tuple[float, str]] = []
@@ -37,24 +41,18 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
         for each in group:
             lines.append((place, each))
             place -= 0.85
-    ends = np.abs(
-        [
-            value
-            for each in effects
-            for value in (each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"])
-        ]
-    )
+    spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
+    ends = np.abs([value for span in spans for value in span])
     reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
     figure, axis = plt.subplots(figsize=(8.6, 0.27 * -place + 1.3))
     axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
     for line, style in ((0, "-"), (-1, ":"), (1, ":")):
         axis.axvline(line, color="#000000", linewidth=0.8, linestyle=style)
-    for centre, scale in (
-        (-np.sqrt(reach), "logarithmic"),
-        (0, "linear"),
-        (np.sqrt(reach), "logarithmic"),
-    ):
+    middle = np.sqrt(reach)
+    scales = ((-middle, "logarithmic"), (0, "linear"), (middle, "logarithmic"))
+    for centre, scale in scales:
         axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
+    beside = axis.get_yaxis_transform()  # x in shares of the axis, y in data
     for height, each in lines:
         color, marker = VERDICTS[each["verdict"]]
         axis.plot(
@@ -67,40 +65,18 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
             alpha=0.7,
             zorder=1,
         )
-        axis.plot(
-            each["ci90"],
-            [height, height],
-            color=color,
-            linewidth=8,
-            alpha=0.35,
-            solid_capstyle="butt",
-        )
+        bar: dict[str, Any] = {"linewidth": 8, "alpha": 0.35, "solid_capstyle": "butt"}
+        axis.plot(each["ci90"], [height, height], color=color, **bar)
         axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
         axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
-        axis.text(
-            1.01,
-            height,
-            each["verdict"],
-            color=color,
-            va="center",
-            fontsize=9,
-            transform=axis.get_yaxis_transform(),
-        )
+        text = each["verdict"]
+        axis.text(1.01, height, text, color=color, va="center", fontsize=9, transform=beside)
     for height, heading in headings:
-        axis.text(
-            -0.44,
-            height,
-            heading,
-            va="center",
-            fontsize=9,
-            fontweight="bold",
-            transform=axis.get_yaxis_transform(),
-        )
-    axis.set_yticks(
-        [height for height, _ in lines],
-        [f"{each['metric']}, {each['comparison']}" for _, each in lines],
-        fontsize=9,
-    )
+        font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
+        axis.text(-0.44, height, heading, va="center", transform=beside, **font)
+    heights = [height for height, _ in lines]
+    names = [f"{each['metric']}, {each['comparison']}" for _, each in lines]
+    axis.set_yticks(heights, names, fontsize=9)
     axis.set_xscale("symlog", linthresh=1, linscale=1)
     axis.set(xlim=(-reach, reach), ylim=(place + 0.2, 0.6))
     axis.set_xlabel(
@@ -110,20 +86,21 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
     set_ticks(axis.xaxis, [*(-tick for tick in reversed(ticks)), 0, *ticks])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    others = (
-        "; grey ticks: the same difference at other depths"
-        if any(each["elsewhere"] for each in effects)
-        else ""
+    words = "mark: mean paired difference; line: its 95% interval (bootstrap)"
+    if any(each["elsewhere"] for each in effects):
+        words += "; grey ticks: the same difference at other depths"
+    words += (
+        "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies "
+        "within the margin, the grey band"
     )
-    words = f"mark: mean paired difference; line: its 95% interval (bootstrap){others}\n"
-    words += "pale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies within the margin, the grey band"
     figure.suptitle(words, fontsize=9)
-    figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]  # the headings reach further left than constrained layout thinks
+    # The headings reach further left than constrained layout allows for.
+    figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]
     save(figure, path)
 
 
 def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
-    """Those of the ``ticks`` that are in view, in plain decimals, and no others."""
+    """Show those of the ``ticks`` that are in view, in plain decimals, and no others."""
     low, high = axis.get_view_interval()
     shown = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(shown, [f"{tick:,g}".replace("-", "\u2212") for tick in shown])

@@ -1,21 +1,18 @@
-"""What paired replicates say of a claim: effects, intervals, tests and verdicts, for every study that makes claims."""
+"""What paired replicates say of a claim: effects, intervals, tests and verdicts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from scipy import stats
+
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.errors import UserError
 from flows.evaluation import statistics
-from scipy import stats
-from stages.shared import files, markdown
+from stages.shared import markdown
 
 REPORTED = (
     "claim",
@@ -33,30 +30,26 @@ REPORTED = (
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is spoken of, and which of the margins is practically nil (a ``share`` is of the mean)."""
+    """A metric in words, and the margin below which a difference is practically nil: its key in
+    ``params.yaml``, of which ``share`` is a share of the mean.
+    """
 
     words: str
     unit: str
     digits: int
-    margin: Any  # its key: the settings of a study know which there are
+    margin: str
     lower_is_better: bool = False
 
 
-def read(path: Path, replicates: int) -> pd.DataFrame:
-    """The scores of a cell, a row a replicate. Raises ``UserError`` where there are fewer or more."""
-    scores = files.read_table(path)
-    if len(scores) != replicates:
-        raise UserError(f"{path}: holds {len(scores)} replicates; params.yaml says {replicates}")
-    return scores
-
-
-def report(entries: Sequence[Mapping[str, Any]]) -> str:
-    """What ``claims.json`` holds."""
-    return json.dumps([{key: entry[key] for key in REPORTED} for entry in entries], indent=2) + "\n"
+def reported(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry as ``claims.json`` has it."""
+    return {key: entry[key] for key in REPORTED}
 
 
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:
-    """Effect ``first - second`` with its intervals over the finite pairs (95% by bootstrap, 90% by t), the two p-values over all, and the margin."""
+    """Compare paired replicates ``(R,)``: the effect ``first - second`` with its intervals over the
+    finite pairs (95% by bootstrap, 90% by t), the two p-values over all pairs, and the margin.
+    """
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
     worst = np.inf if kind.lower_is_better else -np.inf
@@ -90,7 +83,9 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
 
 
 def judge(entries: Sequence[dict[str, Any]]) -> None:
-    """Add ``verdict`` and ``p_holm`` to what ``compare`` found, all ``entries`` as one family; ``sign``: that of the difference which is claimed."""
+    """Add ``verdict`` and ``p_holm`` to what ``compare`` found, all ``entries`` as one family;
+    ``sign``: that of the difference which is claimed.
+    """
     for entry, p in zip(
         entries, statistics.holm(np.array([entry["p"] for entry in entries])), strict=True
     ):
@@ -145,11 +140,12 @@ def table(
         "verdict",
     ]
     meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
-    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{markdown.table(head, rows, 'lllrrl')}\n\n{meaning}."
+    lines = markdown.table(head, rows, "lllrrl")
+    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{lines}\n\n{meaning}."
 
 
 def mean_and_interval(values: Array) -> tuple[float, float, float]:
-    """Mean of the finite ``values`` and the ends of its 95% interval; ``NaN`` where there are fewer than two."""
+    """Mean of the finite ``values`` and the ends of its 95% interval; ``NaN`` of fewer than two."""
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import against, draw, run, stages, tables
+from benchmarks import against, draw, run
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, Plan, ring
@@ -64,19 +64,15 @@ def test_workers_train_and_score_ours_with_the_kernels_they_were_told_to():
 @pytest.mark.slow
 def test_this_commit_is_timed_against_another(tmp_path):
     """Against itself. The pipeline, which takes minutes, is left out."""
-    against.main(["HEAD", "--rounds", "1", "--epochs", "1", "--pipelines", "0"], tmp_path / "against.json")
+    words = ["--rounds", "1", "--epochs", "1", "--fits", "1", "--pipelines", "0"]
+    against.main(["HEAD", *words], tmp_path / "against.json", [(30, 2)])
     found = json.loads((tmp_path / "against.json").read_text(encoding="utf-8"))
-    assert all(found[f"epoch, {name}"]["ratio"] > 0 for name in ("1 thread", "2 threads", "1 thread, AVX2"))
+    epochs = {f"epoch, {name}" for name in ("1 thread", "2 threads", "1 thread, AVX2")}
+    assert found.keys() == {"commit", "cores", "fit, 30 x 2"} | epochs
+    assert all(found[name]["ratio"] > 0 for name in epochs | {"fit, 30 x 2"})
+    assert found["fit, 30 x 2"]["mebibytes"] > 50
     with pytest.raises(UserError, match="nowhere"):
         against.main(["nowhere"])
-
-
-@pytest.mark.slow
-def test_stages_are_timed_alone_and_beside_a_busy_neighbour(tmp_path):
-    stages.main(["generate"], tmp_path / "stages.json")
-    found = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
-    assert set(found) == {"cores", "generate"}
-    assert found["generate"]["alone"] > 0 < found["generate"]["beside"]
 
 
 def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same():
@@ -109,13 +105,3 @@ def test_numbers_are_written_out(value, text):
 def test_no_benchmark_runs_with_the_main_pipeline():
     text = (TOP / "dvc.yaml").read_text(encoding="utf-8")
     assert not re.search("benchmarks", text)
-
-
-@pytest.mark.slow
-def test_a_fit_and_a_score_of_the_command_line_are_timed_and_weighed(tmp_path):
-    tables.main([(60, 2)], [1_000], tmp_path / "tables.json")
-    found = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
-    assert set(found) == {"cores", "fit 60 x 2", "score 1000 x 8"}
-    assert all(found[name]["seconds"] > 0 < found[name]["mebibytes"] for name in found if name != "cores")
-    with pytest.raises(UserError, match="flows score ended with status 1"):
-        tables.measured("score", tmp_path / "nothing.flow", tmp_path / "nothing.csv")

@@ -1,17 +1,19 @@
-"""The claims study: its parts against answers known beforehand, and all of it with tiny settings. (What it found: ``published/``.)"""
+"""The study of claims: its parts against known answers, and all of it with tiny settings."""
 
 from __future__ import annotations
 
 import json
-from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from pipeline import TINY
 
 import flows
 from flows import references
@@ -20,18 +22,24 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation import samples
 from flows.networks.base import StandardNormal
 from flows.networks.flow import Flow
+from flows.plotting.style import STYLE
 from flows.targets import ring
-from studies.claims import analyse, score, settings, variants
-from studies.claims.settings import Remedy, Settings
+from stages.shared import settings as pipeline
+from studies import engine
+from studies.claims import cells, images, mixtures, plane, remedies, report
+from studies.claims.claims import IMAGES, PLANE, SECTIONS
+from studies.claims.remedies import Remedy
+from studies.verdicts import REPORTED
 
-ROOT = Path(__file__).resolve().parents[1]
 NAN = float("nan")
-CONTENT: dict[str, Any] = yaml.safe_load((settings.HERE / "params.yaml").read_text(encoding="utf-8"))
-PARAMS = settings.load()
+STUDY = engine.Study("claims")
+FEW = {"first": 0, "replicates": 2, "train": 50, "test": 20, "fresh": 300}
+FEW |= {"samples": 60, "draws": 1, "neighbours": 5}
 
 
 def short(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 4, "batch_size": 32, "log_every": 2, "noise": 0, **changes})
+    few = {"epochs": 4, "batch_size": 32, "log_every": 2, "noise": 0}
+    return TrainingSettings(**(few | changes))
 
 
 def small(members: int = 2) -> Flow:
@@ -41,78 +49,99 @@ def small(members: int = 2) -> Flow:
 
 
 def rows(members: int, n: int = 60) -> Any:
-    return np.stack([ring.make().sample(n, np.random.default_rng(member)) for member in range(members)], axis=1)
+    drawn = [ring.make().sample(n, np.random.default_rng(member)) for member in range(members)]
+    return np.stack(drawn, axis=1)
 
 
-# Settings
+# Cells
 
 
-def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {**CONTENT, "ablation": {**CONTENT["ablation"], "variants": {"luck": {"noise": 0, "lukc": 2}}}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(wrong), encoding="utf-8")
-    monkeypatch.setattr(settings, "HERE", tmp_path)
-    with pytest.raises(SystemExit, match=r"^score: .*ablation\.variants.*lukc.*allowed") as stopped:
-        score.main("depth", "glow", "8")
-    assert "\n" not in str(stopped.value)
-
-
-def test_a_remedy_changes_what_it_names_and_nothing_else() -> None:
-    training = PARAMS.training(**Remedy(noise=0, hold_out=0.2).changes())
-    assert training == PARAMS.training().model_copy(update={"noise": 0})
-
-
-def test_every_group_of_cells_is_a_stage() -> None:
-    stages = yaml.safe_load((settings.HERE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert set(score.GROUPS) == set(PARAMS.words()) == set(stages) - {"analyse", "common", "floor"}
-
-
-def test_replicate_zero_is_the_data_of_the_pipeline() -> None:
-    two = Settings.model_validate({**CONTENT, "replicates": {"count": 2, "first": 0}})
-    train, test = score.data(two, 800)
-    assert train.shape == (800, 2, 2)
-    assert test.shape == (200, 2, 2)
-    raw = ring.make().sample(1000, np.random.default_rng(np.random.SeedSequence(0, spawn_key=(0, 0))))
+def test_replicate_zero_is_the_data_of_the_pipeline_and_an_ensemble_shares_its_own() -> None:
+    protocol = {**FEW, "test": 200}
+    train, test = plane.data(protocol, 800)
+    assert (train.shape, test.shape) == ((800, 2, 2), (200, 2, 2))
+    seed = np.random.SeedSequence(0, spawn_key=(0, 0))
+    raw = ring.make().sample(1000, np.random.default_rng(seed))
     together = np.concatenate([train[:, 0], test[:, 0]])
     assert np.array_equal(np.sort(together, axis=0), np.sort(raw, axis=0))
-    ensemble, _ = score.data(two, 800, networks=3)
-    assert np.array_equal(ensemble[:, 1], train[:, 0])
-    assert np.array_equal(ensemble[:, 3], train[:, 1])
+    ensemble, _ = plane.data(protocol, 800, networks=3)
+    assert np.array_equal(ensemble, train[:, [0, 0, 0, 1, 1, 1]])
 
 
-@pytest.mark.parametrize(
-    "words", [(), ("width",), ("depth", "glow"), ("depth", "glow", "many"), ("depth", "nice", "2"), ("ablation", "glow", "luck")]
-)
-def test_a_wrong_cell_is_one_clear_line(words: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        score.main(*words)
-    assert str(stopped.value).startswith("score: ")
-    assert "\n" not in str(stopped.value)
+def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
+    params = pipeline.load(Path(__file__).parents[1] / "params.yaml")
+    for model in params.models:
+        own = cells.own(model, {"hidden": 5})
+        assert own["settings"] == {**params.architecture(model), "hidden": 5}
+        asked = params.training(model).model_dump(exclude={"members"})
+        assert TrainingSettings(**own["training"]).model_dump() == asked
 
 
-# Variants
+def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(samples, "TREES", 3)
+    model = small()
+    whole, drawn = plane.sample_scores(FEW, model, "test"), model.sample
+
+    def broken(*words: Any, **options: Any) -> torch.Tensor:
+        points = drawn(*words, **options)
+        points[50, 1] = NAN
+        return points
+
+    monkeypatch.setattr(model, "sample", broken)
+    for key, values in plane.sample_scores(FEW, model, "test").items():
+        assert np.isnan(values[1]), key
+        assert values[0] == whole[key][0]
+
+
+def test_random_mixtures_are_within_their_bounds_and_scored_each_by_its_own_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(40):
+        truth = mixtures.mixture(seed, 2 + seed % 4)
+        assert 3 <= len(truth.weights) <= 12
+        assert np.linalg.norm(truth.means, axis=1).max() <= 5
+        deviation = np.sqrt(np.diagonal(truth.covariances, axis1=1, axis2=2))
+        assert deviation.min() >= 0.2
+        assert deviation.max() <= 1.2
+        correlation = truth.covariances / deviation[:, :, None] / deviation[:, None]
+        assert np.abs(correlation - np.eye(truth.means.shape[1])).max() < 0.85 + 1e-9
+    truths = [mixtures.mixture(seed, 2) for seed in (7, 7, 8, 8)]
+    perfect = [truths[0], truths[1], truths[2], mixtures.mixture(9, 2)]  # but for the last
+
+    def log_density(_: Any, x: Any) -> Any:
+        return np.stack([q.log_prob(x[:, m]) for m, q in enumerate(perfect)], axis=1)
+
+    monkeypatch.setattr(mixtures, "trained", lambda *_: None)
+    monkeypatch.setattr(mixtures.likelihood, "log_density", log_density)
+    found = mixtures.in_the_plane(7, 2, 2, 10, 50, "", {}, {})
+    assert found["kl"][0] == found["costliest"][0] == pytest.approx(0)
+    assert 0.1 < 2 * found["kl"][1] == pytest.approx(found["kl_worst"][1])
+
+
+# Remedies
 
 
 def test_new_points_differ_every_epoch_and_between_members_and_follow_the_truth() -> None:
     flow = small()
-    trainer = variants.FreshTrainer(flow, rows(2), short(), references.truth(ring.make()))
+    trainer = remedies.FreshTrainer(flow, rows(2), short(), references.truth(ring.make()))
     generators = numpy_generators(0, "train", range(2))
-    drawn = [trainer.points(generators) for _ in range(variants.BLOCK + 1)]
+    drawn = [trainer.points(generators) for _ in range(remedies.BLOCK + 1)]
     assert all(points.shape == (2, 2, 60) for points in drawn)
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0][0], drawn[0][1])
-    cloud = flow.standardize.inverse(torch.cat(drawn, dim=2))[0][0]  # of the first member, in the units of the truth
+    # Of the first member, in the units of the truth.
+    cloud = flow.standardize.inverse(torch.cat(drawn, dim=2))[0][0]
     assert len(cloud.T.unique(dim=0)) == cloud.shape[1]
     assert cloud.square().sum(0).mean().item() == pytest.approx(16 + 2 * 0.25, rel=0.02)
 
 
-def test_weight_decay_shrinks_by_its_formula_where_the_gradient_is_nil() -> None:
-    optimizer = variants.RemedyAdam(torch.full((1, 3), 2.0), 1.0, decay=0.5)
+def test_weight_decay_and_the_average_follow_their_formulas() -> None:
+    optimizer = remedies.RemedyAdam(torch.full((1, 3), 2.0), 1.0, decay=0.5)
     optimizer.step(torch.zeros(1, 3), 0.1)
     assert optimizer.parameters.tolist() == [[pytest.approx(2 * (1 - 0.1 * 0.5))] * 3]
-
-
-def test_the_average_follows_its_formula() -> None:
-    optimizer = variants.RemedyAdam(torch.zeros(1, 2), 1.0, share=0.9)
+    optimizer = remedies.RemedyAdam(torch.zeros(1, 2), 1.0, share=0.9)
     expected = None
     for step in range(5):
         optimizer.step(torch.randn(1, 2, generator=torch.Generator().manual_seed(step)), 0.1)
@@ -124,32 +153,27 @@ def test_the_average_follows_its_formula() -> None:
 def test_without_a_remedy_training_is_that_of_the_library() -> None:
     plain, remedied = small(), small()
     flows.fit(plain, rows(2), settings=short())
-    variants.train(remedied, rows(2), short(), name="test")
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), remedied.parameters(), strict=True))
+    remedies.train(remedied, rows(2), short())
+    pairs = zip(plain.parameters(), remedied.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def mixture(components: int, seeds: tuple[int, ...] = (0, 1)) -> variants.MixtureBase:
-    return variants.MixtureBase(components, 2, [np.random.default_rng(seed) for seed in seeds])
-
-
-def test_a_mixture_base_of_one_standard_normal_is_the_standard_normal() -> None:
-    base = mixture(1)
-    torch.nn.init.zeros_(base.means)
-    torch.nn.init.zeros_(base.log_deviations)
-    z = torch.from_numpy(rows(2)).movedim(0, -1)
-    assert torch.allclose(base.log_prob(z), StandardNormal(2, (2,)).log_prob(z))
-
-
-def test_samples_of_a_mixture_base_have_its_mean_and_its_spread() -> None:
-    base = mixture(3)
+def test_a_mixture_base_has_the_density_and_the_samples_of_its_formula() -> None:
+    generators = [np.random.default_rng(seed) for seed in (0, 1)]
+    base = remedies.MixtureBase(3, 2, generators)
     drawn = base.sample(40_000, np.random.default_rng(0), torch.float32)
     assert drawn.shape == (2, 2, 40_000)
     assert torch.allclose(drawn.mean(2), base.means.mean(1), atol=0.03)
     assert torch.allclose(drawn.var(2), base.means.var(1, correction=0) + 0.25, atol=0.05)
+    one = remedies.MixtureBase(1, 2, generators)
+    torch.nn.init.zeros_(one.means)
+    torch.nn.init.zeros_(one.log_deviations)
+    z = torch.from_numpy(rows(2)).movedim(0, -1)
+    assert torch.allclose(one.log_prob(z), StandardNormal(2, (2,)).log_prob(z))
 
 
 def test_a_flow_over_a_mixture_base_has_a_density_that_integrates_to_one() -> None:
-    flow = variants.train(small(), rows(2), short(), Remedy(components=3), name="test")
+    flow = remedies.train(small(), rows(2), short(), Remedy(components=3))
     axis = torch.linspace(-14, 14, 401)
     points = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(-1, 2)
     with torch.no_grad():
@@ -158,111 +182,161 @@ def test_a_flow_over_a_mixture_base_has_a_density_that_integrates_to_one() -> No
 
 
 def test_early_stopping_keeps_each_members_best_epoch() -> None:
-    train = rows(3, 40)
-    # With a wild rate for long, the last epoch is not the best; what is kept is no worse on the rows held out than any shorter look at it.
-    wild = short(epochs=40, learning_rate=0.3, log_every=1)
-    flow = variants.train(small(3), train, wild, Remedy(hold_out=0.25), name="test")
-    last = variants.train(small(3), train[:30], wild, name="test")
+    """With a wild rate for long, the last epoch is not the best; what is kept is no worse on the
+    rows held out than any shorter look at it.
+    """
+    train, wild = rows(3, 40), short(epochs=40, learning_rate=0.3, log_every=1)
+    flow = remedies.train(small(3), train, wild, Remedy(hold_out=0.25))
+    last = remedies.train(small(3), train[:30], wild)
     with torch.no_grad():
         kept, plain = (-model.log_prob(train[30:]).mean(0) for model in (flow, last))
     assert (kept <= plain + 1e-5).all()
     assert (kept < plain - 1e-3).any()
 
 
-# Analysis
+# Images
+
+
+def test_noise_for_smooth_pixels_leaves_no_steps() -> None:
+    """Whole numbers, all equally likely, plus it are uniform where kernels overlap fully."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 100, 400_000) + images.smooth_noise(rng, (400_000,))
+    counts = np.histogram(y[(y > 10) & (y < 90)] % 1, 10)[0]
+    assert counts.max() / counts.min() < 1.05
+    assert y.min() > 0
+    assert y.max() < 107
+
+
+def test_a_variant_without_actnorm_has_none() -> None:
+    settings = {"steps": [1, 1], "hidden": 8, "mixing": "learned"}
+    flow: Any = flows.build("glow_image", (1, 8, 8), settings, members=2)
+    assert "ActNorm" in repr(flow)
+    images.without_actnorm(flow)
+    assert "ActNorm" not in repr(flow)
+
+
+# The report
 
 
 def test_couplings_needed_are_interpolated_and_end_at_the_ends() -> None:
-    kl = np.array([[0.4, 0.1, 0.05], [0.1, 0.3, 0.1], [0.9, 0.8, 0.7], [0.8, 0.2, 0.01], [NAN, 0.1, 0.1], [0.4, NAN, 0.1]])
-    needed = analyse.couplings_needed([2, 4, 8], kl, 0.2)
-    # First: half of the way in log KL from 0.4 to 0.1 is half of the way in log couplings.
+    kl = np.array(
+        [
+            [0.4, 0.1, 0.05],  # halfway in log KL to 0.1 is halfway in log couplings
+            [0.1, 0.3, 0.1],
+            [0.9, 0.8, 0.7],
+            [0.8, 0.2, 0.01],
+            [NAN, 0.1, 0.1],
+            [0.4, NAN, 0.1],
+        ]
+    )
+    needed = report.couplings_needed([2, 4, 8], kl, 0.2)
     assert needed == pytest.approx([2 * np.sqrt(2), 2, 8, 4, 4, 8])
 
 
 def test_a_failed_pair_counts_against_the_one_that_failed_and_rules_out_equivalence() -> None:
-    first, second = np.linspace(1, 2, 8), np.linspace(1, 2, 8) + 1e-4  # more take scipy seconds, as they are tied
-    whole = analyse.compare(PARAMS, "kl", first, second)
+    def compare(*pair: Any) -> dict[str, Any]:
+        return report.compare(STUDY, PLANE, "kl", *pair)
+
+    first = np.linspace(1, 2, 8)  # more take scipy seconds, as they are tied
+    second = first + 1e-4
+    whole = compare(first, second)
     assert whole["failed"] == 0
     assert whole["p_equivalence"] < 0.05
-    broken = first.copy()
-    broken[:4] = NAN
+    broken = np.where(np.arange(8) < 4, NAN, first)
     for a, b, sign in ((broken, second, 1), (second, broken, -1)):
-        result = analyse.compare(PARAMS, "kl", a, b)
-        assert result["failed"] == 4
-        assert result["p_equivalence"] == 1
+        result = compare(a, b)
+        assert (result["failed"], result["p_equivalence"]) == (4, 1)
         assert result["effect"] == pytest.approx(-1e-4 * sign)
     # All failures on one side: as clear as eight differences of one sign.
-    assert analyse.compare(PARAMS, "kl", np.full(8, NAN), second)["p"] == pytest.approx(2 / 2**8)
-    assert analyse.compare(PARAMS, "kl", np.full(8, NAN), np.full(8, NAN))["p"] == 1
+    lost = np.full(8, NAN)
+    assert compare(lost, second)["p"] == pytest.approx(2 / 2**8)
+    assert compare(lost, lost)["p"] == 1
 
 
 def test_the_truths_form_has_47_free_numbers() -> None:
-    assert analyse.mixture_parameters() == 7 + 16 + 24
+    assert report.mixture_parameters() == 7 + 16 + 24
 
 
-def sample_scores(model: Any) -> dict[str, Any]:
-    few = {"fresh": 300, "samples": 60, "draws": 1, "neighbours": 5}
-    params = Settings.model_validate({**CONTENT, "replicates": {"count": 2, "first": 0}, "rows": {"train": 50, "test": 20}, "evaluate": few})
-    return score.sample_scores(params, model, "test")
-
-
-def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "TREES", 3)
-    model = small()
-    whole = sample_scores(model)
-    drawn = model.sample
-    monkeypatch.setattr(
-        model, "sample", lambda *args, **kwargs: drawn(*args, **kwargs).index_put_((torch.tensor(50), torch.tensor(1)), torch.tensor(NAN).double())
-    )
-    broken = sample_scores(model)
-    assert all(np.isnan(values[1]) and values[0] == whole[key][0] for key, values in broken.items())
+def test_verdicts_follow_the_numbers() -> None:
+    """A permutation that is better on steps and no better without: claim 1 refuted and equivalent,
+    claim 2 supported; all else alike.
+    """
+    noise, tables = np.random.default_rng(0).normal(0, 0.003, (20, 12)), {}
+    for k, name in enumerate(STUDY.params["images"]["variants"]):
+        bits = 2 + 0.08 * (name in ("learned", "learned_bare")) + noise[k]
+        scores = dict.fromkeys(IMAGES.metrics, 0.9 + noise[k])
+        tables["images", name] = pd.DataFrame(scores | {"bits": bits})
+    study: Any = SimpleNamespace(params=STUDY.params, table=lambda *cell: tables[cell])
+    entries = report.examine(study, IMAGES)
+    found = {(e["claim"], e["comparison"], e["metric"]): e["verdict"] for e in entries}
+    assert found[1, "learned - glow", "bits"] == "refuted"
+    assert found[1, "learned_smooth - permutation_smooth", "bits"] == "equivalent"
+    steps = "learned:glow - learned_smooth:permutation_smooth"
+    assert found[2, steps, "bits"] == "supported"
+    assert {verdict for (claim, *_), verdict in found.items() if claim > 2} == {"equivalent"}
 
 
 # All of it, tiny
 
 
 def tiny() -> dict[str, Any]:
-    few = {**CONTENT, "replicates": {"count": 3, "first": 100}, "rows": {"train": 50, "test": 20}}
-    few["base"] = {**CONTENT["base"], "epochs": 4, "log_every": 2, "batch_size": 32, "hidden": 8}
-    few["evaluate"] = {"fresh": 300, "samples": 60, "draws": 1, "neighbours": 5}
-    few["depth"] = {"couplings": [2, 3]}
-    few["curve"] = {**CONTENT["curve"], "rows": [40, 80], "couplings": 2, "bandwidths": 3, "fresh": 100}
-    few["ablation"] = {**CONTENT["ablation"], "couplings": 2}
-    few["equal"] = {**CONTENT["equal"], "nsf": {"hidden": 9}}
-    few["claims"] = {**CONTENT["claims"], "couplings": 2, "threshold": 3.0}
+    few = yaml.safe_load((STUDY.folder / "params.yaml").read_text(encoding="utf-8"))
+    few["protocol"] |= {**FEW, "first": 100, "replicates": 3}
+    few["base"] |= {"epochs": 4, "log_every": 2, "batch_size": 32, "hidden": 8}
+    few["couplings"] = [2, 3]
+    few["equal"]["nsf"] = {"hidden": 9}
+    few["curve"] = {"flows": {"couplings": 2}, "rows": [40, 80]}
+    few["curve"]["references"] = {"bandwidths": 3, "fresh": 100}
+    few["ablation"]["couplings"] = 2
+    few["other_data"]["protocol"] = {"members": 2, "fresh": 300}
+    few["other_data"]["targets"]["ring"]["seeds"] = [0, 1]
+    few["mixtures"]["plane"] = {"first": 100, "count": 2, "members": 1, "rows": 50, "fresh": 300}
+    few["mixtures"]["auto"] = {"members": 1, "rows": 40, "fresh": 300}
+    few["mixtures"]["auto_seeds"]["count"] = 1
+    few["images"]["protocol"] |= {"replicates": 2, "train": 80, "test": 30, "draws": 2}
+    few["images"]["protocol"]["samples"] = 1
+    for words in few["images"]["variants"].values():
+        words["training"] = {**words["training"], "epochs": 1, "log_every": 1}
+        settings = words.get("settings", {})
+        if words["model"].endswith("_image"):
+            words["settings"] = {**settings, "steps": [1] * len(settings.get("steps", "ab"))}
+            words["settings"]["hidden"] = 4
+    few["verdicts"] |= {"couplings": 2, "threshold": 3.0}
     return few
 
 
 @pytest.mark.slow
-def test_a_tiny_run_goes_through_scores_verdicts_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "HERE", tmp_path)
+def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "pipeline.yaml"
+    own.write_text(TINY.replace("epochs: 150", "epochs: 4"), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
+    monkeypatch.setattr(pipeline, "PARAMS", own)
     monkeypatch.setattr(samples, "TREES", 3)
-    own = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    own["train"] |= {"epochs": 2, "log_every": 1, "batch_size": 32}
-    own["models"] = {name: {"hidden": 8} | ({} if name in ("vae", "gan") else {"couplings": 2}) for name in CONTENT["equal"]}
-    content = tiny()
-    for name, written in (("params.yaml", content), ("pipeline.yaml", own)):
-        (tmp_path / name).write_text(yaml.safe_dump(written), encoding="utf-8")
-    monkeypatch.setattr(score.pipeline, "load", lambda load=score.pipeline.load: load(tmp_path / "pipeline.yaml"))
-    params = settings.load()
-    for group, allowed in params.words().items():
-        for words in product(*allowed):
-            score.main(group, *words)
+    monkeypatch.setattr(mixtures, "BANDWIDTHS", 3)
+    monkeypatch.setattr(cells, "small", lambda _: ())
+    study = engine.Study("claims", tmp_path)
+    assert engine.run(study)
+    assert list(study.table("images/learned_smooth")) == ["bits", "bits_iw"]
+    assert {*study.table("images/vae"), "bits", "bits_iw"} == {*study.table("images/glow")}
     # One network of one cell fails: it is counted, and nothing else is lost.
-    broken = settings.path("depth", "glow", "2")
-    table = pd.read_csv(broken)
-    table.loc[1, "kl"] = NAN
-    table.to_csv(broken, index=False, na_rep="NaN")
-    analyse.main()
+    study.stored.rows[study.key("depth/glow/2")][1]["kl"] = "nan"
+    with plt.rc_context(STYLE):
+        study.report()
 
     entries = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
-    keys = {"claim", "metric", "effect", "ci95", "p_holm", "p_equivalence", "replicates", "verdict", "comparison", "failed"}
-    assert all(set(entry) == keys for entry in entries)
-    assert [(entry["claim"], entry["metric"]) for entry in entries] == [(claim, metric) for claim, metrics, _ in analyse.FAMILY for metric in metrics]
-    assert [entry["failed"] for entry in entries if (entry["claim"], entry["metric"]) == (5, "kl")] == [1]
-    assert all(entry["replicates"] == 3 for entry in entries)
-    for name in ("ablation.png", "curve.png", "depth.png", "forest.png"):
-        assert (tmp_path / name).stat().st_size > 10_000
+    assert all(tuple(entry) == ("section", *REPORTED) for entry in entries)
+    asked = [
+        (part.title, each.claim, metric, count)
+        for part, count in zip(SECTIONS, (3, 2), strict=True)
+        for each in part.comparisons
+        for metric in each.metrics
+    ]
+    keys = ("section", "claim", "metric", "replicates")
+    assert [tuple(entry[key] for key in keys) for entry in entries] == asked
+    failed = {tuple(entry[key] for key in keys[:3]): entry["failed"] for entry in entries}
+    assert failed[PLANE.title, 5, "kl"] == 1
+    for name in ("ablation", "curve", "depth", "forest", "forest_images"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert all(f"**{entry['verdict']}**" in text for entry in entries)
-    assert list(pd.read_csv(settings.path("depth", "realnvp", "2"))["data_seed"]) == [100, 101, 102]
+    assert "3 replicates, data seeds 100 to 102." in text

@@ -35,8 +35,6 @@ CHECKS = {
 # Executed by every import of the library, but no more than a table of names and where they are found: where one is used, as in
 # `flows.build`, the graph has an edge to its home.
 TABLE_OF_NAMES = "flows/__init__.py"
-# Writes down what it depends on, and does not execute it: the cells do, and are held to it.
-COMMON = "studies/common.py"
 
 Imports = set[tuple[str, str]]  # modules, and a name in each that is meant ("" is the module itself)
 
@@ -187,9 +185,11 @@ def followed(part: Chunk, words: Iterable[str], unfollowed: set[str]) -> set[str
 
 
 def stages() -> dict[str, tuple[dict[str, Any], str]]:
-    """Every stage of every pipeline by a name of its own, and the folder that its paths start from."""
+    """Every stage by a name of its own, and the folder that its paths start from. Those of studies
+    are left out: their rows hang on settings and versions (``studies/engine.py``), not on source.
+    """
     found = {}
-    for file in sorted([ROOT / "dvc.yaml", ROOT / "benchmarks/dvc.yaml", *ROOT.glob("studies/*/dvc.yaml")]):
+    for file in (ROOT / "benchmarks/dvc.yaml", ROOT / "dvc.yaml"):
         folder = file.parent.relative_to(ROOT)
         params = file.with_name("params.yaml")
         described = expand(
@@ -204,19 +204,18 @@ STAGES = stages()
 
 
 def code_deps(name: str) -> list[str]:
-    """The declared dependencies of a stage that are code, seen from the top folder; of a study's cell, those of what all cells share, too."""
+    """The declared dependencies of a stage that are code, seen from the top folder."""
     stage, folder = STAGES[name]
     places = [str((ROOT / folder / dep).resolve().relative_to(ROOT)) for dep in paths(stage["deps"])]
-    own = [place for place in places if Path(place).parts[0] in ROOMS and (place.endswith(".py") or any((ROOT / place).glob("**/*.py")))]
-    shared = [place for place in places if re.fullmatch(r"common\w*\.json", Path(place).name)]
-    return own + [dep for place in shared for dep in code_deps(place.removesuffix(".json")) if dep != COMMON]
+    own = [place for place in places if Path(place).parts[0] in ROOMS]
+    return [each for each in own if each.endswith(".py") or any((ROOT / each).glob("**/*.py"))]
 
 
 def covers(declared: str, path: str) -> bool:
     return path == declared or path.startswith(f"{declared}/")
 
 
-@pytest.mark.parametrize("name", [name for name, (stage, _) in STAGES.items() if "studies.common" not in stage["cmd"]])
+@pytest.mark.parametrize("name", STAGES)
 def test_declared_dependencies_are_the_code_that_a_stage_executes(name: str) -> None:
     module, *words = STAGES[name][0]["cmd"].split("python -m ")[1].split()
     needed, declared = closure(str(file_of(module)), words), code_deps(name)
@@ -246,15 +245,16 @@ EARLIER: dict[str, set[str]] = {
     "flows": set(),  # its table of names imports nothing
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
-    "studies/common": {"flows"},
+    "studies/engine": {"flows", "stages"},
     "studies/forest": {"flows"},
     "studies/verdicts": {"flows", "stages"},
-    "studies/claims": {"flows", "stages", "studies/forest", "studies/verdicts"},
-    "studies/digits": {"flows", "stages", "studies/tables"},
-    "studies/digits_claims": {"flows", "stages", "studies/digits", "studies/forest", "studies/tables", "studies/verdicts"},
-    "studies/tables": {"flows", "stages"},
-    "studies/tuning": {"flows", "stages", "studies/common", "studies/digits", "studies/tables"},  # by their protocols
-    "studies": set(),
+    "studies/tables": {"flows", "stages", "studies/engine"},
+    "studies/digits": {"flows", "stages", "studies/engine", "studies/tables"},
+    "studies/claims": {
+        *("flows", "stages", "studies/digits", "studies/engine", "studies/forest"),
+        "studies/verdicts",
+    },
+    "studies": {"flows"},  # the command; what it runs is found by name
     "tools": {"flows", "stages", "studies", "benchmarks"},  # the tables of the documents are theirs
 }
 

@@ -31,7 +31,6 @@ ELSEWHERE = {
     "dvc remote modify": "below, with a server",
     "cp ~/rows.csv": "test_pipeline.py",
     "dvc exp run -S data.target=table": "test_pipeline.py, by make repro",
-    "python -m studies.tuning": "test_tuning.py",
 }
 
 

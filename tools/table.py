@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.draw import number
 from stages.shared import files, markdown, settings
 from tools import command
@@ -17,9 +15,8 @@ from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
-DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md")), Path("benchmarks/README.md")]
+DOCUMENTS = [Path("README.md"), Path("benchmarks/README.md"), *sorted(Path("docs").glob("*.md")), *sorted(Path("studies").glob("*/README.md"))]
 BENCHMARKS = Path("benchmarks/results.json")
-TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 NONE = "\u2013"
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
@@ -58,30 +55,6 @@ def table() -> str:
     return markdown.table(head, rows, "lr")
 
 
-def study() -> str:
-    """A line for every list of ``studies/tuning`` that is only reported: what the default recipe gives on other data."""
-    from studies.tuning import tables  # here: `make repro` needs none of it
-    from studies.tuning.settings import changed
-
-    now = settings.read_yaml(settings.PARAMS)
-    by_case: dict[str, list[list[str]]] = {}  # of a case, the models one below the other
-    for content, results in tables.read_lists().values():
-        for case, changes in content.cases.items() if content.only_reported else ():
-            model, result, params = content.model, results.loc[case], changed(now, changes)
-            flow = params["models"][model]
-            data = f"{TARGETS[params['data']['target']]}, {tables.seeds_text(content)}"
-            numbers = [f"{result[key]:.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-            by_case.setdefault(case, []).append([label(model), f"{flow['couplings']} {flow.get('transform', 'spline')}", data, *numbers])
-    head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
-    return markdown.table(head, [row for rows in by_case.values() for row in rows], "lllr")
-
-
-def tuning() -> str:
-    """The head of the table of the search in ``studies/tuning``: the settings as they are, and the best three."""
-    made = Path("studies/tuning/results/searches/realnvp.md").read_text(encoding="utf-8").splitlines()
-    return "\n".join([line for line in made if line.startswith("|")][:6])
-
-
 def speed() -> str:
     """A line for every library of ``benchmarks/``: time of an epoch of ten networks and of one, and time to quality with two recipes."""
     results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
@@ -97,18 +70,10 @@ def speed() -> str:
     return markdown.table([*head, f"seconds to KL {results['settings']['quality_kl']}, our recipe", "its usual recipe"], rows, "lr")
 
 
-def stages() -> str:
-    """Where the pipeline's seconds go, and what a busy neighbour costs: a line a stage."""
-    timed = json.loads(BENCHMARKS.with_name("stages.json").read_text(encoding="utf-8"))
-    del timed["cores"]
-    rows = [[f"`{stage}`", f"{took['alone']:.1f}", f"{took['beside']:.1f}", f"{took['ratio']:.2f}"] for stage, took in timed.items()]
-    return markdown.table(["stage", "alone (s)", "beside a neighbour (s)", "ratio"], rows, "lr")
-
-
 def claims(heading: str) -> str:
     """A section of what ``studies/claims`` found, without its picture."""
     made = Path("studies/claims/claims.md").read_text(encoding="utf-8")
-    section = made.partition(f"\n## {heading}")[2].partition("\n\n")[2].partition("\n## ")[0]
+    section = made.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
     return "\n".join(line for line in section.splitlines() if not line.startswith("![")).strip()
 
 
@@ -118,46 +83,24 @@ def study_tables(name: str) -> str:
 
 
 def seconds() -> str:
-    """How long a fit took there: no two runs take the same, so its own tables don't have it."""
-    from studies.tables import analyse  # here: `make repro` needs none of it
+    """How long a fit of the study of tables took: no two runs take the same, so its own tables don't have it."""
+    from studies.engine import Study  # here: `make repro` needs none of it
+    from studies.tables import report
 
-    return analyse.seconds()
-
-
-def recipe() -> str:
-    """What each part of the found recipe is worth: a line a variant, a column a table."""
-    from studies.tuning.found import TABLES  # here: `make repro` needs none of it
-
-    held_out = [pd.read_csv(f"studies/tuning/results/found/{name}.csv", index_col="variant")["held_out"] for name in TABLES]
-    rows = [[str(variant), *(f"{value:.2f}".replace("-", "\u2212") for value in row)] for variant, *row in pd.concat(held_out, axis=1).itertuples()]
-    return markdown.table(["", *TABLES], rows, "lr")
-
-
-def tails() -> str:
-    """A line a model: how far the worst member is from the truth, over random mixtures."""
-    rows = []
-    for name in ("realnvp", "glow", "nsf", "found"):
-        each = pd.read_csv(f"studies/tuning/results/tails/{name}.csv")
-        title = f"{label('nsf')}, found recipe" if name == "found" else label(name)
-        dims = " to ".join(map(str, sorted({each["dim"].min(), each["dim"].max()})))
-        rows.append([title, f"{len(each)} in {dims} dimensions", f"{each['kl'].mean():.2f}", f"{each['kl_worst'].max():.2f}"])
-    return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
+    return report.seconds(Study("tables"))
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
-    "study": study,
-    "tuning": tuning,
     "speed": speed,
-    "stages": stages,
     "claims": partial(claims, "Verdicts"),
     "control": partial(claims, "Depth"),
-    "baselines": partial(claims, "Models of equal size"),
+    "baselines": partial(claims, "Models of equal size, at the pipeline's settings"),
+    "other data": partial(claims, "The same recipe on other data"),
+    "mixtures": partial(claims, "Random mixtures"),
     "tables": partial(study_tables, "tables"),
     "digits": partial(study_tables, "digits"),
     "seconds": seconds,
-    "recipe": recipe,
-    "tails": tails,
 }
 
 

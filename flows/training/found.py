@@ -8,7 +8,7 @@
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows (``stacking.py``).
 
 So nothing of it is chosen by hand, and no row judges a member that learned from it. Source for dropping the losers early: Jamieson and
-Talwalkar 2016 (successive halving); for the cooling: Hu et al. 2024 (MiniCPM). ``studies/tuning`` has what each part is worth.
+Talwalkar 2016 (successive halving); for the cooling: Hu et al. 2024 (MiniCPM). docs/settings.md has what each part is worth.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ neighbourhood, a step of mean shift with the bandwidth of the noise, and the noi
 What this does to one Gaussian mode of variance s^2: the local mean shrinks distances to the centre by s^2 / (s^2 + h^2), so what is
 learned has the variance  s^2 (1 - strength h^2 / (s^2 + h^2))^2 + h^2.  For small h, strength 1/2 cancels the h^2; full strength
 takes twice that much and gains it back through the higher orders: at h = 0.75 s it leaves 0.97 s^2, noise alone 1.56 s^2. That is
-about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together (``studies/tuning``).
+about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together (docs/settings.md).
 
 Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and Rothfuss et al. 2019 (Noise
 regularization for conditional density estimation); sharpening, Choi and Hall 1999 (Data sharpening as a prelude to density

@@ -13,8 +13,8 @@ import logging
 import os
 import platform
 import sys
-from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from importlib import import_module, metadata
@@ -115,7 +115,7 @@ def _cluster(address: str) -> Iterator[None]:
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise UserError(f"{VARIABLE} = {address}: Dask is not installed (pip install distributed)") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # one line is said below
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # one line is said below
     try:
         client = Client(address, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ from typing import Any
 
 from flows.training.workers import PACKAGES as PACKAGES
 from stages.shared import settings as pipeline
-
 from studies.claims import images, mixtures, plane
 from studies.engine import HERE, Cell, Family
 
@@ -63,6 +62,30 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
         yield Cell(f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]})
     for name, words in params["images"]["variants"].items():
         yield Cell(f"images/{name}", {**words, "protocol": params["images"]["protocol"]})
+    yield from small(params)
+
+
+def small(params: dict[str, Any]) -> Iterator[Cell]:
+    """A cell of each family that trains, quick to run anew: for ``check``, in no table."""
+    changes, images = params["small"], params["images"]
+    protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
+    plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
+    yield Cell("depth/small", plain)
+    yield Cell("control/small", {"effort": 1, **plain})
+    yield Cell("curve/small", {"rows": 100, **plain})
+    yield Cell("ablation/small", {"remedy": {"noise": 0, "average": 0.99, "decay": 0.1}, **plain})
+    yield Cell("mixture_base/small", {"remedy": {"components": 4}, **plain})
+    short = own("nsf")
+    short["training"] |= changes["base"]
+    yield Cell("equal/small", {"protocol": protocol, **short})
+    grid = {"target": "grid", "components": [], "seeds": [100], "members": 2, "fresh": 2000}
+    yield Cell("other_data/small", {**grid, **short})
+    few = {"first": 100, "count": 2, "members": 1, "rows": 200, "fresh": 2000}
+    yield Cell("mixtures/small", {**few, **short})
+    yield Cell("mixtures_auto/small", {"seed": 99, "members": 1, "rows": 100, "fresh": 2000})
+    words = images["variants"]["glow"] | changes["images"]
+    own_protocol = images["protocol"] | changes["images"]["protocol"]
+    yield Cell("images/small", {**words, "protocol": own_protocol})
 
 
 def own(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figures of the study: numbers in, a picture out, in the style that is set."""
+"""The figures of the study: each function takes numbers and saves a picture."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+
 from flows.core.arrays import Array
 from flows.plotting.style import save
 from stages.shared.settings import label_and_color
-
 from studies.forest import set_ticks
+from studies.verdicts import mean_and_interval
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 KL = "KL from the truth (nat)"
@@ -25,36 +26,20 @@ def label(name: str) -> str:
 def depth(
     depths: Sequence[int], curves: Mapping[tuple[str, str], Array], threshold: float, path: Path
 ) -> None:
-    """KL against couplings, ``curves`` ``(K, 3)``: mean and the ends of its interval."""
+    """Draw KL against couplings; each of ``curves`` ``(K, 3)``: mean and ends of its interval."""
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
-    for shift, ((model, group), values) in zip(
-        np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True
-    ):
+    shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
+    for shift, ((model, group), values) in zip(shifts, curves.items(), strict=True):
         name, color = label_and_color(model)
-        line, words, face = (
-            ("o-", "800 points", color)
-            if group == "depth"
-            else ("D--", "new points every epoch", "white")
-        )
-        _bars(
-            axis,
-            shift * np.array(depths),
-            values,
-            fmt=line,
-            color=color,
-            label=f"{name}, {words}",
-            markerfacecolor=face,
-        )
+        if group == "depth":
+            line, words, face = "o-", "800 points", color
+        else:
+            line, words, face = "D--", "new points every epoch", "white"
+        style = {"fmt": line, "color": color, "markerfacecolor": face}
+        _bars(axis, shift * np.array(depths), values, label=f"{name}, {words}", **style)
     axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
-    axis.text(
-        depths[-1] * 1.06,
-        threshold,
-        f" claim 2: {threshold} nat",
-        fontsize=8,
-        color="#666666",
-        va="bottom",
-        ha="right",
-    )
+    text = axis.text(depths[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
+    text.set(fontsize=8, color="#666666", ha="right")
     _kl_against(axis, depths, "couplings")
     save(figure, path)
 
@@ -62,79 +47,57 @@ def depth(
 def curve(
     rows: Sequence[int], curves: Mapping[str, Array], parameters: int, couplings: int, path: Path
 ) -> None:
-    """KL against the number of training rows, and the floor of a parametric fit; the flows have so many ``couplings`` at every size."""
+    """Draw KL against the number of training rows.
+
+    A line shows p / (2n), the expected KL of a maximum-likelihood fit of p ``parameters``. The
+    flows have the same number of ``couplings`` at every size.
+    """
     n = np.array(rows, dtype=np.float64)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
-    for shift, (model, values) in zip(
-        np.linspace(0.985, 1.015, len(curves)), curves.items(), strict=True
-    ):
+    shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
+    for shift, (model, values) in zip(shifts, curves.items(), strict=True):
         name, color = label_and_color(model)
-        words = {"gmm": "mixture of 8 (EM)", "kde": name}.get(
-            model, f"{name}, {couplings} couplings at every n"
-        )
+        references = {"gmm": "mixture of 8 (EM)", "kde": name}
+        words = references.get(model, f"{name}, {couplings} couplings at every n")
         _bars(axis, shift * n, values, fmt="o-", color=color, label=words)
-    axis.plot(
-        n,
-        parameters / (2 * n),
-        ":",
-        color=label_and_color("truth")[1],
-        label=f"floor p / (2n), p = {parameters}",
-    )
+    color, words = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
+    axis.plot(n, parameters / (2 * n), ":", color=color, label=words)
     _kl_against(axis, rows, "training points n")
     save(figure, path)
 
 
-def ablation(
-    remedies: Mapping[str, Mapping[str, Array]],
-    means: Mapping[str, Mapping[str, tuple[float, float, float]]],
-    path: Path,
-) -> None:
-    """A line a remedy: replicates as faint dots, mean and its interval."""
+def ablation(remedies: Mapping[str, Mapping[str, Array]], path: Path) -> None:
+    """Draw a line per remedy: replicates as faint dots, their mean and its interval."""
     figure, axis = plt.subplots(figsize=(7.2, 0.44 * len(remedies) + 1.4))
-    for line, (variant, by_model) in enumerate(remedies.items()):
+    for line, by_model in enumerate(remedies.values()):
         for height, (model, kl) in zip((0.17 - line, -0.17 - line), by_model.items(), strict=False):
             name, color = label_and_color(model)
-            mean, low, high = means[variant][model]
-            axis.plot(
-                kl,
-                np.full(len(kl), height),
-                "o",
-                markersize=3,
-                color=color,
-                alpha=0.3,
-                markeredgewidth=0,
-            )
+            mean, low, high = mean_and_interval(kl)
+            heights = np.full(len(kl), height)
+            faint: dict[str, Any] = {"markersize": 3, "alpha": 0.3, "markeredgewidth": 0}
+            axis.plot(kl, heights, "o", color=color, **faint)
+            reach = [[mean - low], [high - mean]]
             words = name if line == 0 else None
-            axis.errorbar(
-                mean,
-                height,
-                xerr=[[mean - low], [high - mean]],
-                fmt="o",
-                markersize=5,
-                color=color,
-                capsize=3,
-                label=words,
-            )
+            style: dict[str, Any] = {"fmt": "o", "markersize": 5, "color": color, "capsize": 3}
+            axis.errorbar(mean, height, xerr=reach, label=words, **style)
     axis.set_yticks(-np.arange(len(remedies)), [variant.replace("_", " ") for variant in remedies])
     axis.set(xscale="log", xlabel=KL)
     set_ticks(axis.xaxis, TICKS)
     axis.grid(axis="x", alpha=0.25)
     axis.legend(frameon=False, fontsize=9)
-    axis.set_title(
-        "small dots: replicates; large dot and bar: their mean and its 95% interval", fontsize=9
-    )
+    words = "small dots: replicates; large dot and bar: their mean and its 95% interval"
+    axis.set_title(words, fontsize=9)
     save(figure, path)
 
 
 def _bars(axis: Any, x: Array, values: Array, **options: Any) -> None:
     mean, low, high = values.T
-    axis.errorbar(
-        x, mean, yerr=[mean - low, high - mean], markersize=5, capsize=3, linewidth=1.4, **options
-    )
+    reach = [mean - low, high - mean]
+    axis.errorbar(x, mean, yerr=reach, markersize=5, capsize=3, linewidth=1.4, **options)
 
 
 def _kl_against(axis: Any, counts: Sequence[int], words: str) -> None:
-    """Both on logarithmic scales."""
+    """Label the axes, KL against ``counts``, both on logarithmic scales."""
     axis.set(xscale="log", yscale="log", xlabel=words, ylabel=KL)
     set_ticks(axis.xaxis, counts)
     set_ticks(axis.yaxis, TICKS)

@@ -1,4 +1,4 @@
-"""How a variant of a flow over images is scored: one population, whose member r learns split r."""
+"""Scores of a variant of a flow over images: one population, whose member r learns split r."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
+
 from flows.bijections import ActNorm
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.networks.network import Network
-from torch import Tensor, nn
-
 from studies.digits import digits, networks
 
 
@@ -26,8 +26,10 @@ def variant(
     actnorm: bool = True,
     smooth: bool = False,
 ) -> dict[str, Array]:
-    """``actnorm``: whether those of a Glow stay. ``smooth``: pixels without steps (``smooth_noise``);
-    there are no samples then.
+    """Train a variant and return its scores, a number per replicate.
+
+    ``actnorm``: whether a Glow keeps its ActNorms. ``smooth``: add noise to the pixels that leaves
+    their density without steps (``smooth_noise``); samples are not scored then.
     """
     first, size = protocol["first"], (protocol["train"], protocol["test"])
     seeds = range(first, first + protocol["replicates"])
@@ -51,7 +53,8 @@ def variant(
         rows |= {key: bits.mean(0) for key, bits in digits.estimates(log_q).items()}
     if fitted.draw and not smooth:
         sets, rng = protocol["samples"], numpy_generator(first, "sample")
-        fakes, scores = fitted.draw(len(test) // 2 * sets, rng), []
+        fakes = fitted.draw(len(test) // 2 * sets, rng)
+        scores = []
         for r, (learned, labels, held, _) in enumerate(parts):
             judge = digits.Judge(learned, labels, protocol["neighbours"], seeds[r])
             halves = np.random.default_rng(seeds[r])
@@ -62,8 +65,10 @@ def variant(
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """The sum of four uniform numbers on [0, 2): a B-spline of width 8. A density of whole numbers
-    plus this has no steps: its kernels, one apart, add up to a constant wherever their heights do.
+    """Return sums of four uniform numbers on [0, 2), whose density is a cubic B-spline of width 8.
+
+    The density of whole numbers plus this noise has no steps: neighbouring kernels are 1 apart, and
+    they add up to a constant wherever the whole numbers are equally likely.
     """
     return 2 * rng.random((4, *shape)).sum(axis=0)
 
@@ -76,7 +81,7 @@ def without_actnorm(network: Network) -> None:
 
 
 def smoothed(network: Network) -> None:
-    """Give the pixels ``smooth_noise`` in place of u."""
+    """Add ``smooth_noise`` to the pixels in place of the uniform u."""
 
     def visit(points: Tensor, generators: list[np.random.Generator]) -> Tensor:
         noise = np.stack([smooth_noise(g, tuple(points.shape[1:])) for g in generators])

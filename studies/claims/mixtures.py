@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from flows import references, targets
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth

@@ -11,6 +11,8 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from tqdm import tqdm
+
 from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
@@ -23,8 +25,6 @@ from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.targets import ring
 from flows.training.trainer import fit
-from tqdm import tqdm
-
 from studies.claims import remedies
 
 TRUTH = ring.make()

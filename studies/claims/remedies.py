@@ -10,6 +10,10 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
 from flows.core.arrays import Array
 from flows.core.reference import GaussianMixture
 from flows.core.seeds import normal, normals, numpy_generators
@@ -18,19 +22,17 @@ from flows.networks.base import Base
 from flows.networks.flow import Flow
 from flows.training.optimizer import ClippedAdam
 from flows.training.trainer import Trainer
-from pydantic import Field
-from torch import Tensor, nn
-from tqdm import tqdm
 
-BLOCK = 50  # epochs whose new points are drawn at once: one draw a member, and not fifty
+BLOCK = 50  # epochs whose new points are drawn at once: one draw per member in place of fifty
 
 
 class Remedy(Section):
-    """Amounts, of which 0 is none.
+    """How much of each remedy is used; 0 turns one off.
 
     ``hold_out``: share of the rows (the last; they are in random order) on which each member's best
-    epoch is chosen. ``decay`` of the weights. ``average``: share that the average of the weights
-    keeps at each step. ``components`` of the base. ``networks`` of an ensemble.
+    epoch is chosen. ``decay``: weight decay. ``average``: share that the average of the weights
+    keeps at each step. ``components``: of a mixture as the base. ``networks``: of an ensemble; 1
+    is none.
     """
 
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -41,7 +43,11 @@ class Remedy(Section):
 
 
 class FreshTrainer(Trainer):
-    """New points from the ``truth`` in every epoch, each member's from its own stream; ``train`` only sets their scale and their number."""
+    """Trains on new points from the ``truth`` in every epoch.
+
+    Each member's points are from its own random stream; ``train`` only sets their number and the
+    standardisation.
+    """
 
     def __init__(
         self, flow: Flow, train: Array, settings: TrainingSettings, truth: GaussianMixture
@@ -53,20 +59,18 @@ class FreshTrainer(Trainer):
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         if not self.ahead:
             rows = self.clean[0].shape[2]
-            drawn = torch.cat(
-                [
-                    self.truth.sample((BLOCK * rows,), generator=generator)
-                    for generator in generators
-                ],
-                dim=1,
-            )
+            shape = (BLOCK * rows,)
+            own = [self.truth.sample(shape, generator=generator) for generator in generators]
+            drawn = torch.cat(own, dim=1)
             self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
         return self.ahead.pop().contiguous()
 
 
 class RemedyAdam(ClippedAdam):
-    """``ClippedAdam`` with two remedies, either of which is off at 0: decoupled weight decay (Loshchilov and Hutter 2019), and an average of
-    the parameters (Polyak and Juditsky 1992) that starts at those of the first step::
+    """``ClippedAdam`` with two remedies, either of which is off at 0.
+
+    They are decoupled weight decay (Loshchilov and Hutter 2019) and an average of the parameters
+    (Polyak and Juditsky 1992), which starts as the parameters after the first step::
 
         parameters <- (1 - rate decay) parameters                       before each step
         average    <- share average + (1 - share) parameters            after it
@@ -81,12 +85,10 @@ class RemedyAdam(ClippedAdam):
     def step(self, gradient: Tensor, rate: float) -> None:
         self.parameters.mul_(1 - rate * self.decay)
         super().step(gradient, rate)
-        if self.share:
-            self.average = (
-                self.parameters.clone()
-                if self.steps == 1
-                else self.average.lerp_(self.parameters, 1 - self.share)
-            )
+        if self.share and self.steps == 1:
+            self.average = self.parameters.clone()
+        elif self.share:
+            self.average.lerp_(self.parameters, 1 - self.share)
 
 
 class MixtureBase(Base):
@@ -94,7 +96,8 @@ class MixtureBase(Base):
 
         log p_0(z) = log sum_k w_k N(z; mu_k, diag(s_k)^2)
 
-    At the start the weights are equal, ``mu_k`` are standard normal draws, a member a generator, and ``s_k = 1/2``.
+    At the start the weights are equal, the ``mu_k`` are standard normal draws (each member's from
+    its own generator), and ``s_k = 1/2``.
     Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
     """
 
@@ -108,32 +111,26 @@ class MixtureBase(Base):
         self.log_deviations = nn.Parameter(torch.full_like(means, math.log(0.5)))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        white = (z[:, None] - self.means[..., None]) * (
-            -self.log_deviations[..., None]
-        ).exp()  # (M, K, D, N)
-        log_weights = (
-            self.logits.log_softmax(1)
-            - self.log_deviations.sum(2)
-            - 0.5 * z.shape[1] * math.log(2 * math.pi)
-        )
+        scale = (-self.log_deviations[..., None]).exp()
+        white = (z[:, None] - self.means[..., None]) * scale  # (M, K, D, N)
+        constant = 0.5 * z.shape[1] * math.log(2 * math.pi)
+        log_weights = self.logits.log_softmax(1) - self.log_deviations.sum(2) - constant
         return (log_weights[..., None] - 0.5 * white.square().sum(2)).logsumexp(1)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         shares = self.logits.detach().double().softmax(1).numpy()
-        component = torch.from_numpy(
-            np.stack([generator.choice(len(p), n, p=p / p.sum()) for p in shares])
-        )[..., None]  # (M, n, 1)
-        mean, deviation = (
-            each.take_along_dim(component, 1) for each in (self.means, self.log_deviations.exp())
-        )
+        chosen = np.stack([generator.choice(len(p), n, p=p / p.sum()) for p in shares])
+        component = torch.from_numpy(chosen)[..., None]  # (M, n, 1)
+        mean = self.means.take_along_dim(component, 1)
+        deviation = self.log_deviations.exp().take_along_dim(component, 1)
         return (mean + deviation * normal(generator, *mean.shape).to(dtype)).mT.contiguous()
 
 
 def train(
     flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | None = None
 ) -> Flow:
-    """``flow`` after training on ``rows`` ``(n, M, D)`` with the ``remedy``: for a base of its own,
-    another flow over the same chain.
+    """Train ``flow`` on ``rows`` ``(n, M, D)`` with the ``remedy``, and return it; where the remedy
+    has a base of its own, a new flow over the same chain is trained and returned.
     """
     remedy = remedy or Remedy()
     if remedy.components:
@@ -145,12 +142,14 @@ def train(
     optimizer = RemedyAdam(parameters, settings.clip, remedy.decay, remedy.average)
     trainer.optimizer = optimizer
     held_out = {"held_out": flow.standardized(rows[learned:])}
-    best, lowest = parameters.clone(), np.full(flow.members, np.inf)
+    best = parameters.clone()
+    lowest = np.full(flow.members, np.inf)
     for epoch in tqdm(range(1, settings.epochs + 1), unit="epoch", disable=None):
         trainer.epoch()
         if remedy.hold_out and (epoch % settings.log_every == 0 or epoch == settings.epochs):
             now = flow.curves(held_out)["held_out_nll"]
             better = torch.from_numpy(now < lowest)
-            best[better], lowest = parameters[better], np.fmin(now, lowest)
+            best[better] = parameters[better]
+            lowest = np.fmin(now, lowest)
     parameters.copy_(best if remedy.hold_out else optimizer.average)
     return flow

@@ -6,24 +6,24 @@ and the images that the figures show, are arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logsumexp
+
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.networks.images import ImageFlow
 from flows.training import workers
-from scipy.special import logsumexp
-
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, Protocol
 from studies.engine import Cell, Family
 
 PACKAGES = (*workers.PACKAGES, "normflows", "pyvinecopulib")
-Scored = tuple[dict[str, Array], dict[str, Array]]
+Scored = tuple[dict[str, Any], dict[str, Any]]
 
 
 def network(
@@ -40,7 +40,7 @@ def network(
     train, _, test, _ = data
     span, seed = range(members), protocol["seed"]
     fitted = networks.fit(model, shape, settings or {}, training, span, train, test, seed)
-    return scores(data, fitted, members, protocol, shown=model != "vector")
+    return scores(data, fitted, members, protocol, walk=model != "vector")
 
 
 def peer(name: str, split: str, protocol: Protocol) -> Scored:
@@ -52,14 +52,21 @@ def peer(name: str, split: str, protocol: Protocol) -> Scored:
 def held_out(split: str, protocol: Protocol) -> Scored:
     """Held-out digits against held-out digits: what perfect samples score."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
-    return scores(data, None, 1, protocol)
+    test, sets = data[2], protocol["samples"]
+
+    def draw(n: int, _: np.random.Generator) -> Array:
+        """The half of the test images that each set is not compared with."""
+        rng = numpy_generator(protocol["seed"], "sample")
+        orders = [rng.permutation(len(test)) for _ in range(sets)]
+        return np.concatenate([test[order[-(n // sets) :]] for order in orders])[:, None]
+
+    return scores(data, Fitted(draw=draw), 1, protocol)
 
 
 FAMILIES = {
     "network": Family(network, tolerance=0.05),
     "peer": Family(peer, tolerance=0.05),
     "held_out": Family(held_out, tolerance=0.05),
-    "small": Family(network, tolerance=0.05),
 }
 
 
@@ -75,54 +82,52 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
         yield Cell(f"network/{name}/{split}", {**own, **shared})
     for name, words in params["small"]["networks"].items():
         own = {**words, "split": "random", "members": 2}
-        yield Cell(f"small/{name}", {**own, "protocol": params["small"]["protocol"]})
+        yield Cell(f"network/{name}/small", {**own, "protocol": params["small"]["protocol"]})
+    few = {"split": "random", "protocol": params["small"]["protocol"]}
+    yield Cell("peer/mixture/small", {"name": "mixture", **few})
 
 
 def scores(
-    data: tuple[Array, ...],
-    fitted: Fitted | None,
-    count: int,
-    protocol: Protocol,
-    shown: bool = False,
+    data: tuple[Array, ...], fitted: Fitted, count: int, protocol: Protocol, walk: bool = False
 ) -> Scored:
-    """Bits per dimension and the scores of samples, of so many networks; without a fit, those of
-    the test images themselves. ``shown``: walk through the latents of a flow over images.
+    """Bits per dimension and the scores of samples, of so many networks. ``walk``: also through the
+    latents of the first.
     """
     train, labels, test, digit = data
-    seed = protocol["seed"]
-    judge = digits.Judge(train, labels, protocol["neighbours"], seed)
+    judge = digits.Judge(train, labels, protocol["neighbours"], protocol["seed"])
     rows: dict[str, Any] = {"accuracy": np.full(count, judge.accuracy(test, digit))}
-    arrays: dict[str, Array] = {}
-    if fitted and fitted.log_q:
-        log_q = digits.densities(
-            fitted.log_q, test, protocol["draws"], seed, np.random.Generator.random
-        )
-        bits = digits.estimates(log_q)
+    arrays: dict[str, Any] = {}
+    if fitted.log_q:
+        bits, ensemble = bits_per_dimension(fitted.log_q, test, protocol)
         rows |= {key: each.mean(0) for key, each in bits.items()}
-        arrays |= {key: each.mean(1) for key, each in bits.items()}
+        arrays |= {key: each.mean(1).astype(np.float32) for key, each in bits.items()}
         if count > 1:
-            mixed = logsumexp(log_q, axis=2) - np.log(count)
-            arrays |= digits.estimates(mixed, "ensemble_bits")
-    if fitted is None or fitted.draw:
-        rng, size = numpy_generator(seed, "sample"), len(test) // 2
-        orders = [rng.permutation(len(test)) for _ in range(protocol["samples"])]
-        if fitted is None:
-            fakes = np.concatenate([test[order[-size:]] for order in orders])[:, None]
-        else:
-            fakes = fitted.draw(size * len(orders), rng)
+            arrays |= {key: each.astype(np.float32) for key, each in ensemble.items()}
+    if fitted.draw:
+        rng, sets = numpy_generator(protocol["seed"], "sample"), protocol["samples"]
+        orders = [rng.permutation(len(test)) for _ in range(sets)]
+        fakes = fitted.draw(len(test) // 2 * sets, rng)
         judged = [judge.mean_scores(test, orders, fakes[:, m]) for m in range(fakes.shape[1])]
         rows |= dict(pd.DataFrame(judged))
         first = np.nan_to_num(fakes[: digits.SHOWN, 0])
-        arrays |= {"samples": first, "nearest": judge.nearest(first)[0]}
-        flow = fitted.network if fitted else None
-        if shown and isinstance(flow, ImageFlow):
-            arrays["between"] = latents.between(flow, test[:8:2], test[1:8:2])
-            arrays["anew"] = latents.anew(flow, test[:4], rng)
-    images = {"samples", "nearest", "between", "anew"}
-    kept = {k: x.astype(np.uint8 if k in images else np.float32) for k, x in arrays.items()}
-    if fitted and fitted.network:
-        kept |= curves(fitted.network.history)
-    return rows, kept
+        images = {"samples": first, "nearest": judge.nearest(first)[0]}
+        if walk and isinstance(fitted.network, ImageFlow):
+            images["between"] = latents.between(fitted.network, test[:8:2], test[1:8:2])
+            images["anew"] = latents.anew(fitted.network, test[:4], rng)
+        arrays |= {key: each.astype(np.uint8) for key, each in images.items()}
+    if fitted.network:
+        arrays |= curves(fitted.network.history)
+    return rows, arrays
+
+
+def bits_per_dimension(
+    log_q: Callable[[Array], Array], test: Array, protocol: Protocol
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Of each image and network ``(n, M)``, and of each image by the ensemble ``(n,)``."""
+    uniform = np.random.Generator.random
+    found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
+    mixed = logsumexp(found, axis=2) - np.log(found.shape[2])
+    return digits.estimates(found), digits.estimates(mixed, "ensemble_bits")
 
 
 def curves(history: dict[str, Array]) -> dict[str, Array]:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flows.core.arrays import Array
-from flows.core.seeds import numpy_generator
-from flows.evaluation import samples
-from flows.evaluation.images import bits_per_dimension
-from flows.networks.network import Network
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
+
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.evaluation import samples
+from flows.evaluation.images import bits_per_dimension
+from flows.networks.network import Network
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 SCORES = (
@@ -31,28 +32,31 @@ SCORES = (
     "close",
     *(f"digit_{k}" for k in range(CLASSES)),
 )
-Protocol = dict[str, Any]  # of params.yaml
-CLOSE = 0.05  # share of the held-out images that are nearer to a training image than what counts as close
+Protocol = dict[str, Any]  # the part of that name in params.yaml
+CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of held-out images are
 
 
 def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Array, Array]:
-    """Training images ``(train, 64)`` of whole numbers from 0 to 16, their digits ``(train,)``, and ``test`` images and digits.
+    """Return training images ``(train, 64)`` of whole numbers from 0 to 16, their digits
+    ``(train,)``, and as many test images and digits as ``test`` says.
 
-    ``contiguous``: the last images of the file, whose 13 writers come in runs, are the test images, so most of their writers are new.
+    ``kind``: ``random``, or ``contiguous``. In the latter the test images are the last of the file;
+    its images come in runs by each of 13 writers, so most writers of the test images are new.
     """
     rng, found = np.random.default_rng(seed), load_digits()
     order = rng.permutation(len(found.data)) if kind == "random" else np.arange(len(found.data))
-    learned, held = (
-        rng.permutation(order[:-test])[:train],
-        order[-test:],
-    )  # in random order: who holds some out takes the last
+    # In random order, as models that hold training images out take the last.
+    learned = rng.permutation(order[:-test])[:train]
+    held = order[-test:]
     return found.data[learned], found.target[learned], found.data[held], found.target[held]
 
 
 @dataclass
 class Fitted:
-    """``log_q``: log-densities ``(n, M)`` in nats of y ``(n, 64)``, ``None`` where there is none;
-    ``draw``: ``(n, M, 64)`` whole images.
+    """A fitted model.
+
+    ``log_q``: log-densities ``(n, M)`` in nats of y ``(n, 64)``; ``draw``: samples ``(n, M, 64)``
+    of whole numbers. Either is ``None`` where the model has none.
     """
 
     log_q: Callable[[Array], Array] | None = None
@@ -61,14 +65,15 @@ class Fitted:
 
 
 def spread(images: Array, seed: int) -> Array:
-    """x + u, with u drawn once."""
+    """Return x + u, with u uniform on [0, 1) and drawn once."""
     return images + numpy_generator(seed, "folds").random(images.shape)
 
 
 class Judge:
-    """Scores of samples by a small classifier of digits, trained on the training images: 64 -> 64 -> 32 -> 10, ReLU, Adam, weight decay 0.01.
+    """Scores samples by a small classifier of digits that is trained on the training images.
 
-    Its penultimate layer, 32 numbers an image, is the space of features.
+    It is a perceptron 64 -> 64 -> 32 -> 10 with ReLU, trained by Adam with weight decay 0.01. Its
+    penultimate layer, 32 numbers per image, is the feature space of the scores.
     """
 
     def __init__(self, train: Array, digits: Array, neighbours: int, seed: int) -> None:
@@ -82,51 +87,57 @@ class Judge:
         return float(self.network.score(images / (LEVELS - 1), digits))
 
     def features(self, images: Array) -> Array:
-        """The penultimate layer ``(n, 32)`` of images ``(n, 64)``."""
+        """Return the penultimate layer ``(n, 32)`` of images ``(n, 64)``."""
         h = images / (LEVELS - 1)
-        for weight, bias in zip(
-            self.network.coefs_[:-1], self.network.intercepts_[:-1], strict=True
-        ):
+        weights, biases = self.network.coefs_[:-1], self.network.intercepts_[:-1]
+        for weight, bias in zip(weights, biases, strict=True):
             h = np.maximum(h @ weight + bias, 0)
         return h
 
     def shares(self, images: Array) -> Array:
-        """How often each digit is seen, ``(10,)``."""
-        return np.bincount(
-            self.network.predict(images / (LEVELS - 1)).astype(int), minlength=CLASSES
-        ) / len(images)
+        """Return the share ``(10,)`` of images that are classified as each digit."""
+        seen = self.network.predict(images / (LEVELS - 1)).astype(int)
+        return np.bincount(seen, minlength=CLASSES) / len(images)
 
     def nearest(self, images: Array) -> tuple[Array, Array]:
-        """The nearest training image of each, and how far it is: Euclidean, in levels."""
+        """Return the nearest training image of each, and its Euclidean distance in levels."""
         distance = cdist(images, self.train)
         return self.train[distance.argmin(1)], distance.min(1)
 
     def scores(self, real: Array, fake: Array) -> dict[str, float]:
-        """Of ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
+        """Score ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
 
-        ``precision``, ``recall``, ``density``, ``coverage``: among features. ``c2st_auc``: a forest on pixels. ``class_tv``: total variation between
-        the shares of the digits. ``nearest``: mean distance of a fake to the nearest training image; ``close``: share of fakes that are closer to one
-        than 95% of the real images are. ``digit_k``: share of the digit k. All ``NaN`` where a fake is not finite.
+        - ``precision``, ``recall``, ``density``, ``coverage``: in the feature space.
+        - ``c2st_auc``: of a random forest on pixels.
+        - ``class_tv``: total variation between the shares of the digits.
+        - ``nearest``: mean distance of a fake to the nearest training image.
+        - ``close``: share of fakes that are closer to one than 95% of the real images are.
+        - ``digit_k``: share of the digit k.
+
+        All are ``NaN`` where a fake is not finite.
         """
         if not np.isfinite(fake).all():
             return dict.fromkeys(SCORES, np.nan)
-        limit, away, shares = (
-            np.quantile(self.nearest(real)[1], CLOSE),
-            self.nearest(fake)[1],
-            self.shares(fake),
-        )
+        limit = np.quantile(self.nearest(real)[1], CLOSE)
+        away = self.nearest(fake)[1]
+        shares = self.shares(fake)
         return {
             **samples.neighbour_scores(self.features(real), self.features(fake), self.neighbours),
             "c2st_auc": samples.classifier_auc(real, fake, self.seed),
             "class_tv": float(0.5 * np.abs(self.shares(real) - shares).sum()),
-            **{"nearest": float(away.mean()), "close": float((away < limit).mean())},
+            "nearest": float(away.mean()),
+            "close": float((away < limit).mean()),
             **{f"digit_{k}": float(share) for k, share in enumerate(shares)},
         }
 
     def mean_scores(
         self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
     ) -> dict[str, float]:
-        """Means over sets of ``fakes`` ``(sets size, 64)``, each against the ``held`` images that come first in an order of its own."""
+        """Return the mean scores over sets of ``fakes`` ``(sets * size, 64)``.
+
+        Each set has its own one of the ``orders`` of the images ``held``, and is compared with the
+        first ``size`` images in it.
+        """
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
         scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
         return {key: float(np.mean([each[key] for each in scores])) for key in SCORES}
@@ -139,13 +150,19 @@ def densities(
     seed: int,
     noise: Callable[..., Array],
 ) -> Array:
-    """``log_q`` ``(draws, n, M)`` of images and ``noise(generator, shape)``, the same for all rows."""
+    """Return ``log_q`` ``(draws, n, M)`` of images ``(n, ...)`` plus ``noise(generator, shape)``.
+
+    The noise depends only on the seed and the shape, so all models are scored with the same.
+    """
     rng = numpy_generator(seed, "fresh")
     return np.stack([log_q(images + noise(rng, images.shape)) for _ in range(draws)])
 
 
 def estimates(log_q: Array, name: str = "bits") -> dict[str, Array]:
-    """Bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``: the bound, and importance weighted."""
+    """Return bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``: ``name``, the
+    variational bound, and ``name_iw``, importance weighted.
+    """
     return {
-        name + end: bits_per_dimension(log_q, PIXELS, weighted=bool(end)) for end in ("", "_iw")
+        name: bits_per_dimension(log_q, PIXELS, weighted=False),
+        f"{name}_iw": bits_per_dimension(log_q, PIXELS, weighted=True),
     }

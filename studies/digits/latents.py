@@ -1,4 +1,8 @@
-"""What the latents of a flow over images hold: images on the way between two, and images with the latents of one scale drawn anew."""
+"""What the latents of a flow over images encode.
+
+Two kinds of pictures show it: interpolations between images, and images with the latents of one
+scale drawn anew.
+"""
 
 from __future__ import annotations
 
@@ -6,68 +10,74 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
 from flows.bijections import Bijection, FactorOut
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array
 from flows.networks.base import Uniform
 from flows.networks.images import ImageFlow
-from scipy.special import ndtr, ndtri
-from torch import Tensor
 
-STEPS, ANEW, EDGE = 11, 3, 1e-6
+STEPS = 11  # images of an interpolation, both ends included
+ANEW = 3  # draws per image and scale
+EDGE = 1e-6  # least distance of a uniform latent from the ends of [0, 1]
 
 
 def between(flow: ImageFlow, first: Array, second: Array) -> Array:
-    """Whole images ``(n, STEPS, 64)`` along great circles of normal noise from images ``(n, 64)`` to others."""
+    """Interpolate from images ``(n, 64)`` to others, along great circles of normal noise.
+
+    Returns images ``(n, STEPS, 64)`` of whole numbers.
+    """
     a, b = (normal_noise(flow, images)[:, None] for images in (first, second))  # (n, 1, 64)
-    t, cosine = (
-        np.linspace(0, 1, STEPS)[:, None],
-        (a * b).sum(2) / np.linalg.norm(a, axis=2) / np.linalg.norm(b, axis=2),
-    )
+    t = np.linspace(0, 1, STEPS)[:, None]
+    cosine = (a * b).sum(2) / np.linalg.norm(a, axis=2) / np.linalg.norm(b, axis=2)
     angle = np.arccos(cosine)[..., None]
     return images_of(flow, (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
 
 
 def anew(flow: ImageFlow, images: Array, rng: np.random.Generator) -> Array:
-    """Whole images ``(n, 1 + ANEW (scales + 1), 64)``: each as it is; with the latents of one scale drawn anew, from fine to coarse; with all."""
+    """Decode images ``(n, 64)`` with some of their latents drawn anew.
+
+    Returns images ``(n, 1 + ANEW (scales + 1), 64)`` of whole numbers: each with its own latents;
+    with those of one scale drawn anew, from the finest to the coarsest; and with all drawn anew.
+    """
     scale = scale_of(flow.chain, torch.zeros(1, *flow.event_shape, 1)).flatten().numpy()
-    kept, fresh = (
-        normal_noise(flow, images)[:, None],
-        rng.standard_normal((len(images), ANEW, images.shape[1])),
-    )
+    kept = normal_noise(flow, images)[:, None]
+    fresh = rng.standard_normal((len(images), ANEW, images.shape[1]))
     chosen = [*(scale == k for k in range(int(scale.max()) + 1)), scale >= 0]
-    return images_of(
-        flow, np.concatenate([kept, *(np.where(new, fresh, kept) for new in chosen)], axis=1)
-    )
+    changed = [np.where(new, fresh, kept) for new in chosen]
+    return images_of(flow, np.concatenate([kept, *changed], axis=1))
 
 
 def normal_noise(flow: ImageFlow, images: Array) -> Array:
-    """The first network's latents ``(n, D)`` of the middles of images' cells, as normal numbers."""
+    """Return the first network's latents ``(n, D)`` of x + 1/2 for images x, as normal numbers:
+    those of a uniform base go through the normal quantile function.
+    """
     z = flow.encode(images.reshape(-1, *flow.event_shape) + 0.5)[:, 0].flatten(1).double().numpy()
-    return (
-        ndtri(((z / flow.base.bound + 1) / 2).clip(EDGE, 1 - EDGE))
-        if isinstance(flow.base, Uniform)
-        else z
-    )
+    if not isinstance(flow.base, Uniform):
+        return z
+    return ndtri(((z / flow.base.bound + 1) / 2).clip(EDGE, 1 - EDGE))
 
 
 @torch.no_grad()
 def images_of(flow: ImageFlow, noise: Array) -> Array:
-    """The first network's whole images ``(..., D)`` of normal noise."""
+    """Decode normal noise ``(..., D)`` by the first network.
+
+    Returns images ``(..., D)`` of whole numbers.
+    """
     z = (2 * ndtr(noise) - 1) * flow.base.bound if isinstance(flow.base, Uniform) else noise
-    x = (
-        torch.from_numpy(z.reshape(-1, 1, *flow.event_shape))
-        .movedim(0, -1)
-        .expand(flow.members, *[-1] * 4)
-        .to(flow.dtype)
-    )
+    x = torch.from_numpy(z.reshape(-1, 1, *flow.event_shape)).movedim(0, -1)
+    x = x.expand(flow.members, *[-1] * 4).to(flow.dtype)
     for bijection in reversed([*flow.door.chain, *flow.chain]):
         x = bijection.inverse(x)[0]
     return np.floor(x[0].flatten(0, 2).T.numpy()).clip(0, flow.levels - 1).reshape(noise.shape)
 
 
 def scale_of(chain: Sequence[Bijection], x: Tensor) -> Tensor:
-    """The scale that each number of noise leaves at, 0 is the finest; zeros in."""
+    """Return the scale at which each latent is factored out, 0 for the finest; ``x`` is zeros of
+    the shape of a point.
+    """
     for part in chain:
         if isinstance(part, Chain):
             x = part.leave(x, scale_of(part.chain, part.enter(x) + isinstance(part, FactorOut)))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from flows.bijections import Bijection, BoxSplineCoupling, Convolution, Dropout, Permutation
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
@@ -20,7 +21,6 @@ from flows.networks.base import Uniform
 from flows.networks.images import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training import trainer
-
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.pixel_map import PixelMap
 
@@ -79,8 +79,12 @@ def vector(
     chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)]
     for _ in range(settings["couplings"]):
         chain.append(Permutation(PIXELS, generators))
-        options = {"swap": False, "conditioner": conditioner, "bins": 8}
-        chain.append(BoxSplineCoupling(PIXELS, settings["hidden"], generators, **options))
+        hidden = settings["hidden"]
+        chain.append(
+            BoxSplineCoupling(
+                PIXELS, hidden, generators, swap=False, conditioner=conditioner, bins=8
+            )
+        )
     base = Uniform(len(members), shape, bound)
     description = {"members": [members.start, members.stop]}
     return ImageFlow(base, chain, description, levels=LEVELS, bound=bound, dropout=dropout)

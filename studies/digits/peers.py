@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from flows.core.arrays import Array
 from torch import Tensor
 
+from flows.core.arrays import Array
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.tables import peers
 

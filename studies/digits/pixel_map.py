@@ -1,20 +1,25 @@
-"""A fixed map per pixel that makes every margin of whole-number pixels uniform: tried before flows over digits."""
+"""A fixed map that makes every pixel's marginal distribution uniform: for ``networks.vector``."""
 
 from __future__ import annotations
 
 import torch
-from flows.bijections import Bijection
 from torch import Tensor
+
+from flows.bijections import Bijection
 
 
 class PixelMap(Bijection):
-    """Of every pixel the distribution function F of its grey levels, straight within a level; B is the bound of the box, L the number of levels::
+    """Maps every pixel by the distribution function F of its grey levels, linear within a level.
 
-        forward:  z = B (2 F(x) - 1)        log_det = sum_d log(L p_d)        p = (count + 1/2) / (n + L/2)
-        inverse:  x = F^-1((z / B + 1) / 2) log_det = minus that
+    B is the bound of the box, L the number of levels, n the number of training images::
 
-    p is how often training has the level that x is in, half an image added to each (Krichevsky and Trofimov 1981). The identity until
-    ``initialize``. Shapes: ``(M, *event, N)``.
+        forward:  z = B (2 F(x) - 1)            log_det = sum_d log(L p_d)
+        inverse:  x = F^-1((z / B + 1) / 2)     log_det = minus that
+                  p = (count + 1/2) / (n + L/2)
+
+    p_d is the probability of the level that pixel d is in: its count in training plus half an image
+    (Krichevsky and Trofimov 1981). The map is the identity until ``initialize``.
+    Shapes: ``(M, *event, N)``.
     """
 
     knots: Tensor
@@ -24,9 +29,8 @@ class PixelMap(Bijection):
     ) -> None:
         super().__init__()
         self.bound = bound
-        self.register_buffer(
-            "knots", torch.linspace(-bound, bound, levels + 1).repeat(members, *event_shape, 1)
-        )
+        even = torch.linspace(-bound, bound, levels + 1)
+        self.register_buffer("knots", even.repeat(members, *event_shape, 1))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -37,24 +41,22 @@ class PixelMap(Bijection):
         self.knots[..., 1:] = self.bound * (2 * share / share[..., -1:] - 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        line = torch.linspace(
-            -self.bound, self.bound, self.knots.shape[-1], dtype=x.dtype, device=x.device
-        ).expand_as(self.knots)
-        return self._straight(x, line, self.knots)
+        return self._interpolate(x, self._even(x), self.knots)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        line = torch.linspace(
-            -self.bound, self.bound, self.knots.shape[-1], dtype=z.dtype, device=z.device
-        ).expand_as(self.knots)
-        return self._straight(z, self.knots, line)
+        return self._interpolate(z, self.knots, self._even(z))
 
-    def _straight(self, value: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-        """From the knots ``before`` to those ``after``, straight between two of them."""
+    def _even(self, like: Tensor) -> Tensor:
+        """Return evenly spaced knots, those of the grey levels, of the type of ``like``."""
+        count, bound = self.knots.shape[-1], self.bound
+        even = torch.linspace(-bound, bound, count, dtype=like.dtype, device=like.device)
+        return even.expand_as(self.knots)
+
+    def _interpolate(self, value: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolate linearly the map that takes the knots ``before`` to those ``after``."""
         before, after = before.to(value.dtype).contiguous(), after.to(value.dtype).contiguous()
         low = torch.searchsorted(before[..., 1:-1].contiguous(), value.contiguous(), right=True)
-        slope = (after.gather(-1, low + 1) - after.gather(-1, low)) / (
-            before.gather(-1, low + 1) - before.gather(-1, low)
-        )
-        return after.gather(-1, low) + slope * (
-            value - before.gather(-1, low)
-        ), slope.log().flatten(1, -2).sum(1)
+        x_low, x_high = before.gather(-1, low), before.gather(-1, low + 1)
+        y_low, y_high = after.gather(-1, low), after.gather(-1, low + 1)
+        slope = (y_high - y_low) / (x_high - x_low)
+        return y_low + slope * (value - x_low), slope.log().flatten(1, -2).sum(1)

@@ -11,11 +11,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density import fit_table
 from flows.training import workers
-
 from studies.engine import Cell, Family
 from studies.tables import peers, sources
 from studies.tables.peers import Density
@@ -52,9 +52,9 @@ FAMILIES = {"ours": Family(ours, tolerance=0.02), "peer": Family(peer, tolerance
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """All cells of ``params.yaml``. A name has the model, the table, the part and the split."""
-    members = params["members"]
-    for part in ("ranking", "full", "set_aside"):
+    for part in ("ranking", "full", "set_aside", "small"):
         words = params[part]
+        members = words.get("members", params["members"])
         tables = words.get("tables", params["tables"])
         for table, split in product(tables, range(words["splits"])):
             shared = {"table": table, "split": split, "train": words["train"]}

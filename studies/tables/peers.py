@@ -1,6 +1,8 @@
-"""What the flows are held against: each takes standardised training rows ``(n, D)`` and gives a function of rows, their log-densities ``(m,)``.
+"""The density estimators that the flows are compared with.
 
-Nobody gets the test rows; who has something to choose, a number of components or when to stop, chooses by training rows that it holds out.
+Each takes standardised training rows ``(n, D)`` and returns a function that takes rows ``(m, D)``
+and returns their log-densities ``(m,)``. None sees the test rows: the number of components, when to
+stop and other choices are made on held-out training rows.
 """
 
 from __future__ import annotations
@@ -12,38 +14,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import cauchy
+from sklearn.neighbors import KernelDensity
+from torch import Tensor, nn
+
 from flows import references
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.reference import GaussianMixture
 from flows.training.smoothing import likelihood_bandwidth
-from scipy.stats import cauchy
-from sklearn.neighbors import KernelDensity
-from torch import Tensor, nn
 
-Density = Callable[[Array], Array]  # log-densities (n,) of rows (n, D); of a population (n, 1 + M),
-# the ensemble's and its members'
-Fit = Callable[[Array], Density]  # to standardised training rows
-COMPONENTS, FOLDS = 24, 3  # of a mixture: most components, and parts of the cross-validation
+# Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.
+Density = Callable[[Array], Array]
+Fit = Callable[[Array], Density]  # takes standardised training rows
+COMPONENTS, FOLDS = 24, 3  # of a mixture: most components, and folds of the cross-validation
 SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of a vine's pairs
-TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density ends where its rows do
-TRANSFORMS, HIDDEN, RATE, BATCH, PATIENCE, EPOCHS = (
-    5,
-    (64, 64),
-    0.001,
-    256,
-    20,
-    500,
-)  # of zuko's flows
+TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density has no tails beyond its rows
+# Of zuko's flows:
+TRANSFORMS, HIDDEN = 5, (64, 64)
+RATE, BATCH, EPOCHS, PATIENCE = 0.001, 256, 500, 20
 
 
 def held(train: Array, share: float) -> tuple[Array, Array]:
-    """Rows to learn from, and those held out: the last, as the rows are in random order."""
+    """Return the rows to learn from and those held out: the last, as rows are in random order."""
     return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
 
 
 def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit:
-    """One of the pipeline's floors; with ``margins``, behind margins that were made normal first, as the flows have them."""
+    """Return the fit of one of the pipeline's reference models.
+
+    With ``margins``, every column is first mapped to about a standard normal, as for the flows.
+    """
 
     def fitted(train: Array) -> Density:
         columns = [Column(f"x{d}") for d in range(train.shape[1])]
@@ -54,24 +55,25 @@ def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit
 
 
 def mixture(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
-    """Number of components and ridge by cross-validation."""
-    components = references.components(COMPONENTS, len(rows))
+    """Fit a Gaussian mixture; its number of components and ridge are by cross-validation."""
+    components, ridges = references.components(COMPONENTS, len(rows)), references.RIDGES
     return references.fit_gmm(
-        rows, mean, deviation, components=components, folds=FOLDS, ridges=references.RIDGES, seed=0
+        rows, mean, deviation, components=components, folds=FOLDS, ridges=ridges, seed=0
     )
 
 
 def kernel(train: Array) -> Density:
-    """Its bandwidth is the one with the best leave-one-out likelihood."""
+    """Fit a kernel density with the bandwidth of the best leave-one-out likelihood."""
     return KernelDensity(bandwidth=likelihood_bandwidth(train)).fit(train).score_samples
 
 
 def vine(train: Array) -> Density:
-    """A vine copula of independent and nonparametric pairs over kernel margins, by pyvinecopulib (Nagler and Czado 2016)::
+    """Fit a vine copula by pyvinecopulib (Nagler and Czado 2016)::
 
         log q(x) = log c(F_1(x_1), ..., F_D(x_D)) + sum_d log f_d(x_d)
 
-    How much the pairs are smoothed is chosen by held-out rows.
+    Pairs are independent or nonparametric, and the margins are kernel densities. How much the pairs
+    are smoothed is chosen on held-out rows.
     """
     from pyvinecopulib.core import FitControlsVinecop, Kde1d, Vinecop
     from pyvinecopulib.families import indep, tll
@@ -80,25 +82,22 @@ def vine(train: Array) -> Density:
         margins = [Kde1d.from_data(column) for column in learned.T.copy()]
 
         def mixed(rows: Array, part: str) -> Array:
-            own = np.stack(
-                [
-                    getattr(each, part)(column)
-                    for each, column in zip(margins, rows.T.copy(), strict=True)
-                ],
-                axis=1,
-            )
+            pairs = zip(margins, rows.T.copy(), strict=True)
+            own = np.stack([getattr(margin, part)(column) for margin, column in pairs], axis=1)
             return np.asfortranarray((1 - TAIL) * own + TAIL * getattr(cauchy, part)(rows))
 
         controls = FitControlsVinecop(family_set=[indep, tll], nonparametric_mult=factor)
         copula = Vinecop.from_data(mixed(learned, "cdf"), controls)
-        return lambda rows: (
-            np.log(copula.pdf(mixed(rows, "cdf"))) + np.log(mixed(rows, "pdf")).sum(axis=1)
-        )
+
+        def log_q(rows: Array) -> Array:
+            log_copula = np.log(copula.pdf(mixed(rows, "cdf")))
+            return log_copula + np.log(mixed(rows, "pdf")).sum(axis=1)
+
+        return log_q
 
     learned, held_out = held(train, 0.2)
-    return fitted(
-        train, max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean())
-    )
+    best = max(SMOOTHING, key=lambda factor: fitted(learned, factor)(held_out).mean())
+    return fitted(train, best)
 
 
 def train_until_best(
@@ -110,7 +109,10 @@ def train_until_best(
     epochs: int,
     patience: int,
 ) -> None:
-    """By maximum likelihood, until so many epochs brought nothing; ``flow`` ends with the weights that were best on rows ``held_out``."""
+    """Train by maximum likelihood until ``patience`` epochs in a row bring no improvement.
+
+    ``flow`` ends with the weights of the epoch that was best on the rows ``held_out``.
+    """
     best, state, waited = -np.inf, copy.deepcopy(flow.state_dict()), 0
     for _ in range(epochs):
         for batch in batches():
@@ -118,7 +120,8 @@ def train_until_best(
             (-log_q(batch).mean()).backward()
             optimizer.step()
         with torch.no_grad():
-            score, waited = log_q(held_out).mean().item(), waited + 1
+            score = log_q(held_out).mean().item()
+        waited += 1
         if score > best:
             best, state, waited = score, copy.deepcopy(flow.state_dict()), 0
         if waited == patience:
@@ -127,36 +130,38 @@ def train_until_best(
 
 
 def zuko_flow(name: str) -> Fit:
-    """``NSF`` or ``MAF`` of zuko as it is usually trained: Adam, and the weights of the epoch that is best on held-out rows."""
+    """Return the fit of zuko's ``NSF`` or ``MAF`` with the usual training: Adam, and the weights of
+    the epoch that is best on held-out rows.
+    """
 
     def fit(train: Array) -> Density:
         import zuko
 
         torch.manual_seed(0)
-        flow = getattr(zuko.flows, name)(
-            train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN
-        )
+        build = getattr(zuko.flows, name)
+        flow = build(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
         learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
         optimizer = torch.optim.Adam(flow.parameters(), RATE)
-        train_until_best(
-            flow,
-            optimizer,
-            lambda x: flow().log_prob(x),
-            lambda: learned[torch.randperm(len(learned))].split(BATCH),
-            held_out,
-            EPOCHS,
-            PATIENCE,
-        )
-        return lambda new: flow().log_prob(torch.from_numpy(new).float()).detach().double().numpy()
+
+        def log_q(x: Tensor) -> Tensor:
+            return flow().log_prob(x)
+
+        def batches() -> Iterable[Tensor]:
+            return learned[torch.randperm(len(learned))].split(BATCH)
+
+        train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
+        return lambda rows: log_q(torch.from_numpy(rows).float()).detach().double().numpy()
 
     return fit
 
 
 FITS: dict[str, Fit] = {
-    **{
-        name: simple(partial(references.fit_gaussian, correlated=name == "gaussian"))
-        for name in ("independent", "gaussian")
-    },
-    **{"kernel": kernel, "mixture": simple(mixture), "margins": simple(mixture, margins=True)},
-    **{"vine": vine, "zuko_nsf": zuko_flow("NSF"), "zuko_maf": zuko_flow("MAF")},
+    "independent": simple(partial(references.fit_gaussian, correlated=False)),
+    "gaussian": simple(partial(references.fit_gaussian, correlated=True)),
+    "kernel": kernel,
+    "mixture": simple(mixture),
+    "margins": simple(mixture, margins=True),
+    "vine": vine,
+    "zuko_nsf": zuko_flow("NSF"),
+    "zuko_maf": zuko_flow("MAF"),
 }

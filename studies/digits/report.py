@@ -1,0 +1,183 @@
+"""What the fits to digits say: ``tables.md`` and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.evaluation import statistics
+from flows.plotting.style import explain, panels, save
+from stages.shared import markdown
+from stages.shared.settings import label_and_color
+from studies.engine import Study
+
+SAMPLES = ["precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close"]
+BITS = {
+    "bits": "one: bound",
+    "bits_iw": "one: importance weighted",
+    "ensemble_bits": "ensemble: bound",
+    "ensemble_bits_iw": "ensemble: importance weighted",
+}
+SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
+VIEW = 0.9  # bits above the lowest curve that are shown
+NAMES = {  # of what is no model of the library, or one at other settings
+    "independent": "independent pixels",
+    "gaussian": "one Gaussian",
+    "mixture": "Gaussian mixture",
+    "vine": "vine copula",
+    "normflows": "normflows' Glow",
+    "vector": "vector flow",
+    "glow_published": "Glow, as published",
+    "held_out": "held-out digits",
+}
+# Colour-blind readers tell these from the library's.
+COLORS = {"vector": "#0072B2", "glow_published": "#D55E00"}
+
+
+def report(study: Study) -> None:
+    """Write all files of the report, and print the bits of one network on the random split."""
+    study.write("tables.md", document(study))
+    draw(study)
+    for name, cell in cells(study, "random").items():
+        table = study.table(cell)
+        if "bits" in table:
+            print(f"{label(name)}: {table['bits'].mean():.3f} bits per dimension")
+
+
+def cells(study: Study, split: str) -> dict[str, str]:
+    """The cell of each row of the tables on a split."""
+    found = {"held_out": f"held_out/{split}"}
+    found |= {name: f"network/{name}/{split}" for name in study.params["networks"]}
+    return found | {name: f"peer/{name}/{split}" for name in study.params["peers"]}
+
+
+def document(study: Study) -> str:
+    """The tables of the documents."""
+    protocol, parts = study.params["protocol"], []
+    for split in study.params["splits"]:
+        own = cells(study, split)
+        accuracy = study.table(own["held_out"])["accuracy"][0]
+        parts += [
+            f"{split.capitalize()} split, {protocol['train']:,} training and {protocol['test']} "
+            "test images. Bits per dimension, lower is better: in brackets the 95% interval over "
+            f"test images; {protocol['draws']} draws of u.",
+            bits_table(study, own),
+            f"Samples, {split} split, means over networks. The classifier is right on "
+            f"{accuracy:.1%} of the test images.",
+            samples_table(study, own),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def bits_table(study: Study, own: Mapping[str, str]) -> str:
+    """A line a density, the best first."""
+    rows = {}
+    for name, cell in own.items():
+        arrays = study.arrays(cell)
+        if "bits" in arrays:
+            cells = [interval(arrays[key]) if key in arrays else "" for key in BITS]
+            networks = str(len(study.table(cell)))
+            rows[arrays["bits"].mean()] = [label(name), networks, *cells]
+    return markdown.table(
+        ["", "networks", *BITS.values()], [rows[key] for key in sorted(rows)], "lr"
+    )
+
+
+def interval(bits: Array) -> str:
+    """The mean over images ``(n,)`` and its 95% interval."""
+    bits = bits.astype(np.float64)
+    low, high = statistics.mean_interval(bits, seeds.numpy_generator(0, "metric"))
+    return f"{bits.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def samples_table(study: Study, own: Mapping[str, str]) -> str:
+    rows = []
+    for name, cell in own.items():
+        table = study.table(cell)
+        if "recall" in table:
+            means = [table[key].mean(skipna=False) for key in SAMPLES]
+            rows.append([label(name), *(number(mean, 3) for mean in means)])
+    return markdown.table(["", *SAMPLES], rows, "lr")
+
+
+def label(name: str) -> str:
+    return NAMES.get(name) or label_and_color(name)[0]
+
+
+def number(value: float, digits: int) -> str:
+    return "not finite" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def draw(study: Study) -> None:
+    """The figures, of the random split."""
+    own = cells(study, "random")
+    arrays = {name: study.arrays(cell) for name, cell in own.items()}
+    curves(study, {name: each for name, each in arrays.items() if "train_nll" in each})
+    drawn = {}
+    for name, each in arrays.items():
+        if "samples" in each:
+            away = number(study.table(own[name])["nearest"].mean(skipna=False), 1)
+            drawn[f"{label(name)} ({away})"] = [each["samples"], each["nearest"]]
+    words = "above: the first images drawn; below each: the training image nearest to it"
+    strips(study, "samples", drawn, f"{words} (in brackets the mean distance, in levels)")
+    flows = {label(name): each for name, each in arrays.items() if "between" in each}
+    ends = {0: "test image", 10: "test image"}
+    words = "from test image to test image through latent space, along a great circle of noise"
+    between = {name: each["between"] for name, each in flows.items()}
+    strips(study, "interpolations", between, words, ends)
+    words = "test images; three times each with the latents of the fine scale drawn anew, all "
+    words += "others kept; of the coarse scale; of both"
+    scales = {0: "as it is", 2: "fine", 5: "coarse", 8: "all"}
+    strips(study, "scales", {name: each["anew"] for name, each in flows.items()}, words, scales)
+
+
+def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
+    """Bits per dimension against the epoch: a panel a flow."""
+    sheet, axes = panels(len(shown), 2, 2.6, sharey=True)
+    lowest = min(each["train_nll"].min() for each in shown.values())
+    for axis, (name, each) in zip(axes, shown.items(), strict=True):
+        color = COLORS.get(name) or label_and_color(name)[1]
+        for key, style in (("train", "--"), ("test", "-")):
+            mean, sd, epoch = each[f"{key}_nll"], each[f"{key}_nll_sd"], each["epoch"]
+            words = f"{key}, {mean[-1]:.2f} at the end"
+            axis.plot(epoch, mean, style, color=color, label=words)
+            axis.fill_between(epoch, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
+        axis.set(title=label(name), xlabel="epoch", ylabel="bits per dimension")
+        axis.set_ylim(lowest - 0.05, lowest + VIEW)
+        axis.legend()
+    words = "random split, one draw of u; line and band: mean \u00b1 1 sd over networks; "
+    explain(sheet, f"{words}nothing is chosen by the test images")
+    save(sheet, study.folder / "training.png")
+
+
+def strips(
+    study: Study,
+    name: str,
+    shown: Mapping[str, Sequence[Any]],
+    words: str,
+    ticks: Mapping[int, str] | None = None,
+) -> None:
+    """A panel a title, of lines of images ``(n, 64)``, one below the other; dark is ink. ``ticks``:
+    what to write below which column.
+    """
+    sheet, axes = panels(len(shown), 2, 0.4 + 0.38 * len(next(iter(shown.values()))))
+    for axis, (title, images) in zip(axes, shown.items(), strict=True):
+        lines = [line_of(line) for line in images]
+        axis.imshow(np.concatenate(lines), cmap="gray_r", vmin=0, vmax=INK, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        places = [(SIDE + 1) * column + SIDE / 2 for column in ticks or ()]
+        axis.set_xticks(places, list((ticks or {}).values()))
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    explain(sheet, words)
+    save(sheet, study.folder / f"{name}.png")
+
+
+def line_of(images: Array) -> Array:
+    """Images ``(n, 64)`` side by side, a pixel apart."""
+    framed = np.pad(images.reshape(-1, SIDE, SIDE), ((0, 0), (0, 1), (0, 1)))
+    return framed.transpose(1, 0, 2).reshape(SIDE + 1, -1)

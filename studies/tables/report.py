@@ -1,0 +1,225 @@
+"""What the scores of tables say: ``tables.md`` and ``ranks.png``."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from flows.core.arrays import Array
+from flows.evaluation import statistics
+from flows.plotting.style import WIDTH, save
+from stages.shared import markdown
+from stages.shared.settings import label_and_color
+from studies.engine import SMALL, Study
+from studies.tables import sources
+
+PEERS = {
+    "independent": "independent Gaussians",
+    "gaussian": "one Gaussian",
+    "kernel": "kernel density",
+    "mixture": "mixture",
+    "margins": "mixture on margins",
+    "vine": "vine copula",
+    "zuko_nsf": "zuko NSF",
+    "zuko_maf": "zuko MAF",
+}
+FLOW = "nsf"  # what the command line fits, and what all others are held against
+
+
+def report(study: Study) -> None:
+    """Write all files of the report, and print what NSF gains over the best peers."""
+    scores = read(study)
+    study.write("tables.md", document(study, scores))
+    draw(study, scores)
+    for (table, peer), gain in over_best_peers(study, scores)["gain"].items():
+        print(f"{table}: {number(gain)} nat over {PEERS[peer]}")
+
+
+def read(study: Study) -> pd.DataFrame:
+    """All scores, a line a cell, with the words of its name and its seconds."""
+    found = []
+    for name in study.cells:
+        _, model, table, part, split = name.split("/")
+        if part == SMALL:
+            continue
+        words = {"model": model, "table": table, "part": part, "split": int(split)}
+        found.append({**words, **study.table(name).iloc[0], "seconds": study.seconds(name)})
+    return pd.DataFrame(found)
+
+
+def label(model: str) -> str:
+    return PEERS.get(model) or label_and_color(model)[0]
+
+
+def means(
+    study: Study, scores: pd.DataFrame, part: str = "ranking", column: str = "log_likelihood"
+) -> pd.DataFrame:
+    """The mean over splits, a line a model and a column a table. The splits of ``full`` are those
+    of the ranking where a table has no more rows.
+    """
+    chosen = scores["part"] == part
+    if part == "full":
+        ranking, first = scores["part"] == "ranking", study.params["full"]["splits"]
+        smaller = ~scores["table"].isin(study.params["full"]["tables"])
+        chosen |= ranking & smaller & (scores["split"] < first)
+    grouped = scores[chosen].groupby(["model", "table"])[column]
+    mean = grouped.agg(lambda each: each.mean(skipna=False)).unstack()
+    tables = study.params.get(part, {}).get("tables") if part == "set_aside" else None
+    order = [model for model in (*study.params["members"], *PEERS) if model in mean.index]
+    return mean.loc[order, tables or study.params["tables"]]
+
+
+def interval(differences: Array) -> tuple[float, float, float]:
+    """The mean of paired differences over J splits, and its 95% interval::
+
+        mean +- t_(J-1) sqrt((1 / J + test / train) var)
+
+    The second term in the variance is there as splits share rows (Nadeau and Bengio 2003).
+    """
+    count, mean = len(differences), float(differences.mean())
+    if not np.isfinite(mean):
+        return mean, mean, mean
+    variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
+    half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
+    return mean, mean - half, mean + half
+
+
+def gains(scores: pd.DataFrame) -> pd.DataFrame:
+    """What our flow gains over every other model on the splits of the ranking: a line a table and
+    model, with its ``interval`` and verdict.
+    """
+    lines = []
+    for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
+        wide = rows.pivot(index="split", columns="model", values="log_likelihood")
+        for model in wide.columns.drop(FLOW):
+            lines.append((table, model, *interval((wide[FLOW] - wide[model]).to_numpy())))
+    found = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"])
+    word = np.select([found["low"] > 0, found["high"] < 0], ["win", "loss"], "tie")
+    return found.assign(verdict=word).set_index(["table", "model"])
+
+
+def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
+    """The lines of ``gains`` over the best peer of each table."""
+    best = means(study, scores).loc[list(PEERS)].idxmax()
+    return gains(scores).loc[[*best.items()]]
+
+
+def ranks(table: pd.DataFrame) -> pd.Series:
+    """The mean rank of every model, 1 is the best; what is not finite comes last."""
+    return table.fillna(-np.inf).rank(ascending=False).mean(axis=1)
+
+
+def critical_difference(models: int, tables: int) -> float:
+    """Of two mean ranks: ``q sqrt(k (k + 1) / (6 N))`` (Nemenyi 1963, as in Demsar 2006)."""
+    q = stats.studentized_range.ppf(0.95, models, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(models * (models + 1) / (6 * tables)))
+
+
+def against(table: pd.DataFrame) -> dict[str, float]:
+    """p of Wilcoxon's signed-rank test over tables of our flow against every other model, adjusted
+    for all of them (Holm).
+    """
+    others = table.drop(index=FLOW).fillna(-np.inf)
+    p = [
+        statistics.signed_rank_p((table.loc[FLOW] - each).to_numpy())
+        for _, each in others.iterrows()
+    ]
+    return dict(zip(others.index, statistics.holm(np.array(p)), strict=True))
+
+
+def document(study: Study, scores: pd.DataFrame) -> str:
+    """The tables of the documents."""
+    params = study.params
+    ranking, full = means(study, scores), means(study, scores, "full")
+    p = against(ranking)
+    found = gains(scores)["verdict"].unstack("table").reindex(ranking.index)
+    more = {"mean rank": [f"{rank:.1f}" for rank in ranks(ranking)]}
+    for word in ("win", "tie", "loss"):
+        counts = (found == word).sum(axis=1).items()
+        more[f"NSF: {word}"] = ["" if model == FLOW else str(count) for model, count in counts]
+    more["p (Holm)"] = [f"{p[model]:.2g}" if model in p else "" for model in ranking.index]
+    best = [
+        [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
+        for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
+    ]
+    aside = means(study, scores, "set_aside")
+    parts = (
+        f"Ranking: at most {params['ranking']['train']:,} training rows, means of "
+        f"{params['ranking']['splits']} splits.",
+        grid(ranking, ranking.max(), **more),
+        "NSF against the best peer of each table, on the same splits:",
+        markdown.table(["table", "best peer", "gain (nat)", "95% interval", ""], best, "llr"),
+        f"Full size: at most {params['full']['train']:,} training rows, means of "
+        f"{params['full']['splits']} splits \u00b1 mean standard error over test rows.",
+        grid(full, full.max(), means(study, scores, "full", "se")),
+        *divergences(study, scores),
+        f"Tables set aside for choosing settings, means of {params['set_aside']['splits']} splits; "
+        "no claim is made of them:",
+        grid(aside, aside.max()),
+        f"Networks that were lost: {scores['lost'].sum():.0f}.",
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def divergences(study: Study, scores: pd.DataFrame) -> tuple[str, ...]:
+    """The KL from known truths, where a table has one."""
+    if "kl" not in scores:
+        return ()
+    known = scores[scores["kl"].notna()]["table"].unique()
+    ranking, full = (means(study, scores, part, "kl")[known] for part in ("ranking", "full"))
+    both = pd.concat([ranking, full.add_suffix(", full size")], axis=1)
+    return "KL from the truth (nat), where it is known:", grid(both, both.min())
+
+
+def seconds(study: Study) -> str:
+    """Mean seconds of a fit and its scores in the ranking: not part of ``tables.md``, as no two
+    runs take the same.
+    """
+    mean = means(study, read(study), column="seconds")
+    return grid(mean, np.nan * mean.max())
+
+
+def grid(
+    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]
+) -> str:
+    """A line a model and a column a table; the ``best`` of each is in bold."""
+    rows = []
+    for k, (model, line) in enumerate(values.iterrows()):
+        cells = []
+        for table, value in line.items():
+            words = f"**{number(value)}**" if value == best[table] else number(value)
+            error = np.nan if spread is None else spread.loc[model, table]
+            cells.append(words if np.isnan(error) else f"{words} \u00b1 {number(error)}")
+        rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
+    names = [str(name).replace("_", " ") for name in values]
+    return markdown.table(["", *names, *more], rows, "lr")
+
+
+def number(value: float) -> str:
+    """Two decimals; a power of ten where a row or two decided."""
+    words = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
+    return words.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
+
+
+def draw(study: Study, scores: pd.DataFrame) -> None:
+    """Mean ranks with their critical difference, and what our flow gains over the best peer."""
+    order = ranks(means(study, scores)).sort_values()
+    difference = critical_difference(len(order), len(study.params["tables"]))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.3 * len(order) + 1.2))
+    for place, (model, rank) in enumerate(order.items()):
+        left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
+        color = "#999999" if model in PEERS else label_and_color(str(model))[1]
+        left.plot(rank, place, "o", color=color)
+    left.set_yticks(range(len(order)), [label(str(model)) for model in order.index])
+    bar = f"mean rank; bar: critical difference {difference:.1f}"
+    left.set(xlabel=bar, ylim=(len(order) - 0.5, -0.5))
+    best = over_best_peers(study, scores)
+    errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
+    color = label_and_color(FLOW)[1]
+    right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=color, capsize=3)
+    right.set_yticks(range(len(best)), [f"{table}: {PEERS[peer]}" for table, peer in best.index])
+    right.axvline(0, color="#000000", linewidth=0.8)
+    right.set(xlabel="NSF over the best peer (nat)", ylim=(len(best) - 0.5, -0.5))
+    save(figure, study.folder / "ranks.png")

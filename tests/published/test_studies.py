@@ -1,0 +1,30 @@
+"""The tables of the studies are made from the committed rows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from studies import engine
+from studies.claims.claims import SECTIONS
+
+
+@pytest.mark.parametrize("name", engine.NAMES)
+def test_the_committed_rows_give_the_tables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, made = engine.Study(name), {}
+    monkeypatch.setattr(f"studies.{name}.report.draw", lambda *_: None)
+    monkeypatch.setattr(study, "write", made.__setitem__)
+    study.report()
+    assert made
+    for file, content in made.items():
+        assert (study.folder / file).read_text(encoding="utf-8") == content, file
+
+
+def test_every_claim_has_a_verdict() -> None:
+    text = (engine.HERE / "claims/claims.json").read_text(encoding="utf-8")
+    found = {(e["section"], e["claim"], e["verdict"]) for e in json.loads(text)}
+    asked = {(section.title, claim) for section in SECTIONS for claim in section.claims}
+    assert {each[:2] for each in found} == asked
+    words = {"supported", "refuted", "equivalent", "inconclusive"}
+    assert {verdict for *_, verdict in found} <= words

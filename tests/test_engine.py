@@ -1,0 +1,180 @@
+"""The engine of the studies, with a study of three cells: what is run, what is kept, what is stale, what a check finds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from pipeline import ROOT
+
+from flows.core.errors import UserError
+from studies import __main__, engine
+from studies.engine import Cell, Family, Study
+
+CALLS: list[tuple[float, float]] = []
+
+
+def power(base: float, exponent: float, broken: bool = False) -> Any:
+    """Two replicates; of an even base an array too."""
+    CALLS.append((base, exponent))
+    if broken:
+        raise ZeroDivisionError("no such power")
+    scores = {"value": np.array([base**exponent, -(base**exponent)]), "lost": np.array([np.nan, 0])}
+    return (scores, {"halves": np.full(3, base / 2)}) if base % 2 == 0 else scores
+
+
+def cells(params: dict[str, Any]) -> Iterator[Cell]:
+    for base in params["bases"]:
+        yield Cell(f"power/{base}", {"base": base, **params["power"]})
+    yield Cell("power/small", {"base": 1, "exponent": 0})
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The study ``toy``: 2, 3 and, for the check, 1."""
+    module = ModuleType("studies.toy.cells")
+    vars(module).update(cells=cells, FAMILIES={"power": Family(power)}, PACKAGES=("numpy",))
+    monkeypatch.setitem(sys.modules, "studies.toy.cells", module)
+    monkeypatch.setattr(engine, "NAMES", ("toy",))
+    monkeypatch.delenv("FLOWS_WORKERS", raising=False)
+    CALLS.clear()
+    write(tmp_path)
+    return module
+
+
+def write(folder: Path, exponent: float = 2, **more: Any) -> None:
+    params = {"bases": [2, 3], "power": {"exponent": exponent, **more}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def test_what_is_missing_is_run_and_the_rest_is_kept(toy: ModuleType, tmp_path: Path) -> None:
+    assert engine.run(Study("toy", tmp_path), ["power/2"])
+    assert engine.run(Study("toy", tmp_path))
+    assert engine.run(Study("toy", tmp_path))
+    assert sorted(CALLS) == [(1, 0), (2, 2), (3, 2)]
+    study = Study("toy", tmp_path)
+    digest = study.digest(study.cells["power/2"])
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert lines[:3] == ["cell,digest,replicate,value,lost", f"power/2,{digest},0,4,nan", f"power/2,{digest},1,-4,0"]
+    assert [line.split(",")[0] for line in lines[1:]] == sorted(line.split(",")[0] for line in lines[1:])
+    table = study.table("power", 2)
+    assert list(table["value"]) == [4, -4]
+    assert np.isnan(table["lost"][0])
+    assert list(study.arrays("power", 2)["halves"]) == [1, 1, 1]
+    assert study.seconds("power/2") >= 0
+    assert study.stored.runs[study.key("power/2")]["commit"]
+
+
+def test_a_cell_is_stale_by_settings_and_version_alone(toy: ModuleType, tmp_path: Path) -> None:
+    engine.run(Study("toy", tmp_path))
+    assert Study("toy", tmp_path).missing() == []
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": 0}, version=1)}  # other source
+    assert Study("toy", tmp_path).missing() == []
+    toy.FAMILIES = {"power": Family(power, version=2)}
+    assert len(Study("toy", tmp_path).missing()) == 3
+    toy.FAMILIES = {"power": Family(power)}
+    write(tmp_path, exponent=3)
+    assert Study("toy", tmp_path).missing() == ["power/2", "power/3"]
+    with pytest.raises(UserError, match="power/2 was not run: python -m studies run toy"):
+        Study("toy", tmp_path).table("power/2")
+    before = (tmp_path / "results.csv").read_bytes()
+    engine.run(Study("toy", tmp_path))
+    write(tmp_path, exponent=2)
+    engine.run(Study("toy", tmp_path))
+    assert (tmp_path / "results.csv").read_bytes() == before  # A, B, A; of B nothing is left
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, broken=True)
+    assert not engine.run(Study("toy", tmp_path))
+    assert Study("toy", tmp_path).missing() == ["power/2", "power/3"]
+    assert "power/2: ZeroDivisionError: no such power" in capsys.readouterr().err
+    with pytest.raises(UserError, match="not run yet: power/2 and 1 more"):
+        Study("toy", tmp_path).report()
+
+
+def test_a_fresh_run_scores_all_again(toy: ModuleType, tmp_path: Path) -> None:
+    engine.run(Study("toy", tmp_path))
+    CALLS.clear()
+    engine.run(Study("toy", tmp_path), ["power/3"], fresh=True)
+    assert CALLS == [(3, 2)]
+    engine.run(Study("toy", tmp_path), fresh=True)
+    assert len(CALLS) == 4
+
+
+def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
+    engine.run(Study("toy", tmp_path))
+    assert engine.check(Study("toy", tmp_path), ["power/2", "power/small"]) == []
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [4.1, -4], "lost": [np.nan, 0]})}
+    found = engine.check(Study("toy", tmp_path), ["power/2"])
+    assert found == ["power/2, replicate 0, value: 4 in results.csv, 4.1 now"]
+    toy.FAMILIES = {"power": Family(toy.FAMILIES["power"].score, tolerance=0.03)}
+    assert engine.check(Study("toy", tmp_path), ["power/2"]) == []
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [4, -4, 0], "lost": 0}, tolerance=0.03)}
+    assert engine.check(Study("toy", tmp_path), ["power/2"]) == ["power/2: 2 replicates in results.csv, 3 now"]
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [np.nan, -4], "lost": np.nan}, tolerance=0.03)}
+    found = engine.check(Study("toy", tmp_path), ["power/2"])
+    assert [line.split(": ")[1] for line in found] == ["4 in results.csv, nan now", "0 in results.csv, nan now"]
+
+
+def test_cells_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> None:
+    study = Study("toy", tmp_path)
+    assert engine.drawn(study, 2, 0) == engine.drawn(study, 2, 0)
+    assert set(engine.drawn(study, 3, 1)) == set(study.cells)
+    assert engine.named(study, ["power"]) == list(study.cells)
+    assert engine.small(study) == ["power/small"]
+    with pytest.raises(UserError, match="toy has no cell 'pwoer'; the families are: power; cells are named like power/2"):
+        engine.named(study, ["pwoer"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("bases: [2]\n", "params.yaml: power is missing"),
+        ("bases: [2]\npower: {exponent: 2, epxonent: 3}\n", "params.yaml: got an unexpected keyword argument 'epxonent'"),
+        ("bases: 2\npower: {exponent: 2}\n", "params.yaml: 'int' object is not iterable"),
+        ("bases: [2\n", "params.yaml: not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_one_line(toy: ModuleType, tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=says) as error:
+        Study("toy", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"results\.csv: can't be read .*cell and digest"):
+        Study("toy", tmp_path).missing()
+
+
+@pytest.mark.parametrize("name", engine.NAMES)
+def test_the_committed_rows_are_those_of_the_committed_settings(name: str) -> None:
+    study = Study(name)
+    assert study.missing() == []
+    assert set(study.stored.rows) == set(study.stored.runs) == {study.key(cell) for cell in study.cells}
+    assert {cell.family for cell in study.cells.values()} == set(study.code.FAMILIES)
+
+
+def test_a_name_that_is_no_study_and_a_wrong_word_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="there is no study 'claim'; the studies are: claims, tables, digits"):
+        Study("claim")
+    with pytest.raises(SystemExit):
+        __main__.main(["run", "claim"])
+    assert "invalid choice: 'claim'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_small_cells_agree_with_the_committed_rows() -> None:
+    command = [sys.executable, "-m", "studies", "check", "claims", "--cells", "depth/small", "equal/small"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert sorted(done.stdout.splitlines()) == [f"{name}/small: agrees to the last digit" for name in ("depth", "equal")]

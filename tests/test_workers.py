@@ -1,0 +1,223 @@
+"""Where tasks run: the same results in this process, in others, and on a cluster; one line for what goes wrong there."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from pipeline import ROOT
+
+from flows.core.errors import UserError
+from flows.networks.kernels.build import library
+from flows.training import workers
+from studies import engine
+from studies.engine import Study
+
+CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/small"]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From where workers import what they run."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def place(monkeypatch: pytest.MonkeyPatch, where: object) -> None:
+    monkeypatch.setenv(workers.VARIABLE, str(where))
+
+
+def collect(done: list[int], function: Callable[..., object], tasks: list[tuple[object, ...]]) -> None:
+    for i, *_ in workers.completed(function, tasks):
+        done.append(i)
+
+
+@pytest.mark.parametrize("where", ["", "1", "2"])
+def test_every_task_is_done_with_one_thread(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(monkeypatch, where)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        done = {i: result for i, result, _ in workers.completed(math.factorial, [(k,) for k in range(9)])}
+        threads = [result for _, result, _ in workers.completed(torch.get_num_threads, [()] * 3)]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert done == {k: math.factorial(k) for k in range(9)}
+    assert threads == [1, 1, 1]
+
+
+@pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])
+def test_a_place_that_is_none_is_one_line(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(monkeypatch, where)
+    with pytest.raises(UserError, match=f"^FLOWS_WORKERS = '{where}': must be empty, a number of processes, or tcp"):
+        list(workers.completed(math.factorial, [(1,)]))
+
+
+def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    place(monkeypatch, 2)
+    done: list[int] = []
+    with pytest.raises(UserError, match="FLOWS_WORKERS = 2: a process was killed"):
+        collect(done, eval, [("1",), ("2",), ("__import__('time').sleep(2) or __import__('os')._exit(9)",)])
+    assert done == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("kernels", "on" if library() is not None else "off"), ("torch", workers.identity((), ("torch",))["torch"])]
+)
+def test_a_worker_that_differs_is_refused_and_both_are_named(name: str, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head says that it is another one."""
+    place(monkeypatch, 2)
+    real: Callable[..., dict[str, str]] = workers.identity
+    monkeypatch.setattr(workers, "identity", lambda *same: {**real(*same), name: "another"})
+    with pytest.raises(UserError, match=re.escape(f"is not like the head: {name}: {there} there, another here")):
+        list(workers.completed(math.factorial, [(1,), (2,)]))
+
+
+def test_the_digest_of_code_changes_with_any_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "mine_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "kernel.c").write_text("int a;")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = [workers._digest("mine_of_test")]
+    (package / "kernel.c").write_text("int b;")
+    digests.append(workers._digest("mine_of_test"))
+    (package / "notes.txt").write_text("no code")
+    digests.append(workers._digest("mine_of_test"))
+    assert digests[0] != digests[1] == digests[2]
+
+
+# A cluster
+
+
+class Cluster:
+    """A Dask scheduler and workers of one thread, in processes of their own; ``logs`` has a file for each."""
+
+    def __init__(self, logs: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.logs, self.processes = logs, dict[str, subprocess.Popen[bytes]]()
+        self.start("scheduler", "dask_scheduler", "--host", self.address)
+
+    def start(self, name: str, script: str, *words: str, **variables: str) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.{script}", *words, "--no-dashboard"]
+        with (self.logs / name).open("wb") as log:
+            self.processes[name] = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log)
+
+    def workers(self, *names: str, **variables: str) -> None:
+        """Start them, and wait until the scheduler knows them."""
+        words = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.logs))
+        for name in names:
+            self.start(name, "dask_worker", self.address, *words, **variables)
+        deadline = time.monotonic() + 60
+        while any("Registered to" not in (self.logs / name).read_text() for name in names):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def kill(self, name: str) -> None:
+        self.processes.pop(name).kill()
+
+
+@contextmanager
+def cluster(logs: Path, *names: str) -> Iterator[Cluster]:
+    made = Cluster(logs)
+    try:
+        made.workers(*names)
+        yield made
+    finally:
+        for process in made.processes.values():
+            process.kill()
+            process.wait()
+
+
+def rows(folder: Path, name: str = "claims") -> bytes:
+    """What a run of the small cells leaves in a new folder."""
+    folder.mkdir()
+    shutil.copy(engine.HERE / name / "params.yaml", folder)
+    assert engine.run(Study(name, folder), CELLS)
+    return (folder / "results.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, in two, on two workers, and on three of which one is killed."""
+    place(monkeypatch, "")
+    here = rows(tmp_path / "here")
+    place(monkeypatch, 2)
+    assert rows(tmp_path / "loky") == here
+    with cluster(tmp_path, "one", "two") as dask:
+        place(monkeypatch, dask.address)
+        # With one worker joblib runs everything in this process: so look who did it.
+        slow = [("(__import__('time').sleep(0.2), __import__('os').getpid())[1]",)] * 6
+        pids = {result for _, result, _ in workers.completed(eval, slow)}
+        assert pids == {dask.processes[name].pid for name in ("one", "two")}
+        assert rows(tmp_path / "dask") == here
+        dask.workers("three")
+        threading.Timer(4, dask.kill, ["two"]).start()
+        assert rows(tmp_path / "killed") == here
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_with_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 2)
+    monkeypatch.setattr(workers, "WORKER_SECONDS", 2)
+    place(monkeypatch, "tcp://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"FLOWS_WORKERS = tcp://127\.0\.0\.1:1: no scheduler answers there"):
+        list(workers.completed(math.factorial, [(1,)]))
+    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 30)
+    with cluster(tmp_path) as dask:
+        place(monkeypatch, dask.address)
+        with pytest.raises(UserError, match="the scheduler has no worker after 2 s"):
+            list(workers.completed(math.factorial, [(1,)]))
+        monkeypatch.setattr(workers, "WORKER_SECONDS", 60)
+        dask.workers("plain", FLOWS_KERNELS="off")
+        dask.workers("other")
+        if library() is not None:
+            with pytest.raises(UserError, match="is not like the head: kernels: off there, on here"):
+                list(workers.completed(time.sleep, [(1,)] * 6))
+        done: list[int] = []
+        dask.kill("plain")
+        dask.workers("third")
+        threading.Timer(12, dask.kill, ["scheduler"]).start()
+        with pytest.raises(UserError, match="the scheduler or its workers were lost"):
+            collect(done, time.sleep, [(0.1,), (0.1,), *[(30,)] * 4])
+        assert done
+        assert set(done) <= {0, 1}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(monkeypatch, "")
+    whole = rows(tmp_path / "whole")
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    shutil.copy(engine.HERE / "claims/params.yaml", folder)
+    code = f"from studies import engine as e; from pathlib import Path; e.run(e.Study('claims', Path({str(folder)!r})), {CELLS})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, workers.VARIABLE: "2"})
+    while not (folder / "results.csv").exists() and process.poll() is None:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for child in children:
+        child.kill()
+    kept = Study("claims", folder).stored.rows
+    assert 0 < len(kept) < len(CELLS)
+    assert engine.run(Study("claims", folder), CELLS)
+    assert (folder / "results.csv").read_bytes() == whole
