@@ -120,8 +120,9 @@ class Study:
         return rows.loc[:, (rows != "").any()].astype(float)
 
     def arrays(self, *words: object) -> dict[str, Any]:
-        """The arrays of a cell."""
-        return files.read_npz(self.folder / ARTEFACTS / _file("/".join(map(str, words))))
+        """The arrays of a cell; none where it has no file."""
+        path = self.folder / ARTEFACTS / _file("/".join(map(str, words)))
+        return files.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
         """Make the tables and figures. Raises ``UserError`` where a cell is missing."""
@@ -153,7 +154,7 @@ class Stored:
         self, key: tuple[str, str], scores: Scores, arrays: Mapping[str, Any], run: dict[str, str]
     ) -> None:
         """Keep a cell, whole or not at all: its rows come last, and without them it is missing."""
-        if arrays:
+        if arrays and SMALL not in key[0].split("/"):
             path = self.folder / ARTEFACTS / _file(key[0])
             np.savez_compressed(buffer := io.BytesIO(), **arrays)
             files.write_bytes(path, buffer.getvalue())

@@ -1,7 +1,7 @@
 """The cells of the study of digits: one density or sampler, on one split.
 
-Log-densities are of y = x + u in levels. What is not finite is kept. Curves and bits of an image,
-and the images that the figures show, are arrays.
+Log-densities are of y = x + u in levels. What is not finite is kept. Curves, and the images that
+the figures show, are arrays.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
+from flows.evaluation import statistics
 from flows.networks.images import ImageFlow
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
@@ -98,11 +99,7 @@ def scores(
     rows: dict[str, Any] = {"accuracy": np.full(count, judge.accuracy(test, digit))}
     arrays: dict[str, Any] = {}
     if fitted.log_q:
-        bits, ensemble = bits_per_dimension(fitted.log_q, test, protocol)
-        rows |= {key: each.mean(0) for key, each in bits.items()}
-        arrays |= {key: each.mean(1).astype(np.float32) for key, each in bits.items()}
-        if count > 1:
-            arrays |= {key: each.astype(np.float32) for key, each in ensemble.items()}
+        rows |= bits_per_dimension(fitted.log_q, test, protocol)
     if fitted.draw:
         rng, sets = numpy_generator(protocol["seed"], "sample"), protocol["samples"]
         orders = [rng.permutation(len(test)) for _ in range(sets)]
@@ -122,12 +119,26 @@ def scores(
 
 def bits_per_dimension(
     log_q: Callable[[Array], Array], test: Array, protocol: Protocol
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Of each image and network ``(n, M)``, and of each image by the ensemble ``(n,)``."""
+) -> dict[str, Any]:
+    """Of each network, ``(M,)``, and of their ensemble where they are several; both with the ends
+    of the 95% interval over test images.
+    """
     uniform = np.random.Generator.random
     found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
-    mixed = logsumexp(found, axis=2) - np.log(found.shape[2])
-    return digits.estimates(found), digits.estimates(mixed, "ensemble_bits")
+    rows: dict[str, Any] = {}
+    for key, bits in digits.estimates(found).items():
+        rows |= {key: bits.mean(axis=0), **interval(key, bits.mean(axis=1))}
+    if found.shape[2] > 1:
+        mixed = logsumexp(found, axis=2) - np.log(found.shape[2])
+        for key, bits in digits.estimates(mixed, "ensemble_bits").items():
+            rows |= {key: bits.mean(), **interval(key, bits)}
+    return rows
+
+
+def interval(key: str, bits: Array) -> dict[str, float]:
+    """The ends of the 95% interval of the mean over images ``(n,)``."""
+    low, high = statistics.mean_interval(bits, numpy_generator(0, "metric"))
+    return {f"{key}_low": low, f"{key}_high": high}
 
 
 def curves(history: dict[str, Array]) -> dict[str, Array]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from flows.core import seeds
 from flows.core.arrays import Array
-from flows.evaluation import statistics
 from flows.plotting.style import explain, panels, save
 from stages.shared import markdown
 from stages.shared.settings import label_and_color
@@ -75,23 +74,19 @@ def document(study: Study) -> str:
 
 def bits_table(study: Study, own: Mapping[str, str]) -> str:
     """A line a density, the best first."""
-    rows = {}
-    for name, cell in own.items():
-        arrays = study.arrays(cell)
-        if "bits" in arrays:
-            cells = [interval(arrays[key]) if key in arrays else "" for key in BITS]
-            networks = str(len(study.table(cell)))
-            rows[arrays["bits"].mean()] = [label(name), networks, *cells]
-    return markdown.table(
-        ["", "networks", *BITS.values()], [rows[key] for key in sorted(rows)], "lr"
-    )
+    tables = {name: study.table(cell) for name, cell in own.items()}
+    dense = {name: table for name, table in tables.items() if "bits" in table}
+    rows = []
+    for name, table in sorted(dense.items(), key=lambda each: each[1]["bits"].mean()):
+        cells = [interval(table, key) if key in table else "" for key in BITS]
+        rows.append([label(name), str(len(table)), *cells])
+    return markdown.table(["", "networks", *BITS.values()], rows, "lr")
 
 
-def interval(bits: Array) -> str:
-    """The mean over images ``(n,)`` and its 95% interval."""
-    bits = bits.astype(np.float64)
-    low, high = statistics.mean_interval(bits, seeds.numpy_generator(0, "metric"))
-    return f"{bits.mean():.3f} ({low:.3f} to {high:.3f})"
+def interval(table: pd.DataFrame, key: str) -> str:
+    """The mean over networks and images, with its 95% interval over images."""
+    low, high = table[f"{key}_low"][0], table[f"{key}_high"][0]
+    return f"{table[key].mean():.3f} ({low:.3f} to {high:.3f})"
 
 
 def samples_table(study: Study, own: Mapping[str, str]) -> str:
