@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axis import Axis
 
 from flows.plotting.style import save
+from studies.verdicts import heading
 
 # Not the colours of the models; most are of Tol's muted palette, which colour-blind readers can
 # tell apart. The shape of the mark and the text beside it name the verdict too.
@@ -24,7 +25,7 @@ VERDICTS = {
 }
 
 
-def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path: Path) -> None:
+def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Path) -> None:
     """Draw all effects on one axis, grouped under a heading per claim.
 
     Effects are in units of their margins, and positive where they agree with the claim. ``ci95`` is
@@ -36,7 +37,7 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
     place = 0.35
     for claim, group in groupby(effects, key=itemgetter("claim")):
         place -= 0.35
-        headings.append((place, f"{claim}. {claims[claim][0].upper()}{claims[claim][1:]}"))
+        headings.append((place, heading(claim, claims[claim - 1])))
         place -= 0.95
         for each in group:
             lines.append((place, each))
@@ -71,9 +72,9 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Mapping[int, str], path
         axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
         text = each["verdict"]
         axis.text(1.01, height, text, color=color, va="center", fontsize=9, transform=beside)
-    for height, heading in headings:
+    for height, words in headings:
         font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
-        axis.text(-0.44, height, heading, va="center", transform=beside, **font)
+        axis.text(-0.44, height, words, va="center", transform=beside, **font)
     heights = [height for height, _ in lines]
     names = [f"{each['metric']}, {each['comparison']}" for _, each in lines]
     axis.set_yticks(heights, names, fontsize=9)

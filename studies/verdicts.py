@@ -14,19 +14,6 @@ from flows.core.arrays import Array
 from flows.evaluation import statistics
 from stages.shared import markdown
 
-REPORTED = (
-    "claim",
-    "metric",
-    "comparison",
-    "effect",
-    "ci95",
-    "p_holm",
-    "p_equivalence",
-    "replicates",
-    "failed",
-    "verdict",
-)
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -35,15 +22,10 @@ class Metric:
     """
 
     words: str
-    unit: str
-    digits: int
-    margin: str
+    unit: str = ""
+    digits: int = 3
+    margin: str = "sample"
     lower_is_better: bool = False
-
-
-def reported(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry as ``claims.json`` has it."""
-    return {key: entry[key] for key in REPORTED}
 
 
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:
@@ -54,23 +36,17 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     differences = (first - second)[~failed]
     worst = np.inf if kind.lower_is_better else -np.inf
     with np.errstate(invalid="ignore"):
-        ranked = np.where(np.isfinite(first), first, worst) - np.where(
-            np.isfinite(second), second, worst
-        )
+        pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
+        ranked = np.subtract(*pair)
     ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
     if kind.margin == "share":
-        margin *= (
-            float(np.concatenate([first[~failed], second[~failed]]).mean())
-            if len(differences)
-            else np.nan
-        )
+        both = np.concatenate([first[~failed], second[~failed]])
+        margin *= float(both.mean()) if len(both) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half = (
-            stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences)
-            if len(differences) > 1
-            else np.nan
-        )
+    half = np.nan
+    if len(differences) > 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            half = stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences)
     return {
         "effect": effect,
         "ci95": (low, high),
@@ -86,12 +62,9 @@ def judge(entries: Sequence[dict[str, Any]]) -> None:
     """Add ``verdict`` and ``p_holm`` to what ``compare`` found, all ``entries`` as one family;
     ``sign``: that of the difference which is claimed.
     """
-    for entry, p in zip(
-        entries, statistics.holm(np.array([entry["p"] for entry in entries])), strict=True
-    ):
-        low, high = sorted(
-            entry["sign"] * end for end in entry["ci95"]
-        )  # the interval as the claim sees it
+    adjusted = statistics.holm(np.array([entry["p"] for entry in entries]))
+    for entry, p in zip(entries, adjusted, strict=True):
+        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # as the claim sees it
         entry["verdict"] = statistics.verdict((low, high), float(p), entry["p_equivalence"])
         entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
 
@@ -105,43 +78,35 @@ def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dic
     return {**entry, **scaled, "elsewhere": elsewhere}
 
 
-def table(
-    entries: Sequence[Mapping[str, Any]], claims: Mapping[int, str], metrics: Mapping[str, Metric]
-) -> str:
+HEAD = ("what is claimed", "measured by", "what we found (95% interval)")
+HEAD += ("p (Holm)", "p of equivalence", "verdict")
+
+
+def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> str:
     """How many verdicts of each kind; a line an entry; and what its metric is."""
     verdicts = [entry["verdict"] for entry in entries]
-    counts = [
-        f"{verdicts.count(kind)} {kind}"
-        for kind in ("supported", "equivalent", "refuted", "inconclusive")
-    ]
-    rows, said = [], 0
+    kinds = ("supported", "equivalent", "refuted", "inconclusive")
+    counts = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds)
+    metrics = {name: Metric(**words) for name, words in section["metrics"].items()}
+    rows, before = [], 0
     for entry in entries:
-        claim, metric = entry["claim"], metrics[entry["metric"]]
-        words = "" if claim == said else f"{claim}. {claims[claim][0].upper()}{claims[claim][1:]}"
-        said = claim
-        effect, low, high = (
-            f"{value:+.{metric.digits}f}".replace("-", "\u2212")
-            for value in (entry["effect"], *entry["ci95"])
-        )
-        found = f"{effect}{f' {metric.unit}' if metric.unit else ''} ({low} to {high})" + (
-            f"; {entry['failed']} failed" if entry["failed"] else ""
-        )
+        number, metric = entry["claim"], metrics[entry["metric"]]
+        claim = "" if number == before else heading(number, section["claims"][number - 1]["says"])
+        before = number
+        numbers = [f"{x:+.{metric.digits}f}" for x in (entry["effect"], *entry["ci95"])]
+        effect, low, high = (each.replace("-", "\u2212") for each in numbers)
+        found = f"{effect} {metric.unit}".strip() + f" ({low} to {high})"
+        found += f"; {entry['failed']} failed" if entry["failed"] else ""
+        measured = f"`{entry['metric']}`: {entry['comparison']}".replace(" - ", " \u2212 ")
         p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
-        compared = entry["comparison"].replace(" - ", " \u2212 ")
-        rows.append(
-            [words, f"`{entry['metric']}`: {compared}", found, *p, f"**{entry['verdict']}**"]
-        )
-    head = [
-        "what is claimed",
-        "measured by",
-        "what we found (95% interval)",
-        "p (Holm)",
-        "p of equivalence",
-        "verdict",
-    ]
+        rows.append([claim, measured, found, *p, f"**{entry['verdict']}**"])
     meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
-    lines = markdown.table(head, rows, "lllrrl")
-    return f"Of {len(entries)} comparisons: {', '.join(counts)}.\n\n{lines}\n\n{meaning}."
+    lines = markdown.table(HEAD, rows, "lllrrl")
+    return f"Of {len(entries)} comparisons: {counts}.\n\n{lines}\n\n{meaning}."
+
+
+def heading(number: int, claim: str) -> str:
+    return f"{number}. {claim[0].upper()}{claim[1:]}"
 
 
 def mean_and_interval(values: Array) -> tuple[float, float, float]:
@@ -149,9 +114,8 @@ def mean_and_interval(values: Array) -> tuple[float, float, float]:
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")
-    return float(finite.mean()), *statistics.mean_interval(
-        finite, seeds.numpy_generator(0, "metric", 1)
-    )
+    generator = seeds.numpy_generator(0, "metric", 1)
+    return float(finite.mean()), *statistics.mean_interval(finite, generator)
 
 
 def rounded(value: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,33 +14,36 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.targets import ring
 from stages.shared import markdown
+from stages.shared.settings import read_yaml
 from studies import verdicts
 from studies.claims import figures
-from studies.claims.claims import IMAGES, PLANE, SECTIONS, Section
 from studies.claims.figures import label
 from studies.engine import Study
 from studies.forest import forest
-from studies.verdicts import mean_and_interval
+from studies.verdicts import Metric, mean_and_interval
 
+HERE = Path(__file__).parent
+Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, and what it is made of
-SAMPLE_METRICS = (
-    *("precision", "recall", "density", "coverage", "c2st_auc"),
-    *("mode_tv", "modes", "high_quality"),
-)
+REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
+REPORTED += ("replicates", "failed", "verdict")
+SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes")
+SAMPLE_METRICS += ("high_quality",)
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 
 
 def report(study: Study) -> None:
     """Write all files of the report, and print the verdicts."""
-    found = {section.title: examine(study, section) for section in SECTIONS}
+    claims = read_yaml(HERE / "claims.yaml")
+    found = {name: examine(study, section) for name, section in claims.items()}
     lines = [
-        {"section": title, **verdicts.reported(entry)}
-        for title, entries in found.items()
+        {"section": claims[name]["title"], **{key: entry[key] for key in REPORTED}}
+        for name, entries in found.items()
         for entry in entries
     ]
     study.write("claims.json", json.dumps(lines, indent=2) + "\n")
-    study.write("claims.md", document(study, found))
-    draw(study, found)
+    study.write("claims.md", document(study, claims, found))
+    draw(study, claims, found)
     for line in lines:
         words = f"{line['section']}, claim {line['claim']}, {line['metric']}"
         print(f"{words}, {line['comparison']}: {line['verdict']}")
@@ -49,20 +53,24 @@ def report(study: Study) -> None:
 
 
 def examine(study: Study, section: Section) -> list[Entry]:
-    """All comparisons of a section, their p-values adjusted together."""
+    """All comparisons of a section, their p-values adjusted together; ``sign``: that of the
+    difference which is claimed.
+    """
     entries = []
-    for each in section.comparisons:
-        for metric, sign in each.metrics.items():
-            pair = [values(study, each.group, metric, name) for name in (each.first, each.second)]
-            about = {"claim": each.claim, "metric": metric, "sign": sign, "group": each.group}
-            about |= {"comparison": f"{each.first} - {each.second}", "replicates": len(pair[0])}
-            entries.append({**about, **compare(study, section, metric, *pair)})
+    for number, claim in enumerate(section["claims"], 1):
+        for test in claim["tests"]:
+            for metric, way in test["metrics"].items():
+                first, second = (values(study, test["group"], metric, n) for n in test["pair"])
+                about = {"claim": number, "metric": metric, "sign": 1 if way == "higher" else -1}
+                about |= {"comparison": " - ".join(test["pair"]), "group": test["group"]}
+                about |= {"replicates": len(first)}
+                entries.append({**about, **compare(study, section, metric, first, second)})
     verdicts.judge(entries)
     return entries
 
 
 def compare(study: Study, section: Section, metric: str, first: Array, second: Array) -> Entry:
-    kind = section.metrics[metric]
+    kind = Metric(**section["metrics"][metric])
     return verdicts.compare(kind, study.params["verdicts"]["margins"][kind.margin], first, second)
 
 
@@ -115,7 +123,7 @@ def failures(each: Array) -> int:
 # The document
 
 
-def document(study: Study, found: dict[str, list[Entry]]) -> str:
+def document(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> str:
     protocol, images = study.params["protocol"], study.params["images"]["protocol"]
     seeds = [protocol["first"], protocol["first"] + protocol["replicates"] - 1]
     parts = (
@@ -123,9 +131,9 @@ def document(study: Study, found: dict[str, list[Entry]]) -> str:
         "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`.",
         "## In the plane",
         f"{protocol['replicates']} replicates, data seeds {seeds[0]} to {seeds[1]}.",
-        f"![Every effect in units of its margin]({PLANE.figure})",
+        "![Every effect in units of its margin](forest.png)",
         "### Verdicts",
-        verdicts.table(found[PLANE.title], PLANE.claims, PLANE.metrics),
+        verdicts.table(found["plane"], claims["plane"]),
         "### Depth",
         "Means over replicates. *Approximation*: the KL that is left when every epoch brings new "
         "points (95% interval); *estimation*: the rest.",
@@ -153,12 +161,12 @@ def document(study: Study, found: dict[str, list[Entry]]) -> str:
         mixtures_table(study),
         "## On images",
         f"{images['replicates']} replicates.",
-        f"![Every effect in units of its margin]({IMAGES.figure})",
+        "![Every effect in units of its margin](forest_images.png)",
         "### Verdicts on images",
-        verdicts.table(found[IMAGES.title], IMAGES.claims, IMAGES.metrics),
+        verdicts.table(found["images"], claims["images"]),
         "### Scores on images",
         "Mean \u00b1 standard deviation over replicates:",
-        images_table(study),
+        images_table(study, claims["images"]["metrics"]),
     )
     return "\n\n".join(parts) + "\n"
 
@@ -268,8 +276,8 @@ def mixtures_table(study: Study) -> str:
     return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
 
 
-def images_table(study: Study) -> str:
-    keys = [*IMAGES.metrics, "density", "class_tv", "nearest", "close"]
+def images_table(study: Study, metrics: Iterable[str]) -> str:
+    keys = [*metrics, "density", "class_tv", "nearest", "close"]
     tables = {name: study.table("images", name) for name in study.params["images"]["variants"]}
     rows = [
         [name, *(spread_text(table[key]) if key in table else "" for key in keys)]
@@ -295,14 +303,14 @@ def spread_text(each: pd.Series, digits: int = 3) -> str:
 # The figures
 
 
-def draw(study: Study, found: dict[str, list[Entry]]) -> None:
+def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> None:
     params, folder = study.params, study.folder
-    for section in SECTIONS:
+    for name, section in claims.items():
         effects = [
-            verdicts.in_margins(entry, elsewhere(study, section, entry))
-            for entry in found[section.title]
+            verdicts.in_margins(entry, elsewhere(study, section, entry)) for entry in found[name]
         ]
-        forest(effects, section.claims, folder / section.figure)
+        words = [claim["says"] for claim in section["claims"]]
+        forest(effects, words, folder / section["figure"])
     depths, flows = params["couplings"], params["flows"]
     by_depth = {
         (flow, group): intervals(study, [(group, flow, k) for k in depths])
