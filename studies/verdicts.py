@@ -78,7 +78,7 @@ def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dic
     return {**entry, **scaled, "elsewhere": elsewhere}
 
 
-HEAD = ("what is claimed", "measured by", "what we found (95% interval)")
+HEAD: tuple[str, ...] = ("what is claimed", "measured by", "what we found (95% interval)")
 HEAD += ("p (Holm)", "p of equivalence", "verdict")
 
 

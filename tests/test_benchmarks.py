@@ -70,7 +70,6 @@ def test_this_commit_is_timed_against_another(tmp_path):
     epochs = {f"epoch, {name}" for name in ("1 thread", "2 threads", "1 thread, AVX2")}
     assert found.keys() == {"commit", "cores", "fit, 30 x 2"} | epochs
     assert all(found[name]["ratio"] > 0 for name in epochs | {"fit, 30 x 2"})
-    assert found["fit, 30 x 2"]["mebibytes"] > 50
     with pytest.raises(UserError, match="nowhere"):
         against.main(["nowhere"])
 

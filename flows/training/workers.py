@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, redirect_stderr
@@ -96,7 +97,8 @@ def _place(place: str) -> Iterator[None]:
             yield
     elif place.isdigit() and int(place):
         try:
-            with parallel_config("loky", n_jobs=int(place), inner_max_num_threads=1):
+            with warnings.catch_warnings(), parallel_config("loky", n_jobs=int(place), inner_max_num_threads=1):
+                warnings.filterwarnings("ignore", "A worker stopped while")  # an idle one, after five minutes
                 yield
         except BrokenProcessPool:
             raise UserError(f"{VARIABLE} = {place}: a process was killed, perhaps as memory was short") from None

@@ -25,9 +25,25 @@ from studies.verdicts import Metric, mean_and_interval
 HERE = Path(__file__).parent
 Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, and what it is made of
-REPORTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
+REPORTED: tuple[str, ...] = (
+    "claim",
+    "metric",
+    "comparison",
+    "effect",
+    "ci95",
+    "p_holm",
+    "p_equivalence",
+)
 REPORTED += ("replicates", "failed", "verdict")
-SAMPLE_METRICS = ("precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "modes")
+SAMPLE_METRICS: tuple[str, ...] = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "c2st_auc",
+    "mode_tv",
+    "modes",
+)
 SAMPLE_METRICS += ("high_quality",)
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 
