@@ -16,6 +16,7 @@ the version of its family: a cell is scored again where either changes, and neve
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -188,23 +190,35 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
     Each is kept as soon as it is there. A cell that fails is named on standard error, and the
     others go on: False in the end. Rows of cells that the study no longer has are dropped.
     """
-    if fresh:
-        study.stored.keep(
-            key for key in study.stored.rows if names is not None and key[0] not in names
-        )
-    missing = [name for name in study.missing() if names is None or name in names]
+    chosen = list(study.cells) if names is None else list(names)
+    missing = chosen if fresh else [name for name in study.missing() if name in chosen]
     failed, commit = [], _commit()
-    for name, outcome in scored(study, missing):
-        if isinstance(outcome, str):
-            failed.append(name)
-            print(f"{name}: {outcome}", file=sys.stderr)
-            continue
-        scores, arrays, seconds = outcome
-        about = {"seconds": f"{seconds:.4g}", "commit": commit}
-        study.stored.add(study.key(name), scores, arrays, about)
-    if names is None and not failed:
-        study.stored.keep(map(study.key, study.cells))
+    with _alone(study):
+        for name, outcome in scored(study, missing):
+            if fresh:  # only now, when there are workers: from here on it goes on after a kill
+                study.stored.keep(key for key in study.stored.rows if key[0] not in chosen)
+                fresh = False
+            if isinstance(outcome, str):
+                failed.append(name)
+                print(f"{name}: {outcome}", file=sys.stderr)
+                continue
+            scores, arrays, seconds = outcome
+            about = {"seconds": f"{seconds:.4g}", "commit": commit}
+            study.stored.add(study.key(name), scores, arrays, about)
+        if names is None and not failed:
+            study.stored.keep(map(study.key, study.cells))
     return not failed
+
+
+@contextmanager
+def _alone(study: Study) -> Iterator[None]:
+    """Two runs would write over each other's rows. Raises ``UserError`` for the second."""
+    with (study.folder / "params.yaml").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run of {study.name} is at work; wait for it to end") from None
+        yield
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
@@ -324,11 +338,9 @@ def _read(path: Path) -> Rows:
         return []
     with files.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-        if (rows and not {"cell", "digest"} <= rows[0].keys()) or any(
-            None in r.values() for r in rows
-        ):
-            raise ValueError("it must have the columns cell and digest, and no short lines")
-        return rows
+    if any(not row.get("digest") or None in row for row in rows):
+        raise UserError(f"{path}: a row has no cell, no digest, or more than the columns")
+    return rows
 
 
 def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:

@@ -246,7 +246,7 @@ EARLIER: dict[str, set[str]] = {
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
     "studies/engine": {"flows", "stages"},
-    "studies/forest": {"flows"},
+    "studies/forest": {"flows", "stages", "studies/verdicts"},
     "studies/verdicts": {"flows", "stages"},
     "studies/tables": {"flows", "stages", "studies/engine"},
     "studies/digits": {"flows", "stages", "studies/engine", "studies/tables"},

@@ -109,6 +109,21 @@ def test_a_fresh_run_scores_all_again(toy: ModuleType, tmp_path: Path) -> None:
     assert len(CALLS) == 4
 
 
+def test_a_fresh_run_that_finds_no_worker_loses_nothing(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.run(Study("toy", tmp_path))
+    monkeypatch.setenv("FLOWS_WORKERS", "nowhere")
+    with pytest.raises(UserError, match="FLOWS_WORKERS = 'nowhere'"):
+        engine.run(Study("toy", tmp_path), fresh=True)
+    assert Study("toy", tmp_path).missing() == []
+
+
+def test_two_runs_at_once_are_refused(toy: ModuleType, tmp_path: Path) -> None:
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": engine.run(Study("toy", tmp_path))})}
+    assert not engine.run(Study("toy", tmp_path), ["power/2"])
+    toy.FAMILIES = {"power": Family(power)}
+    assert engine.run(Study("toy", tmp_path))
+
+
 def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     assert engine.check(Study("toy", tmp_path), ["power/2", "power/small"]) == []
@@ -152,7 +167,7 @@ def test_wrong_settings_are_one_line(toy: ModuleType, tmp_path: Path, content: s
 
 def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"results\.csv: can't be read .*cell and digest"):
+    with pytest.raises(UserError, match=r"results\.csv: a row has no cell, no digest"):
         Study("toy", tmp_path).missing()
 
 
