@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
 from pipeline import RESULTS, Clone, kill, stages_run
 
 from stages import plot, prepare, train
@@ -25,25 +24,6 @@ from stages.shared import settings
 pytestmark = pytest.mark.slow
 
 FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
-
-# Python runs this file on its own at every start. It refuses to change anything under the working folder, as a checkout that is
-# mounted read-only does: permissions would not bind root.
-READ_ONLY = """\
-import errno, os, sys
-
-HERE = os.getcwd() + os.sep
-CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"}
-
-def refuse(event, arguments):
-    if event == "open":
-        changes = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    else:
-        changes = event in CHANGES and os.path.exists(arguments[0]) == (event != "os.mkdir")
-    if changes and not isinstance(arguments[0], int) and os.path.abspath(os.fsdecode(arguments[0])).startswith(HERE):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fsdecode(arguments[0]))
-
-sys.addaudithook(refuse)
-"""
 
 
 @pytest.fixture
@@ -113,39 +93,7 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_last_good_on
     assert clone.contents(*RESULTS) == before
 
 
-def test_a_disk_that_is_full_for_dvc_itself(clone: Clone, good: dict[str, bytes]):
-    """No file may grow beyond 4 KiB, so that DVC's own notes of what it knows can't be written."""
-    output = failed(clone, "bash", "-c", "ulimit -f 4; exec dvc repro --force --single-item prepare")
-    assert "disk" in line(output, "ERROR")
-    assert clone.contents(*RESULTS) == good
-
-
-# Two at once, and a checkout that is read-only
-
-
-@pytest.fixture
-def busy(clone: Clone) -> Iterator[None]:
-    """Another `dvc repro` is in the middle of training Glow, for as long as the test takes."""
-    history = clone.folder / "metrics/glow/history.csv"
-    history.unlink()
-    other = clone.start("dvc", "repro", "--force", "--single-item", "train@glow")
-    try:
-        deadline = time.monotonic() + 60
-        while not history.is_file() or not history.stat().st_size:
-            assert other.poll() is None, "training ended before it could be caught"
-            assert time.monotonic() < deadline, "training didn't start"
-            time.sleep(0.01)
-        os.killpg(other.pid, signal.SIGSTOP)
-        yield
-        os.killpg(other.pid, signal.SIGCONT)
-        assert other.wait(60) == 0
-    finally:
-        kill(other)
-
-
-def test_of_two_runs_at_once_the_second_says_that_the_first_is_busy_and_the_first_ends_well(clone: Clone, good: dict[str, bytes], busy: None):
-    output = failed(clone, "dvc", "repro")
-    assert "is busy, it is being blocked by" in line(output, "ERROR"), output
+# Two at once
 
 
 def test_a_second_make_repro_is_refused_in_one_line_and_starts_nothing(clone: Clone, mended: dict[str, bytes]):
@@ -154,86 +102,6 @@ def test_a_second_make_repro_is_refused_in_one_line_and_starts_nothing(clone: Cl
         done = clone.run(sys.executable, "-m", "tools.repro", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"repro: another one is at work in this checkout; .*\n", done.stderr)
-
-
-@pytest.fixture
-def read_only(tmp_path: Path) -> str:
-    (tmp_path / "sitecustomize.py").write_text(READ_ONLY, encoding="utf-8")
-    return f"PYTHONPATH={tmp_path}"
-
-
-@pytest.mark.parametrize(
-    ("words", "path"),
-    [(["prepare"], "data/prepared/train.npy"), (["train", "glow"], "metrics/glow/history.csv")],
-    ids=["prepare", "train"],
-)
-def test_a_stage_in_a_checkout_that_is_read_only_is_one_line(clone: Clone, read_only: str, words: list[str], path: str):
-    before = clone.contents(*RESULTS)
-    stage, *rest = words
-    done = clone.run("env", read_only, sys.executable, "-m", f"stages.{stage}", *rest, check=False)
-    assert done.returncode == 1
-    assert re.fullmatch(rf"{stage}: {path}: can't be written \(.*Read-only file system\)\n", done.stderr), done.stderr
-    assert clone.contents(*RESULTS) == before
-
-
-@pytest.mark.parametrize("command", [["dvc", "repro"], [sys.executable, "-m", "tools.repro"]], ids=["dvc repro", "make repro"])
-def test_a_run_in_a_checkout_that_is_read_only_says_so_and_changes_nothing(clone: Clone, read_only: str, command: list[str]):
-    before = clone.contents(*RESULTS)
-    assert line(failed(clone, "env", read_only, *command), "Read-only file system")
-    assert clone.contents(*RESULTS) == before
-
-
-# Files that are not what the lock says
-
-
-def test_metrics_edited_by_hand_are_named_and_put_right_without_running_anything(clone: Clone, mended: dict[str, bytes]):
-    better, more = "metrics/glow.json", "metrics/glow/members.csv"
-    (clone.folder / better).write_text(clone.text(better).replace('"modes": ', '"modes": 9'), encoding="utf-8")
-    (clone.folder / more).write_text(clone.text(more) + clone.text(more).splitlines()[-1] + "\n", encoding="utf-8")
-    status = clone.dvc("status", "dvc.yaml")
-    assert line(status, "modified:", better)
-    assert line(status, "modified:", more)
-    assert stages_run(clone.dvc("repro")) == []
-
-
-@pytest.fixture
-def no_cache(clone: Clone) -> Iterator[None]:
-    """DVC's cache is gone for as long as the test takes."""
-    cache, aside = clone.folder / ".dvc/cache", clone.folder.parent / "cache"
-    cache.rename(aside)
-    yield
-    if cache.exists():
-        cache.rename(clone.folder.parent / f"cache-{time.monotonic_ns()}")
-    aside.rename(cache)
-
-
-def test_without_its_cache_dvc_makes_anew_what_is_needed(clone: Clone, good: dict[str, bytes], no_cache: None):
-    for name in ("data/raw.csv", "metrics/glow/history.csv"):  # gone too; all else is there
-        (clone.folder / name).unlink()
-    assert line(clone.dvc("status", "train@glow"), "not in cache", "models/glow.safetensors")
-    assert sorted(stages_run(clone.dvc("repro", "train@glow"))) == ["generate", "prepare", "train@glow"]
-    after = clone.contents(*RESULTS)
-    assert [name for name in good if good[name] != after[name]] == []
-
-
-def test_a_lock_of_other_settings_is_put_right_without_running_anything(clone: Clone, mended: dict[str, bytes]):
-    """As after a checkout of params.yaml alone."""
-    lock = clone.text("dvc.lock")
-    old = re.sub(r"(        models\.glow:\n(?: {10}.*\n)*? {10}hidden:) 8\n", r"\1 9\n", lock)
-    assert old != lock
-    (clone.folder / "dvc.lock").write_text(old, encoding="utf-8")
-    assert "train@glow" in clone.dvc("status", "dvc.yaml")
-    assert stages_run(clone.dvc("repro")) == []
-
-
-def test_a_lock_with_a_merge_conflict_is_named_and_can_simply_be_deleted(clone: Clone, mended: dict[str, bytes]):
-    lock, before = clone.folder / "dvc.lock", yaml.safe_load(mended["dvc.lock"])
-    lock.write_text(f"<<<<<<< HEAD\n{lock.read_text(encoding='utf-8')}=======\n>>>>>>> other\n", encoding="utf-8")
-    assert "merge conflict" in line(failed(clone, "dvc", "repro"), "dvc.lock", "is invalid")
-    lock.unlink()
-    assert stages_run(clone.dvc("repro")) == []
-    assert yaml.safe_load(clone.text("dvc.lock")) == before
-    clone.git("checkout", "--quiet", "dvc.lock")  # in a new lock, stages stand in the order in which they happened to run
 
 
 # Settings with a typo
