@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from pipeline import ROOT
 
 from flows.core.errors import UserError
 from studies import __main__, engine
@@ -185,11 +183,3 @@ def test_a_name_that_is_no_study_and_a_wrong_word_are_one_line(capsys: pytest.Ca
     with pytest.raises(SystemExit):
         __main__.main(["run", "claim"])
     assert "invalid choice: 'claim'" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_small_cells_agree_with_the_committed_rows() -> None:
-    command = [sys.executable, "-m", "studies", "check", "claims", "--cells", "depth/small", "equal/small"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert sorted(done.stdout.splitlines()) == [f"{name}/small: agrees to the last digit" for name in ("depth", "equal")]

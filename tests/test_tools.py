@@ -37,11 +37,6 @@ def fails(words: list[str], folder: Path = ROOT, stdout: int | None = None, **en
     return lines[0]
 
 
-def limited(name: str, kilobytes: int) -> list[str]:
-    """The command where no file may grow beyond that, so that a write fails in the middle, as on a full disk."""
-    return ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", sys.executable, "-m", f"tools.{name}"]
-
-
 def said(name: str) -> str:
     """What a command of the Makefile that fails says: one line, in place of a traceback."""
     with pytest.raises(SystemExit) as caught:
@@ -60,14 +55,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(sys, "argv", ["compare", "HEAD", "HEAD"])
     return tmp_path
-
-
-@pytest.mark.parametrize(("kilobytes", "words"), [(0, "No usable temporary directory"), (1, "git clone: ")])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, kilobytes: int, words: str):
-    line = fails(limited("verify", kilobytes), TMPDIR=str(tmp_path))
-    assert line.startswith("verify: ")
-    assert words in line
-    assert list(tmp_path.iterdir()) == []
 
 
 TALK = [sys.executable, "-c", "from tools import command; command.run('talk', lambda: print('word ' * 100_000))"]
