@@ -35,15 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     words = parser.parse_args(arguments)
     study = Study(words.name)
     if words.verb == "run":
-        names = engine.named(study, words.cells) if words.cells else None
+        names = engine.select(study, words.cells) if words.cells else None
         return 0 if engine.run(study, names, fresh=words.fresh) else 1
     if words.verb == "check":
         if not words.cells:
             names = engine.small(study)
-        elif len(words.cells) == 1 and words.cells[0].isdigit():
-            names = engine.drawn(study, int(words.cells[0]), words.seed)
+        elif len(words.cells) == 1 and words.cells[0].isdigit() and int(words.cells[0]):
+            names = engine.draw(study, int(words.cells[0]), words.seed)
         else:
-            names = engine.named(study, words.cells)
+            names = engine.select(study, words.cells)
         return 1 if engine.check(study, names) else 0
     with plt.rc_context(STYLE):
         study.report()
@@ -51,6 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    stopped = "stopped; finished cells are kept, and the same command goes on from there"
+    stopped = "stopped; finished cells are kept, and a run without --fresh goes on from there"
     with errors_in_one_line("studies", stopped):
         sys.exit(main())

@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -58,13 +59,13 @@ class Family:
     Args:
         score: takes a cell's settings as keywords; returns ``Scores``, or those and arrays by name.
         version: raised by hand when the function comes to mean something else.
-        tolerance: how far a number may be from the committed one when a cell is run anew,
-            relative to the larger of it and 1; 0 where all digits must agree.
+        tolerance: of a cell that is run anew, by column (``"*"``: all others): a number may differ
+            by ``tolerance max(1, |number|)``. None: all digits must agree.
     """
 
     score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
     version: int = 1
-    tolerance: float = 0.0
+    tolerance: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,6 @@ class Cell:
 
     name: str  # "family/word/...": it says what the cell is
     settings: Mapping[str, Any]
-
-    @property
-    def family(self) -> str:
-        return self.name.partition("/")[0]
 
 
 class Study:
@@ -89,22 +86,31 @@ class Study:
         self.code = import_module(f"studies.{name}.cells")
         path = self.folder / "params.yaml"
         self.params = read_yaml(path)
+        self.cells: dict[str, Cell] = {}
         try:
-            self.cells: dict[str, Cell] = {cell.name: cell for cell in self.code.cells(self.params)}
-            for cell in self.cells.values():
-                signature(self.code.FAMILIES[cell.family].score).bind(**cell.settings)
+            for cell in self.code.cells(self.params):
+                if cell.name in self.cells:
+                    raise ValueError(f"two cells are called {cell.name}")
+                signature(self.family(cell.name).score).bind(**cell.settings)
+                self.cells[cell.name] = cell
         except KeyError as error:
             raise UserError(f"{path}: {error.args[0]} is missing") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from None
+
+    def family(self, name: str) -> Family:
+        """The family of the cell ``name``. Raises ``ValueError`` where there is none."""
+        first = name.partition("/")[0]
+        if first not in self.code.FAMILIES:
+            raise ValueError(f"cells.py has the cell {name}, and no family {first} in FAMILIES")
+        return self.code.FAMILIES[first]
 
     @cached_property
     def stored(self) -> Stored:
         return Stored(self.folder)
 
     def digest(self, cell: Cell) -> str:
-        version = self.code.FAMILIES[cell.family].version
-        whole = json.dumps([cell.settings, version], sort_keys=True)
+        whole = json.dumps([cell.settings, self.family(cell.name).version], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def key(self, name: str) -> tuple[str, str]:
@@ -118,8 +124,7 @@ class Study:
         name = "/".join(map(str, words))
         if name not in self.cells or self.key(name) not in self.stored.rows:
             raise UserError(f"{name} was not run: python -m studies run {self.name}")
-        rows = pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS)
-        return rows.loc[:, (rows != "").any()].astype(float)
+        return pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS).astype(float)
 
     def arrays(self, *words: object) -> dict[str, Any]:
         """The arrays of a cell; none where it has no file."""
@@ -149,76 +154,84 @@ class Stored:
         self.folder = folder
         self.rows: dict[tuple[str, str], Rows] = {}
         for row in _read(folder / "results.csv"):
-            self.rows.setdefault((row["cell"], row["digest"]), []).append(row)
+            scores = {name: value for name, value in row.items() if value}
+            self.rows.setdefault((row["cell"], row["digest"]), []).append(scores)
         self.runs = {(run["cell"], run["digest"]): run for run in _read(folder / "runs.csv")}
 
     def add(
-        self, key: tuple[str, str], scores: Scores, arrays: Mapping[str, Any], run: dict[str, str]
+        self, key: tuple[str, str], rows: Rows, arrays: Mapping[str, Any], run: dict[str, str]
     ) -> None:
-        """Keep a cell, whole or not at all: its rows come last, and without them it is missing."""
+        """Keep a cell, whole or not at all, in place of what it had with other settings: its rows
+        come last, and without them it is missing.
+        """
         if arrays and SMALL not in key[0].split("/"):
             path = self.folder / ARTEFACTS / _file(key[0])
             np.savez_compressed(buffer := io.BytesIO(), **arrays)
             files.write_bytes(path, buffer.getvalue())
+        self.drop(lambda other: other[0] == key[0])
         head = dict(zip(KEYS, key, strict=False))
         self.runs[key] = {**head, **run}
-        self.rows[key] = [{**head, **row} for row in as_rows(scores)]
+        self.rows[key] = [{**head, **row} for row in rows]
         self.save()
 
-    def keep(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Forget all other cells."""
-        kept = set(keys)
-        self.rows = {key: rows for key, rows in self.rows.items() if key in kept}
-        self.runs = {key: run for key, run in self.runs.items() if key in kept}
+    def drop(self, which: Callable[[tuple[str, str]], bool]) -> None:
+        self.rows = {key: rows for key, rows in self.rows.items() if not which(key)}
+        self.runs = {key: run for key, run in self.runs.items() if not which(key)}
+
+    def save(self) -> None:
+        """Write both files, and remove the arrays of cells that are no more."""
+        runs = [run for _, run in sorted(self.runs.items())]
+        _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit"], runs)
+        rows = [row for _, rows in sorted(self.rows.items()) for row in rows]
+        columns = sorted({name for row in rows for name in row} - set(KEYS))
+        _write(self.folder / "results.csv", [*KEYS, *columns], rows)
         names = {_file(name) for name, _ in self.rows}
         for path in (self.folder / ARTEFACTS).glob("*.npz"):
             if path.name not in names:
                 path.unlink()
-        self.save()
-
-    def save(self) -> None:
-        runs = [run for _, run in sorted(self.runs.items())]
-        _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit"], runs)
-        rows = [row for _, rows in sorted(self.rows.items()) for row in rows]
-        columns = dict.fromkeys([*KEYS, *(name for row in rows for name in row)])
-        _write(self.folder / "results.csv", list(columns), rows)
 
 
 def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False) -> bool:
     """Score the cells that are missing, or those of ``names`` that are; ``fresh``: all of them.
 
     Each is kept as soon as it is there. A cell that fails is named on standard error, and the
-    others go on: False in the end. Rows of cells that the study no longer has are dropped.
+    others go on: False in the end. A run of all cells that succeeds drops the rows of others.
     """
-    chosen = list(study.cells) if names is None else list(names)
-    missing = chosen if fresh else [name for name in study.missing() if name in chosen]
-    failed, commit = [], _commit()
+    chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
     with _alone(study):
+        missing = chosen if fresh else [name for name in study.missing() if name in chosen]
         for name, outcome in scored(study, missing):
-            if fresh:  # only now, when there are workers: from here on it goes on after a kill
-                study.stored.keep(key for key in study.stored.rows if key[0] not in chosen)
+            if fresh:  # not before there are workers: from here on a run goes on after a kill
+                study.stored.drop(lambda key: key[0] in chosen)
                 fresh = False
             if isinstance(outcome, str):
                 failed.append(name)
                 print(f"{name}: {outcome}", file=sys.stderr)
                 continue
-            scores, arrays, seconds = outcome
+            rows, arrays, seconds = outcome
             about = {"seconds": f"{seconds:.4g}", "commit": commit}
-            study.stored.add(study.key(name), scores, arrays, about)
+            study.stored.add(study.key(name), rows, arrays, about)
         if names is None and not failed:
-            study.stored.keep(map(study.key, study.cells))
+            current = set(map(study.key, study.cells))
+            study.stored.drop(lambda key: key not in current)
+            study.stored.save()
     return not failed
 
 
 @contextmanager
 def _alone(study: Study) -> Iterator[None]:
     """Two runs would write over each other's rows. Raises ``UserError`` for the second."""
-    with (study.folder / "params.yaml").open() as file:
+    folder = os.open(study.folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another run of {study.name} is at work; wait for it to end") from None
+            message = f"another run of {study.name} is at work; wait for it to end"
+            raise UserError(message) from None
+        study.__dict__.pop("stored", None)  # read it anew: another run may have added rows
         yield
+    finally:
+        os.close(folder)
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
@@ -227,28 +240,32 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
         study.table(name)  # it is there
     lines = []
     for name, outcome in scored(study, names):
-        tolerance = study.code.FAMILIES[study.cells[name].family].tolerance
+        tolerance = study.family(name).tolerance
         if isinstance(outcome, str):
             found, how = [f"{name}: {outcome}"], ""
         else:
-            there, here = study.stored.rows[study.key(name)], as_rows(outcome[0])
-            found = [f"{name}{each}" for each in compared(there, here, tolerance)]
-            exact = not any(compared(there, here, 0))
-            how = "to the last digit" if exact else f"within {tolerance:g}"
+            committed, new = study.stored.rows[study.key(name)], outcome[0]
+            found = [f"{name}{each}" for each in differences(committed, new, tolerance)]
+            exact = not any(differences(committed, new))
+            how = "to the last digit" if exact else "within its tolerance"
         print("\n".join(found) or f"{name}: agrees {how}", flush=True)
         lines += found
     return lines
 
 
-def compared(there: Rows, here: Rows, tolerance: float) -> Iterator[str]:
-    """What differs between committed rows and new ones."""
-    if len(there) != len(here):
-        yield f": {len(there)} replicates in results.csv, {len(here)} now"
+def differences(
+    committed: Rows, new: Rows, tolerance: Mapping[str, float] | None = None
+) -> Iterator[str]:
+    """What differs between the rows of a cell by more than the tolerance."""
+    if len(committed) != len(new):
+        yield f": {len(committed)} replicates in results.csv, {len(new)} now"
         return
-    for old, new in zip(there, here, strict=True):
-        for column in dict.fromkeys([*old, *new]):
-            a, b = old.get(column, ""), new.get(column, "")
-            if column not in ("cell", "digest") and a != b and not _near(a, b, tolerance):
+    for old, now in zip(committed, new, strict=True):
+        for column in sorted({*old, *now} - {"cell", "digest"}):
+            a, b = old.get(column, ""), now.get(column, "")
+            limit = (tolerance or {}).get(column, (tolerance or {}).get("*", 0.0))
+            near = a and b and math.isclose(float(a), float(b), rel_tol=limit, abs_tol=limit)
+            if a != b and not (limit and near):
                 where = f", replicate {old['replicate']}, {column}"
                 yield f"{where}: {a or 'none'} in results.csv, {b or 'none'} now"
 
@@ -258,14 +275,14 @@ def small(study: Study) -> list[str]:
     return [name for name in study.cells if SMALL in name.split("/")]
 
 
-def drawn(study: Study, count: int, seed: int) -> list[str]:
+def draw(study: Study, count: int, seed: int) -> list[str]:
     """The names of ``count`` cells, drawn by ``seed``."""
     names = sorted(study.cells)
     order = np.random.default_rng(seed).permutation(len(names))
     return [names[k] for k in order[:count]]
 
 
-def named(study: Study, patterns: Iterable[str]) -> list[str]:
+def select(study: Study, patterns: Iterable[str]) -> list[str]:
     """The cells that these words name: a cell, or the beginning of many. Raises ``UserError``."""
     found: dict[str, None] = {}
     for words in patterns:
@@ -281,7 +298,7 @@ def named(study: Study, patterns: Iterable[str]) -> list[str]:
 
 def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Score cells where ``FLOWS_WORKERS`` says, the longest first; yield the name of each, and its
-    scores, arrays and seconds, or a line that says why there are none.
+    rows, arrays and seconds, or a line that says why there are none.
     """
     known = {name: study.seconds(name) for name in names}
     order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
@@ -300,16 +317,16 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 print(f"{study.name}: {done} of {len(tasks)} cells", file=sys.stderr)
 
 
-def score(study: str, cell: Cell) -> tuple[Scores, Mapping[str, Any], float] | str:
-    """On a worker: the scores and arrays of a cell, and its seconds; a line where it fails."""
-    family = import_module(f"studies.{study}.cells").FAMILIES[cell.family]
+def score(study: str, cell: Cell) -> tuple[Rows, Mapping[str, Any], float] | str:
+    """On a worker: the rows and arrays of a cell, and its seconds; a line where it fails."""
+    family = import_module(f"studies.{study}.cells").FAMILIES[cell.name.partition("/")[0]]
     begin = time.perf_counter()
     try:
         scores = family.score(**cell.settings)
+        scores, arrays = scores if isinstance(scores, tuple) else (scores, {})
+        return as_rows(scores), arrays, time.perf_counter() - begin
     except Exception as error:
         return f"{type(error).__name__}: {one_line(error)}"
-    scores, arrays = scores if isinstance(scores, tuple) else (scores, {})
-    return scores, arrays, time.perf_counter() - begin
 
 
 def as_rows(scores: Scores) -> Rows:
@@ -322,13 +339,6 @@ def as_rows(scores: Scores) -> Rows:
     ]
 
 
-def _near(a: str, b: str, tolerance: float) -> bool:
-    if not (a and b and tolerance):
-        return False
-    x, y = float(a), float(b)
-    return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance) or (x != x and y != y)
-
-
 def _file(name: str) -> str:
     return f"{name.replace('/', '_')}.npz"
 
@@ -338,8 +348,8 @@ def _read(path: Path) -> Rows:
         return []
     with files.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    if any(not row.get("digest") or None in row for row in rows):
-        raise UserError(f"{path}: a row has no cell, no digest, or more than the columns")
+    if any(not row.get("digest") or None in row or None in row.values() for row in rows):
+        raise UserError(f"{path}: a row has no cell, no digest, or not as many values as columns")
     return rows
 
 
@@ -353,7 +363,8 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 
 def _commit() -> str:
     """The commit of the code at work, with a + where something was changed since."""
-    words = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", "*.py", "*.[ch]"])
+    code = (":/*.py", ":/*.[ch]", ":/*.yaml")
+    words = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
     commit, changed = (
         subprocess.run(["git", *each], cwd=HERE, capture_output=True, text=True, check=False)
         for each in words

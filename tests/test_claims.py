@@ -70,7 +70,7 @@ def test_replicate_zero_is_the_data_of_the_pipeline_and_an_ensemble_shares_its_o
 def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
     params = pipeline.load(Path(__file__).parents[1] / "params.yaml")
     for model in params.models:
-        own = cells.own(model, {"hidden": 5})
+        own = cells.pipeline_settings(model, {"hidden": 5})
         assert own["settings"] == {**params.architecture(model), "hidden": 5}
         asked = params.training(model).model_dump(exclude={"members"})
         assert TrainingSettings(**own["training"]).model_dump() == asked

@@ -246,12 +246,12 @@ EARLIER: dict[str, set[str]] = {
     "stages": {"flows"},
     "benchmarks": {"flows", "stages"},
     "studies/engine": {"flows", "stages"},
-    "studies/forest": {"flows", "stages", "studies/verdicts"},
+    "studies/forest_plot": {"flows", "stages", "studies/verdicts"},
     "studies/verdicts": {"flows", "stages"},
     "studies/tables": {"flows", "stages", "studies/engine"},
     "studies/digits": {"flows", "stages", "studies/engine", "studies/tables"},
     "studies/claims": {
-        *("flows", "stages", "studies/digits", "studies/engine", "studies/forest"),
+        *("flows", "stages", "studies/digits", "studies/engine", "studies/forest_plot"),
         "studies/verdicts",
     },
     "studies": {"flows"},  # the command; what it runs is found by name

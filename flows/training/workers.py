@@ -123,13 +123,17 @@ def _cluster(address: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise UserError(f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})") from None
     try:
-        client.wait_for_workers(1, timeout=WORKER_SECONDS)
-        if sum(client.ncores().values()) == 1:  # joblib's rule
-            print(f"{address} has one worker with one thread: the tasks run in this process", file=sys.stderr)
+        try:
+            client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        except TimeoutError:
+            raise UserError(f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s") from None
+        threads = client.nthreads().values()
+        if max(threads) > 1:
+            raise UserError(f"{VARIABLE} = {address}: a worker has {max(threads)} threads; start workers with --nthreads 1")
+        if len(threads) == 1:  # joblib's rule
+            print(f"{address} has one worker: the tasks run in this process", file=sys.stderr)
         with parallel_config("dask", client=client):
             yield
-    except TimeoutError:
-        raise UserError(f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s") from None
     except (CommClosedError, KilledWorker, CancelledError, OSError) as error:
         raise UserError(f"{VARIABLE} = {address}: the scheduler or its workers were lost ({type(error).__name__})") from None
     finally:

@@ -12,7 +12,7 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.plotting.style import save
 from stages.shared.settings import label_and_color
-from studies.forest import set_ticks
+from studies.forest_plot import set_ticks
 from studies.verdicts import mean_and_interval
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

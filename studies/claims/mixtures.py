@@ -33,7 +33,7 @@ def other_data(
     model: str,
     settings: Settings,
     training: Settings,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """A row a data seed: KL of the members (mean and deviation), of their ensemble, and of a kernel
     density on the same rows, in nats.
     """
@@ -52,7 +52,7 @@ def other_data(
         "kl_sd": kl.std(axis=1, ddof=1),
         "kl_ensemble": np.concatenate([likelihood.divergence(log_p, each) for each in mixed]),
         "kl_kde": np.concatenate([likelihood.divergence(log_p, each) for each in kernels]),
-        "parameters": np.full(len(seeds), flow.parameters_per_member()),
+        "parameters": flow.parameters_per_member(),
     }
 
 
@@ -80,21 +80,21 @@ def in_the_plane(
     ]
     log_q = likelihood.log_density(flow, np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
-    found = [astray(*each) for each in zip(truths, points, parts, strict=True)]
+    found = [worst_member(*each) for each in zip(truths, points, parts, strict=True)]
     return {key: np.array([each[key] for each in found]) for key in found[0]}
 
 
-def in_space(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
+def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     """One mixture in 3 to 5 dimensions, learned by NSF with the automatic recipe."""
     truth = mixture(seed, 3 + seed % 3)
     train = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
     flow = registry.build("nsf", train.shape[1:], members=members)
     fit(flow, train, settings=TrainingSettings(recipe="found"), name=f"mixture {seed}")
-    return astray(truth, points, likelihood.log_density(flow, points))
+    return worst_member(truth, points, likelihood.log_density(flow, points))
 
 
-def astray(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
+def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
     """KL in nats: the mean over members, and the worst; and the most that one point costs."""
     excess = likelihood.true_log_density(truth, points) - log_q
     kl = likelihood.strict_mean(excess)

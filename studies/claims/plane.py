@@ -32,7 +32,7 @@ DIM = TRUTH.means.shape[1]
 COMPARISONS = ("precision", "recall", "density", "coverage", "c2st_auc")
 ARCHITECTURE = ("hidden", "transform", "bins")  # of the keys of ``base``; the others are training's
 Settings = dict[str, Any]
-Table = dict[str, Array]
+Table = dict[str, Any]  # a number a replicate (R,), or one for all of them
 
 
 def truth(protocol: Settings) -> Table:
@@ -53,8 +53,8 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
         "kl": divergence(protocol, flow),
         "test_excess_nll": likelihood.divergence(log_p, likelihood.log_density(flow, test)),
         "epochs_to_converge": epochs_to_converge(flow.history["epoch"], flow.history["test_nll"]),
-        "flops_per_epoch": np.full(flow.members, flops_per_epoch(flow, len(train))),
-        "parameters": np.full(flow.members, flow.parameters_per_member()),
+        "flops_per_epoch": flops_per_epoch(flow, len(train)),
+        "parameters": flow.parameters_per_member(),
         **sample_scores(protocol, flow, name),
     }
 
@@ -80,7 +80,7 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
     dense = network.has("log_prob")
     kl = divergence(protocol, network) if dense else 0 * scores["recall"]
-    return {"kl": kl, "parameters": np.full(members, network.parameters_per_member()), **scores}
+    return {"kl": kl, "parameters": network.parameters_per_member(), **scores}
 
 
 def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Table:
@@ -114,15 +114,13 @@ def ablation(
     model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
 ) -> Table:
     """A flow with one remedy against overfitting, or an ensemble of such."""
-    chosen = remedies.Remedy(**{k: v for k, v in remedy.items() if k in AMOUNTS})
-    changes = {key: value for key, value in remedy.items() if key not in AMOUNTS}
+    amounts = remedies.Remedy.model_fields
+    chosen = remedies.Remedy(**{k: v for k, v in remedy.items() if k in amounts})
+    changes = {key: value for key, value in remedy.items() if key not in amounts}
     train, _ = data(protocol, protocol["train"], chosen.networks)
     flow = build(protocol, base, model, couplings, chosen.networks)
     flow = remedies.train(flow, train, training(base, **changes), chosen)
     return {"kl": divergence(protocol, flow, chosen.networks)}
-
-
-AMOUNTS = remedies.Remedy.model_fields
 
 
 # What they share
@@ -134,7 +132,8 @@ def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array
     """
     held = protocol["test"]
     drawn = [
-        splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0) for seed in of(protocol)
+        splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0)
+        for seed in data_seeds(protocol)
     ]
     train, test = (
         np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*drawn, strict=True)
@@ -142,7 +141,7 @@ def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array
     return train, test
 
 
-def of(protocol: Settings) -> range:
+def data_seeds(protocol: Settings) -> range:
     """The data seeds of the replicates."""
     return range(protocol["first"], protocol["first"] + protocol["replicates"])
 
@@ -195,7 +194,7 @@ def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
         bandwidth=1.0,
     )
     rows = []
-    for r, seed in enumerate(of(protocol)):
+    for r, seed in enumerate(data_seeds(protocol)):
         real = TRUTH.sample(protocol["draws"] * held, seeds.numpy_generator(seed, "metric"))
         sets = [slice(k * held, (k + 1) * held) for k in range(protocol["draws"])]
         own = seeds.integer(seed, "metric", 2)

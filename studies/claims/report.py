@@ -19,7 +19,7 @@ from studies import verdicts
 from studies.claims import figures
 from studies.claims.figures import label
 from studies.engine import Study
-from studies.forest import forest
+from studies.forest_plot import forest
 from studies.verdicts import Metric, mean_and_interval
 
 HERE = Path(__file__).parent
@@ -100,7 +100,7 @@ def values(study: Study, group: str, metric: str, name: str, depth: int | None =
     if name == "flows":
         each = [values(study, group, metric, flow) for flow in study.params["flows"]]
         return np.mean(each, axis=0)
-    if group == "depths":
+    if metric == "couplings_needed":
         depths, limit = study.params["couplings"], study.params["verdicts"]["threshold"]
         kl = np.stack([column(study, "kl", "depth", name, k) for k in depths], axis=1)
         return couplings_needed(depths, kl, limit)
@@ -341,7 +341,7 @@ def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]
 
 def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:
     """The effect at the other depths, in margins, of what is claimed of one."""
-    if entry["group"] != "depth":
+    if entry["group"] != "depth" or entry["metric"] == "couplings_needed":
         return []
     effects = []
     for depth in study.params["couplings"]:

@@ -66,9 +66,10 @@ def means(
         chosen |= ranking & smaller & (scores["split"] < first)
     grouped = scores[chosen].groupby(["model", "table"])[column]
     mean = grouped.agg(lambda each: each.mean(skipna=False)).unstack()
-    tables = study.params.get(part, {}).get("tables") if part == "set_aside" else None
-    order = [model for model in (*study.params["members"], *PEERS) if model in mean.index]
-    return mean.loc[order, tables or study.params["tables"]]
+    words = study.params[part]
+    models = [*words.get("models", study.params["members"]), *words.get("peers", PEERS)]
+    tables = words["tables"] if part == "set_aside" else study.params["tables"]
+    return mean.loc[models, tables]
 
 
 def interval(differences: Array) -> tuple[float, float, float]:
