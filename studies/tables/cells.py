@@ -46,9 +46,12 @@ def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str,
     return scores(peers.FITS[name], table, split, train, fresh)
 
 
-# Neither NumPy's linear algebra nor torch's is the same to the last bit on every processor.
-TOLERANCE = {"*": 0.02}
-FAMILIES = {"ours": Family(ours, tolerance=TOLERANCE), "peer": Family(peer, tolerance=TOLERANCE)}
+# Last bits depend on the processor. Held down to AVX2, our models came out the same, and zuko's NSF
+# moved: the mean over test rows by 0.008 nat, their median by 0.12.
+FAMILIES = {
+    "ours": Family(ours, tolerance={"*": 0.02}),
+    "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
+}
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
