@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -113,18 +114,18 @@ class Cluster:
             free.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         self.logs, self.processes = logs, dict[str, subprocess.Popen[bytes]]()
-        self.start("scheduler", "dask_scheduler", "--host", self.address)
+        self.start("scheduler", "scheduler", "--host", self.address)
 
-    def start(self, name: str, script: str, *words: str, **variables: str) -> None:
-        command = [sys.executable, "-m", f"distributed.cli.{script}", *words, "--no-dashboard"]
+    def start(self, name: str, *words: str, folder: Path = ROOT, **variables: str) -> None:
+        command, own = [sys.executable, "-m", "dask", *words, "--no-dashboard"], {**os.environ, **variables}
         with (self.logs / name).open("wb") as log:
-            self.processes[name] = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log)
 
-    def workers(self, *names: str, **variables: str) -> None:
+    def workers(self, *names: str, nanny: bool = False, **options: Any) -> None:
         """Start them, and wait until the scheduler knows them."""
-        words = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.logs))
+        words = ["--nthreads", "1", "--local-directory", str(self.logs), *([] if nanny else ["--no-nanny"])]
         for name in names:
-            self.start(name, "dask_worker", self.address, *words, **variables)
+            self.start(name, "worker", self.address, *words, **options)
         deadline = time.monotonic() + 60
         while any("Registered to" not in (self.logs / name).read_text() for name in names):
             assert time.monotonic() < deadline
@@ -163,7 +164,6 @@ def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(tmp_path: Path, 
     assert rows(tmp_path / "loky") == here
     with cluster(tmp_path, "one", "two") as dask:
         place(monkeypatch, dask.address)
-        # With one worker joblib runs everything in this process: so look who did it.
         slow = [("(__import__('time').sleep(0.2), __import__('os').getpid())[1]",)] * 6
         pids = {result for _, result, _ in workers.completed(eval, slow)}
         assert pids == {dask.processes[name].pid for name in ("one", "two")}
@@ -191,9 +191,18 @@ def test_what_goes_wrong_with_a_cluster_is_one_line(tmp_path: Path, monkeypatch:
         if library() is not None:
             with pytest.raises(UserError, match="is not like the head: kernels: off there, on here"):
                 list(workers.completed(time.sleep, [(1,)] * 6))
-        done: list[int] = []
         dask.kill("plain")
-        dask.workers("third")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        dask.workers("lost", folder=elsewhere, PYTHONPATH="")
+        with pytest.raises(UserError, match=r"can't import the code .*start it in the folder of the repository"):
+            list(workers.completed(time.sleep, [(1,)]))
+        dask.kill("lost")
+        dask.kill("other")
+        dask.workers("hardy", nanny=True)
+        with pytest.raises(UserError, match="a task killed every worker that took it"):
+            list(workers.completed(os._exit, [(9,)]))
+        done: list[int] = []
         threading.Timer(12, dask.kill, ["scheduler"]).start()
         with pytest.raises(UserError, match="the scheduler or its workers were lost"):
             collect(done, time.sleep, [(0.1,), (0.1,), *[(30,)] * 4])

@@ -1,7 +1,7 @@
 """Where independent tasks run, as the environment variable ``FLOWS_WORKERS`` says.
 
-Empty: in this process. A number: in so many processes of this machine (loky). ``tcp://host:port``: on the workers of a Dask cluster.
-joblib does all of it. A result does not depend on where it was computed: every task has one thread, and a worker that would compute
+Empty or 1: in this process. Another number: in so many processes of this machine, by joblib. ``tcp://host:port``: on a Dask cluster.
+A result does not depend on where it was computed: every task has one thread, and a worker that would compute
 otherwise than this process, the head, is refused (other code, other versions of packages, kernels on here and off there).
 """
 
@@ -12,11 +12,10 @@ import io
 import logging
 import os
 import platform
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -34,6 +33,8 @@ VARIABLE = "FLOWS_WORKERS"
 SCHEDULER_SECONDS, WORKER_SECONDS = 15, 30  # to wait for a scheduler to answer, and for a first worker
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch")
 Outcome = tuple[int, Any, str]
+Same = tuple[tuple[str, ...], tuple[str, ...]]  # packages of code, and packages of which the versions count
+Call = tuple[Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]]  # the arguments of ``_run``
 
 
 def completed(
@@ -46,10 +47,14 @@ def completed(
     kernels, and where workers are lost. What was yielded before is not touched by that.
     """
     same = tuple(code), tuple(packages)
-    with _place(os.environ.get(VARIABLE, "")):
-        # A task at a time: of a batch, nothing is handed over before all of it is done.
-        parallel = Parallel(batch_size=1, return_as="generator_unordered")
-        yield from parallel(delayed(_run)(same, identity(*same), function, i, task) for i, task in enumerate(tasks))
+    calls = [(same, identity(*same), function, i, task) for i, task in enumerate(tasks)]
+    place = os.environ.get(VARIABLE, "")
+    if place.startswith("tcp://"):
+        yield from _on_cluster(place, calls)
+    elif not place or (place.isdigit() and int(place)):
+        yield from _on_this_machine(int(place or 1), calls)
+    else:
+        raise UserError(f"{VARIABLE} = {place!r}: must be empty, a number of processes, or tcp://host:port of a Dask scheduler")
 
 
 @cache
@@ -75,7 +80,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _run(same: tuple[tuple[str, ...], tuple[str, ...]], head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]) -> Outcome:
+def _run(same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]) -> Outcome:
     """On the worker: refuse, or run with one thread."""
     for name, here in identity(*same).items():
         if here != head[name]:
@@ -89,30 +94,22 @@ def _run(same: tuple[tuple[str, ...], tuple[str, ...]], head: dict[str, str], fu
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def _place(place: str) -> Iterator[None]:
-    """Make joblib run tasks there, and raise ``UserError`` for what only happens there."""
-    if not place or place == "1":
-        with parallel_config("sequential"):
-            yield
-    elif place.isdigit() and int(place):
-        try:
-            with warnings.catch_warnings(), parallel_config("loky", n_jobs=int(place), inner_max_num_threads=1):
-                warnings.filterwarnings("ignore", "A worker stopped while")  # an idle one, after five minutes
-                yield
-        except BrokenProcessPool:
-            raise UserError(f"{VARIABLE} = {place}: a process was killed, perhaps as memory was short") from None
-    elif place.startswith("tcp://"):
-        with _cluster(place):
-            yield
-    else:
-        raise UserError(f"{VARIABLE} = {place!r}: must be empty, a number of processes, or tcp://host:port of a Dask scheduler")
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[None]:
+def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
+    """By joblib: in so many processes, or in this one."""
+    backend: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1} if processes > 1 else {"backend": "sequential"}
     try:
-        from distributed import Client
+        with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
+            warnings.filterwarnings("ignore", "A worker stopped while")  # an idle one, after five minutes
+            # A task at a time: of a batch, nothing is handed over before all of it is done.
+            yield from Parallel(batch_size=1, return_as="generator_unordered")(delayed(_run)(*call) for call in calls)
+    except BrokenProcessPool:
+        raise UserError(f"{VARIABLE} = {processes}: a process was killed, perhaps as memory was short") from None
+
+
+def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
+    """By Dask itself: where it gives a task up, joblib's backend for it would wait for ever."""
+    try:
+        from distributed import Client, as_completed
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
@@ -123,18 +120,32 @@ def _cluster(address: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise UserError(f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})") from None
     try:
-        try:
-            client.wait_for_workers(1, timeout=WORKER_SECONDS)
-        except TimeoutError:
-            raise UserError(f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s") from None
-        threads = client.nthreads().values()
-        if max(threads) > 1:
-            raise UserError(f"{VARIABLE} = {address}: a worker has {max(threads)} threads; start workers with --nthreads 1")
-        if len(threads) == 1:  # joblib's rule
-            print(f"{address} has one worker: the tasks run in this process", file=sys.stderr)
-        with parallel_config("dask", client=client):
-            yield
-    except (CommClosedError, KilledWorker, CancelledError, OSError) as error:
+        _greet(client, address, calls)
+        futures = [client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)]  # the first first
+        for future in as_completed(futures):
+            yield future.result()
+            future.release()
+    except KilledWorker:
+        raise UserError(f"{VARIABLE} = {address}: a task killed every worker that took it, perhaps as memory was short") from None
+    except (CommClosedError, CancelledError, OSError) as error:
         raise UserError(f"{VARIABLE} = {address}: the scheduler or its workers were lost ({type(error).__name__})") from None
     finally:
         client.close(timeout=1)
+
+
+def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
+    """Wait for a worker, and see that all can import the code. Raises ``UserError``."""
+    try:
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
+    except TimeoutError:
+        raise UserError(f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s") from None
+    threads = max(client.nthreads().values())
+    if threads > 1:
+        raise UserError(f"{VARIABLE} = {address}: a worker has {threads} threads; start workers with --nthreads 1")
+    words = ", ".join(calls[0][0][0]) if calls else "flows"
+    try:
+        for everywhere in (client.run, client.run_on_scheduler):
+            everywhere(exec, f"import {words}")
+    except ImportError as error:
+        how = "start it in the folder of the repository, by python -m dask"
+        raise UserError(f"{VARIABLE} = {address}: the scheduler or a worker can't import the code ({one_line(error)}); {how}") from None
