@@ -13,17 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from pipeline import RESULTS, Clone, kill, stages_run
 
-from stages import plot, prepare, train
-from stages.shared import settings
-
 pytestmark = pytest.mark.slow
-
-FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
 
 
 @pytest.fixture
@@ -56,41 +50,6 @@ def line(output: str, *words: str) -> str:
     found = {each for each in output.splitlines() if all(word in each for word in words)}
     assert len(found) == 1, output
     return found.pop()
-
-
-# A full disk
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize(
-    ("stage", "words", "path"),
-    [  # one of each kind of writer
-        (train, ["glow"], "metrics/glow/history.csv"),
-        (train, ["glow"], "models/glow.safetensors"),
-        (prepare, [], "data/prepared/train.npy"),
-        (plot, [], "figures/density.png"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_last_good_one(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch, stage: ModuleType, words: list[str], path: str
-):
-    before = clone.contents(*RESULTS)
-    place = clone.folder / path
-    # A history is written as training goes on. All else is written beside its place first.
-    written = place if place.name == "history.csv" else place.with_name(f"{place.name}.tmp")
-    written.unlink(missing_ok=True)
-    written.symlink_to(FULL)
-    monkeypatch.chdir(clone.folder)
-    monkeypatch.setattr(sys, "argv", [stage.__file__, *words])
-    with pytest.raises(SystemExit) as caught:
-        settings.run(stage.main)
-    assert caught.value.code == f"{stage.__name__.removeprefix('stages.')}: {path}: can't be written (No space left on device)"
-    if written == place:
-        written.unlink()
-        written.write_bytes(before[path])
-    assert not os.path.lexists(written) or written == place
-    assert clone.contents(*RESULTS) == before
 
 
 # Two at once

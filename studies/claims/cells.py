@@ -12,7 +12,7 @@ from studies.claims import images, mixtures, plane
 from studies.engine import HERE, Cell, Family
 
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
-TOLERANCE = {"bits": 0.01, "bits_iw": 0.01, "*": 0.05}
+TOLERANCE = {"bits": 0.02, "bits_iw": 0.02, "*": 0.05}
 FAMILIES = {
     "truth": Family(plane.truth),
     "depth": Family(plane.depth),
