@@ -64,7 +64,7 @@ def held_out(split: str, protocol: Protocol) -> Scored:
     return scores(data, Fitted(draw=draw), protocol)
 
 
-# Images train in plain torch, whose last bits depend on the processor. On another one the vector flow
+# Images train in plain torch, whose last bits depend on the processor. On another the vector flow
 # differed as its networks do: by at most 0.021 bits and 0.046 of a score; the other flows came out
 # the same.
 TOLERANCE = {f"{each}bits{end}": 0.02 for each in ("", "ensemble_") for end in ("", "_iw")}
