@@ -206,7 +206,7 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
                 fresh = False
             if isinstance(outcome, str):
                 failed.append(name)
-                print(f"{name}: {outcome}", file=sys.stderr)
+                tqdm.write(f"{name}: {outcome}", file=sys.stderr)
                 continue
             rows, arrays, seconds = outcome
             about = {"seconds": f"{seconds:.4g}", "commit": commit}
@@ -248,7 +248,8 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
             found = [f"{name}{each}" for each in differences(committed, new, tolerance)]
             exact = not any(differences(committed, new))
             how = "to the last digit" if exact else "within its tolerance"
-        print("\n".join(found) or f"{name}: agrees {how}", flush=True)
+        tqdm.write("\n".join(found) or f"{name}: agrees {how}")  # above the bar
+        sys.stdout.flush()
         lines += found
     return lines
 
