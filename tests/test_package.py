@@ -143,7 +143,8 @@ def test_the_wheel_asks_for_what_the_library_imports_and_for_no_tool_of_the_pipe
         for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"flows"}:
             found = [asked[normal(owner)] for owner in owners.get(name, [name]) if normal(owner) in asked]
             assert found, f"{file.name} imports {name}"
-            extra = "plotting" in str(file.relative_to(site)) or (file.name, name) in {("table.py", "pyarrow"), ("images.py", "PIL")}
+            extras = {("table.py", "pyarrow"), ("images.py", "PIL"), ("workers.py", "distributed")}
+            extra = "plotting" in str(file.relative_to(site)) or (file.name, name) in extras
             assert extra or found[0].marker is None, f"{file.name} imports {name}, which is of an extra"
 
 
@@ -156,12 +157,13 @@ def test_what_is_called_in_continuous_integration_is_a_target_of_make():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
     for name, quick in ((".ci/run", set()), (".github/workflows/test.yml", {"test"})):
         called = set(re.findall(r"^[- ]*(?:run: )?make ([a-z-]+)", (ROOT / name).read_text(encoding="utf-8"), flags=re.M))
-        assert called == {"lint", "test-all", "verify"} | quick <= targets, name
+        assert called == {"lint", "test-all", "check", "verify"} | quick <= targets, name
 
 
 def test_the_pipelines_pins_are_within_the_wheels_ranges(site):
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = {normal(pin.name): pin.specifier for pin in map(Requirement, filter(None, (line.partition("#")[0].strip() for line in lines)))}
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-test.txt")]  # the latter for [cluster]
+    lines = (line.partition("#")[0].strip() for text in texts for line in text.splitlines())
+    pins = {normal(pin.name): pin.specifier for pin in map(Requirement, (line for line in lines if line and not line.startswith("-r")))}
     for name, need in requirements(site).items():
         versions = [part.version for part in pins[name] if part.operator in ("==", ">=")]
         assert all(need.specifier.contains(version) for version in versions), name

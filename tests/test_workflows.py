@@ -242,5 +242,5 @@ def test_a_merge_is_settled_without_a_run_where_the_lock_is_deleted_too(sitting:
     assert stages_run(clone.dvc("repro")) == []
     clone.git("commit", "--quiet", "--all", "--message", "Merge")
     assert clone.git("status", "--porcelain") == ""
-    assert clone.git("diff", "--name-only", "deeper") == "dvc.lock\n"  # the stages are written in another order
+    assert clone.git("diff", "--name-only", "deeper") in ("", "dvc.lock\n")  # where the stages are written in another order
     assert yaml.safe_load(clone.git("show", "deeper:dvc.lock")) == yaml.safe_load(clone.text("dvc.lock"))
