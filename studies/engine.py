@@ -75,6 +75,10 @@ class Cell:
     name: str  # "family/word/...": it says what the cell is
     settings: Mapping[str, Any]
 
+    @property
+    def family(self) -> str:
+        return self.name.partition("/")[0]
+
 
 class Study:
     """The study ``name``; its files are in ``folder``. Raises ``UserError`` for wrong settings."""
@@ -91,26 +95,25 @@ class Study:
             for cell in self.code.cells(self.params):
                 if cell.name in self.cells:
                     raise ValueError(f"two cells are called {cell.name}")
-                signature(self.family(cell.name).score).bind(**cell.settings)
+                if cell.family not in self.code.FAMILIES:
+                    words = f"cells.py has the cell {cell.name}, and no family {cell.family}"
+                    raise ValueError(f"{words} in FAMILIES")
+                signature(self.family(cell).score).bind(**cell.settings)
                 self.cells[cell.name] = cell
         except KeyError as error:
             raise UserError(f"{path}: {error.args[0]} is missing") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from None
 
-    def family(self, name: str) -> Family:
-        """The family of the cell ``name``. Raises ``ValueError`` where there is none."""
-        first = name.partition("/")[0]
-        if first not in self.code.FAMILIES:
-            raise ValueError(f"cells.py has the cell {name}, and no family {first} in FAMILIES")
-        return self.code.FAMILIES[first]
+    def family(self, cell: Cell) -> Family:
+        return self.code.FAMILIES[cell.family]
 
     @cached_property
     def stored(self) -> Stored:
         return Stored(self.folder)
 
     def digest(self, cell: Cell) -> str:
-        whole = json.dumps([cell.settings, self.family(cell.name).version], sort_keys=True)
+        whole = json.dumps([cell.settings, self.family(cell).version], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def key(self, name: str) -> tuple[str, str]:
@@ -240,7 +243,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
         study.table(name)  # it is there
     lines = []
     for name, outcome in scored(study, names):
-        tolerance = study.family(name).tolerance
+        tolerance = study.family(study.cells[name]).tolerance
         if isinstance(outcome, str):
             found, how = [f"{name}: {outcome}"], ""
         else:
@@ -320,7 +323,7 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 def score(study: str, cell: Cell) -> tuple[Rows, Mapping[str, Any], float] | str:
     """On a worker: the rows and arrays of a cell, and its seconds; a line where it fails."""
-    family = import_module(f"studies.{study}.cells").FAMILIES[cell.name.partition("/")[0]]
+    family = import_module(f"studies.{study}.cells").FAMILIES[cell.family]
     begin = time.perf_counter()
     try:
         scores = family.score(**cell.settings)

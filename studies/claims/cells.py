@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -89,9 +90,12 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     yield Cell("images/small", {**words, "protocol": own_protocol})
 
 
+_load = cache(pipeline.load)  # once, and not for every cell
+
+
 def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
-    params = pipeline.load(HERE.parent / pipeline.PARAMS)
+    params = _load(HERE.parent / pipeline.PARAMS)
     named = params.train.model_fields_set | params.section(model).keys()
     training = params.training(model).model_dump(include=named - {"members"})
     return {
