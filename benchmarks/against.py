@@ -67,10 +67,14 @@ def main(
             git("clone", "--quiet", ".", str(clone))
             git("checkout", "--quiet", git("rev-parse", commit), cwd=clone)
             if options.fits:
-                fit(clone, 20, 2)  # compiles the kernels, and tells at once where there is no such command
+                fit(
+                    clone, 20, 2
+                )  # compiles the kernels, and tells at once where there is no such command
         for rows, columns in sizes if options.fits else ():
             name = f"fit, {rows} x {columns}"
-            found[name] = ratio(name, clones, partial(fit, rows=rows, columns=columns), options.fits)
+            found[name] = ratio(
+                name, clones, partial(fit, rows=rows, columns=columns), options.fits
+            )
         for name, threads, march in (
             ("1 thread", 1, "native"),
             ("2 threads", 2, "native"),
@@ -83,7 +87,9 @@ def main(
     files.write_json(output, found)
 
 
-def ratio(name: str, clones: Sequence[Path], measure: Callable[[Path], float], rounds: int) -> dict[str, float]:
+def ratio(
+    name: str, clones: Sequence[Path], measure: Callable[[Path], float], rounds: int
+) -> dict[str, float]:
     """Measure the clones in turns."""
     readings = [[measure(clone) for clone in clones] for _ in range(rounds)]
     old, new = (statistics.median(column) for column in zip(*readings, strict=True))

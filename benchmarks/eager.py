@@ -28,25 +28,45 @@ Made = tuple[Any, Callable[[Tensor], Tensor]]  # a network and its log-density
 class Eager:
     """What the PyTorch libraries share: the loop. ``make`` is one of the functions below."""
 
-    def __init__(self, networks: int, hidden: int, couplings: int, make: Callable[[int, int], Made]) -> None:
+    def __init__(
+        self, networks: int, hidden: int, couplings: int, make: Callable[[int, int], Made]
+    ) -> None:
         self.build = lambda: [make(hidden, couplings) for _ in range(networks)]
-        self.parameters = sum(p.numel() for p in make(hidden, couplings)[0].parameters() if p.requires_grad)
+        self.parameters = sum(
+            p.numel() for p in make(hidden, couplings)[0].parameters() if p.requires_grad
+        )
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
         torch.manual_seed(0)
-        self.points, self.recipe, self.steps = torch.from_numpy(points).float(), recipe, recipe.steps(len(points))
+        self.points, self.recipe, self.steps = (
+            torch.from_numpy(points).float(),
+            recipe,
+            recipe.steps(len(points)),
+        )
         total = self.steps * epochs
         self.trained = self.build()
         self.generators = numpy_generators(0, "train", range(len(self.trained)))
-        self.optimizers = [torch.optim.Adam(network.parameters(), lr=recipe.learning_rate) for network, _ in self.trained]
-        self.schedulers = [LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0))) for optimizer in self.optimizers if recipe.noise]
+        self.optimizers = [
+            torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+            for network, _ in self.trained
+        ]
+        self.schedulers = [
+            LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0)))
+            for optimizer in self.optimizers
+            if recipe.noise
+        ]
 
     def advance(self, epochs: int) -> None:
         for k, (network, density) in enumerate(self.trained):
             for _ in range(epochs):
-                points = self.points[torch.from_numpy(self.generators[k].permutation(len(self.points)))]
+                points = self.points[
+                    torch.from_numpy(self.generators[k].permutation(len(self.points)))
+                ]
                 if self.recipe.noise:
-                    points = points + self.recipe.noise * normal(self.generators[k], *points.shape).float()
+                    points = (
+                        points
+                        + self.recipe.noise * normal(self.generators[k], *points.shape).float()
+                    )
                 for batch in points.tensor_split(self.steps):
                     loss = -density(batch).mean()
                     self.optimizers[k].zero_grad()
@@ -80,7 +100,9 @@ def normflows(hidden: int, couplings: int) -> Made:
 
     layers: list[nn.Module] = []
     for _ in range(couplings):
-        layers.append(nf.flows.AffineCouplingBlock(nf.nets.MLP([1, hidden, hidden, 2], init_zeros=True)))
+        layers.append(
+            nf.flows.AffineCouplingBlock(nf.nets.MLP([1, hidden, hidden, 2], init_zeros=True))
+        )
         layers.append(nf.flows.Permute(DIM, mode="swap"))
     network = nf.NormalizingFlow(nf.distributions.DiagGaussian(DIM, trainable=False), layers)
     return network, network.log_prob
@@ -98,7 +120,10 @@ def nflows(hidden: int, couplings: int) -> Made:
     from nflows.transforms import AffineCouplingTransform, CompositeTransform, InverseTransform
 
     masks = [[0, 1] if k % 2 == 0 else [1, 0] for k in range(couplings)]
-    transforms = [InverseTransform(AffineCouplingTransform(mask, partial(_Perceptron, hidden))) for mask in masks]
+    transforms = [
+        InverseTransform(AffineCouplingTransform(mask, partial(_Perceptron, hidden)))
+        for mask in masks
+    ]
     network = Flow(CompositeTransform(transforms), StandardNormal([DIM]))
     return network, network.log_prob
 
@@ -112,10 +137,17 @@ def freia(hidden: int, couplings: int) -> Made:
     from FrEIA.modules import GLOWCouplingBlock
 
     if couplings % 2:
-        raise ValueError(f"FrEIA's block holds two couplings, so their number must be even; it is {couplings}")
+        raise ValueError(
+            f"FrEIA's block holds two couplings, so their number must be even; it is {couplings}"
+        )
     network = SequenceINN(DIM)
     for _ in range(couplings // 2):
-        network.append(GLOWCouplingBlock, subnet_constructor=partial(_Perceptron, hidden), clamp=CLAMP, clamp_activation="TANH")
+        network.append(
+            GLOWCouplingBlock,
+            subnet_constructor=partial(_Perceptron, hidden),
+            clamp=CLAMP,
+            clamp_activation="TANH",
+        )
 
     def density(x: Tensor) -> Tensor:
         z, log_det = network(x)
@@ -128,7 +160,13 @@ class _Perceptron(nn.Sequential):
     """It is called with a context by nflows, and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        super().__init__(
+            nn.Linear(inputs, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, outputs),
+        )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return super().forward(x)

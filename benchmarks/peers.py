@@ -13,7 +13,11 @@ from flows.core.arrays import Array
 
 # Our flows, and how their kernels are built: by the environment of their process.
 MODELS = {"ours": "realnvp", "ours-glow": "glow", "ours-nsf": "nsf"}
-BUILDS: dict[str, dict[str, str]] = {"": {}, "-avx2": {"FLOWS_MARCH": "x86-64-v3"}, "-plain": {"FLOWS_KERNELS": "off"}}
+BUILDS: dict[str, dict[str, str]] = {
+    "": {},
+    "-avx2": {"FLOWS_MARCH": "x86-64-v3"},
+    "-plain": {"FLOWS_KERNELS": "off"},
+}
 OURS = {model + build: (MODELS[model], BUILDS[build]) for model in MODELS for build in BUILDS}
 EAGER = ("zuko", "normflows", "nflows", "freia")  # trained one network after another
 LIBRARIES = (*OURS, *EAGER, "flowjax")

@@ -70,12 +70,21 @@ class Plan:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections; the others' results stay")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        default=SECTIONS,
+        help="sections; the others' results stay",
+    )
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     options = parser.parse_args(arguments)
     for library in options.libraries:
         if not installed(library):
-            print(f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out", file=sys.stderr)
+            print(
+                f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out",
+                file=sys.stderr,
+            )
     with errors_in_one_line("benchmarks"):
         measure(Plan(), options.only, list(filter(installed, options.libraries)), RESULTS)
 
@@ -84,23 +93,38 @@ def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], outpu
     """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
     before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     results = {section: before[section] for section in SECTIONS if section in before}
-    versions = {each.name: each.version.partition("+")[0] for each in distributions() if each.name in VERSIONS}  # without the word for the build
+    versions = {
+        each.name: each.version.partition("+")[0]
+        for each in distributions()
+        if each.name in VERSIONS
+    }  # without the word for the build
     results.update(machine=machine(), versions=versions, settings=rounded(vars(plan)))
     for section in sections:
         results[section] = rounded(SECTIONS[section](plan, libraries))
         with atomic.replacing(output) as unfinished:
-            unfinished.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+            unfinished.write_text(
+                json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n",
+                encoding="utf-8",
+            )
 
 
 def rounded(value: Any) -> Any:
     """Numbers to a few significant digits; what is not finite becomes None, JSON's null."""
-    return json.loads(json.dumps(value), parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"), parse_constant=lambda _: None)
+    return json.loads(
+        json.dumps(value),
+        parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"),
+        parse_constant=lambda _: None,
+    )
 
 
 def machine() -> Row:
     """The processor by its name for people, where the system tells."""
     information = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.*)", information.read_text(encoding="utf-8"), re.M) if information.exists() else None
+    named = (
+        re.search(r"^model name\s*:\s*(.*)", information.read_text(encoding="utf-8"), re.M)
+        if information.exists()
+        else None
+    )
     processor = named[1].strip() if named else platform.processor() or platform.machine()
     return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": processor}
 
@@ -110,7 +134,11 @@ def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
     rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
     draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    return (rows - mean) / deviation, (draws - mean) / deviation, TRUTH.log_prob(draws) + np.log(deviation).sum()
+    return (
+        (rows - mean) / deviation,
+        (draws - mean) / deviation,
+        TRUTH.log_prob(draws) + np.log(deviation).sum(),
+    )
 
 
 def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
@@ -120,11 +148,39 @@ def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
     rows = []
     for threads in plan.threads:
         with workers(libraries, threads) as runners:
-            for networks, hidden, batch in tqdm(settings, desc=f"epoch, {threads} threads", disable=None):
-                parameters = [begin(worker, points, batch, networks=networks, hidden=hidden, couplings=plan.epoch_couplings) for worker in runners]
-                for worker, count, times in zip(runners, parameters, interleaved(runners, plan), strict=True):
-                    row = {"library": worker.library, "threads": threads, "networks": networks, "hidden": hidden, "batch": batch}
-                    rows.append({**row, "parameters": count, "ms": median(times), "ms_min": min(times), "ms_max": max(times)})
+            for networks, hidden, batch in tqdm(
+                settings, desc=f"epoch, {threads} threads", disable=None
+            ):
+                parameters = [
+                    begin(
+                        worker,
+                        points,
+                        batch,
+                        networks=networks,
+                        hidden=hidden,
+                        couplings=plan.epoch_couplings,
+                    )
+                    for worker in runners
+                ]
+                for worker, count, times in zip(
+                    runners, parameters, interleaved(runners, plan), strict=True
+                ):
+                    row = {
+                        "library": worker.library,
+                        "threads": threads,
+                        "networks": networks,
+                        "hidden": hidden,
+                        "batch": batch,
+                    }
+                    rows.append(
+                        {
+                            **row,
+                            "parameters": count,
+                            "ms": median(times),
+                            "ms_min": min(times),
+                            "ms_max": max(times),
+                        }
+                    )
     return rows
 
 
@@ -139,7 +195,13 @@ def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
 def interleaved(runners: Sequence[Worker], plan: Plan) -> list[list[float]]:
     """Milliseconds of an epoch, ``plan.repeats`` readings of everyone, in turns: what slows the machine for a while slows all alike."""
     counts = [max(1, math.ceil(plan.reading / worker.advance(1))) for worker in runners]
-    turns = [[1000 * worker.advance(count) / count for worker, count in zip(runners, counts, strict=True)] for _ in range(plan.repeats)]
+    turns = [
+        [
+            1000 * worker.advance(count) / count
+            for worker, count in zip(runners, counts, strict=True)
+        ]
+        for _ in range(plan.repeats)
+    ]
     return [list(readings) for readings in zip(*turns, strict=True)]
 
 
@@ -159,12 +221,27 @@ def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
                         break  # the others take as long and say no more
                 seconds, epochs, best = zip(*outcomes, strict=True)
                 times = [plan.networks / networks * each for each in seconds]
-                row = {"library": library, "recipe": recipe, "networks_trained": networks, "epochs": epochs, "best_kl": best}
-                rows.append({**row, "seconds": median(times), "seconds_min": min(times), "seconds_max": max(times)})
+                row = {
+                    "library": library,
+                    "recipe": recipe,
+                    "networks_trained": networks,
+                    "epochs": epochs,
+                    "best_kl": best,
+                }
+                rows.append(
+                    {
+                        **row,
+                        "seconds": median(times),
+                        "seconds_min": min(times),
+                        "seconds_max": max(times),
+                    }
+                )
     return rows
 
 
-def until_good(worker: Worker, seed: int, recipe: str, plan: Plan) -> tuple[float, int | None, float]:
+def until_good(
+    worker: Worker, seed: int, recipe: str, plan: Plan
+) -> tuple[float, int | None, float]:
     """Seconds (infinite) and epochs (None where it is never reached) to the target, and the best mean KL on the way, nats.
 
     Our schedule ends with the run, so that every length is a run of its own, and the last alone counts. The usual recipe has no

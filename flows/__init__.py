@@ -35,11 +35,17 @@ def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
     """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``. Train a network: ``flows.training.trainer.fit``."""
     from flows.core.population import Population
 
-    home, name = ("flows.training.trainer", "fit") if isinstance(what, Population) else ("flows.density", "fit_table")
+    home, name = (
+        ("flows.training.trainer", "fit")
+        if isinstance(what, Population)
+        else ("flows.density", "fit_table")
+    )
     return getattr(import_module(home), name)(what, *arguments, **settings)
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'flows' has no attribute {name!r}; it has: {', '.join(sorted(_HOMES))}")
+    raise AttributeError(
+        f"module 'flows' has no attribute {name!r}; it has: {', '.join(sorted(_HOMES))}"
+    )

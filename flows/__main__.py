@@ -33,11 +33,15 @@ def main(words: Sequence[str] | None = None) -> None:
             arguments.verb(arguments)
             sys.stdout.flush()
         except ImportError as error:
-            raise UserError(f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows came from") from None
+            raise UserError(
+                f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows came from"
+            ) from None
         except (ValueError, LookupError, NotImplementedError) as error:
             raise UserError(one_line(error)) from None
         except OSError as error:
-            with suppress(OSError):  # or what is left to be written fails again at the exit of Python, with a traceback
+            with suppress(
+                OSError
+            ):  # or what is left to be written fails again at the exit of Python, with a traceback
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if isinstance(error, BrokenPipeError):  # the reader had enough, as `head`
                 sys.exit(1)
@@ -48,9 +52,18 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit_table
 
-    if arguments.output.is_dir() or arguments.output.suffix.lower() in (".csv", ".parquet"):  # before there is something to lose
-        raise UserError(f"{arguments.output}: is a folder or a table; a density goes into a file of its own, as table.flow")
-    chosen: dict[str, Any] = {"members": arguments.members, "columns": dict(arguments.column), "settings": dict(arguments.settings)}
+    if arguments.output.is_dir() or arguments.output.suffix.lower() in (
+        ".csv",
+        ".parquet",
+    ):  # before there is something to lose
+        raise UserError(
+            f"{arguments.output}: is a folder or a table; a density goes into a file of its own, as table.flow"
+        )
+    chosen: dict[str, Any] = {
+        "members": arguments.members,
+        "columns": dict(arguments.column),
+        "settings": dict(arguments.settings),
+    }
     density = fit_table(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
     density.save(arguments.output)
     print(density)
@@ -86,29 +99,59 @@ def score(arguments: argparse.Namespace) -> None:
     density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
-    added = ["log_density", "log_density_sd", *(["row", "tail_probability"] if arguments.anomalies else [])]
-    with table.writing(arguments.output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
+    added = [
+        "log_density",
+        "log_density_sd",
+        *(["row", "tail_probability"] if arguments.anomalies else []),
+    ]
+    with (
+        table.writing(arguments.output) as write,
+        tqdm(unit="row", unit_scale=True, disable=None) as bar,
+    ):
         for piece in table.stream(arguments.table):
             for name in piece.columns.intersection(added)[:1]:
-                raise UserError(f"{arguments.table}: column {name}: `score` adds a column of this name; rename yours, or leave it out")
-            values, frame = table.numbers(piece, density.names, str(arguments.table), arguments.missing)
-            if arguments.output is not None and arguments.output.suffix.lower() == ".parquet" and (frame.dtypes == "object").all():
-                frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))  # text of a CSV file, into a Parquet file
+                raise UserError(
+                    f"{arguments.table}: column {name}: `score` adds a column of this name; rename yours, or leave it out"
+                )
+            values, frame = table.numbers(
+                piece, density.names, str(arguments.table), arguments.missing
+            )
+            if (
+                arguments.output is not None
+                and arguments.output.suffix.lower() == ".parquet"
+                and (frame.dtypes == "object").all()
+            ):
+                frame = frame.assign(
+                    **dict(zip(density.names, values.T, strict=True))
+                )  # text of a CSV file, into a Parquet file
             log_q = density.log_prob_members(values)
-            sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))  # 0 where all are minus infinity
-            frame = frame.assign(log_density=density.ensemble(log_q).round(6), log_density_sd=sd.round(6))
+            sd = np.nan_to_num(log_q, neginf=0.0).std(
+                axis=1, ddof=min(1, log_q.shape[1] - 1)
+            )  # 0 where all are minus infinity
+            frame = frame.assign(
+                log_density=density.ensemble(log_q).round(6), log_density_sd=sd.round(6)
+            )
             if arguments.anomalies is None:
                 write(frame)
             else:
-                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[: arguments.anomalies]
-                frame = frame.iloc[lowest].assign(tail_probability=density.tail_probability(log_q[lowest]).round(6))
-                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[: arguments.anomalies]
+                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[
+                    : arguments.anomalies
+                ]
+                frame = frame.iloc[lowest].assign(
+                    tail_probability=density.tail_probability(log_q[lowest]).round(6)
+                )
+                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[
+                    : arguments.anomalies
+                ]
             dropped += len(piece) - len(values)
             bar.update(len(piece))
         if arguments.anomalies is not None:
             write(least.reset_index(names="row"))
             if "held_out" not in density.network.history:
-                print("tail_probability is empty: only the found recipe keeps rows unseen, and this density was not fitted by it", file=sys.stderr)
+                print(
+                    "tail_probability is empty: only the found recipe keeps rows unseen, and this density was not fitted by it",
+                    file=sys.stderr,
+                )
     _say_dropped(dropped)
 
 
@@ -122,9 +165,14 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     from flows.data import images
     from flows.evaluation.images import bits_per_dimension, ensemble_log_density
 
-    if arguments.anomalies is not None and (arguments.output is None or arguments.output.suffix.lower() != ".png"):
+    if arguments.anomalies is not None and (
+        arguments.output is None or arguments.output.suffix.lower() != ".png"
+    ):
         raise UserError("--anomalies of images are a picture of them: -o FILE.png")
-    whole, dimensions = images.read(arguments.table, tuple(model.event_shape)), model.event_shape.numel()
+    whole, dimensions = (
+        images.read(arguments.table, tuple(model.event_shape)),
+        model.event_shape.numel(),
+    )
     log_q = ensemble_log_density(model, whole, DRAWS)
     bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))
     if arguments.output is None:
@@ -134,7 +182,11 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
         with atomic.replacing(arguments.output) as unfinished, unfinished.open("wb") as file:
             np.save(file, -weighted * dimensions * np.log(2))
     else:
-        images.write(arguments.output, whole[np.argsort(-weighted, kind="stable")][: arguments.anomalies], model.levels)
+        images.write(
+            arguments.output,
+            whole[np.argsort(-weighted, kind="stable")][: arguments.anomalies],
+            model.levels,
+        )
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -156,7 +208,9 @@ def plot(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.output}: a picture goes into a .png file")
     density = Density.load(arguments.model)
     if not density.names:
-        raise UserError(f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png")
+        raise UserError(
+            f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png"
+        )
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
     row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
@@ -168,22 +222,45 @@ def _spare_inputs(arguments: argparse.Namespace) -> None:
     """Raises ``UserError`` for an output that is one of the files that the verb reads, by whatever name."""
     output = getattr(arguments, "output", None)
     for given in vars(arguments).values():
-        if output is not None and isinstance(given, Path) and given is not output and given.exists() and output.exists() and output.samefile(given):
-            raise UserError(f"{output}: is read by this command, and would be written over; name another file after -o")
+        if (
+            output is not None
+            and isinstance(given, Path)
+            and given is not output
+            and given.exists()
+            and output.exists()
+            and output.samefile(given)
+        ):
+            raise UserError(
+                f"{output}: is read by this command, and would be written over; name another file after -o"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flows", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb, *places in ((fit, "TABLE"), (sample, "MODEL"), (score, "MODEL", "TABLE"), (info, "MODEL"), (plot, "MODEL", "TABLE")):
+    for verb, *places in (
+        (fit, "TABLE"),
+        (sample, "MODEL"),
+        (score, "MODEL", "TABLE"),
+        (info, "MODEL"),
+        (plot, "MODEL", "TABLE"),
+    ):
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         for place in places:
-            said = f"a .csv or .parquet file{', or .npy of a model of images' * (verb is score)}" if place == "TABLE" else "what `fit` wrote"
+            said = (
+                f"a .csv or .parquet file{', or .npy of a model of images' * (verb is score)}"
+                if place == "TABLE"
+                else "what `fit` wrote"
+            )
             made.add_argument(place.lower(), metavar=place, type=Path, help=said)
         if verb is not info:
-            said = "the file to write; without it, `sample` and `score` write CSV to standard output"
-            made.add_argument("-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said)
+            said = (
+                "the file to write; without it, `sample` and `score` write CSV to standard output"
+            )
+            made.add_argument(
+                "-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said
+            )
         if verb in (fit, sample):
             made.add_argument("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if "TABLE" in places:
@@ -191,18 +268,47 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument("--missing", choices=["stop", "drop"], default="stop", help=said)
     add = verbs.choices["fit"].add_argument
     add("--model", default="nsf", help="nsf (the default), realnvp or glow")
-    add("--members", type=int, default=10, help="networks that are kept: up to 5, or a multiple of 5 (10)")
-    add("--column", metavar="NAME=KIND", type=_pair, action="append", default=[], help="real, positive, interval:LOW:HIGH, integer or integer:STEP")
-    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of training or of the model")
-    verbs.choices["sample"].add_argument("-n", type=_whole(1), default=1000, help="how many rows (1000)")
-    verbs.choices["score"].add_argument("--anomalies", metavar="N", type=_whole(1), help="only the N least likely rows, with a tail probability")
+    add(
+        "--members",
+        type=int,
+        default=10,
+        help="networks that are kept: up to 5, or a multiple of 5 (10)",
+    )
+    add(
+        "--column",
+        metavar="NAME=KIND",
+        type=_pair,
+        action="append",
+        default=[],
+        help="real, positive, interval:LOW:HIGH, integer or integer:STEP",
+    )
+    add(
+        "-S",
+        dest="settings",
+        metavar="KEY=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="a setting of training or of the model",
+    )
+    verbs.choices["sample"].add_argument(
+        "-n", type=_whole(1), default=1000, help="how many rows (1000)"
+    )
+    verbs.choices["score"].add_argument(
+        "--anomalies",
+        metavar="N",
+        type=_whole(1),
+        help="only the N least likely rows, with a tail probability",
+    )
     return parser
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, sign, value = text.rpartition("=")
     if not sign:
-        raise argparse.ArgumentTypeError(f"expected a name and a value with = between them; got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a name and a value with = between them; got {text!r}"
+        )
     return name, value
 
 
@@ -210,7 +316,10 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     name, value = _pair(text)
-    for read in (json.loads, yaml.safe_load):  # 1e-3 is a number to the one, [margins, cooling] a list to the other
+    for read in (
+        json.loads,
+        yaml.safe_load,
+    ):  # 1e-3 is a number to the one, [margins, cooling] a list to the other
         with suppress(ValueError, yaml.YAMLError):
             return name, read(value)
     return name, value
@@ -221,7 +330,9 @@ def _whole(least: int) -> Callable[[str], int]:
         with suppress(ValueError):
             if least <= int(text) < 2**63:
                 return int(text)
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least} and below 2**63; got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least {least} and below 2**63; got {text!r}"
+        )
 
     return parse
 

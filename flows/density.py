@@ -35,7 +35,11 @@ class Density:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        known = [Column(f"x{d}") for d in range(network.event_shape.numel())] if len(network.event_shape) == 1 else []  # an image has none
+        known = (
+            [Column(f"x{d}") for d in range(network.event_shape.numel())]
+            if len(network.event_shape) == 1
+            else []
+        )  # an image has none
         self.columns = getattr(network, "columns", []) or known
         self.names = [column.name for column in self.columns]
 
@@ -55,7 +59,9 @@ class Density:
     def log_prob_members(self, frame: Any) -> Array:
         """Log-densities of the members in nats, ``(n, M)``."""
         rows = table.numbers(_frame(frame, self.names), self.names)[0]
-        held = np.logical_and.reduce([column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)])
+        held = np.logical_and.reduce(
+            [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
+        )
         log_q = np.full((len(rows), self.network.members), -np.inf)
         if held.any():
             log_q[held] = log_density(self.network, rows[held])
@@ -77,8 +83,15 @@ class Density:
         if "held_out" not in self.network.history:
             return np.full(len(log_q), np.nan)
         fold, held_out = self.network.history["fold"], self.network.history["held_out"]
-        unseen = np.array([member["fold"] for member in self.network.description["training"]["members"]])
-        counts = [np.searchsorted(np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f), side="right") for f in np.unique(fold[fold >= 0])]
+        unseen = np.array(
+            [member["fold"] for member in self.network.description["training"]["members"]]
+        )
+        counts = [
+            np.searchsorted(
+                np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f), side="right"
+            )
+            for f in np.unique(fold[fold >= 0])
+        ]
         return (1 + np.sum(counts, axis=0)) / (1 + (fold >= 0).sum())
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
@@ -89,26 +102,53 @@ class Density:
         """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
         rng = numpy_generator(seed, "sample")
         for start in range(0, max(n, 1), table.PIECE):
-            rows = draw(self.network, min(table.PIECE, n - start), rng) if n else np.empty((0, len(self.names)))
+            rows = (
+                draw(self.network, min(table.PIECE, n - start), rng)
+                if n
+                else np.empty((0, len(self.names)))
+            )
             frame = pd.DataFrame(rows, columns=self.names, index=range(start, start + len(rows)))
-            yield frame.astype({c.name: "int64" for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0})
+            yield frame.astype(
+                {
+                    c.name: "int64"
+                    for c in self.columns
+                    if c.kind == "integer" and (c.step or 0) % 1 == 0
+                }
+            )
 
     def __repr__(self) -> str:
         about, training = self.network.description, self.network.description.get("training", {})
         settings = sorted(about.get("settings", {}).items())  # as a file keeps them
-        lines = [f"{about['model']} of {self.network.members} members, " + ", ".join(f"{key} {value}" for key, value in settings)]
-        lines += [
-            f"column {c.name}: {c.word}" + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "") for c in self.columns
+        lines = [
+            f"{about['model']} of {self.network.members} members, "
+            + ", ".join(f"{key} {value}" for key, value in settings)
         ]
-        lines.append(f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, seed {about.get('seed')}")
+        lines += [
+            f"column {c.name}: {c.word}"
+            + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "")
+            for c in self.columns
+        ]
+        lines.append(
+            f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, seed {about.get('seed')}"
+        )
         weights = self.network.member_weights.tolist()
-        for way in dict.fromkeys(member["regularisation"] for member in training.get("members", ())):
-            own = [(weight, member["steps"]) for weight, member in zip(weights, training["members"], strict=True) if member["regularisation"] == way]
+        for way in dict.fromkeys(
+            member["regularisation"] for member in training.get("members", ())
+        ):
+            own = [
+                (weight, member["steps"])
+                for weight, member in zip(weights, training["members"], strict=True)
+                if member["regularisation"] == way
+            ]
             steps = sorted(count for _, count in own)
-            lines.append(f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, steps {steps[0]} to {steps[-1]}")
+            lines.append(
+                f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, steps {steps[0]} to {steps[-1]}"
+            )
         if "held_out" in training:
             floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
-            lines.append(f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}")
+            lines.append(
+                f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}"
+            )
         return "\n".join(lines)
 
 
@@ -136,17 +176,29 @@ def fit_table(
         if name not in names:
             raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
     values, _ = table.numbers(frame, names)
-    found, notices = inspect([Column.parse(name, kinds.get(name, "real")) for name in names], values, frame.index.to_numpy())
+    found, notices = inspect(
+        [Column.parse(name, kinds.get(name, "real")) for name in names],
+        values,
+        frame.index.to_numpy(),
+    )
     for notice in notices:
         print(notice, file=sys.stderr)
-    of_training = {key: value for key, value in (settings or {}).items() if key in TrainingSettings.model_fields}
+    of_training = {
+        key: value
+        for key, value in (settings or {}).items()
+        if key in TrainingSettings.model_fields
+    }
     of_model = {key: value for key, value in (settings or {}).items() if key not in of_training}
     try:
         training = TrainingSettings(**{"recipe": "found", "seed": seed, **of_training})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    network = registry.build(model, (len(names),), of_model, members=members, seed=seed, columns=found)
-    return Density(trainer.fit(network, dequantise(found, values, seed), settings=training, name=model))
+    network = registry.build(
+        model, (len(names),), of_model, members=members, seed=seed, columns=found
+    )
+    return Density(
+        trainer.fit(network, dequantise(found, values, seed), settings=training, name=model)
+    )
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
@@ -166,5 +218,11 @@ def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:
         return rows
     values = np.asarray(rows)
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
-        raise UserError(f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; got one of shape {values.shape}")
-    return pd.DataFrame(values, columns=names or [f"x{d}" for d in range(values.shape[1])], index=range(1, len(values) + 1))
+        raise UserError(
+            f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; got one of shape {values.shape}"
+        )
+    return pd.DataFrame(
+        values,
+        columns=names or [f"x{d}" for d in range(values.shape[1])],
+        index=range(1, len(values) + 1),
+    )

@@ -28,7 +28,13 @@ def truth(target: Mixture) -> GaussianMixture:
     return GaussianMixture(target.weights, target.means, target.covariances)
 
 
-def of_table(columns: Sequence[Column], rows: Array, mixture: Callable[[Array, Array, Array], GaussianMixture], *, margins: bool = False) -> Floor:
+def of_table(
+    columns: Sequence[Column],
+    rows: Array,
+    mixture: Callable[[Array, Array, Array], GaussianMixture],
+    *,
+    margins: bool = False,
+) -> Floor:
     """What ``mixture`` (of standardised rows, mean 0 and deviation 1) makes of the user's ``rows`` ``(n, D)`` behind the door of a table.
 
     ``margins``: with every margin made about normal first, as the flows have them.
@@ -36,12 +42,20 @@ def of_table(columns: Sequence[Column], rows: Array, mixture: Callable[[Array, A
     return Floor(columns, margins).fit(rows, lambda z: mixture(z, np.zeros(1), np.ones(1)))
 
 
-def fit_gaussian(standardized: Array, mean: Array, deviation: Array, *, correlated: bool) -> GaussianMixture:
+def fit_gaussian(
+    standardized: Array, mean: Array, deviation: Array, *, correlated: bool
+) -> GaussianMixture:
     """One Gaussian by maximum likelihood; without correlations, a Gaussian a column. The arrays as for ``fit_gmm``."""
     with threadpool_limits(1):
-        covariance = np.cov(standardized, rowvar=False, bias=True).reshape(2 * standardized.shape[1:])
-    covariance = (covariance if correlated else np.diag(np.diag(covariance))) + RIDGE * np.eye(len(covariance))
-    return _in_user_units(np.ones(1), standardized.mean(axis=0, keepdims=True), covariance[None], mean, deviation)
+        covariance = np.cov(standardized, rowvar=False, bias=True).reshape(
+            2 * standardized.shape[1:]
+        )
+    covariance = (covariance if correlated else np.diag(np.diag(covariance))) + RIDGE * np.eye(
+        len(covariance)
+    )
+    return _in_user_units(
+        np.ones(1), standardized.mean(axis=0, keepdims=True), covariance[None], mean, deviation
+    )
 
 
 def fit_gmm(
@@ -58,11 +72,21 @@ def fit_gmm(
 
     ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result back to the user's units.
     """
-    from sklearn.mixture import GaussianMixture as ScikitMixture  # here: it takes as long to import as most references take
+    from sklearn.mixture import (
+        GaussianMixture as ScikitMixture,
+    )  # here: it takes as long to import as most references take
 
     settings = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
-    with threadpool_limits(1):  # on so few rows threads only wait for each other, and one thread's sums are always the same
-        chosen = _choose(ScikitMixture(**settings), {"n_components": list(components), "reg_covar": list(ridges)}, standardized, folds, seed)
+    with threadpool_limits(
+        1
+    ):  # on so few rows threads only wait for each other, and one thread's sums are always the same
+        chosen = _choose(
+            ScikitMixture(**settings),
+            {"n_components": list(components), "reg_covar": list(ridges)},
+            standardized,
+            folds,
+            seed,
+        )
         best = ScikitMixture(**settings, **chosen, n_init=10).fit(standardized)
     return _in_user_units(best.weights_, best.means_, best.covariances_, mean, deviation)
 
@@ -77,19 +101,31 @@ def bandwidths(count: int) -> list[float]:
     return np.geomspace(0.02, 1.0, count).tolist()
 
 
-def fit_kde(standardized: Array, mean: Array, deviation: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> GaussianMixture:
+def fit_kde(
+    standardized: Array,
+    mean: Array,
+    deviation: Array,
+    *,
+    bandwidths: Sequence[float],
+    folds: int,
+    seed: int,
+) -> GaussianMixture:
     """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood; on some of many rows."""
     from sklearn.neighbors import KernelDensity
 
     n, dim = standardized.shape
     some = standardized[:: -(-n // ROWS)]
-    bandwidth = _choose(KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, some, folds, seed)["bandwidth"]
+    bandwidth = _choose(
+        KernelDensity(kernel="gaussian"), {"bandwidth": list(bandwidths)}, some, folds, seed
+    )["bandwidth"]
     bandwidth *= (len(some) / n) ** (1 / (dim + 4))  # it shrinks as n^(-1/(D+4))
     covariances = np.broadcast_to(bandwidth**2 * np.eye(dim), (n, dim, dim))
     return _in_user_units(np.full(n, 1 / n), standardized, covariances, mean, deviation)
 
 
-def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int, seed: int) -> dict[str, Any]:
+def _choose(
+    estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int, seed: int
+) -> dict[str, Any]:
     """The setting in ``grid`` with the best log-likelihood on the folds left out."""
     from sklearn.model_selection import GridSearchCV, KFold
 
@@ -97,6 +133,12 @@ def _choose(estimator: Any, grid: dict[str, list[Any]], rows: Array, folds: int,
     return GridSearchCV(estimator, grid, cv=splitter, refit=False).fit(rows).best_params_
 
 
-def _in_user_units(weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array) -> GaussianMixture:
+def _in_user_units(
+    weights: Array, means: Array, covariances: Array, mean: Array, deviation: Array
+) -> GaussianMixture:
     weights, means, covariances = rounded(weights), rounded(means), rounded(covariances)
-    return GaussianMixture(weights / weights.sum(), mean + deviation * means, covariances * np.outer(deviation, deviation))
+    return GaussianMixture(
+        weights / weights.sum(),
+        mean + deviation * means,
+        covariances * np.outer(deviation, deviation),
+    )

@@ -16,13 +16,17 @@ def main(model: str) -> None:
     params.section(model)  # a clear error for a name that is not there
     network = files.read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
-        raise UserError(f"{files.checkpoint(model)}: holds no trained network; `dvc repro train@{model}` makes it anew")
+        raise UserError(
+            f"{files.checkpoint(model)}: holds no trained network; `dvc repro train@{model}` makes it anew"
+        )
     problem = files.read_problem()
     nll = network.history.get("test_nll")
     columns = {
         "parameters": network.parameters_per_member(),
         "flops_per_epoch": flops_per_epoch(network, len(problem.train)),
-        "epochs_to_converge": np.nan if nll is None else epochs_to_converge(network.history["epoch"], nll),
+        "epochs_to_converge": np.nan
+        if nll is None
+        else epochs_to_converge(network.history["epoch"], nll),
     }
     write_report(network, model, problem, params.evaluate, columns=columns)
 

@@ -25,7 +25,11 @@ def main() -> None:
         scores = entropy(truth, ENTROPY_DRAWS, numpy_generator(data.seed, "entropy"))
     drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
     names = [column.name for column in columns] or drawn
-    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format="%.17g" if columns else "%.9g")
+    files.write_csv(
+        files.RAW,
+        dict(zip(names, rows.T, strict=True)),
+        float_format="%.17g" if columns else "%.9g",
+    )
     files.write_target(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
@@ -34,24 +38,41 @@ def main() -> None:
 def take(params: settings.Settings) -> tuple[list[Column], Array]:
     """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows. What is to be said of it is printed."""
     kinds = params.data.columns
-    tables = [path for path in files.SOURCE.glob("*") if path.suffix not in (".dvc", "") and not path.name.startswith(".")]
+    tables = [
+        path
+        for path in files.SOURCE.glob("*")
+        if path.suffix not in (".dvc", "") and not path.name.startswith(".")
+    ]
     if len(tables) != 1:
         there = ", ".join(sorted(path.name for path in tables)) or "nothing"
-        raise UserError(f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}")
+        raise UserError(
+            f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}"
+        )
     source = tables[0]
     found = table.read(source, params.data.missing)
     for name in kinds:
         if name not in found.names:
-            raise UserError(f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; its columns are: {', '.join(found.names)}")
+            raise UserError(
+                f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; its columns are: {', '.join(found.names)}"
+            )
     try:
-        columns, notices = inspect([Column.parse(name, kinds.get(name, "real")) for name in found.names], found.values, found.rows)
+        columns, notices = inspect(
+            [Column.parse(name, kinds.get(name, "real")) for name in found.names],
+            found.values,
+            found.rows,
+        )
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     settings.check_rows(params, len(found.values))
     if found.dropped:
-        notices = [f"{found.dropped} of {found.dropped + len(found.values)} rows have a missing value and are left out", *notices]
+        notices = [
+            f"{found.dropped} of {found.dropped + len(found.values)} rows have a missing value and are left out",
+            *notices,
+        ]
     if params.train.recipe == "fixed":
-        notices.append("train.recipe is fixed, whose settings were chosen on the ring: for a table, set it to found")
+        notices.append(
+            "train.recipe is fixed, whose settings were chosen on the ring: for a table, set it to found"
+        )
     for notice in notices:
         print(notice)
     return columns, found.values

@@ -26,7 +26,9 @@ def main() -> None:
     mean, std = train.mean(axis=0), train.std(axis=0)
     for name, value in zip(names, std, strict=True):
         if not value > 0:
-            raise UserError(f"{files.RAW}: column {name} has standard deviation {value} in the training rows; it must vary")
+            raise UserError(
+                f"{files.RAW}: column {name} has standard deviation {value} in the training rows; it must vary"
+            )
     files.write_npy(files.TRAIN, (train - mean) / std)
     files.write_npy(files.TEST, (test - mean) / std)
     files.write_json(files.SCALER, {"columns": names, "mean": mean.tolist(), "std": std.tolist()})

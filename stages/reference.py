@@ -19,19 +19,34 @@ from stages.shared.report import write_report, write_row
 def main(name: str) -> None:
     params = settings.load()
     if name not in settings.References.model_fields:
-        raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}")
+        raise UserError(
+            f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}"
+        )
     problem = files.read_problem()
     draws, gmm, kde = params.references.truth.draws, params.references.gmm, params.references.kde
     seed = seeds.integer(params.prepare.seed, "reference")
 
     def fitted(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
         if name == "kde":
-            return references.fit_kde(rows, mean, deviation, bandwidths=references.bandwidths(kde.bandwidths), folds=kde.folds, seed=seed)
+            return references.fit_kde(
+                rows,
+                mean,
+                deviation,
+                bandwidths=references.bandwidths(kde.bandwidths),
+                folds=kde.folds,
+                seed=seed,
+            )
         if name != "gmm":
             return references.fit_gaussian(rows, mean, deviation, correlated=name == "gaussian")
-        components = references.components(gmm.max_components, len(rows)) if problem.kinds else list(range(1, gmm.max_components + 1))
+        components = (
+            references.components(gmm.max_components, len(rows))
+            if problem.kinds
+            else list(range(1, gmm.max_components + 1))
+        )
         ridges = references.RIDGES if problem.kinds else references.RIDGES[:1]
-        model = references.fit_gmm(rows, mean, deviation, components=components, ridges=ridges, folds=gmm.folds, seed=seed)
+        model = references.fit_gmm(
+            rows, mean, deviation, components=components, ridges=ridges, folds=gmm.folds, seed=seed
+        )
         print(f"gmm: {len(model.weights)} components by {gmm.folds}-fold cross-validation")
         return model
 

@@ -14,7 +14,14 @@ def main(model: str) -> None:
     training = params.training(model)
     problem = files.read_problem()
     try:
-        network = build(model, problem.event_shape, params.architecture(model), members=training.members, seed=training.seed, columns=problem.kinds)
+        network = build(
+            model,
+            problem.event_shape,
+            params.architecture(model),
+            members=training.members,
+            seed=training.seed,
+            columns=problem.kinds,
+        )
     except ValueError as error:
         alone = f"; {problem.columns[0]} is the only column" if len(problem.columns) == 1 else ""
         raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
@@ -24,8 +31,15 @@ def main(model: str) -> None:
 
         def log(epoch: int, curves: dict[str, Array]) -> None:
             if table.tell() == 0:
-                table.write(",".join(["epoch", *(word for key in curves for word in (key, f"{key}_sd"))]) + "\n")
-            numbers = (f"{value:.6f}" for curve in curves.values() for value in (curve.mean(), curve.std(ddof=1) if len(curve) > 1 else 0.0))
+                table.write(
+                    ",".join(["epoch", *(word for key in curves for word in (key, f"{key}_sd"))])
+                    + "\n"
+                )
+            numbers = (
+                f"{value:.6f}"
+                for curve in curves.values()
+                for value in (curve.mean(), curve.std(ddof=1) if len(curve) > 1 else 0.0)
+            )
             table.write(f"{epoch},{','.join(numbers)}\n")
             table.flush()
 

@@ -37,7 +37,9 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
     def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:
         generator = torch.Generator().manual_seed(2024)
         for parameter in module.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter += scale * torch.randn(
+                parameter.shape, generator=generator, dtype=parameter.dtype
+            )
         return module
 
     return shake
@@ -47,7 +49,13 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The whole pipeline, run in one process with two threads, and without DVC."""
     clone = make_clone(tmp_path_factory.mktemp("small"))
-    clone.run(sys.executable, "-c", IN_ONE_PROCESS, *(stage["cmd"].removeprefix("python -m ") for stage in clone.stages().values()), threads=2)
+    clone.run(
+        sys.executable,
+        "-c",
+        IN_ONE_PROCESS,
+        *(stage["cmd"].removeprefix("python -m ") for stage in clone.stages().values()),
+        threads=2,
+    )
     return clone
 
 

@@ -28,7 +28,11 @@ def text(name: str) -> str:
 
 def uncommented(settings: str) -> list[str]:
     """The lines of a settings file with a key and a value, but no comment."""
-    return [line for line in settings.splitlines() if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)]
+    return [
+        line
+        for line in settings.splitlines()
+        if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)
+    ]
 
 
 # Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are further apart than its epochs are many.
@@ -123,12 +127,24 @@ class Clone:
 
     folder: Path
 
-    def run(self, *words: str, threads: int = 1, check: bool = True, merge: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, threads: int = 1, check: bool = True, merge: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the clone. ``check``: it must succeed."""
         errors = subprocess.STDOUT if merge else subprocess.PIPE
-        done = subprocess.run(words, cwd=self.folder, env=self._environment(threads), stdout=subprocess.PIPE, stderr=errors, text=True, timeout=900)
+        done = subprocess.run(
+            words,
+            cwd=self.folder,
+            env=self._environment(threads),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            timeout=900,
+        )
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr or ''}")
+            raise AssertionError(
+                f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr or ''}"
+            )
         return done
 
     def dvc(self, *words: str, threads: int = 1) -> str:
@@ -169,26 +185,48 @@ class Clone:
     def copy(self, folder: Path) -> Clone:
         """The same repository in ``folder``, with its cache, its experiments and what it has not committed."""
         # DVC's temporary files are about the place where they lie, and its workers may still write there.
-        shutil.copytree(self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True)
+        shutil.copytree(
+            self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True
+        )
         return Clone(folder / "clone")
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """The stages of the main pipeline as they are declared, in an order in which each finds what it needs."""
-        return expand(yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml")))
+        return expand(
+            yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml"))
+        )
 
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
 
     def contents(self, *paths: str) -> dict[str, bytes]:
         """The bytes of files, and of every file in folders."""
-        found = [file for path in paths for file in ([self.folder / path] if (self.folder / path).is_file() else (self.folder / path).rglob("*"))]
-        return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(found) if file.is_file()}
+        found = [
+            file
+            for path in paths
+            for file in (
+                [self.folder / path]
+                if (self.folder / path).is_file()
+                else (self.folder / path).rglob("*")
+            )
+        ]
+        return {
+            str(file.relative_to(self.folder)): file.read_bytes()
+            for file in sorted(found)
+            if file.is_file()
+        }
 
     def _environment(self, threads: int) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))
+        }
         return {
             **kept,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+            ),
             "OMP_NUM_THREADS": str(threads),
             "DVC_NO_ANALYTICS": "1",
         }
@@ -215,7 +253,9 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
 def listed() -> list[str]:
     """The working tree's files that are tracked or could be."""
     words = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     return [name for name in dict.fromkeys(names) if name and (ROOT / name).is_file()]
 
 
@@ -224,7 +264,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    while left := running(process.pid):  # what is in a group of its own, as each worker of DVC's queue is
+    while left := running(
+        process.pid
+    ):  # what is in a group of its own, as each worker of DVC's queue is
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -243,7 +285,15 @@ def running(session: int) -> list[int]:
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The stages of a ``dvc.yaml`` by their full names, each matrix and each foreach written out."""
-    known = {**params, **{key: value for group in pipeline.get("vars", []) if isinstance(group, dict) for key, value in group.items()}}
+    known = {
+        **params,
+        **{
+            key: value
+            for group in pipeline.get("vars", [])
+            if isinstance(group, dict)
+            for key, value in group.items()
+        },
+    }
 
     def found(over: Any) -> Any:
         if not isinstance(over, str):
@@ -261,18 +311,28 @@ def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[s
             if isinstance(over, list):
                 cells = [{"key": item, "item": item} for item in over]
             else:
-                cells = [{"key": key, **{f"item.{word}": detail for word, detail in details.items()}} for key, details in over.items()]
+                cells = [
+                    {"key": key, **{f"item.{word}": detail for word, detail in details.items()}}
+                    for key, details in over.items()
+                ]
         elif "matrix" in stage:
             cells = [
-                dict(zip((f"item.{key}" for key in stage["matrix"]), cell, strict=True)) for cell in product(*map(found, stage["matrix"].values()))
+                dict(zip((f"item.{key}" for key in stage["matrix"]), cell, strict=True))
+                for cell in product(*map(found, stage["matrix"].values()))
             ]
-        text = yaml.safe_dump({key: value for key, value in stage.get("do", stage).items() if key != "matrix"})
+        text = yaml.safe_dump(
+            {key: value for key, value in stage.get("do", stage).items() if key != "matrix"}
+        )
         for cell in cells:
-            of_cell = [str(value) for word, value in cell.items() if "matrix" in stage or word == "key"]
+            of_cell = [
+                str(value) for word, value in cell.items() if "matrix" in stage or word == "key"
+            ]
             filled = text
             for word, value in cell.items():
                 filled = filled.replace("${" + word + "}", str(value))
-            result["@".join([name, *(["-".join(of_cell)] if of_cell else [])])] = yaml.safe_load(filled)
+            result["@".join([name, *(["-".join(of_cell)] if of_cell else [])])] = yaml.safe_load(
+                filled
+            )
     return result
 
 

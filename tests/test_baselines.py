@@ -32,7 +32,16 @@ def sample(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def settings(**changes) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch_size": 50, "learning_rate": 0.005, "noise": 0.1, "log_every": 1, **changes})
+    return TrainingSettings(
+        **{
+            "epochs": 3,
+            "batch_size": 50,
+            "learning_rate": 0.005,
+            "noise": 0.1,
+            "log_every": 1,
+            **changes,
+        }
+    )
 
 
 def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arguments):
@@ -49,13 +58,20 @@ def generators() -> list[np.random.Generator]:
 
 
 def normal(size: int, points: int) -> torch.Tensor:
-    return torch.stack([seeds.normal(g, size, points) for g in generators()]).to(torch.get_default_dtype())
+    return torch.stack([seeds.normal(g, size, points) for g in generators()]).to(
+        torch.get_default_dtype()
+    )
 
 
 @pytest.fixture(scope="module")
 def trained() -> VAENetwork:
     model = make("vae", 2, hidden=32)
-    fit(model, sample(400), sample(50, seed=1), settings(epochs=150, batch_size=100, learning_rate=0.01, log_every=150))
+    fit(
+        model,
+        sample(400),
+        sample(50, seed=1),
+        settings(epochs=150, batch_size=100, learning_rate=0.01, log_every=150),
+    )
     return model
 
 
@@ -124,11 +140,16 @@ def test_the_quadrature_integrates_the_latent_normal():
     assert_close((z * weights) @ z.T, torch.eye(2, dtype=torch.float64), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(("scale", "spread"), [((0.1, 0.2), 1.0), ((2.0, 0.5), 1.0), ((1e-5, 1e-4), 1.0), ((0.1, 0.1), 400.0)])
+@pytest.mark.parametrize(
+    ("scale", "spread"),
+    [((0.1, 0.2), 1.0), ((2.0, 0.5), 1.0), ((1e-5, 1e-4), 1.0), ((0.1, 0.1), 400.0)],
+)
 def test_the_mixture_in_the_plane_is_the_sum_over_all_pairs(scale, spread, float64):
     rng = torch.Generator().manual_seed(0)
     centres, weights = torch.randn(2, 300, generator=rng), torch.rand(300, generator=rng)
-    x = spread * torch.randn(2, 200, generator=rng)  # at 400, nearly all lie where the density underflows
+    x = spread * torch.randn(
+        2, 200, generator=rng
+    )  # at 400, nearly all lie where the density underflows
     deviation = torch.tensor(scale)[:, None]
     fast = mixture_in_the_plane(x, centres, deviation, weights)
     assert fast.isfinite().all()
@@ -138,7 +159,11 @@ def test_the_mixture_in_the_plane_is_the_sum_over_all_pairs(scale, spread, float
 def test_a_mixture_with_a_centre_that_is_not_finite_has_no_density(float64):
     centres = torch.zeros(2, 4)
     centres[0, 1] = math.inf
-    assert mixture_in_the_plane(torch.zeros(2, 3), centres, torch.ones(2, 1), torch.ones(4)).isnan().all()
+    assert (
+        mixture_in_the_plane(torch.zeros(2, 3), centres, torch.ones(2, 1), torch.ones(4))
+        .isnan()
+        .all()
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
@@ -157,7 +182,11 @@ def test_a_vae_with_a_linear_decoder_is_the_gaussian_of_factor_analysis(dim, flo
         w3[0, :, :2] = a
         b3[0] = b - a @ torch.full((2, 1), 100.0)
         vae.log_scale[0] = s.log()
-    x = (b + a @ torch.randn(2, 50, generator=generator) + s * torch.randn(dim, 50, generator=generator)).T
+    x = (
+        b
+        + a @ torch.randn(2, 50, generator=generator)
+        + s * torch.randn(dim, 50, generator=generator)
+    ).T
     expected = MultivariateNormal(b[:, 0], a @ a.T + torch.diag(s[:, 0] ** 2)).log_prob(x)
     assert_close(vae.log_prob(x)[:, 0], expected, rtol=0, atol=1e-5)
 
@@ -166,9 +195,14 @@ def test_a_finer_grid_changes_no_divergence(trained, monkeypatch):
     fresh = RING.sample(5000, np.random.default_rng(3))
     log_p = RING.log_prob(fresh)[:, None]
     kl = divergence(log_p, log_density(trained, fresh))
-    rough = mean_nll(trained.log_density(trained.standardized(fresh)[0], trained.curve_nodes), trained.standardized(fresh)[1])
+    rough = mean_nll(
+        trained.log_density(trained.standardized(fresh)[0], trained.curve_nodes),
+        trained.standardized(fresh)[1],
+    )
     monkeypatch.setattr(VAENetwork, "nodes", 700)
-    np.testing.assert_allclose(kl, divergence(log_p, log_density(trained, fresh)), rtol=0, atol=0.0005)
+    np.testing.assert_allclose(
+        kl, divergence(log_p, log_density(trained, fresh)), rtol=0, atol=0.0005
+    )
     np.testing.assert_allclose(rough, kl - log_p.mean(), rtol=0, atol=0.002)
 
 
@@ -185,11 +219,18 @@ def test_the_vaes_samples_follow_its_density(trained):
     points = torch.cartesian_prod(axis, axis)
     density = trained.log_prob(points).exp() * (axis[1] - axis[0]).double() ** 2
     drawn = trained.sample((20_000,), generator=torch.Generator().manual_seed(1)).double()
-    features = [lambda x: x[..., 0], lambda x: x[..., 1] ** 2, lambda x: (x.norm(dim=-1) < 3.5).double(), lambda x: torch.cos(3 * x[..., 0])]
+    features = [
+        lambda x: x[..., 0],
+        lambda x: x[..., 1] ** 2,
+        lambda x: (x.norm(dim=-1) < 3.5).double(),
+        lambda x: torch.cos(3 * x[..., 0]),
+    ]
     for feature in features:
         values = feature(drawn)
         expected = (feature(points.double())[:, None] * density).sum(0)
-        assert ((values.mean(0) - expected).abs() < 5 * values.std(0) / math.sqrt(20_000) + 0.002).all()
+        assert (
+            (values.mean(0) - expected).abs() < 5 * values.std(0) / math.sqrt(20_000) + 0.002
+        ).all()
 
 
 # As populations
@@ -203,10 +244,14 @@ def test_shapes_and_seeds(model):
     assert torch.equal(drawn, network.sample((4, 5), generator=torch.Generator().manual_seed(0)))
     assert network.sample().shape == (MEMBERS, 2)
     other, same = make(model, seed=1), make(model)
-    for before, after, elsewhere in zip(network.parameters(), same.parameters(), other.parameters(), strict=True):
+    for before, after, elsewhere in zip(
+        network.parameters(), same.parameters(), other.parameters(), strict=True
+    ):
         assert torch.equal(before, after)
         assert before.shape[0] == MEMBERS
-        assert torch.equal(before, elsewhere) == (before.numel() == 2 * MEMBERS)  # the VAE's noise scale starts the same everywhere
+        assert torch.equal(before, elsewhere) == (
+            before.numel() == 2 * MEMBERS
+        )  # the VAE's noise scale starts the same everywhere
 
 
 def test_the_vae_scores_shared_points_and_each_members_own():
@@ -214,7 +259,10 @@ def test_the_vae_scores_shared_points_and_each_members_own():
     x = sample(20).float()
     shared = vae.log_prob(x)
     assert shared.shape == (20, MEMBERS)
-    assert_close(vae.log_prob(x[:, None].expand(-1, MEMBERS, -1).reshape(4, 5, MEMBERS, 2)), shared.reshape(4, 5, MEMBERS))
+    assert_close(
+        vae.log_prob(x[:, None].expand(-1, MEMBERS, -1).reshape(4, 5, MEMBERS, 2)),
+        shared.reshape(4, 5, MEMBERS),
+    )
     with pytest.raises(ValueError, match="shape"):
         vae.log_prob(x[:, :1])
 
@@ -228,7 +276,10 @@ def test_a_gan_says_that_it_has_no_density():
 
 @every_baseline
 def test_a_member_is_trained_as_if_it_were_alone(model):
-    together, alone = (fit(make(model, members), sample(100), sample(40, seed=1), settings()).history for members in (MEMBERS, 1))
+    together, alone = (
+        fit(make(model, members), sample(100), sample(40, seed=1), settings()).history
+        for members in (MEMBERS, 1)
+    )
     for key in together.keys() - {"epoch"}:
         assert together[key].shape == (3, MEMBERS)
         np.testing.assert_allclose(together[key][:, :1], alone[key], atol=1e-4)
@@ -245,7 +296,10 @@ def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_p
     for key, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[key])
         assert torch.equal(tensor, loaded.state_dict()[key])
-    assert torch.equal(loaded.sample((5,), torch.Generator().manual_seed(0)), first.sample((5,), torch.Generator().manual_seed(0)))
+    assert torch.equal(
+        loaded.sample((5,), torch.Generator().manual_seed(0)),
+        first.sample((5,), torch.Generator().manual_seed(0)),
+    )
 
 
 @every_baseline
@@ -253,7 +307,9 @@ def test_members_with_data_of_their_own_are_standardised_by_it(model):
     data = torch.stack([sample(60, seed=m) * (m + 1) for m in range(MEMBERS)], dim=1)
     network = make(model)
     Trainer(network, data, settings())
-    assert_close(network.standardize.deviation[..., 0].double(), data.std(0, correction=0), rtol=1e-5, atol=0)
+    assert_close(
+        network.standardize.deviation[..., 0].double(), data.std(0, correction=0), rtol=1e-5, atol=0
+    )
 
 
 @every_baseline
@@ -270,7 +326,12 @@ def test_a_broken_member_leaves_the_others_as_they_are(model, capsys):
 
 def test_a_gan_finds_the_modes_of_the_ring():
     gan = make("gan", 2, hidden=48, latent=8, penalty=0.02)
-    fit(gan, sample(800), sample(10, seed=1), settings(epochs=200, batch_size=100, learning_rate=0.002, log_every=200))
+    fit(
+        gan,
+        sample(800),
+        sample(10, seed=1),
+        settings(epochs=200, batch_size=100, learning_rate=0.002, log_every=200),
+    )
     drawn = gan.sample((2000,), generator=torch.Generator().manual_seed(0)).double()
     means = torch.from_numpy(RING.means)
     nearest = torch.cdist(drawn.flatten(0, 1), means).argmin(1)

@@ -21,8 +21,21 @@ from flows.networks import kernels
 TOP = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(800, 0.005, noise=0.1)
 SMALL = {key: value[:2] for key, value in vars(Plan()).items() if isinstance(value, tuple)} | {
-    **{"repeats": 2, "reading": 0.02, "threads": (1,), "epoch_couplings": 4, "epoch_networks": (1, 2), "batches": (800,)},
-    **{"networks": 2, "eager_networks": 1, "fresh": 500, "quality_size": (4, 8), "quality_lengths": (1, 2)},
+    **{
+        "repeats": 2,
+        "reading": 0.02,
+        "threads": (1,),
+        "epoch_couplings": 4,
+        "epoch_networks": (1, 2),
+        "batches": (800,),
+    },
+    **{
+        "networks": 2,
+        "eager_networks": 1,
+        "fresh": 500,
+        "quality_size": (4, 8),
+        "quality_lengths": (1, 2),
+    },
 }
 
 
@@ -32,12 +45,16 @@ def test_a_small_run_measures_every_section_and_can_be_drawn(tmp_path):
     run.measure(Plan(**SMALL), list(SECTIONS), ["ours", "ours-plain", "ours-nsf", "zuko"], results)
     measured = json.loads(results.read_text(encoding="utf-8"))
     assert measured.keys() == SECTIONS.keys() | {"machine", "settings", "versions"}
-    parameters = {row["library"]: row["parameters"] for row in measured["epoch"] if row["hidden"] == 32}
+    parameters = {
+        row["library"]: row["parameters"] for row in measured["epoch"] if row["hidden"] == 32
+    }
     assert parameters["ours"] == parameters["ours-plain"] == parameters["zuko"]
     assert all(row["ms"] > 0 for row in measured["epoch"])
     draw.main(results)
     assert (tmp_path / "speed.png").stat().st_size > 10_000
-    assert "never" in (tmp_path / "table.md").read_text(encoding="utf-8")  # a network trained for two epochs
+    assert "never" in (tmp_path / "table.md").read_text(
+        encoding="utf-8"
+    )  # a network trained for two epochs
 
 
 @pytest.mark.slow
@@ -89,14 +106,26 @@ def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same(
     assert np.allclose(trained[0], trained[2], atol=1e-3)
 
 
-@pytest.mark.parametrize(("arguments", "word"), [(["--only", "nonsense"], "nonsense"), (["--libraries", "ours", "none"], "none")])
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["--only", "nonsense"], "nonsense"), (["--libraries", "ours", "none"], "none")],
+)
 def test_a_wrong_word_on_the_command_line_is_named(arguments, word, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)
     assert word in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0001234, "0.000123"), (12.345, "12.3"), (1234.5, "1,230"), (0.5, "0.5"), (2e7, "20,000,000")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0001234, "0.000123"),
+        (12.345, "12.3"),
+        (1234.5, "1,230"),
+        (0.5, "0.5"),
+        (2e7, "20,000,000"),
+    ],
+)
 def test_numbers_are_written_out(value, text):
     assert draw.number(value) == text
 

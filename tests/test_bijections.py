@@ -7,7 +7,14 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
-from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling, Standardize
+from flows.bijections import (
+    ActNorm,
+    AffineCoupling,
+    Permutation,
+    PLULinear,
+    SplineCoupling,
+    Standardize,
+)
 from flows.core.seeds import numpy_generators
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -26,17 +33,31 @@ BIJECTIONS = {  # name -> (dim, members, seed) -> Bijection; a new bijection is 
     "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
     "affine": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=False),
-    "affine-swap": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=True),
-    "spline-2": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=False, bins=2),
-    "spline-3-swap": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=True, bins=3),
-    "spline-8": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=False, bins=8),
-    "spline-8-swap": lambda dim, members, seed: SplineCoupling(dim, 8, streams(seed, members), swap=True, bins=8),
+    "affine-swap": lambda dim, members, seed: AffineCoupling(
+        dim, 8, streams(seed, members), swap=True
+    ),
+    "spline-2": lambda dim, members, seed: SplineCoupling(
+        dim, 8, streams(seed, members), swap=False, bins=2
+    ),
+    "spline-3-swap": lambda dim, members, seed: SplineCoupling(
+        dim, 8, streams(seed, members), swap=True, bins=3
+    ),
+    "spline-8": lambda dim, members, seed: SplineCoupling(
+        dim, 8, streams(seed, members), swap=False, bins=8
+    ),
+    "spline-8-swap": lambda dim, members, seed: SplineCoupling(
+        dim, 8, streams(seed, members), swap=True, bins=8
+    ),
 }
 COUPLINGS = [name for name in BIJECTIONS if name.startswith(("affine", "spline"))]
 SPLINES = [name for name in BIJECTIONS if name.startswith("spline")]
 
-everything = pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in DIMS])
-even_and_odd = pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in (2, 5)])  # for what the split can't change
+everything = pytest.mark.parametrize(
+    ("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in DIMS]
+)
+even_and_odd = pytest.mark.parametrize(
+    ("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in (2, 5)]
+)  # for what the split can't change
 both_ways = pytest.mark.parametrize("direction", ["forward", "inverse"])
 splines = pytest.mark.parametrize("name", SPLINES)
 dims = pytest.mark.parametrize("dim", DIMS)
@@ -99,7 +120,9 @@ def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @both_ways
 @even_and_odd
-def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_point(bijection, dim, direction, dtype):
+def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_point(
+    bijection, dim, direction, dtype
+):
     value, log_det = getattr(bijection.to(dtype), direction)(points(dim).to(dtype))
     assert value.dtype == log_det.dtype == dtype
     assert value.shape == (MEMBERS, dim, 20)
@@ -137,7 +160,9 @@ def test_a_population_is_a_loop_over_its_members(bijection, name, dim, direction
     values, log_dets = getattr(bijection, direction)(x)
     for m in range(MEMBERS):
         alone = BIJECTIONS[name](dim, 1, seed=2)
-        alone.load_state_dict({key: tensor[m : m + 1] if tensor.ndim else tensor for key, tensor in state.items()})
+        alone.load_state_dict(
+            {key: tensor[m : m + 1] if tensor.ndim else tensor for key, tensor in state.items()}
+        )
         value, log_det = getattr(alone, direction)(x[m : m + 1])
         assert_close(value, values[m : m + 1])
         assert_close(log_det, log_dets[m : m + 1])
@@ -182,7 +207,10 @@ def test_standardisation_is_not_trained():
 
 def test_images_are_standardised_pixel_by_pixel():
     """Every value of an event has its own scale, and the log-determinant is that of all of them."""
-    layer, x = Standardize((2, 3, 4), MEMBERS), points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1)
+    layer, x = (
+        Standardize((2, 3, 4), MEMBERS),
+        points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1),
+    )
     layer.initialize(x)
     z, log_det = layer(x)
     assert_close(z.mean(-1), torch.zeros(MEMBERS, 2, 3, 4), rtol=0, atol=1e-12)
@@ -223,7 +251,9 @@ def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
     z, log_det = layer(x)
     for m in range(MEMBERS):
         lower = torch.tril(layer.lower[m], -1) + torch.eye(dim)
-        upper = torch.triu(layer.upper[m], 1) + torch.diag(layer.sign[m] * torch.exp(layer.log_diagonal[m]))
+        upper = torch.triu(layer.upper[m], 1) + torch.diag(
+            layer.sign[m] * torch.exp(layer.log_diagonal[m])
+        )
         w = layer.permutation[m] @ lower @ upper
         assert (w - torch.eye(dim)).norm() > 0.5
         assert (w - w.T).norm() > 0.1
@@ -250,7 +280,9 @@ def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijecti
     own = derivative[:, changed][:, :, changed]
     assert torch.equal(own, torch.diag_embed(own.diagonal(dim1=1, dim2=2)))
     assert (own.diagonal(dim1=1, dim2=2) > 0).all()
-    assert (derivative[:, changed][:, :, kept].abs().sum((0, 2)) > 0).all()  # of one member, all hidden units may be off there
+    assert (
+        derivative[:, changed][:, :, kept].abs().sum((0, 2)) > 0
+    ).all()  # of one member, all hidden units may be off there
 
 
 @pytest.mark.parametrize("name", COUPLINGS)
@@ -312,7 +344,9 @@ def test_a_spline_rises_and_has_no_jump_in_value_or_slope(bijection):
     z, log_derivative = scan(bijection, x)
     rise = z.diff(dim=1)
     assert (rise > 0).all()
-    assert rise.max() <= 1.01 * log_derivative.exp().max() * (x[1] - x[0])  # between two points no more than the steepest slope allows
+    assert rise.max() <= 1.01 * log_derivative.exp().max() * (
+        x[1] - x[0]
+    )  # between two points no more than the steepest slope allows
     assert log_derivative.exp().diff(dim=1).abs().max() < 0.05
 
 

@@ -22,11 +22,21 @@ def realnvp(members=3):
 
 
 def glow():
-    return flows.build("glow", (3,), {"couplings": 2, "hidden": 4, "transform": "spline", "bins": 3}, members=2, seed=1)
+    return flows.build(
+        "glow",
+        (3,),
+        {"couplings": 2, "hidden": 4, "transform": "spline", "bins": 3},
+        members=2,
+        seed=1,
+    )
 
 
 def mixture():
-    return flows.GaussianMixture(torch.tensor([0.3, 0.7]), torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.eye(2).repeat(2, 1, 1))
+    return flows.GaussianMixture(
+        torch.tensor([0.3, 0.7]),
+        torch.tensor([[0.0, 1.0], [2.0, 3.0]]),
+        torch.eye(2).repeat(2, 1, 1),
+    )
 
 
 models = pytest.mark.parametrize("build", [realnvp, glow, mixture])
@@ -39,14 +49,26 @@ def shaken(perturb):
     def make(build):
         model = build()
         if isinstance(model, flows.Flow):
-            Trainer(model, torch.randn(20, *model.event_shape, generator=torch.Generator().manual_seed(0)) * 3 + 1, flows.TrainingSettings(noise=0))
+            Trainer(
+                model,
+                torch.randn(20, *model.event_shape, generator=torch.Generator().manual_seed(0)) * 3
+                + 1,
+                flows.TrainingSettings(noise=0),
+            )
         return perturb(model, 0.1)
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("build", "dtype"), [(realnvp, torch.float32), (realnvp, torch.float64), (glow, torch.float32), (glow, torch.float64), (mixture, torch.float64)]
+    ("build", "dtype"),
+    [
+        (realnvp, torch.float32),
+        (realnvp, torch.float64),
+        (glow, torch.float32),
+        (glow, torch.float64),
+        (mixture, torch.float64),
+    ],
 )
 def test_a_loaded_model_is_the_saved_one(build, dtype, shaken, tmp_path):
     model = shaken(build).to(dtype)
@@ -65,7 +87,11 @@ def test_the_same_model_gives_the_same_bytes(build, shaken, tmp_path):
     for name in ("a", "b"):
         flows.save(shaken(build), tmp_path / name)
     flows.save(flows.load(tmp_path / "a"), tmp_path / "c")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+    assert (
+        (tmp_path / "a").read_bytes()
+        == (tmp_path / "b").read_bytes()
+        == (tmp_path / "c").read_bytes()
+    )
 
 
 @models
@@ -84,7 +110,9 @@ def test_a_checkpoint_is_replaced_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(error, tmp_path, monkeypatch):
+def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(
+    error, tmp_path, monkeypatch
+):
     flows.save(realnvp(), tmp_path / "model")
     before = (tmp_path / "model").read_bytes()
 
@@ -98,9 +126,14 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_good_one_alone(err
     assert os.listdir(tmp_path) == ["model"]
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if not name.endswith("_image")])  # those: tests/test_images.py
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names() if not name.endswith("_image")]
+)  # those: tests/test_images.py
 def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
-    model, x = flows.build(name, (2,), members=range(1, 3)), np.random.default_rng(0).normal(size=(40, 2))
+    model, x = (
+        flows.build(name, (2,), members=range(1, 3)),
+        np.random.default_rng(0).normal(size=(40, 2)),
+    )
     flows.save(model, tmp_path / "untrained")
     assert flows.load(tmp_path / "untrained").history == {}
     flows.fit(model, x, x[:10], flows.TrainingSettings(epochs=3, batch_size=20, log_every=2))
@@ -115,9 +148,14 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
 
 def test_a_member_whose_history_is_not_finite_keeps_it_so(tmp_path):
     model = realnvp()
-    model.history = {"epoch": np.array([1.0, 2.0]), "train_nll": np.array([[1.0, np.nan, np.inf], [2.0, np.nan, -np.inf]])}
+    model.history = {
+        "epoch": np.array([1.0, 2.0]),
+        "train_nll": np.array([[1.0, np.nan, np.inf], [2.0, np.nan, -np.inf]]),
+    }
     flows.save(model, tmp_path / "model")
-    np.testing.assert_array_equal(flows.load(tmp_path / "model").history["train_nll"], model.history["train_nll"])
+    np.testing.assert_array_equal(
+        flows.load(tmp_path / "model").history["train_nll"], model.history["train_nll"]
+    )
 
 
 def test_a_flow_that_was_put_together_by_hand_can_not_be_saved(tmp_path):
@@ -170,7 +208,11 @@ def settings(**changes):
 
 
 def without(key):
-    return lambda path: write(path, realnvp(), json.dumps({name: value for name, value in realnvp().description.items() if name != key}))
+    return lambda path: write(
+        path,
+        realnvp(),
+        json.dumps({name: value for name, value in realnvp().description.items() if name != key}),
+    )
 
 
 WEIGHT = "bijections.0.conditioner.theta"
@@ -178,16 +220,23 @@ DAMAGED = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
     "empty": lambda path: path.write_bytes(b""),
-    "random": lambda path: path.write_bytes(bytes(torch.randint(256, (1000,), generator=torch.Generator().manual_seed(0)).tolist())),
+    "random": lambda path: path.write_bytes(
+        bytes(torch.randint(256, (1000,), generator=torch.Generator().manual_seed(0)).tolist())
+    ),
     "text": lambda path: path.write_text("epoch,train_nll\n1,2\n" * 20),
     "a pickle": lambda path: torch.save(realnvp().state_dict(), path),
     "truncated": truncated,
     "cut in its header": cut_in_its_header,
     "foreign": lambda path: save_file({"weight": torch.zeros(2, 2)}, path),
-    "foreign with metadata": lambda path: save_file({"weight": torch.zeros(2, 2)}, path, metadata={"format": "pt"}),
+    "foreign with metadata": lambda path: save_file(
+        {"weight": torch.zeros(2, 2)}, path, metadata={"format": "pt"}
+    ),
     "not json": lambda path: write(path, realnvp(), "{"),
     "a list": lambda path: write(path, realnvp(), "[1, 2]"),
-    **{f"without its {key}": without(key) for key in ("model", "event_shape", "settings", "members", "seed")},
+    **{
+        f"without its {key}": without(key)
+        for key in ("model", "event_shape", "settings", "members", "seed")
+    },
     "an unknown model": lambda path: write(path, realnvp(), {"model": "nonsense"}),
     "a model that is a number": lambda path: write(path, realnvp(), {"model": 3}),
     "a model that is a list": lambda path: write(path, realnvp(), {"model": ["realnvp"]}),
@@ -211,7 +260,9 @@ DAMAGED = {
     "a mixture without means": changed_state(mixture, lose("means")),
     "a mixture with too many weights": changed_state(mixture, longer("weights")),
     "a mixture with too many covariances": changed_state(mixture, longer("covariances")),
-    "a mixture with a tensor too many": changed_state(mixture, lambda state: state.update(more=torch.zeros(1))),
+    "a mixture with a tensor too many": changed_state(
+        mixture, lambda state: state.update(more=torch.zeros(1))
+    ),
 }
 
 
@@ -231,4 +282,7 @@ def test_a_file_that_is_no_checkpoint_is_named_in_one_line(damage, tmp_path):
 def test_the_damage_above_is_the_only_thing_wrong_with_those_files(tmp_path):
     for build in (realnvp, glow, mixture):
         write(tmp_path / "model", build())
-        assert load_file(tmp_path / "model").keys() == flows.load(tmp_path / "model").state_dict().keys()
+        assert (
+            load_file(tmp_path / "model").keys()
+            == flows.load(tmp_path / "model").state_dict().keys()
+        )

@@ -13,13 +13,22 @@ from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
 
 ROWS = 100
-MIXED = [Column("a"), Column.parse("b", "positive"), Column.parse("c", "interval:-2:3"), Column.parse("d", "integer")]
+MIXED = [
+    Column("a"),
+    Column.parse("b", "positive"),
+    Column.parse("c", "interval:-2:3"),
+    Column.parse("d", "integer"),
+]
 
 
 def rows(*columns, n=ROWS):
     """Columns of numbers; a word makes one of this kind."""
     rng = np.random.default_rng(0)
-    made = {"normal": lambda: rng.normal(size=n), "share": lambda: rng.uniform(size=n), "count": lambda: rng.poisson(20, n).astype(float)}
+    made = {
+        "normal": lambda: rng.normal(size=n),
+        "share": lambda: rng.uniform(size=n),
+        "count": lambda: rng.poisson(20, n).astype(float),
+    }
     return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)
 
 
@@ -33,7 +42,9 @@ def error(columns, values, **others):
 # Words
 
 
-@pytest.mark.parametrize("word", ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1"])
+@pytest.mark.parametrize(
+    "word", ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1"]
+)
 def test_a_kind_is_read_as_it_is_written(word):
     column = Column.parse("x", word)
     assert column.word == word
@@ -41,10 +52,25 @@ def test_a_kind_is_read_as_it_is_written(word):
 
 
 @pytest.mark.parametrize(
-    "word", ["", "whole", "real:1", "interval", "interval:0", "interval:1:0", "interval:0:inf", "interval:a:b", "integer:0", "integer:-1"]
+    "word",
+    [
+        "",
+        "whole",
+        "real:1",
+        "interval",
+        "interval:0",
+        "interval:1:0",
+        "interval:0:inf",
+        "interval:a:b",
+        "integer:0",
+        "integer:-1",
+    ],
 )
 def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
-    with pytest.raises(ValueError, match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP.*$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP.*$",
+    ):
         Column.parse("age", word)
 
 
@@ -75,7 +101,12 @@ def test_twelve_rows_are_too_few_and_thirteen_are_not():
     ],
 )
 def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, value, said):
-    values = rows("normal", np.where(np.arange(ROWS) == 41, value, 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)))
+    values = rows(
+        "normal",
+        np.where(
+            np.arange(ROWS) == 41, value, 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)
+        ),
+    )
     message = error([Column("a"), Column.parse("share", word)], values)
     assert f"column share, row 42 holds {value}; " in message
     assert said in message
@@ -83,11 +114,15 @@ def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, v
 
 def test_rows_have_their_numbers_in_the_file():
     values = rows(np.where(np.arange(ROWS) == 41, -1.0, 0.5))
-    assert "row 1042" in error([Column.parse("a", "positive")], values, rows=np.arange(1001, 1001 + ROWS))
+    assert "row 1042" in error(
+        [Column.parse("a", "positive")], values, rows=np.arange(1001, 1001 + ROWS)
+    )
 
 
 def test_a_constant_column_is_named():
-    assert "column b holds 7 in every row; leave it out" in error([Column("a"), Column("b")], rows("normal", np.full(ROWS, 7.0)))
+    assert "column b holds 7 in every row; leave it out" in error(
+        [Column("a"), Column("b")], rows("normal", np.full(ROWS, 7.0))
+    )
 
 
 def test_a_spread_that_doubles_can_not_square_is_told():
@@ -97,13 +132,17 @@ def test_a_spread_that_doubles_can_not_square_is_told():
 
 def test_equal_columns_are_both_named():
     x = rows("normal")[:, 0]
-    assert "column c equals a" in error([Column("a"), Column("b"), Column("c")], rows(x, np.arange(ROWS), x))
+    assert "column c equals a" in error(
+        [Column("a"), Column("b"), Column("c")], rows(x, np.arange(ROWS), x)
+    )
 
 
 def test_a_linear_combination_is_named_with_what_it_is_made_of():
     a, b, other = rows("normal", "share", "count").T
     total = 1e6 + 3 * a - 2 * b
-    message = error([Column(name) for name in ("a", "other", "b", "total")], rows(a, other, b, total))
+    message = error(
+        [Column(name) for name in ("a", "other", "b", "total")], rows(a, other, b, total)
+    )
     assert "is a linear combination of a, b;" in message
 
 
@@ -120,7 +159,9 @@ def test_more_columns_than_rows_are_no_combinations():
 # Rounded columns
 
 
-@pytest.mark.parametrize(("step", "word"), [(1.0, "integer"), (0.1, "integer:0.1"), (25.0, "integer:25")])
+@pytest.mark.parametrize(
+    ("step", "word"), [(1.0, "integer"), (0.1, "integer:0.1"), (25.0, "integer:25")]
+)
 def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(step, word):
     (column,), (notice,) = inspect([Column("age")], step * rows("count"))
     assert column.kind == "real"
@@ -139,7 +180,9 @@ def test_steps_that_start_elsewhere_are_noticed_and_not_offered_as_whole_numbers
 
 def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
     _, notices = inspect([Column("17"), Column("-3")], rows("normal", "share"))
-    assert notices == ["the columns are called 17, -3: if that is a row of a file without names, write a line of names above it"]
+    assert notices == [
+        "the columns are called 17, -3: if that is a row of a file without names, write a line of names above it"
+    ]
     assert not inspect([Column("17"), Column("b")], rows("normal", "share"))[1]
 
 
@@ -182,7 +225,9 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
 
 
 def noise(count=50, scale=3.0):
-    return scale * torch.randn(2, 4, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return scale * torch.randn(
+        2, 4, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
@@ -208,11 +253,15 @@ def test_real_and_whole_columns_stay_as_they_are():
     assert not log_det.any()
 
 
-@pytest.mark.parametrize("word", ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9"])
+@pytest.mark.parametrize(
+    "word", ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9"]
+)
 def test_samples_are_strictly_inside_however_far_the_noise_is(word):
     column = Column.parse("a", word)
     low, high = column.bounds
-    x, _ = Columns([column]).inverse(torch.cat([noise(scale=s).reshape(1, 1, -1) for s in (1, 30, 1000, 1e6)], dim=2))
+    x, _ = Columns([column]).inverse(
+        torch.cat([noise(scale=s).reshape(1, 1, -1) for s in (1, 30, 1000, 1e6)], dim=2)
+    )
     assert bool(((low < x) & (x < high) & x.isfinite()).all())
 
 

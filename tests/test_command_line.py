@@ -19,14 +19,27 @@ from flows.networks import registry
 
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
-WORDS = [f"--column={name}={kind}" for name, kind in KINDS.items()] + [f"-S{key}={value}" for key, value in SHORT.items()] + ["--members=3"]
-MODELS = [name for name in registry.names() if not name.endswith("_image")]  # of tables; a reader's own is among them
+WORDS = (
+    [f"--column={name}={kind}" for name, kind in KINDS.items()]
+    + [f"-S{key}={value}" for key, value in SHORT.items()]
+    + ["--members=3"]
+)
+MODELS = [
+    name for name in registry.names() if not name.endswith("_image")
+]  # of tables; a reader's own is among them
 
 
 def make(n=120, seed=0):
     rng = np.random.default_rng(seed)
     share = rng.beta(2, 3, n)
-    return pd.DataFrame({"age": rng.integers(20, 80, n), "bmi": rng.normal(25, 4, n), "share": share, "price": np.exp(rng.normal(3 * share))})
+    return pd.DataFrame(
+        {
+            "age": rng.integers(20, 80, n),
+            "bmi": rng.normal(25, 4, n),
+            "share": share,
+            "price": np.exp(rng.normal(3 * share)),
+        }
+    )
 
 
 def run(*words):
@@ -51,7 +64,9 @@ def folder(tmp_path_factory):
     frame = make()
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet", index=False)
-    frame.assign(who=[f"p{i}, jr" for i in range(len(frame))])[[*reversed(frame.columns), "who"][::-1]].to_csv(folder / "more.csv", index=False)
+    frame.assign(who=[f"p{i}, jr" for i in range(len(frame))])[
+        [*reversed(frame.columns), "who"][::-1]
+    ].to_csv(folder / "more.csv", index=False)
     run("fit", folder / "t.csv", "-o", folder / "m.flow", *WORDS)
     return folder
 
@@ -83,7 +98,14 @@ def test_python_gives_what_the_command_line_gives(folder, density):
 
 def test_fit_of_a_network_is_training():
     network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 4})
-    assert flows.fit(network, np.random.default_rng(0).normal(size=(50, 2)), settings=flows.TrainingSettings(epochs=1)) is network
+    assert (
+        flows.fit(
+            network,
+            np.random.default_rng(0).normal(size=(50, 2)),
+            settings=flows.TrainingSettings(epochs=1),
+        )
+        is network
+    )
 
 
 def test_an_array_and_one_column_can_be_fitted():
@@ -97,24 +119,39 @@ def test_an_array_and_one_column_can_be_fitted():
 def test_another_unit_shifts_every_log_density_by_the_logarithm_of_the_factor(factor):
     """A rounded column among them: its step is in the new unit too."""
     frame = make()[["bmi", "age"]].astype(float)
-    before, after = (fit_table(each, members=2, settings=SHORT).log_prob(each) for each in (frame, factor * frame))
+    before, after = (
+        fit_table(each, members=2, settings=SHORT).log_prob(each)
+        for each in (frame, factor * frame)
+    )
     np.testing.assert_allclose(before - after, 2 * np.log(factor), rtol=0, atol=1e-6)
 
 
 def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
-    run("fit", folder / "t.csv", "-o", tmp_path / "m.flow", *(word for word in WORDS if "age" not in word))
+    run(
+        "fit",
+        folder / "t.csv",
+        "-o",
+        tmp_path / "m.flow",
+        *(word for word in WORDS if "age" not in word),
+    )
     assert capsys.readouterr().err.startswith("column age holds 5")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--column=agee=integer"], "there is no column agee; the columns are: age, bmi, share, price"),
+        (
+            ["--column=agee=integer"],
+            "there is no column agee; the columns are: age, bmi, share, price",
+        ),
         (["--column=age=whole"], "column age: 'whole' is no kind"),
         (["--column=bmi=interval:0:1"], "column bmi, row 1 holds"),
         (["--members=0"], "members"),
         (["--model=nothing"], f"no model 'nothing' of tables; these are: {', '.join(MODELS)}"),
-        (["--model=realnvp_image"], f"no model 'realnvp_image' of tables; these are: {', '.join(MODELS)}"),
+        (
+            ["--model=realnvp_image"],
+            f"no model 'realnvp_image' of tables; these are: {', '.join(MODELS)}",
+        ),
         (["-Sepochs=many"], "epochs = 'many'"),
         (["-Shiden=3"], "hiden is not a known key"),
         (["-Scouplings=0"], "couplings = 0"),
@@ -133,14 +170,26 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
         (lambda frame: frame.assign(bmi=7), "column bmi holds 7 in every row"),
         (lambda frame: frame.assign(bmi=frame["price"]), "column price equals bmi"),
         (lambda frame: frame.assign(bmi=2 * frame["price"] + 1), "linear combination"),
-        (lambda frame: frame.assign(bmi=frame["bmi"].mask(frame.index == 4)), "column bmi, row 5 holds no value"),
+        (
+            lambda frame: frame.assign(bmi=frame["bmi"].mask(frame.index == 4)),
+            "column bmi, row 5 holds no value",
+        ),
         (lambda frame: frame[:12], "12 rows"),
         (lambda frame: frame[:0], "no rows"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
     change(make()).to_csv(tmp_path / "t.csv", index=False)
-    assert said in error(capsys, "fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "-Srecipe=fixed", "-Sepochs=1", "--members=1")
+    assert said in error(
+        capsys,
+        "fit",
+        tmp_path / "t.csv",
+        "-o",
+        tmp_path / "m.flow",
+        "-Srecipe=fixed",
+        "-Sepochs=1",
+        "--members=1",
+    )
     assert not (tmp_path / "m.flow").exists()
 
 
@@ -162,18 +211,25 @@ def test_a_density_is_not_written_over_a_folder_or_another_table(folder, capsys)
         ("plot m.flow t.csv", "m.flow"),
     ],
 )
-def test_nothing_that_a_verb_reads_is_written_over(folder, tmp_path, capsys, monkeypatch, words, output):
+def test_nothing_that_a_verb_reads_is_written_over(
+    folder, tmp_path, capsys, monkeypatch, words, output
+):
     for name in ("t.csv", "m.flow"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
     monkeypatch.chdir(tmp_path)
     assert "is read by this command" in error(capsys, *words.split(), "-o", tmp_path / output)
-    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in ("t.csv", "m.flow"))
+    assert all(
+        (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+        for name in ("t.csv", "m.flow")
+    )
 
 
 @pytest.mark.parametrize("name", ["page.csv", "page.flow", "page"])
 def test_a_picture_goes_into_a_png_file_alone(folder, tmp_path, capsys, name):
-    assert "a picture goes into a .png file" in error(capsys, "plot", folder / "m.flow", folder / "t.csv", "-o", tmp_path / name)
+    assert "a picture goes into a .png file" in error(
+        capsys, "plot", folder / "m.flow", folder / "t.csv", "-o", tmp_path / name
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -201,7 +257,9 @@ def test_a_million_samples_are_within_their_bounds_and_whole(density):
     assert np.isfinite(frame.to_numpy()).all()
 
 
-def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(folder, density, tmp_path, capsys):
+def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(
+    folder, density, tmp_path, capsys
+):
     for name, seed in (("a.csv", 0), ("b.csv", 0), ("c.csv", 1), ("d.parquet", 0)):
         run("sample", folder / "m.flow", "-n", 100, "-o", tmp_path / name, "--seed", seed)
     a, b, c = ((tmp_path / name).read_bytes() for name in ("a.csv", "b.csv", "c.csv"))
@@ -214,7 +272,11 @@ def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(folder, dens
 
 @pytest.mark.parametrize("model", ["nsf", "vae"])
 def test_no_samples_are_a_frame_of_the_same_columns(density, model):
-    fitted = density if model == "nsf" else fit_table(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
+    fitted = (
+        density
+        if model == "nsf"
+        else fit_table(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
+    )
     none = fitted.sample(0)
     assert len(none) == 0
     assert (none.dtypes == fitted.sample(1).dtypes).all()
@@ -232,33 +294,51 @@ def test_members_are_drawn_by_their_weights(density):
 # Score
 
 
-def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(folder, density, tmp_path, capsys):
+def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(
+    folder, density, tmp_path, capsys
+):
     frame = make()
     log_q, members = density.log_prob(frame), density.log_prob_members(frame)
     for table in ("t.csv", "t.parquet"):
         for out in ("o.csv", "o.parquet"):
             found = scored(folder, tmp_path / out, table)
-            np.testing.assert_allclose(found[frame.columns].to_numpy(float), frame.to_numpy(float), rtol=1e-15)
+            np.testing.assert_allclose(
+                found[frame.columns].to_numpy(float), frame.to_numpy(float), rtol=1e-15
+            )
             assert found.dtypes.map(lambda kind: kind.kind in "if").all()
             np.testing.assert_allclose(found["log_density"], log_q, rtol=0, atol=1e-6)
-            np.testing.assert_allclose(found["log_density_sd"], members.std(axis=1, ddof=1), rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                found["log_density_sd"], members.std(axis=1, ddof=1), rtol=0, atol=1e-6
+            )
     run("score", folder / "m.flow", folder / "t.csv")
     scored(folder, tmp_path / "o.csv")
     assert capsys.readouterr().out == (tmp_path / "o.csv").read_text()
 
 
 def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder, tmp_path):
-    found, plain = scored(folder, tmp_path / "a.csv", "more.csv"), scored(folder, tmp_path / "b.csv")
+    found, plain = (
+        scored(folder, tmp_path / "a.csv", "more.csv"),
+        scored(folder, tmp_path / "b.csv"),
+    )
     assert found["log_density"].equals(plain["log_density"])
-    lines = zip((folder / "more.csv").read_text().splitlines(), (tmp_path / "a.csv").read_text().splitlines(), strict=True)
+    lines = zip(
+        (folder / "more.csv").read_text().splitlines(),
+        (tmp_path / "a.csv").read_text().splitlines(),
+        strict=True,
+    )
     assert all(after.startswith(before + ",") for before, after in lines)
 
 
 def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch):
-    whole, lowest = scored(folder, tmp_path / "a.csv"), scored(folder, tmp_path / "c.csv", "t.csv", "--anomalies", 9)
+    whole, lowest = (
+        scored(folder, tmp_path / "a.csv"),
+        scored(folder, tmp_path / "c.csv", "t.csv", "--anomalies", 9),
+    )
     monkeypatch.setattr("flows.data.table.stream.__defaults__", (7,))
     np.testing.assert_allclose(scored(folder, tmp_path / "b.csv"), whole, rtol=0, atol=2e-6)
-    np.testing.assert_allclose(scored(folder, tmp_path / "d.csv", "t.csv", "--anomalies", 9), lowest, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        scored(folder, tmp_path / "d.csv", "t.csv", "--anomalies", 9), lowest, rtol=0, atol=2e-6
+    )
 
 
 def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density(density):
@@ -276,7 +356,9 @@ def test_the_spread_of_a_row_without_a_density_is_0(folder, tmp_path):
 
 def test_a_renamed_column_is_told_in_one_line(folder, tmp_path, capsys):
     make().rename(columns={"bmi": "BMI"}).to_csv(tmp_path / "t.csv", index=False)
-    assert "holds no column bmi; its columns are: age, BMI, share, price" in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv")
+    assert "holds no column bmi; its columns are: age, BMI, share, price" in error(
+        capsys, "score", folder / "m.flow", tmp_path / "t.csv"
+    )
 
 
 def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys):
@@ -289,18 +371,28 @@ def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("log_density", []), ("log_density_sd", []), ("row", ["--anomalies=3"]), ("tail_probability", ["--anomalies=3"])]
+    ("name", "words"),
+    [
+        ("log_density", []),
+        ("log_density_sd", []),
+        ("row", ["--anomalies=3"]),
+        ("tail_probability", ["--anomalies=3"]),
+    ],
 )
 def test_a_column_that_score_would_write_over_is_refused(folder, tmp_path, capsys, name, words):
     make().assign(**{name: 7}).to_csv(tmp_path / "t.csv", index=False)
-    assert f"column {name}: `score` adds a column of this name" in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
+    assert f"column {name}: `score` adds a column of this name" in error(
+        capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no such thing" * 20])
 def test_what_is_no_model_is_named(folder, tmp_path, capsys, content):
     (tmp_path / "bad.flow").write_bytes(content)
     for verb in ("info", "sample", "score"):
-        assert "bad.flow" in error(capsys, verb, tmp_path / "bad.flow", *([folder / "t.csv"] if verb == "score" else []))
+        assert "bad.flow" in error(
+            capsys, verb, tmp_path / "bad.flow", *([folder / "t.csv"] if verb == "score" else [])
+        )
 
 
 # Anomalies
@@ -310,8 +402,14 @@ def folds(density, n=40):
     """A density as a recipe with two folds leaves it: members 0 and 2 did not see the first, member 1 the second."""
     rng = np.random.default_rng(0)
     network = density.network
-    network.history |= {"held_out": rng.normal(-8, 2, n), "fold": np.repeat([0, 1, -1], [15, 15, n - 30])}
-    network.description = {**network.description, "training": {"members": [{"fold": 0}, {"fold": 1}, {"fold": 0}]}}
+    network.history |= {
+        "held_out": rng.normal(-8, 2, n),
+        "fold": np.repeat([0, 1, -1], [15, 15, n - 30]),
+    }
+    network.description = {
+        **network.description,
+        "training": {"members": [{"fold": 0}, {"fold": 1}, {"fold": 0}]},
+    }
     network.weights[:] = network.weights.new_tensor([0.2, 0.5, 0.3])
     return density
 
@@ -324,9 +422,19 @@ def test_the_tail_probability_is_its_formula(density):
         assert found == (1 + sum(held_out[fold == 0] <= a) + sum(held_out[fold == 1] <= b)) / 31
 
 
-def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(folder, density, tmp_path):
+def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
+    folder, density, tmp_path
+):
     folds(density).save(tmp_path / "m.flow")
-    run("score", tmp_path / "m.flow", folder / "more.csv", "--anomalies", 5, "-o", tmp_path / "o.csv")
+    run(
+        "score",
+        tmp_path / "m.flow",
+        folder / "more.csv",
+        "--anomalies",
+        5,
+        "-o",
+        tmp_path / "o.csv",
+    )
     found = pd.read_csv(tmp_path / "o.csv")
     log_q = density.log_prob(make())
     assert found["row"].tolist() == (np.argsort(log_q)[:5] + 1).tolist()
@@ -337,7 +445,11 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(fo
 
 
 def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
-    assert scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)["tail_probability"].isna().all()
+    assert (
+        scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)["tail_probability"]
+        .isna()
+        .all()
+    )
     assert capsys.readouterr().err.startswith("tail_probability is empty: only the found recipe")
 
 
@@ -361,7 +473,14 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
     run("info", folder / "m.flow")
     said = capsys.readouterr().out
     assert said == f"{density}\n"
-    for word in ("nsf of 3 members", "couplings 2", "column age: integer", "column share: interval:0:1", "column bmi: real", "seed 0"):
+    for word in (
+        "nsf of 3 members",
+        "couplings 2",
+        "column age: integer",
+        "column share: interval:0:1",
+        "column bmi: real",
+        "seed 0",
+    ):
         assert word in said
 
 
@@ -371,11 +490,15 @@ def test_what_is_fitted_and_what_is_read_back_say_the_same(density, tmp_path):
     assert str(fitted) == str(Density.load(tmp_path / "m.flow"))
 
 
-@pytest.mark.parametrize(("names", "page"), [(["bmi"], "margins.png"), (["bmi", "share"], "pairs.png")])
+@pytest.mark.parametrize(
+    ("names", "page"), [(["bmi"], "margins.png"), (["bmi", "share"], "pairs.png")]
+)
 def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypatch, names, page):
     fit_table(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
     figures, drawn = dict(plotting.FIGURES), []
-    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: drawn.append((name, figures[name][1](scene))))
+    monkeypatch.setattr(
+        plotting, "draw", lambda name, scene, path: drawn.append((name, figures[name][1](scene)))
+    )
     run("plot", tmp_path / "m.flow", folder / "t.csv", "-o", tmp_path / "page.png")
     assert [name for name, _ in drawn] == [page]
 
@@ -388,7 +511,13 @@ def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path, tabl
 
 
 def start(*words, **others):
-    return subprocess.run([sys.executable, "-m", "flows", *map(str, words)], capture_output=True, text=True, check=False, **others)
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **others,
+    )
 
 
 def test_the_program_is_quiet_in_a_pipe_and_ends_with_one_line_and_status_1(folder):
@@ -405,11 +534,26 @@ def test_the_program_is_quiet_in_a_pipe_and_ends_with_one_line_and_status_1(fold
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("fit t.csv -o m --column a", "argument --column: expected a name and a value with = between them; got 'a'"),
-        ("fit t.csv -o m -S a", "argument -S: expected a name and a value with = between them; got 'a'"),
-        ("score m t.csv --anomalies 0", "argument --anomalies: expected a whole number of at least 1 and below 2**63; got '0'"),
-        ("sample m -n many", "argument -n: expected a whole number of at least 1 and below 2**63; got 'many'"),
-        ("sample m --seed -1", "argument --seed: expected a whole number of at least 0 and below 2**63; got '-1'"),
+        (
+            "fit t.csv -o m --column a",
+            "argument --column: expected a name and a value with = between them; got 'a'",
+        ),
+        (
+            "fit t.csv -o m -S a",
+            "argument -S: expected a name and a value with = between them; got 'a'",
+        ),
+        (
+            "score m t.csv --anomalies 0",
+            "argument --anomalies: expected a whole number of at least 1 and below 2**63; got '0'",
+        ),
+        (
+            "sample m -n many",
+            "argument -n: expected a whole number of at least 1 and below 2**63; got 'many'",
+        ),
+        (
+            "sample m --seed -1",
+            "argument --seed: expected a whole number of at least 0 and below 2**63; got '-1'",
+        ),
     ],
 )
 def test_an_option_says_what_it_expects(capsys, words, said):
@@ -420,10 +564,19 @@ def test_an_option_says_what_it_expects(capsys, words, said):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("7", 7), ("1e-3", 0.001), ("box", "box"), ("[margins, cooling]", ["margins", "cooling"]), ('["margins"]', ["margins"]), ("[", "[")],
+    [
+        ("7", 7),
+        ("1e-3", 0.001),
+        ("box", "box"),
+        ("[margins, cooling]", ["margins", "cooling"]),
+        ('["margins"]', ["margins"]),
+        ("[", "["),
+    ],
 )
 def test_a_setting_is_a_number_a_word_or_a_list(text, value):
-    assert _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"]).settings == [("key", value)]
+    assert _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"]).settings == [
+        ("key", value)
+    ]
 
 
 @pytest.mark.parametrize(("verb", "images"), [("fit", False), ("score", True), ("plot", False)])

@@ -36,7 +36,14 @@ def members(seed: int, shift: float = 0.0) -> pd.DataFrame:
     """Ten members whose metrics scatter around 1 with standard deviation 0.1; ``kl`` around 1 + ``shift``."""
     rng = np.random.default_rng(seed)
     table = {"member": np.arange(MEMBERS), "kl": rng.normal(1 + shift, 0.1, MEMBERS)}
-    return pd.DataFrame({**table, **{name: rng.normal(1, 0.1, MEMBERS) for name in METRICS}, "parameters": 28464, "none": np.nan})
+    return pd.DataFrame(
+        {
+            **table,
+            **{name: rng.normal(1, 0.1, MEMBERS) for name in METRICS},
+            "parameters": 28464,
+            "none": np.nan,
+        }
+    )
 
 
 def picture(shade: int) -> bytes:
@@ -50,7 +57,9 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
 
 
-def commit(folder: Path, branch: str, params: str, tables: dict[str, pd.DataFrame], shade: int = 0) -> None:
+def commit(
+    folder: Path, branch: str, params: str, tables: dict[str, pd.DataFrame], shade: int = 0
+) -> None:
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch", branch)
     else:
@@ -71,7 +80,12 @@ def commit(folder: Path, branch: str, params: str, tables: dict[str, pd.DataFram
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``main``; ``seeds`` with other member seeds; ``worse`` with other noise and a KL that is three deviations higher."""
     monkeypatch.chdir(tmp_path)
-    commit(tmp_path, "main", TINY, {name: members(k) for k, name in enumerate(("realnvp", "glow", "vae"))})
+    commit(
+        tmp_path,
+        "main",
+        TINY,
+        {name: members(k) for k, name in enumerate(("realnvp", "glow", "vae"))},
+    )
     commit(
         tmp_path,
         "seeds",
@@ -80,18 +94,28 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         90,
     )
     git(tmp_path, "switch", "--quiet", "main")
-    commit(tmp_path, "worse", TINY.replace("noise: auto", "noise: 0.0"), {"realnvp": members(0, 0.3)}, 200)
+    commit(
+        tmp_path,
+        "worse",
+        TINY.replace("noise: auto", "noise: 0.0"),
+        {"realnvp": members(0, 0.3)},
+        200,
+    )
     return tmp_path
 
 
 def found(a: str, b: str) -> dict[tuple[str, str], compare.Number]:
-    return {(one.model, one.metric): one for one in compare.numbers(compare.read(a), compare.read(b))}
+    return {
+        (one.model, one.metric): one for one in compare.numbers(compare.read(a), compare.read(b))
+    }
 
 
 def test_other_member_seeds_are_within_noise_and_equal_tables_the_same(repository: Path):
     numbers = found("main", "seeds")
     assert not [metric for _, metric in numbers if metric == "none"]
-    tested = [one for (model, metric), one in numbers.items() if model != "vae" and metric != "parameters"]
+    tested = [
+        one for (model, metric), one in numbers.items() if model != "vae" and metric != "parameters"
+    ]
     assert len(tested) == 42
     assert sum(one.verdict == "within noise" for one in tested) >= 0.95 * 42
     assert {one.verdict for (model, _), one in numbers.items() if model == "vae"} == {"same"}
@@ -100,7 +124,9 @@ def test_other_member_seeds_are_within_noise_and_equal_tables_the_same(repositor
 
 def test_a_higher_kl_is_different_and_nothing_else_is(repository: Path):
     numbers = found("main", "worse")
-    assert [key for key, one in numbers.items() if one.verdict == "different"] == [("realnvp", "kl")]
+    assert [key for key, one in numbers.items() if one.verdict == "different"] == [
+        ("realnvp", "kl")
+    ]
     kl = numbers["realnvp", "kl"]
     assert kl.difference == pytest.approx(0.3, abs=0.05)
     assert 0.1 < kl.interval[0] < kl.difference < kl.interval[1] < 0.5
@@ -109,7 +135,10 @@ def test_a_higher_kl_is_different_and_nothing_else_is(repository: Path):
 def test_a_member_that_went_astray_does_not_hide_the_others():
     """As flows without regularisation do: every one is worse, and one of them a thousand times. A t-test of the means has p = 0.33."""
     rng = np.random.default_rng(0)
-    left, right = rng.normal(0.07, 0.003, MEMBERS), np.append(rng.normal(1.3, 0.3, MEMBERS - 1), 2e4)
+    left, right = (
+        rng.normal(0.07, 0.003, MEMBERS),
+        np.append(rng.normal(1.3, 0.3, MEMBERS - 1), 2e4),
+    )
     assert stats.ttest_ind(left, right, equal_var=False).pvalue > 0.3
     one = compare.number("glow", "kl", left, right)
     assert one.p == pytest.approx(2 / math.comb(20, 10))
@@ -117,7 +146,10 @@ def test_a_member_that_went_astray_does_not_hide_the_others():
 
 
 def test_a_member_without_a_number_counts_as_the_largest_and_is_told():
-    left, right = np.linspace(0.07, 0.08, MEMBERS), np.append(np.linspace(1, 2, MEMBERS - 2), [np.nan, np.nan])
+    left, right = (
+        np.linspace(0.07, 0.08, MEMBERS),
+        np.append(np.linspace(1, 2, MEMBERS - 2), [np.nan, np.nan]),
+    )
     one = compare.number("glow", "kl", left, right)
     assert one.p == pytest.approx(2 / math.comb(20, 10))
     assert compare.cells(one)[2:5] == ["0.075 ± 0.0034", "none in 2 of 10", "\u2013"]
@@ -125,32 +157,44 @@ def test_a_member_without_a_number_counts_as_the_largest_and_is_told():
 
 @pytest.mark.parametrize("sizes", [(4, 4), (3, 6), (5, 2)])
 @pytest.mark.parametrize("steps", [3, 10_000], ids=["ties", "no ties"])
-def test_the_p_value_is_that_of_all_ways_to_share_the_values_out(sizes: tuple[int, int], steps: int):
+def test_the_p_value_is_that_of_all_ways_to_share_the_values_out(
+    sizes: tuple[int, int], steps: int
+):
     rng = np.random.default_rng(0)
     for _ in range(20):
         values = rng.integers(steps, size=sum(sizes)).astype(float)
         ranks = stats.rankdata(values)
-        sums = np.array([ranks[list(chosen)].sum() for chosen in combinations(range(len(values)), sizes[0])])
+        sums = np.array(
+            [ranks[list(chosen)].sum() for chosen in combinations(range(len(values)), sizes[0])]
+        )
         away = np.abs(sums - sizes[0] * (len(values) + 1) / 2)
         expected = (away >= away[0] - 1e-9).mean()  # the first choice is the one that was made
-        assert statistics.rank_sum_p(values[: sizes[0]], values[sizes[0] :]) == pytest.approx(expected)
+        assert statistics.rank_sum_p(values[: sizes[0]], values[sizes[0] :]) == pytest.approx(
+            expected
+        )
 
 
 @pytest.mark.parametrize("draws", [50, 51], ids=["exact", "approximate"])
 def test_the_p_value_agrees_with_scipys(draws: int):
     rng = np.random.default_rng(0)
     left, right = rng.normal(0, 1, draws), rng.normal(0.5, 1, draws)
-    assert statistics.rank_sum_p(left, right) == pytest.approx(stats.mannwhitneyu(left, right, method="exact").pvalue, rel=0.02)
+    assert statistics.rank_sum_p(left, right) == pytest.approx(
+        stats.mannwhitneyu(left, right, method="exact").pvalue, rel=0.02
+    )
 
 
 def test_the_interval_holds_the_true_shift_as_often_as_it_says():
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(1000):
-        _, (low, high) = statistics.shift(rng.standard_cauchy(MEMBERS), 1 + rng.standard_cauchy(MEMBERS))
+        _, (low, high) = statistics.shift(
+            rng.standard_cauchy(MEMBERS), 1 + rng.standard_cauchy(MEMBERS)
+        )
         held += low <= 1 <= high
     assert abs(held - 950) < 4 * np.sqrt(1000 * 0.05 * 0.95)
-    assert np.isnan(statistics.shift(np.zeros(3), np.ones(3))[1]).all()  # three and three can't give one
+    assert np.isnan(
+        statistics.shift(np.zeros(3), np.ones(3))[1]
+    ).all()  # three and three can't give one
 
 
 @pytest.mark.parametrize(
@@ -171,20 +215,29 @@ def test_numbers_without_scatter(metric: str, left: list[float], right: list[flo
 
 def test_members_too_few_to_tell_are_not_said_to_be_within_noise(repository: Path):
     a, b = compare.read("main"), compare.read("worse")
-    few = [replace(side, members={name: table[:3] for name, table in side.members.items()}) for side in (a, b)]
+    few = [
+        replace(side, members={name: table[:3] for name, table in side.members.items()})
+        for side in (a, b)
+    ]
     assert {one.verdict for one in compare.numbers(*few)} == {"too few members", "same"}
 
 
 def test_false_alarms_are_rare():
     """Of 300 pages of 20 numbers without a difference, a share of about 5% may have one that is said to be different."""
     rng = np.random.default_rng(0)
-    alarms, known = 0, dict[float, float]()  # p by the sum of ranks, which is all that it depends on
+    alarms, known = (
+        0,
+        dict[float, float](),
+    )  # p by the sum of ranks, which is all that it depends on
     for _ in range(300):
         ranks = rng.permuted(np.tile(np.arange(2.0 * MEMBERS), (20, 1)), axis=1)
         for left in ranks[:, :MEMBERS]:
             if left.sum() not in known:
                 known[left.sum()] = statistics.rank_sum_p(left, np.setdiff1d(ranks[0], left))
-        alarms += statistics.holm(np.array([known[left.sum()] for left in ranks[:, :MEMBERS]])).min() < 0.05
+        alarms += (
+            statistics.holm(np.array([known[left.sum()] for left in ranks[:, :MEMBERS]])).min()
+            < 0.05
+        )
     assert alarms < 300 * 0.05 + 4 * np.sqrt(300 * 0.05 * 0.95)
 
 
@@ -192,7 +245,10 @@ def test_markdown_has_the_settings_and_the_verdicts(repository: Path):
     a, b = compare.read("main"), compare.read("worse")
     text = compare.text(a, b, compare.numbers(a, b))
     assert "| train.noise | auto | 0.0 |" in text
-    assert re.search(r"\| kl \(nat\) \| different \| 1\.\d+ ± 0\.\d+ \| 1\.\d+ ± 0\.\d+ \| \+0\.\d+ \(\+0\.\d+ to \+0\.\d+\) \| \S+ \|", text)
+    assert re.search(
+        r"\| kl \(nat\) \| different \| 1\.\d+ ± 0\.\d+ \| 1\.\d+ ± 0\.\d+ \| \+0\.\d+ \(\+0\.\d+ to \+0\.\d+\) \| \S+ \|",
+        text,
+    )
     assert compare.CAVEAT not in text
     assert "nan" not in text
 
@@ -215,12 +271,20 @@ def test_a_model_of_one_side_alone_is_named_with_its_numbers_in_both_formats(rep
 
 def test_other_data_come_with_a_caveat(repository: Path):
     a = compare.read("main")
-    for key, caveat in (("data.seed", True), ("prepare.test_fraction", True), ("evaluate.fresh", True), ("train.seed", False)):
+    for key, caveat in (
+        ("data.seed", True),
+        ("prepare.test_fraction", True),
+        ("evaluate.fresh", True),
+        ("train.seed", False),
+    ):
         b = replace(a, params={**a.params, key: 7})
         assert (("p", compare.CAVEAT) in list(compare.report(a, b, []))) == caveat
 
 
-@pytest.mark.parametrize(("revision", "said"), [("nowhere", "the branches are: empty, main, seeds, worse"), ("empty", "empty has no results")])
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [("nowhere", "the branches are: empty, main, seeds, worse"), ("empty", "empty has no results")],
+)
 def test_what_can_not_be_compared_is_said_in_one_line(repository: Path, revision: str, said: str):
     git(repository, "switch", "--quiet", "--orphan", "empty")
     git(repository, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
@@ -253,7 +317,9 @@ FLOWS = ("realnvp", "glow")
 
 
 @pytest.mark.slow
-def test_trained_branches_with_other_seeds_are_within_noise_and_without_noise_have_another_kl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_trained_branches_with_other_seeds_are_within_noise_and_without_noise_have_another_kl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     branches = {
         "main": SMALL,
@@ -269,7 +335,12 @@ def test_trained_branches_with_other_seeds_are_within_noise_and_without_noise_ha
         for name in FLOWS:
             train.main(name)
             evaluate.main(name)
-        commit(tmp_path, branch, params, {name: pd.read_csv(f"metrics/{name}/members.csv") for name in FLOWS})
+        commit(
+            tmp_path,
+            branch,
+            params,
+            {name: pd.read_csv(f"metrics/{name}/members.csv") for name in FLOWS},
+        )
     verdicts = [one.verdict for one in found("main", "seed").values() if one.verdict != "same"]
     assert len(verdicts) >= 30
     assert verdicts.count("within noise") >= 0.95 * len(verdicts)
@@ -293,12 +364,21 @@ def test_the_committed_results_are_compared_within_seconds(tmp_path: Path):
         git(tmp_path, "commit", "--quiet", "--message", branch)
         for path in (tmp_path / "metrics").glob("*/members.csv"):
             table = pd.read_csv(path)
-            pd.concat([table.iloc[:, :1], 1.01 * table.iloc[:, 1:] + 0.001], axis=1).to_csv(path, index=False)
+            pd.concat([table.iloc[:, :1], 1.01 * table.iloc[:, 1:] + 0.001], axis=1).to_csv(
+                path, index=False
+            )
         for path in (tmp_path / "figures").glob("*.png"):
             path.write_bytes(picture(90))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [sys.executable, "-m", "tools.compare", "main", "other"]
-    said = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert re.search(r"1\d\d numbers: \d+ different, ", said)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
@@ -307,7 +387,9 @@ def test_the_committed_results_are_compared_within_seconds(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_in_a_browser_without_a_network(repository: Path, monkeypatch: pytest.MonkeyPatch, width: int):
+def test_the_page_in_a_browser_without_a_network(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, width: int
+):
     from playwright.sync_api import sync_playwright
 
     monkeypatch.setattr("sys.argv", ["compare", "main", "seeds"])
@@ -315,17 +397,23 @@ def test_the_page_in_a_browser_without_a_network(repository: Path, monkeypatch: 
     said: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
+        page = browser.new_context(
+            viewport={"width": width, "height": 900}, offline=True
+        ).new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("requestfailed", lambda request: said.append(request.url))
         page.goto((repository / "compare.html").as_uri())
-        pictures = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0 && i.getBoundingClientRect().width > 200)")
+        pictures = page.evaluate(
+            "[...document.images].map(i => i.complete && i.naturalWidth > 0 && i.getBoundingClientRect().width > 200)"
+        )
         wide = page.evaluate("document.documentElement.scrollWidth")
         hints = page.evaluate(
             "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth > e.clientWidth, getComputedStyle(e, '::before').content])"
         )
-        letters = page.evaluate("Math.min(...[...document.querySelectorAll('p, td, h2')].map(e => parseFloat(getComputedStyle(e).fontSize)))")
+        letters = page.evaluate(
+            "Math.min(...[...document.querySelectorAll('p, td, h2')].map(e => parseFloat(getComputedStyle(e).fontSize)))"
+        )
         browser.close()
     assert said == []
     assert len(pictures) == 3

@@ -60,8 +60,14 @@ def test_what_is_missing_is_run_and_the_rest_is_kept(toy: ModuleType, tmp_path: 
     study = Study("toy", tmp_path)
     digest = study.digest(study.cells["power/2"])
     lines = (tmp_path / "results.csv").read_text().splitlines()
-    assert lines[:3] == ["cell,digest,replicate,lost,value", f"power/2,{digest},0,nan,4", f"power/2,{digest},1,0,-4"]
-    assert [line.split(",")[0] for line in lines[1:]] == sorted(line.split(",")[0] for line in lines[1:])
+    assert lines[:3] == [
+        "cell,digest,replicate,lost,value",
+        f"power/2,{digest},0,nan,4",
+        f"power/2,{digest},1,0,-4",
+    ]
+    assert [line.split(",")[0] for line in lines[1:]] == sorted(
+        line.split(",")[0] for line in lines[1:]
+    )
     table = study.table("power", 2)
     assert list(table["value"]) == [4, -4]
     assert np.isnan(table["lost"][0])
@@ -96,11 +102,15 @@ def test_arrays_belong_to_the_settings_of_the_rows(toy: ModuleType, tmp_path: Pa
     write(tmp_path, exponent=2)
     assert Study("toy", tmp_path).missing() == ["power/2"]  # its arrays were written over
     toy.FAMILIES = {}
-    with pytest.raises(UserError, match=r"cells\.py has the cell power/2, and no family power in FAMILIES"):
+    with pytest.raises(
+        UserError, match=r"cells\.py has the cell power/2, and no family power in FAMILIES"
+    ):
         Study("toy", tmp_path)
 
 
-def test_a_cell_that_fails_is_named_and_the_others_go_on(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_that_fails_is_named_and_the_others_go_on(
+    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, broken=True)
     assert not engine.run(Study("toy", tmp_path))
     assert Study("toy", tmp_path).missing() == ["power/2", "power/3"]
@@ -118,7 +128,9 @@ def test_a_fresh_run_scores_all_again(toy: ModuleType, tmp_path: Path) -> None:
     assert len(CALLS) == 4
 
 
-def test_a_fresh_run_that_finds_no_worker_loses_nothing(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fresh_run_that_finds_no_worker_loses_nothing(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine.run(Study("toy", tmp_path))
     monkeypatch.setenv("FLOWS_WORKERS", "nowhere")
     with pytest.raises(UserError, match="FLOWS_WORKERS = 'nowhere'"):
@@ -127,7 +139,9 @@ def test_a_fresh_run_that_finds_no_worker_loses_nothing(toy: ModuleType, tmp_pat
 
 
 def test_two_runs_at_once_are_refused(toy: ModuleType, tmp_path: Path) -> None:
-    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": engine.run(Study("toy", tmp_path))})}
+    toy.FAMILIES = {
+        "power": Family(lambda base, exponent: {"value": engine.run(Study("toy", tmp_path))})
+    }
     assert not engine.run(Study("toy", tmp_path), ["power/2"])
     toy.FAMILIES = {"power": Family(power)}
     assert engine.run(Study("toy", tmp_path))
@@ -136,18 +150,35 @@ def test_two_runs_at_once_are_refused(toy: ModuleType, tmp_path: Path) -> None:
 def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     assert engine.check(Study("toy", tmp_path), ["power/2", "power/small"]) == []
-    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [4.1, -4], "lost": [np.nan, 0]})}
+    toy.FAMILIES = {
+        "power": Family(lambda base, exponent: {"value": [4.1, -4], "lost": [np.nan, 0]})
+    }
     found = engine.check(Study("toy", tmp_path), ["power/2"])
     assert found == ["power/2, replicate 0, value: 4 in results.csv, 4.1 now"]
-    toy.FAMILIES = {"power": Family(toy.FAMILIES["power"].score, tolerance={"*": 1.0, "value": 0.01})}
+    toy.FAMILIES = {
+        "power": Family(toy.FAMILIES["power"].score, tolerance={"*": 1.0, "value": 0.01})
+    }
     assert engine.check(Study("toy", tmp_path), ["power/2"]) == found
     toy.FAMILIES = {"power": Family(toy.FAMILIES["power"].score, tolerance={"*": 0.03})}
     assert engine.check(Study("toy", tmp_path), ["power/2"]) == []
-    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [4, -4, 0], "lost": 0}, tolerance={"*": 0.03})}
-    assert engine.check(Study("toy", tmp_path), ["power/2"]) == ["power/2: 2 replicates in results.csv, 3 now"]
-    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": [np.nan, -4], "lost": np.nan}, tolerance={"*": 0.03})}
+    toy.FAMILIES = {
+        "power": Family(
+            lambda base, exponent: {"value": [4, -4, 0], "lost": 0}, tolerance={"*": 0.03}
+        )
+    }
+    assert engine.check(Study("toy", tmp_path), ["power/2"]) == [
+        "power/2: 2 replicates in results.csv, 3 now"
+    ]
+    toy.FAMILIES = {
+        "power": Family(
+            lambda base, exponent: {"value": [np.nan, -4], "lost": np.nan}, tolerance={"*": 0.03}
+        )
+    }
     found = engine.check(Study("toy", tmp_path), ["power/2"])
-    assert [line.split(": ")[1] for line in found] == ["4 in results.csv, nan now", "0 in results.csv, nan now"]
+    assert [line.split(": ")[1] for line in found] == [
+        "4 in results.csv, nan now",
+        "0 in results.csv, nan now",
+    ]
 
 
 def test_cells_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> None:
@@ -156,7 +187,10 @@ def test_cells_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> 
     assert set(engine.draw(study, 3, 1)) == set(study.cells)
     assert engine.select(study, ["power"]) == list(study.cells)
     assert engine.small(study) == ["power/small"]
-    with pytest.raises(UserError, match="toy has no cell 'pwoer'; the families are: power; cells are named like power/2"):
+    with pytest.raises(
+        UserError,
+        match="toy has no cell 'pwoer'; the families are: power; cells are named like power/2",
+    ):
         engine.select(study, ["pwoer"])
 
 
@@ -165,12 +199,17 @@ def test_cells_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> 
     [
         ("bases: [2]\n", "params.yaml: power is missing"),
         ("bases: [2, 2]\npower: {exponent: 2}\n", "params.yaml: two cells are called power/2"),
-        ("bases: [2]\npower: {exponent: 2, epxonent: 3}\n", "params.yaml: got an unexpected keyword argument 'epxonent'"),
+        (
+            "bases: [2]\npower: {exponent: 2, epxonent: 3}\n",
+            "params.yaml: got an unexpected keyword argument 'epxonent'",
+        ),
         ("bases: 2\npower: {exponent: 2}\n", "params.yaml: 'int' object is not iterable"),
         ("bases: [2\n", "params.yaml: not valid YAML"),
     ],
 )
-def test_wrong_settings_are_one_line(toy: ModuleType, tmp_path: Path, content: str, says: str) -> None:
+def test_wrong_settings_are_one_line(
+    toy: ModuleType, tmp_path: Path, content: str, says: str
+) -> None:
     (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=says) as error:
         Study("toy", tmp_path)
@@ -179,7 +218,10 @@ def test_wrong_settings_are_one_line(toy: ModuleType, tmp_path: Path, content: s
 
 def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"results\.csv: a row has no cell, no digest, or not as many values as columns"):
+    with pytest.raises(
+        UserError,
+        match=r"results\.csv: a row has no cell, no digest, or not as many values as columns",
+    ):
         Study("toy", tmp_path).missing()
 
 
@@ -187,12 +229,20 @@ def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> 
 def test_the_committed_rows_are_those_of_the_committed_settings(name: str) -> None:
     study = Study(name)
     assert study.missing() == []
-    assert set(study.stored.rows) == set(study.stored.runs) == {study.key(cell) for cell in study.cells}
+    assert (
+        set(study.stored.rows)
+        == set(study.stored.runs)
+        == {study.key(cell) for cell in study.cells}
+    )
     assert {cell.partition("/")[0] for cell in study.cells} == set(study.code.FAMILIES)
 
 
-def test_a_name_that_is_no_study_and_a_wrong_word_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="there is no study 'claim'; the studies are: claims, tables, digits"):
+def test_a_name_that_is_no_study_and_a_wrong_word_are_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(
+        UserError, match="there is no study 'claim'; the studies are: claims, tables, digits"
+    ):
         Study("claim")
     with pytest.raises(SystemExit):
         __main__.main(["run", "claim"])

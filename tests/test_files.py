@@ -21,7 +21,11 @@ from stages import evaluate, generate, plot, prepare, reference, train
 from stages.shared import files
 
 RING = targets.make("ring")
-TARGET = {"kind": "mixture", "entropy": 3.5, **{key: getattr(RING, key).tolist() for key in ("weights", "means", "covariances")}}
+TARGET = {
+    "kind": "mixture",
+    "entropy": 3.5,
+    **{key: getattr(RING, key).tolist() for key in ("weights", "means", "covariances")},
+}
 SCALER = {"columns": ["x", "y"], "mean": [0.0, 0.0], "std": [2.9, 2.9]}
 
 
@@ -37,7 +41,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files.write_npy(files.TRAIN, rows[40:] / 2.9)
     files.write_npy(files.TEST, rows[:40] / 2.9)
     model = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3)
-    model.history = {"epoch": np.array([2.0, 4.0]), "train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
+    model.history = {
+        "epoch": np.array([2.0, 4.0]),
+        "train_nll": np.ones((2, 3)),
+        "test_nll": np.ones((2, 3)),
+    }
     files.write_model("realnvp", model)
     return tmp_path
 
@@ -76,7 +84,17 @@ GOOD = list(range(199))
         (table([7] * 200), "column x"),
         ("x,y\n1,2\n3,4,5,6\n", "is no table"),
     ],
-    ids=["missing", "empty", "header alone", "text", "nan", "a hole", "inf", "constant column", "ragged"],
+    ids=[
+        "missing",
+        "empty",
+        "header alone",
+        "text",
+        "nan",
+        "a hole",
+        "inf",
+        "constant column",
+        "ragged",
+    ],
 )
 def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None, word: str):
     files.RAW.unlink()
@@ -92,12 +110,22 @@ def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None,
     [
         ("{", "can't be read"),
         ("[]", "mixture"),
-        *((json.dumps({key: value for key, value in TARGET.items() if key != gone}), gone) for gone in TARGET),
+        *(
+            (json.dumps({key: value for key, value in TARGET.items() if key != gone}), gone)
+            for gone in TARGET
+        ),
         (json.dumps({**TARGET, "kind": "spiral"}), "'spiral'"),
         (json.dumps({**TARGET, "weights": [1.0]}), "mixture"),
         (json.dumps({**TARGET, "entropy": None}), "mixture"),
     ],
-    ids=["no JSON", "a list", *(f"no {key}" for key in TARGET), "another kind", "a single weight", "null entropy"],
+    ids=[
+        "no JSON",
+        "a list",
+        *(f"no {key}" for key in TARGET),
+        "another kind",
+        "a single weight",
+        "null entropy",
+    ],
 )
 def test_a_damaged_description_of_the_truth_is_named(folder: Path, content: str, word: str):
     files.TARGET.write_text(content, encoding="utf-8")
@@ -117,17 +145,31 @@ def test_a_damaged_description_of_the_truth_is_named(folder: Path, content: str,
     ],
     ids=["empty", "no std", "no mean", "three numbers for two columns"],
 )
-@pytest.mark.parametrize(("stage", "name"), [(train.main, "realnvp"), (reference.main, "gmm")], ids=["train", "reference"])
-def test_a_damaged_scaler_is_named(folder: Path, stage: Callable[..., None], name: str, content: str, word: str):
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [(train.main, "realnvp"), (reference.main, "gmm")],
+    ids=["train", "reference"],
+)
+def test_a_damaged_scaler_is_named(
+    folder: Path, stage: Callable[..., None], name: str, content: str, word: str
+):
     files.SCALER.write_text(content, encoding="utf-8")
     text = message(stage, name)
     assert "data/prepared/scaler.json" in text
     assert word in text
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no array", "one axis", "three columns", "text"])
-@pytest.mark.parametrize(("stage", "name"), [(train.main, "realnvp"), (reference.main, "gmm")], ids=["train", "reference"])
-def test_damaged_training_rows_are_named(folder: Path, stage: Callable[..., None], name: str, damage: str):
+@pytest.mark.parametrize(
+    "damage", ["missing", "truncated", "no array", "one axis", "three columns", "text"]
+)
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [(train.main, "realnvp"), (reference.main, "gmm")],
+    ids=["train", "reference"],
+)
+def test_damaged_training_rows_are_named(
+    folder: Path, stage: Callable[..., None], name: str, damage: str
+):
     if damage == "missing":
         files.TRAIN.unlink()
     elif damage == "truncated":
@@ -135,7 +177,11 @@ def test_damaged_training_rows_are_named(folder: Path, stage: Callable[..., None
     elif damage == "no array":
         files.TRAIN.write_text("rows", encoding="utf-8")
     else:
-        wrong = {"one axis": np.zeros(160), "three columns": np.zeros((160, 3)), "text": np.full((160, 2), "a")}
+        wrong = {
+            "one axis": np.zeros(160),
+            "three columns": np.zeros((160, 3)),
+            "text": np.full((160, 2), "a"),
+        }
         files.write_npy(files.TRAIN, wrong[damage])
     assert "data/prepared/train.npy" in message(stage, name)
     assert not files.history("realnvp").exists()
@@ -162,7 +208,9 @@ def test_a_model_that_was_never_trained_is_named(folder: Path):
 
 def test_a_reference_in_the_place_of_a_model_is_named(folder: Path):
     files.write_model("realnvp", flows.GaussianMixture(RING.weights, RING.means, RING.covariances))
-    assert "models/realnvp.safetensors: holds no trained network" in message(evaluate.main, "realnvp")
+    assert "models/realnvp.safetensors: holds no trained network" in message(
+        evaluate.main, "realnvp"
+    )
 
 
 # What is known of the truth
@@ -201,7 +249,11 @@ def of_a_table(folder: Path) -> Path:
 
 def test_the_users_table_is_taken_with_its_names_and_has_no_truth(of_a_table: Path):
     rows = np.random.default_rng(0).normal(size=(120, 3))
-    files.write_csv(of_a_table / "mine.csv", dict(zip(["height", "width", "age"], rows.T, strict=True)), float_format="%.17g")
+    files.write_csv(
+        of_a_table / "mine.csv",
+        dict(zip(["height", "width", "age"], rows.T, strict=True)),
+        float_format="%.17g",
+    )
     (of_a_table / ".gitignore").write_text("/mine.csv\n")
     (of_a_table / "mine.csv.dvc").write_text("outs:\n")
     generate.main()
@@ -219,12 +271,17 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(of_a_table: Pa
         ({}, ["data/source/", "one CSV or Parquet file", "it holds nothing"]),
         ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, ["data/source/", "a.csv, b.csv"]),
         ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,no\n"}, ["data/source/a.csv", "column y", "'no'"]),
-        ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,inf\n"}, ["data/source/a.csv", "row 31", "column y", "inf"]),
+        (
+            {"a.csv": "x,y\n" + "1,2\n" * 30 + "1,inf\n"},
+            ["data/source/a.csv", "row 31", "column y", "inf"],
+        ),
         ({"a.csv": "x,y\n1,2\n"}, ["data/source/a.csv", "1 rows", "at least 13"]),
     ],
     ids=["none", "two", "text", "inf", "too short"],
 )
-def test_a_table_that_can_not_be_taken_is_named(of_a_table: Path, tables: dict[str, str], words: list[str]):
+def test_a_table_that_can_not_be_taken_is_named(
+    of_a_table: Path, tables: dict[str, str], words: list[str]
+):
     for name, content in tables.items():
         (of_a_table / name).write_text(content)
     text = message(generate.main)
@@ -241,7 +298,9 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
         raise OSError("the disk is full")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(UserError, match=r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"):
+    with pytest.raises(
+        UserError, match=r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"
+    ):
         files.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before
     assert not list(files.SCALER.parent.glob("*.tmp"))
@@ -262,5 +321,7 @@ HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "safetensors"}
 def test_no_stage_imports_a_heavy_library_that_it_does_not_need(stage, needed):
     """pandas and safetensors are imported where a table or a model is really read or written."""
     script = f"import sys, stages.{stage}; print(*({HEAVY} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert set(done.stdout.split()) == needed

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 MEMBERS = 3
 FLOWS = [name for name in registry.names() if issubclass(registry.find(name), CouplingModel)]
-every_flow = pytest.mark.parametrize(("model", "transform"), [(m, t) for m in FLOWS for t in ("affine", "spline")])
+every_flow = pytest.mark.parametrize(
+    ("model", "transform"), [(m, t) for m in FLOWS for t in ("affine", "spline")]
+)
 every_model = pytest.mark.parametrize("model", FLOWS)
 dims = pytest.mark.parametrize("dim", [2, 3, 4, 5])
 
@@ -34,9 +36,14 @@ def generator(seed=3):
 
 def data(dim, count=60):
     """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member: units matter."""
-    mean, deviation = torch.tensor([100.0, -3.0, 0.0, 7.0, 0.02])[:dim], torch.tensor([5.0, 0.2, 1.0, 30.0, 0.01])[:dim]
+    mean, deviation = (
+        torch.tensor([100.0, -3.0, 0.0, 7.0, 0.02])[:dim],
+        torch.tensor([5.0, 0.2, 1.0, 30.0, 0.01])[:dim],
+    )
     x = normal(generator(5), count, MEMBERS, dim).to(torch.get_default_dtype())
-    return mean + deviation * (x * torch.tensor([1.0, 1.5, 0.7])[:, None] + torch.tensor([0.0, 0.5, -1.0])[:, None])
+    return mean + deviation * (
+        x * torch.tensor([1.0, 1.5, 0.7])[:, None] + torch.tensor([0.0, 0.5, -1.0])[:, None]
+    )
 
 
 def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
@@ -81,25 +88,33 @@ def test_noise_becomes_samples_and_samples_become_noise(build, model, transform,
     assert torch.equal(states[0], normal(generator(), 20, MEMBERS, dim).to(states[0].dtype))
     assert torch.equal(states[-1], flow.sample((20,), generator=generator()))
     x = flow.features_first(states[-1])
-    for bijection, state in zip((flow.standardize, *flow.chain), reversed(states[:-1]), strict=True):
+    for bijection, state in zip(
+        (flow.standardize, *flow.chain), reversed(states[:-1]), strict=True
+    ):
         x, _ = bijection(x)
         assert_close(x, flow.features_first(state), rtol=0, atol=1e-8)
 
 
 @every_flow
 @dims
-def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chain(build, model, transform, dim):
+def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chain(
+    build, model, transform, dim
+):
     flow = build(model, transform, dim)
     x = flow.sample((2,), generator=generator())
     features_first = flow.features_first(x)
-    blocks = torch.einsum("manmbn->nmab", jacobian(lambda value: to_noise(flow, value)[0], features_first))
+    blocks = torch.einsum(
+        "manmbn->nmab", jacobian(lambda value: to_noise(flow, value)[0], features_first)
+    )
     base = flow.base.log_prob(to_noise(flow, features_first)[0]).T
     assert_close(flow.log_prob(x), base + torch.linalg.slogdet(blocks)[1])
 
 
 @every_flow
 @dims
-def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(build, model, transform, dim):
+def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(
+    build, model, transform, dim
+):
     flow = build(model, transform, dim)
     start, *_, x = flow.trajectory((20,), generator())
     z = flow.encode(x)
@@ -115,7 +130,12 @@ def test_a_population_is_a_loop_over_its_members(build, model, transform):
     x = flow.sample((10,), generator=generator())
     for m in range(MEMBERS):
         alone = untrained(model, transform, 3, members=1, seed=2)
-        alone.load_state_dict({key: tensor[m : m + 1] if tensor.ndim else tensor for key, tensor in flow.state_dict().items()})
+        alone.load_state_dict(
+            {
+                key: tensor[m : m + 1] if tensor.ndim else tensor
+                for key, tensor in flow.state_dict().items()
+            }
+        )
         assert_close(alone.log_prob(x[:, m : m + 1]), flow.log_prob(x)[:, m : m + 1])
 
 
@@ -131,7 +151,9 @@ def test_densities_are_in_the_units_of_the_data(build, model, transform):
 
 @dims
 def test_two_couplings_of_a_realnvp_leave_no_feature_as_it_is(perturb, dim):
-    flow = perturb(flows.build("realnvp", (dim,), {"couplings": 2, "hidden": 8}, members=MEMBERS), 0.3)
+    flow = perturb(
+        flows.build("realnvp", (dim,), {"couplings": 2, "hidden": 8}, members=MEMBERS), 0.3
+    )
     noise, *_, samples = flow.trajectory((20,), generator())
     assert (noise != samples).all()
 
@@ -166,7 +188,9 @@ def test_samples_agree_with_the_density(build, model, transform):
     low, high, centres, area = grid_of(flow, bins * fine)
     with torch.no_grad():
         density = flow.log_prob(centres).exp() * area
-    expected = draws * density.reshape(bins, fine, bins, fine, MEMBERS).sum((1, 3)).reshape(-1, MEMBERS)
+    expected = draws * density.reshape(bins, fine, bins, fine, MEMBERS).sum((1, 3)).reshape(
+        -1, MEMBERS
+    )
     samples = flow.sample((draws,), generator=generator(11))
     place = ((samples - low) / (high - low) * bins).floor().long()
     inside = ((place >= 0) & (place < bins)).all(2)
@@ -174,11 +198,16 @@ def test_samples_agree_with_the_density(build, model, transform):
     for m in range(MEMBERS):
         observed = torch.bincount(cell[inside[:, m], m], minlength=bins**2).double()
         full = expected[:, m] >= 5  # the rest, and all beyond the box, is one cell more
-        pairs = [(observed[full], expected[full, m]), (draws - observed[full].sum(), draws - expected[full, m].sum())]
+        pairs = [
+            (observed[full], expected[full, m]),
+            (draws - observed[full].sum(), draws - expected[full, m].sum()),
+        ]
         statistic = sum(((o - e).square() / e).sum().item() for o, e in pairs)
         cells = int(full.sum())
         assert cells > 30
-        assert chi2.sf(statistic, cells) > 1e-4 / MEMBERS, f"member {m}: chi-square {statistic:.1f} with {cells} degrees of freedom"
+        assert chi2.sf(statistic, cells) > 1e-4 / MEMBERS, (
+            f"member {m}: chi-square {statistic:.1f} with {cells} degrees of freedom"
+        )
 
 
 @every_model
@@ -223,7 +252,9 @@ def test_encode_speaks_the_shapes_that_log_prob_speaks(build, model):
 
 @every_model
 @pytest.mark.parametrize("shape", [(10, 2), (10, MEMBERS, 2), (10, 2, 3), (3,), ()])
-def test_points_of_another_shape_are_refused_with_what_was_expected_and_what_was_given(model, shape):
+def test_points_of_another_shape_are_refused_with_what_was_expected_and_what_was_given(
+    model, shape
+):
     with pytest.raises(ValueError, match="expected") as error:
         untrained(model, dim=3).log_prob(torch.zeros(shape))
     assert str(shape) in str(error.value)
@@ -236,8 +267,12 @@ def test_samples_have_the_asked_shape_and_follow_the_generator(build, model):
     assert flow.sample((7, 2), generator=generator()).shape == (7, 2, MEMBERS, 2)
     assert flow.sample((), generator=generator()).shape == (MEMBERS, 2)
     assert not flow.sample((7,)).requires_grad
-    assert torch.equal(flow.sample((7,), generator=generator()), flow.sample((7,), generator=generator()))
-    assert not torch.equal(flow.sample((7,), generator=generator(1)), flow.sample((7,), generator=generator(2)))
+    assert torch.equal(
+        flow.sample((7,), generator=generator()), flow.sample((7,), generator=generator())
+    )
+    assert not torch.equal(
+        flow.sample((7,), generator=generator(1)), flow.sample((7,), generator=generator(2))
+    )
 
 
 # Beginnings
@@ -259,7 +294,9 @@ def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
     flow.sample((5,))
     flow.log_prob(x)
     actnorms = [layer for layer in flow.chain if isinstance(layer, ActNorm)]
-    assert not any(layer.initialized for layer in actnorms)  # neither drawing nor scoring initialises
+    assert not any(
+        layer.initialized for layer in actnorms
+    )  # neither drawing nor scoring initialises
     fitted(flow, x)
     assert all(layer.initialized for layer in actnorms)
     z, _ = flow.standardized(x)
@@ -272,9 +309,14 @@ def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
 
 @every_model
 def test_a_member_starts_the_same_in_a_population_of_any_size(model):
-    small, large = untrained(model, members=2).state_dict(), untrained(model, members=5).state_dict()
+    small, large = (
+        untrained(model, members=2).state_dict(),
+        untrained(model, members=5).state_dict(),
+    )
     for key, tensor in small.items():
-        assert key == "weights" or torch.equal(tensor, large[key][:2] if tensor.ndim else large[key]), key
+        assert key == "weights" or torch.equal(
+            tensor, large[key][:2] if tensor.ndim else large[key]
+        ), key
 
 
 @every_model
@@ -287,7 +329,9 @@ def test_other_seeds_and_other_members_start_elsewhere(model):
 
 @every_model
 def test_parameters_are_counted_per_member(model):
-    assert untrained(model, members=5).parameters_per_member() == sum(p.numel() for p in untrained(model, members=1).parameters())
+    assert untrained(model, members=5).parameters_per_member() == sum(
+        p.numel() for p in untrained(model, members=1).parameters()
+    )
 
 
 @every_model
@@ -310,10 +354,14 @@ class Scale(Bijection):
 
     def __init__(self, members, event_shape):
         super().__init__()
-        self.shift, self.log_scale = (nn.Parameter(torch.zeros(members, *event_shape, 1)) for _ in range(2))
+        self.shift, self.log_scale = (
+            nn.Parameter(torch.zeros(members, *event_shape, 1)) for _ in range(2)
+        )
 
     def forward(self, x):
-        return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.flatten(1).sum(1, keepdim=True)
+        return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.flatten(1).sum(
+            1, keepdim=True
+        )
 
     def inverse(self, z):
         return self.shift + z * self.log_scale.exp(), self.log_scale.flatten(1).sum(1, keepdim=True)
@@ -334,7 +382,11 @@ class LearnedMean(Base):
         return self.mean + self.standard.sample(n, generator, dtype)
 
 
-IMAGE = (2, 3, 4)  # channels, height, width: three numbers that differ, so that no two can change places unseen
+IMAGE = (
+    2,
+    3,
+    4,
+)  # channels, height, width: three numbers that differ, so that no two can change places unseen
 
 
 def images(count=80):
@@ -344,7 +396,10 @@ def images(count=80):
 
 
 def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel(perturb):
-    flow = perturb(fitted(flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE)]), images()), 0.3)
+    flow = perturb(
+        fitted(flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE)]), images()),
+        0.3,
+    )
     (scale,), x = flow.chain, images(10)
     deviation = images().std(0, correction=0) * scale.log_scale[..., 0].exp()
     mean = images().mean(0) + images().std(0, correction=0) * scale.shift[..., 0]
@@ -352,11 +407,22 @@ def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel
     assert (flow.batch_shape, flow.event_shape) == ((MEMBERS,), IMAGE)
     assert_close(flow.log_prob(x), expected)
     assert_close(flow.log_prob(x[:, None].expand(10, MEMBERS, *IMAGE)), expected)
-    assert_close(MixtureSameFamily(Categorical(torch.ones(MEMBERS)), flow).log_prob(x), flows.ensemble_log_prob(expected))
+    assert_close(
+        MixtureSameFamily(Categorical(torch.ones(MEMBERS)), flow).log_prob(x),
+        flows.ensemble_log_prob(expected),
+    )
 
 
 def test_images_keep_their_shape_on_the_way_to_noise_and_back(perturb):
-    flow = perturb(fitted(flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE), Scale(MEMBERS, IMAGE)]), images()), 0.3)
+    flow = perturb(
+        fitted(
+            flows.Flow(
+                flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE), Scale(MEMBERS, IMAGE)]
+            ),
+            images(),
+        ),
+        0.3,
+    )
     states = flow.trajectory((4, 5), generator())
     assert [state.shape for state in states] == [(4, 5, MEMBERS, *IMAGE)] * 4
     assert torch.equal(states[-1], flow.sample((4, 5), generator=generator()))
@@ -370,15 +436,32 @@ def test_a_flow_over_images_is_trained_like_any_other():
     """With one scale, the best there is are the moments of each pixel: where training starts, so it must come back from elsewhere."""
     flow = flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE)])
     torch.nn.init.constant_(flow.chain[0].log_scale, 1.0)
-    flows.fit(flow, images(), images(20), flows.TrainingSettings(epochs=60, learning_rate=0.1, noise=0, log_every=60))
-    expected = -Normal(images().mean(0), images().std(0, correction=0)).log_prob(images()).sum((1, 2, 3)).mean()
-    np.testing.assert_allclose(flow.history["train_nll"], np.full((1, MEMBERS), expected), atol=0.05)
+    flows.fit(
+        flow,
+        images(),
+        images(20),
+        flows.TrainingSettings(epochs=60, learning_rate=0.1, noise=0, log_every=60),
+    )
+    expected = (
+        -Normal(images().mean(0), images().std(0, correction=0))
+        .log_prob(images())
+        .sum((1, 2, 3))
+        .mean()
+    )
+    np.testing.assert_allclose(
+        flow.history["train_nll"], np.full((1, MEMBERS), expected), atol=0.05
+    )
 
 
 def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(perturb):
     couplings = untrained("realnvp").chain
     flow = perturb(flows.Flow(LearnedMean(MEMBERS, (2,)), couplings), 0.1)
-    flows.fit(flow, data(2), None, flows.TrainingSettings(epochs=40, learning_rate=0.02, noise=0, log_every=1))
+    flows.fit(
+        flow,
+        data(2),
+        None,
+        flows.TrainingSettings(epochs=40, learning_rate=0.02, noise=0, log_every=1),
+    )
     nll = flow.history["train_nll"]
     assert (nll[-1] < nll[0] - 1).all()
     assert (flow.base.mean != 2).all()
@@ -389,10 +472,19 @@ def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(pert
 
 
 def test_the_base_is_what_noise_is_drawn_from_and_scored_by():
-    flow = flows.Flow(LearnedMean(MEMBERS, (2,)), untrained("realnvp").chain)  # couplings start as the identity
-    assert_close(flow.sample((4_000,), generator=generator()).mean((0, 1)), torch.full((2,), 2.0), rtol=0, atol=0.05)
+    flow = flows.Flow(
+        LearnedMean(MEMBERS, (2,)), untrained("realnvp").chain
+    )  # couplings start as the identity
+    assert_close(
+        flow.sample((4_000,), generator=generator()).mean((0, 1)),
+        torch.full((2,), 2.0),
+        rtol=0,
+        atol=0.05,
+    )
     x = normal(generator(), 10, 2).to(torch.get_default_dtype())
-    assert_close(flow.log_prob(x), Normal(2.0, 1.0).log_prob(x).sum(1, keepdim=True).expand(10, MEMBERS))
+    assert_close(
+        flow.log_prob(x), Normal(2.0, 1.0).log_prob(x).sum(1, keepdim=True).expand(10, MEMBERS)
+    )
 
 
 @pytest.mark.parametrize("compiled", [True, False])

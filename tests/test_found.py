@@ -67,7 +67,9 @@ def test_noise_has_the_shape_of_the_neighbourhood():
     differences = points[nearest] - points[7]
     centres, factors = candidates.neighbours(points)(0.5)
     np.testing.assert_allclose(centres[7], points[7] + 0.125 * differences.mean(axis=0))
-    np.testing.assert_allclose(factors[7] @ factors[7].T, 0.25 * differences.T @ differences / 20, atol=1e-12)
+    np.testing.assert_allclose(
+        factors[7] @ factors[7].T, 0.25 * differences.T @ differences / 20, atol=1e-12
+    )
 
 
 def test_on_a_ridge_the_noise_stays_on_it():
@@ -79,11 +81,18 @@ def test_on_a_ridge_the_noise_stays_on_it():
 @pytest.mark.parametrize("level", [0.5, 1.0])
 def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
     rng = np.random.default_rng(0)
-    points = np.concatenate([rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0], rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
+    points = np.concatenate(
+        [
+            rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0],
+            rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0],
+        ]
+    )
     centres, factors = candidates.components(points)(level)
     for part in (slice(300), slice(300, 500)):
         np.testing.assert_allclose(centres[part].mean(axis=0), points[part].mean(axis=0), atol=0.02)
-        covariance = np.cov(centres[part].T) + (factors[part] @ factors[part].transpose(0, 2, 1)).mean(axis=0)
+        covariance = np.cov(centres[part].T) + (
+            factors[part] @ factors[part].transpose(0, 2, 1)
+        ).mean(axis=0)
         np.testing.assert_allclose(covariance, np.cov(points[part].T), atol=0.02)
 
 
@@ -115,7 +124,9 @@ def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: t
     x = column.clone().requires_grad_()
     (slope,) = torch.autograd.grad(margins(x)[0].sum(), x)
     assert_close(slope.log()[:, 0], log_det, rtol=0, atol=1e-8)
-    edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[None, None]  # of equal steps in z, so wide ones in the tails of x
+    edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[
+        None, None
+    ]  # of equal steps in z, so wide ones in the tails of x
     x, _ = margins.inverse(edges)
     middle = (x[..., 1:] + x[..., :-1]) / 2
     z, log_det = margins(middle)
@@ -147,9 +158,15 @@ def test_whitening_takes_all_correlation_away_and_back():
     whiten = Whiten(3, 1)
     whiten.initialize(x)
     z, log_det = whiten(x)
-    assert_close(torch.cov(z[0], correction=0), torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-3)
+    assert_close(
+        torch.cov(z[0], correction=0), torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-3
+    )
     assert_close(whiten.inverse(z)[0], x)
-    assert_close(log_det[0, 0], -0.5 * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * torch.eye(3, dtype=torch.float64)))
+    assert_close(
+        log_det[0, 0],
+        -0.5
+        * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * torch.eye(3, dtype=torch.float64)),
+    )
 
 
 # Tails of the base
@@ -159,7 +176,9 @@ def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
     tailed, normal = TailedNormal(1, (2,)), StandardNormal(1, (2,))
     far = torch.tensor([[[8_000.0], [0.0]]], dtype=torch.float64)
     assert normal.log_prob(far) < -3e7 < -100 < tailed.log_prob(far)
-    near = torch.randn(1, 2, 1_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).clamp(-3, 3)
+    near = torch.randn(
+        1, 2, 1_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).clamp(-3, 3)
     assert_close(tailed.log_prob(near), normal.log_prob(near), rtol=0, atol=1e-3)
     axis = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
     mass = torch.trapezoid(TailedNormal(1, (1,)).log_prob(axis[None, None])[0].exp(), axis)
@@ -192,9 +211,14 @@ def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_were_foun
     assert set(about["floors"]) == {"independent Gaussians", "one Gaussian"}
     assert abs(float(fitted.weights.sum()) - 1) < 1e-9
     logged = len(fitted.history["epoch"])
-    assert all(fitted.history[f"{key}_nll"].shape == (logged, 10) for key in ("train", "held_out", "test"))
+    assert all(
+        fitted.history[f"{key}_nll"].shape == (logged, 10) for key in ("train", "held_out", "test")
+    )
     np.testing.assert_array_equal(np.bincount(fitted.history["fold"].astype(int)), [12] * 5)
-    assert_close(fitted.ensemble_log_prob(test), torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1))
+    assert_close(
+        fitted.ensemble_log_prob(test),
+        torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1),
+    )
 
 
 @pytest.mark.usefixtures("short")
@@ -212,7 +236,9 @@ def test_held_out_densities_are_of_members_that_did_not_see_the_row():
 
 @pytest.mark.usefixtures("short")
 def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tmp_path):
-    first, second = (fit(model(), rows(), settings=TrainingSettings(recipe="found")) for _ in range(2))
+    first, second = (
+        fit(model(), rows(), settings=TrainingSettings(recipe="found")) for _ in range(2)
+    )
     flows.save(first, tmp_path / "first")
     flows.save(second, tmp_path / "second")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
@@ -225,12 +251,16 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_fewer_members_see_fewer_folds_of_five(members: int):
     fitted = fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
-    assert {member["fold"] for member in fitted.description["training"]["members"]} == set(range(members))
+    assert {member["fold"] for member in fitted.description["training"]["members"]} == set(
+        range(members)
+    )
     np.testing.assert_array_equal((fitted.history["fold"] == -1).sum(), 60 - 12 * members)
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("part", ["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"])
+@pytest.mark.parametrize(
+    "part", ["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]
+)
 def test_a_part_can_be_switched_off(part: str):
     fitted = fit(model(), rows(), settings=TrainingSettings(recipe="found", without=[part]))
     about = fitted.description["training"]
@@ -239,7 +269,10 @@ def test_a_part_can_be_switched_off(part: str):
         assert_close(fitted.weights, torch.full((10,), 0.1, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("members", "said"), [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"at most {5 * len(CANDIDATES)}")])
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"at most {5 * len(CANDIDATES)}")],
+)
 def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
@@ -249,13 +282,20 @@ def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members:
 def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
     x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
     fitted = fit(model(dim=8), x, settings=TrainingSettings(recipe="found"))
-    gaussian = torch.distributions.MultivariateNormal(torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x.T)))
-    assert fitted.ensemble_log_prob(fresh).mean() > gaussian.log_prob(torch.from_numpy(fresh)).mean() - 0.5
+    gaussian = torch.distributions.MultivariateNormal(
+        torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x.T))
+    )
+    assert (
+        fitted.ensemble_log_prob(fresh).mean()
+        > gaussian.log_prob(torch.from_numpy(fresh)).mean() - 0.5
+    )
 
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
-def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_finite(n: int, dim: int):
+def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_finite(
+    n: int, dim: int
+):
     x = np.random.default_rng(2).standard_normal((n, dim))
     fitted = fit(model(dim=dim), x, settings=TrainingSettings(recipe="found"))
     assert fitted.log_prob(x).isfinite().all()
@@ -268,8 +308,14 @@ def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
     """docs/settings.md says these numbers: NSF as the pipeline has it, data seed 0, 100,000 fresh points."""
     truth = targets.make("ring")
     train, _ = draw(truth, 1000, 200, seed=0, split_seed=0)
-    flow = fit(flows.build("nsf", (2,), {"couplings": 4, "bins": 16}, members=10), train, settings=TrainingSettings(recipe="found"))
+    flow = fit(
+        flows.build("nsf", (2,), {"couplings": 4, "bins": 16}, members=10),
+        train,
+        settings=TrainingSettings(recipe="found"),
+    )
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(flow, fresh)
-    assert likelihood.divergence(log_p, likelihood.ensemble(log_q, flow.member_weights))[0] == pytest.approx(0.035, abs=0.001)
+    assert likelihood.divergence(log_p, likelihood.ensemble(log_q, flow.member_weights))[
+        0
+    ] == pytest.approx(0.035, abs=0.001)
     assert likelihood.divergence(log_p, log_q).mean() == pytest.approx(0.047, abs=0.002)

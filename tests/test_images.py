@@ -77,12 +77,16 @@ every_bijection = pytest.mark.parametrize("bijection", BIJECTIONS)
 
 def inside(n=5, shape=SHAPE, seed=3):
     """Points of the box from -5 to 5."""
-    return torch.from_numpy(np.random.default_rng(seed).uniform(-5, 5, (MEMBERS, *shape, n))).to(torch.get_default_dtype())
+    return torch.from_numpy(np.random.default_rng(seed).uniform(-5, 5, (MEMBERS, *shape, n))).to(
+        torch.get_default_dtype()
+    )
 
 
 def build(flow, shape=(1, 8, 8), members=MEMBERS, **others):
     name, settings = FLOWS[flow]
-    return flows.build(name, shape, {"steps": [2, 2], "hidden": 8, **settings, **others}, members=members)
+    return flows.build(
+        name, shape, {"steps": [2, 2], "hidden": 8, **settings, **others}, members=members
+    )
 
 
 def whole(n=12, shape=(1, 8, 8), levels=17, seed=0):
@@ -97,14 +101,18 @@ def shaken(flow, perturb, scale=0.1, **others):
     """A flow that has seen some images, and whose parameters are all away from their start."""
     model = build(flow, **others)
     images = whole(40, tuple(model.event_shape), model.levels)
-    return perturb(flows.fit(model, images, settings=flows.TrainingSettings(epochs=1, batch_size=20)), scale)
+    return perturb(
+        flows.fit(model, images, settings=flows.TrainingSettings(epochs=1, batch_size=20)), scale
+    )
 
 
 # Bijections
 
 
 @every_bijection
-def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(bijection, float64, perturb):
+def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(
+    bijection, float64, perturb
+):
     made = BIJECTIONS[bijection]()
     made.initialize(inside(50) * torch.tensor([0.5, 0.8, 1]).view(3, 1, 1, 1))
     perturb(made, 0.2)
@@ -114,11 +122,24 @@ def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(bij
     assert z.shape == x.shape
     assert_close(back, x, rtol=0, atol=1e-9)
     assert_close(log_det + way_back, torch.zeros_like(log_det), rtol=0, atol=1e-9)
-    blocks = torch.autograd.functional.jacobian(lambda value: made(value)[0], x[..., :2]).movedim(4, 1)  # (M, N, *event, M, *event, N)
+    blocks = torch.autograd.functional.jacobian(lambda value: made(value)[0], x[..., :2]).movedim(
+        4, 1
+    )  # (M, N, *event, M, *event, N)
     for member, point in product(range(MEMBERS), range(2)):
         block = blocks[member, point, :, :, :, member, :, :, :, point].reshape(72, 72)
-        assert_close(log_det.expand(MEMBERS, 5)[member, point], torch.linalg.slogdet(block)[1], rtol=0, atol=1e-9)
-    assert_close(blocks.abs().sum(), sum(blocks[m, n, :, :, :, m, :, :, :, n].abs().sum() for m, n in product(range(MEMBERS), range(2))))
+        assert_close(
+            log_det.expand(MEMBERS, 5)[member, point],
+            torch.linalg.slogdet(block)[1],
+            rtol=0,
+            atol=1e-9,
+        )
+    assert_close(
+        blocks.abs().sum(),
+        sum(
+            blocks[m, n, :, :, :, m, :, :, :, n].abs().sum()
+            for m, n in product(range(MEMBERS), range(2))
+        ),
+    )
 
 
 @pytest.mark.parametrize("bijection", ["actnorm", "1x1 convolution", "permutation"])
@@ -142,7 +163,10 @@ def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
     for m in range(MEMBERS):
         h = (conv2d(x[m].movedim(-1, 0), made.kernel[m], padding=2) + made.place[m, ..., 0]).relu()
         h = conv2d(h, made.middle[m, :, :, None, None], made.middle_bias[m, :, 0]).relu()
-        assert_close(made(x)[m], conv2d(h, made.last[m, :, :, None, None], made.last_bias[m, :, 0]).movedim(0, -1))
+        assert_close(
+            made(x)[m],
+            conv2d(h, made.last[m, :, :, None, None], made.last_bias[m, :, 0]).movedim(0, -1),
+        )
 
 
 def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
@@ -154,12 +178,20 @@ def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mea
     assert torch.equal(out, out[:, :, :1, :1].expand_as(out))
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
     assert not torch.equal(out[0], out[1])
-    assert_close(dropout.blind(h).eq(0).double().mean((1, 4)), torch.full((MEMBERS, 2, 2), 0.25), rtol=0, atol=0.03)
+    assert_close(
+        dropout.blind(h).eq(0).double().mean((1, 4)),
+        torch.full((MEMBERS, 2, 2), 0.25),
+        rtol=0,
+        atol=0.03,
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 6), (1, 2, 2), (8, 8), (64,)], ids=str)
 def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
-    with pytest.raises(ValueError, match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width at every scale; got \(.*\)$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width at every scale; got \(.*\)$",
+    ):
         flows.build("glow_image", shape, {"steps": [2, 2]})
 
 
@@ -167,7 +199,9 @@ def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
 
 
 @every_flow
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["single", "double"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["single", "double"]
+)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)], ids=str)
 def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape, perturb):
     model = shaken(flow, perturb, 0.05, shape=shape).to(dtype)
@@ -186,7 +220,12 @@ def test_the_log_determinant_is_that_of_the_whole_jacobian(flow, perturb):
     x = inside(1, (1, 8, 8))
     full = torch.autograd.functional.jacobian(lambda value: model.to_noise(value)[0], x.double())
     for m in range(MEMBERS):
-        assert_close(model.to_noise(x.double())[1][m, 0], torch.linalg.slogdet(full[m].view(64, MEMBERS, 64)[:, m])[1], rtol=0, atol=1e-4)
+        assert_close(
+            model.to_noise(x.double())[1][m, 0],
+            torch.linalg.slogdet(full[m].view(64, MEMBERS, 64)[:, m])[1],
+            rtol=0,
+            atol=1e-4,
+        )
 
 
 @every_flow
@@ -202,15 +241,21 @@ def test_the_probabilities_of_all_small_images_sum_to_1(flow, perturb):
     """All 81 images of 1 x 2 x 2 pixels of 3 levels; the integral over u by Gauss and Legendre, 8 nodes along each axis of a cell."""
     model = shaken(flow, perturb, shape=(1, 2, 2), steps=[3], levels=3, scale=0.05).double()
     nodes, weights = np.polynomial.legendre.leggauss(8)
-    u, weight = (np.array(list(product(values, repeat=4))) for values in ((nodes + 1) / 2, weights / 2))
+    u, weight = (
+        np.array(list(product(values, repeat=4))) for values in ((nodes + 1) / 2, weights / 2)
+    )
     images = np.array(list(product(range(3), repeat=4)))
     points = (images[:, None] + u).reshape(-1, 1, 2, 2)
-    cells = np.concatenate([model.log_prob(part).detach().exp().numpy() for part in np.array_split(points, 32)])
+    cells = np.concatenate(
+        [model.log_prob(part).detach().exp().numpy() for part in np.array_split(points, 32)]
+    )
     probability = (cells.reshape(81, len(u), MEMBERS) * weight.prod(1)[:, None]).sum(1)
     assert probability.shape == (81, MEMBERS)
     assert probability.std(0).min() > 1e-4  # away from uniform
     np.testing.assert_allclose(probability.sum(0), 1, rtol=0, atol=0.01)
-    several = bits_per_dimension(spread_log_density(model, images.reshape(-1, 1, 2, 2), 256), 4, weighted=True)
+    several = bits_per_dimension(
+        spread_log_density(model, images.reshape(-1, 1, 2, 2), 256), 4, weighted=True
+    )
     np.testing.assert_allclose(several, -np.log2(probability) / 4, rtol=0, atol=0.1)
 
 
@@ -219,9 +264,16 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
     images = np.broadcast_to(np.arange(8) * 2, (60, 1, 8, 8)) + whole(60, levels=2)
     model = build(flow)
     before = bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0)
-    flows.fit(model, images[:40], images[40:], flows.TrainingSettings(epochs=12, batch_size=20, log_every=6))
+    flows.fit(
+        model,
+        images[:40],
+        images[40:],
+        flows.TrainingSettings(epochs=12, batch_size=20, log_every=6),
+    )
     assert model.history["test_nll"].shape == (2, MEMBERS)
-    assert (bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0) < before - 0.2).all()
+    assert (
+        bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0) < before - 0.2
+    ).all()
     flows.save(model, tmp_path / "model")
     loaded = flows.load(tmp_path / "model")
     assert torch.equal(loaded.log_prob(spread(images)), model.log_prob(spread(images)))
@@ -234,8 +286,16 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
 
 def test_a_member_trains_alone_as_it_does_among_others():
     settings = flows.TrainingSettings(epochs=2, batch_size=20)
-    together, alone = (flows.fit(build("glow", members=members), whole(40), settings=settings) for members in (range(3), range(1, 2)))
-    assert_close(alone.log_prob(spread(whole())), together.log_prob(spread(whole()))[:, 1:2], rtol=1e-3, atol=0.05)
+    together, alone = (
+        flows.fit(build("glow", members=members), whole(40), settings=settings)
+        for members in (range(3), range(1, 2))
+    )
+    assert_close(
+        alone.log_prob(spread(whole())),
+        together.log_prob(spread(whole()))[:, 1:2],
+        rtol=1e-3,
+        atol=0.05,
+    )
 
 
 def test_noise_of_the_box_becomes_samples_that_fill_it(perturb):
@@ -244,7 +304,10 @@ def test_noise_of_the_box_becomes_samples_that_fill_it(perturb):
     assert x.min() == 0
     assert x.max() == 16
     base = Uniform(1, (2,), 5.0)
-    assert_close(base.log_prob(torch.tensor([[[0.0, 6.0], [5.0, 0.0]]])), torch.tensor([[-2 * math.log(10), -math.inf]]))
+    assert_close(
+        base.log_prob(torch.tensor([[[0.0, 6.0], [5.0, 0.0]]])),
+        torch.tensor([[-2 * math.log(10), -math.inf]]),
+    )
 
 
 # What is refused
@@ -275,8 +338,16 @@ def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
 @pytest.mark.parametrize(
     ("name", "wrong", "words"),
     [
-        ("realnvp_image", {"transform": "affine", "base": "box"}, "transform affine leaves the box: base must be normal"),
-        ("glow_image", {"mixing": "learned", "base": "box"}, "mixing learned leaves the box: base must be normal"),
+        (
+            "realnvp_image",
+            {"transform": "affine", "base": "box"},
+            "transform affine leaves the box: base must be normal",
+        ),
+        (
+            "glow_image",
+            {"mixing": "learned", "base": "box"},
+            "mixing learned leaves the box: base must be normal",
+        ),
         ("glow_image", {"steps": []}, r"glow_image\.steps"),
         ("glow_image", {"dropout": 1.0}, r"glow_image\.dropout = 1\.0"),
         ("realnvp_image", {"mixing": "learned"}, r"realnvp_image\.mixing is not a known key"),
@@ -296,7 +367,10 @@ def files(tmp_path_factory):
     """A folder with a checkpoint of two members, and the images that it has learnt."""
     folder = tmp_path_factory.mktemp("images")
     np.save(folder / "images.npy", whole(30)[:, 0])
-    flows.save(flows.fit(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)), folder / "model")
+    flows.save(
+        flows.fit(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)),
+        folder / "model",
+    )
     return folder
 
 
@@ -310,34 +384,64 @@ def test_samples_go_into_an_array_or_a_picture(files):
     with Image.open(files / "drawn.png") as picture:
         assert picture.size == (3 * 9 * 4, 2 * 9 * 4)
         assert picture.getpixel((0, 0)) == round(drawn[0, 0, 0, 0] * 255 / 16)
-    with pytest.raises(SystemExit, match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for a grid of them"):
+    with pytest.raises(
+        SystemExit,
+        match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for a grid of them",
+    ):
         main(["sample", str(files / "model")])
 
 
 def test_a_page_of_columns_can_not_be_drawn_of_images(files):
-    with pytest.raises(SystemExit, match=r"^flows: .*model: is a model of images, which has no page; `flows sample` draws images to a \.png$"):
-        main(["plot", str(files / "model"), str(files / "images.npy"), "-o", str(files / "page.png")])
+    with pytest.raises(
+        SystemExit,
+        match=r"^flows: .*model: is a model of images, which has no page; `flows sample` draws images to a \.png$",
+    ):
+        main(
+            ["plot", str(files / "model"), str(files / "images.npy"), "-o", str(files / "page.png")]
+        )
     assert not (files / "page.png").exists()
 
 
 def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_at(files, capsys):
     model, images = flows.load(files / "model"), whole(30)
-    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")])
-    expected = -bits_per_dimension(ensemble_log_density(model, images, 16), 64, weighted=True) * 64 * math.log(2)
+    main(
+        ["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")]
+    )
+    expected = (
+        -bits_per_dimension(ensemble_log_density(model, images, 16), 64, weighted=True)
+        * 64
+        * math.log(2)
+    )
     np.testing.assert_allclose(np.load(files / "scores.npy"), expected)
-    main(["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "worst.png"), "--anomalies", "1"])
+    main(
+        [
+            "score",
+            str(files / "model"),
+            str(files / "images.npy"),
+            "-o",
+            str(files / "worst.png"),
+            "--anomalies",
+            "1",
+        ]
+    )
     with Image.open(files / "worst.png") as picture:
-        np.testing.assert_array_equal(np.array(picture)[:32:4, :32:4], (images[expected.argmin(), 0] * 255 / 16).round())
+        np.testing.assert_array_equal(
+            np.array(picture)[:32:4, :32:4], (images[expected.argmin(), 0] * 255 / 16).round()
+        )
     main(["score", str(files / "model"), str(files / "images.npy")])
     assert re.fullmatch(
-        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; 16 draws an image\n", capsys.readouterr().out
+        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; 16 draws an image\n",
+        capsys.readouterr().out,
     )
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("model", r"not an \.npy file of numbers, or a damaged one; images are scored from \.npy files$"),
+        (
+            "model",
+            r"not an \.npy file of numbers, or a damaged one; images are scored from \.npy files$",
+        ),
         ("archive.npz", r"not an \.npy file"),
         ("wrong.npy", r"expected numbers of shape \(n, 1, 8, 8\); got int64 of"),
         ("none.npy", "holds no images"),
@@ -354,8 +458,12 @@ def test_a_file_without_such_images_is_named(files, name, words):
 @pytest.mark.parametrize("output", [[], ["-o", "s.npy"]])
 def test_the_least_likely_images_go_into_a_picture_alone(files, tmp_path, monkeypatch, output):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"^flows: --anomalies of images are a picture of them: -o FILE\.png$"):
-        main(["score", str(files / "model"), str(files / "images.npy"), "--anomalies", "3", *output])
+    with pytest.raises(
+        SystemExit, match=r"^flows: --anomalies of images are a picture of them: -o FILE\.png$"
+    ):
+        main(
+            ["score", str(files / "model"), str(files / "images.npy"), "--anomalies", "3", *output]
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -370,7 +478,15 @@ def test_images_of_two_levels_may_be_booleans(files, tmp_path):
 def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
     if flow == "vectors":
         x = np.random.default_rng(0).normal(size=(40, 5))
-        model = perturb(flows.fit(flows.build("glow", (5,), members=2), x, settings=flows.TrainingSettings(epochs=1), device="cuda"), 0.05)
+        model = perturb(
+            flows.fit(
+                flows.build("glow", (5,), members=2),
+                x,
+                settings=flows.TrainingSettings(epochs=1),
+                device="cuda",
+            ),
+            0.05,
+        )
     else:
         x, model = spread(whole()), shaken(flow, perturb, 0.05)
         flows.fit(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
@@ -384,15 +500,26 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
-    with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"):
+    with pytest.raises(
+        ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"
+    ):
         flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
 
 
 @pytest.mark.parametrize(
-    ("device", "said"), [("cuda", "the found recipe trains on the cpu alone"), ("cdua", "must be cpu, or cuda where torch finds a GPU")]
+    ("device", "said"),
+    [
+        ("cuda", "the found recipe trains on the cpu alone"),
+        ("cdua", "must be cpu, or cuda where torch finds a GPU"),
+    ],
 )
 def test_the_found_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     model = flows.build("nsf", (2,), members=1)
     with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):
-        flows.fit(model, np.random.default_rng(0).normal(size=(20, 2)), settings=flows.TrainingSettings(recipe="found"), device=device)
+        flows.fit(
+            model,
+            np.random.default_rng(0).normal(size=(20, 2)),
+            settings=flows.TrainingSettings(recipe="found"),
+            device=device,
+        )

@@ -30,12 +30,26 @@ from flows.networks import kernels
 from flows.networks.kernels import build, forest, interface, layers
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
-models = pytest.mark.parametrize(("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"])))
+models = pytest.mark.parametrize(
+    ("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"]))
+)
 # Odd and even dimensions, widths on both sides of the vector length, and points that fill no vector, one tile, many parts.
-SHAPES = [(2, 32, 200), (2, 64, 114), (3, 5, 1), (5, 20, 300), (4, 13, 4097), (2, 8, 255), (19, 16, 40), (40, 8, 33), (2, 1, 70)]
+SHAPES = [
+    (2, 32, 200),
+    (2, 64, 114),
+    (3, 5, 1),
+    (5, 20, 300),
+    (4, 13, 4097),
+    (2, 8, 255),
+    (19, 16, 40),
+    (40, 8, 33),
+    (2, 1, 70),
+]
 LAYERS = {
     "AFFINE": lambda dim, hidden, streams: AffineCoupling(dim, hidden, streams, swap=dim % 2 == 1),
-    "SPLINE": lambda dim, hidden, streams: SplineCoupling(dim, hidden, streams, swap=dim % 2 == 0, bins=5),
+    "SPLINE": lambda dim, hidden, streams: SplineCoupling(
+        dim, hidden, streams, swap=dim % 2 == 0, bins=5
+    ),
     "ACTNORM": lambda dim, hidden, streams: ActNorm(dim, len(streams)),
     "PERMUTE": lambda dim, hidden, streams: Permutation(dim, streams),
     "PLU": lambda dim, hidden, streams: PLULinear(dim, streams),
@@ -58,7 +72,12 @@ def a_layer(kind, dim=2, hidden=8, members=3):
 
 
 def perturbed(model, dim=2, members=3, couplings=3, hidden=8, transform="affine"):
-    flow = flows.build(model.lower(), (dim,), {"couplings": couplings, "hidden": hidden, "transform": transform}, members=members)
+    flow = flows.build(
+        model.lower(),
+        (dim,),
+        {"couplings": couplings, "hidden": hidden, "transform": transform},
+        members=members,
+    )
     return shaken(flow, 0.4 / max(hidden, 2 * dim) ** 0.5)
 
 
@@ -69,16 +88,25 @@ def points(members, dim, n, seed=1):
 def plain_results(bijections, x):
     """By torch alone: the values and log-determinants of both directions, the loss of ``chain_loss`` and its gradient."""
     with torch.no_grad():
-        there, back, there_log_det, back_log_det = x, x, torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
+        there, back, there_log_det, back_log_det = (
+            x,
+            x,
+            torch.zeros_like(x[:, 0]),
+            torch.zeros_like(x[:, 0]),
+        )
         for bijection in reversed(bijections):
             back, step = bijection.inverse(back)
             back_log_det = back_log_det + step
     for bijection in bijections:
         there, step = bijection(there)
         there_log_det = there_log_det + step
-    loss = (there.square().sum(1) / 2 - there_log_det).mean(1) + x.shape[1] / 2 * math.log(2 * math.pi)
+    loss = (there.square().sum(1) / 2 - there_log_det).mean(1) + x.shape[1] / 2 * math.log(
+        2 * math.pi
+    )
     parameters = [parameter for bijection in bijections for parameter in bijection.parameters()]
-    gradient = torch.cat([part.flatten(1) for part in torch.autograd.grad(loss.sum(), parameters)], dim=1)
+    gradient = torch.cat(
+        [part.flatten(1) for part in torch.autograd.grad(loss.sum(), parameters)], dim=1
+    )
     return [there.detach(), there_log_det.detach(), back, back_log_det, loss.detach(), gradient]
 
 
@@ -99,9 +127,14 @@ def assert_as_good(results, reference, truth):
 @each_layer
 @pytest.mark.parametrize(("dim", "hidden", "n"), SHAPES)
 def test_a_layer_and_what_it_hands_back_are_those_of_the_plain_code(kind, dim, hidden, n):
-    chain, x = [a_layer("ACTNORM", dim), a_layer(kind, dim, hidden)], points(3, dim, n)  # the first learns by the second's gradient of x
+    chain, x = (
+        [a_layer("ACTNORM", dim), a_layer(kind, dim, hidden)],
+        points(3, dim, n),
+    )  # the first learns by the second's gradient of x
     doubles = [copy.deepcopy(layer).double() for layer in chain]
-    assert_as_good(compiled_results(chain, x), plain_results(chain, x), plain_results(doubles, x.double()))
+    assert_as_good(
+        compiled_results(chain, x), plain_results(chain, x), plain_results(doubles, x.double())
+    )
 
 
 @compiled
@@ -121,7 +154,10 @@ def test_a_chain_is_that_of_the_plain_code_and_inverts(model, transform, dim, hi
 @compiled
 @models
 def test_a_flow_is_that_of_the_plain_code(model, transform):
-    flow, x = perturbed(model, transform=transform), 0.7 * points(3, 2, 300)  # not so far out that the base's tails count
+    flow, x = (
+        perturbed(model, transform=transform),
+        0.7 * points(3, 2, 300),
+    )  # not so far out that the base's tails count
     flow.initialize(2 + 3 * points(3, 2, 300, seed=2))
 
     def results(flow, x):
@@ -149,7 +185,9 @@ def test_what_asks_for_gradients_of_the_density_gets_them(model, transform):
 def test_bits_depend_neither_on_threads_nor_on_the_other_members(kind, n):
     layer, x = a_layer(kind, members=4), points(4, 2, n)
     alone = a_layer(kind, members=1)
-    alone.load_state_dict({key: value[2:3] if value.ndim else value for key, value in layer.state_dict().items()})
+    alone.load_state_dict(
+        {key: value[2:3] if value.ndim else value for key, value in layer.state_dict().items()}
+    )
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
@@ -226,7 +264,10 @@ def test_double_precision_and_unknown_bijections_take_the_plain_code():
 
 
 def test_a_chain_over_images_takes_the_plain_code():
-    flow, x = flows.Flow(flows.StandardNormal(3, (2, 4, 4)), [a_layer("ACTNORM"), a_layer("PERMUTE")]), 2 + points(3, 32, 20).view(3, 2, 4, 4, 20)
+    flow, x = (
+        flows.Flow(flows.StandardNormal(3, (2, 4, 4)), [a_layer("ACTNORM"), a_layer("PERMUTE")]),
+        2 + points(3, 32, 20).view(3, 2, 4, 4, 20),
+    )
     flow.initialize(x)
     with torch.no_grad():
         noise = flow.to_noise(x)[0].flatten(2)
@@ -237,7 +278,10 @@ def test_a_chain_over_images_takes_the_plain_code():
 @compiled
 def test_a_chain_without_layers_is_the_base():
     x = points(3, 2, 5)
-    assert_close(kernels.Program([]).loss(x)[0], (x.square().sum(1) / 2).mean(1).double() + math.log(2 * math.pi))
+    assert_close(
+        kernels.Program([]).loss(x)[0],
+        (x.square().sum(1) / 2).mean(1).double() + math.log(2 * math.pi),
+    )
     assert torch.equal(kernels.Program([]).apply(x, inverse=True)[0], x)
 
 
@@ -246,8 +290,12 @@ def test_a_chain_without_layers_is_the_base():
 def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
     coupling = a_layer("SPLINE", dim=3)  # an odd dimension: it changes the second part
     bound = coupling.BOUND
-    changed = torch.tensor([-1e30, -8.0, -bound, -bound + 1e-5, -2.0, 0.0, 2.0, bound - 1e-5, bound, 8.0, 1e30])
-    x = torch.stack([torch.linspace(-1, 1, len(changed)), torch.linspace(1, 0, len(changed)), changed]).expand(3, 3, -1)
+    changed = torch.tensor(
+        [-1e30, -8.0, -bound, -bound + 1e-5, -2.0, 0.0, 2.0, bound - 1e-5, bound, 8.0, 1e30]
+    )
+    x = torch.stack(
+        [torch.linspace(-1, 1, len(changed)), torch.linspace(1, 0, len(changed)), changed]
+    ).expand(3, 3, -1)
     with torch.no_grad():
         z, log_det = coupling.inverse(x) if inverse else coupling(x)
     ours, our_log_det = kernels.program([coupling]).apply(x, inverse=inverse)
@@ -256,7 +304,12 @@ def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
     beyond = changed.abs() >= bound
     assert torch.equal(ours[:, :, beyond], x[:, :, beyond])
     x = x[:, :, 1:-1]  # 1e30 squared is no number of single precision
-    assert_close(kernels.program([coupling]).loss(x)[1], plain_results([coupling], x)[5], rtol=1e-3, atol=1e-4)
+    assert_close(
+        kernels.program([coupling]).loss(x)[1],
+        plain_results([coupling], x)[5],
+        rtol=1e-3,
+        atol=1e-4,
+    )
 
 
 # The interface
@@ -284,10 +337,16 @@ def test_the_interface_is_read_from_the_header():
 
 
 @compiled
-def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_header_is_built_anew(tmp_path, monkeypatch):
-    sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels", ignore=lambda *_: ["__pycache__"])
+def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_header_is_built_anew(
+    tmp_path, monkeypatch
+):
+    sources = shutil.copytree(
+        build.SOURCE.parent, tmp_path / "kernels", ignore=lambda *_: ["__pycache__"]
+    )
     monkeypatch.setattr(build, "SOURCE", sources / "chain.c")
-    monkeypatch.setattr(build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"])  # compiles faster
+    monkeypatch.setattr(
+        build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"]
+    )  # compiles faster
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = build._built()
     interface.declare(CDLL(str(before)))
@@ -295,9 +354,15 @@ def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_h
     header.write_text(header.read_text().replace("int bins;", "int bins, more;"))
     after = build._built()
     assert after != before
-    with pytest.raises(RuntimeError, match=r"the structure Layer has \d+ bytes in C and \d+ in Python"):
+    with pytest.raises(
+        RuntimeError, match=r"the structure Layer has \d+ bytes in C and \d+ in Python"
+    ):
         interface.declare(CDLL(str(after)))
-    monkeypatch.setitem(interface.STRUCTURES, "Chain", type("Chain", (Structure,), {"_fields_": [("points", c_long)]}))
+    monkeypatch.setitem(
+        interface.STRUCTURES,
+        "Chain",
+        type("Chain", (Structure,), {"_fields_": [("points", c_long)]}),
+    )
     with pytest.raises(RuntimeError, match="Chain"):
         interface.declare(CDLL(str(before)))
     for path in sources.glob("*.h"):  # every file counts
@@ -323,7 +388,9 @@ def test_memory_that_the_system_refuses_is_an_error_of_python():
 @pytest.mark.parametrize(("sizes", "n"), [((2, 3, 40), 300), ((1, 2, 7), 1), ((19, 5, 16), 70)])
 def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
     inputs, outputs, hidden = sizes
-    network = shaken(Perceptron(inputs, outputs, hidden, numpy_generators(0, "initialize", range(3))), 0.3)
+    network = shaken(
+        Perceptron(inputs, outputs, hidden, numpy_generators(0, "initialize", range(3))), 0.3
+    )
     x, weight = points(3, inputs, n).requires_grad_(), points(3, outputs, n)
     found = []
     for y in (network(x), kernels.perceptron(network, x, twice=twice)):
@@ -342,7 +409,9 @@ def test_a_forest_agrees_with_that_of_scikit_learn():
     labels, fold = np.repeat([1, 0], 60), np.tile(np.arange(5), 24)
     for repetition in range(12):
         rows = rng.standard_normal((120, 3)) * np.where(labels, 1, 1.8)[:, None]
-        scores = [method(rows, labels, fold, 20, repetition) for method in (forests, forest._by_sklearn)]
+        scores = [
+            method(rows, labels, fold, 20, repetition) for method in (forests, forest._by_sklearn)
+        ]
         assert all(((score >= 0) & (score <= 1)).all() for score in scores)
         areas.append([area_under_roc(score[labels == 1], score[labels == 0]) for score in scores])
     ours, theirs = np.mean(areas, axis=0)
@@ -357,7 +426,9 @@ def forests(rows, labels, fold, trees, seed):
 @compiled
 def test_a_forest_is_sure_of_what_one_column_tells_and_has_no_opinion_where_none_does():
     labels, fold = np.repeat([1, 0], 20), np.tile(np.arange(4), 10)
-    rows = np.stack([np.zeros(40), np.zeros(40), labels + 0.1 * np.arange(40) / 40, np.zeros(40)], axis=1)
+    rows = np.stack(
+        [np.zeros(40), np.zeros(40), labels + 0.1 * np.arange(40) / 40, np.zeros(40)], axis=1
+    )
     assert forests(rows, labels, fold, 10, 0).tolist() == labels.tolist()
     assert np.abs(forests(np.zeros((40, 3)), labels, fold, 200, 0) - 0.5).max() < 0.1
 
@@ -367,8 +438,14 @@ def test_the_page_on_the_kernels_says_what_the_code_says():
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     torch.manual_seed(0)
     exec("".join(text for language, text in blocks if language == "python"), {})
-    lines = {line.strip() for path in build.SOURCE.parent.glob("*.[ch]") for line in path.read_text(encoding="utf-8").splitlines()}
-    assert {line.strip() for language, text in blocks if language == "c" for line in text.splitlines()} <= lines
+    lines = {
+        line.strip()
+        for path in build.SOURCE.parent.glob("*.[ch]")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    }
+    assert {
+        line.strip() for language, text in blocks if language == "c" for line in text.splitlines()
+    } <= lines
 
 
 # The build
@@ -383,9 +460,17 @@ def test_the_page_on_the_kernels_says_what_the_code_says():
         ({"FLOWS_KERNELS": "off"}, ""),
     ],
 )
-def test_without_a_compiler_the_plain_code_takes_its_place(tmp_path, monkeypatch, capsys, environment, reason):
-    monkeypatch.setattr(build, "_loaded", functools.cache(build._loaded.__wrapped__))  # as in a process that has not asked yet
-    for name, value in {"FLOWS_KERNELS": "on", "XDG_CACHE_HOME": str(tmp_path), **environment}.items():
+def test_without_a_compiler_the_plain_code_takes_its_place(
+    tmp_path, monkeypatch, capsys, environment, reason
+):
+    monkeypatch.setattr(
+        build, "_loaded", functools.cache(build._loaded.__wrapped__)
+    )  # as in a process that has not asked yet
+    for name, value in {
+        "FLOWS_KERNELS": "on",
+        "XDG_CACHE_HOME": str(tmp_path),
+        **environment,
+    }.items():
         monkeypatch.setenv(name, value)
     assert flows.build("realnvp", (2,), members=2).sample((4,)).shape == (4, 2, 2)
     assert build.library() is None
@@ -395,7 +480,9 @@ def test_without_a_compiler_the_plain_code_takes_its_place(tmp_path, monkeypatch
 
 
 @compiled
-def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_written(tmp_path, monkeypatch):
+def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_written(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -414,7 +501,18 @@ def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_writ
 
 def compare_with(compiler, **environment):
     """The tests above that hold the kernels to the plain code, with the kernels built by ``compiler``."""
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", __file__, "-k", "plain_code or refuses"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "plain_code or refuses",
+    ]
     environment = {**os.environ, "CC": compiler, **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -425,7 +523,9 @@ def compare_with(compiler, **environment):
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc -mno-avx512f", "gcc -mno-avx", "clang"])
 def test_other_compilers_and_processors_with_narrower_vectors_compute_the_same(compiler):
-    if not shutil.which(compiler.split()[0]) or ("avx" in compiler and platform.machine() != "x86_64"):
+    if not shutil.which(compiler.split()[0]) or (
+        "avx" in compiler and platform.machine() != "x86_64"
+    ):
         pytest.skip("not on this machine")
     compare_with(compiler)
 
@@ -436,8 +536,20 @@ def test_no_address_is_wrong_and_no_behaviour_undefined(tmp_path):
     if not shutil.which("gcc"):
         pytest.skip("no gcc on this machine")
     names = ("libasan.so", "libubsan.so")
-    runtimes = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip() for name in names]
+    runtimes = [
+        subprocess.run(
+            ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in names
+    ]
     if not all(Path(path).is_absolute() for path in runtimes):
         pytest.skip("gcc has no runtime of the sanitizers on this machine")
-    options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", "XDG_CACHE_HOME": str(tmp_path)}  # Python itself leaks
-    compare_with("gcc -fsanitize=address,undefined -fno-sanitize-recover=all", LD_PRELOAD=" ".join(runtimes), **options)
+    options = {
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }  # Python itself leaks
+    compare_with(
+        "gcc -fsanitize=address,undefined -fno-sanitize-recover=all",
+        LD_PRELOAD=" ".join(runtimes),
+        **options,
+    )

@@ -25,7 +25,15 @@ from flows.core.seeds import normal
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.problem import Problem
-from flows.evaluation.report import ERRORS, HEADLINE, METRICS, EvaluationSettings, Report, evaluate, nothing
+from flows.evaluation.report import (
+    ERRORS,
+    HEADLINE,
+    METRICS,
+    EvaluationSettings,
+    Report,
+    evaluate,
+    nothing,
+)
 from flows.evaluation.statistics import mean_ci95
 from flows.references import truth
 from flows.training.trainer import Trainer
@@ -45,7 +53,9 @@ def draw(target: Truth, n: int, seed: int) -> Array:
 def scores(drawn: Array, target: Mixture, test: Array) -> dict[str, float]:
     directions = samples.unit_directions(64, 2, np.random.default_rng(9))
     bandwidth = samples.kernel_bandwidth(test, target)
-    two_sample = samples.two_sample_scores(test, drawn[: len(test)], neighbours=5, directions=directions, bandwidth=bandwidth, seed=0)
+    two_sample = samples.two_sample_scores(
+        test, drawn[: len(test)], neighbours=5, directions=directions, bandwidth=bandwidth, seed=0
+    )
     return {**mode_scores(drawn, target), **two_sample}
 
 
@@ -160,10 +170,21 @@ def test_the_mass_of_the_modes_that_are_dropped_is_zero_and_that_of_the_others_t
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_widening_the_modes_lowers_fidelity_step_by_step(seed: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(samples, "TREES", 15)  # the steps of its score are 0.07 to 0.12, with 50 as with 15
+def test_widening_the_modes_lowers_fidelity_step_by_step(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        samples, "TREES", 15
+    )  # the steps of its score are 0.07 to 0.12, with 50 as with 15
     whole, test = ring(), draw(ring(), 600, 10 * seed + 1)
-    rows = [scores(draw(replace(whole, covariances=whole.covariances * wide**2), 600, 10 * seed + 2), whole, test) for wide in (1, 1.5, 2, 3)]
+    rows = [
+        scores(
+            draw(replace(whole, covariances=whole.covariances * wide**2), 600, 10 * seed + 2),
+            whole,
+            test,
+        )
+        for wide in (1, 1.5, 2, 3)
+    ]
     for key, sign in (("precision", -1), ("density", -1), ("high_quality", -1), ("c2st_auc", 1)):
         assert (sign * np.diff([row[key] for row in rows]) > 0.03).all(), key
 
@@ -186,7 +207,12 @@ def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
     width = 1.7
 
     def mean(a: Array, b: Array, function: Any) -> float:
-        values = [function(a[i], b[j]) for i in range(len(a)) for j in range(len(b)) if a is not b or i != j]
+        values = [
+            function(a[i], b[j])
+            for i in range(len(a))
+            for j in range(len(b))
+            if a is not b or i != j
+        ]
         return sum(values) / len(values)
 
     def kernel(x: Array, y: Array) -> float:
@@ -197,17 +223,23 @@ def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
 
     expected = mean(real, real, kernel) + mean(fake, fake, kernel) - 2 * mean(real, fake, kernel)
     assert samples.maximum_mean_discrepancy(real, fake, width) == pytest.approx(expected, abs=1e-12)
-    expected = 2 * mean(real, fake, distance) - mean(real, real, distance) - mean(fake, fake, distance)
+    expected = (
+        2 * mean(real, fake, distance) - mean(real, real, distance) - mean(fake, fake, distance)
+    )
     assert samples.energy_distance(real, fake) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 10])
 @pytest.mark.parametrize(("n", "dim"), [(12, 1), (50, 2), (200, 2), (400, 3)])
-def test_precision_recall_density_and_coverage_agree_with_their_authors_package(n: int, dim: int, k: int):
+def test_precision_recall_density_and_coverage_agree_with_their_authors_package(
+    n: int, dim: int, k: int
+):
     rng = np.random.default_rng(n + k)
     for shift, scale in ((0.0, 1.0), (0.4, 1.3), (2.0, 0.5)):
         real, fake = rng.standard_normal((n, dim)), scale * rng.standard_normal((n, dim)) + shift
-        assert samples.neighbour_scores(real, fake, k) == pytest.approx(compute_prdc(real, fake, k), abs=1e-12)
+        assert samples.neighbour_scores(real, fake, k) == pytest.approx(
+            compute_prdc(real, fake, k), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -232,7 +264,9 @@ def test_precision_recall_density_and_coverage_agree_with_loops_over_all_pairs(k
 
 
 def test_a_mode_counts_with_one_percent_of_the_samples_and_half_its_weight():
-    pair = Mixture(np.array([0.9, 0.1]), np.array([[0.0, 0.0], [100.0, 0.0]]), np.stack([np.eye(2)] * 2))
+    pair = Mixture(
+        np.array([0.9, 0.1]), np.array([[0.0, 0.0], [100.0, 0.0]]), np.stack([np.eye(2)] * 2)
+    )
     for second, modes in ((49, 1), (50, 2)):
         points = np.repeat([[0.0, 0.0], [100.0, 0.0]], [1000 - second, second], axis=0)
         found = mode_scores(points, pair)
@@ -254,7 +288,9 @@ def test_exact_auc_of_two_gaussians_agrees_with_the_closed_form(delta: float):
     ratio = [norm.logpdf(x) - norm.logpdf(x - delta) for x in (on_p, on_q)]
     expected = norm.cdf(delta / math.sqrt(2))
     # The standard error of an AUC is at most sqrt(A (1 - A) / n).
-    assert likelihood.exact_auc(*ratio) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
+    assert likelihood.exact_auc(*ratio) == pytest.approx(
+        expected, abs=4 * math.sqrt(expected * (1 - expected) / n)
+    )
 
 
 def test_exact_auc_is_nan_where_a_score_is_not_finite():
@@ -271,12 +307,24 @@ def test_a_single_value_that_is_not_finite_makes_its_mean_nan_and_no_other(bad: 
 
 
 def test_kl_between_two_gaussians_agrees_with_the_closed_form():
-    mean, p_cov, q_cov = np.array([0.5, -1.0]), np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([[2.0, -0.4], [-0.4, 1.0]])
+    mean, p_cov, q_cov = (
+        np.array([0.5, -1.0]),
+        np.array([[1.0, 0.3], [0.3, 0.5]]),
+        np.array([[2.0, -0.4], [-0.4, 1.0]]),
+    )
     p, q = gaussian([0.0, 0.0], p_cov.tolist()), gaussian(mean.tolist(), q_cov.tolist())
     inverse = np.linalg.inv(q_cov)
-    expected = 0.5 * (np.trace(inverse @ p_cov) + mean @ inverse @ mean - 2 + math.log(np.linalg.det(q_cov) / np.linalg.det(p_cov)))
+    expected = 0.5 * (
+        np.trace(inverse @ p_cov)
+        + mean @ inverse @ mean
+        - 2
+        + math.log(np.linalg.det(q_cov) / np.linalg.det(p_cov))
+    )
     points = p.sample((25_000,), generator=torch.Generator().manual_seed(0))[:, 0]
-    assert likelihood.log_density(p, points[:, None]).tolist() == likelihood.log_density(p, points).tolist()
+    assert (
+        likelihood.log_density(p, points[:, None]).tolist()
+        == likelihood.log_density(p, points).tolist()
+    )
     log_p, log_q = likelihood.log_density(p, points), likelihood.log_density(q, points)
     assert log_q.shape == (25_000, 1)
     standard_error = (log_p - log_q).std() / math.sqrt(len(points))
@@ -337,7 +385,9 @@ def test_the_truth_lies_on_the_diagonal_within_its_sampling_error():
     p = truth(ring())
     members = [likelihood.log_density(p, draw(ring(), n, seed)) for seed in (1, 2, 3)]
     on_truth = likelihood.log_density(p, draw(ring(), n, 4))
-    curves = calibration.hdr_coverage(np.concatenate(members, axis=1), np.repeat(on_truth, 3, axis=1))
+    curves = calibration.hdr_coverage(
+        np.concatenate(members, axis=1), np.repeat(on_truth, 3, axis=1)
+    )
     assert curves.shape == (3, len(levels))
     # Both the threshold and the share come from n draws.
     assert (np.abs(curves - levels) < 4 * np.sqrt(2 * levels * (1 - levels) / n)).all()
@@ -366,7 +416,9 @@ def test_coverage_of_a_gaussian_of_another_width_agrees_with_the_closed_form(sca
 def test_the_region_holds_the_points_at_its_edge():
     own = np.arange(1.0, 12.0)[:, None]  # its quantiles are whole numbers
     on_truth = np.array([[2.0], [6.0], [10.0], [11.0]])
-    assert calibration.hdr_coverage(own, on_truth, np.array([0.1, 0.5, 0.51, 0.9])).tolist() == [[0.5, 0.75, 0.75, 1.0]]
+    assert calibration.hdr_coverage(own, on_truth, np.array([0.1, 0.5, 0.51, 0.9])).tolist() == [
+        [0.5, 0.75, 0.75, 1.0]
+    ]
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -381,7 +433,9 @@ def test_the_radius_of_standard_noise_is_chi_square_distributed(dim: int):
 
 def test_the_error_of_a_curve_is_its_mean_distance_from_the_diagonal():
     levels = np.array([0.25, 0.5, 0.75])
-    assert calibration.error(np.array([[0.25, 0.6, 0.55], [0.25, 0.5, 0.75]]), levels) == pytest.approx([0.1, 0])
+    assert calibration.error(
+        np.array([[0.25, 0.6, 0.55], [0.25, 0.5, 0.75]]), levels
+    ) == pytest.approx([0.1, 0])
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
@@ -415,14 +469,20 @@ def test_a_value_that_is_not_finite_takes_the_curve_of_its_member_and_no_other(b
         ([1.0, 1.0, 1.0, 1.0, np.inf], np.nan),
     ],
 )
-def test_a_curve_has_converged_when_it_stays_within_a_twentieth_of_a_nat(curve: list[float], expected: float):
+def test_a_curve_has_converged_when_it_stays_within_a_twentieth_of_a_nat(
+    curve: list[float], expected: float
+):
     epochs = np.array([10.0, 20.0, 30.0, 40.0, 50.0])
-    assert epochs_to_converge(epochs, np.array(curve)[:, None]) == pytest.approx([expected], nan_ok=True)
+    assert epochs_to_converge(epochs, np.array(curve)[:, None]) == pytest.approx(
+        [expected], nan_ok=True
+    )
 
 
 def test_every_member_converges_at_its_own_epoch():
     curves = np.array([[1.0, 3.0, 2.0], [1.0, 2.0, 2.0], [1.0, 2.0, np.nan]])
-    assert epochs_to_converge(np.array([1.0, 2.0, 3.0]), curves) == pytest.approx([1, 2, np.nan], nan_ok=True)
+    assert epochs_to_converge(np.array([1.0, 2.0, 3.0]), curves) == pytest.approx(
+        [1, 2, np.nan], nan_ok=True
+    )
 
 
 def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
@@ -465,7 +525,13 @@ def test_the_truth_is_at_no_distance_from_itself_to_the_last_bit():
     report = evaluate(truth(ring()), problem(), SMALL, name="truth", draws=3)
     assert report.headline["kl"] == 0
     assert report.headline["kl_ensemble"] is None
-    for key, value in (("kl", 0), ("kl_reverse", 0), ("test_excess_nll", 0), ("c2st_exact", 0.5), ("non_finite", 0)):
+    for key, value in (
+        ("kl", 0),
+        ("kl_reverse", 0),
+        ("test_excess_nll", 0),
+        ("c2st_exact", 0.5),
+        ("non_finite", 0),
+    ):
         assert report.members[key].tolist() == [value] * 3, key
     assert len(set(report.members["energy_distance"])) == 3  # three draws
 
@@ -484,10 +550,21 @@ def untrained(members: int = 3) -> Population:
 def test_numbers_that_are_not_finite_are_counted_and_make_their_means_nan():
     report = headline_of(Broken())
     assert report.members["non_finite"].tolist() == [550, 550]
-    for key in (*SAMPLE_METRICS, "kl", "test_nll", "test_excess_nll", "kl_reverse", "c2st_exact", "hdr_error", "radius_error"):
+    for key in (
+        *SAMPLE_METRICS,
+        "kl",
+        "test_nll",
+        "test_excess_nll",
+        "kl_reverse",
+        "c2st_exact",
+        "hdr_error",
+        "radius_error",
+    ):
         assert np.isnan(report.members[key]).all(), key
     assert all(np.isnan(curve).all() for curve in report.curves.values())
-    assert [key for key, value in report.headline.items() if value is None or not math.isnan(value)] == []
+    assert [
+        key for key, value in report.headline.items() if value is None or not math.isnan(value)
+    ] == []
 
 
 @pytest.mark.usefixtures("few_trees")
@@ -505,24 +582,46 @@ def test_a_model_without_a_density_has_no_likelihoods_and_all_sample_metrics():
 def test_a_flow_has_every_curve_and_a_reference_no_radius():
     levels = len(calibration.LEVELS)
     report = headline_of(untrained())
-    assert {key: curve.shape for key, curve in report.curves.items()} == {"mode_mass": (3, 9), "hdr": (3, levels), "radius": (3, levels)}
+    assert {key: curve.shape for key, curve in report.curves.items()} == {
+        "mode_mass": (3, 9),
+        "hdr": (3, levels),
+        "radius": (3, levels),
+    }
     for key in ("hdr", "radius"):
-        assert report.members[f"{key}_error"].tolist() == calibration.error(report.curves[key]).tolist()
+        assert (
+            report.members[f"{key}_error"].tolist()
+            == calibration.error(report.curves[key]).tolist()
+        )
         # A ring told as one Gaussian: nothing is near the centre, where it expects the most.
         assert (report.curves[key][:, 0] == 0).all()
         assert (report.members[f"{key}_error"] > 0.1).all()
     report = headline_of(truth(ring()), draws=4)
-    assert {key: curve.shape for key, curve in report.curves.items()} == {"mode_mass": (4, 9), "hdr": (4, levels)}
+    assert {key: curve.shape for key, curve in report.curves.items()} == {
+        "mode_mass": (4, 9),
+        "hdr": (4, levels),
+    }
     assert len(set(report.members["hdr_error"])) == 4
     assert np.isnan(report.members["radius_error"]).all()
 
 
 @pytest.mark.usefixtures("few_trees")
-@pytest.mark.parametrize("model", [Broken(), Mute(), truth(ring())], ids=["broken", "mute", "truth"])
+@pytest.mark.parametrize(
+    "model", [Broken(), Mute(), truth(ring())], ids=["broken", "mute", "truth"]
+)
 def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Population):
     report = headline_of(model, columns={"parameters": 7})
     assert tuple(report.headline) == HEADLINE
-    assert HEADLINE == ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
+    assert HEADLINE == (
+        "test_nll",
+        "test_nll_ci95",
+        "kl",
+        "kl_sd",
+        "kl_ensemble",
+        "modes",
+        "precision",
+        "recall",
+        "c2st_auc",
+    )
     assert list(report.members["parameters"]) == [7] * model.members
     assert list(report.members)[-3:] == ["parameters", "hdr_error", "radius_error"]
 
@@ -538,7 +637,11 @@ def test_an_evaluation_repeats_to_the_bit():
 # What is not known
 
 
-MODELS: dict[str, Callable[[], Population]] = {"flow": untrained, "mute": Mute, "reference": lambda: truth(ring())}
+MODELS: dict[str, Callable[[], Population]] = {
+    "flow": untrained,
+    "mute": Mute,
+    "reference": lambda: truth(ring()),
+}
 
 
 @cache
@@ -549,12 +652,22 @@ def of_the_whole(model: str) -> Report:
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("known", [None, Whole()], ids=["no truth", "no components"])
-def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as_they_are(model: str, known: Truth | None):
+def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as_they_are(
+    model: str, known: Truth | None
+):
     made = MODELS[model]()
     with_all, without = of_the_whole(model), headline_of(made, known)
     gone = set(samples.MODES)
     if known is None:
-        gone |= {"test_excess_nll", "kl", "kl_sd", "kl_ensemble", "kl_reverse", "c2st_exact", *ERRORS}
+        gone |= {
+            "test_excess_nll",
+            "kl",
+            "kl_sd",
+            "kl_ensemble",
+            "kl_reverse",
+            "c2st_exact",
+            *ERRORS,
+        }
     if not made.has("log_prob"):
         gone |= {*METRICS, *HEADLINE, "hdr_error"} - set(samples.TWO_SAMPLE)
     if not made.has("encode"):
@@ -574,7 +687,9 @@ def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as
 @pytest.mark.usefixtures("few_trees")
 def test_a_truth_that_is_no_mixture_has_a_kl_and_no_modes():
     report = headline_of(untrained(), Whole())
-    assert np.isfinite([report.headline[key] for key in ("kl", "kl_sd", "kl_ensemble", "test_nll")]).all()  # type: ignore[list-item]
+    assert np.isfinite(
+        [report.headline[key] for key in ("kl", "kl_sd", "kl_ensemble", "test_nll")]
+    ).all()  # type: ignore[list-item]
     assert report.headline["modes"] is None
     assert sorted(report.curves) == ["hdr", "radius"]
 
@@ -613,7 +728,10 @@ def test_the_units_of_a_table_change_no_score_of_its_samples():
 
     kinds, found = [Column("income", "positive"), Column("height")], []
     for units in ([1, 1], [1e6, 1e-3]):
-        train, test = (np.exp(standard(n, n, 2) * [3, 0]) * [1, 0] + standard(n, n, 2) * [0, 1] for n in (100, 30))
+        train, test = (
+            np.exp(standard(n, n, 2) * [3, 0]) * [1, 0] + standard(n, n, 2) * [0, 1]
+            for n in (100, 30)
+        )
         made = Problem(train * units, test * units, None, ["income", "height"], kinds)
         found.append(evaluate(Shuffled(made.train), made, SMALL, name="rows").members)
     for key in samples.TWO_SAMPLE:
@@ -621,7 +739,9 @@ def test_the_units_of_a_table_change_no_score_of_its_samples():
 
 
 def test_a_problem_whose_parts_do_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"training rows of shape \(2,\) and test rows of shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"training rows of shape \(2,\) and test rows of shape \(3,\)"
+    ):
         Problem(np.zeros((5, 2)), np.zeros((5, 3)))
     with pytest.raises(ValueError, match="3 column names for 2 columns"):
         Problem(np.zeros((5, 2)), np.zeros((5, 2)), None, ["a", "b", "c"])
@@ -649,7 +769,13 @@ class Blank(Population):
 def test_images_are_scored_as_the_rows_of_their_pixels():
     train, test = standard(100, 1, 6), standard(30, 2, 6)
     flat, image = (
-        evaluate(Blank(shape), Problem(train.reshape(-1, *shape), test.reshape(-1, *shape)), SMALL, name="noise") for shape in ((6,), (1, 2, 3))
+        evaluate(
+            Blank(shape),
+            Problem(train.reshape(-1, *shape), test.reshape(-1, *shape)),
+            SMALL,
+            name="noise",
+        )
+        for shape in ((6,), (1, 2, 3))
     )
     assert flat.headline == image.headline
     np.testing.assert_equal(flat.members, image.members)

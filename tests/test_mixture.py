@@ -17,17 +17,29 @@ UNIT = np.eye(2)
 
 def custom(weights, means, covariances):
     parts = zip(weights, means, covariances, strict=True)
-    return targets.make("custom", components=[{"weight": w, "mean": list(m), "covariance": np.asarray(c).tolist()} for w, m, c in parts])
+    return targets.make(
+        "custom",
+        components=[
+            {"weight": w, "mean": list(m), "covariance": np.asarray(c).tolist()}
+            for w, m, c in parts
+        ],
+    )
 
 
-@pytest.fixture(params=[(1, 2), (4, 2), (4, 3), (3, 1)], ids=lambda p: f"{p[0]} components in {p[1]}-D")
+@pytest.fixture(
+    params=[(1, 2), (4, 2), (4, 3), (3, 1)], ids=lambda p: f"{p[0]} components in {p[1]}-D"
+)
 def target(request):
     """A mixture with unequal weights and full covariances."""
     components, dim = request.param
     rng = np.random.default_rng(components * 10 + dim)
     roots = rng.normal(size=(components, dim, dim))
     weights = rng.uniform(0.5, 2, components)
-    return Mixture(weights / weights.sum(), 3 * rng.normal(size=(components, dim)), roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim))
+    return Mixture(
+        weights / weights.sum(),
+        3 * rng.normal(size=(components, dim)),
+        roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim),
+    )
 
 
 def mixture_of(target):
@@ -42,8 +54,12 @@ def test_log_prob_is_that_of_scipy_and_of_torch(target):
     x = 4 * np.random.default_rng(0).normal(size=(50, target.means.shape[1]))
     parts = zip(target.weights, target.means, target.covariances, strict=True)
     by_scipy = np.log(sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in parts))
-    weights, means, covariances = (torch.from_numpy(a) for a in (target.weights, target.means, target.covariances))
-    by_torch = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances)).log_prob(torch.from_numpy(x))
+    weights, means, covariances = (
+        torch.from_numpy(a) for a in (target.weights, target.means, target.covariances)
+    )
+    by_torch = MixtureSameFamily(
+        Categorical(weights), MultivariateNormal(means, covariances)
+    ).log_prob(torch.from_numpy(x))
     ours = mixture_of(target).log_prob(x)
     assert ours.shape == (50, 1)
     np.testing.assert_allclose(ours[:, 0], by_scipy, atol=1e-10)
@@ -81,7 +97,9 @@ def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
     assert x.shape == (n, dim)
     mean = target.weights @ target.means
     between = target.means - mean
-    covariance = np.einsum("k,kij->ij", target.weights, target.covariances + between[:, :, None] * between[:, None, :])
+    covariance = np.einsum(
+        "k,kij->ij", target.weights, target.covariances + between[:, :, None] * between[:, None, :]
+    )
     assert (np.abs(x.mean(0) - mean) <= 5 * x.std(0) / np.sqrt(n)).all()
     products = (x - mean)[:, :, None] * (x - mean)[:, None, :]
     assert (np.abs(products.mean(0) - covariance) <= 5 * products.std(0) / np.sqrt(n)).all()
@@ -92,18 +110,24 @@ def test_shapes_are_those_of_a_population_of_one(target):
     assert mixture.sample((), generator=generator()).shape == (1, dim)
     assert mixture.sample((2, 3), generator=generator()).shape == (2, 3, 1, dim)
     assert mixture.log_prob(torch.zeros(2, 3, 1, dim)).shape == (2, 3, 1)
-    assert torch.equal(mixture.sample((9,), generator=generator(1)), mixture.sample((9,), generator=generator(1)))
+    assert torch.equal(
+        mixture.sample((9,), generator=generator(1)), mixture.sample((9,), generator=generator(1))
+    )
     with pytest.raises(ValueError, match="expected"):
         mixture.log_prob(torch.zeros(2, 2, dim))
 
 
 def test_a_mixture_is_made_of_arrays_lists_and_tensors_alike_and_keeps_what_it_is_given(target):
     parts = (target.weights.copy(), target.means.copy(), target.covariances.copy())
-    made = [GaussianMixture(*map(of, parts)) for of in (np.asarray, torch.from_numpy, np.ndarray.tolist)]
+    made = [
+        GaussianMixture(*map(of, parts)) for of in (np.asarray, torch.from_numpy, np.ndarray.tolist)
+    ]
     parts[1][:] = 0
     x = torch.zeros(4, target.means.shape[1], dtype=torch.float64, requires_grad=True)
     for mixture in made:
-        np.testing.assert_array_equal(mixture.log_prob(x)[:, 0], target.log_prob(x.detach().numpy()))
+        np.testing.assert_array_equal(
+            mixture.log_prob(x)[:, 0], target.log_prob(x.detach().numpy())
+        )
 
 
 def test_entropy_of_one_gaussian_is_the_closed_form():
@@ -112,7 +136,9 @@ def test_entropy_of_one_gaussian_is_the_closed_form():
     estimate, error = entropy(target, 20_000, np.random.default_rng(0))
     exact = 0.5 * np.log(np.linalg.det(2 * np.pi * np.e * covariance))
     assert abs(estimate - exact) < 4 * error
-    assert error == pytest.approx(1 / np.sqrt(20_000), rel=0.05)  # in D dimensions -log p varies by D/2
+    assert error == pytest.approx(
+        1 / np.sqrt(20_000), rel=0.05
+    )  # in D dimensions -log p varies by D/2
 
 
 def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
@@ -127,7 +153,9 @@ def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
 def test_grid_has_25_equal_modes_of_deviation_a_quarter_with_spacing_2():
     target = targets.make("grid")
     np.testing.assert_allclose(target.weights, 1 / 25)
-    assert {tuple(mean) for mean in target.means} == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
+    assert {tuple(mean) for mean in target.means} == {
+        (x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)
+    }
     np.testing.assert_allclose(target.covariances, np.broadcast_to(0.0625 * np.eye(2), (25, 2, 2)))
 
 
@@ -147,11 +175,18 @@ def test_a_custom_mixture_has_as_many_dimensions_as_its_components(dim):
 
 @pytest.mark.parametrize(
     ("means", "covariances"),
-    [([[0, 0], [1, 1, 1]], [np.eye(2), np.eye(3)]), ([[0, 0], [1, 1]], [np.eye(2), np.eye(3)]), ([[0, 0], [1, 1]], [np.eye(2), np.ones((1, 2))])],
+    [
+        ([[0, 0], [1, 1, 1]], [np.eye(2), np.eye(3)]),
+        ([[0, 0], [1, 1]], [np.eye(2), np.eye(3)]),
+        ([[0, 0], [1, 1]], [np.eye(2), np.ones((1, 2))]),
+    ],
     ids=["another dimension", "a covariance of another dimension", "a covariance of one row"],
 )
 def test_a_component_that_does_not_fit_the_first_is_named_with_what_it_holds(means, covariances):
-    with pytest.raises(ValueError, match=r"component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1") as error:
+    with pytest.raises(
+        ValueError,
+        match=r"component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1",
+    ) as error:
         custom([1, 1], means, covariances)
     assert "\n" not in str(error.value)
 

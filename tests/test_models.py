@@ -25,7 +25,9 @@ from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.networks.model import ImageModel, Model
 
-NAMES = [name for name in registry.names() if not issubclass(registry.find(name), ImageModel)]  # those have tests of their own
+NAMES = [
+    name for name in registry.names() if not issubclass(registry.find(name), ImageModel)
+]  # those have tests of their own
 every_model = pytest.mark.parametrize("name", NAMES)
 WITH_DENSITY = [name for name in NAMES if flows.build(name, (2,)).has("log_prob")]
 every_density = pytest.mark.parametrize("name", WITH_DENSITY)
@@ -33,7 +35,11 @@ every_density = pytest.mark.parametrize("name", WITH_DENSITY)
 
 def small(name: str) -> dict[str, Any]:
     """Settings of a small model, as far as it has such."""
-    return {key: value for key, value in {"hidden": 8, "couplings": 2}.items() if key in registry.find(name).model_fields}
+    return {
+        key: value
+        for key, value in {"hidden": 8, "couplings": 2}.items()
+        if key in registry.find(name).model_fields
+    }
 
 
 def build(name: str, members: int | range = 3, seed: int = 0, dim: int = 2):
@@ -41,11 +47,15 @@ def build(name: str, members: int | range = 3, seed: int = 0, dim: int = 2):
 
 
 def rows(n: int = 60, seed: int = 0, dim: int = 2) -> np.ndarray:
-    return 3 + 2 * np.random.default_rng(seed).standard_normal((n, dim)) @ np.diag(np.arange(1.0, dim + 1))
+    return 3 + 2 * np.random.default_rng(seed).standard_normal((n, dim)) @ np.diag(
+        np.arange(1.0, dim + 1)
+    )
 
 
 def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch_size": 30, "log_every": 1, "noise": 0.1, **changes})
+    return TrainingSettings(
+        **{"epochs": 3, "batch_size": 30, "log_every": 1, "noise": 0.1, **changes}
+    )
 
 
 def generator() -> torch.Generator:
@@ -64,9 +74,13 @@ def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
     assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
     assert model.sample((0,)).shape == (0, 3, 2)
     if isinstance(model, Flow):  # layer by layer as in one go, to the bit: both by the kernels
-        assert torch.equal(model.trajectory((50,), generator())[-1], model.sample((50,), generator()))
+        assert torch.equal(
+            model.trajectory((50,), generator())[-1], model.sample((50,), generator())
+        )
     assert model.history["epoch"].tolist() == [1, 2, 3]
-    assert {key: values.shape for key, values in model.history.items() if key != "epoch"} == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
+    assert {
+        key: values.shape for key, values in model.history.items() if key != "epoch"
+    } == dict.fromkeys(set(model.history) - {"epoch"}, (3, 3))
     assert all(np.isfinite(values).all() for values in model.history.values())
 
 
@@ -108,7 +122,9 @@ def test_no_setting_is_without_a_default_and_none_is_named_like_one_of_training(
 
 @every_model
 @pytest.mark.parametrize("part", [range(2, 5), range(1)], ids=str)
-def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(name: str, part: range):
+def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(
+    name: str, part: range
+):
     whole, of_it = build(name, 5), build(name, part)
     places = slice(part.start, part.stop)
     for key, tensor in of_it.state_dict().items():
@@ -119,11 +135,13 @@ def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(n
     assert of_it.member_range == part
     for key, tensor in of_it.state_dict().items():
         expected = whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key]
-        assert_close(tensor / tensor.sum(), expected / expected.sum(), rtol=1e-3, atol=1e-4) if key == "weights" else assert_close(
-            tensor, expected, rtol=1e-3, atol=1e-4
-        )
+        assert_close(
+            tensor / tensor.sum(), expected / expected.sum(), rtol=1e-3, atol=1e-4
+        ) if key == "weights" else assert_close(tensor, expected, rtol=1e-3, atol=1e-4)
     for key, values in of_it.history.items():
-        np.testing.assert_allclose(values, whole.history[key][:, places] if key != "epoch" else values, atol=1e-4)
+        np.testing.assert_allclose(
+            values, whole.history[key][:, places] if key != "epoch" else values, atol=1e-4
+        )
 
 
 @every_model
@@ -135,7 +153,14 @@ def test_a_range_that_starts_later_holds_other_members(name: str):
 @every_model
 def test_training_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
     whole = np.random.default_rng(0).integers(-9, 9, (40, 2))
-    alike = [whole, whole.astype(np.float32), whole.astype(np.int32), whole.tolist(), torch.from_numpy(whole), np.asfortranarray(whole.astype(float))]
+    alike = [
+        whole,
+        whole.astype(np.float32),
+        whole.astype(np.int32),
+        whole.tolist(),
+        torch.from_numpy(whole),
+        np.asfortranarray(whole.astype(float)),
+    ]
     trained = [flows.fit(build(name), x, x[:10], settings()) for x in [*alike, pd.DataFrame(whole)]]
     for a, b in pairwise(trained):
         for key, values in a.history.items():
@@ -144,15 +169,21 @@ def test_training_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
 
 @every_model
 def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name: str):
-    (alone, scored) = (flows.fit(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1)))
+    (alone, scored) = (
+        flows.fit(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1))
+    )
     for key, tensor in alone.state_dict().items():
         assert torch.equal(tensor, scored.state_dict()[key]), key
     assert not any(key.startswith("test") for key in alone.history)
 
 
 @every_model
-def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_there_are_epochs(name: str):
-    assert flows.fit(build(name), rows(), None, settings(log_every=100)).history["epoch"].tolist() == [3]
+def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_there_are_epochs(
+    name: str,
+):
+    assert flows.fit(build(name), rows(), None, settings(log_every=100)).history[
+        "epoch"
+    ].tolist() == [3]
 
 
 # Densities
@@ -173,18 +204,36 @@ def test_log_prob_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
     model = build(name)
     whole = np.random.default_rng(0).integers(-9, 9, (7, 2))
     expected = model.log_prob(whole.astype(float))
-    for alike in (whole, whole.astype(np.float32), whole.tolist(), torch.from_numpy(whole), torch.from_numpy(whole).float(), pd.DataFrame(whole)):
+    for alike in (
+        whole,
+        whole.astype(np.float32),
+        whole.tolist(),
+        torch.from_numpy(whole),
+        torch.from_numpy(whole).float(),
+        pd.DataFrame(whole),
+    ):
         assert_close(model.log_prob(alike), expected, rtol=1e-5, atol=1e-5)
     assert model.log_prob(np.empty((0, 2))).shape == (0, 3)
 
 
 @every_density
-def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(name: str):
-    plain, scaled = (flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1]))
+def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(
+    name: str,
+):
+    plain, scaled = (
+        flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1])
+    )
     shift = math.log(1e6)
-    assert_close(plain.log_prob(rows(9, seed=2)) - shift, scaled.log_prob(rows(9, seed=2) * [1e6, 1]), rtol=1e-5, atol=1e-4)
+    assert_close(
+        plain.log_prob(rows(9, seed=2)) - shift,
+        scaled.log_prob(rows(9, seed=2) * [1e6, 1]),
+        rtol=1e-5,
+        atol=1e-4,
+    )
     for key in ("train_nll", "test_nll"):
-        np.testing.assert_allclose(scaled.history[key], plain.history[key] + shift, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            scaled.history[key], plain.history[key] + shift, rtol=0, atol=1e-5
+        )
     drawn = [model.sample((9,), generator=generator()) for model in (plain, scaled)]
     assert_close(drawn[0] * torch.tensor([1e6, 1]), drawn[1], rtol=1e-3, atol=1e-3)
 
@@ -216,31 +265,75 @@ def constant() -> np.ndarray:
 
 
 REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must say
-    "one column too many": ((rows(dim=3), None), ValueError, r"^train: expected rows of shape \(n, 2\).*\(60, 3\)$"),
-    "one row by itself": ((rows()[0], None), ValueError, r"^train: expected rows of shape \(n, 2\).*\(2,\)$"),
+    "one column too many": (
+        (rows(dim=3), None),
+        ValueError,
+        r"^train: expected rows of shape \(n, 2\).*\(60, 3\)$",
+    ),
+    "one row by itself": (
+        (rows()[0], None),
+        ValueError,
+        r"^train: expected rows of shape \(n, 2\).*\(2,\)$",
+    ),
     "rows for other members": (
         (np.zeros((60, 2, 2)), None),
         ValueError,
         r"^train: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 2, 2\)$",
     ),
-    "two axes of rows": ((np.zeros((4, 15, 1, 2)), None), ValueError, r"^train: expected one axis of rows; got \(4, 15, 1, 2\)$"),
-    "another width to test on": ((rows(), rows(dim=1)), ValueError, r"^test: expected rows of shape \(n, 2\).*\(60, 1\)$"),
-    "a row that is not finite": ((hole(), None), ValueError, "^row 7 of train holds a value that is not finite$"),
-    "a test row that is not finite": ((rows(), hole()), ValueError, "^row 7 of test holds a value that is not finite$"),
+    "two axes of rows": (
+        (np.zeros((4, 15, 1, 2)), None),
+        ValueError,
+        r"^train: expected one axis of rows; got \(4, 15, 1, 2\)$",
+    ),
+    "another width to test on": (
+        (rows(), rows(dim=1)),
+        ValueError,
+        r"^test: expected rows of shape \(n, 2\).*\(60, 1\)$",
+    ),
+    "a row that is not finite": (
+        (hole(), None),
+        ValueError,
+        "^row 7 of train holds a value that is not finite$",
+    ),
+    "a test row that is not finite": (
+        (rows(), hole()),
+        ValueError,
+        "^row 7 of test holds a value that is not finite$",
+    ),
     "no rows": ((np.empty((0, 2)), None), ValueError, "^train holds no rows$"),
     "no test rows": ((rows(), np.empty((0, 2))), ValueError, "^test holds no rows$"),
-    "text": ((np.full((60, 2), "a"), None), TypeError, "^train must be an array of numbers; got <U1$"),
-    "objects": ((np.full((60, 2), None), None), TypeError, "^train must be an array of numbers; got object$"),
+    "text": (
+        (np.full((60, 2), "a"), None),
+        TypeError,
+        "^train must be an array of numbers; got <U1$",
+    ),
+    "objects": (
+        (np.full((60, 2), None), None),
+        TypeError,
+        "^train must be an array of numbers; got object$",
+    ),
     "a table with a column of text": (
         (pd.DataFrame({"x": rows()[:, 0], "y": "a"}), None),
         TypeError,
         "^train must be an array of numbers; got object$",
     ),
     "a word": (("rows.csv", None), TypeError, "^train must be an array of numbers; got <U8$"),
-    "rows of different lengths": (([[1.0, 2.0], [3.0]], None), TypeError, "^train must be an array of numbers; got list$"),
+    "rows of different lengths": (
+        ([[1.0, 2.0], [3.0]], None),
+        TypeError,
+        "^train must be an array of numbers; got list$",
+    ),
     "truth values": ((rows() > 0, None), TypeError, "^train must be real numbers; got torch.bool$"),
-    "complex numbers": ((rows() * 1j, None), TypeError, "^train must be real numbers; got torch.complex128$"),
-    "a column that does not vary": ((constant(), None), ValueError, "feature 1 of member 0 has standard deviation 0.0"),
+    "complex numbers": (
+        (rows() * 1j, None),
+        TypeError,
+        "^train must be real numbers; got torch.complex128$",
+    ),
+    "a column that does not vary": (
+        (constant(), None),
+        ValueError,
+        "feature 1 of member 0 has standard deviation 0.0",
+    ),
 }
 
 
@@ -255,7 +348,9 @@ def test_what_can_not_be_learnt_is_refused_in_one_line(wrong: str):
 
 def test_fit_trains_networks_and_no_references():
     reference = flows.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
-    with pytest.raises(TypeError, match=r"^fit trains what flows\.build makes; got GaussianMixture$"):
+    with pytest.raises(
+        TypeError, match=r"^fit trains what flows\.build makes; got GaussianMixture$"
+    ):
         flows.fit(reference, rows())
 
 
@@ -263,7 +358,11 @@ def test_fit_trains_networks_and_no_references():
 @pytest.mark.parametrize(
     ("points", "error", "words"),
     [
-        (rows(dim=3), ValueError, r"^points: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$"),
+        (
+            rows(dim=3),
+            ValueError,
+            r"^points: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$",
+        ),
         (np.zeros(2), ValueError, r"got \(2,\)$"),
         (np.zeros((5, 4, 2)), ValueError, r"got \(5, 4, 2\)$"),
         (np.full((5, 2), "a"), TypeError, "^points must be an array of numbers; got <U1$"),
@@ -271,7 +370,9 @@ def test_fit_trains_networks_and_no_references():
     ],
     ids=["one column too many", "one point by itself", "rows for other members", "text", "a word"],
 )
-def test_what_can_not_be_scored_is_refused_in_one_line(name: str, points: Any, error: type[Exception], words: str):
+def test_what_can_not_be_scored_is_refused_in_one_line(
+    name: str, points: Any, error: type[Exception], words: str
+):
     with pytest.raises(error, match=words) as caught:
         build(name).log_prob(points)
     assert "\n" not in str(caught.value)
@@ -303,7 +404,9 @@ def test_an_unknown_model_is_told_which_there_are():
     ],
     ids=["unknown", "too small", "text"],
 )
-def test_a_wrong_setting_is_named_with_what_is_allowed(name: str, wrong: dict[str, Any], words: str):
+def test_a_wrong_setting_is_named_with_what_is_allowed(
+    name: str, wrong: dict[str, Any], words: str
+):
     if "hidden" not in registry.find(name).model_fields:
         pytest.skip("has no such setting")
     with pytest.raises(ValueError, match=words.format(name=name)) as caught:
@@ -311,7 +414,9 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(name: str, wrong: dict[st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("members", [0, -1, range(0), range(3, 2), range(0, 4, 2), range(-1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "members", [0, -1, range(0), range(3, 2), range(0, 4, 2), range(-1, 2)], ids=str
+)
 def test_members_that_are_none_are_refused(members: int | range):
     with pytest.raises(ValueError, match=f"members must be .*{re.escape(repr(members))}"):
         flows.build("realnvp", (2,), members=members)
@@ -320,7 +425,9 @@ def test_members_that_are_none_are_refused(members: int | range):
 @pytest.mark.parametrize("shape", [(1,), (), (3, 8, 8)], ids=str)
 @pytest.mark.parametrize("name", ["realnvp", "glow"])
 def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, ...]):
-    with pytest.raises(ValueError, match=rf"at least 2 features.*event_shape={re.escape(str(shape))}$"):
+    with pytest.raises(
+        ValueError, match=rf"at least 2 features.*event_shape={re.escape(str(shape))}$"
+    ):
         flows.build(name, shape)
 
 
@@ -328,7 +435,11 @@ def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, .
 def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
     with pytest.raises(ValueError, match=r"needs vectors.*event_shape=\(3, 8, 8\)$"):
         flows.build(name, (3, 8, 8))
-    assert flows.fit(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (4, 3, 1)
+    assert flows.fit(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (
+        4,
+        3,
+        1,
+    )
 
 
 def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -349,7 +460,9 @@ def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_importing_flows_does_not_import_torch():
-    subprocess.run([sys.executable, "-c", "import sys, flows; sys.exit('torch' in sys.modules)"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, flows; sys.exit('torch' in sys.modules)"], check=True
+    )
 
 
 def test_finding_a_model_does_not_import_torch():

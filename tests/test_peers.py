@@ -30,7 +30,9 @@ def unbounded(bounded, limit=-LOG_FLOOR):
 def affine(raw):
     """Log-scales 2 tanh(s / 2) and shifts, from ``(..., 2 d)``."""
     raw_log_scale, shift = raw.chunk(2, dim=-1)
-    return zuko.transforms.MonotonicAffineTransform(shift, unbounded(2 * torch.tanh(raw_log_scale / 2)))
+    return zuko.transforms.MonotonicAffineTransform(
+        shift, unbounded(2 * torch.tanh(raw_log_scale / 2))
+    )
 
 
 def spline(bins):
@@ -38,12 +40,21 @@ def spline(bins):
 
     def log_share(raw):
         log_size = (0.001 + (1 - 0.001 * bins) * softmax(raw, dim=-1)).log()
-        return unbounded(log_size - (log_size.amax(-1, keepdim=True) + log_size.amin(-1, keepdim=True)) / 2, -LOG_FLOOR / 2)
+        return unbounded(
+            log_size - (log_size.amax(-1, keepdim=True) + log_size.amin(-1, keepdim=True)) / 2,
+            -LOG_FLOOR / 2,
+        )
 
     def transform(raw):
-        widths, heights, slopes = raw.unflatten(-1, (-1, 3 * bins - 1)).split([bins, bins, bins - 1], dim=-1)
-        slope = 0.001 + softplus(slopes + math.log(math.exp(0.999) - 1))  # 1 where the raw slope is 0
-        return zuko.transforms.MonotonicRQSTransform(log_share(widths), log_share(heights), unbounded(slope.log()), bound=5.0)
+        widths, heights, slopes = raw.unflatten(-1, (-1, 3 * bins - 1)).split(
+            [bins, bins, bins - 1], dim=-1
+        )
+        slope = 0.001 + softplus(
+            slopes + math.log(math.exp(0.999) - 1)
+        )  # 1 where the raw slope is 0
+        return zuko.transforms.MonotonicRQSTransform(
+            log_share(widths), log_share(heights), unbounded(slope.log()), bound=5.0
+        )
 
     return transform
 
@@ -57,14 +68,19 @@ def coupling(ours, dim, element):
         layers += [linear, nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     kept = torch.arange(dim) < (dim + 1) // 2
-    return zuko.transforms.CouplingTransform(lambda x: zuko.transforms.DependentTransform(element(network(x)), 1), mask=~kept if ours.swap else kept)
+    return zuko.transforms.CouplingTransform(
+        lambda x: zuko.transforms.DependentTransform(element(network(x)), 1),
+        mask=~kept if ours.swap else kept,
+    )
 
 
 @pytest.mark.parametrize("dim", [2, 3, 5])
 @pytest.mark.parametrize("transform", ["affine", "spline"])
 def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
     bins = 6
-    flow = flows.build("realnvp", (dim,), {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins})
+    flow = flows.build(
+        "realnvp", (dim,), {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
+    )
     data = 20 * torch.randn(100, dim, generator=torch.Generator().manual_seed(1)) + 3
     perturb(Trainer(flow, data, flows.TrainingSettings(noise=0)).model, 0.3)
     flow.base = StandardNormal(1, (dim,))  # the peer has no tails
@@ -72,7 +88,12 @@ def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
     element = affine if transform == "affine" else spline(bins)
     peer = zuko.distributions.NormalizingFlow(
         zuko.transforms.ComposedTransform(
-            zuko.transforms.DependentTransform(zuko.transforms.MonotonicAffineTransform(-mean / deviation, unbounded(-deviation.log())), 1),
+            zuko.transforms.DependentTransform(
+                zuko.transforms.MonotonicAffineTransform(
+                    -mean / deviation, unbounded(-deviation.log())
+                ),
+                1,
+            ),
             *(coupling(layer, dim, element) for layer in flow.chain),
         ),
         zuko.distributions.DiagNormal(torch.zeros(dim), torch.ones(dim)),

@@ -29,7 +29,13 @@ LEVELS = np.arange(1, 50) / 50
 SCORES = ("kl", "precision", "recall", "density", "coverage", "c2st_auc", "mode_tv")
 
 
-def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixture | None = None, dim: int = 2) -> plotting.Scene:
+def scene(
+    needs: Sequence[str] = tuple(NEEDS),
+    *,
+    members: int = 3,
+    truth: Mixture | None = None,
+    dim: int = 2,
+) -> plotting.Scene:
     """A scene that has the ``needs`` and nothing that it can do without: the truth and two references, a flow, a VAE and a GAN."""
     rng = np.random.default_rng(0)
     truth = truth or make("ring")
@@ -48,19 +54,49 @@ def scene(needs: Sequence[str] = tuple(NEEDS), *, members: int = 3, truth: Mixtu
             if known:
                 arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
             if dim == 2:
-                arrays |= {"density": rng.uniform(size=(9, 9)), "density_ensemble": rng.uniform(size=(9, 9))}
+                arrays |= {
+                    "density": rng.uniform(size=(9, 9)),
+                    "density_ensemble": rng.uniform(size=(9, 9)),
+                }
                 arrays["box"] = np.array([[-1.0, -2.0], [1.0, 2.0]])
         elif "kl" in table:
             table["kl"] = np.nan
         if flow and "trajectory" in needs:
-            arrays |= {"trajectory": rng.standard_normal((5, 50, dim))} | ({"radius": arrays["hdr"]} if "hdr" in arrays else {})
-        headline = {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None} if density and known else {}
-        return plotting.Row(name, name.upper(), "#0072B2", headline, table, arrays, is_model=name in ("flow", "vae", "gan"))
+            arrays |= {"trajectory": rng.standard_normal((5, 50, dim))} | (
+                {"radius": arrays["hdr"]} if "hdr" in arrays else {}
+            )
+        headline = (
+            {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None}
+            if density and known
+            else {}
+        )
+        return plotting.Row(
+            name,
+            name.upper(),
+            "#0072B2",
+            headline,
+            table,
+            arrays,
+            is_model=name in ("flow", "vae", "gan"),
+        )
 
-    rows = [row("gmm", 1), row("kde", 1), row("flow", members, flow=True), row("vae", members), row("gan", members, density=False)]
+    rows = [
+        row("gmm", 1),
+        row("kde", 1),
+        row("flow", members, flow=True),
+        row("vae", members),
+        row("gan", members, density=False),
+    ]
     epochs = pd.DataFrame({"epoch": np.arange(10, 210, 10)})
-    losses = epochs.assign(generator_loss=0.7, generator_loss_sd=0.1, discriminator_loss=1.3, discriminator_loss_sd=0.1)
-    nll = epochs.assign(train_nll=4 - epochs["epoch"] / 200, train_nll_sd=0.1, test_nll=4.2 - epochs["epoch"] / 200, test_nll_sd=0.1)
+    losses = epochs.assign(
+        generator_loss=0.7, generator_loss_sd=0.1, discriminator_loss=1.3, discriminator_loss_sd=0.1
+    )
+    nll = epochs.assign(
+        train_nll=4 - epochs["epoch"] / 200,
+        train_nll_sd=0.1,
+        test_nll=4.2 - epochs["epoch"] / 200,
+        test_nll_sd=0.1,
+    )
     return plotting.Scene(
         rows=[row("truth", 8), *rows] if known else rows,
         histories={"flow": nll, "vae": nll, "gan": losses},
@@ -83,7 +119,10 @@ SCENES = {
     "no truth": scene(("plane", "density", "trajectory")),
     "no mixture": scene(("truth", "plane", "density", "trajectory")),
     "no density": scene(("truth", "components", "plane")),
-    "wide": scene(("truth", "components", "density", "trajectory"), truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2))),
+    "wide": scene(
+        ("truth", "components", "density", "trajectory"),
+        truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2)),
+    ),
     "wide, no truth": scene(("density",)),
 }
 OF_TABLES = {"margins.png": ["table"], "probability.png": ["table"], "pairs.png": ["third column"]}
@@ -122,7 +161,10 @@ def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
 
 def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
     assert sheet("modes.png", scene(truth=make("grid")))
-    assert sheet("samples.png", replace(scene(), data=scene().data * [1e5, 1e-3])).axes[0].get_aspect() == "auto"
+    assert (
+        sheet("samples.png", replace(scene(), data=scene().data * [1e5, 1e-3])).axes[0].get_aspect()
+        == "auto"
+    )
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
@@ -144,11 +186,24 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
             },
         ),
         ("no mixture", {**OF_TABLES, "modes.png": ["components"]}),
-        ("wide", {"density.png": ["plane"], "layers.gif": ["plane"], "layers.png": ["plane"], "samples.png": ["plane"]}),
+        (
+            "wide",
+            {
+                "density.png": ["plane"],
+                "layers.gif": ["plane"],
+                "layers.png": ["plane"],
+                "samples.png": ["plane"],
+            },
+        ),
         (
             "wide, no truth",
             {
-                **{"calibration.png": ["truth"], "modes.png": ["truth", "components"], "density.png": ["plane"], "samples.png": ["plane"]},
+                **{
+                    "calibration.png": ["truth"],
+                    "modes.png": ["truth", "components"],
+                    "density.png": ["plane"],
+                    "samples.png": ["plane"],
+                },
                 **{name: ["plane", "trajectory"] for name in ("layers.gif", "layers.png")},
             },
         ),
@@ -161,22 +216,37 @@ def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[s
 
 def words(name: str, scene: plotting.Scene) -> str:
     """All that is written in a figure."""
-    return "\n".join(text.get_text() for text in sheet(name, scene).findobj(Text) if text.get_visible())
+    return "\n".join(
+        text.get_text() for text in sheet(name, scene).findobj(Text) if text.get_visible()
+    )
 
 
 def test_a_spike_that_is_cut_off_is_told():
     whole = scene()
     spiky = whole.histories["flow"].copy()
     spiky.loc[12, "train_nll"] = 1111.6
-    assert "above: up to 1,112 (train, epoch 130)" in words("training.png", replace(whole, histories={**whole.histories, "flow": spiky}))
+    assert "above: up to 1,112 (train, epoch 130)" in words(
+        "training.png", replace(whole, histories={**whole.histories, "flow": spiky})
+    )
 
 
 def test_without_a_truth_no_figure_speaks_of_one():
-    pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png", "samples.png", "summary.png", "training.png"}
+    pictures = {
+        "density.png",
+        "layers.png",
+        "margins.png",
+        "probability.png",
+        "quality.png",
+        "samples.png",
+        "summary.png",
+        "training.png",
+    }
     assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
         text = words(name, SCENES["no truth"])
-        assert not {"truth", "entropy", "KL"} & set(text.replace(",", " ").replace(":", " ").split()), (name, text)
+        assert not {"truth", "entropy", "KL"} & set(
+            text.replace(",", " ").replace(":", " ").split()
+        ), (name, text)
 
 
 def test_a_model_without_a_density_says_so():
@@ -196,18 +266,30 @@ def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning():
     whole = scene()
     nan = {key: lambda array: array * np.nan for key in ("hdr", "radius", "mode_mass")}
     rows = [
-        replace(row, members=row.members * np.nan, arrays={key: nan.get(key, lambda same: same)(array) for key, array in row.arrays.items()})
+        replace(
+            row,
+            members=row.members * np.nan,
+            arrays={
+                key: nan.get(key, lambda same: same)(array) for key, array in row.arrays.items()
+            },
+        )
         if row.name == "flow"
         else row
         for row in whole.rows
     ]
-    broken = replace(whole, rows=rows, histories={name: history * [1, *[np.nan] * 4] for name, history in whole.histories.items()})
+    broken = replace(
+        whole,
+        rows=rows,
+        histories={name: history * [1, *[np.nan] * 4] for name, history in whole.histories.items()},
+    )
     for name in ("training.png", "summary.png", "modes.png", "quality.png", "calibration.png"):
         assert sheet(name, broken)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "figure.png"
     style.save(Figure(), path)
     before = path.read_bytes()
@@ -223,7 +305,9 @@ def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(error: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     wide, files = SCENES["wide"], plot.files
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -237,7 +321,9 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
         row = next(row for row in wide.rows if row.name == like)
         files.write_json(files.headline(name), row.headline)
         files.write_csv(files.members(name), row.members, "%.6g")
-        files.write_npz(files.plot_data(name), {**row.arrays, "mode_mass": row.arrays["mode_mass"][:, :2]})
+        files.write_npz(
+            files.plot_data(name), {**row.arrays, "mode_mass": row.arrays["mode_mass"][:, :2]}
+        )
         if row.is_model:
             files.write_csv(files.history(name), wide.histories[like], "%.6g")
     monkeypatch.setattr(plotting, "draw", lambda name, scene, path: files.write_bytes(path, b""))
@@ -246,7 +332,14 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(tmp_path: Path, 
     assert line.startswith("8 figures in figures/; ")
     assert "no plane: no samples.png, density.png, layers.png, layers.gif" in line
     assert line.count("\n") == 1
-    drawn = {"calibration.png", "modes.png", "quality.png", "summary.png", "training.png", *OF_TABLES}
+    drawn = {
+        "calibration.png",
+        "modes.png",
+        "quality.png",
+        "summary.png",
+        "training.png",
+        *OF_TABLES,
+    }
     assert {path.name for path in files.FIGURES.iterdir()} == drawn
 
 
@@ -257,7 +350,10 @@ def of_a_table(**columns: np.ndarray) -> plotting.Scene:
     """A table without a truth, whose models draw its own rows in another order."""
     data = np.stack(list(columns.values()), axis=1)
     whole = scene(("density",))
-    rows = [replace(row, arrays={**row.arrays, "samples": np.random.default_rng(1).permutation(data)}) for row in whole.rows]
+    rows = [
+        replace(row, arrays={**row.arrays, "samples": np.random.default_rng(1).permutation(data)})
+        for row in whole.rows
+    ]
     return replace(whole, columns=list(columns), data=data, test=data[::5], rows=rows)
 
 
@@ -268,8 +364,17 @@ def normal(seed: int, count: int = 200) -> np.ndarray:
 def test_columns_of_any_kind_are_drawn_without_a_warning():
     rng = np.random.default_rng(3)
     table = of_a_table(
-        **{"far away": 1e9 + normal(1), "sparse": np.where(normal(2) > 1.5, normal(3), 0), "a count": rng.poisson(2, 200).astype(float)},
-        **{"income": np.exp(5 * normal(4)), "a column with a name that is far too long": normal(5), "twice": normal(5) * 1e-9, "more": normal(6)},
+        **{
+            "far away": 1e9 + normal(1),
+            "sparse": np.where(normal(2) > 1.5, normal(3), 0),
+            "a count": rng.poisson(2, 200).astype(float),
+        },
+        **{
+            "income": np.exp(5 * normal(4)),
+            "a column with a name that is far too long": normal(5),
+            "twice": normal(5) * 1e-9,
+            "more": normal(6),
+        },
     )
     for name in possible(table):
         assert sheet(name, table)
@@ -287,7 +392,9 @@ def test_the_columns_that_there_is_no_room_for_are_said():
 def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning():
     table = of_a_table(a=np.exp(4 * normal(1)), b=normal(2), c=normal(3))
     wild = np.concatenate([table.data, [[-1.0, 1e300, np.inf], [0.0, np.nan, -1e300]]])
-    broken = replace(table, rows=[replace(row, arrays={**row.arrays, "samples": wild}) for row in table.rows])
+    broken = replace(
+        table, rows=[replace(row, arrays={**row.arrays, "samples": wild}) for row in table.rows]
+    )
     for name in ("margins.png", "probability.png", "pairs.png"):
         assert sheet(name, broken)
 
@@ -301,13 +408,19 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
 
 
 def test_figures_need_no_torch():
-    subprocess.run([sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"],
+        check=True,
+    )
 
 
 def test_the_gain_of_a_table_is_shown_and_poor_floors_do_not_hide_the_others():
     table = of_a_table(a=normal(1), b=normal(2), c=normal(3))
     gains = {"gmm": 0.0, "kde": -500.0, "flow": 0.5, "vae": -0.5}
-    rows = [replace(row, members=row.members.assign(gain=gains.get(row.name, np.nan))) for row in table.rows]
+    rows = [
+        replace(row, members=row.members.assign(gain=gains.get(row.name, np.nan)))
+        for row in table.rows
+    ]
     drawn = replace(table, rows=rows)
     assert "gain on the best floor" in words("summary.png", drawn)
     assert sheet("summary.png", drawn).axes[0].get_xscale() == "symlog"

@@ -63,14 +63,24 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    return lambda: [line.split() for line in (tmp_path / "log").read_text().splitlines()] if (tmp_path / "log").exists() else []
+    return lambda: (
+        [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+        if (tmp_path / "log").exists()
+        else []
+    )
 
 
-def pipeline(monkeypatch: pytest.MonkeyPatch, needs: dict[str, list[str]], changed: list[str]) -> None:
+def pipeline(
+    monkeypatch: pytest.MonkeyPatch, needs: dict[str, list[str]], changed: list[str]
+) -> None:
     """What `dvc dag` and `dvc status` say, and ``study/dvc.yaml`` on the command line."""
-    nodes = [f'"{stage}";' for stage in needs] + [f'"{need}" -> "{stage}";' for stage, its in needs.items() for need in its]
+    nodes = [f'"{stage}";' for stage in needs] + [
+        f'"{need}" -> "{stage}";' for stage, its in needs.items() for need in its
+    ]
     monkeypatch.setenv("GRAPH", "\n".join(["strict digraph {", *nodes, "}"]))
-    monkeypatch.setenv("STATUS", json.dumps({stage: [{"changed outs": {"x": "deleted"}}] for stage in changed}))
+    monkeypatch.setenv(
+        "STATUS", json.dumps({stage: [{"changed outs": {"x": "deleted"}}] for stage in changed})
+    )
     monkeypatch.setattr(sys, "argv", ["repro", "study/dvc.yaml"])
 
 
@@ -83,34 +93,57 @@ def test_two_at_once_each_with_its_share_and_after_what_it_needs(log: Log):
     assert repro.side_by_side(needs, set(needs), repro.Screen(5))
     lines = log()
     order = [f"{what} {stage}" for what, stage, *_ in lines]
-    assert sorted(order) == sorted(f"{what} {stage}" for what in ("start", "end") for stage in needs)
+    assert sorted(order) == sorted(
+        f"{what} {stage}" for what in ("start", "end") for stage in needs
+    )
     assert order.index("end a") < order.index("start c")
-    assert max(order.index("start a"), order.index("start b")) < min(order.index("end a"), order.index("end b"))
+    assert max(order.index("start a"), order.index("start b")) < min(
+        order.index("end a"), order.index("end b")
+    )
     assert [share for _, stage, *share in lines if stage in "ab" and share] == [["1"], ["1"]]
     assert lines[-2:] == [["start", "d", "2"], ["end", "d"]]  # alone, so it has both cores
 
 
-def test_what_did_not_change_is_not_started_unless_it_needs_what_was(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_what_did_not_change_is_not_started_unless_it_needs_what_was(
+    log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     pipeline(monkeypatch, {"a": [], "b": ["a"], "c": ["b"], "other": ["a"]}, changed=["b"])
     assert repro.main() == 0
     assert started(log) == ["b", "c"]
-    assert capsys.readouterr().out.splitlines() == ["a      unchanged", "other  unchanged", "b      ran", "c      ran"]
+    assert capsys.readouterr().out.splitlines() == [
+        "a      unchanged",
+        "other  unchanged",
+        "b      ran",
+        "c      ran",
+    ]
 
 
-def test_a_line_a_stage_with_its_result_and_no_advice(log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_line_a_stage_with_its_result_and_no_advice(
+    log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     pipeline(monkeypatch, {"talks": [], "quiet": ["talks"]}, changed=["talks"])
     assert repro.main() == 0
-    assert capsys.readouterr().out.splitlines() == ["talks  ran             kl 0.07", "  first words", "quiet  ran"]
+    assert capsys.readouterr().out.splitlines() == [
+        "talks  ran             kl 0.07",
+        "  first words",
+        "quiet  ran",
+    ]
 
 
 def test_of_a_stage_that_fails_all_is_shown_and_what_does_not_need_it_still_runs(
     log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    pipeline(monkeypatch, {"broken": [], "needs-it": ["broken"], "last": ["needs-it"], "other": []}, changed=["broken", "other"])
+    pipeline(
+        monkeypatch,
+        {"broken": [], "needs-it": ["broken"], "last": ["needs-it"], "other": []},
+        changed=["broken", "other"],
+    )
     assert repro.main() == 1
     assert sorted(started(log)) == ["broken", "other"]
     said = capsys.readouterr().out
-    assert "broken    failed\n  broken: no such luck\n  ERROR: failed to reproduce 'broken'\n" in said
+    assert (
+        "broken    failed\n  broken: no such luck\n  ERROR: failed to reproduce 'broken'\n" in said
+    )
     assert "needs-it  not run\nlast      not run\n" in said
     assert "other     ran\n" in said
 
@@ -127,7 +160,10 @@ def on_a_terminal(words: list[str], width: int = 80) -> str:
     process = subprocess.Popen(words, stdout=end, stderr=end)
     os.close(end)
     said = b""
-    with suppress(OSError), os.fdopen(output, "rb", buffering=0) as stream:  # the end of a terminal is an error
+    with (
+        suppress(OSError),
+        os.fdopen(output, "rb", buffering=0) as stream,
+    ):  # the end of a terminal is an error
         while more := stream.read(1 << 16):
             said += more
     assert process.wait() == 0
@@ -140,24 +176,37 @@ def test_progress_is_on_a_terminal_alone(log: Log, monkeypatch: pytest.MonkeyPat
     said = on_a_terminal(words, 40)
     assert re.search(r"^talks  \d s\n\x1b\[1A\x1b\[Jtalks  ran", said, flags=re.M)
     lines = [line.split("\x1b[J")[-1] for line in said.splitlines()]
-    assert [re.sub(r"\d s", "1 s", line) for line in lines if "kl" in line] == ["talks  ran (1 s)               kl 0.07"]
+    assert [re.sub(r"\d s", "1 s", line) for line in lines if "kl" in line] == [
+        "talks  ran (1 s)               kl 0.07"
+    ]
     assert max(map(len, lines)) < 40
     quiet = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert quiet.stdout.splitlines() == ["talks  ran             kl 0.07", "  first words", "b      ran"]
+    assert quiet.stdout.splitlines() == [
+        "talks  ran             kl 0.07",
+        "  first words",
+        "b      ran",
+    ]
     assert quiet.stderr == ""
 
 
 def test_what_a_stage_said_is_found_between_dvcs_own_words():
     plain = "Running stage 'train@glow':\n> python -m stages.train glow\nglow: a word\nUpdating lock file 'dvc.lock'\n"
     assert repro.told(plain) == ("ran", ["glow: a word"])
-    assert repro.told("Stage 'plot' didn't change, skipping\nData and pipelines are up to date.\n") == ("unchanged", [])
-    assert repro.told("Stage 'train@glow' is cached - skipping run, checking out outputs\n") == ("from the cache", [])
+    assert repro.told(
+        "Stage 'plot' didn't change, skipping\nData and pipelines are up to date.\n"
+    ) == ("unchanged", [])
+    assert repro.told("Stage 'train@glow' is cached - skipping run, checking out outputs\n") == (
+        "from the cache",
+        [],
+    )
 
 
 HOLD = "import time; from tools import repro\nwith repro.alone(): print('in', flush=True); time.sleep(60)"
 
 
-def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+):
     pipeline(monkeypatch, {"a": []}, changed=["a"])
     holder = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
     assert holder.stdout
@@ -165,7 +214,10 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log,
         assert holder.stdout.readline() == "in\n"
         with pytest.raises(SystemExit) as caught:
             command.run("repro", repro.main)
-        assert caught.value.code == "repro: another one is at work in this checkout; wait for it to end"
+        assert (
+            caught.value.code
+            == "repro: another one is at work in this checkout; wait for it to end"
+        )
         assert holder.poll() is None
         assert started(log) == []
     finally:
@@ -175,17 +227,29 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(log: Log,
     assert started(log) == ["a"]
 
 
-def test_an_interrupt_from_the_keyboard_ends_the_stages_too_and_is_one_line(log: Log, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupt_from_the_keyboard_ends_the_stages_too_and_is_one_line(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+):
     pipeline(monkeypatch, {"sleeps": []}, changed=["sleeps"])
     words = [sys.executable, "-m", "tools.repro", "study/dvc.yaml"]
     # Where the tests run in the background of a shell, they ignore interrupts, and so would all that they start.
     listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listen)
+    run = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=listen,
+    )
     while not log():
         assert run.poll() is None
         time.sleep(0.01)
     os.killpg(run.pid, signal.SIGINT)
-    assert run.communicate(timeout=30) == ("", "repro: stopped; start it again and it goes on where it was\n")
+    assert run.communicate(timeout=30) == (
+        "",
+        "repro: stopped; start it again and it goes on where it was\n",
+    )
     assert run.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
@@ -205,15 +269,25 @@ def test_the_stages_of_a_run_do_not_hold_its_lock(log: Log, tmp_path: Path):
 
 PIPELINE = {
     "stages": {
-        "first": {"cmd": "echo one > one.txt; echo first done", "deps": ["word.txt"], "outs": ["one.txt"]},
+        "first": {
+            "cmd": "echo one > one.txt; echo first done",
+            "deps": ["word.txt"],
+            "outs": ["one.txt"],
+        },
         "second": {"cmd": "cp one.txt two.txt", "deps": ["one.txt"], "outs": ["two.txt"]},
-        "side": {"cmd": "echo $(cat word.txt); test $(cat word.txt) != bad && cp word.txt three.txt", "deps": ["word.txt"], "outs": ["three.txt"]},
+        "side": {
+            "cmd": "echo $(cat word.txt); test $(cat word.txt) != bad && cp word.txt three.txt",
+            "deps": ["word.txt"],
+            "outs": ["three.txt"],
+        },
     }
 }
 
 
 @pytest.mark.slow
-def test_with_dvc_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_with_dvc_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", command.environment()["PATH"])
     monkeypatch.setattr(sys, "argv", ["repro", "study/dvc.yaml"])
@@ -229,7 +303,11 @@ def test_with_dvc_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
         return {stage.removeprefix("study/dvc.yaml:"): said for stage, *said in lines}
 
-    assert words("good") == {"first": ["ran", "first", "done"], "second": ["ran"], "side": ["ran", "good"]}
+    assert words("good") == {
+        "first": ["ran", "first", "done"],
+        "second": ["ran"],
+        "side": ["ran", "good"],
+    }
     assert words("good") == {stage: ["unchanged"] for stage in PIPELINE["stages"]}
     assert words("bad", status=1)["side"] == ["failed"]
     assert words("good")["first"] == ["from", "the", "cache"]

@@ -26,7 +26,9 @@ def mended(clone: Clone) -> Iterator[dict[str, bytes]]:
     before = clone.contents(*RESULTS)
     yield before
     after = clone.contents(*RESULTS)
-    assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
+    assert [
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    ] == []
     assert clone.git("status", "--porcelain") == ""
 
 
@@ -55,7 +57,9 @@ def line(output: str, *words: str) -> str:
 # Two at once
 
 
-def test_a_second_make_repro_is_refused_in_one_line_and_starts_nothing(clone: Clone, mended: dict[str, bytes]):
+def test_a_second_make_repro_is_refused_in_one_line_and_starts_nothing(
+    clone: Clone, mended: dict[str, bytes]
+):
     with (clone.folder / ".dvc/tmp/make-repro").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         done = clone.run(sys.executable, "-m", "tools.repro", check=False)
@@ -66,7 +70,9 @@ def test_a_second_make_repro_is_refused_in_one_line_and_starts_nothing(clone: Cl
 # Settings with a typo
 
 
-def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clone: Clone, mended: dict[str, bytes]):
+def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(
+    clone: Clone, mended: dict[str, bytes]
+):
     before = clone.contents(*RESULTS)
     clone.edit("  vae:\n    hidden: 8", "  vae:\n    hidden: eight")
     output = failed(clone, "dvc", "repro")
@@ -74,7 +80,9 @@ def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clo
     assert "failed to reproduce 'train@vae'" in output
     after = clone.contents(*RESULTS)
     # DVC takes the model away before it starts the stage, and its cache gives it back. What Git holds is kept while a stage runs.
-    assert [name for name in before if before[name] != after.get(name)] == ["models/vae.safetensors"]
+    assert [name for name in before if before[name] != after.get(name)] == [
+        "models/vae.safetensors"
+    ]
     assert clone.git("status", "--porcelain") == " M params.yaml\n"
     clone.git("checkout", "--quiet", "params.yaml")
     assert stages_run(clone.dvc("repro")) == []
@@ -83,13 +91,19 @@ def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clo
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("  epochs: 4\n", "  epoch: 4\n", ["params.yaml: train.epoch is not a known key; allowed in train: recipe"]),
+        (
+            "  epochs: 4\n",
+            "  epoch: 4\n",
+            ["params.yaml: train.epoch is not a known key; allowed in train: recipe"],
+        ),
         ("  vae:\n", "  vea:\n", ["params.yaml", "models.vea"]),
         ("train:\n", "train\n", ["params.yaml", "YAML"]),
     ],
     ids=["key", "model", "colon"],
 )
-def test_make_repro_names_a_typo_before_anything_runs(clone: Clone, mended: dict[str, bytes], old: str, new: str, words: list[str]):
+def test_make_repro_names_a_typo_before_anything_runs(
+    clone: Clone, mended: dict[str, bytes], old: str, new: str, words: list[str]
+):
     clone.edit(old, new)
     output = failed(clone, sys.executable, "-m", "tools.repro")
     clone.edit(new, old)
@@ -108,7 +122,9 @@ def test_make_repro_without_dvc_says_what_is_missing_in_one_line(tmp_path: Path,
 def test_an_interrupt_from_the_keyboard_is_one_line(clone: Clone, good: dict[str, bytes]):
     history = clone.folder / "metrics/glow/history.csv"
     history.unlink()
-    clone.edit("epochs: 150", "epochs: 1000000")  # however busy the machine is, it's still training when the interrupt comes
+    clone.edit(
+        "epochs: 150", "epochs: 1000000"
+    )  # however busy the machine is, it's still training when the interrupt comes
     output = clone.folder.parent / "output"
     other = clone.start("dvc", "repro", "--single-item", "train@glow", output=output)
     try:

@@ -16,7 +16,11 @@ DRIVER = Path(__file__).with_name("portable.c")
 HASH = "060f646c404909a6"  # of every machine
 OPTIMISE = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC")]
 CASES = {
-    **{f"{cc}, {march}": (cc, [f"-march={march}"], []) for cc in ("gcc", "clang") for march in ("x86-64", "x86-64-v2", "x86-64-v3", "native")},
+    **{
+        f"{cc}, {march}": (cc, [f"-march={march}"], [])
+        for cc in ("gcc", "clang")
+        for march in ("x86-64", "x86-64-v2", "x86-64-v3", "native")
+    },
     "gcc, threads": ("gcc", ["-march=native", "-fopenmp"], []),
     "gcc, hardly optimised": ("gcc", ["-O1"], []),
     "gcc, arm64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64"]),
@@ -25,7 +29,9 @@ CASES = {
 QUICK = ("gcc, x86-64-v2", "gcc, native")
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
     compiler, flags, emulator = CASES[case]
     for program in (compiler, *emulator):
@@ -33,16 +39,27 @@ def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
             pytest.skip(f"{program} is not installed")
     if not emulator and platform.machine() != "x86_64":
         pytest.skip(f"{case} is not for {platform.machine()}")
-    subprocess.run([compiler, *OPTIMISE, *flags, str(DRIVER), "-o", str(tmp_path / "driver"), "-lm"], check=True, capture_output=True)
+    subprocess.run(
+        [compiler, *OPTIMISE, *flags, str(DRIVER), "-o", str(tmp_path / "driver"), "-lm"],
+        check=True,
+        capture_output=True,
+    )
     for threads in ("1", "2"):
-        done = subprocess.run([*emulator, str(tmp_path / "driver"), threads], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [*emulator, str(tmp_path / "driver"), threads],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         assert done.stdout.split()[0] == HASH
 
 
 def test_no_case_is_skipped_in_continuous_integration():
     """Each program is asked for where some may be there already."""
     root = DRIVER.parents[1]
-    asked = set(re.findall(r"^command -v (\S+)", (root / ".ci/run").read_text(encoding="utf-8"), flags=re.M))
+    asked = set(
+        re.findall(r"^command -v (\S+)", (root / ".ci/run").read_text(encoding="utf-8"), flags=re.M)
+    )
     assert asked >= {"clang", "aarch64-linux-gnu-gcc", "qemu-aarch64"}
     workflow = (root / ".github/workflows/test.yml").read_text(encoding="utf-8")
     assert set(workflow.split()) >= {"clang", "gcc-aarch64-linux-gnu", "qemu-user"}

@@ -19,11 +19,15 @@ def two_moons(n, seed=0):
     """A cloud that no single Gaussian describes: two thin arcs."""
     rng = np.random.default_rng(seed)
     angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
-    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1) + 0.1 * rng.normal(size=(n, 2))
+    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1) + 0.1 * rng.normal(
+        size=(n, 2)
+    )
     return (x - x.mean(0)) / x.std(0)
 
 
-@pytest.mark.parametrize("points", [cloud(60), two_moons(60), cloud(60, dim=3)], ids=["gaussian", "two moons", "3-D"])
+@pytest.mark.parametrize(
+    "points", [cloud(60), two_moons(60), cloud(60, dim=3)], ids=["gaussian", "two moons", "3-D"]
+)
 def test_the_bandwidth_is_the_best_of_a_leave_one_out_search(points):
     bandwidths = np.geomspace(0.1, 1.0, 20)
     scores = []
@@ -49,14 +53,18 @@ def test_strength_0_moves_nothing():
     np.testing.assert_array_equal(sharpen(points, 0.3, 0.0), points)
 
 
-@pytest.mark.parametrize("points", [two_moons(50), np.round(two_moons(50), 0)], ids=["distinct", "repeated"])
+@pytest.mark.parametrize(
+    "points", [two_moons(50), np.round(two_moons(50), 0)], ids=["distinct", "repeated"]
+)
 def test_strength_1_moves_every_point_to_its_local_mean(points):
     np.testing.assert_allclose(sharpen(points, 0.3, 1.0), local_means(points, 0.3), atol=1e-12)
 
 
 def test_strength_between_moves_every_point_part_of_the_way():
     points = two_moons(50)
-    np.testing.assert_allclose(sharpen(points, 0.3, 0.25), 0.75 * points + 0.25 * local_means(points, 0.3), atol=1e-12)
+    np.testing.assert_allclose(
+        sharpen(points, 0.3, 0.25), 0.75 * points + 0.25 * local_means(points, 0.3), atol=1e-12
+    )
 
 
 def quantiles(n=2_000):

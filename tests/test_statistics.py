@@ -32,7 +32,9 @@ def test_the_interval_of_a_mean_is_near_the_normal_one():
 
 
 def test_the_interval_repeats_with_its_seed():
-    first, second = (statistics.mean_interval(normal(3), np.random.default_rng(5)) for _ in range(2))
+    first, second = (
+        statistics.mean_interval(normal(3), np.random.default_rng(5)) for _ in range(2)
+    )
     assert first == second
 
 
@@ -48,14 +50,21 @@ def test_constant_differences_have_themselves_as_interval():
 
 
 def test_an_interval_is_nan_with_a_nan():
-    assert np.isnan(statistics.mean_interval(np.array([1.0, NAN, 2.0]), np.random.default_rng(0))).all()
+    assert np.isnan(
+        statistics.mean_interval(np.array([1.0, NAN, 2.0]), np.random.default_rng(0))
+    ).all()
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say():
     rng = np.random.default_rng(0)
     trials = 150
-    missed = sum(not low <= 0 <= high for low, high in (statistics.mean_interval(normal(seed), rng) for seed in range(trials)))
-    assert missed / trials < 0.05 + 4 * math.sqrt(0.05 * 0.95 / trials)  # of 24 values, the bootstrap's intervals are a little short
+    missed = sum(
+        not low <= 0 <= high
+        for low, high in (statistics.mean_interval(normal(seed), rng) for seed in range(trials))
+    )
+    assert missed / trials < 0.05 + 4 * math.sqrt(
+        0.05 * 0.95 / trials
+    )  # of 24 values, the bootstrap's intervals are a little short
 
 
 # Tests
@@ -76,17 +85,25 @@ def test_an_infinite_difference_counts_as_the_largest():
     finite = np.where(np.arange(N) == 3, 1000.0, values)
     for sign in (1, -1):
         infinite = np.where(np.arange(N) == 3, sign * np.inf, values)
-        assert statistics.signed_rank_p(infinite) == statistics.signed_rank_p(np.where(np.arange(N) == 3, sign * 1000.0, finite))
+        assert statistics.signed_rank_p(infinite) == statistics.signed_rank_p(
+            np.where(np.arange(N) == 3, sign * 1000.0, finite)
+        )
     assert statistics.signed_rank_p(np.full(N, np.inf)) < 1e-4
 
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margins():
     values = normal(5)
     reach = abs(values.mean()) + t.ppf(0.95, N - 1) * values.std(ddof=1) / math.sqrt(N)
-    assert statistics.equivalence_p(values, 1.001 * reach) < 0.05 < statistics.equivalence_p(values, 0.999 * reach)
+    assert (
+        statistics.equivalence_p(values, 1.001 * reach)
+        < 0.05
+        < statistics.equivalence_p(values, 0.999 * reach)
+    )
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.0, 0), (0.019, 0), (-0.019, 0), (0.02, 1), (0.021, 1), (-0.5, 1)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.0, 0), (0.019, 0), (-0.019, 0), (0.02, 1), (0.021, 1), (-0.5, 1)]
+)
 def test_constant_differences_are_equivalent_or_not_without_doubt(value: float, expected: int):
     assert statistics.equivalence_p(np.full(N, value), 0.02) == expected
 
@@ -102,13 +119,17 @@ def test_no_difference_is_declared_too_often():
 
 
 def test_equivalence_is_not_declared_too_often_at_the_margin():
-    declared = sum(statistics.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000))
+    declared = sum(
+        statistics.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000)
+    )
     assert declared / 1000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 1000))
 
 
 def test_holm_agrees_with_his_procedure_by_hand():
     # Sorted: 0.01 * 4, 0.02 * 3, 0.03 * 2 (raised to the one before), 0.5 * 1.
-    assert statistics.holm(np.array([0.5, 0.01, 0.03, 0.02])) == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    assert statistics.holm(np.array([0.5, 0.01, 0.03, 0.02])) == pytest.approx(
+        [0.5, 0.04, 0.06, 0.06]
+    )
     assert statistics.holm(np.array([0.4, 0.9])) == pytest.approx([0.8, 0.9])
     assert statistics.holm(np.array([0.7, 0.8])) == pytest.approx([1, 1])
     assert statistics.holm(np.array([0.03])) == pytest.approx([0.03])
@@ -119,7 +140,10 @@ def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
     alarms = 0
     for seed in range(families):
         tests = np.random.default_rng(seed).standard_normal((5, N))
-        alarms += statistics.holm(np.array([statistics.signed_rank_p(values) for values in tests])).min() < 0.05
+        alarms += (
+            statistics.holm(np.array([statistics.signed_rank_p(values) for values in tests])).min()
+            < 0.05
+        )
     assert alarms / families < 0.05 + 3 * math.sqrt(0.05 * 0.95 / families)
 
 
@@ -140,15 +164,27 @@ def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
         ((NAN, NAN), 0.001, 1.0, "inconclusive"),
     ],
 )
-def test_the_verdict_follows_the_declared_order(interval: tuple[float, float], p_adjusted: float, p_equivalence: float, expected: str):
+def test_the_verdict_follows_the_declared_order(
+    interval: tuple[float, float], p_adjusted: float, p_equivalence: float, expected: str
+):
     assert statistics.verdict(interval, p_adjusted, p_equivalence) == expected
 
 
 def test_a_large_difference_is_found_and_a_small_one_is_found_equivalent():
-    for scale, shift, margin, expected in ((1.0, 1.5, 0.2, "supported"), (1.0, -1.5, 0.2, "refuted"), (0.1, 0.0, 0.2, "equivalent")):
+    for scale, shift, margin, expected in (
+        (1.0, 1.5, 0.2, "supported"),
+        (1.0, -1.5, 0.2, "refuted"),
+        (0.1, 0.0, 0.2, "equivalent"),
+    ):
         found = []
         for seed in range(20):
             values = shift + scale * normal(seed)
             interval = statistics.mean_interval(values, np.random.default_rng(0))
-            found.append(statistics.verdict(interval, statistics.signed_rank_p(values), statistics.equivalence_p(values, margin)))
+            found.append(
+                statistics.verdict(
+                    interval,
+                    statistics.signed_rank_p(values),
+                    statistics.equivalence_p(values, margin),
+                )
+            )
         assert found.count(expected) == 20

@@ -29,7 +29,9 @@ def error(path, *words):
 @pytest.fixture
 def frame():
     rng = np.random.default_rng(0)
-    return pd.DataFrame({"a": rng.normal(size=25), "n": rng.integers(0, 9, 25), "c": rng.normal(size=25)})
+    return pd.DataFrame(
+        {"a": rng.normal(size=25), "n": rng.integers(0, 9, 25), "c": rng.normal(size=25)}
+    )
 
 
 @pytest.fixture(params=["csv", "parquet"])
@@ -50,7 +52,9 @@ def test_a_table_is_read_as_it_was_written(path, frame):
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
 def test_pieces_are_the_whole(path, frame, rows):
     pieces = list(table.stream(path, rows))
-    assert [len(piece) for piece in pieces] == [len(part) for part in np.split(np.arange(25), range(rows, 25, rows))]
+    assert [len(piece) for piece in pieces] == [
+        len(part) for part in np.split(np.arange(25), range(rows, 25, rows))
+    ]
     assert [row for piece in pieces for row in piece.index] == list(range(1, 26))
     values = np.concatenate([table.numbers(piece, ["c", "a"])[0] for piece in pieces])
     assert (values == frame[["c", "a"]].to_numpy()).all()
@@ -145,13 +149,20 @@ def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target,
 
 
 def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame):
-    frame = frame.assign(n=pd.array([None, *range(24)], "Int64"), who=["x", *[None] * 24], when=pd.Timestamp("2020-01-01"))
+    frame = frame.assign(
+        n=pd.array([None, *range(24)], "Int64"),
+        who=["x", *[None] * 24],
+        when=pd.Timestamp("2020-01-01"),
+    )
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("out.parquet", "out.csv"):
         with table.writing(tmp_path / name) as write:
             for piece in table.stream(tmp_path / "t.parquet", 10):
                 write(piece)
-    assert pq.read_schema(tmp_path / "out.parquet").types == pq.read_schema(tmp_path / "t.parquet").types
+    assert (
+        pq.read_schema(tmp_path / "out.parquet").types
+        == pq.read_schema(tmp_path / "t.parquet").types
+    )
     first, second = (tmp_path / "out.csv").read_text().splitlines()[1:3]
     assert first.split(",")[1::2] == ["", "x"]
     assert second.split(",")[1::2] == ["0", ""]
@@ -168,7 +179,9 @@ def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
     with table.writing(tmp_path / "out.csv") as put:
         for piece in table.stream(path):
             put(piece.assign(b=[0.1, 1e-7]))
-    assert (tmp_path / "out.csv").read_text() == 'who,a,b\n"x, y",1.50,0.1\n"say ""no""",007,1e-07\n'
+    assert (
+        tmp_path / "out.csv"
+    ).read_text() == 'who,a,b\n"x, y",1.50,0.1\n"say ""no""",007,1e-07\n'
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
@@ -198,7 +211,10 @@ def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame)
     ("change", "said"),
     [
         ({"a": "red"}, "column a, row 0 holds 'red'"),
-        ({"a": [np.nan] + [1.0] * 24}, r"column a, row 0 holds no value; frame\.dropna\(\) leaves such rows out"),
+        (
+            {"a": [np.nan] + [1.0] * 24},
+            r"column a, row 0 holds no value; frame\.dropna\(\) leaves such rows out",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_frame_is_one_line(frame, change, said):

@@ -36,8 +36,18 @@ def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
     """A positive column over 20 powers of ten, a share, whole numbers, one far from 0, and a rounded one; all depend on each other."""
     rng = np.random.default_rng(seed)
     z, noise = rng.normal(size=count), rng.normal(size=(count, 4))
-    columns = {"income": np.exp(10 * z + noise[:, 0]), "share": 1 / (1 + np.exp(-z + noise[:, 1])), "children": rng.poisson(np.exp(0.5 * z))}
-    return pd.DataFrame({**columns, "far away": 1e9 + z + 0.1 * noise[:, 2], "temperature": (20 + 5 * z**2 + noise[:, 3]).round(1)})
+    columns = {
+        "income": np.exp(10 * z + noise[:, 0]),
+        "share": 1 / (1 + np.exp(-z + noise[:, 1])),
+        "children": rng.poisson(np.exp(0.5 * z)),
+    }
+    return pd.DataFrame(
+        {
+            **columns,
+            "far away": 1e9 + z + 0.1 * noise[:, 2],
+            "temperature": (20 + 5 * z**2 + noise[:, 3]).round(1),
+        }
+    )
 
 
 def settings(models: tuple[str, ...] = MODELS, **data: Any) -> str:
@@ -50,14 +60,22 @@ def settings(models: tuple[str, ...] = MODELS, **data: Any) -> str:
 
 def run(clone: Clone, models: tuple[str, ...] = MODELS) -> str:
     """All stages of some models, one after another; what they say."""
-    stages = ["generate", "prepare", *(f"{verb} {name}" for verb in ("train", "evaluate") for name in models)]
+    stages = [
+        "generate",
+        "prepare",
+        *(f"{verb} {name}" for verb in ("train", "evaluate") for name in models),
+    ]
     stages += [*(f"reference {name}" for name in ("truth", *FLOORS)), "rank", "plot"]
-    return clone.run(sys.executable, "-c", IN_ONE_PROCESS, *(f"stages.{stage}" for stage in stages)).stdout
+    return clone.run(
+        sys.executable, "-c", IN_ONE_PROCESS, *(f"stages.{stage}" for stage in stages)
+    ).stdout
 
 
 @pytest.fixture(scope="module")
 def of_a_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
-    clone = make_clone(tmp_path_factory.mktemp("table"), settings(target="table", columns=KINDS, missing="drop"))
+    clone = make_clone(
+        tmp_path_factory.mktemp("table"), settings(target="table", columns=KINDS, missing="drop")
+    )
     frame = people(93)
     frame.iloc[[3, 50, 92], 0] = np.nan
     frame.to_parquet(clone.folder / "data/source/people.parquet")
@@ -67,8 +85,13 @@ def of_a_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
 @pytest.fixture(scope="module")
 def of_many_dimensions(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     means, covariance = 3 * np.eye(2, 4), (np.eye(4) + 0.3).tolist()
-    custom = [{"weight": weight, "mean": mean.tolist(), "covariance": covariance} for weight, mean in zip((1.0, 2.0), means, strict=True)]
-    clone = make_clone(tmp_path_factory.mktemp("custom"), settings(MODELS[:1], target="custom", custom=custom))
+    custom = [
+        {"weight": weight, "mean": mean.tolist(), "covariance": covariance}
+        for weight, mean in zip((1.0, 2.0), means, strict=True)
+    ]
+    clone = make_clone(
+        tmp_path_factory.mktemp("custom"), settings(MODELS[:1], target="custom", custom=custom)
+    )
     run(clone, MODELS[:1])
     return clone
 
@@ -110,10 +133,19 @@ def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
 def test_the_figures_of_a_table_are_drawn(of_a_table: tuple[Clone, str]):
     clone, _ = of_a_table
     drawn = {path.name for path in (clone.folder / "figures").iterdir()}
-    assert drawn == {"margins.png", "pairs.png", "probability.png", "quality.png", "summary.png", "training.png"}
+    assert drawn == {
+        "margins.png",
+        "pairs.png",
+        "probability.png",
+        "quality.png",
+        "summary.png",
+        "training.png",
+    }
 
 
-def test_models_and_floors_alike_draw_what_the_kinds_allow_and_score_every_test_row(of_a_table: tuple[Clone, str]):
+def test_models_and_floors_alike_draw_what_the_kinds_allow_and_score_every_test_row(
+    of_a_table: tuple[Clone, str],
+):
     clone, _ = of_a_table
     for name in (*MODELS, *FLOORS):
         arrays = kept(clone, name)
@@ -129,7 +161,9 @@ def test_models_and_floors_alike_draw_what_the_kinds_allow_and_score_every_test_
             assert arrays["test_log_density"].dtype == np.float64
 
 
-def test_a_model_is_ranked_by_what_it_gains_on_the_best_floor_row_by_row(of_a_table: tuple[Clone, str]):
+def test_a_model_is_ranked_by_what_it_gains_on_the_best_floor_row_by_row(
+    of_a_table: tuple[Clone, str],
+):
     clone, _ = of_a_table
     ranking = json.loads(clone.text("metrics/ranking.json"))
     assert list(ranking) == ["realnvp"]
@@ -138,7 +172,9 @@ def test_a_model_is_ranked_by_what_it_gains_on_the_best_floor_row_by_row(of_a_ta
     gain = scores["realnvp"] - scores[best]
     assert ranking["realnvp"]["gain_over"] == best
     assert ranking["realnvp"]["gain"] == pytest.approx(gain.mean(), rel=1e-5)
-    assert ranking["realnvp"]["gain_ci95"] == pytest.approx(mean_ci95(gain, np.random.default_rng(0)), rel=0.1)
+    assert ranking["realnvp"]["gain_ci95"] == pytest.approx(
+        mean_ci95(gain, np.random.default_rng(0)), rel=0.1
+    )
 
 
 def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their_steps(
@@ -147,16 +183,31 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
     problem, (names, raw, *_) = files.read_problem(), table.read(files.RAW)
-    assert names == list(problem.columns) == [column.name for column in problem.kinds] == list(people().columns)
+    assert (
+        names
+        == list(problem.columns)
+        == [column.name for column in problem.kinds]
+        == list(people().columns)
+    )
     assert [column.step for column in problem.kinds] == [None, None, 1.0, None, pytest.approx(0.1)]
     place = {value: row for row, value in enumerate(raw[:, 0].tolist())}
-    for rows, spread in ((problem.train, [False, False, True, False, True]), (problem.test, [False] * 4 + [True])):
-        nearest = raw[[place[min(place, key=lambda value: abs(np.log(value / income)))] for income in rows[:, 0].tolist()]]
+    for rows, spread in (
+        (problem.train, [False, False, True, False, True]),
+        (problem.test, [False] * 4 + [True]),
+    ):
+        nearest = raw[
+            [
+                place[min(place, key=lambda value: abs(np.log(value / income)))]
+                for income in rows[:, 0].tolist()
+            ]
+        ]
         np.testing.assert_allclose(rows[:, :2], nearest[:, :2], rtol=1e-12)
         np.testing.assert_allclose(rows[:, 3], nearest[:, 3], atol=1e-6)
         for d, (half, is_spread) in enumerate(zip((0, 0, 0.5, 0, 0.05), spread, strict=True)):
             off = np.abs(rows[:, d] - nearest[:, d])
-            assert half == 0 or (0.1 * half < off.max() < 1.01 * half if is_spread else off.max() == 0)
+            assert half == 0 or (
+                0.1 * half < off.max() < 1.01 * half if is_spread else off.max() == 0
+            )
 
 
 def test_the_readmes_table_and_a_comparison_of_branches_know_tables(of_a_table: tuple[Clone, str]):
@@ -175,12 +226,21 @@ def test_in_more_dimensions_there_is_an_exact_kl_of_every_density(of_many_dimens
         assert headline(of_many_dimensions, name)["kl"] is not None
     assert headline(of_many_dimensions, "truth")["kl"] == 0
     assert headline(of_many_dimensions, "truth")["modes"] == 2
-    assert 0 < headline(of_many_dimensions, "gaussian")["kl"] < headline(of_many_dimensions, "independent")["kl"]
+    assert (
+        0
+        < headline(of_many_dimensions, "gaussian")["kl"]
+        < headline(of_many_dimensions, "independent")["kl"]
+    )
 
 
-def test_in_more_dimensions_there_are_the_figures_of_a_truth_and_of_a_table(of_many_dimensions: Clone):
+def test_in_more_dimensions_there_are_the_figures_of_a_truth_and_of_a_table(
+    of_many_dimensions: Clone,
+):
     drawn = {path.name for path in (of_many_dimensions.folder / "figures").iterdir()}
-    of_a_truth, of_columns = {"calibration.png", "modes.png"}, {"margins.png", "pairs.png", "probability.png"}
+    of_a_truth, of_columns = (
+        {"calibration.png", "modes.png"},
+        {"margins.png", "pairs.png", "probability.png"},
+    )
     assert drawn == {*of_a_truth, *of_columns, "quality.png", "summary.png", "training.png"}
 
 
@@ -213,20 +273,64 @@ def refused(**data: Any) -> str:
             {},
             ["data/source/people.csv", "column income", "row 7", "drop"],
         ),
-        (lambda frame: frame.assign(share=frame["share"].astype(object).where(frame.index != 6, "half")), {}, ["column share", "row 7", "'half'"]),
-        (lambda frame: frame, {"columns": {"childern": "integer"}}, ["params.yaml: data.columns.childern", "people.csv", "income, share, children"]),
-        (lambda frame: frame, {"columns": {"share": "interval:0:0.5"}}, ["data/source/people.csv", "column share", "row "]),
-        (lambda frame: frame, {"columns": {"share": "integer"}}, ["data/source/people.csv", "column share", "row 1"]),
-        (lambda frame: frame, {"columns": {"share": "whole"}}, ["params.yaml: data.columns", "share", "'whole'", "interval:LOW:HIGH"]),
-        (lambda frame: frame, {"missing": "ignore"}, ["params.yaml: data.missing", "'ignore'", "'stop' or 'drop'"]),
+        (
+            lambda frame: frame.assign(
+                share=frame["share"].astype(object).where(frame.index != 6, "half")
+            ),
+            {},
+            ["column share", "row 7", "'half'"],
+        ),
+        (
+            lambda frame: frame,
+            {"columns": {"childern": "integer"}},
+            ["params.yaml: data.columns.childern", "people.csv", "income, share, children"],
+        ),
+        (
+            lambda frame: frame,
+            {"columns": {"share": "interval:0:0.5"}},
+            ["data/source/people.csv", "column share", "row "],
+        ),
+        (
+            lambda frame: frame,
+            {"columns": {"share": "integer"}},
+            ["data/source/people.csv", "column share", "row 1"],
+        ),
+        (
+            lambda frame: frame,
+            {"columns": {"share": "whole"}},
+            ["params.yaml: data.columns", "share", "'whole'", "interval:LOW:HIGH"],
+        ),
+        (
+            lambda frame: frame,
+            {"missing": "ignore"},
+            ["params.yaml: data.missing", "'ignore'", "'stop' or 'drop'"],
+        ),
         (lambda frame: frame.assign(zero=0), {}, ["data/source/people.csv", "column zero"]),
-        (lambda frame: frame.assign(twin=frame["share"]), {}, ["data/source/people.csv", "column twin", "share"]),
+        (
+            lambda frame: frame.assign(twin=frame["share"]),
+            {},
+            ["data/source/people.csv", "column twin", "share"],
+        ),
         (lambda frame: frame.head(12), {}, ["data/source/people.csv", "12 rows", "at least 13"]),
         (lambda frame: frame.head(40), {}, ["prepare.test_fraction = 0.2", "8 test rows of 40"]),
     ],
-    ids=["missing", "text", "unknown", "outside", "not whole", "no kind", "no such way", "constant", "twice", "12 rows", "few test rows"],
+    ids=[
+        "missing",
+        "text",
+        "unknown",
+        "outside",
+        "not whole",
+        "no kind",
+        "no such way",
+        "constant",
+        "twice",
+        "12 rows",
+        "few test rows",
+    ],
 )
-def test_a_wrong_table_is_one_line_and_nothing_is_written(source: Path, change: Any, data: dict[str, Any], words: list[str]):
+def test_a_wrong_table_is_one_line_and_nothing_is_written(
+    source: Path, change: Any, data: dict[str, Any], words: list[str]
+):
     change(people(50)).to_csv(source, index=False)
     text = refused(**data)
     assert [word for word in words if word not in text] == [], text
@@ -258,7 +362,10 @@ def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clo
     done = clone.run(sys.executable, "-m", "stages.generate", check=False)
     place.unlink()
     assert done.returncode == 1
-    assert done.stderr == "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; it holds another.csv, people.parquet\n"
+    assert (
+        done.stderr
+        == "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; it holds another.csv, people.parquet\n"
+    )
     assert clone.contents("metrics") == headlines
 
 
@@ -281,21 +388,30 @@ def one_gaussian(z: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Gaus
 @pytest.mark.parametrize("margins", [False, True])
 def test_other_units_shift_a_floor_by_the_logarithm_of_the_factor(margins: bool):
     here, there = rows(), rows() * [1e6, 1, 1e-3] + [0, 0, 1e3]
-    scores = [of_table(COLUMNS, each, one_gaussian, margins=margins).log_prob(each) for each in (here, there)]
+    scores = [
+        of_table(COLUMNS, each, one_gaussian, margins=margins).log_prob(each)
+        for each in (here, there)
+    ]
     np.testing.assert_allclose(scores[0] - scores[1], np.log(1e6 * 1e-3), rtol=0, atol=1e-6)
 
 
 def test_independent_gaussians_are_a_gaussian_a_column_on_the_real_line():
     train = rows()
     model = of_table(COLUMNS, train, lambda *of: fit_gaussian(*of, correlated=False))
-    line, slope = on_line(COLUMNS, train), -np.log(train[:, 0]) - np.log(train[:, 1] * (1 - train[:, 1]))
+    line, slope = (
+        on_line(COLUMNS, train),
+        -np.log(train[:, 0]) - np.log(train[:, 1] * (1 - train[:, 1])),
+    )
     exact = norm.logpdf(line, line.mean(axis=0), line.std(axis=0)).sum(axis=1) + slope
     np.testing.assert_allclose(model.log_prob(train)[:, 0], exact, rtol=0, atol=1e-5)
 
 
 def test_the_density_of_a_mixture_on_margins_integrates_to_1_and_its_samples_are_its_own():
     columns = [Column("x", "positive"), Column("y")]
-    train = np.stack([np.random.default_rng(2).gamma(2, size=150), np.random.default_rng(3).normal(size=150)], axis=1)
+    train = np.stack(
+        [np.random.default_rng(2).gamma(2, size=150), np.random.default_rng(3).normal(size=150)],
+        axis=1,
+    )
 
     def mixture(*of: np.ndarray) -> GaussianMixture:
         return fit_gmm(*of, components=[1, 2], folds=3, seed=0, ridges=[1e-3, 1e-1])
@@ -303,7 +419,11 @@ def test_the_density_of_a_mixture_on_margins_integrates_to_1_and_its_samples_are
     model = of_table(columns, train, mixture, margins=True)
     x, y = np.linspace(1e-4, 40, 2000), np.linspace(-20, 20, 1000)
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    mass = np.exp(model.log_prob(grid)[:, 0].numpy()).reshape(2000, 1000) * (x[1] - x[0]) * (y[1] - y[0])
+    mass = (
+        np.exp(model.log_prob(grid)[:, 0].numpy()).reshape(2000, 1000)
+        * (x[1] - x[0])
+        * (y[1] - y[0])
+    )
     assert mass.sum() == pytest.approx(1, abs=0.01)
     drawn = model.sample((4000,))[:, 0].numpy()
     assert (drawn[:, 0] < 2).mean() == pytest.approx(mass[x < 2].sum(), abs=0.03)
@@ -343,7 +463,9 @@ def test_in_the_plane_the_density_is_drawn_where_the_kinds_allow_values():
 # Ranking
 
 
-def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_floor(source: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_floor(
+    source: Path, capsys: pytest.CaptureFixture[str]
+):
     Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
     levels = {"independent": 0.0, "gaussian": 1.0, "gmm": 9.0, "kde": -1.0, "realnvp": 2.0}
     for seed, (name, level) in enumerate(levels.items()):

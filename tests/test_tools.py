@@ -19,12 +19,20 @@ FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root 
 GIT = {"GIT_CONFIG_GLOBAL": os.devnull}
 
 
-def fails(words: list[str], folder: Path = ROOT, stdout: int | None = None, **environment: str) -> str:
+def fails(
+    words: list[str], folder: Path = ROOT, stdout: int | None = None, **environment: str
+) -> str:
     """What a command that fails says, in one line."""
     done = subprocess.run(
         words,
         cwd=folder,
-        env={**os.environ, **GIT, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={
+            **os.environ,
+            **GIT,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environment,
+        },
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -32,7 +40,11 @@ def fails(words: list[str], folder: Path = ROOT, stdout: int | None = None, **en
         check=False,
     )
     assert done.returncode == 1
-    lines = [line for line in f"{done.stdout or ''}{done.stderr}".splitlines() if "not committed; what is verified" not in line]
+    lines = [
+        line
+        for line in f"{done.stdout or ''}{done.stderr}".splitlines()
+        if "not committed; what is verified" not in line
+    ]
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -57,7 +69,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-TALK = [sys.executable, "-c", "from tools import command; command.run('talk', lambda: print('word ' * 100_000))"]
+TALK = [
+    sys.executable,
+    "-c",
+    "from tools import command; command.run('talk', lambda: print('word ' * 100_000))",
+]
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -68,7 +84,9 @@ def test_output_to_a_full_disk_is_one_line():
 
 def test_a_reader_that_stops_reading_is_no_traceback():
     script = f"{shlex.join(TALK)} | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (1, "")
 
 
@@ -99,14 +117,19 @@ def test_the_status_of_a_command_is_what_its_main_returns():
 def test_make_help_names_every_target_and_is_what_make_alone_prints():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = makefile.split(".PHONY: ")[1].splitlines()[0].split()
-    lines = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert [line.split()[0] for line in lines] == phony
     assert all(len(line.split()) > 2 and len(line) <= 120 for line in lines)
 
 
 def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
     """`dvc add` has Git ignore it, as it ignores what the pipeline makes."""
-    made, own = ("data/raw.csv", "data/target.json", "data/prepared/train.csv", "models/nsf.safetensors"), "data/source/rows.csv"
+    made, own = (
+        ("data/raw.csv", "data/target.json", "data/prepared/train.csv", "models/nsf.safetensors"),
+        "data/source/rows.csv",
+    )
     for name in (*made, own):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -118,7 +141,9 @@ def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
 
 
 def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped():
-    assert markdown.table(["", "a", "b"], [["x", "1", "2"], ["y|z", "", "3"]], "lr").splitlines() == [
+    assert markdown.table(
+        ["", "a", "b"], [["x", "1", "2"], ["y|z", "", "3"]], "lr"
+    ).splitlines() == [
         "|  | a | b |",
         "|---|---:|---:|",
         "| x | 1 | 2 |",

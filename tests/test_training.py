@@ -24,7 +24,13 @@ every_model = pytest.mark.parametrize("model", ["realnvp", "glow"])
 
 
 def make(model="realnvp", members=MEMBERS, seed=0, transform="affine"):
-    return flows.build(model, (2,), {"couplings": 2, "hidden": 8, "transform": transform, "bins": 4}, members=members, seed=seed)
+    return flows.build(
+        model,
+        (2,),
+        {"couplings": 2, "hidden": 8, "transform": transform, "bins": 4},
+        members=members,
+        seed=seed,
+    )
 
 
 def settings(**changes):
@@ -32,12 +38,19 @@ def settings(**changes):
 
 
 def sample(n=64, seed=0, scale=1.0):
-    return torch.from_numpy(targets.make("ring").sample(n, np.random.default_rng(seed)) * scale).to(torch.get_default_dtype())
+    return torch.from_numpy(targets.make("ring").sample(n, np.random.default_rng(seed)) * scale).to(
+        torch.get_default_dtype()
+    )
 
 
 def train(flow, data=None, test=None, **changes):
     """``flow`` after a short training, and its history."""
-    fit(flow, sample() if data is None else data, sample(32, seed=1) if test is None else test, settings(**changes))
+    fit(
+        flow,
+        sample() if data is None else data,
+        sample(32, seed=1) if test is None else test,
+        settings(**changes),
+    )
     return flow, flow.history
 
 
@@ -68,7 +81,10 @@ def test_the_same_seeds_give_the_same_bits(model, transform):
 
 
 def test_another_seed_of_the_weights_or_of_the_training_gives_another_flow():
-    weights = [train(flow, seed=seed)[0].chain[0].conditioner.theta for flow, seed in ((make(), 0), (make(), 1), (make(seed=1), 0))]
+    weights = [
+        train(flow, seed=seed)[0].chain[0].conditioner.theta
+        for flow, seed in ((make(), 0), (make(), 1), (make(seed=1), 0))
+    ]
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
 
 
@@ -92,7 +108,9 @@ def test_members_with_data_of_their_own_are_trained_as_if_each_data_set_were_sha
     for m in range(MEMBERS):
         shared, its_history = train(make(model), data[:, m], data[:, m])
         assert_close(own.log_prob(data)[:, m], shared.log_prob(data[:, m])[:, m], rtol=0, atol=1e-7)
-        np.testing.assert_allclose(history["train_nll"][:, m], its_history["train_nll"][:, m], atol=1e-7)
+        np.testing.assert_allclose(
+            history["train_nll"][:, m], its_history["train_nll"][:, m], atol=1e-7
+        )
 
 
 def test_a_broken_member_is_reported_and_leaves_the_others_as_they_are(capsys):
@@ -104,7 +122,9 @@ def test_a_broken_member_is_reported_and_leaves_the_others_as_they_are(capsys):
     broken, with_broken = train(flow)
     for key, tensor in broken.state_dict().items():
         assert torch.equal(tensor[[0, 2]], healthy.state_dict()[key][[0, 2]]), key
-    np.testing.assert_array_equal(with_broken["test_nll"][:, [0, 2]], history["test_nll"][:, [0, 2]])
+    np.testing.assert_array_equal(
+        with_broken["test_nll"][:, [0, 2]], history["test_nll"][:, [0, 2]]
+    )
     assert np.isnan(with_broken["test_nll"][:, 1]).all()
     report = capsys.readouterr().err.strip().splitlines()
     assert len(report) == 1
@@ -131,7 +151,16 @@ def test_the_negative_log_likelihood_falls(model):
 def test_the_history_has_a_row_every_few_epochs_and_one_for_the_last():
     rows = []
     flow = make()
-    assert fit(flow, sample(), sample(32, seed=1), settings(epochs=7, log_every=3), on_log=lambda *row: rows.append(row)) is flow
+    assert (
+        fit(
+            flow,
+            sample(),
+            sample(32, seed=1),
+            settings(epochs=7, log_every=3),
+            on_log=lambda *row: rows.append(row),
+        )
+        is flow
+    )
     history = dict(flow.history)
     assert list(history) == ["epoch", "train_nll", "test_nll"]
     epoch = history.pop("epoch").tolist()
@@ -141,7 +170,9 @@ def test_the_history_has_a_row_every_few_epochs_and_one_for_the_last():
     for key, kept in history.items():
         np.testing.assert_array_equal([curves[key] for _, curves in rows], kept)
     nll = -flow.log_prob(sample(32, seed=1)).mean(0)
-    np.testing.assert_allclose(history["test_nll"][-1], nll.detach(), atol=1e-5)  # in raw units, of the points as they are
+    np.testing.assert_allclose(
+        history["test_nll"][-1], nll.detach(), atol=1e-5
+    )  # in raw units, of the points as they are
     assert not flow.training
 
 
@@ -160,7 +191,10 @@ def test_no_flow_beats_the_truth():
     assert -scores.mean(0).max() < before
 
 
-@pytest.mark.parametrize(("n", "batch_size", "sizes"), [(100, 33, [25, 25, 25, 25]), (10, 4, [4, 3, 3]), (10, 10, [10]), (10, 99, [10])])
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(100, 33, [25, 25, 25, 25]), (10, 4, [4, 3, 3]), (10, 10, [10]), (10, 99, [10])],
+)
 def test_an_epoch_is_cut_into_equal_steps(n, batch_size, sizes):
     batches = visits(make(), sample(n), epochs=2, batch_size=batch_size)
     assert [batch.shape for batch in batches] == [(MEMBERS, 2, size) for size in 2 * sizes]
@@ -232,7 +266,12 @@ def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         healthy = [0, 1, 3]
-        assert_close(ours.parameters[healthy], torch.stack([p.detach() for p in theirs])[healthy], rtol=1e-4, atol=1e-6)
+        assert_close(
+            ours.parameters[healthy],
+            torch.stack([p.detach() for p in theirs])[healthy],
+            rtol=1e-4,
+            atol=1e-6,
+        )
     assert not ours.parameters[2].isfinite().all()
 
 

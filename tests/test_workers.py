@@ -42,7 +42,9 @@ def place(monkeypatch: pytest.MonkeyPatch, where: object) -> None:
     monkeypatch.setenv(workers.VARIABLE, str(where))
 
 
-def collect(done: list[int], function: Callable[..., object], tasks: list[tuple[object, ...]]) -> None:
+def collect(
+    done: list[int], function: Callable[..., object], tasks: list[tuple[object, ...]]
+) -> None:
     for i, *_ in workers.completed(function, tasks):
         done.append(i)
 
@@ -53,7 +55,10 @@ def test_every_task_is_done_with_one_thread(where: str, monkeypatch: pytest.Monk
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        done = {i: result for i, result, _ in workers.completed(math.factorial, [(k,) for k in range(9)])}
+        done = {
+            i: result
+            for i, result, _ in workers.completed(math.factorial, [(k,) for k in range(9)])
+        }
         threads = [result for _, result, _ in workers.completed(torch.get_num_threads, [()] * 3)]
         assert torch.get_num_threads() == 2
     finally:
@@ -65,31 +70,49 @@ def test_every_task_is_done_with_one_thread(where: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])
 def test_a_place_that_is_none_is_one_line(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place(monkeypatch, where)
-    with pytest.raises(UserError, match=f"^FLOWS_WORKERS = '{where}': must be empty, a number of processes, or tcp"):
+    with pytest.raises(
+        UserError, match=f"^FLOWS_WORKERS = '{where}': must be empty, a number of processes, or tcp"
+    ):
         list(workers.completed(math.factorial, [(1,)]))
 
 
-def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     place(monkeypatch, 2)
     done: list[int] = []
     with pytest.raises(UserError, match="FLOWS_WORKERS = 2: a process was killed"):
-        collect(done, eval, [("1",), ("2",), ("__import__('time').sleep(2) or __import__('os')._exit(9)",)])
+        collect(
+            done,
+            eval,
+            [("1",), ("2",), ("__import__('time').sleep(2) or __import__('os')._exit(9)",)],
+        )
     assert done == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("name", "there"), [("kernels", "on" if library() is not None else "off"), ("torch", workers.identity((), ("torch",))["torch"])]
+    ("name", "there"),
+    [
+        ("kernels", "on" if library() is not None else "off"),
+        ("torch", workers.identity((), ("torch",))["torch"]),
+    ],
 )
-def test_a_worker_that_differs_is_refused_and_both_are_named(name: str, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_differs_is_refused_and_both_are_named(
+    name: str, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head says that it is another one."""
     place(monkeypatch, 2)
     real: Callable[..., dict[str, str]] = workers.identity
     monkeypatch.setattr(workers, "identity", lambda *same: {**real(*same), name: "another"})
-    with pytest.raises(UserError, match=re.escape(f"is not like the head: {name}: {there} there, another here")):
+    with pytest.raises(
+        UserError, match=re.escape(f"is not like the head: {name}: {there} there, another here")
+    ):
         list(workers.completed(math.factorial, [(1,), (2,)]))
 
 
-def test_the_digest_of_code_changes_with_any_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_of_code_changes_with_any_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "mine_of_test"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -117,13 +140,24 @@ class Cluster:
         self.start("scheduler", "scheduler", "--host", self.address)
 
     def start(self, name: str, *words: str, folder: Path = ROOT, **variables: str) -> None:
-        command, own = [sys.executable, "-m", "dask", *words, "--no-dashboard"], {**os.environ, **variables}
+        command, own = (
+            [sys.executable, "-m", "dask", *words, "--no-dashboard"],
+            {**os.environ, **variables},
+        )
         with (self.logs / name).open("wb") as log:
-            self.processes[name] = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                command, cwd=folder, env=own, stdout=log, stderr=log
+            )
 
     def workers(self, *names: str, nanny: bool = False, **options: Any) -> None:
         """Start them, and wait until the scheduler knows them."""
-        words = ["--nthreads", "1", "--local-directory", str(self.logs), *([] if nanny else ["--no-nanny"])]
+        words = [
+            "--nthreads",
+            "1",
+            "--local-directory",
+            str(self.logs),
+            *([] if nanny else ["--no-nanny"]),
+        ]
         for name in names:
             self.start(name, "worker", self.address, *words, **options)
         deadline = time.monotonic() + 60
@@ -156,7 +190,9 @@ def rows(folder: Path, name: str = "claims") -> bytes:
 
 
 @pytest.mark.slow
-def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In this process, in two, on two workers, and on three of which one is killed."""
     place(monkeypatch, "")
     here = rows(tmp_path / "here")
@@ -174,11 +210,15 @@ def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_with_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_with_a_cluster_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 2)
     monkeypatch.setattr(workers, "WORKER_SECONDS", 2)
     place(monkeypatch, "tcp://127.0.0.1:1")
-    with pytest.raises(UserError, match=r"FLOWS_WORKERS = tcp://127\.0\.0\.1:1: no scheduler answers there"):
+    with pytest.raises(
+        UserError, match=r"FLOWS_WORKERS = tcp://127\.0\.0\.1:1: no scheduler answers there"
+    ):
         list(workers.completed(math.factorial, [(1,)]))
     monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 30)
     with cluster(tmp_path) as dask:
@@ -189,13 +229,17 @@ def test_what_goes_wrong_with_a_cluster_is_one_line(tmp_path: Path, monkeypatch:
         dask.workers("plain", FLOWS_KERNELS="off")
         dask.workers("other")
         if library() is not None:
-            with pytest.raises(UserError, match="is not like the head: kernels: off there, on here"):
+            with pytest.raises(
+                UserError, match="is not like the head: kernels: off there, on here"
+            ):
                 list(workers.completed(time.sleep, [(1,)] * 6))
         dask.kill("plain")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         dask.workers("lost", folder=elsewhere, PYTHONPATH="")
-        with pytest.raises(UserError, match=r"can't import the code .*start it in the folder of the repository"):
+        with pytest.raises(
+            UserError, match=r"can't import the code .*start it in the folder of the repository"
+        ):
             list(workers.completed(time.sleep, [(1,)]))
         dask.kill("lost")
         dask.kill("other")
@@ -211,14 +255,18 @@ def test_what_goes_wrong_with_a_cluster_is_one_line(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place(monkeypatch, "")
     whole = rows(tmp_path / "whole")
     folder = tmp_path / "killed"
     folder.mkdir()
     shutil.copy(engine.HERE / "claims/params.yaml", folder)
     code = f"from studies import engine as e; from pathlib import Path; e.run(e.Study('claims', Path({str(folder)!r})), {CELLS})"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, workers.VARIABLE: "2"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, workers.VARIABLE: "2"}
+    )
     while not (folder / "results.csv").exists() and process.poll() is None:
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)

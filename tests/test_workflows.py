@@ -60,7 +60,9 @@ SECTIONS = list(dict.fromkeys(step.section for step in STEPS))
 
 def plain(line: str) -> str:
     """A line without what is different every time: identities, the time of day, places; and without the shape of tables and trees."""
-    line = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{7}\b", "<id>", re.sub(r"\d\d:\d\d [AP]M", "<time>", line))
+    line = re.sub(
+        r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{7}\b", "<id>", re.sub(r"\d\d:\d\d [AP]M", "<time>", line)
+    )
     return " ".join(re.sub(r"file://\S*/", "file:///.../", re.sub("[├└─]+", "", line)).split())
 
 
@@ -71,7 +73,9 @@ def same(shown: str, said: str) -> bool:
     if NUMBER.sub("<number>", shown) != NUMBER.sub("<number>", said):
         return False
     pairs = zip(NUMBER.findall(shown), NUMBER.findall(said), strict=True)
-    return all(math.isclose(float(one), float(other), rel_tol=0.1, abs_tol=0.05) for one, other in pairs)
+    return all(
+        math.isclose(float(one), float(other), rel_tol=0.1, abs_tol=0.05) for one, other in pairs
+    )
 
 
 @dataclass
@@ -97,7 +101,10 @@ class Sitting:
 
     def run(self, step: Step) -> None:
         command = step.command.replace("/srv/store", str(self.folder / "store"))
-        command = command.replace("git clone ... new && cd new", f"git clone --quiet . {self.folder}/new && cd {self.folder}/new")
+        command = command.replace(
+            "git clone ... new && cd new",
+            f"git clone --quiet . {self.folder}/new && cd {self.folder}/new",
+        )
         log = self.folder / "output"
         # In a file, as the workers of the queue keep the output open: through a pipe, a command would wait for them to end.
         started = self.clone.start("bash", "-c", command, output=log)
@@ -107,7 +114,9 @@ class Sitting:
         said = log.read_text(encoding="utf-8")
         assert (status != 0) == ("# CONFLICT" in command), f"{command}\n{said}"
         lines = {plain(line) for line in said.splitlines()}
-        missing = [line for line in step.shown if not any(same(plain(line), each) for each in lines)]
+        missing = [
+            line for line in step.shown if not any(same(plain(line), each) for each in lines)
+        ]
         assert missing == [], f"{command}\n{said}"
 
     def wait_for_the_queue(self, started: subprocess.Popen[bytes]) -> None:
@@ -115,7 +124,10 @@ class Sitting:
         to end over the other's (`_queue_bind` of kombu's transport by files). Such a worker works, but `dvc queue stop` can't reach it."""
         try:
             deadline = time.monotonic() + 900
-            while re.search("Queued|Running", self.clone.dvc("queue", "status")) and time.monotonic() < deadline:
+            while (
+                re.search("Queued|Running", self.clone.dvc("queue", "status"))
+                and time.monotonic() < deadline
+            ):
                 time.sleep(3)
         finally:
             kill(started)
@@ -147,7 +159,12 @@ def assert_finished(clone: Clone) -> None:
 
 def commit_of(clone: Clone, experiment: str) -> str:
     """An experiment is a commit that no branch holds."""
-    refs = dict(line.split()[::-1] for line in clone.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines())
+    refs = dict(
+        line.split()[::-1]
+        for line in clone.git(
+            "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"
+        ).splitlines()
+    )
     (found,) = (commit for name, commit in refs.items() if name.endswith(f"/{experiment}"))
     return found
 
@@ -159,7 +176,10 @@ def after_the_look_around(sitting: Sitting) -> None:
 
 def after_the_change(sitting: Sitting) -> None:
     changed = sitting.clone.git("diff", "--unified=0", "params.yaml").splitlines()
-    assert [line for line in changed if re.match(r"[+-][^+-]", line)] == ["-    couplings: 2", "+    couplings: 3"]
+    assert [line for line in changed if re.match(r"[+-][^+-]", line)] == [
+        "-    couplings: 2",
+        "+    couplings: 3",
+    ]
     touched = sitting.clone.git("diff", "--name-only").splitlines()
     assert "metrics/glow/history.csv" in touched
     assert not [name for name in touched if "realnvp" in name]
@@ -167,7 +187,10 @@ def after_the_change(sitting: Sitting) -> None:
 
 def after_the_grid(sitting: Sitting) -> None:
     clone = sitting.clone
-    assert clone.git("diff", "--name-only", commit_of(clone, "three"), commit_of(clone, "grid-1")) == ""
+    assert (
+        clone.git("diff", "--name-only", commit_of(clone, "three"), commit_of(clone, "grid-1"))
+        == ""
+    )
     changed = clone.git("diff", "--name-only", "main", commit_of(clone, "grid-2")).splitlines()
     assert {"params.yaml", "dvc.lock", "metrics/glow.json"} <= set(changed)
     assert not [name for name in changed if "realnvp" in name]
@@ -185,7 +208,18 @@ def after_the_table(sitting: Sitting) -> None:
 def after_keeping(sitting: Sitting) -> None:
     clone = sitting.clone
     # DVC leaves a note to itself in what it saves (and not in what it runs).
-    assert clone.git("diff", "--name-only", commit_of(clone, "three"), commit_of(clone, "kept"), "--", ".", ":!.dvc/tmp/repro.dat") == ""
+    assert (
+        clone.git(
+            "diff",
+            "--name-only",
+            commit_of(clone, "three"),
+            commit_of(clone, "kept"),
+            "--",
+            ".",
+            ":!.dvc/tmp/repro.dat",
+        )
+        == ""
+    )
     assert_finished(clone)
 
 
@@ -198,7 +232,9 @@ def after_comparing(sitting: Sitting) -> None:
         flat = name.replace("/", "_")
         assert {f'src="static/{side}_{flat}"' in page for side in ("main", "workspace")} == {True}
         assert (static / f"workspace_{flat}").read_bytes() == (clone.folder / name).read_bytes()
-        shown = subprocess.run(("git", "show", f"main:{name}"), cwd=clone.folder, capture_output=True, check=True).stdout
+        shown = subprocess.run(
+            ("git", "show", f"main:{name}"), cwd=clone.folder, capture_output=True, check=True
+        ).stdout
         assert (static / f"main_{flat}").read_bytes() == shown
     assert_finished(clone)
 
@@ -242,5 +278,10 @@ def test_a_merge_is_settled_without_a_run_where_the_lock_is_deleted_too(sitting:
     assert stages_run(clone.dvc("repro")) == []
     clone.git("commit", "--quiet", "--all", "--message", "Merge")
     assert clone.git("status", "--porcelain") == ""
-    assert clone.git("diff", "--name-only", "deeper") in ("", "dvc.lock\n")  # where the stages are written in another order
-    assert yaml.safe_load(clone.git("show", "deeper:dvc.lock")) == yaml.safe_load(clone.text("dvc.lock"))
+    assert clone.git("diff", "--name-only", "deeper") in (
+        "",
+        "dvc.lock\n",
+    )  # where the stages are written in another order
+    assert yaml.safe_load(clone.git("show", "deeper:dvc.lock")) == yaml.safe_load(
+        clone.text("dvc.lock")
+    )

@@ -35,15 +35,29 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 def environment() -> dict[str, str]:
     """With the folder of this Python first on the PATH: `dvc` and the `python` of the stages are there."""
-    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        ),
+    }
 
 
 def git(*words: str, cwd: Path | None = None) -> str:
     """What a Git command says. Raises ``UserError`` with its last line where it fails."""
-    alone = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # to look is to write nothing: a lock that a full disk leaves behind stops every later command
-    done = subprocess.run(["git", *words], cwd=cwd, env=alone, capture_output=True, text=True, check=False)
+    alone = {
+        **os.environ,
+        "GIT_OPTIONAL_LOCKS": "0",
+    }  # to look is to write nothing: a lock that a full disk leaves behind stops every later command
+    done = subprocess.run(
+        ["git", *words], cwd=cwd, env=alone, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        ended = signal.strsignal(-done.returncode) if done.returncode < 0 else f"exit status {done.returncode}"
+        ended = (
+            signal.strsignal(-done.returncode)
+            if done.returncode < 0
+            else f"exit status {done.returncode}"
+        )
         said = done.stderr.strip().splitlines() or [str(ended)]
         raise UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
     return done.stdout
@@ -53,11 +67,19 @@ def flat(content: Any, prefix: str = "") -> dict[str, Any]:
     """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
     if not isinstance(content, dict | list):
         return {prefix: content}
-    pairs: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, dict) else enumerate(content)
-    return {name: value for key, part in pairs for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key)).items()}
+    pairs: Iterable[tuple[Any, Any]] = (
+        content.items() if isinstance(content, dict) else enumerate(content)
+    )
+    return {
+        name: value
+        for key, part in pairs
+        for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def listed(folder: Path | None = None) -> list[str]:
     """The files that are tracked or could be, those that are ignored left out."""
-    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).split("\0")
+    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).split(
+        "\0"
+    )
     return [name for name in dict.fromkeys(names) if name and ((folder or Path()) / name).is_file()]

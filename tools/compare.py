@@ -89,13 +89,23 @@ def main() -> None:
 def read(revision: str) -> Side:
     """What ``revision`` has committed. Raises ``UserError`` where it is no revision, or has no results."""
     try:
-        commit = command.git("rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
+        commit = command.git(
+            "rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}"
+        ).strip()
     except command.UserError:
         branches = command.git("branch", "--format", "%(refname:short)").split()
-        raise command.UserError(f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}") from None
-    stored = subprocess.run(["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True).stdout
+        raise command.UserError(
+            f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}"
+        ) from None
+    stored = subprocess.run(
+        ["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True
+    ).stdout
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
-        texts = {name: archive.read(name) for name in archive.namelist() if name.startswith(("metrics/", "figures/", "params.yaml"))}
+        texts = {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if name.startswith(("metrics/", "figures/", "params.yaml"))
+        }
 
     members = {}
     for name, content in texts.items():
@@ -103,9 +113,15 @@ def read(revision: str) -> Side:
             with files.reading(Path(f"{revision}:{name}")):
                 members[Path(name).parent.name] = pd.read_csv(io.BytesIO(content))
     if "params.yaml" not in texts or not members:
-        raise command.UserError(f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)")
+        raise command.UserError(
+            f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)"
+        )
     params = command.flat(yaml.safe_load(texts["params.yaml"]))
-    figures = {Path(name).name: content for name, content in texts.items() if name.startswith("figures/") and content}  # a folder has no bytes
+    figures = {
+        Path(name).name: content
+        for name, content in texts.items()
+        if name.startswith("figures/") and content
+    }  # a folder has no bytes
     return Side(revision, commit, params, members, figures)
 
 
@@ -119,11 +135,17 @@ def numbers(a: Side, b: Side) -> list[Number]:
         left, right = a.members[model].astype(float), b.members[model].astype(float)
         for metric in [name for name in left.columns[1:] if name in right]:
             if left[metric].notna().any() or right[metric].notna().any():
-                found.append(number(model, metric, left[metric].to_numpy(), right[metric].to_numpy()))
+                found.append(
+                    number(model, metric, left[metric].to_numpy(), right[metric].to_numpy())
+                )
     tested = [k for k, one in enumerate(found) if one.verdict == ""]
     for k, p in zip(tested, holm(np.array([found[k].p for k in tested])), strict=True):
         enough = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
-        found[k] = replace(found[k], p=float(p), verdict="different" if p < LEVEL else "within noise" if enough else "too few members")
+        found[k] = replace(
+            found[k],
+            p=float(p),
+            verdict="different" if p < LEVEL else "within noise" if enough else "too few members",
+        )
     return found
 
 
@@ -139,7 +161,9 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
         return replace(one, verdict="different")
     if min(len(left), len(right)) < 2:
         return replace(one, verdict="changed")
-    return replace(one, p=rank_sum_p(left, right))  # of ranks: a flow without regularisation can score a thousand times the others
+    return replace(
+        one, p=rank_sum_p(left, right)
+    )  # of ranks: a flow without regularisation can score a thousand times the others
 
 
 # Words
@@ -152,7 +176,11 @@ def value(values: np.ndarray) -> str:
         return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
     mean = float(values.mean())
     words = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
-    return words if np.ptp(values) <= 1e-9 * np.abs(values).max() else f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
+    return (
+        words
+        if np.ptp(values) <= 1e-9 * np.abs(values).max()
+        else f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
+    )
 
 
 def named(metric: str) -> str:
@@ -160,25 +188,46 @@ def named(metric: str) -> str:
 
 
 def cells(one: Number) -> list[str]:
-    difference = NONE if np.isnan(one.difference) else "0" if one.verdict == "same" else f"{one.difference:+.3g}"
+    difference = (
+        NONE
+        if np.isnan(one.difference)
+        else "0"
+        if one.verdict == "same"
+        else f"{one.difference:+.3g}"
+    )
     if one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
         difference += f" ({one.interval[0]:+.3g} to {one.interval[1]:+.3g})"
     p = "" if np.isnan(one.p) else f"{one.p:.2g}"
-    return [named(one.metric), one.verdict, value(one.left), value(one.right), difference.replace("-", "\u2212"), p]
+    return [
+        named(one.metric),
+        one.verdict,
+        value(one.left),
+        value(one.right),
+        difference.replace("-", "\u2212"),
+        p,
+    ]
 
 
 def summary(found: Sequence[Number]) -> str:
     counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
-    return f"{len(found)} numbers: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return f"{len(found)} numbers: " + ", ".join(
+        f"{count} {verdict}" for verdict, count in counts.items() if count
+    )
 
 
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     """The settings that differ; then the models that differ, those that are the same, and those that one side alone has."""
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
-    both = [(key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}]
+    both = [
+        (key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}
+    ]
     params = [[key, str(left), str(right)] for key, left, right in both if left != right]
-    yield ("table", [["setting", a.name, b.name], *params]) if params else ("p", "No setting differs.")
+    yield (
+        ("table", [["setting", a.name, b.name], *params])
+        if params
+        else ("p", "No setting differs.")
+    )
     if any(key.split(".")[0] in SHARED for key, *_ in params):
         yield "p", CAVEAT
     models = dict.fromkeys(one.model for one in found)
@@ -194,27 +243,44 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
         for model in ordered(side.members.keys() - other.members.keys()):
             columns = side.members[model].iloc[:, 1:].astype(float).dropna(axis=1, how="all")
             yield "h3", f"{label(model)}, on {side.name} alone"
-            yield "table", [["metric", side.name], *([named(str(name)), value(column.to_numpy())] for name, column in columns.items())]
+            yield (
+                "table",
+                [
+                    ["metric", side.name],
+                    *(
+                        [named(str(name)), value(column.to_numpy())]
+                        for name, column in columns.items()
+                    ),
+                ],
+            )
 
 
 def text(a: Side, b: Side, found: Sequence[Number]) -> str:
     """All but the pictures, in Markdown."""
     marks = {"h2": "## ", "h3": "### ", "p": ""}
-    return "\n\n".join(markdown.table(said[0], said[1:], "llr") if kind == "table" else marks[kind] + said for kind, said in report(a, b, found))
+    return "\n\n".join(
+        markdown.table(said[0], said[1:], "llr") if kind == "table" else marks[kind] + said
+        for kind, said in report(a, b, found)
+    )
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
     """The whole page. It names no address: styles and pictures are in it."""
     pictures = [figure(a, b, name) for name in sorted({*a.figures, *b.figures})]
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(report="\n".join(tagged(*block) for block in report(a, b, found)), figures="\n".join(pictures))
+    return template.substitute(
+        report="\n".join(tagged(*block) for block in report(a, b, found)),
+        figures="\n".join(pictures),
+    )
 
 
 def tagged(kind: str, said: Any) -> str:
     if kind != "table":
         return f"<{kind}>{html.escape(said)}</{kind}>"
     rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in said]
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'.replace("<td>different</td>", "<td><b>different</b></td>")
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'.replace(
+        "<td>different</td>", "<td><b>different</b></td>"
+    )
 
 
 def figure(a: Side, b: Side, name: str) -> str:
@@ -224,8 +290,16 @@ def figure(a: Side, b: Side, name: str) -> str:
     for side in (a,) if same else (a, b):
         words = html.escape(f"{name}, the same on both sides" if same else f"{name} of {side.name}")
         content = side.figures.get(name)
-        source = f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(content).decode()}" if content else ""
-        picture = f'<div class="wide"><img alt="{words}" src="{source}"></div>' if content else "<p>none</p>"
+        source = (
+            f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(content).decode()}"
+            if content
+            else ""
+        )
+        picture = (
+            f'<div class="wide"><img alt="{words}" src="{source}"></div>'
+            if content
+            else "<p>none</p>"
+        )
         shown += f"<figure><figcaption>{words}</figcaption>{picture}</figure>"
     return f'<div class="{"" if same else "pair"}">{shown}</div>'
 

@@ -17,4 +17,6 @@ def label(name: str) -> str:
 def ordered(names: Iterable[str]) -> list[str]:
     """Those of ``params.yaml`` first, as they are listed everywhere; then others by their letters."""
     known = [*settings.References.model_fields, *settings.load().models]
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+    return sorted(
+        set(names), key=lambda name: (known.index(name) if name in known else len(known), name)
+    )

@@ -44,7 +44,9 @@ def main() -> int:
         if not side_by_side(needs, changed, screen):
             return 1
     if file == MAIN:
-        from tools import table  # here: pandas and matplotlib take seconds, and a second `make repro` is told at once
+        from tools import (
+            table,
+        )  # here: pandas and matplotlib take seconds, and a second `make repro` is told at once
 
         print(f"\n{table.table()}")
     if screen.terminal:
@@ -60,36 +62,57 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise command.UserError("another one is at work in this checkout; wait for it to end") from None
+            raise command.UserError(
+                "another one is at work in this checkout; wait for it to end"
+            ) from None
         yield
 
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     """The stages of ``file``, each with those that it needs, and those of them that DVC finds changed."""
     questions = (["dvc", "dag", "--dot", file], ["dvc", "status", "--json", file])
-    asked = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in questions]
+    asked = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for words in questions
+    ]
     (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
     for each, error in zip(asked, (graph_error, status_error), strict=True):
         if each.returncode:
             raise command.UserError(error.strip())
-    needs: dict[str, list[str]] = {name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)}
+    needs: dict[str, list[str]] = {
+        name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)
+    }
     for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
         needs[then].append(first)
     return needs, set(json.loads(status))
 
 
-def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen) -> bool:
+def side_by_side(
+    needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen
+) -> bool:
     """Run the stages, as many at once as there are cores. What is not ``changed``, nor needs one that was started, is not even started.
 
     False where one failed; those that need it are then not run, and all others are.
     """
     cores = os.cpu_count() or 1
     waiting, state = dict(needs), dict[str, str]()
-    running: dict[Future[subprocess.CompletedProcess[str]], tuple[str, float]] = {}  # and since when
-    with ThreadPoolExecutor(cores) as threads:  # after an interrupt from the keyboard it waits for the stages, which had that too
+    running: dict[
+        Future[subprocess.CompletedProcess[str]], tuple[str, float]
+    ] = {}  # and since when
+    with (
+        ThreadPoolExecutor(cores) as threads
+    ):  # after an interrupt from the keyboard it waits for the stages, which had that too
         while waiting or running:
-            ready = {stage: {state[each] for each in its} for stage, its in waiting.items() if state.keys() >= set(its)}
-            idle = {stage: "unchanged" for stage, its in ready.items() if its <= {"unchanged"} and stage not in changed}
+            ready = {
+                stage: {state[each] for each in its}
+                for stage, its in waiting.items()
+                if state.keys() >= set(its)
+            }
+            idle = {
+                stage: "unchanged"
+                for stage, its in ready.items()
+                if its <= {"unchanged"} and stage not in changed
+            }
             idle |= {stage: "not run" for stage, its in ready.items() if its & LOST}
             for stage in idle:
                 screen.line(stage, idle[stage])
@@ -99,14 +122,22 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str], sc
                 continue  # others may be, that need these
             at_once = min(cores, len(running) + len(ready))
             for stage in list(ready)[: at_once - len(running)]:
-                running[threads.submit(reproduce, stage, max(1, cores // at_once))] = stage, time.monotonic()
+                running[threads.submit(reproduce, stage, max(1, cores // at_once))] = (
+                    stage,
+                    time.monotonic(),
+                )
                 del waiting[stage]
             screen.show(running.values())
             for ended in wait(running, 1 if screen.terminal else None, FIRST_COMPLETED).done:
                 stage, since = running.pop(ended)
                 outcome, said = told(ended.result().stdout)
                 state[stage] = "failed" if ended.result().returncode else "ran"
-                screen.line(stage, "failed" if state[stage] == "failed" else outcome, said, time.monotonic() - since)
+                screen.line(
+                    stage,
+                    "failed" if state[stage] == "failed" else outcome,
+                    said,
+                    time.monotonic() - since,
+                )
     return not LOST.intersection(state.values())
 
 
@@ -116,7 +147,15 @@ def reproduce(stage: str, share: int) -> subprocess.CompletedProcess[str]:
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
     limited = {**limits, **os.environ}
-    return subprocess.run(words, env=limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    return subprocess.run(
+        words,
+        env=limited,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
 
 
 class Screen:
@@ -127,7 +166,9 @@ class Screen:
         self.width = width  # of the stages' names
         self.below = 0
 
-    def line(self, stage: str, outcome: str, said: Sequence[str] = (), seconds: float | None = None) -> None:
+    def line(
+        self, stage: str, outcome: str, said: Sequence[str] = (), seconds: float | None = None
+    ) -> None:
         """``said``: the stage's own words, its result last; of a stage that failed, all of them, as they are."""
         more, result = (said, "") if outcome == "failed" or not said else (said[:-1], said[-1])
         if self.terminal and seconds is not None:
@@ -138,7 +179,12 @@ class Screen:
     def show(self, running: Collection[tuple[str, float]]) -> None:
         """How long each stage that runs has been at it."""
         if self.terminal:
-            self._print(*(f"{stage:{self.width}}  {time.monotonic() - since:.0f} s" for stage, since in running))
+            self._print(
+                *(
+                    f"{stage:{self.width}}  {time.monotonic() - since:.0f} s"
+                    for stage, since in running
+                )
+            )
             self.below = len(running)
 
     def _print(self, *lines: str) -> None:
@@ -147,14 +193,22 @@ class Screen:
             print(f"\x1b[{self.below}A\x1b[J", end="")
             self.below = 0
         for line in lines:
-            print(line.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None], flush=True)
+            print(
+                line.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None],
+                flush=True,
+            )
 
 
 def told(output: str) -> tuple[str, list[str]]:
     """What DVC did with a stage, and what the stage itself said, without DVC's usual words. It is only shown: nothing hangs on it."""
     did = {"' didn't change": "unchanged", "' is cached - skipping run": "from the cache"}
     lines = [line.rstrip() for line in output.split("\n")]
-    outcomes = [outcome for line in lines for words, outcome in did.items() if line.startswith("Stage '") and words in line]
+    outcomes = [
+        outcome
+        for line in lines
+        for words, outcome in did.items()
+        if line.startswith("Stage '") and words in line
+    ]
     return outcomes[0] if outcomes else "ran", [line for line in lines if not USUAL.match(line)]
 
 

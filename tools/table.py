@@ -15,7 +15,12 @@ from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
-DOCUMENTS = [Path("README.md"), Path("benchmarks/README.md"), *sorted(Path("docs").glob("*.md")), *sorted(Path("studies").glob("*/README.md"))]
+DOCUMENTS = [
+    Path("README.md"),
+    Path("benchmarks/README.md"),
+    *sorted(Path("docs").glob("*.md")),
+    *sorted(Path("studies").glob("*/README.md")),
+]
 BENCHMARKS = Path("benchmarks/results.json")
 NONE = "\u2013"
 SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
@@ -23,7 +28,9 @@ SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--readme", action="store_true", help="write all tables into the documents")
+    arguments.add_argument(
+        "--readme", action="store_true", help="write all tables into the documents"
+    )
     if not arguments.parse_args().readme:
         print(table())
         return
@@ -40,17 +47,35 @@ def table() -> str:
     """A line for every reference and model; numbers as mean, with the standard deviation over members (or the truth's draws)."""
     params = settings.load()
     ranking = files.read_json(files.RANKING) if params.data.target == settings.TABLE else {}
-    over = next((each["gain_over"] for each in ranking.values()), None)  # the best floor of a table; else what counts is the truth
+    over = next(
+        (each["gain_over"] for each in ranking.values()), None
+    )  # the best floor of a table; else what counts is the truth
     rows = []
     for name in [*settings.References.model_fields, *params.models]:
-        headline, members = files.read_json(files.headline(name)), files.read_table(files.members(name))
+        headline, members = (
+            files.read_json(files.headline(name)),
+            files.read_table(files.members(name)),
+        )
         cells = [f"**{label(name)}**", _number(headline["test_nll"], headline["test_nll_ci95"], 2)]
         gain = ranking.get(name, {})
-        kl = [_number(headline["kl"], headline["kl_sd"], 3), _number(headline["kl_ensemble"], None, 3)]
+        kl = [
+            _number(headline["kl"], headline["kl_sd"], 3),
+            _number(headline["kl_ensemble"], None, 3),
+        ]
         cells += [_number(gain.get("gain"), gain.get("gain_ci95"), 2)] if over else kl
         sds = members.std() if len(members) > 1 else dict.fromkeys(members)
-        rows.append(cells + [_number(headline[key], sds[key], 1 if key == "modes" else 2) for key in SAMPLE_METRICS[over is not None :]])
-    divergence = [f"gain of the ensemble on {label(over)} (nat)"] if over else ["KL (nat)", "KL of the ensemble", "modes"]
+        rows.append(
+            cells
+            + [
+                _number(headline[key], sds[key], 1 if key == "modes" else 2)
+                for key in SAMPLE_METRICS[over is not None :]
+            ]
+        )
+    divergence = (
+        [f"gain of the ensemble on {label(over)} (nat)"]
+        if over
+        else ["KL (nat)", "KL of the ensemble", "modes"]
+    )
     head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
 
@@ -61,13 +86,37 @@ def speed() -> str:
     rows = []
     for library in dict.fromkeys(row["library"] for row in results["quality"]):
         # Everyone with as many threads as suit it best.
-        timed = [row for row in results["epoch"] if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)]
-        fastest = (min((row["ms"] for row in timed if row["networks"] == networks), default=None) for networks in (10, 1))
-        reached = {row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library}
-        until = (NONE if recipe not in reached else "never" if reached[recipe] is None else number(reached[recipe]) for recipe in ("ours", "usual"))
+        timed = [
+            row
+            for row in results["epoch"]
+            if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)
+        ]
+        fastest = (
+            min((row["ms"] for row in timed if row["networks"] == networks), default=None)
+            for networks in (10, 1)
+        )
+        reached = {
+            row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library
+        }
+        until = (
+            NONE
+            if recipe not in reached
+            else "never"
+            if reached[recipe] is None
+            else number(reached[recipe])
+            for recipe in ("ours", "usual")
+        )
         rows.append([library, *(NONE if ms is None else f"{ms:.1f}" for ms in fastest), *until])
     head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
-    return markdown.table([*head, f"seconds to KL {results['settings']['quality_kl']}, our recipe", "its usual recipe"], rows, "lr")
+    return markdown.table(
+        [
+            *head,
+            f"seconds to KL {results['settings']['quality_kl']}, our recipe",
+            "its usual recipe",
+        ],
+        rows,
+        "lr",
+    )
 
 
 def claims(heading: str) -> str:

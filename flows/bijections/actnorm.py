@@ -35,10 +35,14 @@ class ActNorm(Bijection):
         self.initialized.fill_(True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return ((x.flatten(2) - self.shift) * torch.exp(-self.log_scale)).view_as(x), -self._log_scales(x)
+        return ((x.flatten(2) - self.shift) * torch.exp(-self.log_scale)).view_as(
+            x
+        ), -self._log_scales(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.shift + z.flatten(2) * torch.exp(self.log_scale)).view_as(z), self._log_scales(z)
+        return (self.shift + z.flatten(2) * torch.exp(self.log_scale)).view_as(z), self._log_scales(
+            z
+        )
 
     def _log_scales(self, x: Tensor) -> Tensor:
         return self.log_scale.sum(1) * pixels(x)

@@ -24,7 +24,9 @@ class AffineCoupling(Coupling):
 
     LOG_SCALE_BOUND = 2.0
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], **others: Any) -> None:
+    def __init__(
+        self, dim: int, hidden: int, generators: Sequence[np.random.Generator], **others: Any
+    ) -> None:
         super().__init__(dim, 2, hidden, generators, **others)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

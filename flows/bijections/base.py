@@ -46,10 +46,14 @@ def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
     """
     rows = x.double().cpu().numpy()  # NumPy adds up in the same order everywhere
     with np.errstate(invalid="ignore"):
-        mean, deviation = (torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std))
+        mean, deviation = (
+            torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std)
+        )
     good = (deviation > 0) & torch.isfinite(deviation)
     if not bool(good.all()):
         member, *feature, _ = (~good).nonzero()[0].tolist()
         place, value = ", ".join(map(str, feature)), deviation[(member, *feature, 0)].item()
-        raise ValueError(f"{who}: feature {place} of member {member} has standard deviation {value}; it must be finite and above 0")
+        raise ValueError(
+            f"{who}: feature {place} of member {member} has standard deviation {value}; it must be finite and above 0"
+        )
     return mean, deviation

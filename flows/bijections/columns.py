@@ -50,9 +50,13 @@ class Columns(Bijection):
                 x[:, d] = part.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max)
                 log_det = log_det + part
             elif column.kind == "interval":
-                near = (high - low) * part.abs().neg().sigmoid()  # the way to the nearer bound: a small number keeps its digits
+                near = (
+                    (high - low) * part.abs().neg().sigmoid()
+                )  # the way to the nearer bound: a small number keeps its digits
                 ends = torch.tensor([low, high], dtype=z.dtype)
-                x[:, d] = torch.where(part < 0, low + near, high - near).clamp(*torch.nextafter(ends, ends.flip(0)))
+                x[:, d] = torch.where(part < 0, low + near, high - near).clamp(
+                    *torch.nextafter(ends, ends.flip(0))
+                )
                 log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
         return x, log_det
 
@@ -61,6 +65,11 @@ class Columns(Bijection):
         x = x.clone()
         for d, column in enumerate(self.columns):
             if column.kind == "integer" and column.step:
-                count, inverse = (x[:, d] / column.step).round() + 0.0, round(1 / column.step)  # + 0.0: zero without a sign
-                x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step  # 3 tenths are 0.3, not 0.30000000000000004
+                count, inverse = (
+                    (x[:, d] / column.step).round() + 0.0,
+                    round(1 / column.step),
+                )  # + 0.0: zero without a sign
+                x[:, d] = (
+                    count / inverse if inverse * column.step == 1 else count * column.step
+                )  # 3 tenths are 0.3, not 0.30000000000000004
         return x

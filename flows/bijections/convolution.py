@@ -50,7 +50,14 @@ class Convolution(nn.Module):
     SIDE = 5
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: int, generators: Sequence[np.random.Generator], *, pixels: tuple[int, int], dropout: Dropout
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: int,
+        generators: Sequence[np.random.Generator],
+        *,
+        pixels: tuple[int, int],
+        dropout: Dropout,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -60,15 +67,24 @@ class Convolution(nn.Module):
             return nn.Parameter(torch.from_numpy(drawn).to(torch.get_default_dtype()))
 
         area = self.SIDE**2
-        self.kernel, place = uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE), uniform(inputs * area, hidden, 1, 1, 1)
-        self.place = nn.Parameter(place.data.repeat(1, 1, *pixels, 1))  # the same everywhere at first: what is alike in all places is learnt faster
+        self.kernel, place = (
+            uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE),
+            uniform(inputs * area, hidden, 1, 1, 1),
+        )
+        self.place = nn.Parameter(
+            place.data.repeat(1, 1, *pixels, 1)
+        )  # the same everywhere at first: what is alike in all places is learnt faster
         self.middle, self.middle_bias = uniform(hidden, hidden, hidden), uniform(hidden, hidden, 1)
-        self.last, self.last_bias = (nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1))
+        self.last, self.last_bias = (
+            nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.dropout((convolve(self.dropout.blind(x), self.kernel) + self.place).relu_())
         h = torch.baddbmm(self.middle_bias, self.middle, h.flatten(2)).relu_().view_as(h)
-        return torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2)).unflatten(2, x.shape[2:])
+        return torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2)).unflatten(
+            2, x.shape[2:]
+        )
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
@@ -79,5 +95,11 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     members, channels, height, width, points = x.shape
     reach = kernel.shape[-1] // 2
     picture = x.reshape(1, members * channels, height, width * points)
-    out = conv2d(picture, kernel.flatten(0, 1), padding=(reach, reach * points), dilation=(1, points), groups=members)
+    out = conv2d(
+        picture,
+        kernel.flatten(0, 1),
+        padding=(reach, reach * points),
+        dilation=(1, points),
+        groups=members,
+    )
     return out.view(members, -1, height, width, points)

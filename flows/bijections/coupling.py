@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from flows.bijections.base import Bijection
 from flows.bijections.perceptron import Perceptron
 
-Conditioner = Callable[[int, int, int, Sequence[np.random.Generator]], nn.Module]  # from inputs, outputs, hidden width, a generator a member
+Conditioner = Callable[
+    [int, int, int, Sequence[np.random.Generator]], nn.Module
+]  # from inputs, outputs, hidden width, a generator a member
 
 
 class Coupling(Bijection):
@@ -56,10 +58,16 @@ class Coupling(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self._transform(self.element_inverse, z)
 
-    def _transform(self, element: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(
+        self, element: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         kept, changed = self._split(x)
-        out, log_derivative = element(changed.flatten(2), self.conditioner(kept).flatten(2))  # to g, the pixels of an image are points
-        return self._merge(kept, out.view_as(changed)), log_derivative.view_as(changed).flatten(1, -2).sum(1)
+        out, log_derivative = element(
+            changed.flatten(2), self.conditioner(kept).flatten(2)
+        )  # to g, the pixels of an image are points
+        return self._merge(kept, out.view_as(changed)), log_derivative.view_as(changed).flatten(
+            1, -2
+        ).sum(1)
 
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

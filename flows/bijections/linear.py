@@ -31,8 +31,12 @@ class PLULinear(Bijection):
         super().__init__()
         gaussian = normals(generators, dim, dim)
         q, r = torch.linalg.qr(gaussian)
-        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # Haar measure: undo the sign choice of the QR
-        q[:, :, 0] *= torch.linalg.det(q).sign().unsqueeze(-1)  # determinant +1: a rotation, no reflection
+        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(
+            -2
+        )  # Haar measure: undo the sign choice of the QR
+        q[:, :, 0] *= (
+            torch.linalg.det(q).sign().unsqueeze(-1)
+        )  # determinant +1: a rotation, no reflection
         permutation, lower, upper = torch.linalg.lu(q)
         diagonal = torch.diagonal(upper, dim1=-2, dim2=-1)
         dtype = torch.get_default_dtype()
@@ -58,7 +62,9 @@ class PLULinear(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        y = torch.linalg.solve_triangular(lower, self.permutation.mT @ z.flatten(2), upper=False, unitriangular=True)
+        y = torch.linalg.solve_triangular(
+            lower, self.permutation.mT @ z.flatten(2), upper=False, unitriangular=True
+        )
         return torch.linalg.solve_triangular(upper, y, upper=True).view_as(z), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:

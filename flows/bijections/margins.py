@@ -40,7 +40,9 @@ class Margins(Bijection):
         super().__init__()
         self.without = without
         line = torch.from_numpy(SCORES)
-        self.register_buffer("knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1))  # (M, D, 3, K): x, z, slope
+        self.register_buffer(
+            "knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1)
+        )  # (M, D, 3, K): x, z, slope
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -60,22 +62,43 @@ class Margins(Bijection):
         x, z, slope = self.knots.unbind(2)
         along = self.knots[:, :, by]
         inside = torch.minimum(torch.maximum(value, along[..., :1]), along[..., -1:])
-        upper = torch.searchsorted(along[..., 1:-1].contiguous(), inside.contiguous(), right=True) + 1
-        x_low, z_low, low, high = x.gather(2, upper - 1), z.gather(2, upper - 1), slope.gather(2, upper - 1), slope.gather(2, upper)
+        upper = (
+            torch.searchsorted(along[..., 1:-1].contiguous(), inside.contiguous(), right=True) + 1
+        )
+        x_low, z_low, low, high = (
+            x.gather(2, upper - 1),
+            z.gather(2, upper - 1),
+            slope.gather(2, upper - 1),
+            slope.gather(2, upper),
+        )
         rest = inside - (z_low if by else x_low)
         width, height = x.gather(2, upper) - x_low, z.gather(2, upper) - z_low
-        return value - inside, torch.where(value < inside, low, high), rest, x_low, width, z_low, height, low, high
+        return (
+            value - inside,
+            torch.where(value < inside, low, high),
+            rest,
+            x_low,
+            width,
+            z_low,
+            height,
+            low,
+            high,
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         beyond, straight, rest, _, width, z_k, *bin_ = self._bins(x, 0)
         z, log_slope = rational_quadratic(rest / width, width, *bin_)
-        return z_k + z + beyond * straight, torch.where(beyond == 0, log_slope, straight.log()).sum(1)
+        return z_k + z + beyond * straight, torch.where(beyond == 0, log_slope, straight.log()).sum(
+            1
+        )
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         beyond, straight, rest, x_k, width, _, *bin_ = self._bins(z, 1)
         u = rational_quadratic_root(rest, width, *bin_)
         _, log_slope = rational_quadratic(u, width, *bin_)
-        return x_k + u * width + beyond / straight, -torch.where(beyond == 0, log_slope, straight.log()).sum(1)
+        return x_k + u * width + beyond / straight, -torch.where(
+            beyond == 0, log_slope, straight.log()
+        ).sum(1)
 
 
 def normal_scores(column: Array) -> Array:
@@ -84,11 +107,19 @@ def normal_scores(column: Array) -> Array:
     centers, widths, scale = kernels
     reach = scale * np.geomspace(0.01, 1e12, 100)
     grid = np.unique(
-        np.concatenate([centers[0] - reach, (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(), centers[-1] + reach])
+        np.concatenate(
+            [
+                centers[0] - reach,
+                (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(),
+                centers[-1] + reach,
+            ]
+        )
     )
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
-    x = np.interp(SCORES, scores[rising], grid[rising])  # near enough: what counts is that F is taken where the knots are
+    x = np.interp(
+        SCORES, scores[rising], grid[rising]
+    )  # near enough: what counts is that F is taken where the knots are
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
     return np.stack([x, z, slope])
@@ -98,7 +129,12 @@ def _best_count(column: Array) -> int:
     rows = column[:: -(-len(column) // ROWS)]
     parts = [(np.delete(rows, np.s_[fold::FOLDS]), rows[fold::FOLDS]) for fold in range(FOLDS)]
     fitting = [count for count in COUNTS if 2 * count <= len(parts[0][0])] or COUNTS[:1]
-    return max(fitting, key=lambda count: sum(np.log(_density(held_out, _kernels(train, count))).sum() for train, held_out in parts))
+    return max(
+        fitting,
+        key=lambda count: sum(
+            np.log(_density(held_out, _kernels(train, count))).sum() for train, held_out in parts
+        ),
+    )
 
 
 def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:

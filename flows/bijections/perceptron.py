@@ -21,22 +21,35 @@ class Perceptron(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: int, generators: Sequence[np.random.Generator], reach: Sequence[tuple[float, float]] | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: int,
+        generators: Sequence[np.random.Generator],
+        reach: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()
         self.sizes = [inputs, hidden, hidden, outputs]
         parts: list[Tensor] = []
-        for (fan_in, fan_out), (weight, bias) in zip(pairwise(self.sizes), reach or identity_reach(inputs, hidden), strict=True):
+        for (fan_in, fan_out), (weight, bias) in zip(
+            pairwise(self.sizes), reach or identity_reach(inputs, hidden), strict=True
+        ):
             if weight == bias == 0:
                 parts.append(torch.zeros(len(generators), fan_out * (fan_in + 1)))
                 continue
-            rows = torch.stack([torch.from_numpy(g.uniform(-1, 1, (fan_out, fan_in + 1))) for g in generators])
+            rows = torch.stack(
+                [torch.from_numpy(g.uniform(-1, 1, (fan_out, fan_in + 1))) for g in generators]
+            )
             parts += [weight * rows[:, :, :-1].flatten(1), bias * rows[:, :, -1]]
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer, as views of ``theta``."""
-        shapes = [shape for fan_in, fan_out in pairwise(self.sizes) for shape in ((fan_out, fan_in), (fan_out, 1))]
+        shapes = [
+            shape
+            for fan_in, fan_out in pairwise(self.sizes)
+            for shape in ((fan_out, fan_in), (fan_out, 1))
+        ]
         parts = self.theta.split([a * b for a, b in shapes], dim=1)
         views = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
         return list(zip(views[::2], views[1::2], strict=True))
@@ -44,7 +57,9 @@ class Perceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden_layers, (last_weight, last_bias) = self.layers()
         for weight, bias in hidden_layers:
-            x = torch.baddbmm(bias, weight, x).relu_()  # in place: the product is not needed again, and memory is what costs here
+            x = torch.baddbmm(
+                bias, weight, x
+            ).relu_()  # in place: the product is not needed again, and memory is what costs here
         return torch.baddbmm(last_bias, last_weight, x)
 
 
@@ -58,4 +73,8 @@ def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
 
     But the first layer's biases, on +-1: its kinks then lie apart.
     """
-    return [(math.sqrt(6 / inputs), 1.0), (math.sqrt(6 / hidden), 0.0), (1 / math.sqrt(hidden), 0.0)]
+    return [
+        (math.sqrt(6 / inputs), 1.0),
+        (math.sqrt(6 / hidden), 0.0),
+        (1 / math.sqrt(hidden), 0.0),
+    ]

@@ -20,10 +20,17 @@ class Permutation(Bijection):
 
     order: Tensor
 
-    def __init__(self, dim: int, generators: Sequence[np.random.Generator], order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        generators: Sequence[np.random.Generator],
+        order: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         orders = [g.permutation(dim) if order is None else np.array(order) for g in generators]
-        self.register_buffer("order", torch.from_numpy(np.stack(orders)).to(torch.get_default_dtype()))
+        self.register_buffer(
+            "order", torch.from_numpy(np.stack(orders)).to(torch.get_default_dtype())
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._select(x, self.order.long()), x.new_zeros(x.shape[0], 1)
@@ -32,5 +39,7 @@ class Permutation(Bijection):
         return self._select(z, self.order.argsort(1)), z.new_zeros(z.shape[0], 1)
 
     def _select(self, x: Tensor, order: Tensor) -> Tensor:
-        first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]  # rows of all members in one list
+        first = (
+            torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+        )  # rows of all members in one list
         return x.flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)

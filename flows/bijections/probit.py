@@ -31,4 +31,8 @@ class Probit(Bijection):
         return self.bound * torch.erf(z / math.sqrt(2)), -self._log_slope(z)
 
     def _log_slope(self, z: Tensor) -> Tensor:
-        return (0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 * self.bound)).flatten(1, -2).sum(1)
+        return (
+            (0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 * self.bound))
+            .flatten(1, -2)
+            .sum(1)
+        )

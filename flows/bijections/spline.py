@@ -36,9 +36,19 @@ class SplineCoupling(Coupling):
     MIN_BIN = 0.001
     MIN_SLOPE = 0.001
     FREE_ENDS = False
-    SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # so that a raw slope of 0 means slope 1: the inverse of softplus there
+    SLOPE_SHIFT = math.log(
+        math.expm1(1 - MIN_SLOPE)
+    )  # so that a raw slope of 0 means slope 1: the inverse of softplus there
 
-    def __init__(self, dim: int, hidden: int, generators: Sequence[np.random.Generator], *, bins: int, **others: Any) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        generators: Sequence[np.random.Generator],
+        *,
+        bins: int,
+        **others: Any,
+    ) -> None:
         slopes = bins + 1 if self.FREE_ENDS else bins - 1
         super().__init__(dim, 2 * bins + slopes, hidden, generators, **others)
         self.bins = bins
@@ -60,13 +70,17 @@ class SplineCoupling(Coupling):
         slopes = slopes if self.FREE_ENDS else pad(slopes, (0, 0, 1, 1), value=1.0)
         edges = y if by_height else x
         index = (value.unsqueeze(2) >= edges[:, :, 1:-1]).sum(2, keepdim=True)
-        x_low, x_high, y_low, y_high = (t.gather(2, i).squeeze(2) for t in (x, y) for i in (index, index + 1))
+        x_low, x_high, y_low, y_high = (
+            t.gather(2, i).squeeze(2) for t in (x, y) for i in (index, index + 1)
+        )
         slope_low, slope_high = (slopes.gather(2, i).squeeze(2) for i in (index, index + 1))
         return x_low, y_low, x_high - x_low, y_high - y_low, slope_low, slope_high
 
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.abs() < self.BOUND
-        x_inside = torch.where(inside, x, 0.0)  # a harmless value, so that no NaN reaches the gradient from the unused branch
+        x_inside = torch.where(
+            inside, x, 0.0
+        )  # a harmless value, so that no NaN reaches the gradient from the unused branch
         x_k, y_k, *bin_ = self._bins(x_inside, parameters, by_height=False)
         z, log_derivative = rational_quadratic((x_inside - x_k) / bin_[0], *bin_)
         return torch.where(inside, y_k + z, x), torch.where(inside, log_derivative, 0.0)
@@ -89,7 +103,9 @@ class BoxSplineCoupling(SplineCoupling):
     FREE_ENDS = True
 
 
-def rational_quadratic(u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> tuple[Tensor, Tensor]:
+def rational_quadratic(
+    u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
+) -> tuple[Tensor, Tensor]:
     """How far z is above its bin's corner at ``u`` from 0 to 1 along the bin, and the logarithm of the slope there."""
     mean_slope, v = height / width, u * (1 - u)
     q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
@@ -98,7 +114,9 @@ def rational_quadratic(u: Tensor, width: Tensor, height: Tensor, slope_low: Tens
     return z, 2 * mean_slope.log() + numerator.log() - 2 * q.log()
 
 
-def rational_quadratic_root(v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor) -> Tensor:
+def rational_quadratic_root(
+    v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
+) -> Tensor:
     """The ``u`` at which z is ``v`` above its bin's corner."""
     mean_slope = height / width
     curvature = slope_low + slope_high - 2 * mean_slope

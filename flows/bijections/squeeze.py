@@ -5,7 +5,12 @@ from torch import Tensor
 
 from flows.bijections.chain import Chain
 
-CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))  # of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
+CORNERS = (
+    (0, 0),
+    (1, 1),
+    (0, 1),
+    (1, 0),
+)  # of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
 
 
 class Squeeze(Chain):
@@ -36,6 +41,8 @@ class Squeeze(Chain):
 def squeezed(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape of squeezed images ``(C, H, W)``. Raises ``ValueError`` where blocks of 2 x 2 don't cover them."""
     if len(event_shape) != 3 or min(event_shape) < 1 or event_shape[1] % 2 or event_shape[2] % 2:
-        raise ValueError(f"blocks of 2 x 2 pixels need images (C, H, W) of even height and width at every scale; got {tuple(event_shape)}")
+        raise ValueError(
+            f"blocks of 2 x 2 pixels need images (C, H, W) of even height and width at every scale; got {tuple(event_shape)}"
+        )
     channels, height, width = event_shape
     return 4 * channels, height // 2, width // 2

@@ -33,14 +33,18 @@ class Whiten(Bijection):
     def initialize(self, x: Tensor) -> None:
         x = x[self.own].double()
         mean = x.mean(-1, keepdim=True)
-        covariance = (x - mean) @ (x - mean).mT / x.shape[-1] + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        covariance = (x - mean) @ (x - mean).mT / x.shape[-1] + self.RIDGE * torch.eye(
+            x.shape[1], dtype=torch.float64
+        )
         self.mean[self.own], self.factor[self.own] = mean, torch.linalg.cholesky(covariance)
 
     def _log_det(self) -> Tensor:
         return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.linalg.solve_triangular(self.factor, x - self.mean, upper=False), -self._log_det()
+        return torch.linalg.solve_triangular(
+            self.factor, x - self.mean, upper=False
+        ), -self._log_det()
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean + self.factor @ z, self._log_det()

@@ -31,10 +31,16 @@ def save(model: Population, path: str | Path) -> None:
     Raises ``OSError`` where that can't be done, and ``ValueError`` for a model that nothing says how to build again.
     """
     if not model.description:
-        raise ValueError(f"a {type(model).__name__} that was put together by hand can't be saved; what flows.build makes can")
+        raise ValueError(
+            f"a {type(model).__name__} that was put together by hand can't be saved; what flows.build makes can"
+        )
     entry = json.dumps(model.description, sort_keys=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    history = {f"{HISTORY}{name}": torch.from_numpy(values) for name, values in model.history.items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    history = {
+        f"{HISTORY}{name}": torch.from_numpy(values) for name, values in model.history.items()
+    }
     with atomic.replacing(Path(path)) as unfinished:
         unfinished.write_bytes(to_bytes({**state, **history}, metadata={METADATA_KEY: entry}))
 
@@ -50,11 +56,19 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from None
     if METADATA_KEY not in metadata:
-        raise CheckpointError(f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this project")
+        raise CheckpointError(
+            f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this project"
+        )
     try:
         description = dict(json.loads(metadata[METADATA_KEY]))
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its metadata entry {METADATA_KEY!r} is not a JSON object ({error})") from None
+        raise CheckpointError(
+            f"{path}: its metadata entry {METADATA_KEY!r} is not a JSON object ({error})"
+        ) from None
     state = {name: tensor for name, tensor in tensors.items() if not name.startswith(HISTORY)}
-    history = {name.removeprefix(HISTORY): tensor.numpy() for name, tensor in tensors.items() if name.startswith(HISTORY)}
+    history = {
+        name.removeprefix(HISTORY): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith(HISTORY)
+    }
     return description, state, history

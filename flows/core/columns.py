@@ -44,7 +44,9 @@ class Column:
                     return cls(name, kind, low=low, high=high)
         except ValueError:
             pass
-        raise ValueError(f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP")
+        raise ValueError(
+            f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,22 +58,36 @@ class Column:
     @property
     def word(self) -> str:
         """The kind as a user writes it: what ``parse`` reads."""
-        numbers = [self.low, self.high] if self.kind == "interval" else [self.step] if self.kind == "integer" and self.step != 1 else []
+        numbers = (
+            [self.low, self.high]
+            if self.kind == "interval"
+            else [self.step]
+            if self.kind == "integer" and self.step != 1
+            else []
+        )
         return ":".join([self.kind, *(f"{number:.15g}" for number in numbers)])
 
     @property
     def bounds(self) -> tuple[float, float]:
         """What all values lie strictly between."""
-        return (0.0 if self.kind == "positive" else -math.inf) if self.low is None else self.low, math.inf if self.high is None else self.high
+        return (
+            0.0 if self.kind == "positive" else -math.inf
+        ) if self.low is None else self.low, math.inf if self.high is None else self.high
 
     def holds(self, x: Array) -> NDArray[np.bool_]:
         """Whether each of ``x`` ``(n,)`` is a number that the kind allows."""
         (low, high), step = self.bounds, self.step or 1.0
         with np.errstate(invalid="ignore"):
-            return (low < x) & (x < high) & ((self.kind != "integer") | (np.abs(x / step - np.round(x / step)) < 1e-6))
+            return (
+                (low < x)
+                & (x < high)
+                & ((self.kind != "integer") | (np.abs(x / step - np.round(x / step)) < 1e-6))
+            )
 
 
-def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None) -> tuple[list[Column], list[str]]:
+def inspect(
+    columns: Sequence[Column], values: Array, rows: Whole | None = None
+) -> tuple[list[Column], list[str]]:
     """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``, and a notice for each of these, and for numbers as names.
 
     A column with under 90% distinct values is rounded; its step is the commonest gap between distinct values. ``rows`` ``(n,)`` are the
@@ -83,19 +99,31 @@ def inspect(columns: Sequence[Column], values: Array, rows: Whole | None = None)
     found, notices = list(columns), []
     if all(re.fullmatch(r"-?\d+", column.name) for column in columns):
         names = ", ".join(column.name for column in columns)
-        notices.append(f"the columns are called {names}: if that is a row of a file without names, write a line of names above it")
+        notices.append(
+            f"the columns are called {names}: if that is a row of a file without names, write a line of names above it"
+        )
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         for row in np.flatnonzero(~column.holds(x))[:1]:
             low, high = column.bounds
-            must = f"a multiple of {column.step:g}" if column.kind == "integer" else f"a finite number strictly between {low:g} and {high:g}"
-            advice = {"positive": "; or leave it real", "interval": "; widen the bounds"}.get(column.kind, "")
+            must = (
+                f"a multiple of {column.step:g}"
+                if column.kind == "integer"
+                else f"a finite number strictly between {low:g} and {high:g}"
+            )
+            advice = {"positive": "; or leave it real", "interval": "; widen the bounds"}.get(
+                column.kind, ""
+            )
             at = row + 1 if rows is None else rows[row]
-            raise UserError(f"column {column.name}, row {at} holds {x[row]}; {column.word} must be {must}{advice}")
+            raise UserError(
+                f"column {column.name}, row {at} holds {x[row]}; {column.word} must be {must}{advice}"
+            )
         if x.min() == x.max():
             raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
         with np.errstate(over="ignore", under="ignore"):
             if not 0 < x.std() < math.inf:
-                raise UserError(f"column {column.name} is too large or too small to be squared; change its unit")
+                raise UserError(
+                    f"column {column.name} is too large or too small to be squared; change its unit"
+                )
         distinct = np.unique(x)
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
             found[d] = replace(column, step=_step(distinct))
@@ -140,9 +168,17 @@ def _check_together(names: Sequence[str], values: Array) -> None:
     rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
     beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
     for d, x in enumerate(values.T):
-        others, is_what = [name for name, other in zip(names[:d], values.T, strict=False) if (other == x).all()], "equals"
+        others, is_what = (
+            [name for name, other in zip(names[:d], values.T, strict=False) if (other == x).all()],
+            "equals",
+        )
         if not others and len(values) > len(names) and beyond[d] < rounding:
             share = np.linalg.lstsq(standard[:, :d], standard[:, d], rcond=None)[0]
-            others, is_what = [name for name, part in zip(names[:d], share, strict=True) if abs(part) > 1e-6], "is a linear combination of"
+            others, is_what = (
+                [name for name, part in zip(names[:d], share, strict=True) if abs(part) > 1e-6],
+                "is a linear combination of",
+            )
         if others:
-            raise UserError(f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: together they have no density")
+            raise UserError(
+                f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: together they have no density"
+            )

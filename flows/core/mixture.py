@@ -46,20 +46,33 @@ class Mixture:
     def __post_init__(self) -> None:
         count, dim = self.means.shape
         if self.weights.shape != (count,) or self.covariances.shape != (count, dim, dim):
-            raise ValueError(f"{count} means of {dim} numbers need {count} weights and {count} covariances of {dim} x {dim}")
+            raise ValueError(
+                f"{count} means of {dim} numbers need {count} weights and {count} covariances of {dim} x {dim}"
+            )
         if not np.isfinite(self.means).all():
             raise ValueError(f"the means must be finite; they are {self.means.tolist()}")
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
-            raise ValueError(f"the weights must be above 0 and sum to 1; they are {self.weights.tolist()}")
+            raise ValueError(
+                f"the weights must be above 0 and sum to 1; they are {self.weights.tolist()}"
+            )
         for k, covariance in enumerate(self.covariances):
-            if not np.allclose(covariance, covariance.T) or not (np.linalg.eigvalsh(covariance) > 0).all():
-                raise ValueError(f"the covariance of component {k} must be symmetric and positive definite; it is {covariance.tolist()}")
+            if (
+                not np.allclose(covariance, covariance.T)
+                or not (np.linalg.eigvalsh(covariance) > 0).all()
+            ):
+                raise ValueError(
+                    f"the covariance of component {k} must be symmetric and positive definite; it is {covariance.tolist()}"
+                )
 
     @classmethod
     def isotropic(cls, means: Array, deviation: float) -> Mixture:
         """Equal round components at ``means`` ``(K, D)``."""
         count, dim = means.shape
-        return cls(np.full(count, 1 / count), means, np.broadcast_to(deviation**2 * np.eye(dim), (count, dim, dim)).copy())
+        return cls(
+            np.full(count, 1 / count),
+            means,
+            np.broadcast_to(deviation**2 * np.eye(dim), (count, dim, dim)).copy(),
+        )
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """n independent draws, ``(n, D)``."""
@@ -71,8 +84,12 @@ class Mixture:
     def log_prob(self, x: Array) -> Array:
         """Log-density in nats, ``(n,)``, of ``(n, D)``."""
         factors = np.linalg.cholesky(self.covariances)
-        whitening = np.linalg.inv(factors)  # D is small and the factors are triangular: safe, and one product a chunk
-        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[1] * np.log(2 * np.pi)
+        whitening = np.linalg.inv(
+            factors
+        )  # D is small and the factors are triangular: safe, and one product a chunk
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[
+            1
+        ] * np.log(2 * np.pi)
         log_weight = (np.log(self.weights) - log_norm)[:, None]
         parts = [np.empty(0)]
         for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():

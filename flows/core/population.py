@@ -29,11 +29,17 @@ class Population(nn.Module, Distribution):
     support = constraints.real_vector
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
-    chunk: ClassVar[int] = 10_000  # points to score at a time, where there are many: bounds the memory
+    chunk: ClassVar[int] = (
+        10_000  # points to score at a time, where there are many: bounds the memory
+    )
 
-    def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any]) -> None:
+    def __init__(
+        self, members: int, event_shape: tuple[int, ...], description: dict[str, Any]
+    ) -> None:
         nn.Module.__init__(self)
-        Distribution.__init__(self, torch.Size([members]), torch.Size(event_shape), validate_args=False)
+        Distribution.__init__(
+            self, torch.Size([members]), torch.Size(event_shape), validate_args=False
+        )
         self.description = description
         self.history: dict[str, Any] = {}
 
@@ -67,7 +73,11 @@ class Population(nn.Module, Distribution):
         """Where the model computes: ``model.to("cuda")`` moves it. Points may come from anywhere; densities and samples are where the model is."""
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: np.random.Generator | None = None,
+    ) -> Tensor:
         """Draws, ``sample_shape + (M, *event)``. Raises ``NotImplementedError`` where a model can't."""
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
@@ -79,7 +89,11 @@ class Population(nn.Module, Distribution):
         """The noise ``(n, M, *event)`` that the points become. Raises ``NotImplementedError`` where a model has no such map."""
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
-    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> list[Tensor]:
+    def trajectory(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: np.random.Generator | None = None,
+    ) -> list[Tensor]:
         """Samples on their way from noise to data. Raises ``NotImplementedError`` where a model has no steps."""
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 
@@ -100,9 +114,15 @@ class Population(nn.Module, Distribution):
         event = tuple(self.event_shape)
         if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
             return tensor.unsqueeze(1)
-        if tensor.ndim < len(event) + 2 or tensor.shape[-len(event) :] != event or tensor.shape[-len(event) - 1] not in (1, self.members):
+        if (
+            tensor.ndim < len(event) + 2
+            or tensor.shape[-len(event) :] != event
+            or tensor.shape[-len(event) - 1] not in (1, self.members)
+        ):
             numbers = ", ".join(map(str, event))
-            raise ValueError(f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}"
+            )
         return tensor
 
 
@@ -110,5 +130,7 @@ def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) ->
     """Log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``; of equal ``weights``, unless they ``(M,)`` are given."""
     members = member_log_prob.shape[-1]
     if weights is None:
-        return member_log_prob.logsumexp(-1) - torch.tensor(members, dtype=member_log_prob.dtype).log()
+        return (
+            member_log_prob.logsumexp(-1) - torch.tensor(members, dtype=member_log_prob.dtype).log()
+        )
     return (member_log_prob + weights.log().to(member_log_prob)).logsumexp(-1)

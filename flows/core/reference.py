@@ -26,7 +26,9 @@ class GaussianMixture(Population):
     covariances: Tensor
 
     def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
-        arrays = [as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)]
+        arrays = [
+            as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)
+        ]
         self._mixture = Mixture(*arrays)
         super().__init__(1, self._mixture.means.shape[1:], {"model": "mixture"})
         for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
@@ -36,10 +38,16 @@ class GaussianMixture(Population):
     def log_prob(self, value: Any) -> Tensor:
         """Log-densities in nats; without gradients, in float64."""
         value = self.points(value)
-        log_density = self._mixture.log_prob(value.detach().reshape(-1, *self.event_shape).double().numpy())
+        log_density = self._mixture.log_prob(
+            value.detach().reshape(-1, *self.event_shape).double().numpy()
+        )
         return torch.from_numpy(log_density).reshape(value.shape[:-1])
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: np.random.Generator | None = None,
+    ) -> Tensor:
         draws = self._mixture.sample(torch.Size(sample_shape).numel(), generator_of(generator))
         return torch.from_numpy(draws).reshape(*sample_shape, 1, *self.event_shape)
 

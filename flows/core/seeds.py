@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
 # The position in this list is part of every spawn key: append only, never reorder, or every number of the project moves.
 PURPOSES = (
-    *("generate", "entropy", "split", "initialize", "train", "fresh", "sample", "metric", "plot", "reference", "curves", "tuning", "folds"),
+    *(
+        "generate",
+        "entropy",
+        "split",
+        "initialize",
+        "train",
+        "fresh",
+        "sample",
+        "metric",
+        "plot",
+        "reference",
+        "curves",
+        "tuning",
+        "folds",
+    ),
     *("base",),
 )
 
@@ -32,7 +46,9 @@ def numpy_generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
     return np.random.default_rng(sequence(seed, purpose, *key))
 
 
-def numpy_generators(seed: int, purpose: str, members: Iterable[int], *epoch: int) -> list[np.random.Generator]:
+def numpy_generators(
+    seed: int, purpose: str, members: Iterable[int], *epoch: int
+) -> list[np.random.Generator]:
     """One generator per member, whose streams are those that these members have in any population."""
     return [numpy_generator(seed, purpose, member, *epoch) for member in members]
 

@@ -24,7 +24,9 @@ class Section(BaseModel):
 
 def _noise(value: Any) -> Any:
     # One check in place of a union of types: of a union, pydantic reports a line for each part.
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    number = (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    )
     if not number and value != "auto":
         raise ValueError("must be a number of at least 0, or auto")
     return value
@@ -50,7 +52,9 @@ class TrainingSettings(Section):
     """
 
     recipe: Literal["fixed", "found"] = "fixed"
-    without: list[Literal["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]] = []
+    without: list[
+        Literal["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]
+    ] = []
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
@@ -65,7 +69,9 @@ class TrainingSettings(Section):
 def folds_and_ways(members: int) -> tuple[int, int]:
     """How many folds, and how many ways to regularise on each, make so many members of the found recipe. Raises ``ValueError``."""
     if members > FOLDS and members % FOLDS:
-        raise ValueError(f"members = {members}: the found recipe keeps at most {FOLDS} networks, or a multiple of {FOLDS}")
+        raise ValueError(
+            f"members = {members}: the found recipe keeps at most {FOLDS} networks, or a multiple of {FOLDS}"
+        )
     return min(members, FOLDS), max(1, members // FOLDS)
 
 
@@ -81,9 +87,13 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
     if first["type"] == "missing":
         return f"{key} is missing"
     if not parts:
-        return f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
+        return (
+            f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
+        )
     message = first["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"  # of a whole section, the message says what of it
+    value = (
+        "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    )  # of a whole section, the message says what of it
     return f"{key}{value}: {message[0].lower()}{message[1:]}"
 
 

@@ -16,14 +16,21 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
     """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do. Raises ``UserError``, which names the file."""
     try:
         images = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):  # of any other file numpy says that it is a pickle, and how to load that
+    except (
+        ValueError,
+        EOFError,
+    ):  # of any other file numpy says that it is a pickle, and how to load that
         images = None
     if not isinstance(images, np.ndarray):  # an .npz archive is none
-        raise UserError(f"{path}: not an .npy file of numbers, or a damaged one; images are scored from .npy files")
+        raise UserError(
+            f"{path}: not an .npy file of numbers, or a damaged one; images are scored from .npy files"
+        )
     if images.ndim == 3 and event_shape[0] == 1:
         images = images[:, None]
     if images.shape[1:] != event_shape or images.dtype.kind not in "biuf":
-        raise UserError(f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); got {images.dtype} of {images.shape}")
+        raise UserError(
+            f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); got {images.dtype} of {images.shape}"
+        )
     if not len(images):
         raise UserError(f"{path}: holds no images")
     return images.astype(float)
@@ -36,7 +43,9 @@ def write(path: Path | None, images: Array, levels: int) -> None:
     """
     suffix = "" if path is None else path.suffix.lower()
     if path is None or suffix not in (".npy", ".png"):
-        raise UserError(f"images go into a file: -o FILE.npy, or FILE.png for a grid of them; got {path}")
+        raise UserError(
+            f"images go into a file: -o FILE.npy, or FILE.png for a grid of them; got {path}"
+        )
     with atomic.replacing(path) as unfinished, unfinished.open("wb") as file:
         if suffix == ".npy":
             np.save(file, images.astype(np.int64))
@@ -53,10 +62,18 @@ def grid(images: Array) -> np.ndarray:
     """
     n, channels, height, width = images.shape
     if channels not in (1, 3):
-        raise UserError(f"a picture needs images of one or three channels; these have {channels}: write an .npy file")
+        raise UserError(
+            f"a picture needs images of one or three channels; these have {channels}: write an .npy file"
+        )
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    page = np.zeros((rows * columns, channels, height + 1, width + 1))  # with a line between neighbours
+    page = np.zeros(
+        (rows * columns, channels, height + 1, width + 1)
+    )  # with a line between neighbours
     page[:n, :, :height, :width] = images
-    page = page.reshape(rows, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, channels)
+    page = (
+        page.reshape(rows, columns, channels, height + 1, width + 1)
+        .transpose(0, 3, 1, 4, 2)
+        .reshape(rows * (height + 1), -1, channels)
+    )
     return page.round().astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1).squeeze()

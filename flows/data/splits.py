@@ -16,6 +16,8 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
     return rows[order[test_rows:]], rows[order[:test_rows]]
 
 
-def draw(truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int) -> tuple[Array, Array]:
+def draw(
+    truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int
+) -> tuple[Array, Array]:
     """Training and test rows of a data set drawn from ``truth``, as the pipeline's ``generate`` and ``prepare`` make them from a data seed."""
     return holdout(truth.sample(rows, numpy_generator(seed, "generate")), test_rows, split_seed)

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 PIECE = 50_000  # rows: bounds the memory
 FRAME = "the table"  # what a data frame is called, which has no name of a file
-MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}  # how a missing value is written, in any case
+MISSING = {
+    "",
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    "<na>",
+}  # how a missing value is written, in any case
 
 
 class Table(NamedTuple):
@@ -41,12 +49,16 @@ def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = 
     seen, parts, rows = 0, [], []
     for piece in stream(path):
         if names is None:
-            names = [name for name in piece.columns if not name.startswith("__index_level_")]  # a data frame's index, in Parquet
+            names = [
+                name for name in piece.columns if not name.startswith("__index_level_")
+            ]  # a data frame's index, in Parquet
         values, kept = numbers(piece, names, str(path), missing)
         seen += len(piece)
         parts.append(values)
         rows.append(kept.index.to_numpy())
-    return Table(list(names or ()), np.concatenate(parts), seen - sum(map(len, parts)), np.concatenate(rows))
+    return Table(
+        list(names or ()), np.concatenate(parts), seen - sum(map(len, parts)), np.concatenate(rows)
+    )
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
@@ -55,27 +67,44 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
     try:
         for piece in (_parquet if _is_parquet(Path(path)) else _csv)(Path(path), rows):
             names = ",".join(piece.columns)
-            if re.search(r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names):  # none, another separator, numbers
-                raise UserError(f"{path}: its columns are called {names!r}; each must have a name, and commas must be between them")
+            if re.search(
+                r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names
+            ):  # none, another separator, numbers
+                raise UserError(
+                    f"{path}: its columns are called {names!r}; each must have a name, and commas must be between them"
+                )
             if len(piece):
                 yield piece.set_axis(range(first, first + len(piece)))
             first += len(piece)
-    except (OSError, ValueError) as error:  # what pandas and Arrow raise for a damaged file is a ValueError, too
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'is no table: ' + one_line(error)}") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # what pandas and Arrow raise for a damaged file is a ValueError, too
+        raise UserError(
+            f"{path}: {getattr(error, 'strerror', None) or 'is no table: ' + one_line(error)}"
+        ) from None
     if first == 1:
         raise UserError(f"{path}: holds no rows")
 
 
-def numbers(frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop") -> tuple[Array, pd.DataFrame]:
+def numbers(
+    frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop"
+) -> tuple[Array, pd.DataFrame]:
     """The columns ``names`` of a piece, in any order there, as ``(n, D)``, and the rows that these are.
 
     A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where it is ``"drop"``.
     """
     values = np.stack([_column(frame, name, source) for name in names], axis=1)
-    for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[:1]:
+    for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[
+        :1
+    ]:
         said = f"holds {values[place, d]}; every value must be finite"
         if np.isnan(values[place, d]):
-            how = "frame.dropna()" if source == FRAME else "`--missing drop` (in the pipeline `data.missing: drop`)"
+            how = (
+                "frame.dropna()"
+                if source == FRAME
+                else "`--missing drop` (in the pipeline `data.missing: drop`)"
+            )
             said = f"holds no value; {how} leaves such rows out"
         raise UserError(f"{source}: column {names[d]}, row {frame.index[place]} {said}")
     keep = np.isnan(values).sum(axis=1) == 0
@@ -95,7 +124,9 @@ def _column(frame: pd.DataFrame, name: str, source: str) -> Array:
     found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     for row, value in column[np.isnan(found)].items():
         if str(value).strip().lower() not in MISSING:
-            raise UserError(f"{source}: column {name}, row {row} holds {str(value)!r}; every value must be a number")
+            raise UserError(
+                f"{source}: column {name}, row {row} holds {str(value)!r}; every value must be a number"
+            )
     return found
 
 
@@ -108,7 +139,14 @@ def _is_parquet(path: Path) -> bool:
 def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
-    with pd.read_csv(path, dtype=object, na_filter=False, encoding="utf-8-sig", skipinitialspace=True, chunksize=rows) as pieces:
+    with pd.read_csv(
+        path,
+        dtype=object,
+        na_filter=False,
+        encoding="utf-8-sig",
+        skipinitialspace=True,
+        chunksize=rows,
+    ) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
@@ -116,7 +154,11 @@ def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
                 yield piece
         except pd.errors.ParserError as error:
             if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
-                raise ValueError("line {1} holds {2} fields, and the first line names {0} columns".format(*ragged.groups())) from None
+                raise ValueError(
+                    "line {1} holds {2} fields, and the first line names {0} columns".format(
+                        *ragged.groups()
+                    )
+                ) from None
             raise
 
 
@@ -126,7 +168,9 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole number stays one beside a missing one.
-        for batch in pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False).iter_batches(batch_size=rows):
+        for batch in pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False).iter_batches(
+            batch_size=rows
+        ):
             yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
 
 

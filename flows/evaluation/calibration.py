@@ -25,8 +25,13 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
-    share = [1 - np.searchsorted(np.sort(member), edge) / len(member) for member, edge in zip(log_q_on_truth.T, edges, strict=True)]
-    finite = np.isfinite(log_q_on_own).all(axis=0, keepdims=True) & np.isfinite(log_q_on_truth).all(axis=0, keepdims=True)
+    share = [
+        1 - np.searchsorted(np.sort(member), edge) / len(member)
+        for member, edge in zip(log_q_on_truth.T, edges, strict=True)
+    ]
+    finite = np.isfinite(log_q_on_own).all(axis=0, keepdims=True) & np.isfinite(log_q_on_truth).all(
+        axis=0, keepdims=True
+    )
     return np.where(finite.T, share, np.nan)
 
 
@@ -40,7 +45,9 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
     Source: Wilk and Gnanadesikan 1968 (the P-P plot).
     """
     edges = chi2.ppf(levels, dim)
-    share = np.stack([np.searchsorted(np.sort(member), edges, side="right") / len(member) for member in square.T])
+    share = np.stack(
+        [np.searchsorted(np.sort(member), edges, side="right") / len(member) for member in square.T]
+    )
     return np.where(np.isfinite(square.T).all(axis=1, keepdims=True), share, np.nan)
 
 

@@ -16,7 +16,12 @@ from flows.networks.network import Network
 
 SETTLED = 0.05  # nat
 BATCHES = 4  # not every step of a GAN does the same
-PRODUCTS = {torch.ops.aten.mm: 0, torch.ops.aten.bmm: 0, torch.ops.aten.addmm: 1, torch.ops.aten.baddbmm: 1}  # and where the left factor stands
+PRODUCTS = {
+    torch.ops.aten.mm: 0,
+    torch.ops.aten.bmm: 0,
+    torch.ops.aten.addmm: 1,
+    torch.ops.aten.baddbmm: 1,
+}  # and where the left factor stands
 
 
 class Products(TorchDispatchMode):
@@ -28,7 +33,13 @@ class Products(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:  # or the mode imports that compiler too
         return False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in PRODUCTS:
             self.flops += 2 * result.numel() * args[PRODUCTS[func.overloadpacket]].shape[-1]

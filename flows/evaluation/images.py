@@ -25,7 +25,9 @@ def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0)
 
 def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """``log q(x + u)`` of the ensemble, ``(draws, n)``: the members' densities are mixed by their weights, draw by draw."""
-    return ensemble_log_prob(torch.from_numpy(spread_log_density(model, images, draws, seed)), model.member_weights).numpy()
+    return ensemble_log_prob(
+        torch.from_numpy(spread_log_density(model, images, draws, seed)), model.member_weights
+    ).numpy()
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:

@@ -31,7 +31,9 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 def squared_radius(model: Population, rows: Array) -> Array:
     """``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``, where ``f`` is a flow's map to noise."""
     chunks = as_tensor(rows).split(Population.chunk)
-    return np.concatenate([model.encode(chunk).double().flatten(2).square().sum(2).numpy() for chunk in chunks])
+    return np.concatenate(
+        [model.encode(chunk).double().flatten(2).square().sum(2).numpy() for chunk in chunks]
+    )
 
 
 def strict_mean(values: Array) -> Array:
@@ -53,7 +55,10 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 def area_under_roc(ones: Array, zeros: Array) -> float:
     """How often a score of ``ones`` is above one of ``zeros``, ties counting half: the area under the ROC curve of a classifier with these scores."""
     ordered = np.sort(zeros)
-    return float(sum(np.searchsorted(ordered, ones, side=side).mean() for side in ("left", "right")) / (2 * len(zeros)))
+    return float(
+        sum(np.searchsorted(ordered, ones, side=side).mean() for side in ("left", "right"))
+        / (2 * len(zeros))
+    )
 
 
 def exact_auc(ratio_on_p: Array, ratio_on_q: Array) -> float:

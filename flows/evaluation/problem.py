@@ -30,7 +30,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         if self.train.shape[1:] != self.test.shape[1:]:
-            raise ValueError(f"training rows of shape {self.train.shape[1:]} and test rows of shape {self.test.shape[1:]} are of two tables")
+            raise ValueError(
+                f"training rows of shape {self.train.shape[1:]} and test rows of shape {self.test.shape[1:]} are of two tables"
+            )
         count = int(np.prod(self.event_shape))
         if not self.columns:
             object.__setattr__(self, "columns", tuple(f"x{k}" for k in range(count)))
@@ -42,7 +44,9 @@ class Problem:
         return self.train.shape[1:]
 
 
-def on_line(kinds: Sequence[Column], rows: Array, *, inverse: bool = False, whole: bool = False) -> Array:
+def on_line(
+    kinds: Sequence[Column], rows: Array, *, inverse: bool = False, whole: bool = False
+) -> Array:
     """Rows ``(n, D)`` with every column of a table on the real line by its kind, where a small positive number keeps its digits; or back in
     the user's units, and then also with whole integers.
     """

@@ -21,9 +21,23 @@ from flows.core.population import Population
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem, on_line
 
-HEADLINE = ("test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes", "precision", "recall", "c2st_auc")
+HEADLINE = (
+    "test_nll",
+    "test_nll_ci95",
+    "kl",
+    "kl_sd",
+    "kl_ensemble",
+    "modes",
+    "precision",
+    "recall",
+    "c2st_auc",
+)
 COMPARED = 2_000  # test rows, at most, that samples are compared with: the cost is quadratic
-METRICS = (*("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"), *samples.MODES, *samples.TWO_SAMPLE)
+METRICS = (
+    *("test_nll", "test_excess_nll", "kl", "kl_reverse", "c2st_exact", "non_finite"),
+    *samples.MODES,
+    *samples.TWO_SAMPLE,
+)
 ERRORS = ("hdr_error", "radius_error")
 
 
@@ -58,7 +72,13 @@ class Report:
 
 
 def evaluate(
-    model: Population, problem: Problem, settings: EvaluationSettings, *, name: str, draws: int = 1, columns: Mapping[str, Any] | None = None
+    model: Population,
+    problem: Problem,
+    settings: EvaluationSettings,
+    *,
+    name: str,
+    draws: int = 1,
+    columns: Mapping[str, Any] | None = None,
 ) -> Report:
     """Score ``model`` on ``problem``.
 
@@ -71,27 +91,53 @@ def evaluate(
     curves: dict[str, Array] = {}
     headline: dict[str, float | None] = {}
     by_row: dict[str, Array] = {}
-    fresh = None if problem.truth is None else problem.truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
+    fresh = (
+        None
+        if problem.truth is None
+        else problem.truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
+    )
     if isinstance(problem.truth, Mixture):
         curves["mode_mass"] = np.stack([samples.mode_mass(row, problem.truth) for row in own])
-        found.update(_by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]]))
+        found.update(
+            _by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]])
+        )
     if model.has("log_prob"):
         log_q = likelihood.log_density(model, problem.test)
-        by_row = {"test_log_density": log_q, "test_log_density_ensemble": likelihood.ensemble(log_q, model.member_weights)[:, 0]}
+        by_row = {
+            "test_log_density": log_q,
+            "test_log_density_ensemble": likelihood.ensemble(log_q, model.member_weights)[:, 0],
+        }
         found["test_nll"] = likelihood.strict_mean(-log_q)
         found["non_finite"] = (~np.isfinite(log_q)).sum(0)
-        headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), seeds.numpy_generator(settings.seed, "metric", 1))
+        headline["test_nll_ci95"] = statistics.mean_ci95(
+            -log_q.mean(1), seeds.numpy_generator(settings.seed, "metric", 1)
+        )
         if problem.truth is not None and fresh is not None:
-            found["test_excess_nll"] = likelihood.divergence(likelihood.true_log_density(problem.truth, problem.test), log_q)
-            scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(model, problem.truth, own, fresh, settings)
+            found["test_excess_nll"] = likelihood.divergence(
+                likelihood.true_log_density(problem.truth, problem.test), log_q
+            )
+            scores, curves["hdr"], headline["kl_ensemble"] = _against_truth(
+                model, problem.truth, own, fresh, settings
+            )
             found["non_finite"] = found["non_finite"] + scores.pop("non_finite")
             found.update(scores)
     if model.has("encode") and fresh is not None:
-        curves["radius"] = calibration.radius_coverage(likelihood.squared_radius(model, fresh), model.event_shape.numel())
+        curves["radius"] = calibration.radius_coverage(
+            likelihood.squared_radius(model, fresh), model.event_shape.numel()
+        )
     found.update(_two_sample(own, problem, settings))
-    found.update({f"{key}_error": calibration.error(curves[key]) for key in ("hdr", "radius") if key in curves})
+    found.update(
+        {
+            f"{key}_error": calibration.error(curves[key])
+            for key in ("hdr", "radius")
+            if key in curves
+        }
+    )
     order = (*METRICS, *(columns or {}), *ERRORS)
-    table = {key: np.broadcast_to(np.asarray(found.get(key, np.nan), dtype=np.float64), len(own)) for key in order}
+    table = {
+        key: np.broadcast_to(np.asarray(found.get(key, np.nan), dtype=np.float64), len(own))
+        for key in order
+    }
     if "kl" in found and len(own) > 1:
         headline["kl_sd"] = float(np.std(table["kl"], ddof=1))
     headline |= {key: float(likelihood.strict_mean(table[key])) for key in HEADLINE if key in found}
@@ -100,15 +146,27 @@ def evaluate(
 
 def nothing() -> Report:
     """The row of what is not known: no number at all."""
-    return Report(dict.fromkeys(HEADLINE), {key: np.full(1, np.nan) for key in (*METRICS, *ERRORS)}, {})
+    return Report(
+        dict.fromkeys(HEADLINE), {key: np.full(1, np.nan) for key in (*METRICS, *ERRORS)}, {}
+    )
 
 
 @torch.no_grad()
 def _own_samples(model: Population, settings: EvaluationSettings, name: str, draws: int) -> Array:
     """``settings.samples`` draws a row, ``(members * draws, n, D)``. A reference has one member, a population one draw."""
-    generator = seeds.numpy_generator(settings.seed, "sample", crc32(name.encode()))  # a stream of its own for every name
-    drawn = torch.stack([model.sample((settings.samples,), generator=generator) for _ in range(draws)])  # (draws, n, M, *event)
-    return drawn.flatten(3).permute(0, 2, 1, 3).reshape(draws * model.members, settings.samples, -1).double().numpy()
+    generator = seeds.numpy_generator(
+        settings.seed, "sample", crc32(name.encode())
+    )  # a stream of its own for every name
+    drawn = torch.stack(
+        [model.sample((settings.samples,), generator=generator) for _ in range(draws)]
+    )  # (draws, n, M, *event)
+    return (
+        drawn.flatten(3)
+        .permute(0, 2, 1, 3)
+        .reshape(draws * model.members, settings.samples, -1)
+        .double()
+        .numpy()
+    )
 
 
 def _against_truth(
@@ -121,8 +179,13 @@ def _against_truth(
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)
     ratio_on_own, hdr = [], []
     for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
-        log_q_own = likelihood.log_density(model, draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape))
-        log_p_own = [likelihood.true_log_density(truth, points.reshape(-1, *model.event_shape)) for points in draw]
+        log_q_own = likelihood.log_density(
+            model, draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape)
+        )
+        log_p_own = [
+            likelihood.true_log_density(truth, points.reshape(-1, *model.event_shape))
+            for points in draw
+        ]
         ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)
         hdr.append(calibration.hdr_coverage(log_q_own, log_q))
     ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
@@ -130,10 +193,17 @@ def _against_truth(
     scores = {
         "kl": likelihood.divergence(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratios),
-        "c2st_exact": [likelihood.exact_auc(on_truth[:, row % model.members], ratio) for row, ratio in enumerate(ratios.T)],
+        "c2st_exact": [
+            likelihood.exact_auc(on_truth[:, row % model.members], ratio)
+            for row, ratio in enumerate(ratios.T)
+        ],
         "non_finite": (~np.isfinite(log_q)).sum(0),
     }
-    ensemble_kl = float(likelihood.divergence(log_p, likelihood.ensemble(log_q, model.member_weights))[0]) if model.members > 1 else None
+    ensemble_kl = (
+        float(likelihood.divergence(log_p, likelihood.ensemble(log_q, model.member_weights))[0])
+        if model.members > 1
+        else None
+    )
     return scores, np.concatenate(hdr), ensemble_kl
 
 
@@ -143,11 +213,18 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     own = own[:, : len(test)]
     if problem.kinds:  # the columns' units have nothing to do with each other
         scale = on_line(problem.kinds, problem.train).std(axis=0)
-        test, own = on_line(problem.kinds, test) / scale, np.stack([on_line(problem.kinds, row) for row in own]) / scale
+        test, own = (
+            on_line(problem.kinds, test) / scale,
+            np.stack([on_line(problem.kinds, row) for row in own]) / scale,
+        )
     arguments: dict[str, Any] = {
         "neighbours": settings.neighbours,
-        "directions": samples.unit_directions(settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")),
-        "bandwidth": samples.kernel_bandwidth(test, problem.truth if isinstance(problem.truth, Mixture) else None),
+        "directions": samples.unit_directions(
+            settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")
+        ),
+        "bandwidth": samples.kernel_bandwidth(
+            test, problem.truth if isinstance(problem.truth, Mixture) else None
+        ),
         "seed": seeds.integer(settings.seed, "metric", 2),
     }
     return _by_row([samples.two_sample_scores(test, row, **arguments) for row in own])

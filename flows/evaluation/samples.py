@@ -22,10 +22,21 @@ FOLDS = 5
 WITHIN = 3.0  # Mahalanobis distance up to which a sample belongs to a component, in the plane
 
 MODES = ("modes", "high_quality", "mode_tv")
-TWO_SAMPLE = ("precision", "recall", "density", "coverage", "c2st_auc", "mmd", "energy_distance", "sliced_wasserstein")
+TWO_SAMPLE = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "c2st_auc",
+    "mmd",
+    "energy_distance",
+    "sliced_wasserstein",
+)
 
 
-def two_sample_scores(real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float, seed: int) -> dict[str, float]:
+def two_sample_scores(
+    real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float, seed: int
+) -> dict[str, float]:
     """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``. All ``NaN`` where a fake is not finite."""
     if not np.isfinite(fake).all():
         return dict.fromkeys(TWO_SAMPLE, float("nan"))
@@ -47,7 +58,12 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
     if not np.isfinite(samples).all():
         return np.full(len(truth.weights) + 1, np.nan)
     whitening = np.linalg.inv(np.linalg.cholesky(truth.covariances))
-    distance = np.stack([np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in zip(truth.means, whitening, strict=True)])
+    distance = np.stack(
+        [
+            np.linalg.norm((samples - mean) @ w.T, axis=1)
+            for mean, w in zip(truth.means, whitening, strict=True)
+        ]
+    )
     dim = samples.shape[1]
     within = WITHIN if dim == 2 else np.sqrt(chi2.ppf(chi2.cdf(WITHIN**2, 2), dim))
     nearest = np.where(distance.min(0) <= within, distance.argmin(0), len(truth.weights))
@@ -101,7 +117,14 @@ def classifier_auc(real: Array, fake: Array, seed: int) -> float:
     rng = np.random.default_rng(seed)
     fold = np.concatenate([rng.permutation(len(part)) % FOLDS for part in (real, fake)])
     sure = forest_scores(points, labels, fold, trees=TREES, seed=seed)
-    return float(np.mean([area_under_roc(sure[(fold == k) & (labels == 1)], sure[(fold == k) & (labels == 0)]) for k in range(FOLDS)]))
+    return float(
+        np.mean(
+            [
+                area_under_roc(sure[(fold == k) & (labels == 1)], sure[(fold == k) & (labels == 0)])
+                for k in range(FOLDS)
+            ]
+        )
+    )
 
 
 def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:
@@ -109,7 +132,9 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 
     Source: Gretton et al. 2012, equation 3.
     """
-    return _discrepancy(real, fake, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2)))
+    return _discrepancy(
+        real, fake, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
+    )
 
 
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
@@ -130,7 +155,10 @@ def energy_distance(real: Array, fake: Array) -> float:
 
 def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:
     """Unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``: without the pairs of a point with itself."""
-    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(real, real), kernel(fake, fake))]
+    within = [
+        (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
+        for k in (kernel(real, real), kernel(fake, fake))
+    ]
     return float(sum(within) - 2 * kernel(real, fake).mean())
 
 

@@ -30,7 +30,9 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
         return float("nan"), float("nan")
     if np.ptp(values) == 0:  # the acceleration would be 0/0
         return float(values[0]), float(values[0])
-    interval = bootstrap((values,), np.mean, confidence_level=0.95, method="BCa", n_resamples=9999, rng=rng).confidence_interval
+    interval = bootstrap(
+        (values,), np.mean, confidence_level=0.95, method="BCa", n_resamples=9999, rng=rng
+    ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
@@ -39,7 +41,11 @@ def signed_rank_p(differences: Array) -> float:
 
     A difference of ``inf`` or ``-inf`` counts as larger than all others: only ranks matter. Zeros are left out.
     """
-    ranked = np.where(np.isinf(differences), np.sign(differences) * (2 * np.abs(differences[np.isfinite(differences)]).max(initial=1.0)), differences)
+    ranked = np.where(
+        np.isinf(differences),
+        np.sign(differences) * (2 * np.abs(differences[np.isfinite(differences)]).max(initial=1.0)),
+        differences,
+    )
     return float(wilcoxon(ranked).pvalue) if ranked.any() else 1.0
 
 
@@ -51,15 +57,21 @@ def rank_sum_p(left: Array, right: Array) -> float:
     ranked = np.concatenate([left, right])
     ranks = rankdata(np.where(np.isnan(ranked), np.inf, ranked))
     if len(ranked) > EXACT:
-        return float(mannwhitneyu(ranks[: len(left)], ranks[len(left) :], method="asymptotic").pvalue)
+        return float(
+            mannwhitneyu(ranks[: len(left)], ranks[len(left) :], method="asymptotic").pvalue
+        )
     doubled = np.rint(2 * ranks).astype(int)  # whole numbers
-    ways = np.zeros((len(left) + 1, doubled.sum() + 1))  # how many choices of so many values have that sum of ranks
+    ways = np.zeros(
+        (len(left) + 1, doubled.sum() + 1)
+    )  # how many choices of so many values have that sum of ranks
     ways[0, 0] = 1
     for rank in doubled:
         ways[1:, rank:] += ways[:-1, :-rank]
     middle = len(left) * (len(ranked) + 1)
     distance = np.abs(np.arange(ways.shape[1]) - middle)
-    return float(ways[-1, distance >= abs(doubled[: len(left)].sum() - middle)].sum() / ways[-1].sum())
+    return float(
+        ways[-1, distance >= abs(doubled[: len(left)].sum() - middle)].sum() / ways[-1].sum()
+    )
 
 
 def least_rank_sum_p(left: int, right: int) -> float:
@@ -75,7 +87,11 @@ def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
     differences = np.sort((right[:, None] - left).ravel())
     count, total = len(differences), len(left) + len(right)
     outside = math.floor(count / 2 - norm.ppf(0.975) * math.sqrt(count * (total + 1) / 12))
-    interval = (float(differences[outside - 1]), float(differences[-outside])) if outside >= 1 else (float("nan"), float("nan"))
+    interval = (
+        (float(differences[outside - 1]), float(differences[-outside]))
+        if outside >= 1
+        else (float("nan"), float("nan"))
+    )
     return float(np.median(differences)), interval
 
 
@@ -96,7 +112,9 @@ def equivalence_p(differences: Array, margin: float) -> float:
 def holm(p_values: Array) -> Array:
     """Adjusted p-values ``(k,)`` of a family of tests (Holm 1979): ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0."""
     order = np.argsort(p_values)
-    adjusted = np.maximum.accumulate((len(p_values) - np.arange(len(p_values))) * np.asarray(p_values)[order]).clip(max=1)
+    adjusted = np.maximum.accumulate(
+        (len(p_values) - np.arange(len(p_values))) * np.asarray(p_values)[order]
+    ).clip(max=1)
     result = np.empty(len(p_values))
     result[order] = adjusted
     return result

@@ -22,11 +22,16 @@ class Glow(CouplingModel):
     label: ClassVar[str] = "Glow"
     color: ClassVar[str] = "#D55E00"
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
+    def chain(
+        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
+    ) -> list[Bijection]:
         from flows.bijections import ActNorm, PLULinear
 
         bijections: list[Bijection] = []
         for _ in range(self.couplings):
-            bijections += [ActNorm(event_shape[0], len(generators)), PLULinear(event_shape[0], generators)]
+            bijections += [
+                ActNorm(event_shape[0], len(generators)),
+                PLULinear(event_shape[0], generators),
+            ]
             bijections.append(self.coupling(event_shape, generators))
         return bijections

@@ -36,13 +36,23 @@ class GlowImage(ImageModel):
             raise ValueError("mixing learned leaves the box: base must be normal")
         return self
 
-    def layers(self, channels: int, steps: int, generators: Sequence[np.random.Generator], conditioner: Conditioner) -> list[Bijection]:
+    def layers(
+        self,
+        channels: int,
+        steps: int,
+        generators: Sequence[np.random.Generator],
+        conditioner: Conditioner,
+    ) -> list[Bijection]:
         from flows.bijections import ActNorm, Permutation, PLULinear
 
         bijections: list[Bijection] = []
         for _ in range(steps):
             if self.base == "normal":
                 bijections.append(ActNorm(channels, len(generators)))
-            bijections.append(PLULinear(channels, generators) if self.mixing == "learned" else Permutation(channels, generators))
+            bijections.append(
+                PLULinear(channels, generators)
+                if self.mixing == "learned"
+                else Permutation(channels, generators)
+            )
             bijections.append(self.coupling(channels, generators, conditioner))
         return bijections

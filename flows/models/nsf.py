@@ -34,7 +34,9 @@ class NSF(FlowModel):
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
+    def chain(
+        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
+    ) -> list[Bijection]:
         from flows.bijections import Permutation, SplineCoupling
 
         (dim,) = event_shape
@@ -42,5 +44,7 @@ class NSF(FlowModel):
         for k in range(self.couplings):
             if k and dim > 2:
                 bijections.append(Permutation(dim, generators))
-            bijections.append(SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins))
+            bijections.append(
+                SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins)
+            )
         return bijections

@@ -22,5 +22,9 @@ class RealNVP(CouplingModel):
     label: ClassVar[str] = "RealNVP"
     color: ClassVar[str] = "#0072B2"
 
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
-        return [self.coupling(event_shape, generators, swap=k % 2 == 1) for k in range(self.couplings)]
+    def chain(
+        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
+    ) -> list[Bijection]:
+        return [
+            self.coupling(event_shape, generators, swap=k % 2 == 1) for k in range(self.couplings)
+        ]

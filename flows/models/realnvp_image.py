@@ -25,11 +25,27 @@ class RealNVPImage(ImageModel):
     color: ClassVar[str] = "#332288"
     prior: ClassVar[bool] = False
 
-    def layers(self, channels: int, steps: int, generators: Sequence[np.random.Generator], conditioner: Conditioner) -> list[Bijection]:
+    def layers(
+        self,
+        channels: int,
+        steps: int,
+        generators: Sequence[np.random.Generator],
+        conditioner: Conditioner,
+    ) -> list[Bijection]:
         from flows.bijections import Permutation
 
-        couplings: list[Bijection] = [self.coupling(channels, generators, conditioner, swap=k % 2 == 1) for k in range(steps)]
-        quarter = channels // 4  # the channels of one place in the blocks: first those of the main diagonal, then the others
-        columns = [(c - quarter) % channels for c in range(channels)]  # bottom left, top left, bottom right, top right
+        couplings: list[Bijection] = [
+            self.coupling(channels, generators, conditioner, swap=k % 2 == 1) for k in range(steps)
+        ]
+        quarter = (
+            channels // 4
+        )  # the channels of one place in the blocks: first those of the main diagonal, then the others
+        columns = [
+            (c - quarter) % channels for c in range(channels)
+        ]  # bottom left, top left, bottom right, top right
         middle = (steps + 1) // 2
-        return [*couplings[:middle], Permutation(channels, generators, columns), *couplings[middle:]]
+        return [
+            *couplings[:middle],
+            Permutation(channels, generators, columns),
+            *couplings[middle:],
+        ]

@@ -42,7 +42,9 @@ class Uniform(Base):
         return log_p.masked_fill(z.abs().amax(1) > self.bound + self.EDGE, -math.inf)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
-        z = torch.from_numpy(generator.uniform(-self.bound, self.bound, (n, self.members, *self.event_shape)))
+        z = torch.from_numpy(
+            generator.uniform(-self.bound, self.bound, (n, self.members, *self.event_shape))
+        )
         return z.to(dtype).movedim(0, -1).contiguous()
 
 
@@ -54,7 +56,12 @@ class StandardNormal(Base):
         return -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
-        return normal(generator, n, self.members, *self.event_shape).to(dtype).movedim(0, -1).contiguous()
+        return (
+            normal(generator, n, self.members, *self.event_shape)
+            .to(dtype)
+            .movedim(0, -1)
+            .contiguous()
+        )
 
 
 class TailedNormal(StandardNormal):
@@ -79,7 +86,9 @@ class TailedNormal(StandardNormal):
         z = super().sample(n, generator, dtype)
         count = int(generator.binomial(z.numel(), self.TRACE))
         if count:
-            own = normal(generator, 5, count)  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
+            own = normal(
+                generator, 5, count
+            )  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
             places = torch.from_numpy(generator.choice(z.numel(), count, replace=False))
             z.view(-1)[places] = (own[0] * 2 / own[1:].square().sum(0).sqrt()).to(dtype)
         return z

@@ -24,7 +24,9 @@ class Flow(DensityNetwork):
     ``Flow(StandardNormal(members, event_shape), chain)``: both parts can be replaced. ``flows.build`` makes the flows that have a name.
     """
 
-    def __init__(self, base: Base, chain: Sequence[Bijection], description: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, base: Base, chain: Sequence[Bijection], description: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(base.members, base.event_shape, description)
         self.base = base
         self.bijections = nn.ModuleList(chain)
@@ -45,7 +47,11 @@ class Flow(DensityNetwork):
     def _step(bijection: Bijection, z: Tensor, *, inverse: bool = False) -> Tensor:
         """One bijection without its log-determinant; compiled where it can be."""
         step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
-        return ((bijection.inverse if inverse else bijection)(z) if step is None else step.apply(z, inverse=inverse))[0]
+        return (
+            (bijection.inverse if inverse else bijection)(z)
+            if step is None
+            else step.apply(z, inverse=inverse)
+        )[0]
 
     def log_density(self, z: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
@@ -81,26 +87,42 @@ class Flow(DensityNetwork):
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         noise = self.base.sample(n, generator, self.dtype).to(self.device)
         program = self.program(noise)
-        return (Chain(self.chain).inverse(noise) if program is None else program.apply(noise, inverse=True))[0]
+        return (
+            Chain(self.chain).inverse(noise)
+            if program is None
+            else program.apply(noise, inverse=True)
+        )[0]
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
         """The noise ``f(x)`` that ``sample`` would turn into the points: ``(..., M, *event)`` of points as ``log_prob`` takes them."""
         value = self.points(value)
-        return self._rows(self.to_noise(self.standardized(value)[0])[0], value.shape[: -1 - len(self.event_shape)])
+        return self._rows(
+            self.to_noise(self.standardized(value)[0])[0], value.shape[: -1 - len(self.event_shape)]
+        )
 
     @torch.no_grad()
-    def trajectory(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> list[Tensor]:
+    def trajectory(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: np.random.Generator | None = None,
+    ) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, *event)``.
 
         The first is noise, each next one is after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = [self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)]
+        states = [
+            self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)
+        ]
         for bijection in reversed(self.chain):
             states.append(self._step(bijection, states[-1], inverse=True))
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
         """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing, and for images."""
-        return kernels.program(self.chain) if z.ndim == 3 and kernels.usable(z, next(self.parameters())) else None
+        return (
+            kernels.program(self.chain)
+            if z.ndim == 3 and kernels.usable(z, next(self.parameters()))
+            else None
+        )

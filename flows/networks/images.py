@@ -30,7 +30,14 @@ class ImageFlow(Flow):
     real: ClassVar[bool] = False
 
     def __init__(
-        self, base: Base, chain: Sequence[Bijection], description: dict[str, Any] | None = None, *, levels: int, bound: float, dropout: Dropout
+        self,
+        base: Base,
+        chain: Sequence[Bijection],
+        description: dict[str, Any] | None = None,
+        *,
+        levels: int,
+        bound: float,
+        dropout: Dropout,
     ) -> None:
         super().__init__(base, chain, description)
         self.levels = levels
@@ -46,11 +53,15 @@ class ImageFlow(Flow):
         images = super().rows(value, what)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]
         if len(wrong):
-            raise ValueError(f"{what} must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; got {wrong[0].item():g}")
+            raise ValueError(
+                f"{what} must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; got {wrong[0].item():g}"
+            )
         return images
 
     def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators])).to(points.device)
+        u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators])).to(
+            points.device
+        )
         return (points + u / self.standardize.deviation).to(points.dtype)
 
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
@@ -66,7 +77,9 @@ class ImageFlow(Flow):
     def log_prob(self, value: Any) -> Tensor:
         points = self.points(value).to(self.device)
         if points.numel() and bool((points == points.floor()).all()):
-            raise ValueError("whole images have no density: add u, uniform on [0, 1), to every pixel, or see flows.evaluation.images")
+            raise ValueError(
+                "whole images have no density: add u, uniform on [0, 1), to every pixel, or see flows.evaluation.images"
+            )
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
         return torch.where(inside, super().log_prob(value), -torch.inf)
 

@@ -28,7 +28,12 @@ class Model(Section, ABC):
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
 
     @abstractmethod
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         """An untrained population over ``event_shape``: a member a generator, which its initial weights are drawn from."""
 
 
@@ -36,14 +41,25 @@ class FlowModel(Model):
     """A flow over a normal distribution with tails: all that is left to say is its ``chain``."""
 
     @abstractmethod
-    def chain(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]) -> list[Bijection]:
+    def chain(
+        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
+    ) -> list[Bijection]:
         """The bijections from standardised data to noise. Raises ``ValueError`` for an event shape that they don't know."""
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         from flows.networks.base import TailedNormal
         from flows.networks.flow import Flow
 
-        return Flow(TailedNormal(len(generators), event_shape), self.chain(event_shape, generators), description)
+        return Flow(
+            TailedNormal(len(generators), event_shape),
+            self.chain(event_shape, generators),
+            description,
+        )
 
 
 class CouplingModel(FlowModel):
@@ -61,12 +77,25 @@ class CouplingModel(FlowModel):
     transform: Literal["affine", "spline"] = "affine"
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
-            raise ValueError(f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}")
+            raise ValueError(
+                f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}"
+            )
         return super().build(event_shape, generators, description)
 
-    def coupling(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], *, swap: bool = False) -> Coupling:
+    def coupling(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        *,
+        swap: bool = False,
+    ) -> Coupling:
         """One coupling over vectors of at least two features."""
         from flows.bijections import AffineCoupling, SplineCoupling
 
@@ -111,30 +140,66 @@ class ImageModel(Model):
         return self
 
     @abstractmethod
-    def layers(self, channels: int, steps: int, generators: Sequence[np.random.Generator], conditioner: Conditioner) -> list[Bijection]:
+    def layers(
+        self,
+        channels: int,
+        steps: int,
+        generators: Sequence[np.random.Generator],
+        conditioner: Conditioner,
+    ) -> list[Bijection]:
         """The ``steps`` of one scale, on squeezed images of so many ``channels``."""
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         from flows.bijections import Dropout, Probit, SplineCoupling
         from flows.networks.base import StandardNormal, Uniform
         from flows.networks.images import ImageFlow
 
-        dropout, bound, members = Dropout(self.dropout, self.input_dropout), SplineCoupling.BOUND, len(generators)
+        dropout, bound, members = (
+            Dropout(self.dropout, self.input_dropout),
+            SplineCoupling.BOUND,
+            len(generators),
+        )
         scales = self._scale(event_shape, self.steps, generators, dropout)
         chain = [scales] if self.base == "box" else [Probit(bound), scales]
-        base = Uniform(members, event_shape, bound) if self.base == "box" else StandardNormal(members, event_shape)
+        base = (
+            Uniform(members, event_shape, bound)
+            if self.base == "box"
+            else StandardNormal(members, event_shape)
+        )
         return ImageFlow(base, chain, description, levels=self.levels, bound=bound, dropout=dropout)
 
-    def coupling(self, channels: int, generators: Sequence[np.random.Generator], conditioner: Conditioner, *, swap: bool = False) -> Coupling:
+    def coupling(
+        self,
+        channels: int,
+        generators: Sequence[np.random.Generator],
+        conditioner: Conditioner,
+        *,
+        swap: bool = False,
+    ) -> Coupling:
         """A channel-wise coupling."""
         from flows.bijections import AffineCoupling, BoxSplineCoupling, SplineCoupling
 
         if self.transform == "affine":
-            return AffineCoupling(channels, self.hidden, generators, swap=swap, conditioner=conditioner)
+            return AffineCoupling(
+                channels, self.hidden, generators, swap=swap, conditioner=conditioner
+            )
         kind = BoxSplineCoupling if self.base == "box" else SplineCoupling
-        return kind(channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins)
+        return kind(
+            channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins
+        )
 
-    def _scale(self, shape: tuple[int, ...], steps: Sequence[int], generators: Sequence[np.random.Generator], dropout: Dropout) -> Bijection:
+    def _scale(
+        self,
+        shape: tuple[int, ...],
+        steps: Sequence[int],
+        generators: Sequence[np.random.Generator],
+        dropout: Dropout,
+    ) -> Bijection:
         """The scale ``steps[0]`` and all coarser ones, on images of ``shape``."""
         from functools import partial
 
@@ -145,5 +210,9 @@ class ImageModel(Model):
         chain = self.layers(channels, steps[0], generators, conditioner)
         if len(steps) > 1:
             chain += [self.coupling(channels, generators, conditioner)] if self.prior else []
-            chain.append(FactorOut([self._scale((channels // 2, height, width), steps[1:], generators, dropout)]))
+            chain.append(
+                FactorOut(
+                    [self._scale((channels // 2, height, width), steps[1:], generators, dropout)]
+                )
+            )
         return Squeeze(chain)

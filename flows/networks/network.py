@@ -16,7 +16,9 @@ from flows.core.reference import GaussianMixture
 from flows.core.seeds import generator_of
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-Seen = tuple[Tensor, Tensor]  # points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting there
+Seen = tuple[
+    Tensor, Tensor
+]  # points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting there
 
 
 class Network(Population):
@@ -35,7 +37,9 @@ class Network(Population):
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     real: ClassVar[bool] = True  # points are real numbers, which training may move and add noise to
 
-    def __init__(self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
         self.kinds = Columns(self.columns) if self.columns else None
@@ -60,7 +64,13 @@ class Network(Population):
     @property
     def door(self) -> Chain:
         """The fixed bijections that users' points ``(M, *event, n)`` come in by, in double precision."""
-        return Chain([bijection for bijection in (self.kinds, self.standardize, self.margins, self.whiten) if bijection is not None])
+        return Chain(
+            [
+                bijection
+                for bijection in (self.kinds, self.standardize, self.margins, self.whiten)
+                if bijection is not None
+            ]
+        )
 
     # Inside: standardised points, features first
 
@@ -97,7 +107,9 @@ class Network(Population):
             raise ValueError(f"{what} holds no rows")
         finite = rows.isfinite().flatten(1).all(1)
         if not finite.all():
-            raise ValueError(f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite")
+            raise ValueError(
+                f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite"
+            )
         return rows
 
     def features_first(self, value: Any) -> Tensor:
@@ -116,11 +128,17 @@ class Network(Population):
         """Fit the door to users' training rows."""
         self.door.initialize(self.features_first(rows).double())
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = (), generator: np.random.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: np.random.Generator | None = None,
+    ) -> Tensor:
         """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
         shape = torch.Size(sample_shape)
         with torch.no_grad():
-            return self._rows(self._out(self.generate(shape.numel(), generator_of(generator))), shape)
+            return self._rows(
+                self._out(self.generate(shape.numel(), generator_of(generator))), shape
+            )
 
     def _out(self, z: Tensor) -> Tensor:
         """From the networks' points to the user's units, integers whole."""
@@ -153,12 +171,17 @@ class DensityNetwork(Network):
                 return self.log_prob(as_tensor(value))
         value = self.points(value)
         z, log_det = self.standardized(value)
-        return (self.log_density(z) + log_det).T.reshape(*value.shape[: -1 - len(self.event_shape)], self.members)
+        return (self.log_density(z) + log_det).T.reshape(
+            *value.shape[: -1 - len(self.event_shape)], self.members
+        )
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
-        return {f"{key}_nll": mean_nll(self.log_density(z), log_det) for key, (z, log_det) in points.items()}
+        return {
+            f"{key}_nll": mean_nll(self.log_density(z), log_det)
+            for key, (z, log_det) in points.items()
+        }
 
 
 class Floor(DensityNetwork):
@@ -166,7 +189,15 @@ class Floor(DensityNetwork):
 
     def __init__(self, columns: Sequence[Column], margins: bool = False) -> None:
         shape = (len(columns),)
-        super().__init__(1, shape, {"model": "floor", "event_shape": list(shape), "columns": [column.to_dict() for column in columns]})
+        super().__init__(
+            1,
+            shape,
+            {
+                "model": "floor",
+                "event_shape": list(shape),
+                "columns": [column.to_dict() for column in columns],
+            },
+        )
         if margins:
             self.margins = Margins(len(columns), 1)
 
@@ -181,7 +212,9 @@ class Floor(DensityNetwork):
     def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Self:
         """The floor that a checkpoint holds the ``state`` of."""
         model = cls(columns, margins="margins.knots" in state)
-        model.base = GaussianMixture(*(state[f"base.{name}"] for name in ("weights", "means", "covariances")))
+        model.base = GaussianMixture(
+            *(state[f"base.{name}"] for name in ("weights", "means", "covariances"))
+        )
         model.load_state_dict(state)
         return model
 

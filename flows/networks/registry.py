@@ -32,11 +32,19 @@ def find(name: str) -> type[Model]:
     Raises ``LookupError`` where there is no such file, or no subclass of ``Model`` of that name in it.
     """
     if name not in names():
-        raise LookupError(f"no model {name!r}: there is no file flows/models/{name}.py; the models are: {', '.join(names())}")
+        raise LookupError(
+            f"no model {name!r}: there is no file flows/models/{name}.py; the models are: {', '.join(names())}"
+        )
     for value in vars(import_module(f"flows.models.{name}")).values():
-        if isinstance(value, type) and issubclass(value, Model) and value.__name__.lower() == name.replace("_", ""):
+        if (
+            isinstance(value, type)
+            and issubclass(value, Model)
+            and value.__name__.lower() == name.replace("_", "")
+        ):
             return value
-    raise LookupError(f"flows/models/{name}.py: holds no subclass of Model that is called like the file")
+    raise LookupError(
+        f"flows/models/{name}.py: holds no subclass of Model that is called like the file"
+    )
 
 
 def build(
@@ -66,7 +74,11 @@ def build(
         raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
     description = {
         **{"model": name, "event_shape": list(event_shape), "settings": model.model_dump()},
-        **{"members": [span.start, span.stop], "seed": seed, "columns": [column.to_dict() for column in columns]},
+        **{
+            "members": [span.start, span.stop],
+            "seed": seed,
+            "columns": [column.to_dict() for column in columns],
+        },
     }
     return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
 
@@ -86,13 +98,22 @@ def load(path: str | Path) -> Population:
         if description["model"] == "floor":
             return Floor.restore(columns, state).eval()
         arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
-        model = build(description["model"], members=range(*description["members"]), columns=columns, **arguments)
+        model = build(
+            description["model"],
+            members=range(*description["members"]),
+            columns=columns,
+            **arguments,
+        )
         model.description = description
         if "margins.knots" in state:
             model.furnish()
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()
-    except Exception as error:  # whatever is wrong inside a foreign file, the user needs its name and one line
+    except (
+        Exception
+    ) as error:  # whatever is wrong inside a foreign file, the user needs its name and one line
         reason = one_line(error)[:200]
-        raise CheckpointError(f"{path}: its metadata and its tensors don't describe a model of this project ({reason})") from None
+        raise CheckpointError(
+            f"{path}: its metadata and its tensors don't describe a model of this project ({reason})"
+        ) from None

@@ -5,4 +5,16 @@ from flows.plotting import plane, summary, table
 from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
 from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
-__all__ = ["DATA_COLOR", "FIGURES", "SPARE_COLOR", "STYLE", "Row", "Scene", "draw", "missing", "plane", "summary", "table"]
+__all__ = [
+    "DATA_COLOR",
+    "FIGURES",
+    "SPARE_COLOR",
+    "STYLE",
+    "Row",
+    "Scene",
+    "draw",
+    "missing",
+    "plane",
+    "summary",
+    "table",
+]

@@ -25,30 +25,60 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 def samples(scene: Scene) -> Figure:
     """The data, and as many samples of every row beside it; the frame is a tenth wider than the data on every side."""
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
-    shown = [("data", scene.data, DATA_COLOR), *((row.label, row.arrays["samples"], row.color) for row in scene.rows)]
+    shown = [
+        ("data", scene.data, DATA_COLOR),
+        *((row.label, row.arrays["samples"], row.color) for row in scene.rows),
+    ]
     sheet, axes = panels(len(shown), COLUMNS, 2.4, sharex=True, sharey=True)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title)
         _frame(axis, low - 0.1 * (high - low), high + 0.1 * (high - low))
-    explain(sheet, f"{len(scene.data):,} points a panel; of a model, one member's samples", *scene.columns)
+    explain(
+        sheet,
+        f"{len(scene.data):,} points a panel; of a model, one member's samples",
+        *scene.columns,
+    )
     return sheet
 
 
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
     """On one colour scale: a line of references, then of every model one member and the ensemble, or a word where it has no density."""
-    references, models = ([panel for row in scene.rows if row.is_model == kind for panel in _densities(row)] for kind in (False, True))
+    references, models = (
+        [panel for row in scene.rows if row.is_model == kind for panel in _densities(row)]
+        for kind in (False, True)
+    )
     first = -(-len(references) // COLUMNS) * COLUMNS  # panel of the models
-    sheet, axes = panels(first + len(models), COLUMNS, 2.3, tuple(range(len(references), first)), sharex=True, sharey=True)
+    sheet, axes = panels(
+        first + len(models),
+        COLUMNS,
+        2.3,
+        tuple(range(len(references), first)),
+        sharex=True,
+        sharey=True,
+    )
     scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
-    low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)  # corners of the grid
-    for axis, (title, grid) in zip(axes[: len(references)] + axes[first:], references + models, strict=True):
+    low, high = next(
+        row.arrays["box"] for row in scene.rows if "box" in row.arrays
+    )  # corners of the grid
+    for axis, (title, grid) in zip(
+        axes[: len(references)] + axes[first:], references + models, strict=True
+    ):
         axis.set_title(title, fontsize=10)
         if grid is not None:
-            picture = axis.imshow(grid, "magma", scale, origin="lower", extent=(low[0], high[0], low[1], high[1]), interpolation="bilinear")
+            picture = axis.imshow(
+                grid,
+                "magma",
+                scale,
+                origin="lower",
+                extent=(low[0], high[0], low[1], high[1]),
+                interpolation="bilinear",
+            )
         _frame(axis, low, high)
-    sheet.colorbar(picture, ax=axes, label="density (per unit area)", shrink=0.7, aspect=30, extend="max")
+    sheet.colorbar(
+        picture, ax=axes, label="density (per unit area)", shrink=0.7, aspect=30, extend="max"
+    )
     explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.columns)
     return sheet
 
@@ -56,7 +86,11 @@ def density(scene: Scene) -> Figure:
 def _frame(axis: Axes, low: Array, high: Array) -> None:
     """The limits of a plane, and one scale for both directions unless one is half as long again: then their units may differ."""
     width, height = high - low
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if 2 / 3 <= width / height <= 3 / 2 else "auto")
+    axis.set(
+        xlim=(low[0], high[0]),
+        ylim=(low[1], high[1]),
+        aspect="equal" if 2 / 3 <= width / height <= 3 / 2 else "auto",
+    )
     axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
@@ -66,10 +100,15 @@ def _densities(row: Row) -> list[tuple[str, Array | None]]:
         return [(f"{row.label}:\nno density, only samples", None)]
     if row.is_model:
         member = row.members["kl"].iloc[0] if "kl" in row.members else None
-        found = [(f"{row.label}, one member", member, "density"), (f"{row.label}, ensemble", row.headline.get("kl_ensemble"), "density_ensemble")]
+        found = [
+            (f"{row.label}, one member", member, "density"),
+            (f"{row.label}, ensemble", row.headline.get("kl_ensemble"), "density_ensemble"),
+        ]
     else:
         found = [(row.label, row.headline.get("kl"), "density")]
-    return [(f"{words}\nKL {kl:.3f} nat" if kl else words, row.arrays[key]) for words, kl, key in found]
+    return [
+        (f"{words}\nKL {kl:.3f} nat" if kl else words, row.arrays[key]) for words, kl, key in found
+    ]
 
 
 @figure("layers.png", needs=("plane", "trajectory"))
@@ -80,10 +119,17 @@ def layers(scene: Scene) -> Figure:
     sheet, axes = panels(len(chosen), PANELS, 1.9, sharex=True, sharey=True)
     for axis, layer in zip(axes, chosen, strict=True):
         axis.scatter(states[layer, :, 0], states[layer, :, 1], s=2, **colors)
-        axis.set_title("noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else "data", fontsize=10)
+        axis.set_title(
+            "noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else "data",
+            fontsize=10,
+        )
         axis.set(**square)
     outside = (np.abs(states[chosen]) > square["xlim"][1]).any(axis=2).mean(axis=1).max()
-    explain(sheet, f"{label}, one member; colour: angle of the point in the noise; outside a panel: at most {outside:.1%} of the points", *UNITS)
+    explain(
+        sheet,
+        f"{label}, one member; colour: angle of the point in the noise; outside a panel: at most {outside:.1%} of the points",
+        *UNITS,
+    )
     return sheet
 
 
@@ -109,11 +155,22 @@ def film(scene: Scene) -> list[Image.Image]:
     return frames
 
 
-def _flow(scene: Scene, points: int | None = None) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
+def _flow(
+    scene: Scene, points: int | None = None
+) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
     """What the flow is called, its states ``(L + 1, points, 2)``, the points' colours (by the angle at which each starts), and the frame."""
     row = next(row for row in scene.rows if "trajectory" in row.arrays)
     states = row.arrays["trajectory"]
     # The frame holds nearly all of noise and data; what a layer flings further out in between is cut off.
     reach = float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
-    colors = {"c": np.arctan2(states[0, :points, 1], states[0, :points, 0]), "cmap": "twilight", "linewidths": 0}
-    return row.label, states[:, :points], colors, {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"}
+    colors = {
+        "c": np.arctan2(states[0, :points, 1], states[0, :points, 0]),
+        "cmap": "twilight",
+        "linewidths": 0,
+    }
+    return (
+        row.label,
+        states[:, :points],
+        colors,
+        {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"},
+    )

@@ -61,7 +61,11 @@ class Scene:
         """
         values = row.members[metrics].to_numpy(dtype=np.float64)
         count = self.members if row.name == "truth" else len(values)
-        error = 2 * values.std(axis=0, ddof=1) / np.sqrt(count) if len(values) > 1 else np.full(len(metrics), np.nan)
+        error = (
+            2 * values.std(axis=0, ddof=1) / np.sqrt(count)
+            if len(values) > 1
+            else np.full(len(metrics), np.nan)
+        )
         return values.mean(axis=0), error
 
 
@@ -71,20 +75,29 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     "table": lambda scene: scene.truth is None or len(scene.columns) != 2,
     "third column": lambda scene: len(scene.columns) > 2,
     "plane": lambda scene: len(scene.columns) == 2,
-    "density": lambda scene: any({"density", "hdr", "test_log_density"} & row.arrays.keys() for row in scene.rows),
+    "density": lambda scene: any(
+        {"density", "hdr", "test_log_density"} & row.arrays.keys() for row in scene.rows
+    ),
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
-FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}  # by file: what it needs, and what draws it
+FIGURES: dict[
+    str, tuple[Sequence[str], Callable[[Any], Picture]]
+] = {}  # by file: what it needs, and what draws it
 
 
-def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Callable[[Any], Picture]], Callable[[Any], Picture]]:
+def figure(
+    name: str, needs: Sequence[str] = ()
+) -> Callable[[Callable[[Any], Picture]], Callable[[Any], Picture]]:
     """Enter the function below as what draws the file ``name`` of a scene that has all of its ``needs``."""
     return lambda draws: FIGURES.setdefault(name, (needs, draws))[1]
 
 
 def missing(scene: Scene) -> dict[str, list[str]]:
     """The figures that can't be drawn, and what each of them lacks."""
-    lacks = {name: [need for need in needs if not NEEDS[need](scene)] for name, (needs, _) in FIGURES.items()}
+    lacks = {
+        name: [need for need in needs if not NEEDS[need](scene)]
+        for name, (needs, _) in FIGURES.items()
+    }
     return {name: needs for name, needs in lacks.items() if needs}
 
 

@@ -34,11 +34,15 @@ STYLE: Any = {
 Picture = Figure | list[Image]  # a film is a list
 
 
-def panels(count: int, columns: int, height: float, hidden: tuple[int, ...] = (), **options: Any) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, columns: int, height: float, hidden: tuple[int, ...] = (), **options: Any
+) -> tuple[Figure, list[Axes]]:
     """A grid of ``count`` panels, each ``height`` inches high, and its axes line by line; the lowest one in a column has its ticks' labels."""
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(WIDTH, height * lines + 0.6), squeeze=False, **options)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(WIDTH, height * lines + 0.6), squeeze=False, **options
+    )
     for place in (*hidden, *range(count, lines * columns)):
         axes.flat[place].set_visible(False)
     for column in axes.T:
@@ -60,5 +64,12 @@ def save(picture: Picture, path: Path) -> None:
             picture.savefig(unfinished, format="png")
         else:
             milliseconds = [70] * (len(picture) - 1) + [900]
-            picture[0].save(unfinished, format="GIF", save_all=True, append_images=picture[1:], duration=milliseconds, loop=0)
+            picture[0].save(
+                unfinished,
+                format="GIF",
+                save_all=True,
+                append_images=picture[1:],
+                duration=milliseconds,
+                loop=0,
+            )
     plt.close("all")

@@ -32,7 +32,11 @@ def margins(scene: Scene) -> Figure:
         _histogram(axis, scene, k)
         axis.set(xlabel=scene.columns[k], yticks=[])
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-    explain(sheet, f"grey: {len(scene.data):,} rows of data; line: samples of a model{_rest(scene, range(len(axes)))}", up="density")
+    explain(
+        sheet,
+        f"grey: {len(scene.data):,} rows of data; line: samples of a model{_rest(scene, range(len(axes)))}",
+        up="density",
+    )
     return sheet
 
 
@@ -48,9 +52,20 @@ def probability(scene: Scene) -> Figure:
     for k, axis in enumerate(axes):
         axis.fill_between(level, -chance, chance, color=TRUTH_COLOR, alpha=0.12, linewidth=0)
         for row in scene.rows:
-            values, rows = np.unique(scene.test[:, k]), (scene.test[:, k], row.arrays["samples"][:, k])
-            below, expected = (percentileofscore(each, values, "mean", nan_policy="omit") / 100 for each in rows)  # half of those at a value
-            axis.plot([0, *expected, 1], [0, *(below - expected), 0], color=row.color, linewidth=1.3, label=row.label)
+            values, rows = (
+                np.unique(scene.test[:, k]),
+                (scene.test[:, k], row.arrays["samples"][:, k]),
+            )
+            below, expected = (
+                percentileofscore(each, values, "mean", nan_policy="omit") / 100 for each in rows
+            )  # half of those at a value
+            axis.plot(
+                [0, *expected, 1],
+                [0, *(below - expected), 0],
+                color=row.color,
+                linewidth=1.3,
+                label=row.label,
+            )
         axis.set_title(scene.columns[k], fontsize=10)
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
@@ -65,7 +80,11 @@ def pairs(scene: Scene) -> Figure:
     """A corner plot of the best model: below the diagonal its samples over the data, above it where more of them fall."""
     scene = _as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
-    strength = (pd.DataFrame(scene.data).corr("spearman").abs() - np.eye(len(scene.columns))).max().to_numpy()
+    strength = (
+        (pd.DataFrame(scene.data).corr("spearman").abs() - np.eye(len(scene.columns)))
+        .max()
+        .to_numpy()
+    )
     shown = sorted(np.argsort(-strength, kind="stable")[:PAIRED].tolist())
     data, samples = np.random.default_rng(0).permutation(scene.data)[:DOTS], row.arrays["samples"]
     sheet, axes = panels(len(shown) ** 2, len(shown), 8.2 / len(shown))
@@ -76,14 +95,31 @@ def pairs(scene: Scene) -> Figure:
         if x == y:
             _histogram(axis, replace(scene, rows=[row]), x)
         elif line > column:
-            for points, size, color in ((data, 8, DATA_COLOR), (samples[: len(data)], 3, row.color)):
-                inside = ((points[:, [x, y]] >= box[:, 0]) & (points[:, [x, y]] <= box[:, 1])).all(axis=1)
-                axis.scatter(points[inside, x], points[inside, y], s=size, color=color, alpha=0.5, linewidths=0)
+            for points, size, color in (
+                (data, 8, DATA_COLOR),
+                (samples[: len(data)], 3, row.color),
+            ):
+                inside = ((points[:, [x, y]] >= box[:, 0]) & (points[:, [x, y]] <= box[:, 1])).all(
+                    axis=1
+                )
+                axis.scatter(
+                    points[inside, x],
+                    points[inside, y],
+                    s=size,
+                    color=color,
+                    alpha=0.5,
+                    linewidths=0,
+                )
         else:
             axis.hist2d(samples[:, x], samples[:, y], bins=CELLS, range=box.tolist(), cmap="magma")
         axis.set(xlim=box[0], **({} if x == y else {"ylim": box[1]}))
         axis.locator_params(nbins=3)
-        axis.tick_params(labelsize=8, left=x != y, labelleft=column == 0 < line, labelbottom=line == len(shown) - 1)
+        axis.tick_params(
+            labelsize=8,
+            left=x != y,
+            labelleft=column == 0 < line,
+            labelbottom=line == len(shown) - 1,
+        )
         axis.set_xlabel(scene.columns[x] if line == len(shown) - 1 else "", fontsize=9)
         axis.set_ylabel(scene.columns[y] if column == 0 < line else "", fontsize=9)
     text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, {len(samples):,} samples counted in cells"
@@ -96,11 +132,23 @@ def _histogram(axis: Axes, scene: Scene, k: int) -> None:
     values, count = np.unique(scene.data[:, k]), int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     low, high = _frame(scene.data[:, k])
     middle = (values[1:] + values[:-1]) / 2
-    own = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]] if len(values) <= count else []
+    own = (
+        [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
+        if len(values) <= count
+        else []
+    )
     edges = own or np.linspace(low, high, count + 1).tolist()
     axis.hist(scene.data[:, k], edges, density=True, color=DATA_COLOR, alpha=0.35, label="data")
     for row in scene.rows:
-        axis.hist(row.arrays["samples"][:, k], edges, density=True, histtype="step", linewidth=1.3, color=row.color, label=row.label)
+        axis.hist(
+            row.arrays["samples"][:, k],
+            edges,
+            density=True,
+            histtype="step",
+            linewidth=1.3,
+            color=row.color,
+            label=row.label,
+        )
     axis.set_xlim(low, high)
 
 
@@ -119,13 +167,26 @@ def _as_shown(scene: Scene) -> Scene:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
             return np.where(wide, np.where(rows > 0, np.log10(rows), -np.inf), rows)
 
-    short = [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026" for name in scene.columns]
-    columns = [f"log\u2081\u2080 {name}" if is_wide else name for name, is_wide in zip(short, wide, strict=True)]
-    rows = [replace(row, arrays={**row.arrays, "samples": seen(row.arrays["samples"])}) for row in scene.rows if row.is_model]
+    short = [
+        name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026" for name in scene.columns
+    ]
+    columns = [
+        f"log\u2081\u2080 {name}" if is_wide else name
+        for name, is_wide in zip(short, wide, strict=True)
+    ]
+    rows = [
+        replace(row, arrays={**row.arrays, "samples": seen(row.arrays["samples"])})
+        for row in scene.rows
+        if row.is_model
+    ]
     return replace(scene, rows=rows, columns=columns, data=seen(scene.data), test=seen(scene.test))
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:
     """Which columns there is no room for."""
     rest = [name for k, name in enumerate(scene.columns) if k not in shown]
-    return f"\nnot shown: {', '.join(rest[:4])}{f' and {len(rest) - 4} more' if len(rest) > 4 else ''}" if rest else ""
+    return (
+        f"\nnot shown: {', '.join(rest[:4])}{f' and {len(rest) - 4} more' if len(rest) > 4 else ''}"
+        if rest
+        else ""
+    )

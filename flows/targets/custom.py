@@ -21,7 +21,10 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
         if len(mean) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
             wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}, as the first mean has {dim}"
             raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
-    weights, means, covariances = (np.asarray([c[key] for c in components], dtype=np.float64) for key in ("weight", "mean", "covariance"))
+    weights, means, covariances = (
+        np.asarray([c[key] for c in components], dtype=np.float64)
+        for key in ("weight", "mean", "covariance")
+    )
     if not (weights > 0).all():
         raise ValueError(f"the weights must be above 0; they are {weights.tolist()}")
     return Mixture(weights / weights.sum(), means, covariances)

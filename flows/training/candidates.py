@@ -31,10 +31,15 @@ def neighbours(points: Array) -> smoothing.Noise:
     """
     count = min(NEIGHBOURS, len(points) - 1)
     _, nearest = KDTree(points).query(points, count + 1, workers=-1)
-    differences = points[nearest] - points[:, None]  # the row itself is among them, as a difference of 0
+    differences = (
+        points[nearest] - points[:, None]
+    )  # the row itself is among them, as a difference of 0
     second = np.einsum("nki,nkj->nij", differences, differences) / count
     values, vectors = np.linalg.eigh(second)
-    mean, factor = differences.sum(axis=1) / count, vectors * np.sqrt(values.clip(min=0))[:, None, :]
+    mean, factor = (
+        differences.sum(axis=1) / count,
+        vectors * np.sqrt(values.clip(min=0))[:, None, :],
+    )
     return lambda level: (points + level**2 / 2 * mean, level * factor)
 
 
@@ -50,7 +55,9 @@ def components(points: Array) -> smoothing.Noise:
     component at a time. At h = 1 it is the mixture itself, as many draws of it as training asks for. The number of components is the one
     with the best cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
-    from sklearn.exceptions import ConvergenceWarning  # here: training by the fixed recipe needs none of it
+    from sklearn.exceptions import (
+        ConvergenceWarning,
+    )  # here: training by the fixed recipe needs none of it
     from sklearn.mixture import GaussianMixture
     from sklearn.model_selection import GridSearchCV
 
@@ -59,15 +66,23 @@ def components(points: Array) -> smoothing.Noise:
     settings = {"reg_covar": 1e-4, "random_state": 0}
     search = GridSearchCV(GaussianMixture(**settings), {"n_components": counts}, cv=3, refit=False)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what is not quite the likeliest mixture will do
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # what is not quite the likeliest mixture will do
         mixture = GaussianMixture(**search.fit(some).best_params_, **settings, n_init=5).fit(some)
         shares = mixture.predict_proba(points).cumsum(axis=1)
-    component = (shares[:, :-1] < np.random.default_rng(0).uniform(size=(len(points), 1))).sum(axis=1)
+    component = (shares[:, :-1] < np.random.default_rng(0).uniform(size=(len(points), 1))).sum(
+        axis=1
+    )
     mean, factor = mixture.means_[component], np.linalg.cholesky(mixture.covariances_)[component]
     return lambda level: (mean + np.sqrt(1 - level**2) * (points - mean), level * factor)
 
 
-NOISES: dict[str, Callable[[Array], smoothing.Noise]] = {"neighbours": neighbours, "components": components, "sharpened": smoothing.noise}
+NOISES: dict[str, Callable[[Array], smoothing.Noise]] = {
+    "neighbours": neighbours,
+    "components": components,
+    "sharpened": smoothing.noise,
+}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ from flows.training.candidates import CANDIDATES
 from flows.training.race import Member, Race
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
-SPARE = 2  # after the first round so many times the candidates that are kept at last, and 4 at least
+SPARE = (
+    2  # after the first round so many times the candidates that are kept at last, and 4 at least
+)
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
@@ -41,12 +43,21 @@ COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of t
 OnLog = Callable[[int, dict[str, Array]], None]
 
 
-def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings: TrainingSettings, on_log: OnLog | None, name: str) -> None:
+def fit_found(
+    model: DensityNetwork,
+    rows: Tensor,
+    test: Tensor | None,
+    settings: TrainingSettings,
+    on_log: OnLog | None,
+    name: str,
+) -> None:
     """Train ``model`` on the ``rows`` ``(n, 1, D)`` by the recipe above; its members are the networks that are kept.
 
     Raises ``ValueError`` for a number of members that no folds make.
     """
-    candidates = [each for each in CANDIDATES if not {each.door, each.noise} & set(settings.without)]
+    candidates = [
+        each for each in CANDIDATES if not {each.door, each.noise} & set(settings.without)
+    ]
     folds, kept = folds_and_ways(model.members)
     if kept > len(candidates):
         raise ValueError(
@@ -54,11 +65,16 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
         )
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
-        raise ValueError("the found recipe trains a whole population of flows.build, on rows that all members share")
+        raise ValueError(
+            "the found recipe trains a whole population of flows.build, on rows that all members share"
+        )
 
     def population(candidates: int) -> DensityNetwork:
         arguments = {"members": candidates * folds, "seed": about["seed"], "columns": model.columns}
-        return cast(DensityNetwork, registry.build(about["model"], about["event_shape"], about["settings"], **arguments))
+        return cast(
+            DensityNetwork,
+            registry.build(about["model"], about["event_shape"], about["settings"], **arguments),
+        )
 
     fold = numpy_generator(settings.seed, "folds").permutation(np.arange(len(rows)) % FOLDS)
     fold[fold >= folds] = -1
@@ -70,21 +86,30 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
 
         def on_check() -> None:
             bar.update(race.step - bar.n)
-            bar.set_postfix_str(f"{len(race.candidates)} candidates, held_out_nll {race.best_nll.min():.3f}")
+            bar.set_postfix_str(
+                f"{len(race.candidates)} candidates, held_out_nll {race.best_nll.min():.3f}"
+            )
             if race.step // LOG > max(curves, default=0) // LOG:
                 curves[race.step] = race.curves()
 
         for until, count in zip(ROUNDS, (max(SPARE * kept, 4), kept), strict=True):
             race.run(until, on_check)
             chosen = stacking.chosen(race.scores()[fold >= 0], count)
-            race.keep([race.candidates[c] for c in chosen], model if count == kept else population(len(chosen)))
+            race.keep(
+                [race.candidates[c] for c in chosen],
+                model if count == kept else population(len(chosen)),
+            )
         race.run(MOST_STEPS, on_check)
         if "cooling" not in settings.without:
             race.run(round((1 + COOLING) * race.step), on_check, cool=True)
         curves[race.step] = race.curves()
     race.optimizer.parameters.copy_(race.best)
     scores = race.scores()
-    weights = np.full(kept, 1 / kept) if "stacking" in settings.without else stacking.weights(scores[fold >= 0])
+    weights = (
+        np.full(kept, 1 / kept)
+        if "stacking" in settings.without
+        else stacking.weights(scores[fold >= 0])
+    )
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
     held_out = stacking.mixture(scores, weights)
     model.history = {
@@ -93,10 +118,15 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
         "fold": fold.astype(np.float64),
     }
     for key in curves[race.step][race.members[0]]:
-        model.history[key] = np.array([[row[member][key] for member in race.members] for row in curves.values()])
+        model.history[key] = np.array(
+            [[row[member][key] for member in race.members] for row in curves.values()]
+        )
     if on_log is not None:
         for place, epoch in enumerate(model.history["epoch"]):
-            on_log(int(epoch), {key: value[place] for key, value in model.history.items() if value.ndim == 2})
+            on_log(
+                int(epoch),
+                {key: value[place] for key, value in model.history.items() if value.ndim == 2},
+            )
     unseen = held_out[fold >= 0]
     about["training"] = {
         **{"recipe": "found", "rows": len(rows), "folds": folds, "steps": race.step},
@@ -104,14 +134,19 @@ def fit_found(model: DensityNetwork, rows: Tensor, test: Tensor | None, settings
             {"fold": member.fold, "regularisation": str(member.candidate), "steps": int(step)}
             for member, step in zip(race.members, race.best_step, strict=True)
         ],
-        **{"held_out": float(unseen.mean()), "held_out_se": float(unseen.std() / math.sqrt(len(unseen)))},
+        **{
+            "held_out": float(unseen.mean()),
+            "held_out_se": float(unseen.std() / math.sqrt(len(unseen))),
+        },
         "floors": floors(rows[:, 0].double().numpy(), fold),
     }
 
 
 def floors(rows: Array, fold: Array) -> dict[str, float]:
     """The mean log-density of two simple models on the same folds, in nats and the user's units."""
-    from scipy.stats import multivariate_normal  # here: it takes half a second, and the fixed recipe needs none of it
+    from scipy.stats import (
+        multivariate_normal,
+    )  # here: it takes half a second, and the fixed recipe needs none of it
 
     found = {"independent Gaussians": 0.0, "one Gaussian": 0.0}
     for f in np.unique(fold[fold >= 0]):
@@ -120,5 +155,7 @@ def floors(rows: Array, fold: Array) -> dict[str, float]:
         train, unseen = (train - centre) / scale, (unseen - centre) / scale
         covariance = np.cov(train.T, bias=True).reshape(len(scale), -1) + 1e-6 * np.eye(len(scale))
         for key, matrix in zip(found, (np.eye(len(scale)), covariance), strict=True):
-            found[key] += float((multivariate_normal(cov=matrix).logpdf(unseen) - np.log(scale).sum()).sum()) / int((fold >= 0).sum())
+            found[key] += float(
+                (multivariate_normal(cov=matrix).logpdf(unseen) - np.log(scale).sum()).sum()
+            ) / int((fold >= 0).sum())
     return found

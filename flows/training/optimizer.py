@@ -35,7 +35,9 @@ class ClippedAdam:
 
     EPSILON = 1e-8
 
-    def __init__(self, parameters: Tensor, clip: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, parameters: Tensor, clip: float, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
         self.parameters = parameters
         self.clip = clip
         self.betas = betas
@@ -46,10 +48,26 @@ class ClippedAdam:
         """One step against ``gradient`` ``(M, P)``."""
         self.steps += 1
         if kernels.usable(self.parameters, gradient):
-            averages, clip, betas, epsilon = (self.first, self.second), self.clip, self.betas, self.EPSILON
-            kernels.clipped_adam(self.parameters, gradient, averages, rate=rate, clip=clip, betas=betas, epsilon=epsilon, step=self.steps)
+            averages, clip, betas, epsilon = (
+                (self.first, self.second),
+                self.clip,
+                self.betas,
+                self.EPSILON,
+            )
+            kernels.clipped_adam(
+                self.parameters,
+                gradient,
+                averages,
+                rate=rate,
+                clip=clip,
+                betas=betas,
+                epsilon=epsilon,
+                step=self.steps,
+            )
             return
-        gradient = gradient * (self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip))
+        gradient = gradient * (
+            self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip)
+        )
         b1, b2 = self.betas
         self.first.lerp_(gradient, 1 - b1)
         self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)

@@ -22,8 +22,14 @@ from flows.training.candidates import NOISES, Candidate
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-CHECK = 5, 50  # steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more than this
-PATIENCE, GAIN = 1 / 3, 0.001  # a race is over when in the last third of its steps the members gained less than this, in nats a row and column
+CHECK = (
+    5,
+    50,
+)  # steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more than this
+PATIENCE, GAIN = (
+    1 / 3,
+    0.001,
+)  # a race is over when in the last third of its steps the members gained less than this, in nats a row and column
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
@@ -42,7 +48,13 @@ class Race:
     """
 
     def __init__(
-        self, model: DensityNetwork, rows: Tensor, test: Tensor | None, members: Sequence[Member], fold: Array, settings: TrainingSettings
+        self,
+        model: DensityNetwork,
+        rows: Tensor,
+        test: Tensor | None,
+        members: Sequence[Member],
+        fold: Array,
+        settings: TrainingSettings,
     ) -> None:
         self.model, self.settings, self.members, self.fold = model, settings, list(members), fold
         own = [np.flatnonzero(fold != member.fold) for member in members]
@@ -50,16 +62,33 @@ class Race:
         train = torch.stack([rows[places[:count]] for places in own], dim=1)
         self.unseen = [np.flatnonzero(fold == member.fold) for member in members]
         most = max(map(len, self.unseen))
-        held_out = torch.stack([rows[np.resize(places, most)] for places in self.unseen], dim=1)  # the first again, to equal length
-        model.furnish(**{door: [m for m, member in enumerate(members) if member.candidate.door != door] for door in ("margins", "whiten")})
+        held_out = torch.stack(
+            [rows[np.resize(places, most)] for places in self.unseen], dim=1
+        )  # the first again, to equal length
+        model.furnish(
+            **{
+                door: [m for m, member in enumerate(members) if member.candidate.door != door]
+                for door in ("margins", "whiten")
+            }
+        )
         model.initialize_door(train)
-        self.seen = {key: model.standardized(part) for key, part in (("train", train), ("held_out", held_out), ("test", test)) if part is not None}
+        self.seen = {
+            key: model.standardized(part)
+            for key, part in (("train", train), ("held_out", held_out), ("test", test))
+            if part is not None
+        }
         model.initialize(self.seen["train"][0])
         self.visits = self._visits()
         self.numbers = list(range(len(members)))  # of their random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
-        self.average, self.best = self.optimizer.parameters.clone(), self.optimizer.parameters.clone()
-        self.best_nll, self.best_step = np.full(len(members), np.inf), np.zeros(len(members), dtype=int)
+        self.average, self.best = (
+            self.optimizer.parameters.clone(),
+            self.optimizer.parameters.clone(),
+        )
+        self.best_nll, self.best_step = (
+            np.full(len(members), np.inf),
+            np.zeros(len(members), dtype=int),
+        )
         self.marks: list[tuple[int, float]] = []  # the step and the mean of best_nll at every check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
@@ -68,7 +97,9 @@ class Race:
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
         """Of every member: the centres ``(N, D)`` that it visits, and the factors of the noise there."""
         visits, known = [], {}  # members of one fold behind the same door have the same neighbours
-        for member, points in zip(self.members, self.seen["train"][0].double().numpy(), strict=True):
+        for member, points in zip(
+            self.members, self.seen["train"][0].double().numpy(), strict=True
+        ):
             way = member.candidate
             place = way.door, way.noise, member.fold
             if place not in known:
@@ -83,21 +114,34 @@ class Race:
         for (centres, factors), generator in zip(self.visits, generators, strict=True):
             order = torch.from_numpy(generator.permutation(len(centres)))
             noise = normal(generator, *centres.shape, 1).float()
-            epoch.append((centres[order] + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]).T)
+            epoch.append(
+                (
+                    centres[order]
+                    + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]
+                ).T
+            )
         return torch.stack(epoch)
 
     def run(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
         """Train on, up to ``until`` steps, at the full learning rate, or let it ``cool`` down to 0; before that where it doesn't pay any more."""
         start = self.step
         while self.step < until and (cool or not self.stopped):
-            generators = numpy_generators(self.settings.seed, "train", self.numbers, self.step // self.steps)
+            generators = numpy_generators(
+                self.settings.seed, "train", self.numbers, self.step // self.steps
+            )
             points = self.points(generators)
             objective = self.model.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
-                share = max(0.0, (until - self.step) / (until - start)) if cool else min(1.0, (self.step + 1) / WARM_UP)
+                share = (
+                    max(0.0, (until - self.step) / (until - start))
+                    if cool
+                    else min(1.0, (self.step + 1) / WARM_UP)
+                )
                 self.optimizer.step(gradient, self.settings.learning_rate * share)
-                self.average.lerp_(self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10)))
+                self.average.lerp_(
+                    self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10))
+                )
                 self.step += 1
                 if self.step >= self.next_check:
                     self.check()
@@ -106,7 +150,11 @@ class Race:
     @property
     def stopped(self) -> bool:
         before = [nll for step, nll in self.marks if step <= (1 - PATIENCE) * self.step]
-        return self.step >= LEAST_STEPS and len(before) > 0 and before[-1] - self.best_nll.mean() < GAIN * self.model.event_shape.numel()
+        return (
+            self.step >= LEAST_STEPS
+            and len(before) > 0
+            and before[-1] - self.best_nll.mean() < GAIN * self.model.event_shape.numel()
+        )
 
     def check(self) -> None:
         """Keep what the held-out rows like better than before."""
@@ -129,7 +177,12 @@ class Race:
 
     def held_out(self, parameters: Tensor) -> list[Array]:
         """Of every member the log-densities of its held-out rows, in their order."""
-        return [log_q[: len(places)] for log_q, places in zip(self.log_density(parameters, "held_out"), self.unseen, strict=True)]
+        return [
+            log_q[: len(places)]
+            for log_q, places in zip(
+                self.log_density(parameters, "held_out"), self.unseen, strict=True
+            )
+        ]
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -138,23 +191,40 @@ class Race:
     def scores(self) -> Array:
         """Of every row in a fold and every candidate, the log-density by the member that did not see it: ``(n, C)``, ``NaN`` in no fold."""
         scores = np.full((len(self.fold), len(self.candidates)), np.nan)
-        for member, places, log_q in zip(self.members, self.unseen, self.held_out(self.best), strict=True):
+        for member, places, log_q in zip(
+            self.members, self.unseen, self.held_out(self.best), strict=True
+        ):
             scores[places, self.candidates.index(member.candidate)] = log_q
         return scores
 
     def curves(self) -> dict[Member, dict[str, float]]:
         """What is kept of every member: its mean negative log-likelihood on what it learns from, on what it does not see, and on the test rows."""
-        log_q = {key: self.held_out(self.average) if key == "held_out" else self.log_density(self.average, key) for key in self.seen}
-        return {member: {f"{key}_nll": float(-each[m].mean()) for key, each in log_q.items()} for m, member in enumerate(self.members)}
+        log_q = {
+            key: self.held_out(self.average)
+            if key == "held_out"
+            else self.log_density(self.average, key)
+            for key in self.seen
+        }
+        return {
+            member: {f"{key}_nll": float(-each[m].mean()) for key, each in log_q.items()}
+            for m, member in enumerate(self.members)
+        }
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
         """Go on with these ``candidates`` alone, in ``model``, which has as many members as they have."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
-        state = {name: value[kept] if value.ndim else value for name, value in self.model.state_dict().items()}
+        state = {
+            name: value[kept] if value.ndim else value
+            for name, value in self.model.state_dict().items()
+        }
         model.furnish()
         model.load_state_dict(state)
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
-        optimizer.first, optimizer.second, optimizer.steps = self.optimizer.first[kept], self.optimizer.second[kept], self.optimizer.steps
+        optimizer.first, optimizer.second, optimizer.steps = (
+            self.optimizer.first[kept],
+            self.optimizer.second[kept],
+            self.optimizer.steps,
+        )
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])

@@ -33,7 +33,9 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 LEVELS = (0.01, 1.0)  # where a bandwidth is looked for, in standard deviations of the data
-REFERENCE_ROWS = 2_000  # larger data sets are represented by so many of their rows: the cost is quadratic
+REFERENCE_ROWS = (
+    2_000  # larger data sets are represented by so many of their rows: the cost is quadratic
+)
 
 # From a level: what training visits, centres (n, D) and the factors of the noise around each, (n, D, D), or (1, D, D) where all have the same.
 Noise = Callable[[float], tuple[Array, Array]]
@@ -42,7 +44,10 @@ Noise = Callable[[float], tuple[Array, Array]]
 def noise(points: Array) -> Noise:
     """Sharpened noise of ``points`` ``(n, D)``; the level is a multiple of the best bandwidth."""
     bandwidth = likelihood_bandwidth(points)
-    return lambda level: (sharpen(points, level * bandwidth, 1.0), level * bandwidth * np.eye(points.shape[1])[None])
+    return lambda level: (
+        sharpen(points, level * bandwidth, 1.0),
+        level * bandwidth * np.eye(points.shape[1])[None],
+    )
 
 
 def likelihood_bandwidth(points: Array) -> float:
@@ -58,8 +63,16 @@ def likelihood_bandwidth(points: Array) -> float:
     def loss(log_h: float) -> float:
         return float(dim * log_h - logsumexp(-squared / (2 * np.exp(2 * log_h)), axis=1).mean())
 
-    best = float(np.exp(minimize_scalar(loss, bounds=np.log(LEVELS), method="bounded", options={"xatol": 0.001}).x))
-    return best * (len(reference) / len(points)) ** (1 / (dim + 4))  # bandwidths shrink as n^(-1/(D+4))
+    best = float(
+        np.exp(
+            minimize_scalar(
+                loss, bounds=np.log(LEVELS), method="bounded", options={"xatol": 0.001}
+            ).x
+        )
+    )
+    return best * (len(reference) / len(points)) ** (
+        1 / (dim + 4)
+    )  # bandwidths shrink as n^(-1/(D+4))
 
 
 def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
@@ -73,7 +86,9 @@ def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
         # A point counts for itself and its copies with weight 1 each, and once even if it is not among the reference rows.
         kernel[squared == 0] = 0
         copies = (squared == 0).sum(axis=1, keepdims=True).clip(min=1)
-        local_mean = (kernel @ reference + copies * chunk) / (kernel.sum(axis=1, keepdims=True) + copies)
+        local_mean = (kernel @ reference + copies * chunk) / (
+            kernel.sum(axis=1, keepdims=True) + copies
+        )
         moved[start : start + REFERENCE_ROWS] = chunk + strength * (local_mean - chunk)
     return moved
 

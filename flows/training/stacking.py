@@ -43,5 +43,12 @@ def chosen(log_q: Array, count: int) -> list[int]:
     taken: list[int] = []
     while len(taken) < min(count, log_q.shape[1]):
         rest = [c for c in range(log_q.shape[1]) if c not in taken]
-        taken.append(max(rest, key=lambda c: (mixture(part := log_q[:, [*taken, c]], weights(part)) + ALONE * log_q[:, c]).sum()))
+        taken.append(
+            max(
+                rest,
+                key=lambda c: (
+                    mixture(part := log_q[:, [*taken, c]], weights(part)) + ALONE * log_q[:, c]
+                ).sum(),
+            )
+        )
     return sorted(taken)

@@ -45,25 +45,39 @@ class Trainer:
     def seen(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """``rows``, set ``number`` of those that curves are kept of, as the networks see them, and the log-determinant of getting there."""
         z, log_det = self.model.standardized(rows)
-        return self.model.visit(z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)), log_det
+        return self.model.visit(
+            z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
+        ), log_det
 
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """What one epoch visits, ``(M, *event, N)``: every member in an order of its own, and with noise of its own."""
-        order = [torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device) for g in generators]
-        points = torch.stack([rows.index_select(-1, places) for rows, places in zip(self.visited, order, strict=True)])
+        order = [
+            torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device)
+            for g in generators
+        ]
+        points = torch.stack(
+            [
+                rows.index_select(-1, places)
+                for rows, places in zip(self.visited, order, strict=True)
+            ]
+        )
         if self.noise is None:
             return self.model.visit(points, generators)
         return points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
         """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
-        generators = numpy_generators(self.settings.seed, "train", self.model.member_range, self.step // self.steps)
+        generators = numpy_generators(
+            self.settings.seed, "train", self.model.member_range, self.step // self.steps
+        )
         points = self.points(generators)
         finite = torch.ones(self.model.members, dtype=torch.bool, device=points.device)
         objective = self.model.objective(points, generators)
         for batch in points.tensor_split(self.steps, dim=-1):
             loss, gradient = objective(batch)
-            rate = self.settings.learning_rate * one_cycle(self.step / (self.settings.epochs * self.steps))
+            rate = self.settings.learning_rate * one_cycle(
+                self.step / (self.settings.epochs * self.steps)
+            )
             self.optimizer.step(gradient, rate)
             self.step += 1
             finite &= loss.isfinite()
@@ -94,7 +108,9 @@ def fit(
     test = None if test is None else model.rows(test, "test")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    if settings.recipe == "found" and isinstance(model, Flow) and model.real:  # others have no density, or a slow one
+    if (
+        settings.recipe == "found" and isinstance(model, Flow) and model.real
+    ):  # others have no density, or a slow one
         if device == "cuda":
             raise ValueError("device = 'cuda': the found recipe trains on the cpu alone")
         fit_found(model, model.rows(train, "train"), test, settings, on_log, name)
@@ -103,7 +119,9 @@ def fit(
     model.to(device)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}
-    with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:  # None: quiet when not on a terminal
+    with tqdm(
+        total=settings.epochs, desc=name, unit="epoch", disable=None
+    ) as bar:  # None: quiet when not on a terminal
         bar.set_postfix_str("reading the noise level off the points")
         trainer = Trainer(model, train, settings)
         clean = {"train": trainer.clean}
@@ -115,22 +133,32 @@ def fit(
             bar.update()
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
                 rows[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
-                bar.set_postfix_str(", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items()))
+                bar.set_postfix_str(
+                    ", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items())
+                )
                 if on_log is not None:
                     on_log(epoch, rows[epoch])
     model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
     last = rows[settings.epochs]
-    model.history = {"epoch": np.array(list(rows), dtype=np.float64), **{key: np.stack([row[key] for row in rows.values()]) for key in last}}
+    model.history = {
+        "epoch": np.array(list(rows), dtype=np.float64),
+        **{key: np.stack([row[key] for row in rows.values()]) for key in last},
+    }
     for member in np.flatnonzero(~np.isfinite(np.stack(list(last.values()))).all(axis=0)).tolist():
         failed.setdefault(member, settings.epochs)
     for member, epoch in failed.items():
         number = model.member_range[member]
-        print(f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results", file=sys.stderr)
+        print(
+            f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results",
+            file=sys.stderr,
+        )
     model.to("cpu").eval()
     return model
 
 
-def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple[Tensor, Tensor | None]:
+def _smoothed(
+    model: Network, rows: Tensor, settings: TrainingSettings
+) -> tuple[Tensor, Tensor | None]:
     """What training visits instead of the ``rows`` ``(n, M or 1, *event)``: points ``(M, *event, N)``, and the noise's standard deviation
     per member, ``(M, 1, ...)``; both in standardised units.
     """
@@ -140,14 +168,22 @@ def _smoothed(model: Network, rows: Tensor, settings: TrainingSettings) -> tuple
     visited: list[Tensor] = []
     levels: list[float] = []
     for member, points in enumerate(standardized.cpu()):
-        if member and torch.equal(standardized[member], standardized[member - 1]):  # members on the same data: the work is done
+        if member and torch.equal(
+            standardized[member], standardized[member - 1]
+        ):  # members on the same data: the work is done
             visited.append(visited[-1])
             levels.append(levels[-1])
             continue
         flat = points.flatten(0, -2).T.numpy()
-        level = float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}") if settings.noise == "auto" else settings.noise
+        level = (
+            float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}")
+            if settings.noise == "auto"
+            else settings.noise
+        )
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited.append(torch.from_numpy(moved.T.reshape(points.shape)))
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=model.dtype, device=standardized.device).reshape(-1, *[1] * (standardized.ndim - 1))
+    deviation = torch.tensor(levels, dtype=model.dtype, device=standardized.device).reshape(
+        -1, *[1] * (standardized.ndim - 1)
+    )
     return torch.stack(visited).to(deviation), deviation

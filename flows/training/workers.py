@@ -30,15 +30,26 @@ from flows.core.errors import UserError, one_line
 from flows.networks.kernels.build import library
 
 VARIABLE = "FLOWS_WORKERS"
-SCHEDULER_SECONDS, WORKER_SECONDS = 15, 30  # to wait for a scheduler to answer, and for a first worker
+SCHEDULER_SECONDS, WORKER_SECONDS = (
+    15,
+    30,
+)  # to wait for a scheduler to answer, and for a first worker
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch")
 Outcome = tuple[int, Any, str]
-Same = tuple[tuple[str, ...], tuple[str, ...]]  # packages of code, and packages of which the versions count
-Call = tuple[Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]]  # the arguments of ``_run``
+Same = tuple[
+    tuple[str, ...], tuple[str, ...]
+]  # packages of code, and packages of which the versions count
+Call = tuple[
+    Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]
+]  # the arguments of ``_run``
 
 
 def completed(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, code: Sequence[str] = ("flows",), packages: Sequence[str] = PACKAGES
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    code: Sequence[str] = ("flows",),
+    packages: Sequence[str] = PACKAGES,
 ) -> Iterator[Outcome]:
     """Run ``function(*tasks[i])`` for every i; yield i, the result and what was written to standard error, as each is done.
 
@@ -54,14 +65,19 @@ def completed(
     elif not place or (place.isdigit() and int(place)):
         yield from _on_this_machine(int(place or 1), calls)
     else:
-        raise UserError(f"{VARIABLE} = {place!r}: must be empty, a number of processes, or tcp://host:port of a Dask scheduler")
+        raise UserError(
+            f"{VARIABLE} = {place!r}: must be empty, a number of processes, or tcp://host:port of a Dask scheduler"
+        )
 
 
 @cache
 def identity(code: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, str]:
     """What this process computes with: digests of the packages ``code``, kernels on or off, the versions of ``packages``."""
     found = {f"code of {name}": _digest(name) for name in code}
-    found |= {"kernels": "on" if library() is not None else "off", "python": platform.python_version()}
+    found |= {
+        "kernels": "on" if library() is not None else "off",
+        "python": platform.python_version(),
+    }
     return found | {name: _version(name) for name in packages}
 
 
@@ -80,11 +96,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _run(same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]) -> Outcome:
+def _run(
+    same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]
+) -> Outcome:
     """On the worker: refuse, or run with one thread."""
     for name, here in identity(*same).items():
         if here != head[name]:
-            raise UserError(f"a worker on {platform.node()} is not like the head: {name}: {here} there, {head[name]} here")
+            raise UserError(
+                f"a worker on {platform.node()} is not like the head: {name}: {here} there, {head[name]} here"
+            )
     threads, said = torch.get_num_threads(), io.StringIO()
     try:
         with threadpool_limits(1), redirect_stderr(said):
@@ -96,14 +116,24 @@ def _run(same: Same, head: dict[str, str], function: Callable[..., Any], i: int,
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
     """By joblib: in so many processes, or in this one."""
-    backend: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1} if processes > 1 else {"backend": "sequential"}
+    backend: dict[str, Any] = (
+        {"backend": "loky", "inner_max_num_threads": 1}
+        if processes > 1
+        else {"backend": "sequential"}
+    )
     try:
         with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
-            warnings.filterwarnings("ignore", "A worker stopped while")  # an idle one, after five minutes
+            warnings.filterwarnings(
+                "ignore", "A worker stopped while"
+            )  # an idle one, after five minutes
             # A task at a time: of a batch, nothing is handed over before all of it is done.
-            yield from Parallel(batch_size=1, return_as="generator_unordered")(delayed(_run)(*call) for call in calls)
+            yield from Parallel(batch_size=1, return_as="generator_unordered")(
+                delayed(_run)(*call) for call in calls
+            )
     except BrokenProcessPool:
-        raise UserError(f"{VARIABLE} = {processes}: a process was killed, perhaps as memory was short") from None
+        raise UserError(
+            f"{VARIABLE} = {processes}: a process was killed, perhaps as memory was short"
+        ) from None
 
 
 def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
@@ -113,22 +143,32 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise UserError(f"{VARIABLE} = {address}: Dask is not installed (pip install distributed)") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: Dask is not installed (pip install distributed)"
+        ) from None
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # one line is said below
     try:
         client = Client(address, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:
-        raise UserError(f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})"
+        ) from None
     try:
         _greet(client, address, calls)
-        futures = [client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)]  # the first first
+        futures = [
+            client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)
+        ]  # the first first
         for future in as_completed(futures):
             yield future.result()
             future.release()
     except KilledWorker:
-        raise UserError(f"{VARIABLE} = {address}: a task killed every worker that took it, perhaps as memory was short") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: a task killed every worker that took it, perhaps as memory was short"
+        ) from None
     except (CommClosedError, CancelledError, OSError) as error:
-        raise UserError(f"{VARIABLE} = {address}: the scheduler or its workers were lost ({type(error).__name__})") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: the scheduler or its workers were lost ({type(error).__name__})"
+        ) from None
     finally:
         client.close(timeout=1)
 
@@ -138,14 +178,20 @@ def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
-        raise UserError(f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s"
+        ) from None
     threads = max(client.nthreads().values())
     if threads > 1:
-        raise UserError(f"{VARIABLE} = {address}: a worker has {threads} threads; start workers with --nthreads 1")
+        raise UserError(
+            f"{VARIABLE} = {address}: a worker has {threads} threads; start workers with --nthreads 1"
+        )
     words = ", ".join(calls[0][0][0]) if calls else "flows"
     try:
         for everywhere in (client.run, client.run_on_scheduler):
             everywhere(exec, f"import {words}")
     except ImportError as error:
         how = "start it in the folder of the repository, by python -m dask"
-        raise UserError(f"{VARIABLE} = {address}: the scheduler or a worker can't import the code ({one_line(error)}); {how}") from None
+        raise UserError(
+            f"{VARIABLE} = {address}: the scheduler or a worker can't import the code ({one_line(error)}); {how}"
+        ) from None

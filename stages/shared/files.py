@@ -85,7 +85,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:
     import pandas as pd
 
-    write_bytes(path, pd.DataFrame(dict(columns)).to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN").encode())
+    write_bytes(
+        path,
+        pd.DataFrame(dict(columns))
+        .to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN")
+        .encode(),
+    )
 
 
 def write_npy(path: Path, array: Array) -> None:
@@ -125,14 +130,28 @@ def read_table(path: Path) -> pd.DataFrame:
         return table
 
 
-def write_target(truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()) -> None:
+def write_target(
+    truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()
+) -> None:
     """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Where there is none, the ``columns`` of the table."""
-    content: dict[str, Any] = {"kind": None, "entropy": None, "entropy_se": None, "columns": [column.to_dict() for column in columns]}
+    content: dict[str, Any] = {
+        "kind": None,
+        "entropy": None,
+        "entropy_se": None,
+        "columns": [column.to_dict() for column in columns],
+    }
     if truth is not None and entropy is not None:
         if not isinstance(truth, Mixture):
-            raise UserError(f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {type(truth).__name__}")
+            raise UserError(
+                f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {type(truth).__name__}"
+            )
         arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
-        content = {"kind": "mixture", "entropy": round(entropy[0], 6), "entropy_se": round(entropy[1], 6), **arrays}
+        content = {
+            "kind": "mixture",
+            "entropy": round(entropy[0], 6),
+            "entropy_se": round(entropy[1], 6),
+            **arrays,
+        }
     write_json(TARGET, content)
 
 
@@ -144,7 +163,10 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
             return None, None, [Column.from_dict(column) for column in content["columns"]]
         if content["kind"] != "mixture":
             raise ValueError(f"its kind is {content['kind']!r}")
-        arrays = [np.asarray(content[key], dtype=np.float64) for key in ("weights", "means", "covariances")]
+        arrays = [
+            np.asarray(content[key], dtype=np.float64)
+            for key in ("weights", "means", "covariances")
+        ]
         return Mixture(*arrays), float(content["entropy"]), []
 
 
@@ -156,11 +178,20 @@ def read_problem() -> Problem:
     names, mean, std = read_scaler()
     rows = [read_npy(path) for path in (TRAIN, TEST)]
     for path, found in zip((TRAIN, TEST), rows, strict=True):
-        if found.ndim != 2 or found.shape[1] != len(names) or not np.issubdtype(found.dtype, np.floating):
-            raise UserError(f"{path}: holds {found.dtype} of shape {found.shape}; it must hold rows of {len(names)} numbers")
+        if (
+            found.ndim != 2
+            or found.shape[1] != len(names)
+            or not np.issubdtype(found.dtype, np.floating)
+        ):
+            raise UserError(
+                f"{path}: holds {found.dtype} of shape {found.shape}; it must hold rows of {len(names)} numbers"
+            )
     train, test = (found * std + mean for found in rows)
     if kinds:
-        train, test = on_line(kinds, train, inverse=True), on_line(kinds, test, inverse=True, whole=True)
+        train, test = (
+            on_line(kinds, train, inverse=True),
+            on_line(kinds, test, inverse=True, whole=True),
+        )
     return Problem(train, test, truth, names, kinds)
 
 

@@ -23,25 +23,45 @@ TRAJECTORY_POINTS = 2_000
 
 
 def write_report(
-    model: Population, name: str, problem: Problem, evaluation: Evaluate, *, draws: int = 1, columns: Mapping[str, Any] | None = None
+    model: Population,
+    name: str,
+    problem: Problem,
+    evaluation: Evaluate,
+    *,
+    draws: int = 1,
+    columns: Mapping[str, Any] | None = None,
 ) -> None:
     """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
-    arrays = {**plot_arrays(model, problem, evaluation), **report.curves, **report.by_row, "levels": LEVELS}
+    arrays = {
+        **plot_arrays(model, problem, evaluation),
+        **report.curves,
+        **report.by_row,
+        "levels": LEVELS,
+    }
     if not problem.kinds:  # a user's units may need every digit
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
     broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
     if broken:
         print(f"{name}: {broken:.0f} log-densities were not finite, so the means over them are NaN")
-    print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in report.headline.items() if value is not None))
+    print(
+        f"{name}: "
+        + ", ".join(
+            f"{key} {value:.4g}" for key, value in report.headline.items() if value is not None
+        )
+    )
 
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
-    files.write_json(files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()})
+    files.write_json(
+        files.headline(name), {key: files.rounded(value) for key, value in report.headline.items()}
+    )
     count = len(report.members["kl"])
-    files.write_csv(files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g")
+    files.write_csv(
+        files.members(name), {label: np.arange(count), **report.members}, float_format="%.6g"
+    )
     files.write_npz(files.plot_data(name), arrays)
 
 
@@ -54,18 +74,30 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     if problem.event_shape != (2,):
         drawn = model.sample((evaluation.samples,), generator=generator)
         member = generator.choice(model.members, evaluation.samples, p=model.member_weights.numpy())
-        return {"samples": drawn[torch.arange(evaluation.samples), torch.from_numpy(member)].double().numpy()}
+        return {
+            "samples": drawn[torch.arange(evaluation.samples), torch.from_numpy(member)]
+            .double()
+            .numpy()
+        }
     rows = len(problem.train) + len(problem.test)
-    arrays: dict[str, Array] = {"samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()}
+    arrays: dict[str, Array] = {
+        "samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()
+    }
     if model.has("log_prob"):
         low, high = plane_box(problem)
-        points = np.stack(np.meshgrid(*np.linspace(low, high, evaluation.grid).T), axis=-1)  # (grid, grid, 2)
+        points = np.stack(
+            np.meshgrid(*np.linspace(low, high, evaluation.grid).T), axis=-1
+        )  # (grid, grid, 2)
         log_q = log_density(model, points.reshape(-1, 2))
         arrays["density"] = np.exp(log_q[:, 0]).reshape(points.shape[:2])
-        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(points.shape[:2])
+        arrays["density_ensemble"] = np.exp(ensemble(log_q, model.member_weights)[:, 0]).reshape(
+            points.shape[:2]
+        )
         arrays["box"] = np.stack([low, high])
     if model.has("trajectory"):
-        states = model.trajectory((TRAJECTORY_POINTS,), seeds.numpy_generator(evaluation.seed, "plot", 1))
+        states = model.trajectory(
+            (TRAJECTORY_POINTS,), seeds.numpy_generator(evaluation.seed, "plot", 1)
+        )
         # Without the last step, which only changes the units: all states then share one scale.
         arrays["trajectory"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return arrays
@@ -77,5 +109,10 @@ def plane_box(problem: Problem) -> tuple[Array, Array]:
         return problem.truth.box()
     rows = np.concatenate([problem.train, problem.test])
     low, high = rows.min(axis=0), rows.max(axis=0)
-    bounds, inside = np.array([column.bounds for column in problem.kinds] or [(-np.inf, np.inf)]).T, 1e-6 * (high - low)
-    return np.maximum(low - 0.2 * (high - low), bounds[0] + inside), np.minimum(high + 0.2 * (high - low), bounds[1] - inside)
+    bounds, inside = (
+        np.array([column.bounds for column in problem.kinds] or [(-np.inf, np.inf)]).T,
+        1e-6 * (high - low),
+    )
+    return np.maximum(low - 0.2 * (high - low), bounds[0] + inside), np.minimum(
+        high + 0.2 * (high - low), bounds[1] - inside
+    )

@@ -17,13 +17,23 @@ from flows import targets
 from flows.core.columns import Column
 from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.mixture import Truth
-from flows.core.settings import Count, Positive, Section, Seed, TrainingSettings, explain, folds_and_ways
+from flows.core.settings import (
+    Count,
+    Positive,
+    Section,
+    Seed,
+    TrainingSettings,
+    explain,
+    folds_and_ways,
+)
 from flows.networks import registry
 
 PARAMS = Path("params.yaml")
 LEAST_TEST_ROWS = 10
 TABLE = "table"  # the target that is no truth: the user's own rows
-Emptied = BeforeValidator(lambda value: {} if value is None else value)  # of a key without a value, YAML says null
+Emptied = BeforeValidator(
+    lambda value: {} if value is None else value
+)  # of a key without a value, YAML says null
 
 
 def _target(value: str) -> str:
@@ -50,7 +60,9 @@ class Data(Section):
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
     custom: list[Component] = Field(default_factory=list)
-    columns: Annotated[dict[str, str], Emptied, AfterValidator(_kinds)] = Field(default_factory=dict)
+    columns: Annotated[dict[str, str], Emptied, AfterValidator(_kinds)] = Field(
+        default_factory=dict
+    )
     missing: Literal["stop", "drop"] = "stop"
 
     def make_truth(self) -> Truth | None:
@@ -60,8 +72,12 @@ class Data(Section):
         if self.target != "custom":
             return targets.make(self.target)
         if not self.custom:
-            raise ValueError("[] is no mixture; list at least one component (weight, mean, covariance)")
-        return targets.make("custom", components=[component.model_dump() for component in self.custom])
+            raise ValueError(
+                "[] is no mixture; list at least one component (weight, mean, covariance)"
+            )
+        return targets.make(
+            "custom", components=[component.model_dump() for component in self.custom]
+        )
 
 
 class Prepare(Section):
@@ -136,16 +152,24 @@ class Settings(Section):
 
     def training(self, model: str) -> Train:
         """The training settings of one model: ``train``, with what its own section overrides."""
-        own = {key: value for key, value in self.section(model).items() if key in Train.model_fields}
+        own = {
+            key: value for key, value in self.section(model).items() if key in Train.model_fields
+        }
         return self.train.model_copy(update=own)
 
     def architecture(self, model: str) -> dict[str, Any]:
         """What is left of a model's section: the settings of its class."""
-        return {key: value for key, value in self.section(model).items() if key not in Train.model_fields}
+        return {
+            key: value
+            for key, value in self.section(model).items()
+            if key not in Train.model_fields
+        }
 
     def section(self, model: str) -> dict[str, Any]:
         if model not in self.models:
-            raise UserError(f"{PARAMS}: models.{model} is not there; the models are: {', '.join(self.models)}")
+            raise UserError(
+                f"{PARAMS}: models.{model} is not there; the models are: {', '.join(self.models)}"
+            )
         return self.models[model]
 
 
@@ -153,7 +177,11 @@ class _Loader(yaml.SafeLoader):
     """Also YAML 1.2's floats, as DVC reads them: to PyYAML, ``5e-3`` is text."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"), list("-+.0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -163,7 +191,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # a safe loader
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository") from None
+        raise UserError(
+            f"{path}: can't be read ({error.strerror}); run this from the top folder of the repository"
+        ) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
@@ -201,7 +231,9 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
         raise UserError(f"{path}: data.custom: {error}") from None
     for name, section in settings.models.items():
         try:
-            both = create_model(name, __base__=(Train, registry.find(name)))  # a model may have keys of both
+            both = create_model(
+                name, __base__=(Train, registry.find(name))
+            )  # a model may have keys of both
             check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
             training = settings.training(name)
             folds_and_ways(training.members if training.recipe == "found" else 1)
@@ -221,18 +253,52 @@ def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
         least = f"leaves {test} test rows of {rows}; at least {LEAST_TEST_ROWS} are needed"
         raise UserError(f"{path}: prepare.test_fraction = {prepare.test_fraction}: {least}")
     limits = [
-        ("evaluate.neighbours", evaluate.neighbours, "at most", test - 1, "one less than the number of test rows"),
-        ("references.gmm.folds", references.gmm.folds, "at most", train, "the number of training rows"),
-        ("references.kde.folds", references.kde.folds, "at most", train, "the number of training rows"),
+        (
+            "evaluate.neighbours",
+            evaluate.neighbours,
+            "at most",
+            test - 1,
+            "one less than the number of test rows",
+        ),
+        (
+            "references.gmm.folds",
+            references.gmm.folds,
+            "at most",
+            train,
+            "the number of training rows",
+        ),
+        (
+            "references.kde.folds",
+            references.kde.folds,
+            "at most",
+            train,
+            "the number of training rows",
+        ),
         ("evaluate.samples", evaluate.samples, "at least", test, "the number of test rows"),
         ("evaluate.fresh", evaluate.fresh, "at least", evaluate.samples, "evaluate.samples"),
     ]
     if settings.data.target != TABLE:  # of a table, fewer are taken where its rows are few
         fold = train - -(-train // references.gmm.folds)
-        limits.append(("references.gmm.max_components", references.gmm.max_components, "at most", fold, "the training rows of a fold"))
+        limits.append(
+            (
+                "references.gmm.max_components",
+                references.gmm.max_components,
+                "at most",
+                fold,
+                "the training rows of a fold",
+            )
+        )
         for name, section in settings.models.items():
             key = f"models.{name}.batch_size" if "batch_size" in section else "train.batch_size"
-            limits.append((key, settings.training(name).batch_size, "at most", train, "the number of training rows"))
+            limits.append(
+                (
+                    key,
+                    settings.training(name).batch_size,
+                    "at most",
+                    train,
+                    "the number of training rows",
+                )
+            )
     for key, value, word, limit, what in limits:
         if value > limit if word == "at most" else value < limit:
             raise UserError(f"{path}: {key} = {value}: must be {word} {limit}, {what}")
@@ -243,7 +309,9 @@ def run(stage: Callable[..., None]) -> None:
     name, words = Path(sys.argv[0]).stem, sys.argv[1:]
     expected = [f"<{parameter}>" for parameter in inspect.signature(stage).parameters]
     if len(words) != len(expected):
-        sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}")
+        sys.exit(
+            f"{name}: got {len(words)} arguments; usage: {' '.join([f'python -m stages.{name}', *expected])}"
+        )
     with errors_in_one_line(name):
         try:
             stage(*words)
@@ -254,6 +322,13 @@ def run(stage: Callable[..., None]) -> None:
 
 def restore() -> None:
     """Give back what is in Git and DVC took away: before a stage it removes what the stage is to write, and this one refused to."""
-    gone = subprocess.run(["git", "ls-files", "-z", "--deleted", "metrics", "figures"], capture_output=True, text=True, check=False).stdout
+    gone = subprocess.run(
+        ["git", "ls-files", "-z", "--deleted", "metrics", "figures"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
     if names := [name for name in gone.split("\0") if name]:
-        subprocess.run(["git", "checkout", "--quiet", "--", *names], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            ["git", "checkout", "--quiet", "--", *names], stderr=subprocess.DEVNULL, check=False
+        )

@@ -13,7 +13,10 @@ from pipeline import ROOT
 @cache
 def changed() -> list[str]:
     """The settings that are not those of the committed run."""
-    params, lock = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("params.yaml", "dvc.lock"))
+    params, lock = (
+        yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        for name in ("params.yaml", "dvc.lock")
+    )
     found = [f"models.{name}" for name in params["models"] if f"train@{name}" not in lock["stages"]]
     for stage in lock["stages"].values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():

@@ -25,7 +25,11 @@ def test_the_committed_rows_give_the_tables(name: str, monkeypatch: pytest.Monke
 def test_every_claim_has_a_verdict() -> None:
     text = (engine.HERE / "claims/claims.json").read_text(encoding="utf-8")
     found = {(e["section"], e["claim"], e["verdict"]) for e in json.loads(text)}
-    asked = {(section["title"], number) for section in read_yaml(HERE / "claims.yaml").values() for number, _ in enumerate(section["claims"], 1)}
+    asked = {
+        (section["title"], number)
+        for section in read_yaml(HERE / "claims.yaml").values()
+        for number, _ in enumerate(section["claims"], 1)
+    }
     assert {each[:2] for each in found} == asked
     words = {"supported", "refuted", "equivalent", "inconclusive"}
     assert {verdict for *_, verdict in found} <= words

@@ -31,7 +31,12 @@ class GAN(Model):
     latent: Count = 8
     penalty: Annotated[float, Field(ge=0)] = 0.02
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         from flows.models.gan.network import GANNetwork
 
         return GANNetwork(event_shape, generators, description, self)

@@ -37,20 +37,32 @@ class GANNetwork(Network):
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
-    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any], settings: GAN) -> None:
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+        settings: GAN,
+    ) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the GAN needs vectors; got event_shape={tuple(event_shape)}")
         super().__init__(len(generators), event_shape, description)
         self.latent, self.penalty, hidden = settings.latent, settings.penalty, settings.hidden
-        self.generator = Perceptron(self.latent, *event_shape, hidden, generators, he_reach(self.latent, hidden))
-        self.discriminator = Perceptron(*event_shape, 1, hidden, generators, he_reach(*event_shape, hidden))
+        self.generator = Perceptron(
+            self.latent, *event_shape, hidden, generators, he_reach(self.latent, hidden)
+        )
+        self.discriminator = Perceptron(
+            *event_shape, 1, hidden, generators, he_reach(*event_shape, hidden)
+        )
 
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         step = count()
         return lambda batch: self.loss(batch, generators, LAZY if next(step) % LAZY == 0 else 0)
 
     @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Sequence[np.random.Generator], share: float = 1) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, x: Tensor, generators: Sequence[np.random.Generator], share: float = 1
+    ) -> tuple[Tensor, Tensor]:
         """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D,
         with ``share`` times the penalty, by the discriminator's.
         """
@@ -58,14 +70,23 @@ class GANNetwork(Network):
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
         real = perceptron(self.discriminator, x, twice=share > 0).double()
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
-        of_generator, of_discriminator = softplus(-fake).mean((1, 2)), (softplus(-real) + softplus(fake)).mean((1, 2))
+        of_generator, of_discriminator = (
+            softplus(-fake).mean((1, 2)),
+            (softplus(-real) + softplus(fake)).mean((1, 2)),
+        )
         penalized = of_discriminator
         if share:
             (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
-            penalized = penalized + share * self.penalty / 2 * slope.double().square().sum(1).mean(1)
-        (by_generator,) = torch.autograd.grad(of_generator.sum(), self.generator.theta, retain_graph=True)
+            penalized = penalized + share * self.penalty / 2 * slope.double().square().sum(1).mean(
+                1
+            )
+        (by_generator,) = torch.autograd.grad(
+            of_generator.sum(), self.generator.theta, retain_graph=True
+        )
         (by_discriminator,) = torch.autograd.grad(penalized.sum(), self.discriminator.theta)
-        return (of_generator + of_discriminator).detach(), torch.cat([by_generator, by_discriminator], dim=1)
+        return (of_generator + of_discriminator).detach(), torch.cat(
+            [by_generator, by_discriminator], dim=1
+        )
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
@@ -73,8 +94,14 @@ class GANNetwork(Network):
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)
         z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
-        fake, real = perceptron(self.discriminator, perceptron(self.generator, z)).double(), perceptron(self.discriminator, train).double()
-        losses = {"generator_loss": softplus(-fake), "discriminator_loss": softplus(-real) + softplus(fake)}
+        fake, real = (
+            perceptron(self.discriminator, perceptron(self.generator, z)).double(),
+            perceptron(self.discriminator, train).double(),
+        )
+        losses = {
+            "generator_loss": softplus(-fake),
+            "discriminator_loss": softplus(-real) + softplus(fake),
+        }
         return {key: loss.numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:

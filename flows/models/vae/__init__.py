@@ -25,7 +25,12 @@ class VAE(Model):
 
     hidden: Count = 112
 
-    def build(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any]) -> Network:
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
         from flows.models.vae.network import VAENetwork
 
         return VAENetwork(event_shape, generators, description, hidden=self.hidden)

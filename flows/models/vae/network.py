@@ -17,7 +17,9 @@ from flows.networks.kernels import perceptron
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
-REACH = 5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
+REACH = (
+    5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
+)
 CHUNK = 2_000  # nodes, or points, worked on at a time: what is made of them stays in the cache
 FAR = 40  # noise scales from a centre, from where on its density is too small even for double precision
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
@@ -34,18 +36,31 @@ class VAENetwork(DensityNetwork):
     """
 
     LATENT = 2
-    chunk: ClassVar[int] = 1_000_000  # points scored at a time: what a call costs hardly depends on their number
+    chunk: ClassVar[int] = (
+        1_000_000  # points scored at a time: what a call costs hardly depends on their number
+    )
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
-    curve_nodes: ClassVar[int] = 128  # for the curves, which are taken often: the mean is then within 0.002 nat
+    curve_nodes: ClassVar[int] = (
+        128  # for the curves, which are taken often: the mean is then within 0.002 nat
+    )
 
-    def __init__(self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator], description: dict[str, Any], *, hidden: int) -> None:
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+        *,
+        hidden: int,
+    ) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")
         members, (dim,) = len(generators), event_shape
         super().__init__(members, event_shape, description)
         self.dim = dim
         self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach(dim, hidden))
-        self.decoder = Perceptron(self.LATENT, dim, hidden, generators, he_reach(self.LATENT, hidden))
+        self.decoder = Perceptron(
+            self.LATENT, dim, hidden, generators, he_reach(self.LATENT, hidden)
+        )
         self.log_scale = nn.Parameter(torch.full((members, dim, 1), FIRST_LOG_SCALE))
 
     # Training
@@ -56,11 +71,17 @@ class VAENetwork(DensityNetwork):
     @torch.enable_grad()
     def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
-        m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)  # all that is summed or exponentiated is in double precision
+        m, log_v = (
+            perceptron(self.encoder, x).double().chunk(2, dim=1)
+        )  # all that is summed or exponentiated is in double precision
         noise = normals(generators, self.LATENT, x.shape[2])
         log_scale = self.log_scale.double()
-        residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (-log_scale).exp()
-        misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
+        residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (
+            -log_scale
+        ).exp()
+        misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(
+            2 * math.pi
+        )
         divergence = (0.5 * (m.square() + (2 * log_v).exp() - 1) - log_v).sum(1)
         bound = (misfit + divergence).mean(1)
         gradients = torch.autograd.grad(bound.sum(), list(self.parameters()))
@@ -69,14 +90,23 @@ class VAENetwork(DensityNetwork):
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         seen = [z for z, _ in points.values()]
-        log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)  # at once: the nodes cost more than the points
+        log_q = self.log_density(
+            torch.cat(seen, dim=2), self.curve_nodes
+        )  # at once: the nodes cost more than the points
         parts = log_q.split([z.shape[2] for z in seen], dim=1)
-        return {f"{key}_nll": mean_nll(part, points[key][1]) for key, part in zip(points, parts, strict=True)}
+        return {
+            f"{key}_nll": mean_nll(part, points[key][1])
+            for key, part in zip(points, parts, strict=True)
+        }
 
     # Sampling and density
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        noise = normal(generator, n, self.members, self.LATENT + self.dim).to(self.dtype).permute(1, 2, 0)
+        noise = (
+            normal(generator, n, self.members, self.LATENT + self.dim)
+            .to(self.dtype)
+            .permute(1, 2, 0)
+        )
         mu = perceptron(self.decoder, noise[:, : self.LATENT].contiguous())
         return mu + self.log_scale.double().exp().to(self.dtype) * noise[:, self.LATENT :]
 
@@ -84,10 +114,18 @@ class VAENetwork(DensityNetwork):
     def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
         z, weights = quadrature(self.nodes if nodes is None else nodes)
         z = z.to(self.dtype)
-        mu = torch.cat([perceptron(self.decoder, part.expand(self.members, -1, -1)) for part in z.split(CHUNK, dim=1)], dim=2)
+        mu = torch.cat(
+            [
+                perceptron(self.decoder, part.expand(self.members, -1, -1))
+                for part in z.split(CHUNK, dim=1)
+            ],
+            dim=2,
+        )
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
         members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
-        return torch.stack([mixture(points, centres, scale, weights) for points, centres, scale in members])
+        return torch.stack(
+            [mixture(points, centres, scale, weights) for points, centres, scale in members]
+        )
 
 
 def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +147,9 @@ def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor)
     rows = max(1, 5_000_000 // len(weights))
     parts = []
     for chunk in (x / scale).T.split(rows):
-        distance = torch.cdist(chunk, (centres / scale).T, compute_mode="donot_use_mm_for_euclid_dist")
+        distance = torch.cdist(
+            chunk, (centres / scale).T, compute_mode="donot_use_mm_for_euclid_dist"
+        )
         parts.append((weights.log() - 0.5 * distance.square()).logsumexp(1))
     return torch.cat(parts) - log_norm
 
@@ -137,12 +177,18 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
         return log_q
     points, middles = x / scale, centres / scale
     least, most = middles.amin(1), middles.amax(1)
-    low, high = points.amin(1).minimum(least).maximum(least - FAR) - 4, points.amax(1).maximum(most).minimum(most + FAR) + 4
+    low, high = (
+        points.amin(1).minimum(least).maximum(least - FAR) - 4,
+        points.amax(1).maximum(most).minimum(most + FAR) + 4,
+    )
     if bool((high - low).max() > LARGEST_GRID / 2):
         return mixture_by_pairs(x, centres, scale, weights)
     tiny = torch.finfo(x.dtype).tiny
     largest = -0.95 * math.log(tiny)  # exponents are cut there: numbers below `tiny` would be slow
-    first, second = (torch.arange(a, b, 0.5, dtype=x.dtype) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    first, second = (
+        torch.arange(a, b, 0.5, dtype=x.dtype)
+        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    )
 
     def table(values: Tensor, grid: Tensor) -> Tensor:
         return (values[:, None] - grid).square_().clamp_max_(largest).neg_().exp_()
@@ -150,7 +196,12 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
     core = x.new_zeros(len(first), len(second))
     for part, weight in zip(middles.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
         core += (table(part[0], first) * weight[:, None]).T @ table(part[1], second)
-    q = torch.cat([((table(part[0], first) @ core) * table(part[1], second)).sum(1) for part in points.split(CHUNK, dim=1)])
+    q = torch.cat(
+        [
+            ((table(part[0], first) @ core) * table(part[1], second)).sum(1)
+            for part in points.split(CHUNK, dim=1)
+        ]
+    )
     log_q = q.log() - math.log(4 * math.pi**2) - scale.log().sum()
     lost = q < tiny**0.8  # what was cut may show
     if bool(lost.any()):

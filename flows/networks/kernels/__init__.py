@@ -28,8 +28,13 @@ class Program:
 
     def __init__(self, layers: Sequence[Fields]) -> None:
         self.layers = layers
-        self.tensors = [value for fields in layers for value in fields.values() if isinstance(value, Tensor)]
-        self.sizes = [sum(value[0].numel() for value in fields.values() if isinstance(value, nn.Parameter)) for fields in layers]
+        self.tensors = [
+            value for fields in layers for value in fields.values() if isinstance(value, Tensor)
+        ]
+        self.sizes = [
+            sum(value[0].numel() for value in fields.values() if isinstance(value, nn.Parameter))
+            for fields in layers
+        ]
         self._pointers: list[int] | None = None
         self._table: Any = None
         self._gradients: tuple[Tensor, Tensor] | None = None  # of the members, and of their parts
@@ -48,11 +53,20 @@ class Program:
         x = x.detach().contiguous()
         members, _, points = x.shape
         parts = library().parts_of(points)
-        if self._gradients is None or self._gradients[1].shape[:2] != (members, parts):  # new memory at every step costs as much as the optimiser
+        if self._gradients is None or self._gradients[1].shape[:2] != (
+            members,
+            parts,
+        ):  # new memory at every step costs as much as the optimiser
             gradient = x.new_empty(members, sum(self.sizes))
-            self._gradients = gradient, gradient[:, None] if parts == 1 else x.new_empty(members, parts, sum(self.sizes))
+            self._gradients = (
+                gradient,
+                gradient[:, None] if parts == 1 else x.new_empty(members, parts, sum(self.sizes)),
+            )
         gradient, partial = self._gradients
-        loss, partial_loss = x.new_empty(members, dtype=torch.float64), x.new_empty(members, parts, dtype=torch.float64)
+        loss, partial_loss = (
+            x.new_empty(members, dtype=torch.float64),
+            x.new_empty(members, parts, dtype=torch.float64),
+        )
         call("chain_loss", self._chain(x), x, loss, gradient, partial_loss, partial)
         return loss, gradient
 
@@ -61,10 +75,22 @@ class Program:
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:  # the first call, or tensors have moved
             # Without gaps within a member. Between members there may be some: parameters may be views of one tensor.
-            assert all(tensor.dtype == torch.float32 and tensor[0].is_contiguous() for tensor in self.tensors)
-            layers = [filled(Layer, gradient=sum(self.sizes[:k]), **fields) for k, fields in enumerate(self.layers)]
+            assert all(
+                tensor.dtype == torch.float32 and tensor[0].is_contiguous()
+                for tensor in self.tensors
+            )
+            layers = [
+                filled(Layer, gradient=sum(self.sizes[:k]), **fields)
+                for k, fields in enumerate(self.layers)
+            ]
             self._pointers, self._table = pointers, (Layer * len(layers))(*layers)
-        numbers = {"count": len(self.layers), "members": members, "dim": dim, "points": points, "size": sum(self.sizes)}
+        numbers = {
+            "count": len(self.layers),
+            "members": members,
+            "dim": dim,
+            "points": points,
+            "size": sum(self.sizes),
+        }
         return Chain(layers=addressof(self._table), threads=torch.get_num_threads(), **numbers)
 
 
@@ -75,11 +101,35 @@ def program(bijections: Sequence[Bijection]) -> Program | None:
 
 
 def clipped_adam(
-    parameters: Tensor, gradient: Tensor, averages: Sequence[Tensor], *, rate: float, clip: float, betas: Sequence[float], epsilon: float, step: int
+    parameters: Tensor,
+    gradient: Tensor,
+    averages: Sequence[Tensor],
+    *,
+    rate: float,
+    clip: float,
+    betas: Sequence[float],
+    epsilon: float,
+    step: int,
 ) -> None:
     """``ClippedAdam.step`` of ``flows/training/optimizer.py``; all tensors ``(M, P)`` without gaps."""
     members, size = parameters.shape
-    tensors = {"parameters": parameters, "gradient": gradient, "first": averages[0], "second": averages[1]}
-    numbers = {"rate": rate, "clip": clip, "beta_1": betas[0], "beta_2": betas[1], "epsilon": epsilon}
+    tensors = {
+        "parameters": parameters,
+        "gradient": gradient,
+        "first": averages[0],
+        "second": averages[1],
+    }
+    numbers = {
+        "rate": rate,
+        "clip": clip,
+        "beta_1": betas[0],
+        "beta_2": betas[1],
+        "epsilon": epsilon,
+    }
     numbers |= {f"correction_{k}": 1 - beta**step for k, beta in enumerate(betas, 1)}
-    call("clipped_adam", filled(Adam, members=members, size=size, threads=torch.get_num_threads(), **tensors, **numbers))
+    call(
+        "clipped_adam",
+        filled(
+            Adam, members=members, size=size, threads=torch.get_num_threads(), **tensors, **numbers
+        ),
+    )

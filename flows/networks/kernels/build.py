@@ -30,7 +30,13 @@ FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared",
 # From the best to what every compiler takes: vector instructions of this processor, at their full width, and several threads. For many
 # processors with AVX-512 GCC prefers half of it, and takes the kernels' vectors apart in memory: 610 ms an epoch in place of 19.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"  # another one stands in for another processor: the bits are the same
-EXTRA_FLAGS = ((MARCH, "-mprefer-vector-width=512", "-fopenmp"), (MARCH, "-fopenmp"), (MARCH,), ("-mcpu=native",), ())
+EXTRA_FLAGS = (
+    (MARCH, "-mprefer-vector-width=512", "-fopenmp"),
+    (MARCH, "-fopenmp"),
+    (MARCH,),
+    ("-mcpu=native",),
+    (),
+)
 COMPILERS = ("cc", "gcc", "clang")
 
 _off = 0
@@ -43,7 +49,10 @@ def library() -> Any:
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels take these tensors: single precision, on the CPU, not empty, and a compiler was found."""
-    return all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors) and library() is not None
+    return (
+        all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
+        and library() is not None
+    )
 
 
 def call(function: str, *arguments: Any) -> None:
@@ -52,9 +61,13 @@ def call(function: str, *arguments: Any) -> None:
     Raises ``MemoryError`` for the bytes that the system refused to a thread.
     """
     structures = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
-    refused = getattr(library(), function)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in structures])
+    refused = getattr(library(), function)(
+        *[a.data_ptr() if isinstance(a, Tensor) else a for a in structures]
+    )
     if refused:
-        raise MemoryError(f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them")
+        raise MemoryError(
+            f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them"
+        )
 
 
 @contextmanager
@@ -71,18 +84,28 @@ def reference_code() -> Iterator[None]:
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
     try:
-        kernels = ctypes.CDLL(str(_built()))  # torch is imported by now: its OpenMP is used, and not a second one
+        kernels = ctypes.CDLL(
+            str(_built())
+        )  # torch is imported by now: its OpenMP is used, and not a second one
     except (OSError, RuntimeError) as error:
-        print(f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})", file=sys.stderr)
+        print(
+            f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})",
+            file=sys.stderr,
+        )
         return None
     return interface.declare(kernels)
 
 
 def _built() -> Path:
     """The shared library for this source, compiler and processor, compiled if it isn't in the cache. Raises ``RuntimeError``."""
-    compiler = shlex.split(os.environ.get("CC", "")) or [found for name in COMPILERS if (found := shutil.which(name))][:1]
+    compiler = (
+        shlex.split(os.environ.get("CC", ""))
+        or [found for name in COMPILERS if (found := shutil.which(name))][:1]
+    )
     if not compiler:
-        raise RuntimeError(f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC")
+        raise RuntimeError(
+            f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC"
+        )
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
@@ -96,7 +119,9 @@ def _built() -> Path:
         return cache / name
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # two processes may build at once: each moves a whole file into place
+        with tempfile.TemporaryDirectory(
+            dir=cache
+        ) as folder:  # two processes may build at once: each moves a whole file into place
             return _compile(compiler, Path(folder) / name).replace(cache / name)
     except OSError:  # a read-only home, a full disk: compiled for this process alone
         folder = tempfile.mkdtemp(prefix="flows-")
@@ -121,4 +146,7 @@ def _processor() -> bytes:
     """What the processor can do, as far as the system says: a cache may be shared between machines."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []
-    return next((line for line in lines if line.startswith((b"flags", b"Features"))), platform.machine().encode())
+    return next(
+        (line for line in lines if line.startswith((b"flags", b"Features"))),
+        platform.machine().encode(),
+    )

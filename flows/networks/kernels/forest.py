@@ -19,10 +19,22 @@ def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed
     count, dim = points.shape
     if library() is None:
         return _by_sklearn(points, labels, fold, trees, seed)
-    x, score = torch.tensor(points, dtype=torch.float32).contiguous(), torch.empty(count, dtype=torch.float64)
+    x, score = (
+        torch.tensor(points, dtype=torch.float32).contiguous(),
+        torch.empty(count, dtype=torch.float64),
+    )
     whole = {"labels": labels, "fold": fold, "order": x.numpy().argsort(axis=0, kind="stable").T}
-    arrays = {name: torch.tensor(array, dtype=torch.int32).contiguous() for name, array in whole.items()}
-    numbers = {"count": count, "dim": dim, "folds": int(fold.max()) + 1, "trees": trees, "tries": math.isqrt(dim), "seed": seed}
+    arrays = {
+        name: torch.tensor(array, dtype=torch.int32).contiguous() for name, array in whole.items()
+    }
+    numbers = {
+        "count": count,
+        "dim": dim,
+        "folds": int(fold.max()) + 1,
+        "trees": trees,
+        "tries": math.isqrt(dim),
+        "seed": seed,
+    }
     call("forest_scores", filled(Forests, **numbers, points=x, score=score, **arrays))
     return score.numpy() / trees
 
@@ -32,6 +44,8 @@ def _by_sklearn(points: Array, labels: Array, fold: Array, trees: int, seed: int
 
     score = np.empty(len(points))
     for held in range(fold.max() + 1):
-        forest = RandomForestClassifier(n_estimators=trees, random_state=seed).fit(points[fold != held], labels[fold != held])
+        forest = RandomForestClassifier(n_estimators=trees, random_state=seed).fit(
+            points[fold != held], labels[fold != held]
+        )
         score[fold == held] = forest.predict_proba(points[fold == held])[:, 1]
     return score

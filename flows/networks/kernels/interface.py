@@ -10,7 +10,13 @@ from torch import Tensor
 
 HEADER = Path(__file__).with_name("chain.h")
 _TEXT = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
-_TYPES: dict[str, Any] = {"int": c_int, "long": c_long, "float": c_float, "double": c_double, "void": None}
+_TYPES: dict[str, Any] = {
+    "int": c_int,
+    "long": c_long,
+    "float": c_float,
+    "double": c_double,
+    "void": None,
+}
 
 
 def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
@@ -22,12 +28,19 @@ def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
 
 
 for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOTALL):
-    _TYPES[_name] = type(_name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))})
+    _TYPES[_name] = type(
+        _name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))}
+    )
 
 KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
-STRUCTURES: dict[str, Any] = {name: kind for name, kind in _TYPES.items() if isinstance(kind, type) and issubclass(kind, Structure)}
+STRUCTURES: dict[str, Any] = {
+    name: kind
+    for name, kind in _TYPES.items()
+    if isinstance(kind, type) and issubclass(kind, Structure)
+}
 Values, Layer, Chain, Adam, Product, Network, Forests = (
-    STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
+    STRUCTURES[name]
+    for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
 )
 
 
@@ -36,7 +49,11 @@ def filled(structure: Any, **fields: Any) -> Any:
     kinds = dict(structure._fields_)
     for name, value in fields.items():
         if isinstance(value, Tensor):
-            fields[name] = Values(value.data_ptr(), value.stride(0)) if kinds[name] is Values else value.data_ptr()
+            fields[name] = (
+                Values(value.data_ptr(), value.stride(0))
+                if kinds[name] is Values
+                else value.data_ptr()
+            )
     return structure(**fields)
 
 
@@ -45,8 +62,15 @@ def declare(library: CDLL) -> CDLL:
     for name, structure in STRUCTURES.items():
         in_c = c_long.in_dll(library, f"size_of_{name}").value
         if in_c != sizeof(structure):
-            raise RuntimeError(f"{HEADER.name}: the structure {name} has {in_c} bytes in C and {sizeof(structure)} in Python")
-    for result, name, arguments in re.findall(r"^(\w+) (\w+)\((.*?)\);", _TEXT, re.DOTALL | re.MULTILINE):
+            raise RuntimeError(
+                f"{HEADER.name}: the structure {name} has {in_c} bytes in C and {sizeof(structure)} in Python"
+            )
+    for result, name, arguments in re.findall(
+        r"^(\w+) (\w+)\((.*?)\);", _TEXT, re.DOTALL | re.MULTILINE
+    ):
         function = getattr(library, name)
-        function.restype, function.argtypes = _TYPES[result], [kind for _, kind in _names(arguments, ",")]
+        function.restype, function.argtypes = (
+            _TYPES[result],
+            [kind for _, kind in _names(arguments, ",")],
+        )
     return library

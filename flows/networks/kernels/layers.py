@@ -5,11 +5,21 @@ from typing import Any
 
 from torch import Tensor
 
-from flows.bijections import ActNorm, AffineCoupling, Bijection, Coupling, Permutation, PLULinear, SplineCoupling
+from flows.bijections import (
+    ActNorm,
+    AffineCoupling,
+    Bijection,
+    Coupling,
+    Permutation,
+    PLULinear,
+    SplineCoupling,
+)
 from flows.bijections.perceptron import Perceptron
 from flows.networks.kernels.interface import KINDS
 
-Fields = dict[str, Tensor | float]  # of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and numbers
+Fields = dict[
+    str, Tensor | float
+]  # of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and numbers
 
 
 def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
@@ -17,12 +27,22 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
         return None
     kept, hidden, _, outputs = coupling.conditioner.sizes
     kept_at, changed_at = (coupling.sizes[0], 0) if coupling.swap else (0, coupling.sizes[0])
-    sizes = {"kept": kept, "hidden": hidden, "outputs": outputs, "kept_at": kept_at, "changed_at": changed_at}
+    sizes = {
+        "kept": kept,
+        "hidden": hidden,
+        "outputs": outputs,
+        "kept_at": kept_at,
+        "changed_at": changed_at,
+    }
     return {"theta": coupling.conditioner.theta, **sizes, **numbers}
 
 
 def _spline(coupling: SplineCoupling) -> Fields | None:
-    floors = {"least_bin": coupling.MIN_BIN, "least_slope": coupling.MIN_SLOPE, "slope_shift": coupling.SLOPE_SHIFT}
+    floors = {
+        "least_bin": coupling.MIN_BIN,
+        "least_slope": coupling.MIN_SLOPE,
+        "slope_shift": coupling.SLOPE_SHIFT,
+    }
     return _coupling(coupling, bound=coupling.BOUND, bins=coupling.bins, **floors)
 
 
@@ -32,7 +52,10 @@ def _attributes(*names: str) -> Callable[[Bijection], Fields]:
 
 KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
     ActNorm: ("ACTNORM", _attributes("shift", "log_scale")),
-    AffineCoupling: ("AFFINE", lambda coupling: _coupling(coupling, bound=coupling.LOG_SCALE_BOUND)),
+    AffineCoupling: (
+        "AFFINE",
+        lambda coupling: _coupling(coupling, bound=coupling.LOG_SCALE_BOUND),
+    ),
     Permutation: ("PERMUTE", _attributes("order")),
     PLULinear: ("PLU", _attributes("lower", "upper", "log_diagonal", "permutation", "sign")),
     SplineCoupling: ("SPLINE", _spline),

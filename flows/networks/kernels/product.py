@@ -27,7 +27,18 @@ class Multiply(torch.autograd.Function):
         (members, inner, points), rows = b.shape, a.shape[1]
         out = b.new_empty(members, rows, inner if over_points else points)
         sizes = {"members": members, "rows": rows, "inner": inner, "points": points}
-        call("batched_product", filled(Product, over_points=over_points, threads=torch.get_num_threads(), **sizes, a=a, b=b, out=out))
+        call(
+            "batched_product",
+            filled(
+                Product,
+                over_points=over_points,
+                threads=torch.get_num_threads(),
+                **sizes,
+                a=a,
+                b=b,
+                out=out,
+            ),
+        )
         return out
 
     @staticmethod
@@ -36,7 +47,11 @@ class Multiply(torch.autograd.Function):
         by_a, by_b = ctx.needs_input_grad[:2]
         left = d if ctx.over_points else a
         right = a if ctx.over_points else d
-        return Multiply.apply(d, b, not ctx.over_points) if by_a else None, Multiply.apply(left.mT, right, False) if by_b else None, None
+        return (
+            Multiply.apply(d, b, not ctx.over_points) if by_a else None,
+            Multiply.apply(left.mT, right, False) if by_b else None,
+            None,
+        )
 
 
 class Compiled(torch.autograd.Function):
@@ -62,7 +77,12 @@ class Compiled(torch.autograd.Function):
 def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
     (members, _, points), (kept, hidden, _, outputs) = x.shape, sizes
     layer = filled(Layer, theta=theta, kept=kept, hidden=hidden, outputs=outputs)
-    numbers = {"members": members, "threads": torch.get_num_threads(), "points": points, "size": theta.shape[1]}
+    numbers = {
+        "members": members,
+        "threads": torch.get_num_threads(),
+        "points": points,
+        "size": theta.shape[1],
+    }
     call("perceptron", filled(Network, layer=addressof(layer), **numbers, x=x, **others))
 
 
