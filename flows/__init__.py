@@ -9,8 +9,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-# Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two threads several times slower than one.
-# It reads this when torch is imported; no byte depends on it.
+# Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
+# threads several times slower than one. It reads this when torch is imported; no byte depends on
+# it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
@@ -32,7 +33,10 @@ __all__ = ["fit", *_HOMES]  # found when they are asked for
 
 
 def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
-    """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``. Train a network: ``flows.training.trainer.fit``."""
+    """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``.
+
+    Train a network: ``flows.training.trainer.fit``.
+    """
     from flows.core.population import Population
 
     home, name = (

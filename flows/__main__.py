@@ -34,14 +34,14 @@ def main(words: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
         except ImportError as error:
             raise UserError(
-                f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows came from"
+                f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows "
+                "came from"
             ) from None
         except (ValueError, LookupError, NotImplementedError) as error:
             raise UserError(one_line(error)) from None
         except OSError as error:
-            with suppress(
-                OSError
-            ):  # or what is left to be written fails again at the exit of Python, with a traceback
+            # Or what is left to be written fails again at the exit of Python, with a traceback
+            with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if isinstance(error, BrokenPipeError):  # the reader had enough, as `head`
                 sys.exit(1)
@@ -52,12 +52,11 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit_table
 
-    if arguments.output.is_dir() or arguments.output.suffix.lower() in (
-        ".csv",
-        ".parquet",
-    ):  # before there is something to lose
+    # Before there is something to lose
+    if arguments.output.is_dir() or arguments.output.suffix.lower() in (".csv", ".parquet"):
         raise UserError(
-            f"{arguments.output}: is a folder or a table; a density goes into a file of its own, as table.flow"
+            f"{arguments.output}: is a folder or a table; a density goes into a file of its own, "
+            "as table.flow"
         )
     chosen: dict[str, Any] = {
         "members": arguments.members,
@@ -87,7 +86,10 @@ def sample(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Write the rows of a table with their log-densities, or the least likely of them. Nothing is fitted. Of images: their log-probabilities."""
+    """Write the rows of a table with their log-densities, or the least likely of them.
+
+    Nothing is fitted. Of images: their log-probabilities.
+    """
     import numpy as np
     import pandas as pd
     from tqdm import tqdm
@@ -111,7 +113,8 @@ def score(arguments: argparse.Namespace) -> None:
         for piece in table.stream(arguments.table):
             for name in piece.columns.intersection(added)[:1]:
                 raise UserError(
-                    f"{arguments.table}: column {name}: `score` adds a column of this name; rename yours, or leave it out"
+                    f"{arguments.table}: column {name}: `score` adds a column of this name; "
+                    "rename yours, or leave it out"
                 )
             values, frame = table.numbers(
                 piece, density.names, str(arguments.table), arguments.missing
@@ -121,13 +124,11 @@ def score(arguments: argparse.Namespace) -> None:
                 and arguments.output.suffix.lower() == ".parquet"
                 and (frame.dtypes == "object").all()
             ):
-                frame = frame.assign(
-                    **dict(zip(density.names, values.T, strict=True))
-                )  # text of a CSV file, into a Parquet file
+                # Text of a CSV file, into a Parquet file
+                frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))
             log_q = density.log_prob_members(values)
-            sd = np.nan_to_num(log_q, neginf=0.0).std(
-                axis=1, ddof=min(1, log_q.shape[1] - 1)
-            )  # 0 where all are minus infinity
+            # 0 where all are minus infinity
+            sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
             frame = frame.assign(
                 log_density=density.ensemble(log_q).round(6), log_density_sd=sd.round(6)
             )
@@ -149,15 +150,20 @@ def score(arguments: argparse.Namespace) -> None:
             write(least.reset_index(names="row"))
             if "held_out" not in density.network.history:
                 print(
-                    "tail_probability is empty: only the found recipe keeps rows unseen, and this density was not fitted by it",
+                    (
+                        "tail_probability is empty: only the found recipe keeps rows unseen, "
+                        "and this density was not fitted by it"
+                    ),
                     file=sys.stderr,
                 )
     _say_dropped(dropped)
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
-    """The images of an ``.npy`` file as the ensemble sees them: log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images
-    themselves, the least likely first, to a ``.png``; or, without a file, their bits per dimension.
+    """The images of an ``.npy`` file as the ensemble sees them.
+
+    Log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images themselves, the least
+    likely first, to a ``.png``; or, without a file, their bits per dimension.
     """
     import numpy as np
 
@@ -176,7 +182,10 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     log_q = ensemble_log_density(model, whole, DRAWS)
     bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))
     if arguments.output is None:
-        said = f"bits per dimension of {len(whole)} images: {bound.mean():.3f} as a bound, {weighted.mean():.3f} importance weighted"
+        said = (
+            f"bits per dimension of {len(whole)} images: {bound.mean():.3f} as a bound, "
+            f"{weighted.mean():.3f} importance weighted"
+        )
         print(f"{said}; {DRAWS} draws an image")
     elif arguments.output.suffix.lower() == ".npy":
         with atomic.replacing(arguments.output) as unfinished, unfinished.open("wb") as file:
@@ -190,7 +199,9 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
 
 
 def info(arguments: argparse.Namespace) -> None:
-    """Say what a file holds: columns, members, how it was trained, and its score on rows that it did not see."""
+    """Say what a file holds: columns, members, how it was trained, and its score on rows that it
+    did not see.
+    """
     from flows.density import Density
 
     print(Density.load(arguments.model))
@@ -209,7 +220,8 @@ def plot(arguments: argparse.Namespace) -> None:
     density = Density.load(arguments.model)
     if not density.names:
         raise UserError(
-            f"{arguments.model}: is a model of images, which has no page; `flows sample` draws images to a .png"
+            f"{arguments.model}: is a model of images, which has no page; "
+            "`flows sample` draws images to a .png"
         )
     rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
@@ -219,7 +231,10 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def _spare_inputs(arguments: argparse.Namespace) -> None:
-    """Raises ``UserError`` for an output that is one of the files that the verb reads, by whatever name."""
+    """Raises ``UserError`` for an output that is one of the files that the verb reads.
+
+    By whatever name.
+    """
     output = getattr(arguments, "output", None)
     for given in vars(arguments).values():
         if (
@@ -231,7 +246,8 @@ def _spare_inputs(arguments: argparse.Namespace) -> None:
             and output.samefile(given)
         ):
             raise UserError(
-                f"{output}: is read by this command, and would be written over; name another file after -o"
+                f"{output}: is read by this command, and would be written over; "
+                "name another file after -o"
             )
 
 
@@ -264,7 +280,10 @@ def _parser() -> argparse.ArgumentParser:
         if verb in (fit, sample):
             made.add_argument("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if "TABLE" in places:
-            said = "rows with a missing value are an error (stop, the default), or left out and counted"
+            said = (
+                "rows with a missing value are an error (stop, the default), "
+                "or left out and counted"
+            )
             made.add_argument("--missing", choices=["stop", "drop"], default="stop", help=said)
     add = verbs.choices["fit"].add_argument
     add("--model", default="nsf", help="nsf (the default), realnvp or glow")
@@ -316,10 +335,8 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     name, value = _pair(text)
-    for read in (
-        json.loads,
-        yaml.safe_load,
-    ):  # 1e-3 is a number to the one, [margins, cooling] a list to the other
+    # 1e-3 is a number to the one, [margins, cooling] a list to the other
+    for read in (json.loads, yaml.safe_load):
         with suppress(ValueError, yaml.YAMLError):
             return name, read(value)
     return name, value
@@ -338,7 +355,10 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """The columns ``names`` of the table (all, unless given) as a data frame whose index holds the numbers of its rows."""
+    """The columns ``names`` of the table (all, unless given) as a data frame.
+
+    Its index holds the numbers of its rows.
+    """
     import pandas as pd
 
     from flows.data import table

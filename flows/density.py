@@ -31,15 +31,19 @@ from flows.training import trainer
 
 
 class Density:
-    """A fitted population and the columns of its table. Columns are found by name, in any order; others are left alone."""
+    """A fitted population and the columns of its table.
+
+    Columns are found by name, in any order; others are left alone.
+    """
 
     def __init__(self, network: Population) -> None:
         self.network = network
+        # An image has none
         known = (
             [Column(f"x{d}") for d in range(network.event_shape.numel())]
             if len(network.event_shape) == 1
             else []
-        )  # an image has none
+        )
         self.columns = getattr(network, "columns", []) or known
         self.names = [column.name for column in self.columns]
 
@@ -53,7 +57,10 @@ class Density:
         save(self.network, path)
 
     def log_prob(self, frame: Any) -> Array:
-        """Log-density of the ensemble in nats, ``(n,)``; minus infinity for a row that a column's kind does not allow."""
+        """Log-density of the ensemble in nats, ``(n,)``.
+
+        Minus infinity for a row that a column's kind does not allow.
+        """
         return self.ensemble(self.log_prob_members(frame))
 
     def log_prob_members(self, frame: Any) -> Array:
@@ -68,17 +75,22 @@ class Density:
         return log_q
 
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
-        """Log-density ``(n,)`` of the mixture of ``members`` by their weights, from those of all members ``(n, M)``."""
+        """Log-density ``(n,)`` of the mixture of ``members`` by their weights.
+
+        From those of all members ``(n, M)``.
+        """
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
     def tail_probability(self, log_q: Array) -> Array:
-        """How likely a row of the table's distribution is to have so low a density, ``(n,)``, from log-densities ``(n, M)`` of the members::
+        """How likely a row of the table's distribution is to have so low a density, ``(n,)``.
+
+        From log-densities ``(n, M)`` of the members::
 
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
-        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows. ``NaN`` where training had no folds.
-        Source: Vovk 2015 (Cross-conformal predictors).
+        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows.
+        ``NaN`` where training had no folds. Source: Vovk 2015 (Cross-conformal predictors).
         """
         if "held_out" not in self.network.history:
             return np.full(len(log_q), np.nan)
@@ -99,7 +111,10 @@ class Density:
         return pd.concat(list(self.pieces(n, seed)))
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """What ``sample`` gives, a piece at a time. Every row is of a member that is drawn by the weights."""
+        """What ``sample`` gives, a piece at a time.
+
+        Every row is of a member that is drawn by the weights.
+        """
         rng = numpy_generator(seed, "sample")
         for start in range(0, max(n, 1), table.PIECE):
             rows = (
@@ -129,7 +144,8 @@ class Density:
             for c in self.columns
         ]
         lines.append(
-            f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, seed {about.get('seed')}"
+            f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, "
+            f"seed {about.get('seed')}"
         )
         weights = self.network.member_weights.tolist()
         for way in dict.fromkeys(
@@ -142,12 +158,14 @@ class Density:
             ]
             steps = sorted(count for _, count in own)
             lines.append(
-                f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, steps {steps[0]} to {steps[-1]}"
+                f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, "
+                f"steps {steps[0]} to {steps[-1]}"
             )
         if "held_out" in training:
             floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
             lines.append(
-                f"log-density of unseen rows: {training['held_out']:.2f} +- {training['held_out_se']:.2f} nat; {floors}"
+                f"log-density of unseen rows: {training['held_out']:.2f} +- "
+                f"{training['held_out_se']:.2f} nat; {floors}"
             )
         return "\n".join(lines)
 
@@ -161,11 +179,14 @@ def fit_table(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Density:
-    """The density of a data frame of numbers or of an array ``(n, D)``, by a recipe that is found from its rows.
+    """The density of a data frame of numbers or of an array ``(n, D)``.
 
-    ``columns`` names the kind of a column that is not real: ``{"age": "integer", "share": "interval:0:1", "price": "positive"}``.
-    ``settings`` are of training or of the model. What there is to say of a column is printed on standard error.
-    Raises ``UserError`` for a table that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for settings.
+    By a recipe that is found from its rows.
+
+    ``columns`` names the kind of a column that is not real: ``{"age": "integer", "share":
+    "interval:0:1", "price": "positive"}``. ``settings`` are of training or of the model. What there
+    is to say of a column is printed on standard error. Raises ``UserError`` for a table that can't
+    be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for settings.
     """
     models = [each for each in registry.names() if not issubclass(registry.find(each), ImageModel)]
     if model not in models:
@@ -202,7 +223,10 @@ def fit_table(
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
-    """``n`` points of the ensemble, ``(n, *event)``: each of a member that is drawn by the weights."""
+    """``n`` points of the ensemble, ``(n, *event)``.
+
+    Each of a member that is drawn by the weights.
+    """
     weights = network.member_weights.numpy()
     member = rng.choice(len(weights), size=n, p=weights / weights.sum())
     draws = network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
@@ -219,7 +243,8 @@ def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:
     values = np.asarray(rows)
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
         raise UserError(
-            f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; got one of shape {values.shape}"
+            f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; "
+            f"got one of shape {values.shape}"
         )
     return pd.DataFrame(
         values,

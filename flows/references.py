@@ -1,6 +1,9 @@
-"""The references: what simple models make of the same training rows. They are the floors, which a flow has to beat.
+"""The references: what simple models make of the same training rows.
 
-A mixture and a kernel density choose their one setting by cross-validation inside the training rows, as honest a chance as the flows get.
+They are the floors, which a flow has to beat.
+
+A mixture and a kernel density choose their one setting by cross-validation inside the training
+rows, as honest a chance as the flows get.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from flows.networks.network import Floor
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 ROWS = 4_000  # as many are enough to choose a bandwidth by, whose cost is quadratic
 RIDGES = [1e-4, 1e-3, 1e-2, 1e-1]
-RIDGE = 1e-6  # added to the variances, in standardised units, of rows that may have no spread in some direction
+# Added to the variances, in standardised units, of rows that may have no spread in some direction
+RIDGE = 1e-6
 
 
 def truth(target: Mixture) -> GaussianMixture:
@@ -35,7 +39,9 @@ def of_table(
     *,
     margins: bool = False,
 ) -> Floor:
-    """What ``mixture`` (of standardised rows, mean 0 and deviation 1) makes of the user's ``rows`` ``(n, D)`` behind the door of a table.
+    """What ``mixture`` makes of the user's ``rows`` ``(n, D)`` behind the door of a table.
+
+    ``mixture`` is of standardised rows, mean 0 and deviation 1.
 
     ``margins``: with every margin made about normal first, as the flows have them.
     """
@@ -45,7 +51,10 @@ def of_table(
 def fit_gaussian(
     standardized: Array, mean: Array, deviation: Array, *, correlated: bool
 ) -> GaussianMixture:
-    """One Gaussian by maximum likelihood; without correlations, a Gaussian a column. The arrays as for ``fit_gmm``."""
+    """One Gaussian by maximum likelihood; without correlations, a Gaussian a column.
+
+    The arrays as for ``fit_gmm``.
+    """
     with threadpool_limits(1):
         covariance = np.cov(standardized, rowvar=False, bias=True).reshape(
             2 * standardized.shape[1:]
@@ -68,18 +77,19 @@ def fit_gmm(
     seed: int,
     ridges: Sequence[float] = (1e-4,),
 ) -> GaussianMixture:
-    """A mixture with full covariances by expectation maximisation, its number of components and its ridge by cross-validated likelihood.
+    """A mixture with full covariances by expectation maximisation.
 
-    ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result back to the user's units.
+    Its number of components and its ridge are by cross-validated likelihood.
+
+    ``standardized`` ``(n, D)``, with the ``mean`` and ``deviation`` ``(D,)`` that take the result
+    back to the user's units.
     """
-    from sklearn.mixture import (
-        GaussianMixture as ScikitMixture,
-    )  # here: it takes as long to import as most references take
+    # Here: it takes as long to import as most references take
+    from sklearn.mixture import GaussianMixture as ScikitMixture
 
     settings = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
-    with threadpool_limits(
-        1
-    ):  # on so few rows threads only wait for each other, and one thread's sums are always the same
+    # On so few rows threads only wait for each other, and one thread's sums are always the same
+    with threadpool_limits(1):
         chosen = _choose(
             ScikitMixture(**settings),
             {"n_components": list(components), "reg_covar": list(ridges)},
@@ -92,12 +102,18 @@ def fit_gmm(
 
 
 def components(most: int, rows: int) -> list[int]:
-    """How many components a mixture of a table may have: about evenly in the logarithm up to ``most``, with five ``rows`` for each."""
+    """How many components a mixture of a table may have.
+
+    About evenly in the logarithm up to ``most``, with five ``rows`` for each.
+    """
     return [count for count in COMPONENTS if count == 1 or count <= min(most, rows // 5)]
 
 
 def bandwidths(count: int) -> list[float]:
-    """``count`` bandwidths to choose from, evenly in the logarithm, from 0.02 to 1 standard deviation of the data."""
+    """``count`` bandwidths to choose from, evenly in the logarithm.
+
+    From 0.02 to 1 standard deviation of the data.
+    """
     return np.geomspace(0.02, 1.0, count).tolist()
 
 
@@ -110,7 +126,10 @@ def fit_kde(
     folds: int,
     seed: int,
 ) -> GaussianMixture:
-    """A Gaussian kernel density, its bandwidth (in standard deviations of the data) by cross-validated likelihood; on some of many rows."""
+    """A Gaussian kernel density, its bandwidth by cross-validated likelihood.
+
+    The bandwidth is in standard deviations of the data; on some of many rows.
+    """
     from sklearn.neighbors import KernelDensity
 
     n, dim = standardized.shape

@@ -1,4 +1,7 @@
-"""Activation normalisation: a learned affine map per feature, or per channel of an image, that starts as a standardisation."""
+"""Activation normalisation.
+
+A learned affine map per feature, or per channel of an image, that starts as a standardisation.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +15,12 @@ class ActNorm(Bijection):
         forward:  z = (x - b) exp(-s)       log_det = -sum_d s_d
         inverse:  x = b + z exp(s)          log_det = +sum_d s_d
 
-    ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the layer receives, each member
-    on its own statistics, so that its first output is standardised. It is explicit: a layer that initialised itself in its
-    first ``forward`` would take its statistics from noise if ``sample`` happened to be called first. Until then the identity.
-    Of images ``(M, C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is H W times as much.
-    Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
+    ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the
+    layer receives, each member on its own statistics, so that its first output is standardised. It
+    is explicit: a layer that initialised itself in its first ``forward`` would take its statistics
+    from noise if ``sample`` happened to be called first. Until then the identity. Of images ``(M,
+    C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is H W
+    times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
     """
 
     initialized: Tensor

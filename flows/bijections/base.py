@@ -9,16 +9,19 @@ from torch import Tensor, nn
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible, differentiable map between data ``x`` and noise ``z``, one per member of a population.
+    """An invertible, differentiable map between data ``x`` and noise ``z``.
+
+    There is one per member of a population.
 
     The direction is the same everywhere in this project::
 
         forward:  x -> z,  log_det = log |det dz/dx|        (from data to noise)
         inverse:  z -> x,  log_det = log |det dx/dz|        (from noise to data)
 
-    Shapes: ``x`` and ``z`` are ``(M, D, N)``, or ``(M, *event, N)``: members, features, points. Features come before points because the batched
-    matrix products of narrow networks are then about a fifth faster. ``log_det`` is ``(M, N)``, or ``(M, 1)`` where it is
-    the same for all points.
+    Shapes: ``x`` and ``z`` are ``(M, D, N)``, or ``(M, *event, N)``: members, features, points.
+    Features come before points because the batched matrix products of narrow networks are then
+    about a fifth faster. ``log_det`` is ``(M, N)``, or ``(M, 1)`` where it is the same for all
+    points.
     """
 
     @abstractmethod
@@ -31,16 +34,24 @@ class Bijection(nn.Module, ABC):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it. Called once, before training."""
+        """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it.
+
+        Called once, before training.
+        """
 
 
 def pixels(x: Tensor) -> int:
-    """H W of images ``(M, C, H, W, N)``; 1 of vectors ``(M, D, N)``, which are one pixel of D channels."""
+    """H W of images ``(M, C, H, W, N)``.
+
+    1 of vectors ``(M, D, N)``, which are one pixel of D channels.
+    """
     return math.prod(x.shape[2:-1])
 
 
 def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per member and feature, each ``(M, *event, 1)``, of ``x`` ``(M, *event, N)``.
+    """Mean and standard deviation per member and feature.
+
+    Each ``(M, *event, 1)``, of ``x`` ``(M, *event, N)``.
 
     Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
     """
@@ -54,6 +65,7 @@ def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
         member, *feature, _ = (~good).nonzero()[0].tolist()
         place, value = ", ".join(map(str, feature)), deviation[(member, *feature, 0)].item()
         raise ValueError(
-            f"{who}: feature {place} of member {member} has standard deviation {value}; it must be finite and above 0"
+            f"{who}: feature {place} of member {member} has standard deviation {value}; "
+            "it must be finite and above 0"
         )
     return mean, deviation

@@ -15,7 +15,8 @@ class Chain(Bijection):
         forward:  z = f(x)          log_det = sum_k log |det df_k|
         inverse:  x = f^-1(z)       log_det = sum_k log |det df_k^-1|
 
-    A subclass says by ``enter`` what of the points goes through, and by ``leave`` how the result is put in its place.
+    A subclass says by ``enter`` what of the points goes through, and by ``leave`` how the result is
+    put in its place.
     """
 
     def __init__(self, chain: Sequence[Bijection]) -> None:

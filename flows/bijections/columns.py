@@ -1,4 +1,7 @@
-"""The kinds of a table's columns as a bijection: what is bounded becomes real before anything is learnt."""
+"""The kinds of a table's columns as a bijection.
+
+What is bounded becomes real before anything is learnt.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +15,22 @@ from flows.core.columns import Column
 
 
 class Columns(Bijection):
-    """A fixed map per column, the same for all members, by the column's kind; and the logarithm of its slope, which ``log_det`` sums::
+    """A fixed map per column, the same for all members, by the column's kind.
+
+    The logarithm of its slope is what ``log_det`` sums::
 
         forward:  real, integer          z = x                             0
                   positive               z = log x                         -log x
-                  interval low to high   z = log (x - low) / (high - x)    log (high - low) - log (x - low) - log (high - x)
+                  interval low to high   z = log (x - low) / (high - x)
+                                         log (high - low) - log (x - low) - log (high - x)
 
         inverse:  positive               x = e^z                           z
-                  interval low to high   x = low + (high - low) s(z)       log (high - low) + log s(z) + log s(-z),   s(z) = 1 / (1 + e^-z)
+                  interval low to high   x = low + (high - low) s(z)
+                                         log (high - low) + log s(z) + log s(-z)
+                                         s(z) = 1 / (1 + e^-z)
 
-    No parameters and no buffers: the columns stand in the checkpoint's description. Samples stay strictly between the bounds, where rounding
-    would put them on one.
+    No parameters and no buffers: the columns stand in the checkpoint's description. Samples stay
+    strictly between the bounds, where rounding would put them on one.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -50,9 +58,8 @@ class Columns(Bijection):
                 x[:, d] = part.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max)
                 log_det = log_det + part
             elif column.kind == "interval":
-                near = (
-                    (high - low) * part.abs().neg().sigmoid()
-                )  # the way to the nearer bound: a small number keeps its digits
+                # The way to the nearer bound: a small number keeps its digits
+                near = (high - low) * part.abs().neg().sigmoid()
                 ends = torch.tensor([low, high], dtype=z.dtype)
                 x[:, d] = torch.where(part < 0, low + near, high - near).clamp(
                     *torch.nextafter(ends, ends.flip(0))
@@ -61,15 +68,15 @@ class Columns(Bijection):
         return x, log_det
 
     def whole(self, x: Tensor) -> Tensor:
-        """``x`` ``(M, D, N)`` with the columns of whole numbers rounded to multiples of their steps."""
+        """``x`` ``(M, D, N)`` with the columns of whole numbers rounded.
+
+        To multiples of their steps.
+        """
         x = x.clone()
         for d, column in enumerate(self.columns):
             if column.kind == "integer" and column.step:
-                count, inverse = (
-                    (x[:, d] / column.step).round() + 0.0,
-                    round(1 / column.step),
-                )  # + 0.0: zero without a sign
-                x[:, d] = (
-                    count / inverse if inverse * column.step == 1 else count * column.step
-                )  # 3 tenths are 0.3, not 0.30000000000000004
+                # + 0.0: zero without a sign
+                count, inverse = ((x[:, d] / column.step).round() + 0.0, round(1 / column.step))
+                # 3 tenths are 0.3, not 0.30000000000000004
+                x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step
         return x

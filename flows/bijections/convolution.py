@@ -1,4 +1,7 @@
-"""The network inside the couplings of images: one small convolutional network per member, all evaluated together."""
+"""The network inside the couplings of images.
+
+One small convolutional network per member, all evaluated together.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +13,15 @@ from torch.nn.functional import conv2d
 
 
 class Dropout(nn.Module):
-    """Hides at random, from the networks of a flow, some of what they see: ``h m / (1 - rate)``, where m is 0 with the probability ``rate``, else 1.
+    """Hides at random, from the networks of a flow, some of what they see.
 
-    ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind`` single numbers of the image, at the rate
-    ``inputs``; rates are rounded to 256ths. One for all networks. It does nothing but while ``generators``, one a member, are set, which only
-    training does. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole channels.
+    ``h m / (1 - rate)``, where m is 0 with the probability ``rate``, else 1.
+
+    ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind``
+    single numbers of the image, at the rate ``inputs``; rates are rounded to 256ths. One for all
+    networks. It does nothing but while ``generators``, one a member, are set, which only training
+    does. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole
+    channels.
     """
 
     def __init__(self, hidden: float, inputs: float) -> None:
@@ -37,14 +44,17 @@ class Dropout(nn.Module):
 
 
 class Convolution(nn.Module):
-    """M independent networks, inputs -> hidden -> hidden -> outputs, of which only the first layer looks around::
+    """M independent networks, inputs -> hidden -> hidden -> outputs.
+
+    Only the first layer looks around::
 
         h_1 = d(relu(K * b(x) + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
 
-    d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The other layers work on every pixel alone; the
-    biases p, one a place, tell them where they are. The last layer starts at 0, so that it gives 0.
-    Shapes: ``(M, inputs, H, W, N)`` to ``(M, outputs, H, W, N)``.
-    Kingma and Dhariwal 2018 (Glow), appendix B, look around in the last layer too: on images of few pixels that costs most and gains nothing.
+    d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The
+    other layers work on every pixel alone; the biases p, one a place, tell them where they are. The
+    last layer starts at 0, so that it gives 0. Shapes: ``(M, inputs, H, W, N)`` to ``(M, outputs,
+    H, W, N)``. Kingma and Dhariwal 2018 (Glow), appendix B, look around in the last layer too: on
+    images of few pixels that costs most and gains nothing.
     """
 
     SIDE = 5
@@ -71,9 +81,8 @@ class Convolution(nn.Module):
             uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE),
             uniform(inputs * area, hidden, 1, 1, 1),
         )
-        self.place = nn.Parameter(
-            place.data.repeat(1, 1, *pixels, 1)
-        )  # the same everywhere at first: what is alike in all places is learnt faster
+        # The same everywhere at first: what is alike in all places is learnt faster
+        self.place = nn.Parameter(place.data.repeat(1, 1, *pixels, 1))
         self.middle, self.middle_bias = uniform(hidden, hidden, hidden), uniform(hidden, hidden, 1)
         self.last, self.last_bias = (
             nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1)
@@ -88,7 +97,9 @@ class Convolution(nn.Module):
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolutions of ``x`` ``(M, C, H, W, N)`` with ``kernel`` ``(M, outputs, C, side, side)``: a group a member, and all points in one picture.
+    """Convolutions of ``x`` ``(M, C, H, W, N)`` with ``kernel`` ``(M, outputs, C, side, side)``.
+
+    A group a member, and all points in one picture.
 
     Points come last, so the pixel to the right is N numbers further: a dilation.
     """

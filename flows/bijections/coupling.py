@@ -1,4 +1,7 @@
-"""Coupling: one part of the features transforms the other, so both directions and the determinant are cheap."""
+"""Coupling: one part of the features transforms the other.
+
+So both directions and the determinant are cheap.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -10,22 +13,25 @@ from torch import Tensor, nn
 from flows.bijections.base import Bijection
 from flows.bijections.perceptron import Perceptron
 
-Conditioner = Callable[
-    [int, int, int, Sequence[np.random.Generator]], nn.Module
-]  # from inputs, outputs, hidden width, a generator a member
+# From inputs, outputs, hidden width, a generator a member
+Conditioner = Callable[[int, int, int, Sequence[np.random.Generator]], nn.Module]
 
 
 class Coupling(Bijection):
-    """Split the features in two halves ``(a, b)``, keep ``a``, and transform ``b`` element by element with parameters computed from ``a``::
+    """Split the features in two halves ``(a, b)``, keep ``a``, and transform ``b``.
+
+    Element by element, with parameters computed from ``a``::
 
         forward:  z_a = x_a,  z_b = g(x_b; c(x_a))           log_det = +sum_d log g'(x_b)
         inverse:  x_a = z_a,  x_b = g^-1(z_b; c(z_a))        log_det = -sum_d log g'(x_b)
 
-    ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has one feature more.
-    The element-wise ``g`` is what a subclass adds. Source: Dinh et al. 2017 (RealNVP), section 3.2.
+    ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has
+    one feature more. The element-wise ``g`` is what a subclass adds. Source: Dinh et al. 2017
+    (RealNVP), section 3.2.
 
-    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` is to be a ``Convolution``: the mask is channel-wise. Inside a
-    ``Squeeze`` it is a checkerboard. Every pixel of a channel is changed by the same ``g``, with parameters of its own.
+    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` is to be a
+    ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. Every
+    pixel of a channel is changed by the same ``g``, with parameters of its own.
     """
 
     def __init__(
@@ -62,16 +68,18 @@ class Coupling(Bijection):
         self, element: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor
     ) -> tuple[Tensor, Tensor]:
         kept, changed = self._split(x)
-        out, log_derivative = element(
-            changed.flatten(2), self.conditioner(kept).flatten(2)
-        )  # to g, the pixels of an image are points
+        # To g, the pixels of an image are points
+        out, log_derivative = element(changed.flatten(2), self.conditioner(kept).flatten(2))
         return self._merge(kept, out.view_as(changed)), log_derivative.view_as(changed).flatten(
             1, -2
         ).sum(1)
 
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``g(x)`` and ``log g'(x)``, each ``(M, d, N)``, from raw parameters ``(M, d * parameters, N)``."""
+        """``g(x)`` and ``log g'(x)``, each ``(M, d, N)``.
+
+        From raw parameters ``(M, d * parameters, N)``.
+        """
 
     @abstractmethod
     def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:

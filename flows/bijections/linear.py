@@ -1,4 +1,7 @@
-"""The invertible linear map that mixes features, or the channels of an image: Glow's 1x1 convolution."""
+"""The invertible linear map that mixes features, or the channels of an image.
+
+Glow's 1x1 convolution.
+"""
 
 from collections.abc import Sequence
 
@@ -18,10 +21,11 @@ class PLULinear(Bijection):
         forward:  z = W x                       log_det = +sum_d s_d
         inverse:  x = W^-1 z                    log_det = -sum_d s_d    (two triangular solves)
 
-    The permutation ``P`` and the signs are buffers, so W can never become singular and never changes orientation. Each
-    member starts at a random rotation: in two dimensions a random permutation would be the identity half the time.
-    Of images ``(M, C, H, W, N)`` it mixes the C channels of every pixel alike, and ``log_det`` is H W times as much.
-    Source: Kingma and Dhariwal 2018 (Glow), section 3.2, equation 10.
+    The permutation ``P`` and the signs are buffers, so W can never become singular and never
+    changes orientation. Each member starts at a random rotation: in two dimensions a random
+    permutation would be the identity half the time. Of images ``(M, C, H, W, N)`` it mixes the C
+    channels of every pixel alike, and ``log_det`` is H W times as much. Source: Kingma and Dhariwal
+    2018 (Glow), section 3.2, equation 10.
     """
 
     permutation: Tensor
@@ -31,12 +35,10 @@ class PLULinear(Bijection):
         super().__init__()
         gaussian = normals(generators, dim, dim)
         q, r = torch.linalg.qr(gaussian)
-        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(
-            -2
-        )  # Haar measure: undo the sign choice of the QR
-        q[:, :, 0] *= (
-            torch.linalg.det(q).sign().unsqueeze(-1)
-        )  # determinant +1: a rotation, no reflection
+        # Haar measure: undo the sign choice of the QR
+        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        # Determinant +1: a rotation, no reflection
+        q[:, :, 0] *= torch.linalg.det(q).sign().unsqueeze(-1)
         permutation, lower, upper = torch.linalg.lu(q)
         diagonal = torch.diagonal(upper, dim1=-2, dim2=-1)
         dtype = torch.get_default_dtype()

@@ -1,4 +1,7 @@
-"""A fixed monotone map per column that makes every margin about normal, so that a flow has only the dependence left to learn."""
+"""A fixed monotone map per column that makes every margin about normal.
+
+So a flow has only the dependence left to learn.
+"""
 
 from collections.abc import Sequence
 
@@ -19,19 +22,25 @@ SCORES = np.linspace(-8, 8, 321)  # where the knots are, about
 
 
 class Margins(Bijection):
-    """Per column the normal scores of a smooth distribution function F, as a rational-quadratic spline S::
+    """Per column the normal scores of a smooth distribution function F.
+
+    As a rational-quadratic spline S::
 
         forward:  z = S(x)          log_det = sum_d log S'(x_d)
         inverse:  x = S^-1(z)       log_det = -sum_d log S'(x_d)
 
-        at its knots       S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k));    straight on beyond the last
+        at its knots       S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k))
+        beyond the last    straight on
         F(x) = (1 - e) / m  sum_j T_4((x - q_j) / b_j) + e C(x),    e = 0.001
 
-    ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the distribution function of Student's t
-    with 4 degrees of freedom and ``C`` that of a Cauchy distribution as wide as the column: a far outlier comes out near z = 8. Of the
-    counts m the one with the best likelihood on five folds is taken. The spline is a map in its own right: its density is exact, however
-    well it follows F. In double precision, each member on its own rows; the identity until ``initialize``, and for the members ``without``.
-    Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
+    ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the
+    distribution function of Student's t with 4 degrees of freedom and ``C`` that of a Cauchy
+    distribution as wide as the column: a far outlier comes out near z = 8. Of the counts m the one
+    with the best likelihood on five folds is taken. The spline is a map in its own right: its
+    density is exact, however well it follows F. In double precision, each member on its own rows;
+    the identity until ``initialize``, and for the members ``without``. Sources: normal scores, as
+    of a Gaussian copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo
+    1982.
     """
 
     knots: Tensor
@@ -40,9 +49,10 @@ class Margins(Bijection):
         super().__init__()
         self.without = without
         line = torch.from_numpy(SCORES)
+        # (M, D, 3, K): x, z, slope
         self.register_buffer(
             "knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1)
-        )  # (M, D, 3, K): x, z, slope
+        )
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -56,8 +66,10 @@ class Margins(Bijection):
             self.knots[member] = done[key]
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """For ``value`` ``(M, D, N)``, an x (0) or a z (1): how much of it is beyond the knots, and the slope there; of the bin that holds the
-        rest, how far that is into it, x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
+        """For ``value`` ``(M, D, N)``, an x (0) or a z (1).
+
+        How much of it is beyond the knots, and the slope there; of the bin that holds the rest, how
+        far that is into it, x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
         """
         x, z, slope = self.knots.unbind(2)
         along = self.knots[:, :, by]
@@ -117,9 +129,8 @@ def normal_scores(column: Array) -> Array:
     )
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
-    x = np.interp(
-        SCORES, scores[rising], grid[rising]
-    )  # near enough: what counts is that F is taken where the knots are
+    # Near enough: what counts is that F is taken where the knots are
+    x = np.interp(SCORES, scores[rising], grid[rising])
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
     return np.stack([x, z, slope])
@@ -152,7 +163,10 @@ def _density(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 
 
 def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
-    """``Phi^-1(F(x))``, from the smaller of F and 1 - F, so that no digits are lost in the upper tail."""
+    """``Phi^-1(F(x))``, from the smaller of F and 1 - F.
+
+    So no digits are lost in the upper tail.
+    """
     centers, widths, scale = kernels
     t, c = (x[:, None] - centers) / widths, (x - centers.mean()) / scale
 
@@ -164,7 +178,10 @@ def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 
 
 def _student_tail(t: Array) -> Array:
-    """``P(T > t)`` for Student's t with 4 degrees of freedom: ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation."""
+    """``P(T > t)`` for Student's t with 4 degrees of freedom.
+
+    ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation.
+    """
     root = np.sqrt(4 + t**2)
     rest = np.where(t > 0, 4 / (root * (root + np.abs(t))), 1 - t / root)
     return rest**2 * (3 - rest) / 4

@@ -1,4 +1,7 @@
-"""The network inside couplings and baselines: one multilayer perceptron per member, all evaluated by batched matrix products."""
+"""The network inside couplings and baselines.
+
+One multilayer perceptron per member, all evaluated by batched matrix products.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +17,12 @@ class Perceptron(nn.Module):
 
         h_1 = relu(W_1 x + b_1)     h_2 = relu(W_2 h_1 + b_2)     y = W_3 h_2 + b_3
 
-    Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs) operations.
+    Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs)
+    operations.
 
-    ``reach`` says where the layers' weights and biases start: uniform on +- the two numbers; a layer whose numbers are 0 draws none.
-    A member's parameters are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
+    ``reach`` says where the layers' weights and biases start: uniform on +- the two numbers; a
+    layer whose numbers are 0 draws none. A member's parameters are one row of ``theta`` ``(M,
+    size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
     """
 
     def __init__(
@@ -44,7 +49,10 @@ class Perceptron(nn.Module):
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
-        """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer, as views of ``theta``."""
+        """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer.
+
+        They are views of ``theta``.
+        """
         shapes = [
             shape
             for fan_in, fan_out in pairwise(self.sizes)
@@ -57,19 +65,23 @@ class Perceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden_layers, (last_weight, last_bias) = self.layers()
         for weight, bias in hidden_layers:
-            x = torch.baddbmm(
-                bias, weight, x
-            ).relu_()  # in place: the product is not needed again, and memory is what costs here
+            # In place: the product is not needed again, and memory is what costs here
+            x = torch.baddbmm(bias, weight, x).relu_()
         return torch.baddbmm(last_bias, last_weight, x)
 
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Where a coupling's network starts: +-1/sqrt(fan_in), as ``torch.nn.Linear`` does, and its last layer at 0, so that it gives 0."""
+    """Where a coupling's network starts.
+
+    +-1/sqrt(fan_in), as ``torch.nn.Linear`` does, and its last layer at 0, so that it gives 0.
+    """
     return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
 
 
 def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Where a baseline's network starts: weights on +-sqrt(6/fan_in) (He et al. 2015), the last layer's on +-1/sqrt(fan_in); biases at 0.
+    """Where a baseline's network starts.
+
+    Weights on +-sqrt(6/fan_in) (He et al. 2015), the last layer's on +-1/sqrt(fan_in); biases at 0.
 
     But the first layer's biases, on +-1: its kinks then lie apart.
     """

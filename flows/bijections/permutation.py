@@ -1,4 +1,7 @@
-"""A fixed permutation of the features, or of the channels of an image, so that every coupling splits them in another way."""
+"""A fixed permutation of the features, or of the channels of an image.
+
+So every coupling splits them in another way.
+"""
 
 from collections.abc import Sequence
 
@@ -10,12 +13,15 @@ from flows.bijections.base import Bijection
 
 
 class Permutation(Bijection):
-    """An order of the features per member, drawn once; or the ``order`` that is given, for all members::
+    """An order of the features per member, drawn once.
+
+    Or the ``order`` that is given, for all members::
 
         forward:  z_i = x_order[i]      log_det = 0
         inverse:  x_order[i] = z_i      log_det = 0
 
-    Source: Dinh et al. 2015 (NICE), section 3.2, and Durkan et al. 2019, section 3.3, who permute at random.
+    Source: Dinh et al. 2015 (NICE), section 3.2, and Durkan et al. 2019, section 3.3, who permute
+    at random.
     """
 
     order: Tensor
@@ -39,7 +45,6 @@ class Permutation(Bijection):
         return self._select(z, self.order.argsort(1)), z.new_zeros(z.shape[0], 1)
 
     def _select(self, x: Tensor, order: Tensor) -> Tensor:
-        first = (
-            torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
-        )  # rows of all members in one list
+        # Rows of all members in one list
+        first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
         return x.flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)

@@ -11,11 +11,14 @@ from flows.bijections.base import Bijection
 class Probit(Bijection):
     """A fixed map of every number of the box from -B to B::
 
-        forward:  z = Phi^-1(p),  p = (x + B) / (2 B)      log_det = sum_d z_d^2 / 2 + log(2 pi) / 2 - log 2 B
-        inverse:  x = 2 B Phi(z) - B                       log_det = minus that
+        forward:  z = Phi^-1(p),  p = (x + B) / (2 B)
+                  log_det = sum_d z_d^2 / 2 + log(2 pi) / 2 - log 2 B
+        inverse:  x = 2 B Phi(z) - B
+                  log_det = minus that
 
-    It reaches all of R, so a density behind it has all of its mass inside the box, and a normal one there is a uniform one here. Dinh et al. 2017
-    (RealNVP), section 4.1, take a logit of a narrowed box, which leaves some outside. A number closer to the edge than rounding is moved inside.
+    It reaches all of R, so a density behind it has all of its mass inside the box, and a normal one
+    there is a uniform one here. Dinh et al. 2017 (RealNVP), section 4.1, take a logit of a narrowed
+    box, which leaves some outside. A number closer to the edge than rounding is moved inside.
     """
 
     def __init__(self, bound: float) -> None:

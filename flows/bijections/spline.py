@@ -1,4 +1,7 @@
-"""Rational-quadratic splines: an element-wise map with as many bends as it has bins, still inverted in closed form."""
+"""Rational-quadratic splines.
+
+An element-wise map with as many bends as it has bins, still inverted in closed form.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +16,12 @@ from flows.bijections.coupling import Coupling
 
 
 class SplineCoupling(Coupling):
-    """A coupling whose element-wise map g is a monotone rational-quadratic spline on [-B, B] and the identity outside.
+    """A coupling whose element-wise map g is a monotone rational-quadratic spline.
 
-    With knots ``(x_k, y_k)`` and slopes ``d_k`` there, bin widths ``w``, heights ``h``, mean slope ``s = h / w`` and
-    ``u = (x - x_k) / w`` in the bin that holds x::
+    On [-B, B], and the identity outside.
+
+    With knots ``(x_k, y_k)`` and slopes ``d_k`` there, bin widths ``w``, heights ``h``, mean slope
+    ``s = h / w`` and ``u = (x - x_k) / w`` in the bin that holds x::
 
         forward:  z = y_k + h (s u^2 + d_k u (1 - u)) / q
                   log_det = sum_d log[ s^2 (d_{k+1} u^2 + 2 s u (1 - u) + d_k (1 - u)^2) / q^2 ]
@@ -28,17 +33,17 @@ class SplineCoupling(Coupling):
                   c = -s v
                   log_det = minus the forward one at x
 
-    Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes have a floor, which keeps the
-    log-determinant finite. Source: Durkan et al. 2019, equations 4 to 8, and their appendix A.1 for the stable root.
+    Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes have
+    a floor, which keeps the log-determinant finite. Source: Durkan et al. 2019, equations 4 to 8,
+    and their appendix A.1 for the stable root.
     """
 
     BOUND = 5.0
     MIN_BIN = 0.001
     MIN_SLOPE = 0.001
     FREE_ENDS = False
-    SLOPE_SHIFT = math.log(
-        math.expm1(1 - MIN_SLOPE)
-    )  # so that a raw slope of 0 means slope 1: the inverse of softplus there
+    # So that a raw slope of 0 means slope 1: the inverse of softplus there
+    SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))
 
     def __init__(
         self,
@@ -61,7 +66,10 @@ class SplineCoupling(Coupling):
         return torch.cat([left, inner, -left], dim=2)
 
     def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
-        """The bin that holds ``value`` ``(M, d, N)``: its x_k, y_k, w, h, d_k and d_{k+1}, each ``(M, d, N)``."""
+        """The bin that holds ``value`` ``(M, d, N)``.
+
+        Its x_k, y_k, w, h, d_k and d_{k+1}, each ``(M, d, N)``.
+        """
         members, changed, points = value.shape
         raw = parameters.view(members, changed, parameters.shape[1] // changed, points)
         widths, heights, slopes = raw.tensor_split([self.bins, 2 * self.bins], dim=2)
@@ -78,9 +86,8 @@ class SplineCoupling(Coupling):
 
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.abs() < self.BOUND
-        x_inside = torch.where(
-            inside, x, 0.0
-        )  # a harmless value, so that no NaN reaches the gradient from the unused branch
+        # A harmless value, so that no NaN reaches the gradient from the unused branch
+        x_inside = torch.where(inside, x, 0.0)
         x_k, y_k, *bin_ = self._bins(x_inside, parameters, by_height=False)
         z, log_derivative = rational_quadratic((x_inside - x_k) / bin_[0], *bin_)
         return torch.where(inside, y_k + z, x), torch.where(inside, log_derivative, 0.0)
@@ -95,7 +102,9 @@ class SplineCoupling(Coupling):
 
 
 class BoxSplineCoupling(SplineCoupling):
-    """A spline coupling of the box [-B, B] alone: the slopes at its ends are learnt too, so that there is a kink where the identity begins.
+    """A spline coupling of the box [-B, B] alone.
+
+    The slopes at its ends are learnt too, so that there is a kink where the identity begins.
 
     It is for densities that jump at the edge, as those of pixels do at black and white.
     """
@@ -106,7 +115,10 @@ class BoxSplineCoupling(SplineCoupling):
 def rational_quadratic(
     u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How far z is above its bin's corner at ``u`` from 0 to 1 along the bin, and the logarithm of the slope there."""
+    """How far z is above its bin's corner, and the logarithm of the slope there.
+
+    This is at ``u`` from 0 to 1 along the bin.
+    """
     mean_slope, v = height / width, u * (1 - u)
     q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
     z = height * (mean_slope * u.square() + slope_low * v) / q

@@ -1,30 +1,33 @@
-"""Squeeze: blocks of 2 x 2 pixels become channels, so that convolutions see further and channels can be split."""
+"""Squeeze: blocks of 2 x 2 pixels become channels.
+
+So convolutions see further and channels can be split.
+"""
 
 import torch
 from torch import Tensor
 
 from flows.bijections.chain import Chain
 
-CORNERS = (
-    (0, 0),
-    (1, 1),
-    (0, 1),
-    (1, 0),
-)  # of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
+# Of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
+CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 class Squeeze(Chain):
-    """Bijections ``f`` of ``(4 C, H / 2, W / 2)`` at work on images ``(C, H, W)``: ``s`` moves every block of 2 x 2 pixels to the channels of one::
+    """Bijections ``f`` of ``(4 C, H / 2, W / 2)`` at work on images ``(C, H, W)``.
 
-        s(x)[4-th k, channel c, i, j] = x[c, 2 i + row_k, 2 j + column_k],    (row, column) = (0, 0), (1, 1), (0, 1), (1, 0)
+    ``s`` moves every block of 2 x 2 pixels to the channels of one::
+
+        s(x)[4-th k, channel c, i, j] = x[c, 2 i + row_k, 2 j + column_k]
+        (row, column) = (0, 0), (1, 1), (0, 1), (1, 0)
 
         forward:  z = s^-1(f(s(x)))          log_det = that of f
         inverse:  x = s^-1(f^-1(s(z)))       log_det = that of f^-1
 
-    The diagonal comes first, so the first half of the channels is one colour of a checkerboard: a coupling in here has a checkerboard mask,
-    and its network sees the kept pixels alone. Numbers keep their place in the image, on the way to noise as well.
-    Source: Dinh et al. 2017 (RealNVP), section 3.6 and figure 3, who squeeze in another order and mask at full size.
-    Raises ``ValueError`` for sides that are not even.
+    The diagonal comes first, so the first half of the channels is one colour of a checkerboard: a
+    coupling in here has a checkerboard mask, and its network sees the kept pixels alone. Numbers
+    keep their place in the image, on the way to noise as well. Source: Dinh et al. 2017 (RealNVP),
+    section 3.6 and figure 3, who squeeze in another order and mask at full size. Raises
+    ``ValueError`` for sides that are not even.
     """
 
     def enter(self, x: Tensor) -> Tensor:
@@ -39,10 +42,14 @@ class Squeeze(Chain):
 
 
 def squeezed(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape of squeezed images ``(C, H, W)``. Raises ``ValueError`` where blocks of 2 x 2 don't cover them."""
+    """The shape of squeezed images ``(C, H, W)``.
+
+    Raises ``ValueError`` where blocks of 2 x 2 don't cover them.
+    """
     if len(event_shape) != 3 or min(event_shape) < 1 or event_shape[1] % 2 or event_shape[2] % 2:
         raise ValueError(
-            f"blocks of 2 x 2 pixels need images (C, H, W) of even height and width at every scale; got {tuple(event_shape)}"
+            "blocks of 2 x 2 pixels need images (C, H, W) of even height and width at every "
+            f"scale; got {tuple(event_shape)}"
         )
     channels, height, width = event_shape
     return 4 * channels, height // 2, width // 2

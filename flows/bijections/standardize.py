@@ -7,13 +7,16 @@ from flows.bijections.base import Bijection, feature_moments
 
 
 class Standardize(Bijection):
-    """A fixed affine map per feature, with the mean ``m`` and the standard deviation ``s`` of the training data::
+    """A fixed affine map per feature.
+
+    With the mean ``m`` and the standard deviation ``s`` of the training data::
 
         forward:  z = (x - m) / s       log_det = -sum_d log s_d
         inverse:  x = m + s z           log_det = +sum_d log s_d
 
-    ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never trained. In single precision a
-    column far from 0 would lose its digits here. The identity until ``initialize``.
+    ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never
+    trained. In single precision a column far from 0 would lose its digits here. The identity until
+    ``initialize``.
     """
 
     mean: Tensor

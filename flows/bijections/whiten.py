@@ -9,13 +9,16 @@ from flows.bijections.base import Bijection
 
 
 class Whiten(Bijection):
-    """Where columns are nearly a linear function of others, as shares that sum to 1, the rows lie on a ridge; this makes it round::
+    """Makes round the ridge on which the rows lie where columns depend on others.
+
+    Such columns are nearly a linear function of others, as shares that sum to 1::
 
         forward:  z = L^-1 (x - m)      log_det = -sum_d log L_dd
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
-    ``m`` and ``C`` are the mean and the covariance of the training rows. In double precision, each member on its own rows, never trained;
-    the identity until ``initialize``, and for the members ``without``.
+    ``m`` and ``C`` are the mean and the covariance of the training rows. In double precision, each
+    member on its own rows, never trained; the identity until ``initialize``, and for the members
+    ``without``.
     """
 
     RIDGE = 1e-6  # in standardised units: rows may lie on a plane

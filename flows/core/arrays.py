@@ -15,7 +15,10 @@ Whole = NDArray[np.int64]
 
 
 def rounded(values: Any) -> Array:
-    """``values`` to nine digits: what is computed in double precision comes out the same on every machine to more than these."""
+    """``values`` to nine digits.
+
+    What is computed in double precision comes out the same on every machine to more than these.
+    """
     values = np.asarray(values, dtype=np.float64)
     return np.array([float(f"{value:.9g}") for value in values.ravel().tolist()]).reshape(
         values.shape
@@ -31,9 +34,8 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
 
     try:
         if not isinstance(points, torch.Tensor):
-            points = np.require(
-                points, requirements=["C", "W"]
-            )  # torch has no word for what can't be written to, as a table's values
+            # Torch has no word for what can't be written to, as a table's values
+            points = np.require(points, requirements=["C", "W"])
         tensor = torch.as_tensor(points)
     except (TypeError, ValueError):
         kind = getattr(points, "dtype", type(points).__name__)

@@ -9,9 +9,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A neighbour to write to inside, which then takes the place of ``path``: a reader never meets half a file.
+    """A neighbour to write to inside, which then takes the place of ``path``.
 
-    If that fails, an interrupt too, ``path`` stays as it was and the neighbour is removed. Its folder is made. Raises ``OSError``.
+    A reader never meets half a file.
+
+    If that fails, an interrupt too, ``path`` stays as it was and the neighbour is removed. Its
+    folder is made. Raises ``OSError``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")

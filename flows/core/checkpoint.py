@@ -1,4 +1,6 @@
-"""Models in and out of safetensors files: no pickle, and one JSON entry that says how to build the model again.
+"""Models in and out of safetensors files.
+
+No pickle, and one JSON entry that says how to build the model again.
 
 ``flows.load`` (``networks/registry.py``) makes a model of what ``read`` finds.
 """
@@ -17,7 +19,8 @@ from torch import Tensor
 from flows.core import atomic
 from flows.core.population import Population
 
-METADATA_KEY = "flows"  # a single key: with two or more, safetensors writes them in a random order and the bytes differ
+# A single key: with two or more, safetensors writes them in a random order and the bytes differ
+METADATA_KEY = "flows"
 HISTORY = "history."  # before the names of what training kept
 
 
@@ -28,11 +31,13 @@ class CheckpointError(ValueError):
 def save(model: Population, path: str | Path) -> None:
     """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes.
 
-    Raises ``OSError`` where that can't be done, and ``ValueError`` for a model that nothing says how to build again.
+    Raises ``OSError`` where that can't be done, and ``ValueError`` for a model that nothing says
+    how to build again.
     """
     if not model.description:
         raise ValueError(
-            f"a {type(model).__name__} that was put together by hand can't be saved; what flows.build makes can"
+            f"a {type(model).__name__} that was put together by hand can't be saved; "
+            "what flows.build makes can"
         )
     entry = json.dumps(model.description, sort_keys=True)
     state = {
@@ -46,18 +51,23 @@ def save(model: Population, path: str | Path) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
-    """The description, the state and the history in ``path``. Raises ``CheckpointError``, which names the file."""
+    """The description, the state and the history in ``path``.
+
+    Raises ``CheckpointError``, which names the file.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from None
     if METADATA_KEY not in metadata:
         raise CheckpointError(
-            f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this project"
+            f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this "
+            "project"
         )
     try:
         description = dict(json.loads(metadata[METADATA_KEY]))

@@ -1,4 +1,8 @@
-"""The columns of a table: what kind of number each holds, what is wrong with them, and how rounded ones get a density. Light: no torch."""
+"""The columns of a table.
+
+What kind of number each holds, what is wrong with them, and how rounded ones get a density. Light:
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its kind, the bounds of an ``interval``, and the step that its values are rounded to, where they are."""
+    """One column: its name, its kind, and the bounds of an ``interval``.
+
+    And the step that its values are rounded to, where they are.
+    """
 
     name: str
     kind: str = "real"
@@ -30,7 +37,10 @@ class Column:
 
     @classmethod
     def parse(cls, name: str, word: str) -> Column:
-        """The column ``name`` of the kind that a user writes as ``word``. Raises ``ValueError``, with one line."""
+        """The column ``name`` of the kind that a user writes as ``word``.
+
+        Raises ``ValueError``, with one line.
+        """
         kind, *texts = word.split(":")
         try:
             match kind, [float(text) for text in texts]:
@@ -45,7 +55,8 @@ class Column:
         except ValueError:
             pass
         raise ValueError(
-            f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP"
+            f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, "
+            "integer or integer:STEP"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,11 +99,13 @@ class Column:
 def inspect(
     columns: Sequence[Column], values: Array, rows: Whole | None = None
 ) -> tuple[list[Column], list[str]]:
-    """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``, and a notice for each of these, and for numbers as names.
+    """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``.
 
-    A column with under 90% distinct values is rounded; its step is the commonest gap between distinct values. ``rows`` ``(n,)`` are the
-    numbers of the rows in the user's file, where some were dropped.
-    Raises ``UserError``, with one line, for a table that no density can be fitted to.
+    And a notice for each of these, and for numbers as names.
+
+    A column with under 90% distinct values is rounded; its step is the commonest gap between
+    distinct values. ``rows`` ``(n,)`` are the numbers of the rows in the user's file, where some
+    were dropped. Raises ``UserError``, with one line, for a table that no density can be fitted to.
     """
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
@@ -100,7 +113,8 @@ def inspect(
     if all(re.fullmatch(r"-?\d+", column.name) for column in columns):
         names = ", ".join(column.name for column in columns)
         notices.append(
-            f"the columns are called {names}: if that is a row of a file without names, write a line of names above it"
+            f"the columns are called {names}: if that is a row of a file without names, "
+            "write a line of names above it"
         )
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         for row in np.flatnonzero(~column.holds(x))[:1]:
@@ -115,7 +129,8 @@ def inspect(
             )
             at = row + 1 if rows is None else rows[row]
             raise UserError(
-                f"column {column.name}, row {at} holds {x[row]}; {column.word} must be {must}{advice}"
+                f"column {column.name}, row {at} holds {x[row]}; {column.word} must be "
+                f"{must}{advice}"
             )
         if x.min() == x.max():
             raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
@@ -128,7 +143,10 @@ def inspect(
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
             found[d] = replace(column, step=_step(distinct))
             whole = replace(column, kind="integer", step=float(f"{found[d].step:.6g}"))
-            said = f"column {column.name} holds {len(distinct)} distinct values in {len(x)} rows, in steps of {whole.step:g}: "
+            said = (
+                f"column {column.name} holds {len(distinct)} distinct values in {len(x)} rows, "
+                f"in steps of {whole.step:g}: "
+            )
             said += "a density does not exist for it, so training spreads its rows over their steps"
             if column.kind == "real" and whole.holds(x).all():
                 said += f"; for samples in whole steps write --column {column.name}={whole.word}"
@@ -140,10 +158,13 @@ def inspect(
 
 
 def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """The rows ``values`` ``(n, D)``, each rounded value spread over its step: ``x + step u``, ``u`` uniform on (-1/2, 1/2).
+    """The rows ``values`` ``(n, D)``, each rounded value spread over its step.
 
-    Near a bound the step is narrowed, so that what is inside stays inside. The numbers ``u`` depend on the seed and the shape alone: the
-    same table is spread in the same way, whatever learns from it.
+    ``x + step u``, ``u`` uniform on (-1/2, 1/2).
+
+    Near a bound the step is narrowed, so that what is inside stays inside. The numbers ``u`` depend
+    on the seed and the shape alone: the same table is spread in the same way, whatever learns from
+    it.
     """
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)
     low, high = np.array([column.bounds for column in columns]).T
@@ -152,16 +173,22 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def _step(distinct: Array) -> float:
-    """The commonest gap between sorted values; where no gap comes twice (of a column with many zeros, say) the median one."""
+    """The commonest gap between sorted values.
+
+    Where no gap comes twice (of a column with many zeros, say) the median one.
+    """
     gaps, rounding = np.diff(distinct), 32 * np.finfo(float).eps * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
 
 
 def _check_together(names: Sequence[str], values: Array) -> None:
-    """Raises ``UserError`` for columns that are equal, or a linear combination of others: their joint density doesn't exist.
+    """Raises ``UserError`` for columns that are equal, or a linear combination of others.
 
-    In ``QR = `` the standardised columns, the diagonal of R is what each column has beyond those before it: 0, up to rounding, for a combination.
+    Their joint density doesn't exist.
+
+    In ``QR = `` the standardised columns, the diagonal of R is what each column has beyond those
+    before it: 0, up to rounding, for a combination.
     """
     deviation = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / deviation
@@ -180,5 +207,6 @@ def _check_together(names: Sequence[str], values: Array) -> None:
             )
         if others:
             raise UserError(
-                f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: together they have no density"
+                f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: "
+                "together they have no density"
             )

@@ -8,12 +8,17 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something that the user can put right. Its message is one line that names the key or the file."""
+    """Something that the user can put right.
+
+    Its message is one line that names the key or the file.
+    """
 
 
 @contextmanager
 def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
-    """Inside, an error that the user can put right ends the program ``name`` with one line and exit status 1.
+    """Inside, an error that the user can put right ends the program ``name``.
+
+    It does so with one line and exit status 1.
 
     ``stopped`` is what to say after an interrupt from the keyboard, of exit status 130.
     """

@@ -1,4 +1,7 @@
-"""Truths, and the one that has components: a mixture of Gaussians. NumPy alone, so that making data needs no torch."""
+"""Truths, and the one that has components: a mixture of Gaussians.
+
+NumPy alone, so that making data needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import numpy as np
 
 from flows.core.arrays import Array
 
-PAIRS = 100_000  # of a point and a component, worked on at a time: what is made of them stays in the cache
+# Of a point and a component, worked on at a time: what is made of them stays in the cache
+PAIRS = 100_000
 
 
 class Truth(Protocol):
@@ -33,10 +37,11 @@ class Mixture:
     """A mixture of K Gaussians in D dimensions::
 
         p(x) = sum_k w_k N(x; mu_k, Sigma_k)
-        log N(x; mu, Sigma) = -|L^-1 (x - mu)|^2 / 2 - sum_d log L_dd - D log(2 pi) / 2,   Sigma = L L^T
+        log N(x; mu, Sigma) = -|L^-1 (x - mu)|^2 / 2 - sum_d log L_dd - D log(2 pi) / 2
+        Sigma = L L^T
 
-    ``weights`` ``(K,)`` sum to 1, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``. Raises ``ValueError`` where they don't
-    describe a mixture.
+    ``weights`` ``(K,)`` sum to 1, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``. Raises
+    ``ValueError`` where they don't describe a mixture.
     """
 
     weights: Array
@@ -47,7 +52,8 @@ class Mixture:
         count, dim = self.means.shape
         if self.weights.shape != (count,) or self.covariances.shape != (count, dim, dim):
             raise ValueError(
-                f"{count} means of {dim} numbers need {count} weights and {count} covariances of {dim} x {dim}"
+                f"{count} means of {dim} numbers need {count} weights and {count} covariances of "
+                f"{dim} x {dim}"
             )
         if not np.isfinite(self.means).all():
             raise ValueError(f"the means must be finite; they are {self.means.tolist()}")
@@ -61,7 +67,8 @@ class Mixture:
                 or not (np.linalg.eigvalsh(covariance) > 0).all()
             ):
                 raise ValueError(
-                    f"the covariance of component {k} must be symmetric and positive definite; it is {covariance.tolist()}"
+                    f"the covariance of component {k} must be symmetric and positive definite; "
+                    f"it is {covariance.tolist()}"
                 )
 
     @classmethod
@@ -84,9 +91,8 @@ class Mixture:
     def log_prob(self, x: Array) -> Array:
         """Log-density in nats, ``(n,)``, of ``(n, D)``."""
         factors = np.linalg.cholesky(self.covariances)
-        whitening = np.linalg.inv(
-            factors
-        )  # D is small and the factors are triangular: safe, and one product a chunk
+        # D is small and the factors are triangular: safe, and one product a chunk
+        whitening = np.linalg.inv(factors)
         log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[
             1
         ] * np.log(2 * np.pi)
@@ -101,6 +107,9 @@ class Mixture:
         return np.concatenate(parts)
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
-        """Corners ``(D,)`` of the box that reaches so many standard deviations beyond every component: it holds the mass."""
+        """Corners ``(D,)`` of the box that holds the mass.
+
+        It reaches so many standard deviations beyond every component.
+        """
         spread = deviations * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)

@@ -13,25 +13,31 @@ from flows.core.arrays import as_tensor
 
 
 class Population(nn.Module, Distribution):
-    """A population of M members: a ``torch.distributions.Distribution`` with batch shape ``(M,)`` and event shape ``(D,)`` or ``(C, H, W)``.
+    """A population of M members.
 
-    ``log_prob`` gives ``(n, M)`` in nats, in the units of the data that the user handed over. It takes rows ``(n, *event)``, which all
-    members score, or ``(n, M, *event)``, where each member has points of its own; arrays of any numbers as well as tensors.
-    ``sample((n,), generator=g)`` gives ``(n, M, *event)``.
+    A ``torch.distributions.Distribution`` with batch shape ``(M,)`` and event shape ``(D,)`` or
+    ``(C, H, W)``.
 
-    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, equal ones unless a recipe of training found others:
-    ``MixtureSameFamily(Categorical(population.member_weights), population)``; ``ensemble_log_prob`` gives its density.
+    ``log_prob`` gives ``(n, M)`` in nats, in the units of the data that the user handed over. It
+    takes rows ``(n, *event)``, which all members score, or ``(n, M, *event)``, where each member
+    has points of its own; arrays of any numbers as well as tensors. ``sample((n,), generator=g)``
+    gives ``(n, M, *event)``.
 
-    ``description`` says in JSON's words how to build the model again: with the state it makes a complete checkpoint.
-    ``history`` is what training kept (``Trainer``): ``epoch`` ``(L,)`` and curves ``(L, M)``; empty before.
+    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, equal ones
+    unless a recipe of training found others:
+    ``MixtureSameFamily(Categorical(population.member_weights), population)``; ``ensemble_log_prob``
+    gives its density.
+
+    ``description`` says in JSON's words how to build the model again: with the state it makes a
+    complete checkpoint. ``history`` is what training kept (``Trainer``): ``epoch`` ``(L,)`` and
+    curves ``(L, M)``; empty before.
     """
 
     support = constraints.real_vector
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
-    chunk: ClassVar[int] = (
-        10_000  # points to score at a time, where there are many: bounds the memory
-    )
+    # Points to score at a time, where there are many: bounds the memory
+    chunk: ClassVar[int] = 10_000
 
     def __init__(
         self, members: int, event_shape: tuple[int, ...], description: dict[str, Any]
@@ -51,7 +57,10 @@ class Population(nn.Module, Distribution):
 
     @property
     def member_range(self) -> range:
-        """Which members of a larger population these are: all of it, unless ``flows.build`` was given a range."""
+        """Which members of a larger population these are.
+
+        All of it, unless ``flows.build`` was given a range.
+        """
         return range(*self.description.get("members", (0, self.members)))
 
     @property
@@ -60,7 +69,10 @@ class Population(nn.Module, Distribution):
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def has(self, method: str) -> bool:
-        """Whether the model's class answers ``log_prob``, ``encode`` or ``trajectory``: no model needs to."""
+        """Whether the model's class answers ``log_prob``, ``encode`` or ``trajectory``.
+
+        No model needs to.
+        """
         return getattr(type(self), method) is not getattr(Population, method)
 
     @property
@@ -70,7 +82,10 @@ class Population(nn.Module, Distribution):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes: ``model.to("cuda")`` moves it. Points may come from anywhere; densities and samples are where the model is."""
+        """Where the model computes: ``model.to("cuda")`` moves it.
+
+        Points may come from anywhere; densities and samples are where the model is.
+        """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
     def sample(
@@ -78,15 +93,24 @@ class Population(nn.Module, Distribution):
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> Tensor:
-        """Draws, ``sample_shape + (M, *event)``. Raises ``NotImplementedError`` where a model can't."""
+        """Draws, ``sample_shape + (M, *event)``.
+
+        Raises ``NotImplementedError`` where a model can't.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Log-densities in nats, ``(n, M)`` of ``(n, *event)`` or ``(n, M, *event)``. Raises ``NotImplementedError`` where a model has none."""
+        """Log-densities in nats, ``(n, M)`` of ``(n, *event)`` or ``(n, M, *event)``.
+
+        Raises ``NotImplementedError`` where a model has none.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
 
     def encode(self, value: Any) -> Tensor:
-        """The noise ``(n, M, *event)`` that the points become. Raises ``NotImplementedError`` where a model has no such map."""
+        """The noise ``(n, M, *event)`` that the points become.
+
+        Raises ``NotImplementedError`` where a model has no such map.
+        """
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
     def trajectory(
@@ -94,7 +118,10 @@ class Population(nn.Module, Distribution):
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> list[Tensor]:
-        """Samples on their way from noise to data. Raises ``NotImplementedError`` where a model has no steps."""
+        """Samples on their way from noise to data.
+
+        Raises ``NotImplementedError`` where a model has no steps.
+        """
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
@@ -106,9 +133,12 @@ class Population(nn.Module, Distribution):
         return sum(p.numel() for p in self.parameters()) // self.members
 
     def points(self, value: Any, what: str = "points") -> Tensor:
-        """``value`` as a tensor ``(..., M or 1, *event)``: rows ``(n, *event)`` are every member's, whatever their number.
+        """``value`` as a tensor ``(..., M or 1, *event)``.
 
-        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers; ``what`` names it there.
+        Rows ``(n, *event)`` are every member's, whatever their number.
+
+        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers; ``what``
+        names it there.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)
@@ -121,13 +151,17 @@ class Population(nn.Module, Distribution):
         ):
             numbers = ", ".join(map(str, event))
             raise ValueError(
-                f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, {numbers}); got {tuple(tensor.shape)}"
+                f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, "
+                f"{numbers}); got {tuple(tensor.shape)}"
             )
         return tensor
 
 
 def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``; of equal ``weights``, unless they ``(M,)`` are given."""
+    """Log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``.
+
+    The mixture is of equal ``weights``, unless they ``(M,)`` are given.
+    """
     members = member_log_prob.shape[-1]
     if weights is None:
         return (

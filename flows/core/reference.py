@@ -15,10 +15,13 @@ from flows.core.seeds import generator_of
 
 
 class GaussianMixture(Population):
-    """One mixture of K Gaussians in D dimensions (``Mixture`` has the formulas), as a population with a single member.
+    """One mixture of K Gaussians in D dimensions, as a population with a single member.
 
-    ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``; kept in float64. A kernel density has one component
-    a training point. Raises ``ValueError`` where they don't describe a mixture.
+    ``Mixture`` has the formulas.
+
+    ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``; kept in float64. A
+    kernel density has one component a training point. Raises ``ValueError`` where they don't
+    describe a mixture.
     """
 
     weights: Tensor

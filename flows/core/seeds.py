@@ -1,8 +1,11 @@
-"""Random streams: one per purpose, member and, where it is long, epoch, so that no two of them ever share numbers.
+"""Random streams.
 
-Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose, member)`` or ``(purpose, member, epoch)``.
-NumPy promises that children with different keys are independent, so member 3 gets the same stream in a population of 4 and in one of 400.
-All numbers are NumPy's, which are the same on every machine; torch's normals depend on the processor.
+One per purpose, member and, where it is long, epoch, so that no two of them ever share numbers.
+
+Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose,
+member)`` or ``(purpose, member, epoch)``. NumPy promises that children with different keys are
+independent, so member 3 gets the same stream in a population of 4 and in one of 400. All numbers
+are NumPy's, which are the same on every machine; torch's normals depend on the processor.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# The position in this list is part of every spawn key: append only, never reorder, or every number of the project moves.
+# The position in this list is part of every spawn key: append only, never reorder, or every number
+# of the project moves.
 PURPOSES = (
     *(
         "generate",
@@ -37,7 +41,10 @@ PURPOSES = (
 
 
 def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
-    """The seed sequence of one purpose (a word of ``PURPOSES``), one member (0, unless given) and perhaps one epoch."""
+    """The seed sequence of one purpose, one member and perhaps one epoch.
+
+    The purpose is a word of ``PURPOSES``; the member is 0, unless given.
+    """
     return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))
 
 
@@ -49,7 +56,10 @@ def numpy_generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
 def numpy_generators(
     seed: int, purpose: str, members: Iterable[int], *epoch: int
 ) -> list[np.random.Generator]:
-    """One generator per member, whose streams are those that these members have in any population."""
+    """One generator per member.
+
+    Its streams are those that these members have in any population.
+    """
     return [numpy_generator(seed, purpose, member, *epoch) for member in members]
 
 
@@ -59,7 +69,10 @@ def integer(seed: int, purpose: str, *key: int) -> int:
 
 
 def generator_of(given: Any) -> np.random.Generator:
-    """What a user hands over as a generator: NumPy's, one of torch, which seeds it, or ``None``: then the numbers are new every time."""
+    """What a user hands over as a generator.
+
+    NumPy's, one of torch, which seeds it, or ``None``: then the numbers are new every time.
+    """
     import torch
 
     if isinstance(given, torch.Generator):
@@ -68,7 +81,10 @@ def generator_of(given: Any) -> np.random.Generator:
 
 
 def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
-    """Standard normal numbers, in double precision: in single, NumPy's tails depend on the machine."""
+    """Standard normal numbers, in double precision.
+
+    In single, NumPy's tails depend on the machine.
+    """
     import torch
 
     return torch.from_numpy(generator.standard_normal(shape))

@@ -1,6 +1,7 @@
 """What every group of settings is built from, and the settings of training. Light: no torch.
 
-The pipeline, the studies and the models check what they are given by these classes, so a limit stands in one place.
+The pipeline, the studies and the models check what they are given by these classes, so a limit
+stands in one place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ FOLDS = 5  # of the found recipe
 
 
 class Section(BaseModel):
-    """A group of settings. Strict: ``"10"`` and ``true`` are not numbers; no infinities, no unknown keys."""
+    """A group of settings.
+
+    Strict: ``"10"`` and ``true`` are not numbers; no infinities, no unknown keys.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -36,16 +40,20 @@ class TrainingSettings(Section):
     """How a population is trained.
 
     Args:
-        recipe: ``"fixed"``, by the settings below; or ``"found"``, from the training rows (``training/found.py``), of which only
-            ``learning_rate``, ``clip``, ``batch_size``, ``seed`` and ``without`` count.
+        recipe: ``"fixed"``, by the settings below; or ``"found"``, from the training rows
+            (``training/found.py``), of which only ``learning_rate``, ``clip``, ``batch_size``,
+            ``seed`` and ``without`` count.
         without: parts of the found recipe to switch off.
         epochs: passes over the training points.
-        batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a small remainder.
+        batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a
+            small remainder.
         learning_rate: the highest rate of the schedule.
-        noise: standard deviation, in standardised units, of the noise added afresh at each visit; 0 for none; ``"auto"`` for
-            ``noise_factor`` times the leave-one-out bandwidth of the training points (``smoothing.py``).
+        noise: standard deviation, in standardised units, of the noise added afresh at each visit; 0
+            for none; ``"auto"`` for ``noise_factor`` times the leave-one-out bandwidth of the
+            training points (``smoothing.py``).
         noise_factor: see ``noise``; not used where that is a number.
-        sharpen: how far, from 0 to 1, points move to their local means before the noise is added (``smoothing.py``).
+        sharpen: how far, from 0 to 1, points move to their local means before the noise is added
+            (``smoothing.py``).
         clip: the longest gradient of a member, as a norm; a longer one is scaled down.
         log_every: epochs between two rows of the history; the last epoch has a row in any case.
         seed: of the shuffling and the noise; every member has a stream of its own.
@@ -67,23 +75,34 @@ class TrainingSettings(Section):
 
 
 def folds_and_ways(members: int) -> tuple[int, int]:
-    """How many folds, and how many ways to regularise on each, make so many members of the found recipe. Raises ``ValueError``."""
+    """How many folds, and how many ways to regularise on each, make so many members.
+
+    Of the found recipe. Raises ``ValueError``.
+    """
     if members > FOLDS and members % FOLDS:
         raise ValueError(
-            f"members = {members}: the found recipe keeps at most {FOLDS} networks, or a multiple of {FOLDS}"
+            f"members = {members}: the found recipe keeps at most {FOLDS} networks, "
+            f"or a multiple of {FOLDS}"
         )
     return min(members, FOLDS), max(1, members // FOLDS)
 
 
 def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> str:
-    """One line for the first thing that is wrong: the key below ``prefix``, the value and what is allowed."""
-    # A misspelt key is two errors, one that is not known and one that is missing: the first says more.
+    """One line for the first thing that is wrong.
+
+    The key below ``prefix``, the value and what is allowed.
+    """
+    # A misspelt key is two errors, one that is not known and one that is missing: the first says
+    # more.
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     parts = [*filter(None, prefix.split(".")), *first["loc"]]
     key = ".".join(str(part) for part in parts)
     if first["type"] == "extra_forbidden":
         known = ", ".join(_section_at(section, first["loc"][:-1]).model_fields)
-        return f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: {known}"
+        return (
+            f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: "
+            f"{known}"
+        )
     if first["type"] == "missing":
         return f"{key} is missing"
     if not parts:
@@ -91,9 +110,8 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
             f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
         )
     message = first["msg"].removeprefix("Value error, ")
-    value = (
-        "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-    )  # of a whole section, the message says what of it
+    # Of a whole section, the message says what of it
+    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     return f"{key}{value}: {message[0].lower()}{message[1:]}"
 
 

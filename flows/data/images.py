@@ -13,23 +13,26 @@ from flows.core.errors import UserError
 
 
 def read(path: Path, event_shape: tuple[int, ...]) -> Array:
-    """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do. Raises ``UserError``, which names the file."""
+    """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do.
+
+    Raises ``UserError``, which names the file.
+    """
     try:
         images = np.load(path, allow_pickle=False)
-    except (
-        ValueError,
-        EOFError,
-    ):  # of any other file numpy says that it is a pickle, and how to load that
+    except (ValueError, EOFError):
+        # Of any other file numpy says that it is a pickle, and how to load that
         images = None
     if not isinstance(images, np.ndarray):  # an .npz archive is none
         raise UserError(
-            f"{path}: not an .npy file of numbers, or a damaged one; images are scored from .npy files"
+            f"{path}: not an .npy file of numbers, or a damaged one; "
+            "images are scored from .npy files"
         )
     if images.ndim == 3 and event_shape[0] == 1:
         images = images[:, None]
     if images.shape[1:] != event_shape or images.dtype.kind not in "biuf":
         raise UserError(
-            f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); got {images.dtype} of {images.shape}"
+            f"{path}: expected numbers of shape (n, {', '.join(map(str, event_shape))}); "
+            f"got {images.dtype} of {images.shape}"
         )
     if not len(images):
         raise UserError(f"{path}: holds no images")
@@ -37,7 +40,9 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
 
 
 def write(path: Path | None, images: Array, levels: int) -> None:
-    """The images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png`` of all of them in rows, of one or three channels.
+    """The images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png``.
+
+    The latter is of all of them in rows, of one or three channels.
 
     Raises ``UserError`` for another ending.
     """
@@ -56,20 +61,22 @@ def write(path: Path | None, images: Array, levels: int) -> None:
 
 
 def grid(images: Array) -> np.ndarray:
-    """Images ``(n, C, H, W)`` of values from 0 to 255 side by side, in about as many rows as columns, four pixels for one: ``(height, width[, 3])``.
+    """Images ``(n, C, H, W)`` of values from 0 to 255 side by side.
+
+    In about as many rows as columns, four pixels for one: ``(height, width[, 3])``.
 
     Raises ``UserError`` for other than one or three channels.
     """
     n, channels, height, width = images.shape
     if channels not in (1, 3):
         raise UserError(
-            f"a picture needs images of one or three channels; these have {channels}: write an .npy file"
+            f"a picture needs images of one or three channels; these have {channels}: "
+            "write an .npy file"
         )
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    page = np.zeros(
-        (rows * columns, channels, height + 1, width + 1)
-    )  # with a line between neighbours
+    # With a line between neighbours
+    page = np.zeros((rows * columns, channels, height + 1, width + 1))
     page[:n, :, :height, :width] = images
     page = (
         page.reshape(rows, columns, channels, height + 1, width + 1)

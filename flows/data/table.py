@@ -1,7 +1,10 @@
-"""Users' tables, CSV or Parquet by extension: read whole or a piece at a time, checked, and written.
+"""Users' tables, CSV or Parquet by extension.
 
-CSV is UTF-8 text with commas, and names in its first line; its fields are passed on as they were written. A piece is a data frame whose
-index holds the numbers of its rows: 1 is the first below the names. Whatever is wrong is one ``UserError`` that names file, column and row.
+Read whole or a piece at a time, checked, and written.
+
+CSV is UTF-8 text with commas, and names in its first line; its fields are passed on as they were
+written. A piece is a data frame whose index holds the numbers of its rows: 1 is the first below the
+names. Whatever is wrong is one ``UserError`` that names file, column and row.
 """
 
 from __future__ import annotations
@@ -24,19 +27,16 @@ if TYPE_CHECKING:
 
 PIECE = 50_000  # rows: bounds the memory
 FRAME = "the table"  # what a data frame is called, which has no name of a file
-MISSING = {
-    "",
-    "na",
-    "n/a",
-    "nan",
-    "null",
-    "none",
-    "<na>",
-}  # how a missing value is written, in any case
+# How a missing value is written, in any case
+MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
 class Table(NamedTuple):
-    """The numbers of a file: ``values`` ``(n, D)``, how many rows were ``dropped``, and the ``rows``' numbers in the file ``(n,)``."""
+    """The numbers of a file.
+
+    ``values`` ``(n, D)``, how many rows were ``dropped``, and the ``rows``' numbers in the file
+    ``(n,)``.
+    """
 
     names: list[str]
     values: Array
@@ -49,9 +49,8 @@ def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = 
     seen, parts, rows = 0, [], []
     for piece in stream(path):
         if names is None:
-            names = [
-                name for name in piece.columns if not name.startswith("__index_level_")
-            ]  # a data frame's index, in Parquet
+            # A data frame's index, in Parquet
+            names = [name for name in piece.columns if not name.startswith("__index_level_")]
         values, kept = numbers(piece, names, str(path), missing)
         seen += len(piece)
         parts.append(values)
@@ -62,24 +61,25 @@ def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = 
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
-    """The file, ``rows`` rows at a time. Raises ``UserError`` for what is no table, or has no rows."""
+    """The file, ``rows`` rows at a time.
+
+    Raises ``UserError`` for what is no table, or has no rows.
+    """
     first = 1
     try:
         for piece in (_parquet if _is_parquet(Path(path)) else _csv)(Path(path), rows):
             names = ",".join(piece.columns)
-            if re.search(
-                r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names
-            ):  # none, another separator, numbers
+            # None, another separator, numbers
+            if re.search(r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names):
                 raise UserError(
-                    f"{path}: its columns are called {names!r}; each must have a name, and commas must be between them"
+                    f"{path}: its columns are called {names!r}; each must have a name, "
+                    "and commas must be between them"
                 )
             if len(piece):
                 yield piece.set_axis(range(first, first + len(piece)))
             first += len(piece)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # what pandas and Arrow raise for a damaged file is a ValueError, too
+    except (OSError, ValueError) as error:
+        # What pandas and Arrow raise for a damaged file is a ValueError, too
         raise UserError(
             f"{path}: {getattr(error, 'strerror', None) or 'is no table: ' + one_line(error)}"
         ) from None
@@ -90,9 +90,12 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
 def numbers(
     frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop"
 ) -> tuple[Array, pd.DataFrame]:
-    """The columns ``names`` of a piece, in any order there, as ``(n, D)``, and the rows that these are.
+    """The columns ``names`` of a piece as ``(n, D)``, and the rows that these are.
 
-    A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where it is ``"drop"``.
+    The columns may be in any order there.
+
+    A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where
+    it is ``"drop"``.
     """
     values = np.stack([_column(frame, name, source) for name in names], axis=1)
     for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[
@@ -125,7 +128,8 @@ def _column(frame: pd.DataFrame, name: str, source: str) -> Array:
     for row, value in column[np.isnan(found)].items():
         if str(value).strip().lower() not in MISSING:
             raise UserError(
-                f"{source}: column {name}, row {row} holds {str(value)!r}; every value must be a number"
+                f"{source}: column {name}, row {row} holds {str(value)!r}; "
+                "every value must be a number"
             )
     return found
 
@@ -167,7 +171,8 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as pq
 
     with path.open("rb") as file:
-        # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole number stays one beside a missing one.
+        # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole
+        # number stays one beside a missing one.
         for batch in pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False).iter_batches(
             batch_size=rows
         ):
@@ -176,7 +181,10 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 @contextmanager
 def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """What writes a table a piece at a time, to ``path`` whole or not at all; as CSV to standard output where that is ``None``."""
+    """What writes a table a piece at a time, to ``path`` whole or not at all.
+
+    As CSV to standard output where that is ``None``.
+    """
     with ExitStack() as stack:
         parquet = path is not None and _is_parquet(path)
         out: Any = sys.stdout

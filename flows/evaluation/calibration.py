@@ -1,6 +1,9 @@
-"""Whether a density is as wide as it says: shares of the truth within regions that ought to hold a given share. NumPy and SciPy alone.
+"""Whether a density is as wide as it says.
 
-Above the level: the region holds more of the truth than it should, so the model is too wide; below it: too narrow, or off the mark.
+Shares of the truth within regions that ought to hold a given share. NumPy and SciPy alone.
+
+Above the level: the region holds more of the truth than it should, so the model is too wide; below
+it: too narrow, or off the mark.
 """
 
 from __future__ import annotations
@@ -14,14 +17,18 @@ LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 
 
 def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEVELS) -> Array:
-    """Share of the truth in the highest-density regions of q, per member: ``(M, L)``, equal to ``levels`` ``(L,)`` if q is the truth::
+    """Share of the truth in the highest-density regions of q, per member.
 
-        R_a = {x : log q(x) >= t_a},  t_a the (1 - a) quantile of log q(x'), x' ~ q,   so that  Q(R_a) = a
+    ``(M, L)``, equal to ``levels`` ``(L,)`` if q is the truth::
+
+        R_a = {x : log q(x) >= t_a},  t_a the (1 - a) quantile of log q(x'), x' ~ q
+        Q(R_a) = a
         coverage_a = P(R_a)
 
-    ``log_q_on_own`` ``(n, M)`` are a member's log-densities on its own samples, ``log_q_on_truth`` ``(n', M)`` those on draws from the
-    truth. A member with one that is not finite has ``NaN`` at all levels.
-    Sources: Hyndman 1996 (the region by a quantile of the density on its own samples); Hermans et al. 2022 (its expected coverage).
+    ``log_q_on_own`` ``(n, M)`` are a member's log-densities on its own samples, ``log_q_on_truth``
+    ``(n', M)`` those on draws from the truth. A member with one that is not finite has ``NaN`` at
+    all levels. Sources: Hyndman 1996 (the region by a quantile of the density on its own samples);
+    Hermans et al. 2022 (its expected coverage).
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
@@ -36,13 +43,15 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
 
 
 def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
-    """Share of the truth within the balls of the noise that hold the share ``levels`` ``(L,)`` of ``N(0, I)``, per member: ``(M, L)``::
+    """Share of the truth within the balls of the noise, per member: ``(M, L)``.
+
+    The balls hold the share ``levels`` ``(L,)`` of ``N(0, I)``::
 
         |z|^2 ~ chi-square with D degrees of freedom, if z = f(x) is standard normal
         coverage_a = P(|f(x)|^2 <= F^-1(a)),  F its distribution function
 
-    ``square`` ``(n, M)``: ``|f(x)|^2`` of draws x from the truth. A member with one that is not finite has ``NaN`` at all levels.
-    Source: Wilk and Gnanadesikan 1968 (the P-P plot).
+    ``square`` ``(n, M)``: ``|f(x)|^2`` of draws x from the truth. A member with one that is not
+    finite has ``NaN`` at all levels. Source: Wilk and Gnanadesikan 1968 (the P-P plot).
     """
     edges = chi2.ppf(levels, dim)
     share = np.stack(
@@ -52,5 +61,8 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
 
 
 def error(curves: Array, levels: Array = LEVELS) -> Array:
-    """Mean absolute deviation from the diagonal over the levels, ``(M,)`` of ``(M, L)``: 0 is perfect."""
+    """Mean absolute deviation from the diagonal over the levels, ``(M,)`` of ``(M, L)``.
+
+    0 is perfect.
+    """
     return np.abs(curves - levels).mean(axis=1)

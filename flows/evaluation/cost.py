@@ -1,4 +1,7 @@
-"""What a model costs, counted rather than timed, so that the numbers are the same on every machine."""
+"""What a model costs, counted rather than timed.
+
+So the numbers are the same on every machine.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,20 @@ from flows.networks.network import Network
 
 SETTLED = 0.05  # nat
 BATCHES = 4  # not every step of a GAN does the same
+# And where the left factor stands
 PRODUCTS = {
     torch.ops.aten.mm: 0,
     torch.ops.aten.bmm: 0,
     torch.ops.aten.addmm: 1,
     torch.ops.aten.baddbmm: 1,
-}  # and where the left factor stands
+}
 
 
 class Products(TorchDispatchMode):
-    """Inside, ``flops`` counts the matrix products: 2 I J K of ``(I, J)`` by ``(J, K)``. What torch has for it imports its compiler, a second."""
+    """Inside, ``flops`` counts the matrix products: 2 I J K of ``(I, J)`` by ``(J, K)``.
+
+    What torch has for it imports its compiler, a second.
+    """
 
     flops = 0
 
@@ -47,7 +54,10 @@ class Products(TorchDispatchMode):
 
 
 def flops_per_epoch(model: Network, rows: int) -> float:
-    """Floating-point operations of one member's pass over ``rows`` points, forward and backward: its matrix products."""
+    """Floating-point operations of one member's pass over ``rows`` points, forward and backward.
+
+    Its matrix products.
+    """
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
     generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
     with Products() as products, kernels.reference_code():  # compiled, they can't be seen
@@ -58,7 +68,9 @@ def flops_per_epoch(model: Network, rows: int) -> float:
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
-    """Per member, the first logged epoch from which the test NLL stays within 0.05 nat of its final value; ``NaN`` if that isn't finite.
+    """Per member, the first logged epoch from which the test NLL stays near its final value.
+
+    Within 0.05 nat of it; ``NaN`` if that isn't finite.
 
     ``epochs`` ``(L,)``, ``test_nll`` ``(L, M)``; gives ``(M,)``.
     """

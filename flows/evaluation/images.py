@@ -1,4 +1,7 @@
-"""Bits per dimension of whole images, by a density of images spread over their cells (``ImageFlow``)."""
+"""Bits per dimension of whole images.
+
+By a density of images spread over their cells (``ImageFlow``).
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,36 @@ from flows.networks.images import ImageFlow
 
 
 def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``. The u are of ``seed``, and the same for all members."""
+    """``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``.
+
+    The u are of ``seed``, and the same for all members.
+    """
     whole = model.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
     return np.stack([log_density(model, whole + rng.random(whole.shape)) for _ in range(draws)])
 
 
 def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """``log q(x + u)`` of the ensemble, ``(draws, n)``: the members' densities are mixed by their weights, draw by draw."""
+    """``log q(x + u)`` of the ensemble, ``(draws, n)``.
+
+    The members' densities are mixed by their weights, draw by draw.
+    """
     return ensemble_log_prob(
         torch.from_numpy(spread_log_density(model, images, draws, seed)), model.member_weights
     ).numpy()
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:
-    """Bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats: lower is better::
+    """Bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats.
+
+    Lower is better::
 
         bound      - mean_k log q(x + u_k) / (D log 2)
         weighted   - log mean_k q(x + u_k) / (D log 2)
 
-    The mean of the first is an upper bound of ``-log2 P(x) / D``, whatever the number of draws; that of the second is a tighter one, the
-    tighter the more draws (importance weighting: Burda et al. 2016).
+    The mean of the first is an upper bound of ``-log2 P(x) / D``, whatever the number of draws;
+    that of the second is a tighter one, the tighter the more draws (importance weighting: Burda et
+    al. 2016).
     """
     log_p = logsumexp(log_q, axis=0) - math.log(len(log_q)) if weighted else log_q.mean(axis=0)
     return -log_p / (dimensions * math.log(2))

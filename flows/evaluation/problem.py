@@ -16,10 +16,12 @@ from flows.core.mixture import Truth
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units, and the ``truth`` behind them, where it is known.
+    """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units.
 
-    ``columns`` are the names of the features; by default x0, x1, ... ``kinds`` are the columns of a table: what kind of number each holds.
-    Raises ``ValueError`` where the parts don't fit together.
+    And the ``truth`` behind them, where it is known.
+
+    ``columns`` are the names of the features; by default x0, x1, ... ``kinds`` are the columns of a
+    table: what kind of number each holds. Raises ``ValueError`` where the parts don't fit together.
     """
 
     train: Array
@@ -31,7 +33,8 @@ class Problem:
     def __post_init__(self) -> None:
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(
-                f"training rows of shape {self.train.shape[1:]} and test rows of shape {self.test.shape[1:]} are of two tables"
+                f"training rows of shape {self.train.shape[1:]} and test rows of shape "
+                f"{self.test.shape[1:]} are of two tables"
             )
         count = int(np.prod(self.event_shape))
         if not self.columns:
@@ -47,8 +50,10 @@ class Problem:
 def on_line(
     kinds: Sequence[Column], rows: Array, *, inverse: bool = False, whole: bool = False
 ) -> Array:
-    """Rows ``(n, D)`` with every column of a table on the real line by its kind, where a small positive number keeps its digits; or back in
-    the user's units, and then also with whole integers.
+    """Rows ``(n, D)`` with every column of a table on the real line by its kind.
+
+    There a small positive number keeps its digits. Or back in the user's units, and then also with
+    whole integers.
     """
     if all(column.kind == "real" for column in kinds):
         return rows

@@ -1,7 +1,9 @@
-"""One row of the results table: every metric, for every member, by the same code for every model and reference.
+"""One row of the results table.
 
-What a metric can't do without (a density, a truth, its components) may not be there. Then the metric is ``NaN`` in the table of members and
-``None`` in the headline; nothing else changes.
+Every metric, for every member, by the same code for every model and reference.
+
+What a metric can't do without (a density, a truth, its components) may not be there. Then the
+metric is ``NaN`` in the table of members and ``None`` in the headline; nothing else changes.
 """
 
 from __future__ import annotations
@@ -45,8 +47,9 @@ ERRORS = ("hdr_error", "radius_error")
 class EvaluationSettings:
     """How much is drawn for an evaluation.
 
-    ``fresh`` points from the truth for the divergences, ``samples`` from each member for the modes, ``neighbours`` k of
-    precision and its kin, ``projections`` of the sliced Wasserstein distance, and the ``seed`` of it all.
+    ``fresh`` points from the truth for the divergences, ``samples`` from each member for the modes,
+    ``neighbours`` k of precision and its kin, ``projections`` of the sliced Wasserstein distance,
+    and the ``seed`` of it all.
     """
 
     fresh: int = 100_000
@@ -58,11 +61,14 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per row (a member, or a repeated draw).
+    """``headline``: a number or ``None`` per key of ``HEADLINE``.
 
-    ``curves``: what has several numbers a row: ``mode_mass`` ``(rows, K + 1)``, ``hdr`` ``(rows, L)`` of a density and ``radius`` ``(rows, L)``
-    of a flow, at the levels of ``calibration``. ``by_row``: of every test row, of a density, ``test_log_density``
-    ``(n, members)``, and ``test_log_density_ensemble`` ``(n,)``.
+    ``members``: metric -> a value per row (a member, or a repeated draw).
+
+    ``curves``: what has several numbers a row: ``mode_mass`` ``(rows, K + 1)``, ``hdr`` ``(rows,
+    L)`` of a density and ``radius`` ``(rows, L)`` of a flow, at the levels of ``calibration``.
+    ``by_row``: of every test row, of a density, ``test_log_density`` ``(n, members)``, and
+    ``test_log_density_ensemble`` ``(n,)``.
     """
 
     headline: dict[str, float | None]
@@ -82,9 +88,10 @@ def evaluate(
 ) -> Report:
     """Score ``model`` on ``problem``.
 
-    ``name`` picks the model's own random stream for its samples. ``draws`` repeats the sample metrics of a model with a single
-    member on so many independent draws, a row each: for the truth that is the floor and its spread. ``columns`` adds what is
-    known from training (a value, or one per member) to the table.
+    ``name`` picks the model's own random stream for its samples. ``draws`` repeats the sample
+    metrics of a model with a single member on so many independent draws, a row each: for the truth
+    that is the floor and its spread. ``columns`` adds what is known from training (a value, or one
+    per member) to the table.
     """
     own = _own_samples(model, settings, name, draws)  # (rows, n, D)
     found: dict[str, Any] = {**(columns or {})}
@@ -153,13 +160,16 @@ def nothing() -> Report:
 
 @torch.no_grad()
 def _own_samples(model: Population, settings: EvaluationSettings, name: str, draws: int) -> Array:
-    """``settings.samples`` draws a row, ``(members * draws, n, D)``. A reference has one member, a population one draw."""
-    generator = seeds.numpy_generator(
-        settings.seed, "sample", crc32(name.encode())
-    )  # a stream of its own for every name
+    """``settings.samples`` draws a row, ``(members * draws, n, D)``.
+
+    A reference has one member, a population one draw.
+    """
+    # A stream of its own for every name
+    generator = seeds.numpy_generator(settings.seed, "sample", crc32(name.encode()))
+    # (draws, n, M, *event)
     drawn = torch.stack(
         [model.sample((settings.samples,), generator=generator) for _ in range(draws)]
-    )  # (draws, n, M, *event)
+    )
     return (
         drawn.flatten(3)
         .permute(0, 2, 1, 3)
@@ -172,7 +182,9 @@ def _own_samples(model: Population, settings: EvaluationSettings, name: str, dra
 def _against_truth(
     model: Population, truth: Truth, own: Array, fresh: Array, settings: EvaluationSettings
 ) -> tuple[dict[str, Any], Array, float | None]:
-    """What two densities say of each other: divergences and the best classifier; the highest-density regions; the ensemble's KL.
+    """What two densities say of each other.
+
+    Divergences and the best classifier; the highest-density regions; the ensemble's KL.
 
     ``own`` are the model's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth.
     """

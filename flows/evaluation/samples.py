@@ -1,6 +1,7 @@
 """How good samples are: mode counts on many samples, and two-sample comparisons at equal sizes.
 
-All in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample scores expect as many of one as of the other.
+All in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample scores expect
+as many of one as of the other.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ TWO_SAMPLE = (
 def two_sample_scores(
     real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float, seed: int
 ) -> dict[str, float]:
-    """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``. All ``NaN`` where a fake is not finite."""
+    """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``.
+
+    All ``NaN`` where a fake is not finite.
+    """
     if not np.isfinite(fake).all():
         return dict.fromkeys(TWO_SAMPLE, float("nan"))
     return {
@@ -50,10 +54,13 @@ def two_sample_scores(
 
 
 def mode_mass(samples: Array, truth: Mixture) -> Array:
-    """Share of the samples ``(n, D)`` that belong to each component, and last the share that belongs to none, ``(K + 1,)``.
+    """Share of the samples ``(n, D)`` that belong to each component.
 
-    Each belongs to the component nearest in Mahalanobis distance, or to none where that is beyond 3; in other than two dimensions, beyond
-    what holds as much of a Gaussian as 3 does in the plane, 98.9%. All ``NaN`` where a sample is not finite.
+    And last the share that belongs to none, ``(K + 1,)``.
+
+    Each belongs to the component nearest in Mahalanobis distance, or to none where that is beyond
+    3; in other than two dimensions, beyond what holds as much of a Gaussian as 3 does in the plane,
+    98.9%. All ``NaN`` where a sample is not finite.
     """
     if not np.isfinite(samples).all():
         return np.full(len(truth.weights) + 1, np.nan)
@@ -73,8 +80,8 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
 def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
     """Which components are hit, from the shares ``(K + 1,)`` that ``mode_mass`` gives.
 
-    All ``NaN`` where these are. ``modes``: components with at least 1% of the samples and half their own weight.
-    ``high_quality``: share of the samples that belong to a component.
+    All ``NaN`` where these are. ``modes``: components with at least 1% of the samples and half
+    their own weight. ``high_quality``: share of the samples that belong to a component.
     ``mode_tv``: total variation ``1/2 sum |mass - weight|`` over the components and none.
     """
     if not np.isfinite(mass).all():
@@ -90,9 +97,10 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
     """Fidelity and diversity from balls that reach each point's k-th neighbour in its own set.
 
-    ``precision``: share of fakes in a real ball; ``recall``: share of reals in a fake ball (Kynkaanniemi et al. 2019, equation 2).
-    ``density``: mean number of real balls around a fake, over k; ``coverage``: share of real balls that hold a fake
-    (Naeem et al. 2020, equations 3 and 4).
+    ``precision``: share of fakes in a real ball; ``recall``: share of reals in a fake ball
+    (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of real balls around a fake,
+    over k; ``coverage``: share of real balls that hold a fake (Naeem et al. 2020, equations 3 and
+    4).
     """
     between = cdist(real, fake)
     # Column k of the sorted distances is the k-th neighbour, as column 0 is the point itself.
@@ -108,9 +116,12 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
 
 
 def classifier_auc(real: Array, fake: Array, seed: int) -> float:
-    """Classifier two-sample test: mean AUC over five folds of a random forest that tells ``real`` from ``fake``; 0.5 is perfect.
+    """Classifier two-sample test.
 
-    Source: Lopez-Paz and Oquab 2017. A forest, because a multilayer perceptron overlooks modes that are too wide.
+    Mean AUC over five folds of a random forest that tells ``real`` from ``fake``; 0.5 is perfect.
+
+    Source: Lopez-Paz and Oquab 2017. A forest, because a multilayer perceptron overlooks modes that
+    are too wide.
     """
     points = np.concatenate([real, fake]).clip(-LARGEST, LARGEST)
     labels = np.repeat([1, 0], [len(real), len(fake)])
@@ -128,7 +139,9 @@ def classifier_auc(real: Array, fake: Array, seed: int) -> float:
 
 
 def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:
-    """Unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``; 0 on average for equal distributions.
+    """Unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``.
+
+    0 on average for equal distributions.
 
     Source: Gretton et al. 2012, equation 3.
     """
@@ -138,7 +151,9 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 
 
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
-    """The MMD's bandwidth: twice the mean standard deviation of the truth's modes, or else the median distance of ``real``.
+    """The MMD's bandwidth.
+
+    Twice the mean standard deviation of the truth's modes, or else the median distance of ``real``.
 
     The median is blind to the width of modes.
     """
@@ -149,12 +164,18 @@ def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
 
 
 def energy_distance(real: Array, fake: Array) -> float:
-    """Unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``; 0 on average for equal distributions. Source: Szekely and Rizzo 2013, equation 5."""
+    """Unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``; 0 on average for equal distributions.
+
+    Source: Szekely and Rizzo 2013, equation 5.
+    """
     return -_discrepancy(real, fake, cdist)
 
 
 def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:
-    """Unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``: without the pairs of a point with itself."""
+    """Unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``.
+
+    Without the pairs of a point with itself.
+    """
     within = [
         (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
         for k in (kernel(real, real), kernel(fake, fake))
@@ -163,13 +184,18 @@ def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Arra
 
 
 def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:
-    """``count`` uniform directions, as the columns of ``(dim, count)``: fixed once, so that every model meets the same ones."""
+    """``count`` uniform directions, as the columns of ``(dim, count)``.
+
+    Fixed once, so that every model meets the same ones.
+    """
     directions = rng.standard_normal((dim, count))
     return directions / np.linalg.norm(directions, axis=0)
 
 
 def sliced_wasserstein(real: Array, fake: Array, directions: Array) -> float:
-    """Sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``, in the units of the data; on a line the k-th point goes to the k-th.
+    """Sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``.
+
+    In the units of the data; on a line the k-th point goes to the k-th.
 
     Source: Bonneel et al. 2015.
     """

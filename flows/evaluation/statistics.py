@@ -1,4 +1,7 @@
-"""Error bars, and what may be said of a difference between models that were measured on the same replicates."""
+"""Error bars, and what may be said of a difference between models.
+
+The models were measured on the same replicates.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from flows.core.arrays import Array
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 LEVEL = 0.05  # of every test
-EXACT = 100  # so many values of both sides together have their rank-sum p from all ways to share them out
+# So many values of both sides together have their rank-sum p from all ways to share them out
+EXACT = 100
 
 
 def mean_ci95(values: Array, rng: np.random.Generator) -> float:
-    """Half the width of the 95% interval of the mean of ``values`` ``(n,)``: bias-corrected and accelerated bootstrap (Efron 1987).
+    """Half the width of the 95% interval of the mean of ``values`` ``(n,)``.
+
+    Bias-corrected and accelerated bootstrap (Efron 1987).
 
     ``NaN`` where a value is not finite.
     """
@@ -25,7 +31,10 @@ def mean_ci95(values: Array, rng: np.random.Generator) -> float:
 
 
 def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float]:
-    """The 95% interval itself. Values that are all equal have that value as both ends; ``NaN`` twice where one is not finite."""
+    """The 95% interval itself.
+
+    Values that are all equal have that value as both ends; ``NaN`` twice where one is not finite.
+    """
     if not np.isfinite(values).all():
         return float("nan"), float("nan")
     if np.ptp(values) == 0:  # the acceleration would be 0/0
@@ -37,9 +46,12 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
 
 
 def signed_rank_p(differences: Array) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test (1945) that ``differences`` ``(n,)`` are symmetric about 0; 1 where all are 0.
+    """Two-sided p of Wilcoxon's signed-rank test (1945).
 
-    A difference of ``inf`` or ``-inf`` counts as larger than all others: only ranks matter. Zeros are left out.
+    That ``differences`` ``(n,)`` are symmetric about 0; 1 where all are 0.
+
+    A difference of ``inf`` or ``-inf`` counts as larger than all others: only ranks matter. Zeros
+    are left out.
     """
     ranked = np.where(
         np.isinf(differences),
@@ -50,9 +62,12 @@ def signed_rank_p(differences: Array) -> float:
 
 
 def rank_sum_p(left: Array, right: Array) -> float:
-    """Two-sided p of Wilcoxon's rank-sum test (1945): the share of all ways to share the values out that are as far from the middle.
+    """Two-sided p of Wilcoxon's rank-sum test (1945).
 
-    Ties have the mean of their ranks. ``NaN`` counts as larger than all numbers. With more than ``EXACT`` values it is the normal approximation.
+    The share of all ways to share the values out that are as far from the middle.
+
+    Ties have the mean of their ranks. ``NaN`` counts as larger than all numbers. With more than
+    ``EXACT`` values it is the normal approximation.
     """
     ranked = np.concatenate([left, right])
     ranks = rankdata(np.where(np.isnan(ranked), np.inf, ranked))
@@ -61,9 +76,8 @@ def rank_sum_p(left: Array, right: Array) -> float:
             mannwhitneyu(ranks[: len(left)], ranks[len(left) :], method="asymptotic").pvalue
         )
     doubled = np.rint(2 * ranks).astype(int)  # whole numbers
-    ways = np.zeros(
-        (len(left) + 1, doubled.sum() + 1)
-    )  # how many choices of so many values have that sum of ranks
+    # How many choices of so many values have that sum of ranks
+    ways = np.zeros((len(left) + 1, doubled.sum() + 1))
     ways[0, 0] = 1
     for rank in doubled:
         ways[1:, rank:] += ways[:-1, :-rank]
@@ -75,14 +89,20 @@ def rank_sum_p(left: Array, right: Array) -> float:
 
 
 def least_rank_sum_p(left: int, right: int) -> float:
-    """The p of so many values where all of one side are above all of the other: no test can be surer."""
+    """The p of so many values where all of one side are above all of the other.
+
+    No test can be surer.
+    """
     return 2 / math.comb(left + right, left)
 
 
 def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
-    """The median of all differences between a value of ``right`` and one of ``left``, and its 95% interval: ``NaN`` for too few values.
+    """The median of all differences between a value of ``right`` and one of ``left``.
 
-    Source: Hodges and Lehmann 1963; the interval by the normal approximation, as in Hollander and Wolfe 1999, equation 4.41.
+    And its 95% interval: ``NaN`` for too few values.
+
+    Source: Hodges and Lehmann 1963; the interval by the normal approximation, as in Hollander and
+    Wolfe 1999, equation 4.41.
     """
     differences = np.sort((right[:, None] - left).ravel())
     count, total = len(differences), len(left) + len(right)
@@ -96,9 +116,12 @@ def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
 
 
 def equivalence_p(differences: Array, margin: float) -> float:
-    """p of the two one-sided paired t-tests (Schuirmann 1987) that the mean difference is outside ``(-margin, margin)``.
+    """p of the two one-sided paired t-tests (Schuirmann 1987).
 
-    Below 0.05 exactly where the 90% t-interval lies within the margins. 1 where a difference is not finite.
+    They test that the mean difference is outside ``(-margin, margin)``.
+
+    Below 0.05 exactly where the 90% t-interval lies within the margins. 1 where a difference is not
+    finite.
     """
     if not np.isfinite(differences).all():
         return 1.0
@@ -110,7 +133,10 @@ def equivalence_p(differences: Array, margin: float) -> float:
 
 
 def holm(p_values: Array) -> Array:
-    """Adjusted p-values ``(k,)`` of a family of tests (Holm 1979): ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0."""
+    """Adjusted p-values ``(k,)`` of a family of tests (Holm 1979).
+
+    ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+    """
     order = np.argsort(p_values)
     adjusted = np.maximum.accumulate(
         (len(p_values) - np.arange(len(p_values))) * np.asarray(p_values)[order]
@@ -123,8 +149,9 @@ def holm(p_values: Array) -> Array:
 def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
     """What a claimed *positive* difference comes to; the first of these that holds.
 
-    ``equivalent``: it is nil for all practical purposes, even where it is significant. ``supported`` or ``refuted``: significant, and
-    the whole ``interval`` on the claim's side of 0 or on the other (so that ranks and mean agree). Else ``inconclusive``.
+    ``equivalent``: it is nil for all practical purposes, even where it is significant.
+    ``supported`` or ``refuted``: significant, and the whole ``interval`` on the claim's side of 0
+    or on the other (so that ranks and mean agree). Else ``inconclusive``.
     """
     low, high = interval
     if p_equivalence < LEVEL:

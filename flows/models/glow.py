@@ -1,4 +1,7 @@
-"""Glow in vector form (Kingma and Dhariwal 2018): ActNorm, a learned linear mixing, a coupling; repeated."""
+"""Glow in vector form (Kingma and Dhariwal 2018).
+
+ActNorm, a learned linear mixing, a coupling; repeated.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,12 @@ if TYPE_CHECKING:
 
 
 class Glow(CouplingModel):
-    """Steps of ActNorm, PLU linear and coupling. The couplings never swap: the learned mixing takes that part.
+    """Steps of ActNorm, PLU linear and coupling.
 
-    In vector form there are no scales to split off, so what sets this apart from ``RealNVP`` is the mixing and the ActNorm.
+    The couplings never swap: the learned mixing takes that part.
+
+    In vector form there are no scales to split off, so what sets this apart from ``RealNVP`` is the
+    mixing and the ActNorm.
     """
 
     label: ClassVar[str] = "Glow"

@@ -1,4 +1,7 @@
-"""Glow (Kingma and Dhariwal 2018): ActNorm, a 1x1 convolution that mixes the channels, a coupling; repeated, at several scales."""
+"""Glow (Kingma and Dhariwal 2018).
+
+ActNorm, a 1x1 convolution that mixes the channels, a coupling; repeated, at several scales.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ if TYPE_CHECKING:
 
 
 class GlowImage(ImageModel):
-    """Steps of ActNorm, mixing and coupling; a learned prior for what leaves a scale. As published: affine, learned mixing, normal base.
+    """Steps of ActNorm, mixing and coupling; a learned prior for what leaves a scale.
+
+    As published: affine, learned mixing, normal base.
 
     Args:
-        mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, an order of the channels that is drawn once. Only the latter
-            stays in the box, where there is no ActNorm either.
+        mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, an order of the
+            channels that is drawn once. Only the latter stays in the box, where there is no ActNorm
+            either.
     """
 
     label: ClassVar[str] = "Glow (images)"

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 class NSF(FlowModel):
-    """Spline couplings that take turns: an even one transforms the second half of the features, an odd one the first.
+    """Spline couplings that take turns.
 
-    Where there are more than two, they are shuffled between couplings, so that no two always stand in the same half.
+    An even one transforms the second half of the features, an odd one the first.
+
+    Where there are more than two, they are shuffled between couplings, so that no two always stand
+    in the same half.
 
     Args:
         couplings: how many.

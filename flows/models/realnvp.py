@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class RealNVP(CouplingModel):
-    """Couplings that take turns: an even one transforms the second half of the features, an odd one the first.
+    """Couplings that take turns.
+
+    An even one transforms the second half of the features, an odd one the first.
 
     No batch normalisation: on one small table it only ties the points of a batch together.
     """

@@ -1,4 +1,7 @@
-"""RealNVP on images (Dinh et al. 2017): couplings that take turns, masked as a checkerboard, then channel by channel; at several scales."""
+"""RealNVP on images (Dinh et al. 2017).
+
+Couplings that take turns, masked as a checkerboard, then channel by channel; at several scales.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
 
 
 class RealNVPImage(ImageModel):
-    """At every scale, half of the couplings keep and change the two colours of a checkerboard in turn, the others the left and the right columns
-    of all blocks. What leaves a scale leaves as it is.
+    """Couplings that take turns at every scale.
+
+    Half of them keep and change the two colours of a checkerboard in turn, the others the left and
+    the right columns of all blocks. What leaves a scale leaves as it is.
 
     No batch normalisation, as in ``RealNVP``.
     """
@@ -37,12 +42,10 @@ class RealNVPImage(ImageModel):
         couplings: list[Bijection] = [
             self.coupling(channels, generators, conditioner, swap=k % 2 == 1) for k in range(steps)
         ]
-        quarter = (
-            channels // 4
-        )  # the channels of one place in the blocks: first those of the main diagonal, then the others
-        columns = [
-            (c - quarter) % channels for c in range(channels)
-        ]  # bottom left, top left, bottom right, top right
+        # The channels of one place in the blocks: first those of the main diagonal, then the others
+        quarter = channels // 4
+        # Bottom left, top left, bottom right, top right
+        columns = [(c - quarter) % channels for c in range(channels)]
         middle = (steps + 1) // 2
         return [
             *couplings[:middle],

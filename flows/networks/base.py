@@ -11,7 +11,10 @@ from flows.core.seeds import normal
 
 
 class Base(nn.Module, ABC):
-    """A distribution over noise, one per member of a population: ``(M,)`` of them over ``event_shape``."""
+    """A distribution over noise, one per member of a population.
+
+    ``(M,)`` of them over ``event_shape``.
+    """
 
     def __init__(self, members: int, event_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -28,7 +31,10 @@ class Base(nn.Module, ABC):
 
 
 class Uniform(Base):
-    """``log p(z) = -D log 2 B`` on the box from -B to B, and minus infinity outside; rounding at its edge is let pass."""
+    """``log p(z) = -D log 2 B`` on the box from -B to B, and minus infinity outside.
+
+    Rounding at its edge is let pass.
+    """
 
     EDGE = 1e-4
 
@@ -65,13 +71,18 @@ class StandardNormal(Base):
 
 
 class TailedNormal(StandardNormal):
-    """A standard normal with a trace of Student's t in every feature, so that no point is impossible::
+    """A standard normal with a trace of Student's t in every feature.
 
-        log p(z) = sum_d log[ (1 - e) N(z_d; 0, 1) + e t(z_d) ],    t(z) = (3/8) (1 + z^2 / 4)^(-5/2),  e = 1e-6
+    So no point is impossible::
 
-    A flow is trained where its rows are, and what it does beyond is nobody's choice: there one row of a hundred thousand may come out at
-    z = 8,000, which under a normal alone costs 32 million nats, and here 60. Where there are rows the two differ by less than e, so
-    training may as well minimise the normal's part. Sources: Hesterberg 1995 (defensive mixtures); Jaini et al. 2020 (a base with tails).
+        log p(z) = sum_d log[ (1 - e) N(z_d; 0, 1) + e t(z_d) ]
+        t(z) = (3/8) (1 + z^2 / 4)^(-5/2),  e = 1e-6
+
+    A flow is trained where its rows are, and what it does beyond is nobody's choice: there one row
+    of a hundred thousand may come out at z = 8,000, which under a normal alone costs 32 million
+    nats, and here 60. Where there are rows the two differ by less than e, so training may as well
+    minimise the normal's part. Sources: Hesterberg 1995 (defensive mixtures); Jaini et al. 2020 (a
+    base with tails).
     """
 
     TRACE = 1e-6
@@ -86,9 +97,8 @@ class TailedNormal(StandardNormal):
         z = super().sample(n, generator, dtype)
         count = int(generator.binomial(z.numel(), self.TRACE))
         if count:
-            own = normal(
-                generator, 5, count
-            )  # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
+            # t = z / sqrt(chi-square / 4), with 4 degrees of freedom
+            own = normal(generator, 5, count)
             places = torch.from_numpy(generator.choice(z.numel(), count, replace=False))
             z.view(-1)[places] = (own[0] * 2 / own[1:].square().sum(0).sqrt()).to(dtype)
         return z

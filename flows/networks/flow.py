@@ -16,12 +16,15 @@ from flows.networks.network import DensityNetwork, Objective
 
 
 class Flow(DensityNetwork):
-    """A chain of bijections ``f = f_K o ... o f_1`` from standardised data to noise, over a base distribution ``p_0``::
+    """A chain of bijections ``f = f_K o ... o f_1`` from standardised data to noise.
+
+    Over a base distribution ``p_0``::
 
         log q(x) = log p_0(f(x)) + sum_k log |det df_k|
         sample:    x = f^-1(z),  z ~ p_0
 
-    ``Flow(StandardNormal(members, event_shape), chain)``: both parts can be replaced. ``flows.build`` makes the flows that have a name.
+    ``Flow(StandardNormal(members, event_shape), chain)``: both parts can be replaced.
+    ``flows.build`` makes the flows that have a name.
     """
 
     def __init__(
@@ -38,7 +41,10 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Fit every data-dependent layer to what it receives of the training points, from data to noise."""
+        """Fit every data-dependent layer to what it receives of the training points.
+
+        From data to noise.
+        """
         for bijection in self.chain:
             bijection.initialize(z)
             z = self._step(bijection, z)
@@ -56,16 +62,19 @@ class Flow(DensityNetwork):
     def log_density(self, z: Tensor) -> Tensor:
         """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
 
-        Can be differentiated by the points and by the parameters; inside ``torch.no_grad()``, where that is not asked for, it is compiled.
+        Can be differentiated by the points and by the parameters; inside ``torch.no_grad()``, where
+        that is not asked for, it is compiled.
         """
         noise, log_det = self.to_noise(z)
         return log_det + self.base.log_prob(noise)
 
     def loss(self, z: Tensor, program: Program | None = None) -> tuple[Tensor, Tensor]:
-        """The mean negative log-likelihood of standardised points, ``(M,)``, and its gradient ``(M, P)`` by all parameters, in their order.
+        """The mean negative log-likelihood of standardised points, ``(M,)``, and its gradient.
 
-        The members share no parameter, so the gradient of the summed losses is each member's own. ``program`` is what ``program(z)``
-        gives: pass it to avoid rebuilding it.
+        The gradient ``(M, P)`` is by all parameters, in their order.
+
+        The members share no parameter, so the gradient of the summed losses is each member's own.
+        ``program`` is what ``program(z)`` gives: pass it to avoid rebuilding it.
         """
         program = self.program(z) if program is None else program
         if program is not None and isinstance(self.base, StandardNormal):
@@ -80,7 +89,10 @@ class Flow(DensityNetwork):
         return lambda batch: self.loss(batch, program)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``f`` of standardised points, and its log-determinant ``(M, N or 1)``; compiled where no gradient is asked for."""
+        """``f`` of standardised points, and its log-determinant ``(M, N or 1)``.
+
+        Compiled where no gradient is asked for.
+        """
         program = None if torch.is_grad_enabled() else self.program(z)
         return Chain(self.chain)(z) if program is None else program.apply(z, inverse=False)
 
@@ -95,7 +107,10 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
-        """The noise ``f(x)`` that ``sample`` would turn into the points: ``(..., M, *event)`` of points as ``log_prob`` takes them."""
+        """The noise ``f(x)`` that ``sample`` would turn into the points.
+
+        ``(..., M, *event)`` of points as ``log_prob`` takes them.
+        """
         value = self.points(value)
         return self._rows(
             self.to_noise(self.standardized(value)[0])[0], value.shape[: -1 - len(self.event_shape)]
@@ -109,7 +124,8 @@ class Flow(DensityNetwork):
     ) -> list[Tensor]:
         """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, *event)``.
 
-        The first is noise, each next one is after one more bijection, and the last is in the user's units.
+        The first is noise, each next one is after one more bijection, and the last is in the user's
+        units.
         """
         shape = torch.Size(sample_shape)
         states = [
@@ -120,7 +136,10 @@ class Flow(DensityNetwork):
         return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
-        """The chain as one compiled operation; ``None`` where a bijection, or this machine, has no such thing, and for images."""
+        """The chain as one compiled operation.
+
+        ``None`` where a bijection, or this machine, has no such thing, and for images.
+        """
         return (
             kernels.program(self.chain)
             if z.ndim == 3 and kernels.usable(z, next(self.parameters()))

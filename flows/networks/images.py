@@ -14,17 +14,22 @@ from flows.networks.network import Objective
 
 
 class ImageFlow(Flow):
-    """A flow of ``y = x + u``, where the pixels of an image x are whole numbers from 0 to levels - 1 and every u is uniform on [0, 1)::
+    """A flow of ``y = x + u``, over images x of whole-number pixels.
 
-        P(x) = int q(x + u) du  >=  exp int log q(x + u) du          over the cell of x, a cube of volume 1
+    The pixels are from 0 to levels - 1 and every u is uniform on [0, 1)::
 
-    ``fit`` takes whole images and draws a fresh u at every visit: what it raises is the bound on the right. ``log_prob`` takes y, in units of
-    pixel values, and is a proper density: it integrates to 1 over the box from 0 to ``levels``, and is minus infinity outside. ``sample`` gives
-    whole images. ``flows/evaluation/images.py`` estimates P(x) and bits per dimension. A uniform q gives log2(levels) bits.
+        P(x) = int q(x + u) du  >=  exp int log q(x + u) du   over the cell of x, a cube of volume 1
 
-    The data transform is ``standardize`` with fixed numbers: it takes the box to that from ``-bound`` to ``bound``, where splines work.
-    Source: Theis et al. 2016 (A note on the evaluation of generative models), section 3.1.
-    Raises ``ValueError`` for images that are not whole numbers from 0 to levels - 1, and for a ``log_prob`` of images without u.
+    ``fit`` takes whole images and draws a fresh u at every visit: what it raises is the bound on
+    the right. ``log_prob`` takes y, in units of pixel values, and is a proper density: it
+    integrates to 1 over the box from 0 to ``levels``, and is minus infinity outside. ``sample``
+    gives whole images. ``flows/evaluation/images.py`` estimates P(x) and bits per dimension. A
+    uniform q gives log2(levels) bits.
+
+    The data transform is ``standardize`` with fixed numbers: it takes the box to that from
+    ``-bound`` to ``bound``, where splines work. Source: Theis et al. 2016 (A note on the evaluation
+    of generative models), section 3.1. Raises ``ValueError`` for images that are not whole numbers
+    from 0 to levels - 1, and for a ``log_prob`` of images without u.
     """
 
     real: ClassVar[bool] = False
@@ -49,12 +54,17 @@ class ImageFlow(Flow):
         """Nothing depends on the images."""
 
     def rows(self, value: Any, what: str = "images") -> Tensor:
-        """Whole images. Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1, and as for all networks."""
+        """Whole images.
+
+        Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1, and as for all
+        networks.
+        """
         images = super().rows(value, what)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]
         if len(wrong):
             raise ValueError(
-                f"{what} must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; got {wrong[0].item():g}"
+                f"{what} must hold whole numbers from 0 to levels - 1 = {self.levels - 1}; "
+                f"got {wrong[0].item():g}"
             )
         return images
 
@@ -78,7 +88,8 @@ class ImageFlow(Flow):
         points = self.points(value).to(self.device)
         if points.numel() and bool((points == points.floor()).all()):
             raise ValueError(
-                "whole images have no density: add u, uniform on [0, 1), to every pixel, or see flows.evaluation.images"
+                "whole images have no density: add u, uniform on [0, 1), to every pixel, "
+                "or see flows.evaluation.images"
             )
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
         return torch.where(inside, super().log_prob(value), -torch.inf)

@@ -1,6 +1,9 @@
-"""A model as a reader of ``params.yaml`` knows it: its settings with their limits, what it is called, its colour, and how to build it.
+"""A model as a reader of ``params.yaml`` knows it.
 
-Light: torch is imported when a network is built, not when settings are read, which every stage does.
+Its settings with their limits, what it is called, its colour, and how to build it.
+
+Light: torch is imported when a network is built, not when settings are read, which every stage
+does.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Model(Section, ABC):
-    """The settings of one model. A subclass in ``flows/models/<name>.py`` adds its own, each with a limit and a default."""
+    """The settings of one model.
+
+    A subclass in ``flows/models/<name>.py`` adds its own, each with a limit and a default.
+    """
 
     label: ClassVar[str]  # in tables and figures
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
@@ -34,7 +40,10 @@ class Model(Section, ABC):
         generators: Sequence[np.random.Generator],
         description: dict[str, Any],
     ) -> Network:
-        """An untrained population over ``event_shape``: a member a generator, which its initial weights are drawn from."""
+        """An untrained population over ``event_shape``.
+
+        A member a generator, which its initial weights are drawn from.
+        """
 
 
 class FlowModel(Model):
@@ -44,7 +53,10 @@ class FlowModel(Model):
     def chain(
         self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
     ) -> list[Bijection]:
-        """The bijections from standardised data to noise. Raises ``ValueError`` for an event shape that they don't know."""
+        """The bijections from standardised data to noise.
+
+        Raises ``ValueError`` for an event shape that they don't know.
+        """
 
     def build(
         self,
@@ -85,7 +97,8 @@ class CouplingModel(FlowModel):
     ) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(
-                f"a coupling needs vectors of at least 2 features, one to keep and one to change; got event_shape={tuple(event_shape)}"
+                "a coupling needs vectors of at least 2 features, one to keep and one to change; "
+                f"got event_shape={tuple(event_shape)}"
             )
         return super().build(event_shape, generators, description)
 
@@ -106,10 +119,12 @@ class CouplingModel(FlowModel):
 
 
 class ImageModel(Model):
-    """A flow over images ``(C, H, W)`` of whole-number pixels, whose couplings are convolutional networks, at one scale or several.
+    """A flow over images ``(C, H, W)`` of whole-number pixels, at one scale or several.
 
-    At every scale blocks of 2 x 2 pixels are squeezed into channels. Then come its ``steps``; then half of the numbers leave, and the rest goes
-    on to the next scale.
+    Its couplings are convolutional networks.
+
+    At every scale blocks of 2 x 2 pixels are squeezed into channels. Then come its ``steps``; then
+    half of the numbers leave, and the rest goes on to the next scale.
 
     Args:
         levels: how many values a pixel can have: whole numbers from 0 to levels - 1.
@@ -117,7 +132,8 @@ class ImageModel(Model):
         hidden: channels of both hidden layers of every coupling's network.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
-        base: ``"normal"``, for which a probit comes first; or ``"box"``, uniform noise, where a flow is splines and permutations alone.
+        base: ``"normal"``, for which a probit comes first; or ``"box"``, uniform noise, where a
+            flow is splines and permutations alone.
         dropout: share of the hidden channels that are switched off at a visit in training.
         input_dropout: share of the numbers that a network is given which are hidden from it then.
     """

@@ -1,4 +1,7 @@
-"""What training needs of a model: the base of the flows and of the networks that they are compared with."""
+"""What training needs of a model.
+
+The base of the flows and of the networks that they are compared with.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +19,23 @@ from flows.core.reference import GaussianMixture
 from flows.core.seeds import generator_of
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-Seen = tuple[
-    Tensor, Tensor
-]  # points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting there
+# Points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting
+# there
+Seen = tuple[Tensor, Tensor]
 
 
 class Network(Population):
-    """A population of neural networks, none of which shares a parameter with another. Every parameter is ``(M, ...)``.
+    """A population of neural networks, none of which shares a parameter with another.
 
-    Users' points are rows in their own units. Inside, points are standardised and *features first*, ``(M, *event, N)``. At the door stand
-    fixed bijections, and their log-determinant is added to what goes out: ``kinds``, of the columns of a table; ``standardize``;
-    ``margins`` and ``whiten``, where the recipe of training asks for them (``furnish``).
+    Every parameter is ``(M, ...)``.
 
-    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by ``objective`` and how far it has come by
-    ``curves``. ``betas`` are those of its optimiser.
+    Users' points are rows in their own units. Inside, points are standardised and *features first*,
+    ``(M, *event, N)``. At the door stand fixed bijections, and their log-determinant is added to
+    what goes out: ``kinds``, of the columns of a table; ``standardize``; ``margins`` and
+    ``whiten``, where the recipe of training asks for them (``furnish``).
+
+    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by
+    ``objective`` and how far it has come by ``curves``. ``betas`` are those of its optimiser.
     """
 
     weights: Tensor
@@ -57,13 +63,19 @@ class Network(Population):
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
     def furnish(self, margins: Sequence[int] = (), whiten: Sequence[int] = ()) -> None:
-        """Put ``Margins`` and ``Whiten`` at the door: the identity until they are fitted, and for the members that are named for good."""
+        """Put ``Margins`` and ``Whiten`` at the door.
+
+        The identity until they are fitted, and for the members that are named for good.
+        """
         self.margins = Margins(self.event_shape.numel(), self.members, margins)
         self.whiten = Whiten(self.event_shape.numel(), self.members, whiten)
 
     @property
     def door(self) -> Chain:
-        """The fixed bijections that users' points ``(M, *event, n)`` come in by, in double precision."""
+        """The fixed bijections that users' points ``(M, *event, n)`` come in by.
+
+        In double precision.
+        """
         return Chain(
             [
                 bijection
@@ -76,21 +88,33 @@ class Network(Population):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Set what depends on the data from the training points ``(M, *event, N)``. Called once, before training."""
+        """Set what depends on the data from the training points ``(M, *event, N)``.
+
+        Called once, before training.
+        """
 
     @abstractmethod
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
-        """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch ``(M, *event, n)`` of them: it gives the loss ``(M,)``, without
-        its graph, and the gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from its own generator.
+        """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch of them.
+
+        Of a batch ``(M, *event, n)`` it gives the loss ``(M,)``, without its graph, and the
+        gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from
+        its own generator.
         """
 
     def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        """What a visit to ``points`` ``(M, *event, N)`` sees: the points, unless each stands for a region that one is drawn from."""
+        """What a visit to ``points`` ``(M, *event, N)`` sees.
+
+        The points, unless each stands for a region that one is drawn from.
+        """
         return points
 
     @abstractmethod
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """What is kept of training every few epochs: a name and a number per member ``(M,)``. ``points`` are ``train`` and perhaps others."""
+        """What is kept of training every few epochs: a name and a number per member ``(M,)``.
+
+        ``points`` are ``train`` and perhaps others.
+        """
 
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
@@ -99,7 +123,10 @@ class Network(Population):
     # At the door
 
     def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """What training is given, as ``(n, M or 1, *event)``. Raises ``ValueError`` where there are no rows, or one can't be learnt."""
+        """What training is given, as ``(n, M or 1, *event)``.
+
+        Raises ``ValueError`` where there are no rows, or one can't be learnt.
+        """
         rows = self.points(value, what)
         if rows.ndim != len(self.event_shape) + 2:
             raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
@@ -113,13 +140,17 @@ class Network(Population):
         return rows
 
     def features_first(self, value: Any) -> Tensor:
-        """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``, in their own units and type."""
+        """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``.
+
+        In their own units and type.
+        """
         value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
-        """Users' points as the networks see them, ``(M, *event, n)``, and the log-determinant ``(M, n or 1)`` of getting there, in double
-        precision as it may be large.
+        """Users' points as the networks see them, and the log-determinant of getting there.
+
+        ``(M, *event, n)`` and ``(M, n or 1)``, in double precision as it may be large.
         """
         z, log_det = self.door(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
@@ -133,7 +164,10 @@ class Network(Population):
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> Tensor:
-        """Draws ``sample_shape + (M, *event)`` in the user's units, in double precision as these units may need it."""
+        """Draws ``sample_shape + (M, *event)`` in the user's units.
+
+        In double precision, as these units may need it.
+        """
         shape = torch.Size(sample_shape)
         with torch.no_grad():
             return self._rows(
@@ -150,7 +184,10 @@ class Network(Population):
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
     def flatten(self) -> Tensor:
-        """All parameters as one tensor ``(M, P)``, of which the modules' own become views: an optimiser then has one to work on."""
+        """All parameters as one tensor ``(M, P)``, of which the modules' own become views.
+
+        An optimiser then has one to work on.
+        """
         own = list(self.parameters())
         flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
         for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
@@ -163,7 +200,10 @@ class DensityNetwork(Network):
 
     @abstractmethod
     def log_density(self, z: Tensor) -> Tensor:
-        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``, in standardised units."""
+        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
+
+        In standardised units.
+        """
 
     def log_prob(self, value: Any) -> Tensor:
         if not isinstance(value, Tensor):  # no graph for what can't be differentiated by
@@ -177,7 +217,10 @@ class DensityNetwork(Network):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """``train_nll`` and ``test_nll``: the mean negative log-likelihood in nats, in the user's units."""
+        """``train_nll`` and ``test_nll``, the mean negative log-likelihood.
+
+        In nats, in the user's units.
+        """
         return {
             f"{key}_nll": mean_nll(self.log_density(z), log_det)
             for key, (z, log_det) in points.items()
@@ -185,7 +228,11 @@ class DensityNetwork(Network):
 
 
 class Floor(DensityNetwork):
-    """A simple model of a table: a mixture of Gaussians ``base`` of what comes out of the door, with a single member. Nothing in it is trained."""
+    """A simple model of a table.
+
+    A mixture of Gaussians ``base`` of what comes out of the door, with a single member. Nothing in
+    it is trained.
+    """
 
     def __init__(self, columns: Sequence[Column], margins: bool = False) -> None:
         shape = (len(columns),)
@@ -203,7 +250,10 @@ class Floor(DensityNetwork):
 
     @torch.no_grad()
     def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Self:
-        """Fit the door to the user's ``rows`` ``(n, D)``, then by ``mixture`` the base to what comes out of it, and give the model back."""
+        """Fit the door, then by ``mixture`` the base, and give the model back.
+
+        The door to the user's ``rows`` ``(n, D)``, the base to what comes out of it.
+        """
         self.initialize_door(rows)
         self.base = mixture(self.standardized(rows)[0][0].T.numpy())
         return self
@@ -229,5 +279,8 @@ class Floor(DensityNetwork):
 
 
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
-    """Mean negative log-likelihood in the user's units, ``(M,)``, of standardised log-densities ``(M, N)``; summed in float64."""
+    """Mean negative log-likelihood in the user's units, ``(M,)``.
+
+    Of standardised log-densities ``(M, N)``; summed in float64.
+    """
     return -(log_density.double() + log_det).cpu().numpy().mean(axis=1)

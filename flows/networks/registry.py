@@ -1,4 +1,7 @@
-"""Models by name: the files of ``flows/models``. Each holds one subclass of ``Model``, named like the file but for its case and underscores."""
+"""Models by name: the files of ``flows/models``.
+
+Each holds one subclass of ``Model``, named like the file but for its case and underscores.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,17 @@ def names() -> list[str]:
 
 
 def find(name: str) -> type[Model]:
-    """The class of the model ``name``: ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Imports no torch.
+    """The class of the model ``name``.
 
-    Raises ``LookupError`` where there is no such file, or no subclass of ``Model`` of that name in it.
+    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Imports no torch.
+
+    Raises ``LookupError`` where there is no such file, or no subclass of ``Model`` of that name in
+    it.
     """
     if name not in names():
         raise LookupError(
-            f"no model {name!r}: there is no file flows/models/{name}.py; the models are: {', '.join(names())}"
+            f"no model {name!r}: there is no file flows/models/{name}.py; the models are: "
+            f"{', '.join(names())}"
         )
     for value in vars(import_module(f"flows.models.{name}")).values():
         if (
@@ -58,9 +65,10 @@ def build(
 ) -> Network:
     """An untrained population of the model ``name`` over points of ``event_shape``.
 
-    ``settings`` are those of the model's class; what is not named has its default. ``members`` is a number, or a range: members 3 to 5 of
-    a larger population start and train as they do there. ``seed`` is of the initial weights. ``columns`` are those of a table.
-    Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the model's.
+    ``settings`` are those of the model's class; what is not named has its default. ``members`` is a
+    number, or a range: members 3 to 5 of a larger population start and train as they do there.
+    ``seed`` is of the initial weights. ``columns`` are those of a table. Raises ``LookupError`` for
+    an unknown name and ``ValueError`` for settings that are not the model's.
     """
     from flows.core.seeds import numpy_generators
 
@@ -73,18 +81,21 @@ def build(
     if not span or span.step != 1 or span.start < 0:
         raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
     description = {
-        **{"model": name, "event_shape": list(event_shape), "settings": model.model_dump()},
-        **{
-            "members": [span.start, span.stop],
-            "seed": seed,
-            "columns": [column.to_dict() for column in columns],
-        },
+        "model": name,
+        "event_shape": list(event_shape),
+        "settings": model.model_dump(),
+        "members": [span.start, span.stop],
+        "seed": seed,
+        "columns": [column.to_dict() for column in columns],
     }
     return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
 
 
 def load(path: str | Path) -> Population:
-    """The population or reference in ``path``, in evaluation mode. Raises ``CheckpointError``, which names the file."""
+    """The population or reference in ``path``, in evaluation mode.
+
+    Raises ``CheckpointError``, which names the file.
+    """
     from flows.core.checkpoint import CheckpointError, read
     from flows.core.errors import one_line
     from flows.core.reference import GaussianMixture
@@ -110,10 +121,10 @@ def load(path: str | Path) -> Population:
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()
-    except (
-        Exception
-    ) as error:  # whatever is wrong inside a foreign file, the user needs its name and one line
+    except Exception as error:
+        # Whatever is wrong inside a foreign file, the user needs its name and one line
         reason = one_line(error)[:200]
         raise CheckpointError(
-            f"{path}: its metadata and its tensors don't describe a model of this project ({reason})"
+            f"{path}: its metadata and its tensors don't describe a model of this project "
+            f"({reason})"
         ) from None

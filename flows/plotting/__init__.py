@@ -1,4 +1,7 @@
-"""The figures: one file a family, each of which says what it needs of a ``Scene``. No torch, and no file of the pipeline."""
+"""The figures: one file a family, each of which says what it needs of a ``Scene``.
+
+No torch, and no file of the pipeline.
+"""
 
 # Importing a file registers its figures.
 from flows.plotting import plane, summary, table

@@ -23,7 +23,10 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 
 @figure("samples.png", needs=("plane",))
 def samples(scene: Scene) -> Figure:
-    """The data, and as many samples of every row beside it; the frame is a tenth wider than the data on every side."""
+    """The data, and as many samples of every row beside it.
+
+    The frame is a tenth wider than the data on every side.
+    """
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
     shown = [
         ("data", scene.data, DATA_COLOR),
@@ -44,7 +47,11 @@ def samples(scene: Scene) -> Figure:
 
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
-    """On one colour scale: a line of references, then of every model one member and the ensemble, or a word where it has no density."""
+    """The densities on one colour scale.
+
+    A line of references, then of every model one member and the ensemble, or a word where it has no
+    density.
+    """
     references, models = (
         [panel for row in scene.rows if row.is_model == kind for panel in _densities(row)]
         for kind in (False, True)
@@ -59,9 +66,8 @@ def density(scene: Scene) -> Figure:
         sharey=True,
     )
     scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
-    low, high = next(
-        row.arrays["box"] for row in scene.rows if "box" in row.arrays
-    )  # corners of the grid
+    # Corners of the grid
+    low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)
     for axis, (title, grid) in zip(
         axes[: len(references)] + axes[first:], references + models, strict=True
     ):
@@ -84,7 +90,10 @@ def density(scene: Scene) -> Figure:
 
 
 def _frame(axis: Axes, low: Array, high: Array) -> None:
-    """The limits of a plane, and one scale for both directions unless one is half as long again: then their units may differ."""
+    """The limits of a plane, and one scale for both directions.
+
+    Unless one is half as long again: then their units may differ.
+    """
     width, height = high - low
     axis.set(
         xlim=(low[0], high[0]),
@@ -127,7 +136,10 @@ def layers(scene: Scene) -> Figure:
     outside = (np.abs(states[chosen]) > square["xlim"][1]).any(axis=2).mean(axis=1).max()
     explain(
         sheet,
-        f"{label}, one member; colour: angle of the point in the noise; outside a panel: at most {outside:.1%} of the points",
+        (
+            f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
+            f"at most {outside:.1%} of the points"
+        ),
         *UNITS,
     )
     return sheet
@@ -135,7 +147,10 @@ def layers(scene: Scene) -> Figure:
 
 @figure("layers.gif", needs=("plane", "trajectory"))
 def film(scene: Scene) -> list[Image.Image]:
-    """The same as a film: points glide from one layer's state to the next, then rest at the data."""
+    """The same as a film.
+
+    Points glide from one layer's state to the next, then rest at the data.
+    """
     label, states, colors, square = _flow(scene, POINTS)
     last = len(states) - 1
     sheet, axis = plt.subplots(figsize=(3.6, 3.8), dpi=80)
@@ -158,10 +173,14 @@ def film(scene: Scene) -> list[Image.Image]:
 def _flow(
     scene: Scene, points: int | None = None
 ) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
-    """What the flow is called, its states ``(L + 1, points, 2)``, the points' colours (by the angle at which each starts), and the frame."""
+    """What the flow is called, its states, the points' colours, and the frame.
+
+    The states are ``(L + 1, points, 2)``; the colours are by the angle at which each starts.
+    """
     row = next(row for row in scene.rows if "trajectory" in row.arrays)
     states = row.arrays["trajectory"]
-    # The frame holds nearly all of noise and data; what a layer flings further out in between is cut off.
+    # The frame holds nearly all of noise and data; what a layer flings further out in between is
+    # cut off.
     reach = float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
     colors = {
         "c": np.arctan2(states[0, :points, 1], states[0, :points, 0]),

@@ -1,4 +1,7 @@
-"""What figures may draw from, and what each of them needs of it: a figure whose need is not there is left out."""
+"""What figures may draw from, and what each of them needs of it.
+
+A figure whose need is not there is left out.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ class Scene:
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
 
-        The truth has more draws than a model has members. So that bars compare, its error is that of as many draws as there are members.
+        The truth has more draws than a model has members. So that bars compare, its error is that
+        of as many draws as there are members.
         """
         values = row.members[metrics].to_numpy(dtype=np.float64)
         count = self.members if row.name == "truth" else len(values)
@@ -80,15 +84,17 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     ),
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
-FIGURES: dict[
-    str, tuple[Sequence[str], Callable[[Any], Picture]]
-] = {}  # by file: what it needs, and what draws it
+# By file: what it needs, and what draws it
+FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}
 
 
 def figure(
     name: str, needs: Sequence[str] = ()
 ) -> Callable[[Callable[[Any], Picture]], Callable[[Any], Picture]]:
-    """Enter the function below as what draws the file ``name`` of a scene that has all of its ``needs``."""
+    """Enter the function below as what draws the file ``name`` of a scene.
+
+    Of one that has all of its ``needs``.
+    """
     return lambda draws: FIGURES.setdefault(name, (needs, draws))[1]
 
 

@@ -1,4 +1,8 @@
-"""How all figures look. At most 9.2 inches wide and letters of at least 9 points: legible at the width of a README, some 800 pixels."""
+"""How all figures look.
+
+At most 9.2 inches wide and letters of at least 9 points: legible at the width of a README, some 800
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ from PIL.Image import Image
 
 from flows.core import atomic
 
-SPARE_COLOR = "#332288"  # for a model that nobody knows any more: of Tol's muted palette, and no other model's
+# For a model that nobody knows any more: of Tol's muted palette, and no other model's
+SPARE_COLOR = "#332288"
 DATA_COLOR = "#666666"
 TRUTH_COLOR = "#000000"
 WIDTH = 9.2  # inches
@@ -37,7 +42,10 @@ Picture = Figure | list[Image]  # a film is a list
 def panels(
     count: int, columns: int, height: float, hidden: tuple[int, ...] = (), **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A grid of ``count`` panels, each ``height`` inches high, and its axes line by line; the lowest one in a column has its ticks' labels."""
+    """A grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
+
+    The lowest one in a column has its ticks' labels.
+    """
     columns = min(columns, count)
     lines = -(-count // columns)
     figure, axes = plt.subplots(
@@ -51,7 +59,10 @@ def panels(
 
 
 def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:
-    """One or two lines above the panels that say what the marks mean, and common names of the axes."""
+    """One or two lines above the panels that say what the marks mean.
+
+    And common names of the axes.
+    """
     figure.suptitle(text, fontsize=9, color="#444444")
     figure.supxlabel(across, fontsize=10)
     figure.supylabel(up, fontsize=10)

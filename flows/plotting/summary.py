@@ -1,4 +1,7 @@
-"""Every row beside the others: its main numbers, quality against diversity, where it puts its mass, and how it was trained."""
+"""Every row beside the others.
+
+Its main numbers, quality against diversity, where it puts its mass, and how it was trained.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,8 @@ METRICS |= {
     "c2st_auc": "classifier AUC\n(0.5 is perfect)",
 }
 
-BLIND = {
-    "generator_loss": np.log(2),
-    "discriminator_loss": 2 * np.log(2),
-}  # where nobody can tell real from made
+# Where nobody can tell real from made
+BLIND = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}
 LINES = {
     "test_nll": "-",
     "train_nll": "--",
@@ -84,15 +85,24 @@ def summary(scene: Scene) -> Figure:
         axis.grid(axis="x", alpha=0.25)
     axes[0].set_yticks(places, [row.label for row in scene.rows])
     axes[0].set_ylim(-0.6, len(scene.rows) - 0.4)
-    text = "small dots: members; dot and bar: their mean \u00b1 2 standard errors; square: a single fit; diamond: ensemble"
-    truth = f"\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, {_draws(scene)} \u00b1 2 sd (for dots)"
+    text = (
+        "small dots: members; dot and bar: their mean \u00b1 2 standard errors; square: "
+        "a single fit; diamond: ensemble"
+    )
+    truth = (
+        "\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, "
+        f"{_draws(scene)} \u00b1 2 sd (for dots)"
+    )
     explain(sheet, text if scene.row("truth") is None else text + truth)
     return sheet
 
 
 @figure("quality.png")
 def quality(scene: Scene) -> Figure:
-    """Precision against recall, and density against coverage: the members, their mean with 2 standard errors, and where a draw of the truth falls."""
+    """Precision against recall, and density against coverage.
+
+    The members, their mean with 2 standard errors, and where a draw of the truth falls.
+    """
     sheet, axes = panels(2, 2, 4.1)
     for axis, across, up in zip(
         axes, ("recall", "coverage"), ("precision", "density"), strict=True
@@ -135,7 +145,10 @@ def quality(scene: Scene) -> Figure:
         axis.grid(alpha=0.25)
     axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 1.005))
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    text = "small dots: members; dot and bars: their mean \u00b1 2 standard errors; square: a single fit"
+    text = (
+        "small dots: members; dot and bars: their mean \u00b1 2 standard errors; square: "
+        "a single fit"
+    )
     explain(
         sheet,
         text
@@ -164,9 +177,8 @@ def calibration(scene: Scene) -> Figure:
             axis.fill_between(
                 levels, mean - spread, mean + spread, color=row.color, alpha=0.18, linewidth=0
             )
-        if (
-            key == "radius"
-        ):  # the truth is no flow, but the noise of its draws is known: the share of a binomial
+        # The truth is no flow, but the noise of its draws is known: the share of a binomial
+        if key == "radius":
             chance = 2 * np.sqrt(levels * (1 - levels) / scene.fresh)
             axis.fill_between(levels, -chance, chance, color=TRUTH_COLOR, alpha=0.18, linewidth=0)
         axis.axhline(0, color=TRUTH_COLOR, linewidth=0.8, linestyle=":")
@@ -179,22 +191,26 @@ def calibration(scene: Scene) -> Figure:
     text = "above 0: too wide; below: too narrow, or off the mark"
     explain(
         sheet,
-        f"{text}; line and band: mean \u00b1 2 sd over members; black: the same over draws of the truth",
+        (
+            f"{text}; line and band: mean \u00b1 2 sd over members; black: "
+            "the same over draws of the truth"
+        ),
     )
     return sheet
 
 
 @figure("modes.png", needs=("truth", "components"))
 def modes(scene: Scene) -> Figure:
-    """Share of the samples per component of the truth, and of those beyond them all, beside the true weights.
+    """Share of the samples per component of the truth, and of those beyond them all.
+
+    Beside the true weights.
 
     No model can know the weights better than the counts of the training rows tell.
     """
     mass = {row.name: row.arrays["mode_mass"] for row in scene.rows}
     drawn, others = mass["truth"], [row for row in scene.rows if row.name != "truth"]
-    true = np.append(
-        scene.truth.weights, drawn[:, -1].mean()
-    )  # what lies beyond the components has no weight: what the truth's samples have there
+    # What lies beyond the components has no weight: what the truth's samples have there
+    true = np.append(scene.truth.weights, drawn[:, -1].mean())
     learners = len(scene.data) - len(scene.test)
     learnt, chance = 2 * np.sqrt(true * (1 - true) / learners), 2 * drawn.std(axis=0, ddof=1)
     count = len(true) - 1
@@ -229,8 +245,14 @@ def modes(scene: Scene) -> Figure:
         axis.set_title(f"{row.label}: TV {row.members['mode_tv'].mean():.3f}", fontsize=10)
         axis.set_xticks([*ticks, places[-1]], [*(f"{tick:.0f}" for tick in ticks), "none"])
     axes[0].set_ylim(bottom=0)
-    text = "bar: mean over members, with \u00b1 2 sd where there are several; TV: total variation from the true weights, mean over members\n"
-    text += f"black: true weight; dark grey: \u00b1 2 sd of as many samples of the truth; light: of the {learners:,} that all learn from"
+    text = (
+        "bar: mean over members, with \u00b1 2 sd where there are several; TV: "
+        "total variation from the true weights, mean over members\n"
+    )
+    text += (
+        "black: true weight; dark grey: \u00b1 2 sd of as many samples of the truth; light: "
+        f"of the {learners:,} that all learn from"
+    )
     explain(
         sheet, text, "component of the truth (none: far from all of them)", "share of the samples"
     )
@@ -239,7 +261,10 @@ def modes(scene: Scene) -> Figure:
 
 @figure("training.png")
 def training(scene: Scene) -> Figure:
-    """A panel a model. All that have an NLL share one scale: what is above it, at the start or in a spike, is marked."""
+    """A panel a model.
+
+    All that have an NLL share one scale: what is above it, at the start or in a spike, is marked.
+    """
     sheet, axes = panels(len(scene.histories), 2, 3.1)
     nll = [
         history[key]
@@ -296,7 +321,10 @@ def training(scene: Scene) -> Figure:
         above = (means > high).any(axis=1)
         if above.any():
             key, at = means.max().idxmax(), means.max(axis=1).idxmax()
-            label = f"above: up to {means[key][at]:,.4g} ({key.removesuffix('_nll')}, epoch {history['epoch'][at]})"
+            label = (
+                f"above: up to {means[key][at]:,.4g} ({key.removesuffix('_nll')}, "
+                f"epoch {history['epoch'][at]})"
+            )
             axis.plot(
                 history["epoch"][above],
                 np.full(above.sum(), high),
@@ -312,15 +340,17 @@ def training(scene: Scene) -> Figure:
             if is_nll
             else (high + 0.6 * (high - low), "loss (nat)")
         )
-        axis.set(
-            ylim=(low, top), ylabel=kind
-        )  # the legend has a place above curves that don't fall
+        # The legend has a place above curves that don't fall
+        axis.set(ylim=(low, top), ylabel=kind)
         axis.legend(loc="upper right")
     text = "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale"
     found = any("held_out_nll" in history for history in scene.histories.values())
     explain(
         sheet,
-        f"{text}\nheld out: rows that a member does not learn from; it is kept as it was where they liked it best"
+        (
+            f"{text}\nheld out: rows that a member does not learn from; "
+            "it is kept as it was where they liked it best"
+        )
         if found
         else text,
     )

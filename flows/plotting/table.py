@@ -1,6 +1,9 @@
-"""Tables of any number of columns, as samples show them: every column by itself, and pairs of columns.
+"""Tables of any number of columns, as samples show them.
 
-A frame holds the middle 99% of the data and a little more; a positive column that spans more than two powers of ten there is shown by its logarithm.
+Every column by itself, and pairs of columns.
+
+A frame holds the middle 99% of the data and a little more; a positive column that spans more than
+two powers of ten there is shown by its logarithm.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ def margins(scene: Scene) -> Figure:
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     explain(
         sheet,
-        f"grey: {len(scene.data):,} rows of data; line: samples of a model{_rest(scene, range(len(axes)))}",
+        (
+            f"grey: {len(scene.data):,} rows of data; line: samples of a "
+            f"model{_rest(scene, range(len(axes)))}"
+        ),
         up="density",
     )
     return sheet
@@ -42,7 +48,10 @@ def margins(scene: Scene) -> Figure:
 
 @figure("probability.png", needs=("table",))
 def probability(scene: Scene) -> Figure:
-    """A probability plot (P-P) of every column without its diagonal, so that what is off it can be seen; the test rows against samples."""
+    """A probability plot (P-P) of every column, the test rows against samples.
+
+    Without its diagonal, so that what is off it can be seen.
+    """
     from scipy.stats import percentileofscore  # here: most scenes need none of it
 
     scene = _as_shown(scene)
@@ -56,9 +65,10 @@ def probability(scene: Scene) -> Figure:
                 np.unique(scene.test[:, k]),
                 (scene.test[:, k], row.arrays["samples"][:, k]),
             )
+            # Half of those at a value
             below, expected = (
                 percentileofscore(each, values, "mean", nan_policy="omit") / 100 for each in rows
-            )  # half of those at a value
+            )
             axis.plot(
                 [0, *expected, 1],
                 [0, *(below - expected), 0],
@@ -70,14 +80,20 @@ def probability(scene: Scene) -> Figure:
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-    text = f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by chance{_rest(scene, range(len(axes)))}"
+    text = (
+        f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by "
+        f"chance{_rest(scene, range(len(axes)))}"
+    )
     explain(sheet, text, up="share of the test rows below \u2212 that of the samples")
     return sheet
 
 
 @figure("pairs.png", needs=("third column",))
 def pairs(scene: Scene) -> Figure:
-    """A corner plot of the best model: below the diagonal its samples over the data, above it where more of them fall."""
+    """A corner plot of the best model.
+
+    Below the diagonal its samples over the data, above it where more of them fall.
+    """
     scene = _as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
     strength = (
@@ -122,13 +138,19 @@ def pairs(scene: Scene) -> Figure:
         )
         axis.set_xlabel(scene.columns[x] if line == len(shown) - 1 else "", fontsize=9)
         axis.set_ylabel(scene.columns[y] if column == 0 < line else "", fontsize=9)
-    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, {len(samples):,} samples counted in cells"
+    text = (
+        f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
+        f"{len(samples):,} samples counted in cells"
+    )
     explain(sheet, f"{text}{_rest(scene, shown)}")
     return sheet
 
 
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Column k of the data, and in outline that of samples. Where the column has few values, each has a class of its own."""
+    """Column k of the data, and in outline that of samples.
+
+    Where the column has few values, each has a class of its own.
+    """
     values, count = np.unique(scene.data[:, k]), int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     low, high = _frame(scene.data[:, k])
     middle = (values[1:] + values[:-1]) / 2

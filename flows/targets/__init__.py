@@ -1,4 +1,7 @@
-"""The catalogue of truths: one file a truth, named like it, with a function ``make`` that gives it. NumPy alone."""
+"""The catalogue of truths: one file a truth, named like it, with a function ``make`` that gives it.
+
+NumPy alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ def names() -> list[str]:
 
 
 def make(name: str, **arguments: Any) -> Truth:
-    """The truth of the file ``flows/targets/<name>.py``. Raises ``LookupError`` where there is none, ``ValueError`` for arguments that make none."""
+    """The truth of the file ``flows/targets/<name>.py``.
+
+    Raises ``LookupError`` where there is none, ``ValueError`` for arguments that make none.
+    """
     if name not in names():
         raise LookupError(f"no target {name!r}; there are: {', '.join(names())}")
     return import_module(f"flows.targets.{name}").make(**arguments)

@@ -11,7 +11,9 @@ from flows.core.mixture import Mixture
 
 
 def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
-    """``components``: of each its ``weight``, ``mean`` (D) and ``covariance`` (D x D). The weights are divided by their sum.
+    """``components``: of each its ``weight``, ``mean`` (D) and ``covariance`` (D x D).
+
+    The weights are divided by their sum.
 
     Raises ``ValueError`` where they make no mixture.
     """
@@ -19,7 +21,10 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     for k, component in enumerate(components):
         mean, covariance = component["mean"], component["covariance"]
         if len(mean) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
-            wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}, as the first mean has {dim}"
+            wanted = (
+                f"a mean of {dim} numbers and a covariance of {dim} x {dim}, "
+                f"as the first mean has {dim}"
+            )
             raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
     weights, means, covariances = (
         np.asarray([c[key] for c in components], dtype=np.float64)

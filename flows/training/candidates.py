@@ -1,4 +1,7 @@
-"""The ways to regularise that the found recipe chooses from, and the noises that are made for a table."""
+"""The ways to regularise that the found recipe chooses from.
+
+And the noises that are made for a table.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,24 @@ ROWS = 1_500  # as many are enough to fit a mixture by
 
 
 def neighbours(points: Array) -> smoothing.Noise:
-    """Noise of ``points`` ``(n, D)`` of the shape that the rows around a row have, at every level h.
+    """Noise of ``points`` ``(n, D)`` of the shape that the rows around a row have.
 
-    Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more than a few columns. Here a visit to row
-    x_i moves within its neighbourhood alone::
+    At every level h.
 
-        x_i + (h^2 / 2) mean_j d_j + h sum_j a_j d_j / sqrt(k),    d_j = x_nn(j) - x_i over its k nearest neighbours,  a_j ~ N(0, 1)
+    Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more
+    than a few columns. Here a visit to row x_i moves within its neighbourhood alone::
 
-    that is, a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i) with m_i the mean and C_i the second moments of the differences: a manifold Parzen
-    kernel (Vincent and Bengio 2003), of which the shift takes back the widening (data sharpening, Choi and Hall 1999).
+        x_i + (h^2 / 2) mean_j d_j + h sum_j a_j d_j / sqrt(k)
+        d_j = x_nn(j) - x_i over its k nearest neighbours,  a_j ~ N(0, 1)
+
+    that is, a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i) with m_i the mean and C_i the second
+    moments of the differences: a manifold Parzen kernel (Vincent and Bengio 2003), of which the
+    shift takes back the widening (data sharpening, Choi and Hall 1999).
     """
     count = min(NEIGHBOURS, len(points) - 1)
     _, nearest = KDTree(points).query(points, count + 1, workers=-1)
-    differences = (
-        points[nearest] - points[:, None]
-    )  # the row itself is among them, as a difference of 0
+    # The row itself is among them, as a difference of 0
+    differences = points[nearest] - points[:, None]
     second = np.einsum("nki,nkj->nij", differences, differences) / count
     values, vectors = np.linalg.eigh(second)
     mean, factor = (
@@ -44,20 +50,23 @@ def neighbours(points: Array) -> smoothing.Noise:
 
 
 def components(points: Array) -> smoothing.Noise:
-    """Noise of ``points`` ``(n, D)`` of the shape that a row's component of a Gaussian mixture has, at every level h.
+    """Noise of ``points`` ``(n, D)`` that is shaped like a Gaussian mixture.
 
-    Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and neighbours know it from twenty. A visit to
-    row x_i of a component with mean m and covariance C is a draw from::
+    Of the shape that a row's component has, at every level h.
+
+    Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and
+    neighbours know it from twenty. A visit to row x_i of a component with mean m and covariance C
+    is a draw from::
 
         N(m + sqrt(1 - h^2) (x_i - m), h^2 C),    0 < h <= 1
 
-    which leaves the mean and the covariance of every component as they are: the shrunk smoothed bootstrap (Silverman and Young 1987), a
-    component at a time. At h = 1 it is the mixture itself, as many draws of it as training asks for. The number of components is the one
-    with the best cross-validated likelihood; a row's component is drawn by how likely each is for it.
+    which leaves the mean and the covariance of every component as they are: the shrunk smoothed
+    bootstrap (Silverman and Young 1987), a component at a time. At h = 1 it is the mixture itself,
+    as many draws of it as training asks for. The number of components is the one with the best
+    cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
-    from sklearn.exceptions import (
-        ConvergenceWarning,
-    )  # here: training by the fixed recipe needs none of it
+    # Here: training by the fixed recipe needs none of it
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from sklearn.model_selection import GridSearchCV
 
@@ -66,9 +75,8 @@ def components(points: Array) -> smoothing.Noise:
     settings = {"reg_covar": 1e-4, "random_state": 0}
     search = GridSearchCV(GaussianMixture(**settings), {"n_components": counts}, cv=3, refit=False)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # what is not quite the likeliest mixture will do
+        # What is not quite the likeliest mixture will do
+        warnings.simplefilter("ignore", ConvergenceWarning)
         mixture = GaussianMixture(**search.fit(some).best_params_, **settings, n_init=5).fit(some)
         shares = mixture.predict_proba(points).cumsum(axis=1)
     component = (shares[:, :-1] < np.random.default_rng(0).uniform(size=(len(points), 1))).sum(

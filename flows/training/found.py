@@ -1,14 +1,19 @@
-"""The found recipe: how much a table is to be regularised, and in which way, is read off its own training rows.
+"""The found recipe.
 
-1. *Folds.* The rows are cut into five. A member learns from four fifths and is scored on the fifth that it never sees (``race.py``).
-2. *A race.* Every way to regularise (``candidates.py``) has a member a fold. Twice the race halts, and only those go on whose mixture the
-   held-out rows like best.
-3. *Stopping.* The race ends when the members gain next to nothing any more. Then the learning rate cools down to 0, and what that gains
-   is taken along.
-4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows (``stacking.py``).
+How much a table is to be regularised, and in which way, is read off its own training rows.
 
-So nothing of it is chosen by hand, and no row judges a member that learned from it. Source for dropping the losers early: Jamieson and
-Talwalkar 2016 (successive halving); for the cooling: Hu et al. 2024 (MiniCPM). docs/settings.md has what each part is worth.
+1. *Folds.* The rows are cut into five. A member learns from four fifths and is scored on the fifth
+   that it never sees (``race.py``).
+2. *A race.* Every way to regularise (``candidates.py``) has a member a fold. Twice the race halts,
+   and only those go on whose mixture the held-out rows like best.
+3. *Stopping.* The race ends when the members gain next to nothing any more. Then the learning rate
+   cools down to 0, and what that gains is taken along.
+4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
+   (``stacking.py``).
+
+So nothing of it is chosen by hand, and no row judges a member that learned from it. Source for
+dropping the losers early: Jamieson and Talwalkar 2016 (successive halving); for the cooling: Hu et
+al. 2024 (MiniCPM). docs/settings.md has what each part is worth.
 """
 
 from __future__ import annotations
@@ -32,9 +37,8 @@ from flows.training.candidates import CANDIDATES
 from flows.training.race import Member, Race
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
-SPARE = (
-    2  # after the first round so many times the candidates that are kept at last, and 4 at least
-)
+# After the first round so many times the candidates that are kept at last, and 4 at least
+SPARE = 2
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
@@ -51,7 +55,9 @@ def fit_found(
     on_log: OnLog | None,
     name: str,
 ) -> None:
-    """Train ``model`` on the ``rows`` ``(n, 1, D)`` by the recipe above; its members are the networks that are kept.
+    """Train ``model`` on the ``rows`` ``(n, 1, D)`` by the recipe above.
+
+    Its members are the networks that are kept.
 
     Raises ``ValueError`` for a number of members that no folds make.
     """
@@ -61,12 +67,14 @@ def fit_found(
     folds, kept = folds_and_ways(model.members)
     if kept > len(candidates):
         raise ValueError(
-            f"members = {model.members}: the found recipe has {len(candidates)} candidates, and keeps at most {FOLDS * len(candidates)} networks"
+            f"members = {model.members}: the found recipe has {len(candidates)} candidates, "
+            f"and keeps at most {FOLDS * len(candidates)} networks"
         )
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError(
-            "the found recipe trains a whole population of flows.build, on rows that all members share"
+            "the found recipe trains a whole population of flows.build, "
+            "on rows that all members share"
         )
 
     def population(candidates: int) -> DensityNetwork:
@@ -129,24 +137,24 @@ def fit_found(
             )
     unseen = held_out[fold >= 0]
     about["training"] = {
-        **{"recipe": "found", "rows": len(rows), "folds": folds, "steps": race.step},
+        "recipe": "found",
+        "rows": len(rows),
+        "folds": folds,
+        "steps": race.step,
         "members": [
             {"fold": member.fold, "regularisation": str(member.candidate), "steps": int(step)}
             for member, step in zip(race.members, race.best_step, strict=True)
         ],
-        **{
-            "held_out": float(unseen.mean()),
-            "held_out_se": float(unseen.std() / math.sqrt(len(unseen))),
-        },
+        "held_out": float(unseen.mean()),
+        "held_out_se": float(unseen.std() / math.sqrt(len(unseen))),
         "floors": floors(rows[:, 0].double().numpy(), fold),
     }
 
 
 def floors(rows: Array, fold: Array) -> dict[str, float]:
     """The mean log-density of two simple models on the same folds, in nats and the user's units."""
-    from scipy.stats import (
-        multivariate_normal,
-    )  # here: it takes half a second, and the fixed recipe needs none of it
+    # Here: it takes half a second, and the fixed recipe needs none of it
+    from scipy.stats import multivariate_normal
 
     found = {"independent Gaussians": 0.0, "one Gaussian": 0.0}
     for f in np.unique(fold[fold >= 0]):

@@ -13,7 +13,9 @@ WARM_UP = 0.3  # share of the steps over which the learning rate rises
 
 
 def one_cycle(progress: float) -> float:
-    """The share of the highest learning rate at ``progress`` from 0 to 1: up from 1/25 on a cosine, then down to 0 on another.
+    """The share of the highest learning rate at ``progress`` from 0 to 1.
+
+    Up from 1/25 on a cosine, then down to 0 on another.
 
     Source: Smith and Topin 2019 (Super-convergence), with cosines for its straight lines.
     """
@@ -23,14 +25,16 @@ def one_cycle(progress: float) -> float:
 
 
 class ClippedAdam:
-    """Adam (Kingma and Ba 2015), after every member's gradient is scaled down to the norm ``clip`` where it is longer (Pascanu et al. 2013)::
+    """Adam (Kingma and Ba 2015), after every member's gradient is scaled down.
+
+    To the norm ``clip`` where it is longer (Pascanu et al. 2013)::
 
         g <- g min(1, clip / |g|)
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
         parameters <- parameters - rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)
 
-    ``parameters`` ``(M, P)`` is changed in place; a row is a member, and the norm is the row's. What is not finite in one
-    member's gradient stays in that member.
+    ``parameters`` ``(M, P)`` is changed in place; a row is a member, and the norm is the row's.
+    What is not finite in one member's gradient stays in that member.
     """
 
     EPSILON = 1e-8

@@ -1,7 +1,10 @@
-"""A race: members on different folds, regularised in different ways, trained side by side in one batched population.
+"""A race: members on different folds, regularised in different ways.
 
-A member learns from the rows outside of its fold, and is scored and stopped on those inside, which it never sees. What counts of it is
-the average of its weights over its last steps (Polyak and Juditsky 1992), at the step where its fold likes it best (Prechelt 1998).
+They are trained side by side in one batched population.
+
+A member learns from the rows outside of its fold, and is scored and stopped on those inside, which
+it never sees. What counts of it is the average of its weights over its last steps (Polyak and
+Juditsky 1992), at the step where its fold likes it best (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -22,14 +25,12 @@ from flows.training.candidates import NOISES, Candidate
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-CHECK = (
-    5,
-    50,
-)  # steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more than this
-PATIENCE, GAIN = (
-    1 / 3,
-    0.001,
-)  # a race is over when in the last third of its steps the members gained less than this, in nats a row and column
+# Steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more
+# than this
+CHECK = (5, 50)
+# A race is over when in the last third of its steps the members gained less than this, in nats a
+# row and column
+PATIENCE, GAIN = (1 / 3, 0.001)
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
@@ -44,7 +45,8 @@ class Member:
 class Race:
     """A population of one member a candidate and fold, and how far each has come.
 
-    ``fold`` ``(n,)`` is where each of the ``rows`` ``(n, D)`` is held out, -1 where nowhere; ``test`` rows are for the curves alone.
+    ``fold`` ``(n,)`` is where each of the ``rows`` ``(n, D)`` is held out, -1 where nowhere;
+    ``test`` rows are for the curves alone.
     """
 
     def __init__(
@@ -62,9 +64,8 @@ class Race:
         train = torch.stack([rows[places[:count]] for places in own], dim=1)
         self.unseen = [np.flatnonzero(fold == member.fold) for member in members]
         most = max(map(len, self.unseen))
-        held_out = torch.stack(
-            [rows[np.resize(places, most)] for places in self.unseen], dim=1
-        )  # the first again, to equal length
+        # The first again, to equal length
+        held_out = torch.stack([rows[np.resize(places, most)] for places in self.unseen], dim=1)
         model.furnish(
             **{
                 door: [m for m, member in enumerate(members) if member.candidate.door != door]
@@ -92,10 +93,15 @@ class Race:
         self.marks: list[tuple[int, float]] = []  # the step and the mean of best_nll at every check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
-        self.check()  # an untrained flow behind whitening is a Gaussian, and behind margins it is independent columns: not every table has more
+        # An untrained flow behind whitening is a Gaussian, and behind margins it is independent
+        # columns: not every table has more
+        self.check()
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
-        """Of every member: the centres ``(N, D)`` that it visits, and the factors of the noise there."""
+        """The centres ``(N, D)`` that every member visits.
+
+        And the factors of the noise there.
+        """
         visits, known = [], {}  # members of one fold behind the same door have the same neighbours
         for member, points in zip(
             self.members, self.seen["train"][0].double().numpy(), strict=True
@@ -123,7 +129,10 @@ class Race:
         return torch.stack(epoch)
 
     def run(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
-        """Train on, up to ``until`` steps, at the full learning rate, or let it ``cool`` down to 0; before that where it doesn't pay any more."""
+        """Train on, up to ``until`` steps, at the full learning rate, or ``cool`` down to 0.
+
+        It stops before that where it doesn't pay any more.
+        """
         start = self.step
         while self.step < until and (cool or not self.stopped):
             generators = numpy_generators(
@@ -167,7 +176,10 @@ class Race:
 
     @torch.no_grad()
     def log_density(self, parameters: Tensor, key: str) -> Array:
-        """Log-densities ``(M, N)`` in the user's units of the rows ``key``, with these ``parameters`` ``(M, P)``."""
+        """Log-densities ``(M, N)`` in the user's units of the rows ``key``.
+
+        With these ``parameters`` ``(M, P)``.
+        """
         z, log_det = self.seen[key]
         now = self.optimizer.parameters.clone()
         self.optimizer.parameters.copy_(parameters)
@@ -189,7 +201,10 @@ class Race:
         return list(dict.fromkeys(member.candidate for member in self.members))
 
     def scores(self) -> Array:
-        """Of every row in a fold and every candidate, the log-density by the member that did not see it: ``(n, C)``, ``NaN`` in no fold."""
+        """Of every row in a fold and every candidate, a log-density.
+
+        By the member that did not see it: ``(n, C)``, ``NaN`` in no fold.
+        """
         scores = np.full((len(self.fold), len(self.candidates)), np.nan)
         for member, places, log_q in zip(
             self.members, self.unseen, self.held_out(self.best), strict=True
@@ -198,7 +213,11 @@ class Race:
         return scores
 
     def curves(self) -> dict[Member, dict[str, float]]:
-        """What is kept of every member: its mean negative log-likelihood on what it learns from, on what it does not see, and on the test rows."""
+        """What is kept of every member.
+
+        Its mean negative log-likelihood on what it learns from, on what it does not see, and on the
+        test rows.
+        """
         log_q = {
             key: self.held_out(self.average)
             if key == "held_out"
@@ -211,7 +230,10 @@ class Race:
         }
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
-        """Go on with these ``candidates`` alone, in ``model``, which has as many members as they have."""
+        """Go on with these ``candidates`` alone, in ``model``.
+
+        It has as many members as they have.
+        """
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         state = {
             name: value[kept] if value.ndim else value

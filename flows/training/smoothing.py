@@ -1,22 +1,29 @@
-"""Sharpened noise: the regularisation that lets a network of thousands of weights learn from hundreds of points.
+"""Sharpened noise.
 
-A flow that sees each training point once more and once more learns the points, not their density. Adding fresh noise of
-standard deviation h at every visit stops that, but what is then learned is the density smoothed by a Gaussian kernel:
-each mode too wide by h^2. Data sharpening takes the excess back in advance. Every point first moves towards the local mean of its
-neighbourhood, a step of mean shift with the bandwidth of the noise, and the noise then restores the spread::
+The regularisation that lets a network of thousands of weights learn from hundreds of points.
 
-    x_i' = x_i + strength (m_h(x_i) - x_i),    m_h(x) = sum_j K_h(x - x_j) x_j / sum_j K_h(x - x_j),    K_h Gaussian
+A flow that sees each training point once more and once more learns the points, not their density.
+Adding fresh noise of standard deviation h at every visit stops that, but what is then learned is
+the density smoothed by a Gaussian kernel: each mode too wide by h^2. Data sharpening takes the
+excess back in advance. Every point first moves towards the local mean of its neighbourhood, a step
+of mean shift with the bandwidth of the noise, and the noise then restores the spread::
+
+    x_i' = x_i + strength (m_h(x_i) - x_i)
+    m_h(x) = sum_j K_h(x - x_j) x_j / sum_j K_h(x - x_j),    K_h Gaussian
     a visit to point i trains on  x_i' + h e,  e ~ N(0, I)
 
-What this does to one Gaussian mode of variance s^2: the local mean shrinks distances to the centre by s^2 / (s^2 + h^2), so what is
-learned has the variance  s^2 (1 - strength h^2 / (s^2 + h^2))^2 + h^2.  For small h, strength 1/2 cancels the h^2; full strength
-takes twice that much and gains it back through the higher orders: at h = 0.75 s it leaves 0.97 s^2, noise alone 1.56 s^2. That is
-about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together (docs/settings.md).
+What this does to one Gaussian mode of variance s^2: the local mean shrinks distances to the centre
+by s^2 / (s^2 + h^2), so what is learned has the variance  s^2 (1 - strength h^2 / (s^2 + h^2))^2 +
+h^2.  For small h, strength 1/2 cancels the h^2; full strength takes twice that much and gains it
+back through the higher orders: at h = 0.75 s it leaves 0.97 s^2, noise alone 1.56 s^2. That is
+about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together
+(docs/settings.md).
 
-Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and Rothfuss et al. 2019 (Noise
-regularization for conditional density estimation); sharpening, Choi and Hall 1999 (Data sharpening as a prelude to density
-estimation, Biometrika 86:941). The level h is read off the training points: a multiple of the bandwidth with which a kernel
-density predicts each point best from the others (Habbema et al. 1974, leave-one-out likelihood).
+Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and
+Rothfuss et al. 2019 (Noise regularization for conditional density estimation); sharpening, Choi and
+Hall 1999 (Data sharpening as a prelude to density estimation, Biometrika 86:941). The level h is
+read off the training points: a multiple of the bandwidth with which a kernel density predicts each
+point best from the others (Habbema et al. 1974, leave-one-out likelihood).
 
 NumPy in float64, so that no number depends on how many threads torch has.
 """
@@ -33,11 +40,11 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 LEVELS = (0.01, 1.0)  # where a bandwidth is looked for, in standard deviations of the data
-REFERENCE_ROWS = (
-    2_000  # larger data sets are represented by so many of their rows: the cost is quadratic
-)
+# Larger data sets are represented by so many of their rows: the cost is quadratic
+REFERENCE_ROWS = 2_000
 
-# From a level: what training visits, centres (n, D) and the factors of the noise around each, (n, D, D), or (1, D, D) where all have the same.
+# From a level: what training visits, centres (n, D) and the factors of the noise around each, (n,
+# D, D), or (1, D, D) where all have the same.
 Noise = Callable[[float], tuple[Array, Array]]
 
 
@@ -51,7 +58,9 @@ def noise(points: Array) -> Noise:
 
 
 def likelihood_bandwidth(points: Array) -> float:
-    """The bandwidth h of the Gaussian kernel density with the best leave-one-out likelihood on standardised ``points`` ``(n, D)``::
+    """The bandwidth h of the Gaussian kernel density with the best likelihood.
+
+    The leave-one-out likelihood on standardised ``points`` ``(n, D)``::
 
     h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
     """
@@ -70,9 +79,8 @@ def likelihood_bandwidth(points: Array) -> float:
             ).x
         )
     )
-    return best * (len(reference) / len(points)) ** (
-        1 / (dim + 4)
-    )  # bandwidths shrink as n^(-1/(D+4))
+    # Bandwidths shrink as n^(-1/(D+4))
+    return best * (len(reference) / len(points)) ** (1 / (dim + 4))
 
 
 def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
@@ -83,7 +91,8 @@ def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
         chunk = points[start : start + REFERENCE_ROWS]
         squared = cdist(chunk, reference, "sqeuclidean")
         kernel = represents * np.exp(-squared / (2 * bandwidth**2))
-        # A point counts for itself and its copies with weight 1 each, and once even if it is not among the reference rows.
+        # A point counts for itself and its copies with weight 1 each, and once even if it is not
+        # among the reference rows.
         kernel[squared == 0] = 0
         copies = (squared == 0).sum(axis=1, keepdims=True).clip(min=1)
         local_mean = (kernel @ reference + copies * chunk) / (

@@ -4,8 +4,9 @@ Of log-densities ``l`` ``(n, C)``, each row's by models that did not learn from 
 
     w = argmax  sum_i log sum_c w_c exp(l_ic),    w_c >= 0,  sum_c w_c = 1
 
-The objective is concave. Expectation maximisation climbs it: ``w_c <- mean_i  w_c exp(l_ic) / sum_k w_k exp(l_ik)``.
-Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via stacking); choosing one at a time, Caruana et al. 2004.
+The objective is concave. Expectation maximisation climbs it: ``w_c <- mean_i  w_c exp(l_ic) / sum_k
+w_k exp(l_ik)``. Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via
+stacking); choosing one at a time, Caruana et al. 2004.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def mixture(log_q: Array, weights: Array) -> Array:
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
-    """At most ``count`` of the C that do best together, one at a time: always the one that adds most to those before. In ascending order.
+    """At most ``count`` of the C that do best together, one at a time.
+
+    Always the one that adds most to those before. In ascending order.
 
     What it does alone counts a little, so that it is a good one where none adds much.
     """

@@ -25,8 +25,9 @@ from flows.training.smoothing import likelihood_bandwidth, sharpen
 class Trainer:
     """Trains every member of ``model``, one ``epoch()`` after another.
 
-    ``train`` are rows in the user's units: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member. They are
-    standardised here, once; all inside is in standardised units and features first, ``(M, *event, N)``.
+    ``train`` are rows in the user's units: ``(n, *event)``, shared by all members, or ``(n, M,
+    *event)``, one set a member. They are standardised here, once; all inside is in standardised
+    units and features first, ``(M, *event, N)``.
     """
 
     def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
@@ -43,14 +44,20 @@ class Trainer:
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
     def seen(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """``rows``, set ``number`` of those that curves are kept of, as the networks see them, and the log-determinant of getting there."""
+        """``rows`` as the networks see them, and the log-determinant of getting there.
+
+        They are set ``number`` of those that curves are kept of.
+        """
         z, log_det = self.model.standardized(rows)
         return self.model.visit(
             z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
         ), log_det
 
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
-        """What one epoch visits, ``(M, *event, N)``: every member in an order of its own, and with noise of its own."""
+        """What one epoch visits, ``(M, *event, N)``.
+
+        Every member in an order of its own, and with noise of its own.
+        """
         order = [
             torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device)
             for g in generators
@@ -66,7 +73,10 @@ class Trainer:
         return points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
-        """One pass over the points. Gives ``(M,)`` booleans: whether all losses of a member were finite."""
+        """One pass over the points.
+
+        Gives ``(M,)`` booleans: whether all losses of a member were finite.
+        """
         generators = numpy_generators(
             self.settings.seed, "train", self.model.member_range, self.step // self.steps
         )
@@ -94,13 +104,17 @@ def fit(
     name: str = "model",
     device: str = "cpu",
 ) -> Network:
-    """Train every member of ``model`` on the rows ``train`` (as for ``Trainer``; arrays of any numbers will do), and give it back.
+    """Train every member of ``model`` on the rows ``train``, and give it back.
 
-    ``test``, rows of the same form, is scored for the history and never trained on or selected by. ``on_log(epoch, curves)`` is called
-    every ``log_every`` epochs; the same numbers are kept in ``model.history``. A member whose loss is no longer finite is reported on
-    standard error and stays in the results; the others go on as if it weren't there. On the ``device`` ``"cuda"``, by the fixed recipe, what
-    runs in plain torch may be faster, and low bits differ; the model is on the CPU again when it is done.
-    Raises ``TypeError`` or ``ValueError``, with one line, for rows that can't be learnt.
+    As for ``Trainer``; arrays of any numbers will do.
+
+    ``test``, rows of the same form, is scored for the history and never trained on or selected by.
+    ``on_log(epoch, curves)`` is called every ``log_every`` epochs; the same numbers are kept in
+    ``model.history``. A member whose loss is no longer finite is reported on standard error and
+    stays in the results; the others go on as if it weren't there. On the ``device`` ``"cuda"``, by
+    the fixed recipe, what runs in plain torch may be faster, and low bits differ; the model is on
+    the CPU again when it is done. Raises ``TypeError`` or ``ValueError``, with one line, for rows
+    that can't be learnt.
     """
     settings = settings or TrainingSettings()
     if not isinstance(model, Network):
@@ -108,9 +122,8 @@ def fit(
     test = None if test is None else model.rows(test, "test")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    if (
-        settings.recipe == "found" and isinstance(model, Flow) and model.real
-    ):  # others have no density, or a slow one
+    # Others have no density, or a slow one
+    if settings.recipe == "found" and isinstance(model, Flow) and model.real:
         if device == "cuda":
             raise ValueError("device = 'cuda': the found recipe trains on the cpu alone")
         fit_found(model, model.rows(train, "train"), test, settings, on_log, name)
@@ -119,9 +132,8 @@ def fit(
     model.to(device)
     failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
     rows: dict[int, dict[str, Array]] = {}
-    with tqdm(
-        total=settings.epochs, desc=name, unit="epoch", disable=None
-    ) as bar:  # None: quiet when not on a terminal
+    # None: quiet when not on a terminal
+    with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:
         bar.set_postfix_str("reading the noise level off the points")
         trainer = Trainer(model, train, settings)
         clean = {"train": trainer.clean}
@@ -149,7 +161,10 @@ def fit(
     for member, epoch in failed.items():
         number = model.member_range[member]
         print(
-            f"{name}: the loss of member {number} was not finite from epoch {epoch} on; it stays in the results",
+            (
+                f"{name}: the loss of member {number} was not finite from epoch {epoch} on; "
+                "it stays in the results"
+            ),
             file=sys.stderr,
         )
     model.to("cpu").eval()
@@ -159,8 +174,10 @@ def fit(
 def _smoothed(
     model: Network, rows: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
-    """What training visits instead of the ``rows`` ``(n, M or 1, *event)``: points ``(M, *event, N)``, and the noise's standard deviation
-    per member, ``(M, 1, ...)``; both in standardised units.
+    """What training visits instead of the ``rows`` ``(n, M or 1, *event)``.
+
+    Points ``(M, *event, N)``, and the noise's standard deviation per member, ``(M, 1, ...)``; both
+    in standardised units.
     """
     standardized = model.door(model.features_first(rows).double())[0]
     if settings.noise == 0 or not model.real:
@@ -168,9 +185,8 @@ def _smoothed(
     visited: list[Tensor] = []
     levels: list[float] = []
     for member, points in enumerate(standardized.cpu()):
-        if member and torch.equal(
-            standardized[member], standardized[member - 1]
-        ):  # members on the same data: the work is done
+        # Members on the same data: the work is done
+        if member and torch.equal(standardized[member], standardized[member - 1]):
             visited.append(visited[-1])
             levels.append(levels[-1])
             continue

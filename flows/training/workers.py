@@ -1,8 +1,9 @@
 """Where independent tasks run, as the environment variable ``FLOWS_WORKERS`` says.
 
-Empty or 1: in this process. Another number: in so many processes of this machine, by joblib. ``tcp://host:port``: on a Dask cluster.
-A result does not depend on where it was computed: every task has one thread, and a worker that would compute
-otherwise than this process, the head, is refused (other code, other versions of packages, kernels on here and off there).
+Empty or 1: in this process. Another number: in so many processes of this machine, by joblib.
+``tcp://host:port``: on a Dask cluster. A result does not depend on where it was computed: every
+task has one thread, and a worker that would compute otherwise than this process, the head, is
+refused (other code, other versions of packages, kernels on here and off there).
 """
 
 from __future__ import annotations
@@ -30,18 +31,14 @@ from flows.core.errors import UserError, one_line
 from flows.networks.kernels.build import library
 
 VARIABLE = "FLOWS_WORKERS"
-SCHEDULER_SECONDS, WORKER_SECONDS = (
-    15,
-    30,
-)  # to wait for a scheduler to answer, and for a first worker
+# To wait for a scheduler to answer, and for a first worker
+SCHEDULER_SECONDS, WORKER_SECONDS = (15, 30)
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch")
 Outcome = tuple[int, Any, str]
-Same = tuple[
-    tuple[str, ...], tuple[str, ...]
-]  # packages of code, and packages of which the versions count
-Call = tuple[
-    Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]
-]  # the arguments of ``_run``
+# Packages of code, and packages of which the versions count
+Same = tuple[tuple[str, ...], tuple[str, ...]]
+# The arguments of ``_run``
+Call = tuple[Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]]
 
 
 def completed(
@@ -51,11 +48,14 @@ def completed(
     code: Sequence[str] = ("flows",),
     packages: Sequence[str] = PACKAGES,
 ) -> Iterator[Outcome]:
-    """Run ``function(*tasks[i])`` for every i; yield i, the result and what was written to standard error, as each is done.
+    """Run ``function(*tasks[i])`` for every i.
 
-    Workers must be able to import ``function``, which is in one of the packages of ``code``.
-    Raises ``UserError`` where there is no scheduler or no worker, where a worker differs from the head in ``code``, ``packages`` or
-    kernels, and where workers are lost. What was yielded before is not touched by that.
+    Yield i, the result and what was written to standard error, as each is done.
+
+    Workers must be able to import ``function``, which is in one of the packages of ``code``. Raises
+    ``UserError`` where there is no scheduler or no worker, where a worker differs from the head in
+    ``code``, ``packages`` or kernels, and where workers are lost. What was yielded before is not
+    touched by that.
     """
     same = tuple(code), tuple(packages)
     calls = [(same, identity(*same), function, i, task) for i, task in enumerate(tasks)]
@@ -66,13 +66,17 @@ def completed(
         yield from _on_this_machine(int(place or 1), calls)
     else:
         raise UserError(
-            f"{VARIABLE} = {place!r}: must be empty, a number of processes, or tcp://host:port of a Dask scheduler"
+            f"{VARIABLE} = {place!r}: must be empty, a number of processes, "
+            "or tcp://host:port of a Dask scheduler"
         )
 
 
 @cache
 def identity(code: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, str]:
-    """What this process computes with: digests of the packages ``code``, kernels on or off, the versions of ``packages``."""
+    """What this process computes with.
+
+    Digests of the packages ``code``, kernels on or off, the versions of ``packages``.
+    """
     found = {f"code of {name}": _digest(name) for name in code}
     found |= {
         "kernels": "on" if library() is not None else "off",
@@ -103,7 +107,8 @@ def _run(
     for name, here in identity(*same).items():
         if here != head[name]:
             raise UserError(
-                f"a worker on {platform.node()} is not like the head: {name}: {here} there, {head[name]} here"
+                f"a worker on {platform.node()} is not like the head: {name}: {here} there, "
+                f"{head[name]} here"
             )
     threads, said = torch.get_num_threads(), io.StringIO()
     try:
@@ -123,9 +128,8 @@ def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]
     )
     try:
         with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
-            warnings.filterwarnings(
-                "ignore", "A worker stopped while"
-            )  # an idle one, after five minutes
+            # An idle one, after five minutes
+            warnings.filterwarnings("ignore", "A worker stopped while")
             # A task at a time: of a batch, nothing is handed over before all of it is done.
             yield from Parallel(batch_size=1, return_as="generator_unordered")(
                 delayed(_run)(*call) for call in calls
@@ -155,19 +159,22 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
         ) from None
     try:
         _greet(client, address, calls)
+        # The first first
         futures = [
             client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)
-        ]  # the first first
+        ]
         for future in as_completed(futures):
             yield future.result()
             future.release()
     except KilledWorker:
         raise UserError(
-            f"{VARIABLE} = {address}: a task killed every worker that took it, perhaps as memory was short"
+            f"{VARIABLE} = {address}: a task killed every worker that took it, "
+            "perhaps as memory was short"
         ) from None
     except (CommClosedError, CancelledError, OSError) as error:
         raise UserError(
-            f"{VARIABLE} = {address}: the scheduler or its workers were lost ({type(error).__name__})"
+            f"{VARIABLE} = {address}: the scheduler or its workers were lost "
+            f"({type(error).__name__})"
         ) from None
     finally:
         client.close(timeout=1)
@@ -184,7 +191,8 @@ def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
     threads = max(client.nthreads().values())
     if threads > 1:
         raise UserError(
-            f"{VARIABLE} = {address}: a worker has {threads} threads; start workers with --nthreads 1"
+            f"{VARIABLE} = {address}: a worker has {threads} threads; "
+            "start workers with --nthreads 1"
         )
     words = ", ".join(calls[0][0][0]) if calls else "flows"
     try:
@@ -193,5 +201,6 @@ def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
     except ImportError as error:
         how = "start it in the folder of the repository, by python -m dask"
         raise UserError(
-            f"{VARIABLE} = {address}: the scheduler or a worker can't import the code ({one_line(error)}); {how}"
+            f"{VARIABLE} = {address}: the scheduler or a worker can't import the code "
+            f"({one_line(error)}); {how}"
         ) from None

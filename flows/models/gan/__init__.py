@@ -1,4 +1,7 @@
-"""The generative adversarial network (Goodfellow et al. 2014), for comparison. Its networks are in ``network.py``."""
+"""The generative adversarial network (Goodfellow et al. 2014), for comparison.
+
+Its networks are in ``network.py``.
+"""
 
 from __future__ import annotations
 

@@ -24,15 +24,18 @@ LAZY = 4
 
 
 class GANNetwork(Network):
-    """A generator G and a discriminator D, with the non-saturating loss and the penalty R1 (Mescheder et al. 2018, equation 9)::
+    """A generator G and a discriminator D, with the non-saturating loss and the penalty R1.
+
+    See Mescheder et al. 2018, equation 9::
 
         L_D = E_p[softplus(-D(x))] + E_z[softplus(D(G(z)))] + penalty/2 E_p[|dD/dx|^2]
         L_G = E_z[softplus(-D(G(z)))],        z ~ N(0, I)
         sample:  x = G(z)
 
-    Both take their steps at once, on the same fakes. The penalty is costly, so one step in ``LAZY`` has it, and that much
-    heavier (Karras et al. 2020, lazy regularization). It has no density: ``log_prob`` raises ``NotImplementedError``.
-    Raises ``ValueError`` for points that are no vectors.
+    Both take their steps at once, on the same fakes. The penalty is costly, so one step in ``LAZY``
+    has it, and that much heavier (Karras et al. 2020, lazy regularization). It has no density:
+    ``log_prob`` raises ``NotImplementedError``. Raises ``ValueError`` for points that are no
+    vectors.
     """
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
@@ -63,8 +66,10 @@ class GANNetwork(Network):
     def loss(
         self, x: Tensor, generators: Sequence[np.random.Generator], share: float = 1
     ) -> tuple[Tensor, Tensor]:
-        """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``: L_G by the generator's parameters, then L_D,
-        with ``share`` times the penalty, by the discriminator's.
+        """``L_G + L_D`` ``(M,)``, without the penalty, of a batch ``(M, D, n)``; and ``(M, P)``.
+
+        L_G by the generator's parameters, then L_D, with ``share`` times the penalty, by the
+        discriminator's.
         """
         x = x.detach().requires_grad_()
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
@@ -90,7 +95,10 @@ class GANNetwork(Network):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """Both losses, without the penalty, on the training points and as many fakes, always from the same noise."""
+        """Both losses, without the penalty, on the training points and as many fakes.
+
+        Always from the same noise.
+        """
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)
         z = normals(generators, self.latent, train.shape[2]).to(train.dtype)

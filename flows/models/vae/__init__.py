@@ -1,4 +1,7 @@
-"""The variational autoencoder (Kingma and Welling 2014), for comparison. Its network is in ``network.py``."""
+"""The variational autoencoder (Kingma and Welling 2014), for comparison.
+
+Its network is in ``network.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The two networks of a variational autoencoder, as a population like the flows, with its density by quadrature."""
+"""The two networks of a variational autoencoder, as a population like the flows.
+
+Its density is by quadrature.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +20,34 @@ from flows.networks.kernels import perceptron
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
-REACH = (
-    5.5  # radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
-)
+# Radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
+REACH = 5.5
 CHUNK = 2_000  # nodes, or points, worked on at a time: what is made of them stays in the cache
-FAR = 40  # noise scales from a centre, from where on its density is too small even for double precision
+# Noise scales from a centre, from where on its density is too small even for double precision
+FAR = 40
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
 
 
 class VAENetwork(DensityNetwork):
-    """A decoder mu(z) with one learned noise scale s per feature, and an encoder that proposes z, both in standardised units::
+    """A decoder mu(z) with one learned noise scale s per feature, and an encoder.
+
+    The encoder proposes z; both are in standardised units::
 
         q(x) = int N(z; 0, I) N(x; mu(z), diag(s^2)) dz
-        -log q(x) <= E[-log N(x; mu(z), diag(s^2))] + KL(N(m(x), diag(v(x)^2)) || N(0, I)),    z = m(x) + v(x) e,  e ~ N(0, I)
+        -log q(x) <= E[-log N(x; mu(z), diag(s^2))] + KL(N(m(x), diag(v(x)^2)) || N(0, I))
+        z = m(x) + v(x) e,  e ~ N(0, I)
 
-    It learns by the bound, with one e a visit; ``log_prob`` is the integral itself, over the two dimensions of z (``quadrature``), and
-    can't be differentiated. Raises ``ValueError`` for points that are no vectors.
+    It learns by the bound, with one e a visit; ``log_prob`` is the integral itself, over the two
+    dimensions of z (``quadrature``), and can't be differentiated. Raises ``ValueError`` for points
+    that are no vectors.
     """
 
     LATENT = 2
-    chunk: ClassVar[int] = (
-        1_000_000  # points scored at a time: what a call costs hardly depends on their number
-    )
+    # Points scored at a time: what a call costs hardly depends on their number
+    chunk: ClassVar[int] = 1_000_000
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
-    curve_nodes: ClassVar[int] = (
-        128  # for the curves, which are taken often: the mean is then within 0.002 nat
-    )
+    # For the curves, which are taken often: the mean is then within 0.002 nat
+    curve_nodes: ClassVar[int] = 128
 
     def __init__(
         self,
@@ -70,10 +75,12 @@ class VAENetwork(DensityNetwork):
 
     @torch.enable_grad()
     def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
-        """The mean bound on the negative log-likelihood ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
-        m, log_v = (
-            perceptron(self.encoder, x).double().chunk(2, dim=1)
-        )  # all that is summed or exponentiated is in double precision
+        """The mean bound on the negative log-likelihood ``(M,)``, and its gradient ``(M, P)``.
+
+        Of a batch ``(M, D, n)``.
+        """
+        # All that is summed or exponentiated is in double precision
+        m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)
         noise = normals(generators, self.LATENT, x.shape[2])
         log_scale = self.log_scale.double()
         residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (
@@ -90,9 +97,8 @@ class VAENetwork(DensityNetwork):
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         seen = [z for z, _ in points.values()]
-        log_q = self.log_density(
-            torch.cat(seen, dim=2), self.curve_nodes
-        )  # at once: the nodes cost more than the points
+        # At once: the nodes cost more than the points
+        log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
         parts = log_q.split([z.shape[2] for z in seen], dim=1)
         return {
             f"{key}_nll": mean_nll(part, points[key][1])
@@ -129,10 +135,13 @@ class VAENetwork(DensityNetwork):
 
 
 def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
-    """Nodes ``(2, K)`` in latent space and their weights ``(K,)``: the trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc.
+    """Nodes ``(2, K)`` in latent space and their weights ``(K,)``.
 
-    On a function as smooth as a Gaussian that rule converges faster than any power of the step. What limits it here is the decoder:
-    where it leaps from mode to mode, neighbouring nodes must not lie apart by much more than the noise scale.
+    The trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc.
+
+    On a function as smooth as a Gaussian that rule converges faster than any power of the step.
+    What limits it here is the decoder: where it leaps from mode to mode, neighbouring nodes must
+    not lie apart by much more than the noise scale.
     """
     axis = torch.linspace(-REACH, REACH, nodes, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis).T
@@ -142,7 +151,10 @@ def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
-    """``log sum_k w_k N(x; mu_k, diag(s^2))``, ``(N,)``, of ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``: from its definition."""
+    """``log sum_k w_k N(x; mu_k, diag(s^2))``, ``(N,)``, from its definition.
+
+    Of ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``.
+    """
     log_norm = scale.log().sum() + 0.5 * len(x) * math.log(2 * math.pi)
     rows = max(1, 5_000_000 // len(weights))
     parts = []
@@ -157,17 +169,21 @@ def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor)
 def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
     """The same for D = 2, at a cost that grows with N + K in place of N K.
 
-    Along each axis, a Gaussian of variance s^2 is two of half that variance one after the other, and their convolution is a sum over a
-    regular grid of step s/2, to a relative 5e-9 wherever x and mu are (the trapezoidal rule on a Gaussian of deviation s/2)::
+    Along each axis, a Gaussian of variance s^2 is two of half that variance one after the other,
+    and their convolution is a sum over a regular grid of step s/2, to a relative 5e-9 wherever x
+    and mu are (the trapezoidal rule on a Gaussian of deviation s/2)::
 
-        N(x; mu, s^2) = int N(x; t, s^2/2) N(t; mu, s^2/2) dt = s/2 sum_j N(x; t_j, s^2/2) N(t_j; mu, s^2/2)
+        N(x; mu, s^2) = int N(x; t, s^2/2) N(t; mu, s^2/2) dt
+                      = s/2 sum_j N(x; t_j, s^2/2) N(t_j; mu, s^2/2)
 
-    So with A_nj = exp(-((x_n - t_j) / s)^2) and B_kj = exp(-((mu_k - t_j) / s)^2) of each axis, a product of K rows once and one of N
-    rows are enough. All terms are positive, so nothing cancels::
+    So with A_nj = exp(-((x_n - t_j) / s)^2) and B_kj = exp(-((mu_k - t_j) / s)^2) of each axis, a
+    product of K rows once and one of N rows are enough. All terms are positive, so nothing
+    cancels::
 
         q(x_n) = A^1_n (B^1^T diag(w) B^2) A^2_n / (4 pi^2 s_1 s_2)
 
-    Points so far out that their density underflows, and noise scales too small for any grid, are left to ``mixture_by_pairs``.
+    Points so far out that their density underflows, and noise scales too small for any grid, are
+    left to ``mixture_by_pairs``.
     """
     finite = x.isfinite().all(0) & centres.isfinite().all() & scale.isfinite().all()
     if not bool(finite.all()) or not len(finite):

@@ -1,7 +1,8 @@
 """The chain of a flow, its loss and gradient, and the optimiser's step, compiled (``chain.c``).
 
-The plain torch code of ``flows/bijections`` is the definition of each, and takes its place where there is no compiler, for another
-type than single precision, or where a bijection is not known here (``layers.py``).
+The plain torch code of ``flows/bijections`` is the definition of each, and takes its place where
+there is no compiler, for another type than single precision, or where a bijection is not known here
+(``layers.py``).
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ __all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code",
 
 
 class Program:
-    """Layers from data to noise, ready to run. Torch does not differentiate through them: ``loss`` gives the gradient it computes.
+    """Layers from data to noise, ready to run.
+
+    Torch does not differentiate through them: ``loss`` gives the gradient it computes.
 
     Where the system has no memory for a thread to work in, both raise ``MemoryError``.
     """
@@ -40,23 +43,27 @@ class Program:
         self._gradients: tuple[Tensor, Tensor] | None = None  # of the members, and of their parts
 
     def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        """From data to noise or back: ``x`` ``(M, D, N)`` to its like, and the sum of the log-determinants ``(M, N)``."""
+        """From data to noise or back.
+
+        ``x`` ``(M, D, N)`` to its like, and the sum of the log-determinants ``(M, N)``.
+        """
         x = x.detach().contiguous()
         out, log_det = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
         call("chain_apply", self._chain(x), inverse, x, out, log_det)
         return out, log_det
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean negative log-likelihood of ``x`` ``(M, D, N)`` under a standard normal base, ``(M,)`` in double precision, and its
-        gradient ``(M, P)``: by the parameters of all layers, one after another. The gradient is good until the next call, which writes over it.
+        """The mean negative log-likelihood under a standard normal base, and its gradient.
+
+        Of ``x`` ``(M, D, N)``; the one is ``(M,)`` in double precision, the other ``(M, P)``: by
+        the parameters of all layers, one after another. The gradient is good until the next call,
+        which writes over it.
         """
         x = x.detach().contiguous()
         members, _, points = x.shape
         parts = library().parts_of(points)
-        if self._gradients is None or self._gradients[1].shape[:2] != (
-            members,
-            parts,
-        ):  # new memory at every step costs as much as the optimiser
+        # New memory at every step costs as much as the optimiser
+        if self._gradients is None or self._gradients[1].shape[:2] != (members, parts):
             gradient = x.new_empty(members, sum(self.sizes))
             self._gradients = (
                 gradient,
@@ -74,7 +81,8 @@ class Program:
         members, dim, points = x.shape
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:  # the first call, or tensors have moved
-            # Without gaps within a member. Between members there may be some: parameters may be views of one tensor.
+            # Without gaps within a member. Between members there may be some: parameters may be
+            # views of one tensor.
             assert all(
                 tensor.dtype == torch.float32 and tensor[0].is_contiguous()
                 for tensor in self.tensors
@@ -95,7 +103,10 @@ class Program:
 
 
 def program(bijections: Sequence[Bijection]) -> Program | None:
-    """The bijections, from data to noise, as one compiled operation; ``None`` where one of them is not known."""
+    """The bijections, from data to noise, as one compiled operation.
+
+    ``None`` where one of them is not known.
+    """
     layers = [layer for bijection in bijections if (layer := describe(bijection)) is not None]
     return Program(layers) if len(layers) == len(bijections) else None
 
@@ -111,7 +122,10 @@ def clipped_adam(
     epsilon: float,
     step: int,
 ) -> None:
-    """``ClippedAdam.step`` of ``flows/training/optimizer.py``; all tensors ``(M, P)`` without gaps."""
+    """``ClippedAdam.step`` of ``flows/training/optimizer.py``.
+
+    All tensors are ``(M, P)`` without gaps.
+    """
     members, size = parameters.shape
     tensors = {
         "parameters": parameters,

@@ -1,7 +1,10 @@
-"""The compiled kernels: built from ``chain.c`` once a machine, with whatever C compiler there is; none is needed.
+"""The compiled kernels.
 
-``library()`` gives the loaded library, or ``None`` where there is no compiler, or where ``FLOWS_KERNELS=off`` says to do without.
-The plain torch code then takes its place: the same mathematics, several times slower, and not the same low bits.
+Built from ``chain.c`` once a machine, with whatever C compiler there is; none is needed.
+
+``library()`` gives the loaded library, or ``None`` where there is no compiler, or where
+``FLOWS_KERNELS=off`` says to do without. The plain torch code then takes its place: the same
+mathematics, several times slower, and not the same low bits.
 """
 
 import atexit
@@ -27,9 +30,11 @@ from flows.networks.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
-# From the best to what every compiler takes: vector instructions of this processor, at their full width, and several threads. For many
-# processors with AVX-512 GCC prefers half of it, and takes the kernels' vectors apart in memory: 610 ms an epoch in place of 19.
-MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"  # another one stands in for another processor: the bits are the same
+# From the best to what every compiler takes: vector instructions of this processor, at their full
+# width, and several threads. For many processors with AVX-512 GCC prefers half of it, and takes the
+# kernels' vectors apart in memory: 610 ms an epoch in place of 19.
+# Another one stands in for another processor: the bits are the same.
+MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"
 EXTRA_FLAGS = (
     (MARCH, "-mprefer-vector-width=512", "-fopenmp"),
     (MARCH, "-fopenmp"),
@@ -48,7 +53,10 @@ def library() -> Any:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors: single precision, on the CPU, not empty, and a compiler was found."""
+    """Whether the kernels take these tensors.
+
+    Single precision, on the CPU, not empty, and a compiler was found.
+    """
     return (
         all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
         and library() is not None
@@ -56,7 +64,9 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Calls a function of the library, which is there (``usable``): structures and tensors go by their addresses.
+    """Calls a function of the library, which is there (``usable``).
+
+    Structures and tensors go by their addresses.
 
     Raises ``MemoryError`` for the bytes that the system refused to a thread.
     """
@@ -66,13 +76,17 @@ def call(function: str, *arguments: Any) -> None:
     )
     if refused:
         raise MemoryError(
-            f"the compiled chain needs {refused:,} bytes a thread to work in, and the system has not got them"
+            f"the compiled chain needs {refused:,} bytes a thread to work in, "
+            "and the system has not got them"
         )
 
 
 @contextmanager
 def reference_code() -> Iterator[None]:
-    """Inside, the plain torch code is used: for what has to see every operation, such as a counter of them, and for the tests."""
+    """Inside, the plain torch code is used.
+
+    For what has to see every operation, such as a counter of them, and for the tests.
+    """
     global _off
     _off += 1
     try:
@@ -84,12 +98,14 @@ def reference_code() -> Iterator[None]:
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
     try:
-        kernels = ctypes.CDLL(
-            str(_built())
-        )  # torch is imported by now: its OpenMP is used, and not a second one
+        # Torch is imported by now: its OpenMP is used, and not a second one
+        kernels = ctypes.CDLL(str(_built()))
     except (OSError, RuntimeError) as error:
         print(
-            f"flows: no compiled kernels, plain torch takes their place, several times slower ({error})",
+            (
+                "flows: no compiled kernels, plain torch takes their place, "
+                f"several times slower ({error})"
+            ),
             file=sys.stderr,
         )
         return None
@@ -97,7 +113,10 @@ def _loaded() -> ctypes.CDLL | None:
 
 
 def _built() -> Path:
-    """The shared library for this source, compiler and processor, compiled if it isn't in the cache. Raises ``RuntimeError``."""
+    """The shared library for this source, compiler and processor.
+
+    Compiled if it isn't in the cache. Raises ``RuntimeError``.
+    """
     compiler = (
         shlex.split(os.environ.get("CC", ""))
         or [found for name in COMPILERS if (found := shutil.which(name))][:1]
@@ -119,9 +138,8 @@ def _built() -> Path:
         return cache / name
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=cache
-        ) as folder:  # two processes may build at once: each moves a whole file into place
+        # Two processes may build at once: each moves a whole file into place
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
             return _compile(compiler, Path(folder) / name).replace(cache / name)
     except OSError:  # a read-only home, a full disk: compiled for this process alone
         folder = tempfile.mkdtemp(prefix="flows-")
@@ -130,7 +148,10 @@ def _built() -> Path:
 
 
 def _compile(compiler: list[str], target: Path) -> Path:
-    """``target``, compiled with the best flags that the compiler takes. Raises ``RuntimeError`` where none will do."""
+    """``target``, compiled with the best flags that the compiler takes.
+
+    Raises ``RuntimeError`` where none will do.
+    """
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
         command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(target), "-lm"]
@@ -143,7 +164,10 @@ def _compile(compiler: list[str], target: Path) -> Path:
 
 
 def _processor() -> bytes:
-    """What the processor can do, as far as the system says: a cache may be shared between machines."""
+    """What the processor can do, as far as the system says.
+
+    A cache may be shared between machines.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []
     return next(

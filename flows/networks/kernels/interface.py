@@ -1,4 +1,7 @@
-"""The interface of the C as ctypes has it: read from ``chain.h``, where alone it is stated, and held against what the compiler made of it."""
+"""The interface of the C as ctypes has it.
+
+Read from ``chain.h``, where alone it is stated, and held against what the compiler made of it.
+"""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +23,10 @@ _TYPES: dict[str, Any] = {
 
 
 def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
-    """``const float *a, *b; int c;`` as names and types, one after another; ``end`` ends a declaration."""
+    """``const float *a, *b; int c;`` as names and types, one after another.
+
+    ``end`` ends a declaration.
+    """
     for declaration in filter(str.strip, declarations.split(end)):
         kind, names = declaration.replace("const ", "").split(maxsplit=1)
         for name in names.split(","):
@@ -45,7 +51,10 @@ Values, Layer, Chain, Adam, Product, Network, Forests = (
 
 
 def filled(structure: Any, **fields: Any) -> Any:
-    """A ``structure`` with these fields, numbers as they are. Tensors go by their addresses, where it wants ``Values`` with their strides."""
+    """A ``structure`` with these fields, numbers as they are.
+
+    Tensors go by their addresses, where it wants ``Values`` with their strides.
+    """
     kinds = dict(structure._fields_)
     for name, value in fields.items():
         if isinstance(value, Tensor):
@@ -58,12 +67,16 @@ def filled(structure: Any, **fields: Any) -> Any:
 
 
 def declare(library: CDLL) -> CDLL:
-    """Tells ``library`` what its functions take and give. Raises ``RuntimeError`` where a structure has another size in C than here."""
+    """Tells ``library`` what its functions take and give.
+
+    Raises ``RuntimeError`` where a structure has another size in C than here.
+    """
     for name, structure in STRUCTURES.items():
         in_c = c_long.in_dll(library, f"size_of_{name}").value
         if in_c != sizeof(structure):
             raise RuntimeError(
-                f"{HEADER.name}: the structure {name} has {in_c} bytes in C and {sizeof(structure)} in Python"
+                f"{HEADER.name}: the structure {name} has {in_c} bytes in C and "
+                f"{sizeof(structure)} in Python"
             )
     for result, name, arguments in re.findall(
         r"^(\w+) (\w+)\((.*?)\);", _TEXT, re.DOTALL | re.MULTILINE

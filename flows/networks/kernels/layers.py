@@ -1,4 +1,7 @@
-"""Which bijections the compiled chain knows, and what it has to be told of each. The bijections know nothing of it."""
+"""Which bijections the compiled chain knows, and what it has to be told of each.
+
+The bijections know nothing of it.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +20,9 @@ from flows.bijections import (
 from flows.bijections.perceptron import Perceptron
 from flows.networks.kernels.interface import KINDS
 
-Fields = dict[
-    str, Tensor | float
-]  # of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and numbers
+# Of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and
+# numbers
+Fields = dict[str, Tensor | float]
 
 
 def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
@@ -63,7 +66,10 @@ KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
 
 
 def describe(bijection: Bijection) -> Fields | None:
-    """``bijection`` as the chain knows it, or ``None``. A subclass may compute something else, so it is not known by its parent's name."""
+    """``bijection`` as the chain knows it, or ``None``.
+
+    A subclass may compute something else, so it is not known by its parent's name.
+    """
     kind, fields_of = KNOWN.get(type(bijection), ("", lambda _: None))
     fields = fields_of(bijection)
     return None if fields is None else {"kind": KINDS.index(kind), **fields}

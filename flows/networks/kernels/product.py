@@ -1,4 +1,7 @@
-"""Perceptrons that are the same on every machine; autograd differentiates them, and twice where they are made of products."""
+"""Perceptrons that are the same on every machine.
+
+Autograd differentiates them, and twice where they are made of products.
+"""
 
 from ctypes import addressof
 from typing import Any
@@ -13,7 +16,9 @@ from flows.networks.kernels.interface import Layer, Network, Product, filled
 
 
 class Multiply(torch.autograd.Function):
-    """``Multiply.apply(a, b, over_points)``, a member each: ``a b``, or ``a b^T`` where ``over_points``. So the gradients are such products, too::
+    """``Multiply.apply(a, b, over_points)``, a member each.
+
+    ``a b``, or ``a b^T`` where ``over_points``. So the gradients are such products, too::
 
     y = a b      da = d b^T    db = a^T d
     y = a b^T    da = d b      db = d^T a
@@ -55,7 +60,11 @@ class Multiply(torch.autograd.Function):
 
 
 class Compiled(torch.autograd.Function):
-    """``Compiled.apply(theta, x, sizes)``: a whole perceptron at once, whose gradients are computed at once, too, and can't be differentiated."""
+    """``Compiled.apply(theta, x, sizes)``.
+
+    A whole perceptron at once, whose gradients are computed at once, too, and can't be
+    differentiated.
+    """
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, x: Tensor, sizes: list[int]) -> Tensor:
@@ -87,7 +96,10 @@ def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
 
 
 def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-    """``network(x)``; ``twice``: in products, for gradients that are differentiated. A bias is then one more column, beside a feature that is 1."""
+    """``network(x)``; ``twice``: in products, for gradients that are differentiated.
+
+    A bias is then one more column, beside a feature that is 1.
+    """
     if not usable(x, network.theta):
         return network(x)
     if not twice:
