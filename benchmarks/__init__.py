@@ -1,4 +1,4 @@
-"""Speed and quality of ``flows`` beside other flow libraries, measured on one machine in one run."""
+"""Speed and quality of ``flows`` beside other flow libraries, on one machine in one run."""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""This commit against an older one, in turns on one machine: ``python -m benchmarks.against COMMIT``.
+"""This commit against an older one, in turns on one machine.
+
+Run as ``python -m benchmarks.against COMMIT``.
 
 Writes ``against.json``: medians in seconds, and the median of the ratios of neighbours in time, of
 

@@ -22,9 +22,10 @@ from flows.training.optimizer import WARM_UP
 class FlowJAX:
     """flowjax's ``coupling_flow``, whose couplings swap in two dimensions. Same parameters.
 
-    Its scale from noise to data is ``softplus(s) + 0.01``. Shuffling, noise, clipping and the schedule are inside the compiled
-    program. The steps of an epoch are exactly equal: the ``n mod steps`` last points of a shuffled epoch sit it out, as they do
-    in the library's own ``get_batches``.
+    Its scale from noise to data is ``softplus(s) + 0.01``. Shuffling, noise, clipping and the
+    schedule are inside the compiled program. The steps of an epoch are exactly equal: the
+    ``n mod steps`` last points of a shuffled epoch sit it out, as they do in the library's own
+    ``get_batches``.
     """
 
     def __init__(self, networks: int, hidden: int, couplings: int) -> None:

@@ -1,4 +1,7 @@
-"""Draw: ``python -m benchmarks.draw`` turns ``results.json`` into ``table.md`` and ``speed.png``. No torch."""
+"""Draw: ``python -m benchmarks.draw`` turns ``results.json`` into ``table.md`` and ``speed.png``.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,24 @@ def document(results: Row) -> str:
     ]
     parts = [
         "# Speed and quality beside other libraries",
-        "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine: compare numbers of one table, not of two runs.",
-        f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {versions}.",
+        (
+            "Made by `make bench`; what is measured and how is in `README.md`. "
+            "One run on one machine: compare numbers of one table, not of two runs."
+        ),
+        (
+            f"{machine['processor']}, {machine['cores']} cores; "
+            f"Python {machine['python']}, {versions}."
+        ),
         "## Milliseconds of an epoch, for all networks together",
         markdown.table(["library", "hidden", "parameters", *settings], epochs, "lr"),
-        f"## Seconds of training until the mean KL of {plan['networks']} networks is {plan['quality_kl']} nat",
-        "Median over data seeds (lowest to highest). For the libraries that train one network after another it is in proportion to those trained.",
+        (
+            f"## Seconds of training until the mean KL of {plan['networks']} networks "
+            f"is {plan['quality_kl']} nat"
+        ),
+        (
+            "Median over data seeds (lowest to highest). For the libraries that train one network "
+            "after another it is in proportion to those trained."
+        ),
         markdown.table(
             ["library", "recipe", "networks trained", "seconds", "best KL (nat)"], qualities, "lr"
         ),
@@ -92,7 +107,10 @@ def number(value: float) -> str:
 
 
 def epoch(axis: Axes, results: Row) -> None:
-    """Milliseconds per epoch and network, at the most networks, threads and units and the smallest batch."""
+    """Milliseconds per epoch and network.
+
+    At the most networks, threads and units and the smallest batch.
+    """
     rows = results["epoch"]
     shown = {key: max(row[key] for row in rows) for key in ("networks", "threads", "hidden")} | {
         "batch": min(row["batch"] for row in rows)
@@ -102,13 +120,17 @@ def epoch(axis: Axes, results: Row) -> None:
     }
     bars(axis, ms, [number(value) for value in ms.values()])
     axis.set(
-        xlabel=f"ms per epoch and network\n{', '.join(f'{key} {value}' for key, value in shown.items())}",
+        xlabel="ms per epoch and network\n"
+        f"{', '.join(f'{key} {value}' for key, value in shown.items())}",
         title="Training epoch",
     )
 
 
 def quality(axis: Axes, results: Row) -> None:
-    """Seconds to the target KL by our recipe; who never gets there has no bar, but the best KL it reached."""
+    """Seconds to the target KL by our recipe.
+
+    Who never gets there has no bar, but the best KL it reached.
+    """
     rows = {row["library"]: row for row in results["quality"] if row["recipe"] == "ours"}
     words = [
         f"never, best {reached(row)[1]}"
@@ -125,7 +147,10 @@ def quality(axis: Axes, results: Row) -> None:
 
 
 def bars(axis: Axes, values: dict[str, float], words: list[str]) -> None:
-    """A bar a name on a logarithmic axis, with its words at the end; where its value is not finite, the words alone."""
+    """A bar a name on a logarithmic axis, with its words at the end.
+
+    Where its value is not finite, the words alone.
+    """
     low, high = np.nanmin([1e6, *values.values()]), np.nanmax([1e-6, *values.values()])
     axis.set(xscale="log", xlim=(low / 1.5, 4 * high))
     axis.barh(

@@ -1,6 +1,9 @@
-"""The libraries on PyTorch, each trained as its users do: one network after another, in a plain loop.
+"""The libraries on PyTorch, each trained as its users do.
 
-A function a library makes one network, initialised from torch's global generator, and its log-density ``(n,)`` of points ``(n, 2)``.
+One network after another, in a plain loop.
+
+A function a library makes one network, initialised from torch's global generator, and its
+log-density ``(n,)`` of points ``(n, 2)``.
 """
 
 from __future__ import annotations
@@ -84,7 +87,10 @@ class Eager:
 
 
 def zuko(hidden: int, couplings: int) -> Made:
-    """zuko's ``RealNVP``. Same parameters; its log-scale s is bounded softly, ``s / (1 + |s| / 6.9)``, ours by ``2 tanh(s / 2)``."""
+    """zuko's ``RealNVP``. Same parameters.
+
+    Its log-scale s is bounded softly, ``s / (1 + |s| / 6.9)``, ours by ``2 tanh(s / 2)``.
+    """
     from zuko.flows import RealNVP
 
     network = RealNVP(DIM, transforms=couplings, hidden_features=(hidden, hidden))
@@ -92,9 +98,10 @@ def zuko(hidden: int, couplings: int) -> Made:
 
 
 def normflows(hidden: int, couplings: int) -> Made:
-    """normflows' ``AffineCouplingBlock`` and a swap after each. Same parameters; its log-scale has no bound.
+    """normflows' ``AffineCouplingBlock`` and a swap after each. Same parameters.
 
-    The last layer starts at zero, as in the library's examples. The base is fixed: theirs is trainable unless told otherwise.
+    Its log-scale has no bound. The last layer starts at zero, as in the library's examples. The
+    base is fixed: theirs is trainable unless told otherwise.
     """
     import normflows as nf
 
@@ -109,11 +116,13 @@ def normflows(hidden: int, couplings: int) -> Made:
 
 
 def nflows(hidden: int, couplings: int) -> Made:
-    """nflows' ``AffineCouplingTransform`` with a plain perceptron. Same parameters; its scale is ``sigmoid(s + 2) + 0.001``.
+    """nflows' ``AffineCouplingTransform`` with a plain perceptron. Same parameters.
 
-    That scale is at most 1.001. Used from data to noise, as in the library's ``SimpleRealNVP``, it would cap every density at about
-    ``1 / (2 pi)``, and no training could come near this benchmark's data. So every coupling is inverted (``InverseTransform``): the
-    same work, with scales that are at least 0.999 from data to noise, which suits data with narrow modes.
+    Its scale is ``sigmoid(s + 2) + 0.001``. That scale is at most 1.001. Used from data to noise,
+    as in the library's ``SimpleRealNVP``, it would cap every density at about ``1 / (2 pi)``, and
+    no training could come near this benchmark's data. So every coupling is inverted
+    (``InverseTransform``): the same work, with scales that are at least 0.999 from data to noise,
+    which suits data with narrow modes.
     """
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
@@ -129,9 +138,10 @@ def nflows(hidden: int, couplings: int) -> Made:
 
 
 def freia(hidden: int, couplings: int) -> Made:
-    """FrEIA's ``GLOWCouplingBlock``, each two couplings in turn. Same parameters; its log-scale is ``2 tanh(s)``, ours ``2 tanh(s / 2)``.
+    """FrEIA's ``GLOWCouplingBlock``, each two couplings in turn. Same parameters.
 
-    Not its ``AllInOneBlock``: that adds a global scaling and a permutation, which in two dimensions is the identity half the time.
+    Its log-scale is ``2 tanh(s)``, ours ``2 tanh(s / 2)``. Not its ``AllInOneBlock``: that adds a
+    global scaling and a permutation, which in two dimensions is the identity half the time.
     """
     from FrEIA.framework import SequenceINN
     from FrEIA.modules import GLOWCouplingBlock
@@ -157,7 +167,10 @@ def freia(hidden: int, couplings: int) -> Made:
 
 
 class _Perceptron(nn.Sequential):
-    """It is called with a context by nflows, and ignores it: nflows' own ``nn.nets.MLP`` takes none and can't be used here."""
+    """It is called with a context by nflows, and ignores it.
+
+    nflows' own ``nn.nets.MLP`` takes none and can't be used here.
+    """
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
         super().__init__(

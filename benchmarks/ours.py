@@ -12,9 +12,10 @@ from flows.training.trainer import Trainer
 
 
 class Ours:
-    """A population of ``flows``. It always clips and always follows its schedule; that work is part of its timings.
+    """A population of ``flows``.
 
-    NSF has a quarter of the couplings, at least 2: a spline bends as several affine couplings do.
+    It always clips and always follows its schedule; that work is part of its timings. NSF has a
+    quarter of the couplings, at least 2: a spline bends as several affine couplings do.
     """
 
     def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:

@@ -1,4 +1,7 @@
-"""What a library has to do to be measured: one small interface, and where each library's answer to it lives."""
+"""What a library has to do to be measured.
+
+One small interface, and where each library's answer to it lives.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ CLIP = 1.0  # the longest gradient of a network in our recipe
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the optimiser is always Adam. With noise it is our recipe: noise added afresh at every epoch, the rate on
+    """How to train; the optimiser is always Adam.
+
+    With noise it is our recipe: noise added afresh at every epoch, the rate on
     ``flows.training.optimizer.one_cycle``, gradients clipped. Without, none of these.
 
     Args:
@@ -45,17 +50,22 @@ class Recipe:
 
 
 class Peer(Protocol):
-    """Independently initialised networks of one library: RealNVP with affine couplings, as alike as the library allows.
+    """Independently initialised networks of one library.
 
-    It is made of ``networks``, ``hidden`` and ``couplings``. Each network has affine couplings that take turns with the two
-    features. A coupling's shift and log-scale come from a perceptron 1 -> hidden -> hidden -> 2 with ReLU; the base is a standard
-    normal. Where a library differs, its class or function says how.
+    RealNVP with affine couplings, as alike as the library allows. It is made of ``networks``,
+    ``hidden`` and ``couplings``. Each network has affine couplings that take turns with the two
+    features. A coupling's shift and log-scale come from a perceptron 1 -> hidden -> hidden -> 2
+    with ReLU; the base is a standard normal. Where a library differs, its class or function says
+    how.
     """
 
     parameters: int  # trainable numbers of one network
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        """Get ready to train the initial networks on standardised ``points`` ``(n, D)``, for ``epochs`` passes in all. Compiles what has to be."""
+        """Get ready to train the initial networks on ``points``, for ``epochs`` passes in all.
+
+        The points ``(n, D)`` are standardised. Compiles what has to be.
+        """
 
     def advance(self, epochs: int) -> None:
         """Train on; returns when all networks are so many epochs further."""

@@ -1,6 +1,7 @@
-"""Measure: ``python -m benchmarks.run`` writes ``benchmarks/results.json``. What it holds is in ``README.md`` and ``table.md``.
+"""Measure: ``python -m benchmarks.run`` writes ``benchmarks/results.json``.
 
-A function a section gives what ``results.json`` holds under its name.
+What it holds is in ``README.md`` and ``table.md``. A function a section gives what ``results.json``
+holds under its name.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes are given as ``(couplings, hidden)``; ``reading`` is how long one timing should last, in seconds.
+    """Sizes are given as ``(couplings, hidden)``.
 
-    The libraries on PyTorch train their networks one after another, so their time is proportional to the number of networks:
-    for the time to quality they train ``eager_networks``, and their seconds are multiplied by ``networks / eager_networks``.
+    ``reading`` is how long one timing should last, in seconds. The libraries on PyTorch train their
+    networks one after another, so their time is proportional to the number of networks: for the
+    time to quality they train ``eager_networks``, and their seconds are multiplied by
+    ``networks / eager_networks``.
     """
 
     repeats: int = 5
@@ -82,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for library in options.libraries:
         if not installed(library):
             print(
-                f"{library} is not installed (pip install -r benchmarks/requirements.txt); it is left out",
+                f"{library} is not installed (pip install -r benchmarks/requirements.txt); "
+                "it is left out",
                 file=sys.stderr,
             )
     with errors_in_one_line("benchmarks"):
@@ -90,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
-    """Take the sections in turn; the file is written anew after each, so that a run which is stopped keeps what it has."""
+    """Take the sections in turn.
+
+    The file is written anew after each, so that a run which is stopped keeps what it has.
+    """
     before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     results = {section: before[section] for section in SECTIONS if section in before}
     versions = {
@@ -130,7 +137,10 @@ def machine() -> Row:
 
 
 def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
-    """The main pipeline's 800 training rows of this seed and fresh draws of the truth, both standardised, and the log-density there, nats."""
+    """The main pipeline's 800 training rows of this seed and fresh draws of the truth.
+
+    Both standardised, and the log-density there, nats.
+    """
     rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
     draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
@@ -142,7 +152,10 @@ def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
 
 
 def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """Milliseconds of one training epoch, for every library and setting; the libraries take turns."""
+    """Milliseconds of one training epoch, for every library and setting.
+
+    The libraries take turns.
+    """
     points = ring(DATA_SEED)[0]
     settings = list(product(plan.epoch_networks, plan.epoch_hidden, plan.batches))
     rows = []
@@ -185,7 +198,10 @@ def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
 
 
 def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
-    """Build networks, ready them on a schedule that doesn't end, and let one epoch go by unmeasured. Gives their parameters."""
+    """Build networks, ready them on a schedule that doesn't end; let one epoch go by unmeasured.
+
+    Gives their parameters.
+    """
     parameters = worker.build(**sizes)
     worker.ask("start", points, Recipe(batch), NEVER_ENDS)
     worker.advance(1)
@@ -193,7 +209,10 @@ def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
 
 
 def interleaved(runners: Sequence[Worker], plan: Plan) -> list[list[float]]:
-    """Milliseconds of an epoch, ``plan.repeats`` readings of everyone, in turns: what slows the machine for a while slows all alike."""
+    """Milliseconds of an epoch, ``plan.repeats`` readings of everyone, in turns.
+
+    What slows the machine for a while slows all alike.
+    """
     counts = [max(1, math.ceil(plan.reading / worker.advance(1))) for worker in runners]
     turns = [
         [
@@ -206,7 +225,10 @@ def interleaved(runners: Sequence[Worker], plan: Plan) -> list[list[float]]:
 
 
 def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """Seconds until the mean KL of ``plan.networks`` networks is at the target, with our recipe and, for the others, with the usual one."""
+    """Seconds until the mean KL of ``plan.networks`` networks is at the target.
+
+    With our recipe and, for the others, with the usual one.
+    """
     couplings, hidden = plan.quality_size
     rows = []
     for library in tqdm(libraries, desc="quality", disable=None):
@@ -242,10 +264,11 @@ def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
 def until_good(
     worker: Worker, seed: int, recipe: str, plan: Plan
 ) -> tuple[float, int | None, float]:
-    """Seconds (infinite) and epochs (None where it is never reached) to the target, and the best mean KL on the way, nats.
+    """Seconds and epochs to the target, and the best mean KL on the way, nats.
 
-    Our schedule ends with the run, so that every length is a run of its own, and the last alone counts. The usual recipe has no
-    schedule: one run goes on from length to length.
+    Where it is never reached, the seconds are infinite and the epochs None. Our schedule ends with
+    the run, so that every length is a run of its own, and the last alone counts. The usual recipe
+    has no schedule: one run goes on from length to length.
     """
     points, draws, log_p = ring(seed, plan.fresh)
     how = Recipe(128)

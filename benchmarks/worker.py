@@ -1,4 +1,7 @@
-"""Processes that hold one library each, so that libraries can take turns on one machine, each with its own threads."""
+"""Processes that hold one library each, so that libraries can take turns on one machine.
+
+Each has its own threads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from flows.core.errors import UserError, one_line
 
 
 class Worker(ProcessPoolExecutor):
-    """One process, with as many threads as it is told. ``start`` and ``log_prob`` are asked as of a ``Peer``."""
+    """One process, with as many threads as it is told.
+
+    ``start`` and ``log_prob`` are asked as of a ``Peer``.
+    """
 
     def __init__(self, library: str, threads: int) -> None:
         self.library = library

@@ -17,7 +17,8 @@ def main(model: str) -> None:
     network = files.read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
         raise UserError(
-            f"{files.checkpoint(model)}: holds no trained network; `dvc repro train@{model}` makes it anew"
+            f"{files.checkpoint(model)}: holds no trained network; "
+            f"`dvc repro train@{model}` makes it anew"
         )
     problem = files.read_problem()
     nll = network.history.get("test_nll")

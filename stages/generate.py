@@ -1,4 +1,7 @@
-"""Draw the data set from the truth that ``data:`` describes, or take the user's table, and write both down."""
+"""Draw the data set from the truth that ``data:`` describes, or take the user's table.
+
+The data set and its truth are written down.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def main() -> None:
 
 
 def take(params: settings.Settings) -> tuple[list[Column], Array]:
-    """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows. What is to be said of it is printed."""
+    """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows.
+
+    What is to be said of it is printed.
+    """
     kinds = params.data.columns
     tables = [
         path
@@ -46,14 +52,16 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
     if len(tables) != 1:
         there = ", ".join(sorted(path.name for path in tables)) or "nothing"
         raise UserError(
-            f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; it holds {there}"
+            f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; "
+            f"it holds {there}"
         )
     source = tables[0]
     found = table.read(source, params.data.missing)
     for name in kinds:
         if name not in found.names:
             raise UserError(
-                f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; its columns are: {', '.join(found.names)}"
+                f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; "
+                f"its columns are: {', '.join(found.names)}"
             )
     try:
         columns, notices = inspect(
@@ -66,12 +74,14 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
     settings.check_rows(params, len(found.values))
     if found.dropped:
         notices = [
-            f"{found.dropped} of {found.dropped + len(found.values)} rows have a missing value and are left out",
+            f"{found.dropped} of {found.dropped + len(found.values)} rows "
+            "have a missing value and are left out",
             *notices,
         ]
     if params.train.recipe == "fixed":
         notices.append(
-            "train.recipe is fixed, whose settings were chosen on the ring: for a table, set it to found"
+            "train.recipe is fixed, whose settings were chosen on the ring: "
+            "for a table, set it to found"
         )
     for notice in notices:
         print(notice)

@@ -1,4 +1,7 @@
-"""Split the raw rows into training and test, and standardise both with the statistics of the training rows alone."""
+"""Split the raw rows into training and test, and standardise both.
+
+The statistics are those of the training rows alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ def main() -> None:
     prepare = settings.load().prepare
     names, rows, *_ = table.read(files.RAW)
     (*_, columns), learned = files.read_target(), rows
-    if columns:  # rounded numbers have no density until they are spread; whole ones are scored whole, as they are drawn
+    # Rounded numbers have no density until they are spread; whole ones are scored whole, as they
+    # are drawn.
+    if columns:
         from flows.evaluation.problem import on_line
 
         spread = dequantise(columns, rows, prepare.seed)
@@ -27,7 +32,8 @@ def main() -> None:
     for name, value in zip(names, std, strict=True):
         if not value > 0:
             raise UserError(
-                f"{files.RAW}: column {name} has standard deviation {value} in the training rows; it must vary"
+                f"{files.RAW}: column {name} has standard deviation {value} in the training rows; "
+                "it must vary"
             )
     files.write_npy(files.TRAIN, (train - mean) / std)
     files.write_npy(files.TEST, (test - mean) / std)

@@ -1,4 +1,7 @@
-"""How much every model gains on the best of the floors, from the log-densities of the test rows that the other stages kept."""
+"""How much every model gains on the best of the floors.
+
+It is taken from the log-densities of the test rows that the other stages kept.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def main() -> None:
     )
     best = next(name for name in ordered if name in settings.FLOORS)
     print(
-        "log-likelihood of a test row (nat), and what the ensemble of a model gains on the best floor:"
+        "log-likelihood of a test row (nat), "
+        "and what the ensemble of a model gains on the best floor:"
     )
     ranking = {}
     for name in ordered:

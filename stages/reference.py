@@ -1,4 +1,7 @@
-"""Fit one reference to the training rows and score it like a model: ``python -m stages.reference gmm``."""
+"""Fit one reference to the training rows and score it like a model.
+
+Run as ``python -m stages.reference gmm``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def main(name: str) -> None:
     params = settings.load()
     if name not in settings.References.model_fields:
         raise UserError(
-            f"{settings.PARAMS}: references.{name} is not known; known: {', '.join(settings.References.model_fields)}"
+            f"{settings.PARAMS}: references.{name} is not known; known: "
+            f"{', '.join(settings.References.model_fields)}"
         )
     problem = files.read_problem()
     draws, gmm, kde = params.references.truth.draws, params.references.gmm, params.references.kde

@@ -1,4 +1,7 @@
-"""What several test modules share: double precision, a shake of all parameters, and a finished run of the pipeline."""
+"""What several test modules share.
+
+Double precision, a shake of all parameters, and a finished run of the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-# What is small is computed faster by one thread, above all where other processes want the cores too: waiting threads spin.
+# What is small is computed faster by one thread, above all where other processes want the cores
+# too: waiting threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -31,7 +35,10 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def perturb() -> Callable[[nn.Module, float], nn.Module]:
-    """Moves all parameters of a module by Gaussian noise: at its initialisation, a coupling is the identity and proves nothing."""
+    """Moves all parameters of a module by Gaussian noise.
+
+    At its initialisation, a coupling is the identity and proves nothing.
+    """
 
     @torch.no_grad()
     def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:

@@ -35,7 +35,8 @@ def uncommented(settings: str) -> list[str]:
     ]
 
 
-# Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are further apart than its epochs are many.
+# Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are
+# further apart than its epochs are many.
 TINY = """\
 data:
   target: ring
@@ -108,7 +109,8 @@ evaluate:
 # What a run leaves behind.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
-# Every stage of a list, one after another in one process: what a stage costs is then its work, and not the start of Python and torch.
+# Every stage of a list, one after another in one process: what a stage costs is then its work, and
+# not the start of Python and torch.
 IN_ONE_PROCESS = """\
 import sys
 from importlib import import_module
@@ -117,7 +119,8 @@ for command in sys.argv[1:]:
     module, *words = command.split()
     import_module(module).main(*words)
 with open("imported", "w") as file:
-    print(*(getattr(module, "__file__", None) for module in list(sys.modules.values())), sep="\\n", file=file)
+    names = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    print(*names, sep="\\n", file=file)
 """
 
 
@@ -143,7 +146,8 @@ class Clone:
         )
         if check and done.returncode:
             raise AssertionError(
-                f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr or ''}"
+                f"{' '.join(words)} failed with {done.returncode}:\n"
+                f"{done.stdout}\n{done.stderr or ''}"
             )
         return done
 
@@ -163,7 +167,10 @@ class Clone:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def start(self, *words: str, output: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
-        """Start a command in a session of its own, to be ended by ``kill``. What it says is in ``output``."""
+        """Start a command in a session of its own, to be ended by ``kill``.
+
+        What it says is in ``output``.
+        """
         with output.open("wb") as stream:
             return subprocess.Popen(
                 words,
@@ -172,7 +179,8 @@ class Clone:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                # Where the tests run in the background of a shell, they ignore interrupts, and so would all that they start.
+                # Where the tests run in the background of a shell, they ignore interrupts, and so
+                # would all that they start.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
@@ -183,15 +191,22 @@ class Clone:
         (self.folder / "params.yaml").write_text(text.replace(old, new), encoding="utf-8")
 
     def copy(self, folder: Path) -> Clone:
-        """The same repository in ``folder``, with its cache, its experiments and what it has not committed."""
-        # DVC's temporary files are about the place where they lie, and its workers may still write there.
+        """The same repository in ``folder``.
+
+        With its cache, its experiments and what it has not committed.
+        """
+        # DVC's temporary files are about the place where they lie, and its workers may still write
+        # there.
         shutil.copytree(
             self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True
         )
         return Clone(folder / "clone")
 
     def stages(self) -> dict[str, dict[str, Any]]:
-        """The stages of the main pipeline as they are declared, in an order in which each finds what it needs."""
+        """The stages of the main pipeline as they are declared.
+
+        In an order in which each finds what it needs.
+        """
         return expand(
             yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml"))
         )
@@ -233,7 +248,10 @@ class Clone:
 
 
 def make_clone(folder: Path, params: str = TINY) -> Clone:
-    """A committed copy in ``folder`` of the working tree's files that Git doesn't ignore, without what earlier runs wrote."""
+    """A committed copy in ``folder`` of the working tree's files that Git doesn't ignore.
+
+    Without what earlier runs wrote.
+    """
     clone = Clone(folder / "clone")
     clone.folder.mkdir(parents=True)
     for name in listed():
@@ -260,7 +278,10 @@ def listed() -> list[str]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process from ``Clone.start`` and all that it started, at once, as a crash of the machine would."""
+    """End a process from ``Clone.start`` and all that it started, at once.
+
+    As a crash of the machine would.
+    """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -284,7 +305,7 @@ def running(session: int) -> list[int]:
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of a ``dvc.yaml`` by their full names, each matrix and each foreach written out."""
+    """The stages of a ``dvc.yaml`` by their full names, each matrix and foreach written out."""
     known = {
         **params,
         **{
@@ -342,5 +363,8 @@ def stages_run(output: str) -> list[str]:
 
 
 def paths(entries: list[Any]) -> list[str]:
-    """The paths of a list of outs, metrics or plots, where an entry is a path or ``{path: options}``."""
+    """The paths of a list of outs, metrics or plots.
+
+    An entry is a path or ``{path: options}``.
+    """
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]

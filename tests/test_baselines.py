@@ -1,4 +1,8 @@
-"""The GAN and the VAE: gradients against autograd, the VAE's density against its definition, and what both share with the flows."""
+"""The GAN and the VAE.
+
+Gradients against autograd, the VAE's density against its definition, and what both share with the
+flows.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +172,10 @@ def test_a_mixture_with_a_centre_that_is_not_finite_has_no_density(float64):
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_a_vae_with_a_linear_decoder_is_the_gaussian_of_factor_analysis(dim, float64):
-    """With mu(z) = A z + b the integral is known: N(b, A A^T + diag(s^2)). Far from the kinks of a ReLU the decoder is linear."""
+    """With mu(z) = A z + b the integral is known: N(b, A A^T + diag(s^2)).
+
+    Far from the kinks of a ReLU the decoder is linear.
+    """
     vae = make("vae", 1, dim=dim, hidden=4)
     generator = torch.Generator().manual_seed(1)
     a, b, s = (torch.randn(dim, n, generator=generator) for n in (2, 1, 1))
@@ -214,7 +221,10 @@ def test_the_vaes_density_integrates_to_one(trained):
 
 
 def test_the_vaes_samples_follow_its_density(trained):
-    """E_q over its own samples against the same means by a sum over a grid; five standard errors, so one false alarm in a million."""
+    """E_q over its own samples against the same means by a sum over a grid.
+
+    Five standard errors, so one false alarm in a million.
+    """
     axis = torch.linspace(-9, 9, 401)
     points = torch.cartesian_prod(axis, axis)
     density = trained.log_prob(points).exp() * (axis[1] - axis[0]).double() ** 2

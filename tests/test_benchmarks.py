@@ -1,4 +1,7 @@
-"""The benchmarks run, and their tables say what was measured. With tiny sizes: no number of these is looked at."""
+"""The benchmarks run, and their tables say what was measured.
+
+With tiny sizes: no number of these is looked at.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,17 @@ from flows.networks import kernels
 TOP = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(800, 0.005, noise=0.1)
 SMALL = {key: value[:2] for key, value in vars(Plan()).items() if isinstance(value, tuple)} | {
-    **{
-        "repeats": 2,
-        "reading": 0.02,
-        "threads": (1,),
-        "epoch_couplings": 4,
-        "epoch_networks": (1, 2),
-        "batches": (800,),
-    },
-    **{
-        "networks": 2,
-        "eager_networks": 1,
-        "fresh": 500,
-        "quality_size": (4, 8),
-        "quality_lengths": (1, 2),
-    },
+    "repeats": 2,
+    "reading": 0.02,
+    "threads": (1,),
+    "epoch_couplings": 4,
+    "epoch_networks": (1, 2),
+    "batches": (800,),
+    "networks": 2,
+    "eager_networks": 1,
+    "fresh": 500,
+    "quality_size": (4, 8),
+    "quality_lengths": (1, 2),
 }
 
 

@@ -27,7 +27,8 @@ def streams(seed, members):
     return numpy_generators(seed, "initialize", range(members))
 
 
-BIJECTIONS = {  # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
+# name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
+BIJECTIONS = {
     "standardize": lambda dim, members, seed: Standardize((dim,), members),
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
     "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
@@ -64,7 +65,10 @@ dims = pytest.mark.parametrize("dim", DIMS)
 
 
 def points(dim, count=20, scale=3.0, seed=7):
-    """Gaussian points ``(M, D, N)``; at the scale 3 about a tenth lie beyond the bound of the splines."""
+    """Gaussian points ``(M, D, N)``.
+
+    At the scale 3 about a tenth lie beyond the bound of the splines.
+    """
     return scale * torch.randn(MEMBERS, dim, count, generator=torch.Generator().manual_seed(seed))
 
 
@@ -76,14 +80,20 @@ def uneven(dim, count=50):
 
 @pytest.fixture
 def bijection(name, dim, perturb):
-    """The bijection ``name``, its buffers set from data and all its parameters moved away from their start."""
+    """The bijection ``name``.
+
+    Its buffers are set from data and all its parameters moved away from their start.
+    """
     made = BIJECTIONS[name](dim, MEMBERS, seed=1)
     made.initialize(uneven(dim))
     return perturb(made, 0.3)
 
 
 def coupling_indices(bijection, dim):
-    """Which features a coupling keeps and which it changes, from the docstring's words rather than from its code."""
+    """Which features a coupling keeps and which it changes.
+
+    From the docstring's words rather than from its code.
+    """
     first, second = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
     return (second, first) if bijection.swap else (first, second)
 
@@ -108,7 +118,10 @@ def test_the_two_log_determinants_cancel(bijection, dim):
 @both_ways
 @everything
 def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
-    """Autograd's full Jacobian consists of one D x D block per member and point: neither sees another member or point."""
+    """Autograd's full Jacobian consists of one D x D block per member and point.
+
+    Neither sees another member or point.
+    """
     step = getattr(bijection, direction)
     x = points(dim, count=3)
     full = jacobian(lambda value: step(value)[0], x)  # (M, D, N, M, D, N)
@@ -245,7 +258,10 @@ def test_plu_starts_at_a_rotation_of_its_own_per_member(dim):
 
 @dims
 def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
-    """W = P L (U + diag(sign exp(s))), far from the identity and acting on columns, so that no transpose goes unseen."""
+    """W = P L (U + diag(sign exp(s))), far from the identity.
+
+    It acts on columns, so that no transpose goes unseen.
+    """
     layer = perturb(PLULinear(dim, streams(1, MEMBERS)), 0.7)
     x = points(dim)
     z, log_det = layer(x)
@@ -269,7 +285,10 @@ def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
 @pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in COUPLINGS for dim in DIMS])
 @both_ways
 def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijection, dim, direction):
-    """The kept half comes out as it went in; a changed feature depends on itself and on the kept half, on nothing else."""
+    """The kept half comes out as it went in.
+
+    A changed feature depends on itself and on the kept half, on nothing else.
+    """
     kept, changed = coupling_indices(bijection, dim)
     step = getattr(bijection, direction)
     x = points(dim, count=1, scale=1.0)
@@ -311,7 +330,10 @@ def test_log_scales_of_an_affine_coupling_are_bounded_by_2_on_both_sides(dim, sw
 
 
 def scan(spline, x):
-    """What a one-dimensional ``x`` becomes in a changed feature, all else at a fixed value: z and log dz/dx, each ``(M, N)``."""
+    """What a one-dimensional ``x`` becomes in a changed feature, all else at a fixed value.
+
+    z and log dz/dx, each ``(M, N)``.
+    """
     kept, changed = coupling_indices(spline, 2)
     column = torch.empty(MEMBERS, 2, len(x))
     column[:, kept], column[:, changed] = 0.7, x

@@ -1,4 +1,7 @@
-"""Kinds of columns: what a user writes, what is wrong with a table, rounded columns, and the maps to the real line."""
+"""Kinds of columns.
+
+What a user writes, what is wrong with a table, rounded columns, and the maps to the real line.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,8 @@ def test_a_kind_is_read_as_it_is_written(word):
 def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
     with pytest.raises(
         ValueError,
-        match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, integer or integer:STEP.*$",
+        match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, "
+        r"integer or integer:STEP.*$",
     ):
         Column.parse("age", word)
 
@@ -181,7 +185,8 @@ def test_steps_that_start_elsewhere_are_noticed_and_not_offered_as_whole_numbers
 def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
     _, notices = inspect([Column("17"), Column("-3")], rows("normal", "share"))
     assert notices == [
-        "the columns are called 17, -3: if that is a row of a file without names, write a line of names above it"
+        "the columns are called 17, -3: if that is a row of a file without names, "
+        "write a line of names above it"
     ]
     assert not inspect([Column("17"), Column("b")], rows("normal", "share"))[1]
 

@@ -1,4 +1,7 @@
-"""Tables on the command line and in Python: fit, sample, score, info and plot. Training is cut short: what is learnt is not asked here."""
+"""Tables on the command line and in Python: fit, sample, score, info and plot.
+
+Training is cut short: what is learnt is not asked here.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ def error(capsys, *words):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table in both formats, the same with another column and its columns the other way round, and a density of it."""
+    """A table in both formats, the same with another column, and a density of it.
+
+    The one with another column has its columns the other way round.
+    """
     folder = tmp_path_factory.mktemp("tables")
     frame = make()
     frame.to_csv(folder / "t.csv", index=False)
@@ -399,7 +405,10 @@ def test_what_is_no_model_is_named(folder, tmp_path, capsys, content):
 
 
 def folds(density, n=40):
-    """A density as a recipe with two folds leaves it: members 0 and 2 did not see the first, member 1 the second."""
+    """A density as a recipe with two folds leaves it.
+
+    Members 0 and 2 did not see the first, member 1 the second.
+    """
     rng = np.random.default_rng(0)
     network = density.network
     network.history |= {
@@ -454,7 +463,10 @@ def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys
 
 
 def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
-    """A share p of fresh rows has a tail probability up to p: within three deviations of a share among 100 held-out rows."""
+    """A share p of fresh rows has a tail probability up to p.
+
+    Within three deviations of a share among 100 held-out rows.
+    """
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 20_100))
     frame = pd.DataFrame({"a": x, "b": x**2 + y})
@@ -587,7 +599,11 @@ def test_help_says_which_verb_takes_images(capsys, verb, images):
 
 
 def test_help_comes_without_torch():
-    code = "import sys, flows.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    code = (
+        "import sys, flows.__main__ as m\n"
+        "try: m.main(['--help'])\n"
+        "except SystemExit: print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
     for verb in ("fit", "sample", "score", "info", "plot"):

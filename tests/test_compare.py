@@ -1,4 +1,7 @@
-"""``make compare``: what it reads from two branches, what it says of their numbers, and the page it makes."""
+"""``make compare``.
+
+What it reads from two branches, what it says of their numbers, and the page it makes.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ MEMBERS = 10
 
 
 def members(seed: int, shift: float = 0.0) -> pd.DataFrame:
-    """Ten members whose metrics scatter around 1 with standard deviation 0.1; ``kl`` around 1 + ``shift``."""
+    """Ten members whose metrics scatter around 1 with standard deviation 0.1.
+
+    ``kl`` scatters around 1 + ``shift``.
+    """
     rng = np.random.default_rng(seed)
     table = {"member": np.arange(MEMBERS), "kl": rng.normal(1 + shift, 0.1, MEMBERS)}
     return pd.DataFrame(
@@ -78,7 +84,10 @@ def commit(
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``main``; ``seeds`` with other member seeds; ``worse`` with other noise and a KL that is three deviations higher."""
+    """``main``; ``seeds`` with other member seeds; ``worse`` with other noise and a worse KL.
+
+    That KL is three deviations higher.
+    """
     monkeypatch.chdir(tmp_path)
     commit(
         tmp_path,
@@ -133,7 +142,10 @@ def test_a_higher_kl_is_different_and_nothing_else_is(repository: Path):
 
 
 def test_a_member_that_went_astray_does_not_hide_the_others():
-    """As flows without regularisation do: every one is worse, and one of them a thousand times. A t-test of the means has p = 0.33."""
+    """As flows without regularisation do: every one is worse, one of them a thousand times.
+
+    A t-test of the means has p = 0.33.
+    """
     rng = np.random.default_rng(0)
     left, right = (
         rng.normal(0.07, 0.003, MEMBERS),
@@ -223,7 +235,10 @@ def test_members_too_few_to_tell_are_not_said_to_be_within_noise(repository: Pat
 
 
 def test_false_alarms_are_rare():
-    """Of 300 pages of 20 numbers without a difference, a share of about 5% may have one that is said to be different."""
+    """Few pages without a difference have a number that is said to be different.
+
+    Of 300 pages of 20 numbers, a share of about 5% may have one.
+    """
     rng = np.random.default_rng(0)
     alarms, known = (
         0,
@@ -246,7 +261,8 @@ def test_markdown_has_the_settings_and_the_verdicts(repository: Path):
     text = compare.text(a, b, compare.numbers(a, b))
     assert "| train.noise | auto | 0.0 |" in text
     assert re.search(
-        r"\| kl \(nat\) \| different \| 1\.\d+ ± 0\.\d+ \| 1\.\d+ ± 0\.\d+ \| \+0\.\d+ \(\+0\.\d+ to \+0\.\d+\) \| \S+ \|",
+        r"\| kl \(nat\) \| different \| 1\.\d+ ± 0\.\d+ \| 1\.\d+ ± 0\.\d+ \| "
+        r"\+0\.\d+ \(\+0\.\d+ to \+0\.\d+\) \| \S+ \|",
         text,
     )
     assert compare.CAVEAT not in text
@@ -353,7 +369,10 @@ def test_trained_branches_with_other_seeds_are_within_noise_and_without_noise_ha
 
 @pytest.mark.slow
 def test_the_committed_results_are_compared_within_seconds(tmp_path: Path):
-    """Beside a branch where every number is another: three seconds, more on a busy machine, though the processor's time is what counts here."""
+    """Beside a branch where every number is another: three seconds.
+
+    More on a busy machine, though the processor's time is what counts here.
+    """
     for name in ("metrics", "figures"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -405,14 +424,17 @@ def test_the_page_in_a_browser_without_a_network(
         page.on("requestfailed", lambda request: said.append(request.url))
         page.goto((repository / "compare.html").as_uri())
         pictures = page.evaluate(
-            "[...document.images].map(i => i.complete && i.naturalWidth > 0 && i.getBoundingClientRect().width > 200)"
+            "[...document.images].map(i => i.complete && i.naturalWidth > 0 && "
+            "i.getBoundingClientRect().width > 200)"
         )
         wide = page.evaluate("document.documentElement.scrollWidth")
         hints = page.evaluate(
-            "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth > e.clientWidth, getComputedStyle(e, '::before').content])"
+            "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth > e.clientWidth, "
+            "getComputedStyle(e, '::before').content])"
         )
         letters = page.evaluate(
-            "Math.min(...[...document.querySelectorAll('p, td, h2')].map(e => parseFloat(getComputedStyle(e).fontSize)))"
+            "Math.min(...[...document.querySelectorAll('p, td, h2')]"
+            ".map(e => parseFloat(getComputedStyle(e).fontSize)))"
         )
         browser.close()
     assert said == []

@@ -1,6 +1,7 @@
 """The documents: their links lead somewhere, their Python runs, their commands are there.
 
-``python tests/test_documents.py`` mends the line numbers of links into the code, where lines have moved.
+``python tests/test_documents.py`` mends the line numbers of links into the code, where lines have
+moved.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def prose(name: str) -> str:
 
 
 def links(name: str) -> list[tuple[str, str, str]]:
-    """What a document links to within the repository: the words, the path from the top folder, what follows ``#``."""
+    """What a document links to within the repository.
+
+    The words, the path from the top folder, what follows ``#``.
+    """
     found = []
     for words, target in LINK.findall(prose(name)):
         if "://" not in target:
@@ -52,7 +56,10 @@ def anchors(name: str) -> set[str]:
 
 
 def lines_of(symbol: str, path: str) -> list[int]:
-    """The lines of a file where ``symbol`` (``Class.method``, ``function`` or ``CONSTANT``) is defined; in C, where its name stands."""
+    """The lines of a file where ``symbol`` is defined; in C, where its name stands.
+
+    It is a ``Class.method``, a ``function`` or a ``CONSTANT``.
+    """
     if not path.endswith(".py"):
         return [
             number
@@ -80,7 +87,10 @@ def lines_of(symbol: str, path: str) -> list[int]:
 
 
 def wrong_lines(name: str) -> dict[str, str]:
-    """Links into code whose line doesn't define what they name: ``path#L3`` as it is and as it has to be, or why there is none."""
+    """Links into code whose line doesn't define what they name.
+
+    ``path#L3`` as it is and as it has to be, or why there is none.
+    """
     wrong = {}
     for symbol, path, anchor in links(name):
         if re.fullmatch(r"L\d+", anchor):
@@ -117,7 +127,10 @@ def test_each_formula_of_flows_from_zero_is_linked_to_its_code() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "```python" in text(name)])
 def test_the_python_of_a_document_runs(name: str) -> None:
-    """A block with ``>>>`` is run and must print what it shows; any other must be valid Python. A document's blocks share their names."""
+    """A block with ``>>>`` is run and must print what it shows; any other must be valid Python.
+
+    A document's blocks share their names.
+    """
     shared: dict[str, object] = {}
     for block in BLOCK.finditer(text(name)):
         if block["language"] != "python":
@@ -149,7 +162,10 @@ def test_the_readme_is_a_screen_and_a_half_and_has_python_in_its_first_half() ->
 
 
 def commands() -> list[tuple[str, str]]:
-    """What the documents tell the reader to run: in blocks for a terminal, and between backticks."""
+    """What the documents tell the reader to run.
+
+    In blocks for a terminal, and between backticks.
+    """
     found = []
     for name in NAMES:
         blocks = (

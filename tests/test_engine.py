@@ -1,4 +1,7 @@
-"""The engine of the studies, with a study of three cells: what is run, what is kept, what is stale, what a check finds."""
+"""The engine of the studies, with a study of three cells.
+
+What is run, what is kept, what is stale, what a check finds.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,10 @@ def generator(seed=3):
 
 
 def data(dim, count=60):
-    """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member: units matter."""
+    """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member.
+
+    Units matter.
+    """
     mean, deviation = (
         torch.tensor([100.0, -3.0, 0.0, 7.0, 0.02])[:dim],
         torch.tensor([5.0, 0.2, 1.0, 30.0, 0.01])[:dim],
@@ -52,12 +55,18 @@ def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
 
 
 def fitted(flow, x):
-    """``flow`` as training finds it before the first step: standardised and initialised on ``x``."""
+    """``flow`` as training finds it before the first step.
+
+    Standardised and initialised on ``x``.
+    """
     return Trainer(flow, x, flows.TrainingSettings(noise=0)).model
 
 
 def to_noise(flow, x):
-    """Features first and in the user's units, through every bijection by its plain torch code: ``z``, and the sum of the log-determinants."""
+    """``z``, and the sum of the log-determinants.
+
+    Features first and in the user's units, through every bijection by its plain torch code.
+    """
     total = 0
     for bijection in (flow.standardize, *flow.chain):
         x, log_det = bijection(x)
@@ -162,7 +171,10 @@ def test_two_couplings_of_a_realnvp_leave_no_feature_as_it_is(perturb, dim):
 
 
 def grid_of(flow, side):
-    """A box per member, twice as wide as its samples, in side^2 cells: its corners, the cells' centres ``(side^2, M, 2)`` and area ``(M,)``."""
+    """A box per member, twice as wide as its samples, in side^2 cells.
+
+    Its corners, the cells' centres ``(side^2, M, 2)`` and area ``(M,)``.
+    """
     samples = flow.sample((5_000,), generator=generator())
     low, high = samples.amin(0), samples.amax(0)  # (M, 2)
     low, high = low - (high - low) / 2, high + (high - low) / 2
@@ -182,7 +194,10 @@ def test_total_mass_is_1(build, model, transform):
 
 @every_flow
 def test_samples_agree_with_the_density(build, model, transform):
-    """A chi-square test of 20,000 draws a member in 24 x 24 cells; a correct flow fails with probability 1e-4 over other seeds."""
+    """A chi-square test of 20,000 draws a member in 24 x 24 cells.
+
+    A correct flow fails with probability 1e-4 over other seeds.
+    """
     bins, fine, draws = 24, 10, 20_000
     flow = build(model, transform)
     low, high, centres, area = grid_of(flow, bins * fine)
@@ -433,7 +448,10 @@ def test_images_keep_their_shape_on_the_way_to_noise_and_back(perturb):
 
 
 def test_a_flow_over_images_is_trained_like_any_other():
-    """With one scale, the best there is are the moments of each pixel: where training starts, so it must come back from elsewhere."""
+    """With one scale, the best there is are the moments of each pixel.
+
+    That is where training starts, so it must come back from elsewhere.
+    """
     flow = flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), [Scale(MEMBERS, IMAGE)])
     torch.nn.init.constant_(flow.chain[0].log_scale, 1.0)
     flows.fit(
@@ -489,7 +507,10 @@ def test_the_base_is_what_noise_is_drawn_from_and_scored_by():
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled, perturb):
-    """In single precision the chain is compiled where no gradient is asked for; the loss must not take the compiled one, of a standard normal."""
+    """In single precision the chain is compiled where no gradient is asked for.
+
+    The loss must not take the compiled one, of a standard normal.
+    """
     torch.set_default_dtype(torch.float32 if compiled else torch.float64)
     flow = perturb(flows.Flow(LearnedMean(MEMBERS, (2,)), untrained("realnvp").chain), 0.1)
     z = normal(generator(), MEMBERS, 2, 30).to(torch.get_default_dtype())

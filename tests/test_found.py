@@ -51,7 +51,10 @@ def test_stacking_finds_the_weights_of_the_highest_likelihood():
 
 
 def test_a_pair_is_chosen_for_what_it_does_together():
-    """The second best alone is a copy of the best and adds nothing; the worst alone is good where the best is bad."""
+    """The second best alone is a copy of the best and adds nothing.
+
+    The worst alone is good where the best is bad.
+    """
     best = np.where(np.arange(100) < 80, 0.0, -5.0)
     log_q = np.stack([best, best - 0.01, np.where(np.arange(100) < 80, -8.0, 0.0)], axis=1)
     assert log_q.mean(axis=0).argmin() == 2
@@ -305,7 +308,10 @@ def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_fini
 
 @pytest.mark.slow
 def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
-    """docs/settings.md says these numbers: NSF as the pipeline has it, data seed 0, 100,000 fresh points."""
+    """docs/settings.md says these numbers.
+
+    NSF as the pipeline has it, data seed 0, 100,000 fresh points.
+    """
     truth = targets.make("ring")
     train, _ = draw(truth, 1000, 200, seed=0, split_seed=0)
     flow = fit(

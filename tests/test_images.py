@@ -1,4 +1,8 @@
-"""Flows over images: what they are made of, that they invert, that their densities are densities, and that whole pixels are scored rightly."""
+"""Flows over images.
+
+What they are made of, that they invert, that their densities are densities, and that whole pixels
+are scored rightly.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +194,8 @@ def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mea
 def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
     with pytest.raises(
         ValueError,
-        match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width at every scale; got \(.*\)$",
+        match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width "
+        r"at every scale; got \(.*\)$",
     ):
         flows.build("glow_image", shape, {"steps": [2, 2]})
 
@@ -230,7 +235,10 @@ def test_the_log_determinant_is_that_of_the_whole_jacobian(flow, perturb):
 
 @every_flow
 def test_uniform_noise_scores_the_logarithm_of_the_levels(flow):
-    """Over either base, while nothing is learnt: every coupling starts as the identity, and a learned 1x1 convolution as a rotation."""
+    """Over either base, while nothing is learnt.
+
+    Every coupling starts as the identity, and a learned 1x1 convolution as a rotation.
+    """
     model, images = build(flow).double(), whole()
     bits = bits_per_dimension(spread_log_density(model, images, 3), 64)
     np.testing.assert_allclose(bits, np.full((12, MEMBERS), math.log2(17)), rtol=0, atol=1e-7)
@@ -238,7 +246,10 @@ def test_uniform_noise_scores_the_logarithm_of_the_levels(flow):
 
 @every_flow
 def test_the_probabilities_of_all_small_images_sum_to_1(flow, perturb):
-    """All 81 images of 1 x 2 x 2 pixels of 3 levels; the integral over u by Gauss and Legendre, 8 nodes along each axis of a cell."""
+    """All 81 images of 1 x 2 x 2 pixels of 3 levels.
+
+    The integral over u by Gauss and Legendre, 8 nodes along each axis of a cell.
+    """
     model = shaken(flow, perturb, shape=(1, 2, 2), steps=[3], levels=3, scale=0.05).double()
     nodes, weights = np.polynomial.legendre.leggauss(8)
     u, weight = (
@@ -394,7 +405,8 @@ def test_samples_go_into_an_array_or_a_picture(files):
 def test_a_page_of_columns_can_not_be_drawn_of_images(files):
     with pytest.raises(
         SystemExit,
-        match=r"^flows: .*model: is a model of images, which has no page; `flows sample` draws images to a \.png$",
+        match=r"^flows: .*model: is a model of images, which has no page; "
+        r"`flows sample` draws images to a \.png$",
     ):
         main(
             ["plot", str(files / "model"), str(files / "images.npy"), "-o", str(files / "page.png")]
@@ -430,7 +442,8 @@ def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_
         )
     main(["score", str(files / "model"), str(files / "images.npy")])
     assert re.fullmatch(
-        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; 16 draws an image\n",
+        r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; "
+        r"16 draws an image\n",
         capsys.readouterr().out,
     )
 

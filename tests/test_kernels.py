@@ -1,4 +1,7 @@
-"""The compiled chain against the plain torch code that defines it: value, gradient, threads, and what happens without a compiler."""
+"""The compiled chain against the plain torch code that defines it.
+
+Value, gradient, threads, and what happens without a compiler.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or
 models = pytest.mark.parametrize(
     ("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"]))
 )
-# Odd and even dimensions, widths on both sides of the vector length, and points that fill no vector, one tile, many parts.
+# Odd and even dimensions, widths on both sides of the vector length, and points that fill no
+# vector, one tile, many parts.
 SHAPES = [
     (2, 32, 200),
     (2, 64, 114),
@@ -86,7 +90,10 @@ def points(members, dim, n, seed=1):
 
 
 def plain_results(bijections, x):
-    """By torch alone: the values and log-determinants of both directions, the loss of ``chain_loss`` and its gradient."""
+    """By torch alone: values and log-determinants, the loss of ``chain_loss`` and its gradient.
+
+    The values and log-determinants are those of both directions.
+    """
     with torch.no_grad():
         there, back, there_log_det, back_log_det = (
             x,
@@ -116,7 +123,10 @@ def compiled_results(bijections, x):
 
 
 def assert_as_good(results, reference, truth):
-    """``results`` are about as near to the ``truth`` as the ``reference`` is, or near enough for single precision."""
+    """``results`` are about as near to the ``truth`` as the ``reference`` is.
+
+    Or near enough for single precision.
+    """
     for result, other, exact in zip(results, reference, truth, strict=True):
         size = exact.abs().max().clamp_min(1e-3)
         allowed = max(5 * ((other - exact).abs().max() / size).item(), 2e-5)
@@ -317,7 +327,10 @@ def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
 
 @each_layer
 def test_a_layer_is_told_what_its_kind_needs(kind):
-    """With all kinds together that is every field of ``Layer``: one that C reads and nobody fills is 0 unseen."""
+    """With all kinds together that is every field of ``Layer``.
+
+    One that C reads and nobody fills is 0 unseen.
+    """
     layer = a_layer(kind)
     description = layers.describe(layer)
     assert interface.KINDS[description["kind"]] == kind
@@ -404,7 +417,10 @@ def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
 
 @compiled
 def test_a_forest_agrees_with_that_of_scikit_learn():
-    """Single scores differ by chance; over many pairs of sets, the areas under the curve agree in the mean."""
+    """Single scores differ by chance.
+
+    Over many pairs of sets, the areas under the curve agree in the mean.
+    """
     rng, areas = np.random.default_rng(0), []
     labels, fold = np.repeat([1, 0], 60), np.tile(np.arange(5), 24)
     for repetition in range(12):
@@ -500,7 +516,7 @@ def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_writ
 
 
 def compare_with(compiler, **environment):
-    """The tests above that hold the kernels to the plain code, with the kernels built by ``compiler``."""
+    """The tests above that hold the kernels to the plain code, with those built by ``compiler``."""
     command = [
         sys.executable,
         "-m",

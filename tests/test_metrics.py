@@ -1,4 +1,8 @@
-"""The metrics: the truth scores its floor, each kind of damage shows where it should, and each number agrees with its definition."""
+"""The metrics.
+
+The truth scores its floor, each kind of damage shows where it should, and each number agrees with
+its definition.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +156,8 @@ def test_dropping_modes_lowers_diversity_step_by_step_and_leaves_fidelity(seed: 
         rows.append({**mode_scores(many, whole), **samples.neighbour_scores(test, few, 5)})
     assert [row["modes"] for row in rows] == [8, 7, 6, 5, 4]
     for key, sign in (("recall", -1), ("coverage", -1), ("mode_tv", 1)):
-        # An eighth of the points is lost at each step, less what chance and the points between two modes give back.
+        # An eighth of the points is lost at each step, less what chance and the points between two
+        # modes give back.
         assert (sign * np.diff([row[key] for row in rows]) > 0.05).all(), key
     for key in ("precision", "high_quality"):
         assert min(row[key] for row in rows) > 0.97, key
@@ -396,7 +401,10 @@ def test_the_truth_lies_on_the_diagonal_within_its_sampling_error():
 
 @pytest.mark.parametrize("scale", [0.6, 0.9, 1.0, 1.2, 2.0])
 def test_coverage_of_a_gaussian_of_another_width_agrees_with_the_closed_form(scale: float):
-    """The truth is N(0, I), q is N(0, s^2 I) in two dimensions: the region of level a is the disc |x|^2 <= -2 s^2 log(1 - a)."""
+    """The truth is N(0, I), q is N(0, s^2 I) in two dimensions.
+
+    The region of level a is the disc |x|^2 <= -2 s^2 log(1 - a).
+    """
     n, levels = 50_000, np.array([0.1, 0.5, 0.9])
     on_own, on_truth = log_normal(scale * standard(n, 1), scale), log_normal(standard(n, 2), scale)
     expected = 1 - (1 - levels) ** (scale**2)
@@ -490,7 +498,8 @@ def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
     flow = flows.build("realnvp", (2,), {"couplings": couplings, "hidden": hidden}, members=members)
     kept, outputs = 1, 2  # one feature in, a scale and a shift out
     forward = 2 * rows * hidden * (kept + hidden + outputs) * couplings
-    # Backward, each product is done twice: for the weights and for the inputs. Only the data need no gradient.
+    # Backward, each product is done twice: for the weights and for the inputs. Only the data need
+    # no gradient.
     backward = 2 * forward - 2 * rows * hidden * kept
     assert flops_per_epoch(flow, rows) == forward + backward
 

@@ -91,7 +91,10 @@ DRAW = {
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=list(DRAW))
 def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
-    """Every entry within 5 standard errors: a correct sampler fails for fewer than one seed in 100,000."""
+    """Every entry within 5 standard errors.
+
+    A correct sampler fails for fewer than one seed in 100,000.
+    """
     n, dim = 20_000, target.means.shape[1]
     x = draw(target, n)
     assert x.shape == (n, dim)

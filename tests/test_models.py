@@ -1,4 +1,7 @@
-"""Every model there is, by its name alone: built, trained and asked in the one way that all share; and what is refused, in one line."""
+"""Every model there is, by its name alone.
+
+Built, trained and asked in the one way that all share; and what is refused, in one line.
+"""
 
 from __future__ import annotations
 
@@ -217,7 +220,7 @@ def test_log_prob_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
 
 
 @every_density
-def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(
+def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(  # noqa: E501
     name: str,
 ):
     plain, scaled = (
@@ -445,7 +448,10 @@ def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
 def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And one with a model is found, without a line anywhere else."""
     (tmp_path / "hollow.py").write_text("from flows.networks.model import Model\n")
-    text = "from flows.models.realnvp import RealNVP\n\n\nclass Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"
+    text = (
+        "from flows.models.realnvp import RealNVP\n\n\n"
+        "class Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"
+    )
     (tmp_path / "deeper.py").write_text(text)
     monkeypatch.setattr(registry, "MODELS", tmp_path)
     monkeypatch.setattr("flows.models.__path__", [str(tmp_path)])
@@ -467,7 +473,10 @@ def test_importing_flows_does_not_import_torch():
 
 def test_finding_a_model_does_not_import_torch():
     """Every stage reads the settings of all of them."""
-    script = "import sys; from flows.networks import registry; [registry.find(n)() for n in registry.names()]; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys; from flows.networks import registry; "
+        "[registry.find(n)() for n in registry.names()]; sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

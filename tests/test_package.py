@@ -1,4 +1,7 @@
-"""The library as they have it who install it: from the wheel, away from the checkout, with and without a compiler."""
+"""The library as they have it who install it.
+
+From the wheel, away from the checkout, with and without a compiler.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ assert (found == model.log_prob(test)).all()
 print(flows.__file__, *{name.partition(".")[0] for name in sys.modules})
 """
 
-# Everything that is in the wheel can be imported, and figures are all that needs matplotlib. {names} are those of the modules.
+# Everything that is in the wheel can be imported, and figures are all that needs matplotlib.
+# {names} are those of the modules.
 EVERYTHING = """
 import importlib, sys
 
@@ -61,7 +65,8 @@ names = {names!r}
 for name in sorted(names, key=lambda name: "plotting" in name):
     assert "plotting" in name or "matplotlib" not in sys.modules, name
     importlib.import_module(name)
-print(importlib.import_module("flows").__file__, *{{name.partition(".")[0] for name in sys.modules}})
+imported = {{name.partition(".")[0] for name in sys.modules}}
+print(importlib.import_module("flows").__file__, *imported)
 """
 
 
@@ -95,7 +100,10 @@ def pip(folder: Path, verb: str, *words: str) -> None:
 
 
 def run(site: Path, folder: Path, script: str, **variables: str) -> str:
-    """Run a script in ``folder``, where ``site`` is on the path and the checkout is not. Gives what it says on standard error."""
+    """Run a script in ``folder``, where ``site`` is on the path and the checkout is not.
+
+    Gives what it says on standard error.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()

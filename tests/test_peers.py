@@ -36,7 +36,10 @@ def affine(raw):
 
 
 def spline(bins):
-    """Splines on [-5, 5] from ``(..., d (3 K - 1))``: K widths and K heights of at least 0.001 of all, K - 1 slopes of at least 0.001."""
+    """Splines on [-5, 5] from ``(..., d (3 K - 1))``.
+
+    K widths and K heights of at least 0.001 of all, K - 1 slopes of at least 0.001.
+    """
 
     def log_share(raw):
         log_size = (0.001 + (1 - 0.001 * bins) * softmax(raw, dim=-1)).log()

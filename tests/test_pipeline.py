@@ -1,4 +1,7 @@
-"""The pipeline as a user runs it, with tiny settings: once in one process for `make test`, and by DVC for `make test-all`."""
+"""The pipeline as a user runs it, with tiny settings.
+
+Once in one process for `make test`, and by DVC for `make test-all`.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,8 @@ def test_a_stage_that_refuses_its_settings_names_the_key_and_changes_nothing(
     (small.folder / "params.yaml").write_text(settings, encoding="utf-8")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"train: params\.yaml: models\.vae\.hiden is not a known key; allowed in models\.vae: hidden, .*\n",
+        r"train: params\.yaml: models\.vae\.hiden is not a known key; "
+        r"allowed in models\.vae: hidden, .*\n",
         done.stderr,
     )
     assert small.contents(*RESULTS) == before
@@ -227,7 +231,8 @@ def test_a_run_killed_in_mid_training_and_started_again_ends_in_the_same_bytes(c
         time.sleep(0.01)
     kill(process)
     assert not checkpoint.exists()
-    # DVC's cache holds the result. A user whose first run was killed has no such help, so it must do without.
+    # DVC's cache holds the result. A user whose first run was killed has no such help, so it must
+    # do without.
     for out in yaml.safe_load(clone.text("dvc.lock"))["stages"]["train@glow"]["outs"]:
         (clone.folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink(
             missing_ok=True

@@ -50,7 +50,10 @@ def test_every_artifact_is_a_model_that_a_stage_writes():
 
 
 def test_nothing_switches_off_the_run_cache_of_the_pipeline():
-    """A file that is in Git would under `outs`, and `persist` would anywhere: going back to old settings would then train again."""
+    """A file that is in Git would under `outs`, and `persist` would anywhere.
+
+    Going back to old settings would then train again.
+    """
     for name, stage in expand(read("dvc.yaml"), read("params.yaml")).items():
         assert all(isinstance(entry, str) for entry in stage.get("outs", [])), name
         in_git = [

@@ -1,4 +1,7 @@
-"""Every figure is drawn of every scene that has what it needs: with a truth and without, of one member, of wide tables. Nothing here is trained."""
+"""Every figure is drawn of every scene that has what it needs.
+
+With a truth and without, of one member, of wide tables. Nothing here is trained.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def scene(
     truth: Mixture | None = None,
     dim: int = 2,
 ) -> plotting.Scene:
-    """A scene that has the ``needs`` and nothing that it can do without: the truth and two references, a flow, a VAE and a GAN."""
+    """A scene that has the ``needs`` and nothing that it can do without.
+
+    The truth and two references, a flow, a VAE and a GAN.
+    """
     rng = np.random.default_rng(0)
     truth = truth or make("ring")
     known, dim = "truth" in needs or "components" in needs, dim if "plane" in needs else 5
@@ -181,7 +187,8 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
         (
             "no truth",
             {
-                **{"calibration.png": ["truth"], "modes.png": ["truth", "components"]},
+                "calibration.png": ["truth"],
+                "modes.png": ["truth", "components"],
                 **{name: needs for name, needs in OF_TABLES.items() if needs != ["table"]},
             },
         ),
@@ -198,12 +205,10 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
         (
             "wide, no truth",
             {
-                **{
-                    "calibration.png": ["truth"],
-                    "modes.png": ["truth", "components"],
-                    "density.png": ["plane"],
-                    "samples.png": ["plane"],
-                },
+                "calibration.png": ["truth"],
+                "modes.png": ["truth", "components"],
+                "density.png": ["plane"],
+                "samples.png": ["plane"],
                 **{name: ["plane", "trajectory"] for name in ("layers.gif", "layers.png")},
             },
         ),
@@ -368,13 +373,11 @@ def test_columns_of_any_kind_are_drawn_without_a_warning():
             "far away": 1e9 + normal(1),
             "sparse": np.where(normal(2) > 1.5, normal(3), 0),
             "a count": rng.poisson(2, 200).astype(float),
-        },
-        **{
             "income": np.exp(5 * normal(4)),
             "a column with a name that is far too long": normal(5),
             "twice": normal(5) * 1e-9,
             "more": normal(6),
-        },
+        }
     )
     for name in possible(table):
         assert sheet(name, table)

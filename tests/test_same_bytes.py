@@ -1,4 +1,7 @@
-"""The kernels give the same bits by every compiler, at every width of a vector, and on another kind of processor (``portable.c``)."""
+"""The kernels give the same bits by every compiler and at every width of a vector.
+
+And on another kind of processor (``portable.c``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bad settings stop with one line that names the file, the key and the value, and says what is allowed."""
+"""Bad settings stop with one line that names the file, the key and the value.
+
+It says what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,8 @@ def message(path: Path) -> str:
     return text
 
 
-# Each: edits of good settings; then the key, the value, and a word of what is allowed, all of which the message must hold.
+# Each: edits of good settings; then the key, the value, and a word of what is allowed, all of which
+# the message must hold.
 BAD = {
     "unknown key at the top": (
         [("data:\n", "dta: 3\ndata:\n")],
@@ -312,7 +316,10 @@ def test_a_model_may_name_some_of_its_settings(tmp_path: Path):
 
 @pytest.mark.parametrize("word", ["5e-3", "5E-3", "0.5e-2", "50.e-4", ".005", "+5e-3", "0.005"])
 def test_a_number_is_a_number_however_it_is_written(tmp_path: Path, word: str):
-    """To PyYAML, which goes by YAML 1.1, half of these are text; to DVC, which writes them, they are numbers."""
+    """To PyYAML, which goes by YAML 1.1, half of these are text.
+
+    To DVC, which writes them, they are numbers.
+    """
     assert (
         load(
             written(tmp_path, edited(("learning_rate: 0.005", f"learning_rate: {word}")))

@@ -75,7 +75,10 @@ def quantiles(n=2_000):
 
 @pytest.mark.parametrize("h", [0.2, 0.4, 0.6])
 def test_sharpened_noise_spreads_a_gaussian_less_wrongly_than_noise_alone(h):
-    """Noise alone adds h^2 to the variance. For a Gaussian of variance 1 the local mean of x is x / (1 + h^2)."""
+    """Noise alone adds h^2 to the variance.
+
+    For a Gaussian of variance 1 the local mean of x is x / (1 + h^2).
+    """
     sharpened = sharpen(quantiles(), h, 1.0).var() + h**2
     assert sharpened == pytest.approx(1 / (1 + h**2) ** 2 + h**2, abs=0.01)
     assert abs(sharpened - 1) < h**2

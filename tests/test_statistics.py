@@ -1,4 +1,7 @@
-"""Intervals and tests of paired differences: closed forms, and how often they are wrong on simulated data."""
+"""Intervals and tests of paired differences.
+
+Closed forms, and how often they are wrong on simulated data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pipeline on a table of the user's, and on a known truth in more than two dimensions: small runs in one process, and each wrong input."""
+"""The pipeline on a table of the user's, and on a known truth in more than two dimensions.
+
+Small runs in one process, and each wrong input.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ FLOORS = ("independent", "gaussian", "gmm", "kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
-    """A positive column over 20 powers of ten, a share, whole numbers, one far from 0, and a rounded one; all depend on each other."""
+    """A positive column over 20 powers of ten, a share, whole numbers and a rounded one.
+
+    One column is far from 0; all depend on each other.
+    """
     rng = np.random.default_rng(seed)
     z, noise = rng.normal(size=count), rng.normal(size=(count, 4))
     columns = {
@@ -342,7 +348,10 @@ def test_a_file_that_is_no_table_is_named(source: Path):
 
 
 def test_settings_for_many_rows_do_for_few(source: Path):
-    """As many as a batch, and as a mixture may have components, are not needed: a table is as long as it is."""
+    """As many as a batch, and as a mixture may have components, are not needed.
+
+    A table is as long as it is.
+    """
     people(60).to_csv(source, index=False)
     content = yaml.safe_load(settings(target="table"))
     content["train"]["batch_size"], content["references"]["gmm"]["max_components"] = 256, 30
@@ -362,9 +371,9 @@ def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clo
     done = clone.run(sys.executable, "-m", "stages.generate", check=False)
     place.unlink()
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; it holds another.csv, people.parquet\n"
+    assert done.stderr == (
+        "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; "
+        "it holds another.csv, people.parquet\n"
     )
     assert clone.contents("metrics") == headlines
 

@@ -1,4 +1,7 @@
-"""The commands of the Makefile: what goes wrong around them is one line and an exit status that is not 0."""
+"""The commands of the Makefile.
+
+What goes wrong around them is one line and an exit status that is not 0.
+"""
 
 from __future__ import annotations
 
@@ -143,12 +146,7 @@ def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
 def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped():
     assert markdown.table(
         ["", "a", "b"], [["x", "1", "2"], ["y|z", "", "3"]], "lr"
-    ).splitlines() == [
-        "|  | a | b |",
-        "|---|---:|---:|",
-        "| x | 1 | 2 |",
-        "| y\\|z |  | 3 |",
-    ]
+    ).splitlines() == ["|  | a | b |", "|---|---:|---:|", "| x | 1 | 2 |", "| y\\|z |  | 3 |"]
 
 
 def test_what_is_started_finds_the_commands_of_this_python_first(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,7 @@
-"""Training: every member on its own, the same bits from the same seeds, and never better than the truth."""
+"""Training.
+
+Every member on its own, the same bits from the same seeds, and never better than the truth.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +180,10 @@ def test_the_history_has_a_row_every_few_epochs_and_one_for_the_last():
 
 
 def test_no_flow_beats_the_truth():
-    """E log p - E log q is a KL divergence: on 20,000 fresh points no member scores more than three standard errors better."""
+    """E log p - E log q is a KL divergence.
+
+    On 20,000 fresh points no member scores more than three standard errors better.
+    """
     target, fresh = targets.make("ring"), sample(20_000, seed=99)
     flow = flows.build("realnvp", (2,), {"couplings": 3, "hidden": 8}, members=MEMBERS)
     before = (-flow.log_prob(fresh).mean(0)).max()
@@ -251,7 +257,10 @@ def gradients(steps, scale=1.0):
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("clip", [1.0, 1e9])
 def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip):
-    """torch's Adam with a parameter a member, each clipped by torch's own function, is what one step on all at once has to give."""
+    """torch's Adam with a parameter a member, each clipped by torch's own function.
+
+    It is what one step on all at once has to give.
+    """
     start = torch.randn(4, 37, generator=torch.Generator().manual_seed(1))
     ours = ClippedAdam(start.clone(), clip)
     theirs = [nn.Parameter(row.clone()) for row in start]

@@ -1,4 +1,7 @@
-"""``make verify``: every kind of movement is named, and the three cases are told apart. The pipeline does not run for it."""
+"""``make verify``: every kind of movement is named, and the three cases are told apart.
+
+The pipeline does not run for it.
+"""
 
 from __future__ import annotations
 
@@ -232,7 +235,8 @@ def test_a_number_of_one_epoch_is_named_with_its_epoch(committed: Files):
     assert (case, files) == (
         2,
         [
-            "metrics/glow/history.csv: 1 of 20 moved, most epoch 10, test_nll: 4.1 -> 4.100001 (+2.44e-05%)"
+            "metrics/glow/history.csv: 1 of 20 moved, most epoch 10, test_nll: "
+            "4.1 -> 4.100001 (+2.44e-05%)"
         ],
     )
 
@@ -446,7 +450,10 @@ PIPELINE = """\
 import os, pathlib
 exec(os.environ["CHANGE"])
 """
-MOVED = "p = pathlib.Path('metrics/glow.json'); p.write_text(p.read_text().replace('0.0743346', '0.0743347'))"
+MOVED = (
+    "p = pathlib.Path('metrics/glow.json'); "
+    "p.write_text(p.read_text().replace('0.0743346', '0.0743347'))"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Where tasks run: the same results in this process, in others, and on a cluster; one line for what goes wrong there."""
+"""Where tasks run.
+
+The same results in this process, in others, and on a cluster; one line for what goes wrong there.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,10 @@ def test_the_digest_of_code_changes_with_any_of_it(
 
 
 class Cluster:
-    """A Dask scheduler and workers of one thread, in processes of their own; ``logs`` has a file for each."""
+    """A Dask scheduler and workers of one thread, in processes of their own.
+
+    ``logs`` has a file for each.
+    """
 
     def __init__(self, logs: Path) -> None:
         with socket.socket() as free:
@@ -263,7 +269,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
     folder = tmp_path / "killed"
     folder.mkdir()
     shutil.copy(engine.HERE / "claims/params.yaml", folder)
-    code = f"from studies import engine as e; from pathlib import Path; e.run(e.Study('claims', Path({str(folder)!r})), {CELLS})"
+    code = (
+        "from studies import engine as e; from pathlib import Path; "
+        f"e.run(e.Study('claims', Path({str(folder)!r})), {CELLS})"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, workers.VARIABLE: "2"}
     )

@@ -1,4 +1,7 @@
-"""What the commands in here share: the environment of what they start, Git, dotted names, and errors of one line."""
+"""What the commands in here share.
+
+The environment of what they start, Git, dotted names, and errors of one line.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from flows.core.errors import UserError, errors_in_one_line
 
 
 def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
-    """Run a command and exit with its status; an error that the user can put right is one line and exit status 1.
+    """Run a command and exit with its status.
 
-    ``stopped`` is what to say after an interrupt from the keyboard.
+    An error that the user can put right is one line and exit status 1. ``stopped`` is what to say
+    after an interrupt from the keyboard.
     """
     with errors_in_one_line(name, stopped):
         try:
@@ -34,7 +38,10 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 
 def environment() -> dict[str, str]:
-    """With the folder of this Python first on the PATH: `dvc` and the `python` of the stages are there."""
+    """With the folder of this Python first on the PATH.
+
+    `dvc` and the `python` of the stages are there.
+    """
     return {
         **os.environ,
         "PATH": os.pathsep.join(
@@ -45,10 +52,8 @@ def environment() -> dict[str, str]:
 
 def git(*words: str, cwd: Path | None = None) -> str:
     """What a Git command says. Raises ``UserError`` with its last line where it fails."""
-    alone = {
-        **os.environ,
-        "GIT_OPTIONAL_LOCKS": "0",
-    }  # to look is to write nothing: a lock that a full disk leaves behind stops every later command
+    # To look is to write nothing: a lock that a full disk leaves behind stops every later command.
+    alone = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     done = subprocess.run(
         ["git", *words], cwd=cwd, env=alone, capture_output=True, text=True, check=False
     )

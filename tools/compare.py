@@ -1,7 +1,10 @@
-"""Two branches side by side: ``python -m tools.compare main deeper``, or ``make compare A=main B=deeper``.
+"""Two branches side by side.
 
-Reads what both have committed and runs nothing: settings, metrics and figures. Writes one HTML page that needs nothing but
-itself, made of ``compare.html`` beside this file, or prints the numbers as Markdown (``--format md``). What a verdict means is said on the page.
+``python -m tools.compare main deeper``, or ``make compare A=main B=deeper``.
+
+Reads what both have committed and runs nothing: settings, metrics and figures. Writes one HTML page
+that needs nothing but itself, made of ``compare.html`` beside this file, or prints the numbers as
+Markdown (``--format md``). What a verdict means is said on the page.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ NONE = "\u2013"
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
-    "The settings of data or evaluation differ. All members of a side share theirs, so that a difference may be one of data and draws and not of "
-    "the models. Those of the truth are."
+    "The settings of data or evaluation differ. All members of a side share theirs, so that a "
+    "difference may be one of data and draws and not of the models. Those of the truth are."
 )
 
 
@@ -87,7 +90,10 @@ def main() -> None:
 
 
 def read(revision: str) -> Side:
-    """What ``revision`` has committed. Raises ``UserError`` where it is no revision, or has no results."""
+    """What ``revision`` has committed.
+
+    Raises ``UserError`` where it is no revision, or has no results.
+    """
     try:
         commit = command.git(
             "rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}"
@@ -95,7 +101,8 @@ def read(revision: str) -> Side:
     except command.UserError:
         branches = command.git("branch", "--format", "%(refname:short)").split()
         raise command.UserError(
-            f"{revision!r} is no branch, tag or commit of this repository; the branches are: {', '.join(branches)}"
+            f"{revision!r} is no branch, tag or commit of this repository; "
+            f"the branches are: {', '.join(branches)}"
         ) from None
     stored = subprocess.run(
         ["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True
@@ -114,7 +121,8 @@ def read(revision: str) -> Side:
                 members[Path(name).parent.name] = pd.read_csv(io.BytesIO(content))
     if "params.yaml" not in texts or not members:
         raise command.UserError(
-            f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv (`dvc repro`, then commit)"
+            f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv "
+            "(`dvc repro`, then commit)"
         )
     params = command.flat(yaml.safe_load(texts["params.yaml"]))
     figures = {
@@ -129,7 +137,10 @@ def read(revision: str) -> Side:
 
 
 def numbers(a: Side, b: Side) -> list[Number]:
-    """Every metric of every model that both sides have, tested as one family; without those that neither side has a number for."""
+    """Every metric of every model that both sides have, tested as one family.
+
+    Without those that neither side has a number for.
+    """
     found = []
     for model in ordered(a.members.keys() & b.members.keys()):
         left, right = a.members[model].astype(float), b.members[model].astype(float)
@@ -170,7 +181,10 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
 
 
 def value(values: np.ndarray) -> str:
-    """Mean and standard deviation over members; the mean alone where they differ by rounding alone, or there is only one."""
+    """Mean and standard deviation over members.
+
+    The mean alone where they differ by rounding alone, or there is only one.
+    """
     lacking = int(np.isnan(values).sum())
     if lacking:
         return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
@@ -216,7 +230,10 @@ def summary(found: Sequence[Number]) -> str:
 
 
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
-    """The settings that differ; then the models that differ, those that are the same, and those that one side alone has."""
+    """The settings that differ; then the models.
+
+    Those that differ, those that are the same, and those that one side alone has.
+    """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
     both = [

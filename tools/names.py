@@ -1,4 +1,7 @@
-"""What models and references are called; also those of an older commit, which nobody may know any more."""
+"""What models and references are called.
+
+Also those of an older commit, which nobody may know any more.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ def label(name: str) -> str:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Those of ``params.yaml`` first, as they are listed everywhere; then others by their letters."""
+    """Those of ``params.yaml`` first, as they are listed everywhere.
+
+    Then others by their letters.
+    """
     known = [*settings.References.model_fields, *settings.load().models]
     return sorted(
         set(names), key=lambda name: (known.index(name) if name in known else len(known), name)

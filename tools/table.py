@@ -1,4 +1,7 @@
-"""The table of results in Markdown: ``python -m tools.table``. ``--readme`` puts it, the studies' and the benchmarks' into the documents."""
+"""The table of results in Markdown: ``python -m tools.table``.
+
+``--readme`` puts it, the studies' and the benchmarks' into the documents.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def main() -> None:
 
 
 def table() -> str:
-    """A line for every reference and model; numbers as mean, with the standard deviation over members (or the truth's draws)."""
+    """A line for every reference and model.
+
+    Numbers as mean, with the standard deviation over members (or the truth's draws).
+    """
     params = settings.load()
     ranking = files.read_json(files.RANKING) if params.data.target == settings.TABLE else {}
     over = next(
@@ -81,7 +87,10 @@ def table() -> str:
 
 
 def speed() -> str:
-    """A line for every library of ``benchmarks/``: time of an epoch of ten networks and of one, and time to quality with two recipes."""
+    """A line for every library of ``benchmarks/``.
+
+    Time of an epoch of ten networks and of one, and time to quality with two recipes.
+    """
     results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
     rows = []
     for library in dict.fromkeys(row["library"] for row in results["quality"]):
@@ -132,7 +141,10 @@ def study_tables(name: str) -> str:
 
 
 def seconds() -> str:
-    """How long a fit of the study of tables took: no two runs take the same, so its own tables don't have it."""
+    """How long a fit of the study of tables took.
+
+    No two runs take the same, so its own tables don't have it.
+    """
     from studies.engine import Study  # here: `make repro` needs none of it
     from studies.tables import report
 

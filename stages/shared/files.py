@@ -1,4 +1,7 @@
-"""The files that stages hand to each other. Writing is whole or not at all; reading names the file that is wrong."""
+"""The files that stages hand to each other.
+
+Writing is whole or not at all; reading names the file that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from flows.core.columns import Column
 from flows.core.errors import UserError, one_line, reason
 from flows.core.mixture import Mixture, Truth
 
-if TYPE_CHECKING:  # pandas and torch are imported where a table or a model is read or written: not every stage has one
+# pandas and torch are imported where a table or a model is read or written: not every stage has one
+if TYPE_CHECKING:
     import pandas as pd
 
     from flows.core.population import Population
@@ -55,7 +59,10 @@ def plot_data(name: str) -> Path:
 
 @contextmanager
 def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
-    """Whatever goes wrong inside becomes a ``UserError`` that names ``path``: a damaged file has errors of pandas, NumPy, zipfile, zlib."""
+    """Whatever goes wrong inside becomes a ``UserError`` that names ``path``.
+
+    A damaged file has errors of pandas, NumPy, zipfile, zlib.
+    """
     try:
         yield
     except Exception as error:
@@ -64,7 +71,10 @@ def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An ``OSError`` in writing ``path`` inside (a full disk, a read-only checkout) becomes a ``UserError`` that names it. Its folder is made."""
+    """An ``OSError`` in writing ``path`` inside becomes a ``UserError`` that names it.
+
+    Such as that of a full disk, or of a read-only checkout. Its folder is made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -133,7 +143,10 @@ def read_table(path: Path) -> pd.DataFrame:
 def write_target(
     truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()
 ) -> None:
-    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats. Where there is none, the ``columns`` of the table."""
+    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats.
+
+    Where there is none, the ``columns`` of the table.
+    """
     content: dict[str, Any] = {
         "kind": None,
         "entropy": None,
@@ -143,7 +156,8 @@ def write_target(
     if truth is not None and entropy is not None:
         if not isinstance(truth, Mixture):
             raise UserError(
-                f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {type(truth).__name__}"
+                f"{TARGET}: can hold mixtures of Gaussians alone; "
+                f"this truth is a {type(truth).__name__}"
             )
         arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
         content = {
@@ -156,7 +170,10 @@ def write_target(
 
 
 def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
-    """The truth and its entropy in nats, ``None`` twice where there is none; then the columns of the user's table."""
+    """The truth and its entropy in nats; then the columns of the user's table.
+
+    Where there is no truth, the first two are ``None``.
+    """
     content = read_json(TARGET)
     with reading(TARGET, "describes neither a mixture nor the columns of a table"):
         if content["kind"] is None:
@@ -184,7 +201,8 @@ def read_problem() -> Problem:
             or not np.issubdtype(found.dtype, np.floating)
         ):
             raise UserError(
-                f"{path}: holds {found.dtype} of shape {found.shape}; it must hold rows of {len(names)} numbers"
+                f"{path}: holds {found.dtype} of shape {found.shape}; "
+                f"it must hold rows of {len(names)} numbers"
             )
     train, test = (found * std + mean for found in rows)
     if kinds:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "l") -> str:
-    """``align`` has an ``l`` or an ``r`` a column, left or right; the columns beyond it are as its last, so ``"lr"`` sets all but the first right."""
+    """A table in Markdown.
+
+    ``align`` has an ``l`` or an ``r`` a column, left or right; the columns beyond it are as its
+    last, so ``"lr"`` sets all but the first right.
+    """
     sides = align.ljust(len(head), align[-1])[: len(head)]
     marks = ["---:" if side == "r" else "---" for side in sides]
     return "\n".join([_row(head), f"|{'|'.join(marks)}|", *map(_row, rows)])

@@ -31,7 +31,7 @@ def write_report(
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Evaluate ``model`` and write its headline, its table of members and what the figures need of it."""
+    """Evaluate ``model``; write its headline, its table of members, what the figures need."""
     settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
     report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
     arrays = {
@@ -66,9 +66,10 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
-    """In the plane, one member's samples, its density and the ensemble's on a grid, and the way of its samples from noise to data.
+    """Arrays to plot: in the plane, samples, densities on a grid, and the way from noise to data.
 
-    Of any other number of columns, the ensemble's samples, as many as there are in evaluation.
+    The samples and their way are one member's, the densities that member's and the ensemble's. Of
+    any other number of columns, the ensemble's samples, as many as there are in evaluation.
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
@@ -104,7 +105,10 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
 
 
 def plane_box(problem: Problem) -> tuple[Array, Array]:
-    """Corners of the box that the densities are drawn in: the truth's, or a fifth of the range around the rows, within what kinds allow."""
+    """Corners of the box that the densities are drawn in.
+
+    The truth's, or a fifth of the range around the rows, within what kinds allow.
+    """
     if isinstance(problem.truth, Mixture):
         return problem.truth.box()
     rows = np.concatenate([problem.train, problem.test])

@@ -20,9 +20,7 @@ DOCUMENTS = [ROOT / path for path in table.DOCUMENTS]
 
 @pytest.mark.parametrize(("name", "make"), table.SECTIONS.items())
 def test_every_generated_table_is_made_from_the_committed_files(
-    name: str,
-    make: Callable[[], str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, make: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     mark = table.MARK.format(name)
