@@ -1,5 +1,7 @@
-/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both ways; a perceptron and its gradients;
-   products; forests: prints one hash of every bit that comes out. Built with other compilers, vector widths and processors, it has to print the same (tests/test_same_bytes.py). */
+/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both
+   ways; a perceptron and its gradients; products; forests: prints one hash of every bit that comes
+   out. Built with other compilers, vector widths and processors, it has to print the same
+   (tests/test_same_bytes.py). */
 
 #include <stdio.h>
 
@@ -19,16 +21,20 @@ static float uniform(void) { /* from -1 to 1: a linear congruential generator (K
 
 static unsigned long long hash = 14695981039346656037ULL; /* FNV-1a */
 static void add(const void *bytes, long count) {
-    for (long i = 0; i < count; i++) hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ULL;
+    for (long i = 0; i < count; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ULL;
 }
 
-static float parameters[MEMBERS][20000], buffers[4][MEMBERS][DIM * DIM], first[sizeof parameters / 4], second[sizeof parameters / 4];
-static float gradient[sizeof parameters / 4], partial[16 * sizeof parameters / 4], x[MEMBERS * DIM * POINTS], y[MEMBERS * DIM * POINTS];
+static float parameters[MEMBERS][20000], buffers[4][MEMBERS][DIM * DIM];
+static float first[sizeof parameters / 4], second[sizeof parameters / 4];
+static float gradient[sizeof parameters / 4], partial[16 * sizeof parameters / 4];
+static float x[MEMBERS * DIM * POINTS], y[MEMBERS * DIM * POINTS];
 static float log_det[MEMBERS * POINTS];
 static double loss[MEMBERS], partial_loss[MEMBERS * 16];
 static long size;
 
-static Values take_parameters(long count) { /* the next `count` of every member, started at random */
+/* The next `count` of every member, started at random. */
+static Values take_parameters(long count) {
     for (int m = 0; m < MEMBERS; m++)
         for (long i = size; i < size + count; i++) parameters[m][i] = 0.15f * uniform();
     size += count;
@@ -36,18 +42,30 @@ static Values take_parameters(long count) { /* the next `count` of every member,
 }
 
 static Layer layer(int kind, int swap) {
-    const int first_half = (DIM + 1) / 2, kept = swap ? DIM - first_half : first_half, changed = DIM - kept;
+    const int first_half = (DIM + 1) / 2;
+    const int kept = swap ? DIM - first_half : first_half, changed = DIM - kept;
     Layer l = {.kind = kind, .gradient = size};
     if (kind == AFFINE || kind == SPLINE) {
         const int outputs = changed * (kind == AFFINE ? 2 : 3 * BINS - 1);
-        l.kept = kept, l.hidden = HIDDEN, l.outputs = outputs, l.kept_at = swap ? first_half : 0, l.changed_at = swap ? 0 : first_half;
-        l.bound = kind == AFFINE ? 2.0f : 3.0f, l.bins = BINS, l.least_bin = l.least_slope = 0.001f, l.slope_shift = 0.5413248f;
-        l.theta = take_parameters((long)HIDDEN * (kept + 1) + HIDDEN * (HIDDEN + 1) + outputs * (HIDDEN + 1));
+        l.kept = kept;
+        l.hidden = HIDDEN;
+        l.outputs = outputs;
+        l.kept_at = swap ? first_half : 0;
+        l.changed_at = swap ? 0 : first_half;
+        l.bound = kind == AFFINE ? 2.0f : 3.0f;
+        l.bins = BINS;
+        l.least_bin = l.least_slope = 0.001f;
+        l.slope_shift = 0.5413248f;
+        l.theta = take_parameters((long)HIDDEN * (kept + 1) + HIDDEN * (HIDDEN + 1)
+                                  + outputs * (HIDDEN + 1));
     } else if (kind == ACTNORM)
         l.shift = take_parameters(DIM), l.log_scale = take_parameters(DIM);
     else if (kind == PLU) {
-        l.lower = take_parameters(DIM * DIM), l.upper = take_parameters(DIM * DIM), l.log_diagonal = take_parameters(DIM);
-        l.permutation = (Values){&buffers[0][0][0], DIM * DIM}, l.sign = (Values){&buffers[1][0][0], DIM * DIM};
+        l.lower = take_parameters(DIM * DIM);
+        l.upper = take_parameters(DIM * DIM);
+        l.log_diagonal = take_parameters(DIM);
+        l.permutation = (Values){&buffers[0][0][0], DIM * DIM};
+        l.sign = (Values){&buffers[1][0][0], DIM * DIM};
     } else
         l.order = (Values){&buffers[2][0][0], DIM * DIM};
     return l;
@@ -59,14 +77,19 @@ int main(int count, char **words) {
             buffers[0][m][i * DIM + (i + m) % DIM] = 1, buffers[1][m][i] = i % 2 ? 1 : -1;
             buffers[2][m][i] = (float)((i * 2 + m) % DIM);
         }
-    const Layer layers[] = {layer(ACTNORM, 0), layer(PLU, 0), layer(AFFINE, 0), layer(AFFINE, 1), layer(PERMUTE, 0), layer(SPLINE, 0), layer(SPLINE, 1)};
-    for (long i = 0; i < MEMBERS * DIM * POINTS; i++) x[i] = 1.5f * (uniform() + uniform() + uniform());
+    const Layer layers[] = {
+        layer(ACTNORM, 0), layer(PLU, 0),    layer(AFFINE, 0), layer(AFFINE, 1),
+        layer(PERMUTE, 0), layer(SPLINE, 0), layer(SPLINE, 1),
+    };
+    for (long i = 0; i < MEMBERS * DIM * POINTS; i++)
+        x[i] = 1.5f * (uniform() + uniform() + uniform());
     Layer table[7];
     float all[MEMBERS * 20000]; /* without gaps, as the optimiser wants it */
     for (int m = 0; m < MEMBERS; m++) memcpy(all + m * size, parameters[m], (size_t)size * 4);
     for (int k = 0; k < 7; k++) {
         table[k] = layers[k];
-        Values *own[] = {&table[k].theta, &table[k].shift, &table[k].log_scale, &table[k].lower, &table[k].upper, &table[k].log_diagonal};
+        Values *own[] = {&table[k].theta, &table[k].shift, &table[k].log_scale,
+                         &table[k].lower, &table[k].upper, &table[k].log_diagonal};
         for (int i = 0; i < 6; i++)
             if (own[i]->at) *own[i] = (Values){all + (own[i]->at - &parameters[0][0]), size};
     }
@@ -75,7 +98,8 @@ int main(int count, char **words) {
     for (int step = 0; step < 60; step++) {
         chain_loss(&chain, x, loss, gradient, partial_loss, partial);
         power_1 *= 0.9f, power_2 *= 0.999f;
-        const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f, 1e-8f, 1 - power_1, 1 - power_2, chain.threads};
+        const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f,
+                           1e-8f, 1 - power_1, 1 - power_2, chain.threads};
         clipped_adam(&adam);
         add(loss, sizeof loss);
     }
@@ -87,28 +111,38 @@ int main(int count, char **words) {
     x[3] = __builtin_nanf(""); /* of one member: the same bits of NaN, too */
     chain_apply(&chain, 0, x, y, log_det);
     chain_loss(&chain, x, loss, gradient, partial_loss, partial);
-    const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f, 1e-8f, 1, 1, chain.threads};
+    const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f,
+                       1e-8f, 1, 1, chain.threads};
     clipped_adam(&adam);
     add(y, sizeof y), add(log_det, sizeof log_det), add(all, MEMBERS * size * 4);
     x[3] = 0;
-    const Network network = {table + 2, MEMBERS, chain.threads, POINTS, size, x, NULL, y, gradient, partial}; /* of the affine coupling */
+    /* Of the affine coupling. */
+    const Network network = {table + 2, MEMBERS, chain.threads, POINTS, size,
+                             x, NULL, y, gradient, partial};
     perceptron(&network);
-    const Network back = {table + 2, MEMBERS, chain.threads, POINTS, size, x, y, NULL, gradient, partial};
+    const Network back = {table + 2, MEMBERS, chain.threads, POINTS, size,
+                          x, y, NULL, gradient, partial};
     perceptron(&back);
-    add(y, MEMBERS * table[2].outputs * POINTS * 4L), add(gradient, MEMBERS * size * 4), add(partial, MEMBERS * table[2].kept * POINTS * 4L);
-    for (int over_points = 0; over_points < 2; over_points++) { /* a y of four rows from x, then the product of both over the points */
+    add(y, MEMBERS * table[2].outputs * POINTS * 4L);
+    add(gradient, MEMBERS * size * 4);
+    add(partial, MEMBERS * table[2].kept * POINTS * 4L);
+    /* A y of four rows from x, then the product of both over the points. */
+    for (int over_points = 0; over_points < 2; over_points++) {
         const float *a = over_points ? y : parameters[0];
-        const Product product = {over_points, MEMBERS, 4, DIM, chain.threads, POINTS, a, x, over_points ? gradient : y};
+        const Product product = {over_points, MEMBERS, 4, DIM, chain.threads, POINTS,
+                                 a, x, over_points ? gradient : y};
         batched_product(&product);
     }
     add(y, MEMBERS * 4 * POINTS * 4L), add(gradient, MEMBERS * 4 * DIM * 4);
-    static int labels[POINTS], fold[POINTS], order[DIM][POINTS]; /* every feature is sorted by insertion */
+    /* Every feature is sorted by insertion. */
+    static int labels[POINTS], fold[POINTS], order[DIM][POINTS];
     static double score[POINTS];
     for (int i = 0; i < POINTS; i++) {
         labels[i] = x[i * DIM] + uniform() > 0, fold[i] = i % 3;
         for (int f = 0; f < DIM; f++) {
             int place = i;
-            for (; place && x[order[f][place - 1] * DIM + f] > x[i * DIM + f]; place--) order[f][place] = order[f][place - 1];
+            for (; place && x[order[f][place - 1] * DIM + f] > x[i * DIM + f]; place--)
+                order[f][place] = order[f][place - 1];
             order[f][place] = i;
         }
     }

@@ -6,18 +6,21 @@
 
 static void actnorm_lay_out(const Layer *layer, Tile x, Rooms *rooms) {}
 
-static void actnorm_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det, Rooms rooms) {
+static void actnorm_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det,
+                          Rooms rooms) {
     const float *shift = of_member(layer->shift, m), *log_scale = of_member(layer->log_scale, m);
     for (int i = 0; i < x.rows; i++) {
         const vec s = splat(log_scale[i]), scale = exponential(inverse ? s : -s);
         EACH_VECTOR(p, x.width) {
-            AT(x, i, p) = inverse ? shift[i] + AT(x, i, p) * scale : (AT(x, i, p) - shift[i]) * scale;
+            AT(x, i, p) = inverse ? shift[i] + AT(x, i, p) * scale
+                                  : (AT(x, i, p) - shift[i]) * scale;
             AT(log_det, 0, p) += inverse ? s : -s;
         }
     }
 }
 
-static void actnorm_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det, float *gradient, Rooms rooms) {
+static void actnorm_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_log_det,
+                             float *gradient, Rooms rooms) {
     const float *shift = of_member(layer->shift, m), *log_scale = of_member(layer->log_scale, m);
     for (int i = 0; i < x.rows; i++) {
         const vec scale = exponential(-splat(log_scale[i]));

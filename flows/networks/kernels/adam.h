@@ -1,12 +1,16 @@
-/* The optimiser's step (ClippedAdam has its formulas): each member's gradient is cut to the length `clip`, then Adam. */
+/* The optimiser's step (ClippedAdam has its formulas): each member's gradient is cut to the length
+   `clip`, then Adam. */
 
-/* The length of a member's gradient; squares are summed in single precision over 1024 of them, then in double. */
+/* The length of a member's gradient; squares are summed in single precision over 1024 of them, then
+   in double. */
 static float length(const float *g, long size) {
     double square = 0;
     for (long start = 0; start < size; start += 1024) {
-        const long end = start + least(size - start, 1024), whole = start + (end - start) / STRANDS * STRANDS;
+        const long end = start + least(size - start, 1024);
+        const long whole = start + (end - start) / STRANDS * STRANDS;
         Strands sum = {{{0}}};
-        EACH_STRAND(v, i, (int)(whole - start)) sum.at[v] += *(const loose *)(g + start + i) * *(const loose *)(g + start + i);
+        EACH_STRAND(v, i, (int)(whole - start))
+            sum.at[v] += *(const loose *)(g + start + i) * *(const loose *)(g + start + i);
         square += folded(sum);
         for (long i = whole; i < end; i++) square += g[i] * g[i];
     }
@@ -18,13 +22,15 @@ void clipped_adam(const Adam *adam) {
 #pragma omp parallel for schedule(static) num_threads(team(o.threads, o.members))
     for (long m = 0; m < o.members; m++) {
         const float *g = o.gradient + m * o.size;
-        const float norm = length(g, o.size), factor = norm > o.clip ? o.clip / norm : norm == norm ? 1.0f : norm;
+        const float norm = length(g, o.size);
+        const float factor = norm > o.clip ? o.clip / norm : norm == norm ? 1.0f : norm;
         float *p = o.parameters + m * o.size, *a = o.first + m * o.size, *b = o.second + m * o.size;
         for (long i = 0; i < o.size; i++) {
             const float own = g[i] * factor;
             a[i] += (1.0f - o.beta_1) * (own - a[i]);
             b[i] = o.beta_2 * b[i] + (1.0f - o.beta_2) * own * own;
-            p[i] = sane(p[i] - o.rate / o.correction_1 * a[i] / (__builtin_sqrtf(b[i] / o.correction_2) + o.epsilon));
+            p[i] = sane(p[i] - o.rate / o.correction_1 * a[i]
+                        / (__builtin_sqrtf(b[i] / o.correction_2) + o.epsilon));
         }
     }
 }

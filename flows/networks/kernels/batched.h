@@ -1,4 +1,5 @@
-/* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points are added up in the tiles' order. */
+/* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points
+   are added up in the tiles' order. */
 
 /* What fills up the last vector counts for nothing. */
 static void clear_beyond(Tile tile, int count) {
@@ -8,18 +9,22 @@ static void clear_beyond(Tile tile, int count) {
 
 long batched_product(const Product *request) {
     const Product o = *request;
-    const long N = o.points, groups = o.over_points ? 1 : (N + TILE - 1) / TILE, items = o.members * groups;
+    const long N = o.points, groups = o.over_points ? 1 : (N + TILE - 1) / TILE;
+    const long items = o.members * groups;
     const long floats = (long)(o.inner + o.rows) * pitch_of(TILE) + outer_scratch(o.rows, o.inner);
     long refused = 0;
 #pragma omp parallel for schedule(static) num_threads(team(o.threads, items))
     for (long item = 0; item < items; item++) {
-        const long m = item / groups, from = item % groups * TILE, to = o.over_points ? N : from + least(N - from, TILE);
-        float *own = memory(floats, &refused), *out = o.out + m * o.rows * (o.over_points ? o.inner : N);
+        const long m = item / groups, from = item % groups * TILE;
+        const long to = o.over_points ? N : from + least(N - from, TILE);
+        float *own = memory(floats, &refused);
+        float *out = o.out + m * o.rows * (o.over_points ? o.inner : N);
         if (own && o.over_points) memset(out, 0, (size_t)o.rows * o.inner * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
             Room room = {own, 0};
-            const Tile b = take_tile(&room, o.inner, padded(count)), other = take_tile(&room, o.rows, padded(count));
+            const Tile b = take_tile(&room, o.inner, padded(count));
+            const Tile other = take_tile(&room, o.rows, padded(count));
             load(b, o.b + m * o.inner * N + p, N, count);
             if (o.over_points) {
                 load(other, o.a + m * o.rows * N + p, N, count);
@@ -34,7 +39,8 @@ long batched_product(const Product *request) {
     return refused;
 }
 
-/* Forth, the tiles are shared out; back, the members, as a sum over points is added up in the tiles' order. */
+/* Forth, the tiles are shared out; back, the members, as a sum over points is added up in the
+   tiles' order. */
 long perceptron(const Network *request) {
     const Network o = *request;
     const int kept = o.layer->kept, outputs = o.layer->outputs;
@@ -45,14 +51,17 @@ long perceptron(const Network *request) {
     const long floats = needed.kept.used + needed.work.used + 2L * kept * pitch_of(TILE);
 #pragma omp parallel for schedule(static) num_threads(team(o.threads, items))
     for (long item = 0; item < items; item++) {
-        const long m = item / groups, from = item % groups * TILE, to = o.y ? from + least(N - from, TILE) : N;
+        const long m = item / groups, from = item % groups * TILE;
+        const long to = o.y ? from + least(N - from, TILE) : N;
         float *own = memory(floats, &refused), *gradient = o.gradient + m * o.size;
         if (own && !o.y) memset(gradient, 0, (size_t)o.size * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
             Room room = {own, 0};
-            const Tile x = take_tile(&room, kept, padded(count)), dx = take_tile(&room, kept, padded(count));
-            const Rooms rooms = {{take(&room, needed.kept.used), 0}, {take(&room, needed.work.used), 0}};
+            const Tile x = take_tile(&room, kept, padded(count));
+            const Tile dx = take_tile(&room, kept, padded(count));
+            const Rooms rooms = {{take(&room, needed.kept.used), 0},
+                                 {take(&room, needed.work.used), 0}};
             load(x, o.x + m * kept * N + p, N, count);
             const Activations t = conditioner_forward(o.layer, m, x, rooms);
             if (o.y) {

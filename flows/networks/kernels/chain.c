@@ -1,11 +1,13 @@
-/* The chain of a flow, compiled: values and gradients of its layers, for all members of a population; and the optimiser's step.
+/* The chain of a flow, compiled: values and gradients of its layers, for all members of a
+   population; and the optimiser's step.
 
-   What is computed is what flows/bijections computes with torch, which is the definition; tests hold the two together in value and
-   gradient. A tile of points goes through the whole chain while it stays in the processor's cache; what the layers computed on the
-   way is kept for the way back.
+   What is computed is what flows/bijections computes with torch, which is the definition; tests
+   hold the two together in value and gradient. A tile of points goes through the whole chain while
+   it stays in the processor's cache; what the layers computed on the way is kept for the way back.
 
-   No sum depends on how many threads there are or on how many members: a member's points are cut into a number of parts that
-   follows from their count alone, and the parts' gradients are added in order. GCC and Clang compile this for any processor.
+   No sum depends on how many threads there are or on how many members: a member's points are cut
+   into a number of parts that follows from their count alone, and the parts' gradients are added in
+   order. GCC and Clang compile this for any processor.
 
    One translation unit, in the order in which it can be read: */
 
@@ -28,9 +30,10 @@
 
 #define PARTS 16 /* most parts that a member's points are cut into */
 
-/* What a layer does for member m. `apply` works in place on a tile x (dim, points) and adds to the row log_det. `backward` has what the
-   layer received, x, and the gradients of what it gave, d and d_log_det; it leaves the gradient of x in d, and adds to those of the
-   parameters. Both work in a room that `lay_out` measures. */
+/* What a layer does for member m. `apply` works in place on a tile x (dim, points) and adds to the
+   row log_det. `backward` has what the layer received, x, and the gradients of what it gave, d and
+   d_log_det; it leaves the gradient of x in d, and adds to those of the parameters. Both work in a
+   room that `lay_out` measures. */
 static const struct {
     void (*lay_out)(const Layer *, Tile x, Rooms *);
     void (*apply)(const Layer *, long m, int inverse, Tile x, Tile log_det, Rooms);
@@ -45,7 +48,8 @@ static const struct {
 
 /* The sizes of what Python hands over, which it holds its own against. */
 #define SIZE_OF(structure) const long size_of_##structure = sizeof(structure);
-SIZE_OF(Values) SIZE_OF(Layer) SIZE_OF(Chain) SIZE_OF(Adam) SIZE_OF(Product) SIZE_OF(Network) SIZE_OF(Forests)
+SIZE_OF(Values) SIZE_OF(Layer) SIZE_OF(Chain) SIZE_OF(Adam) SIZE_OF(Product)
+SIZE_OF(Network) SIZE_OF(Forests)
 
 /* How a member's points are cut for the threads: a rule of their count alone. */
 static long part_size(long points) {
@@ -53,7 +57,9 @@ static long part_size(long points) {
     return (tiles + PARTS - 1) / PARTS * TILE;
 }
 
-long parts_of(long points) { return points ? (points + part_size(points) - 1) / part_size(points) : 0; }
+long parts_of(long points) {
+    return points ? (points + part_size(points) - 1) / part_size(points) : 0;
+}
 
 /* The floats that a layer may need for a tile x, in either room. */
 static Rooms largest(const Chain *chain, Tile x) {
@@ -67,32 +73,42 @@ static Rooms largest(const Chain *chain, Tile x) {
     return most;
 }
 
-/* Adds |z|^2 / 2 - log_det of `count` points to the sum. Leaves the gradients of the mean over N points in the place of both:
-   dz = z / N, dlog_det = -1 / N, and 0 for the points that fill up the last vector. */
+/* Adds |z|^2 / 2 - log_det of `count` points to the sum. Leaves the gradients of the mean over N
+   points in the place of both: dz = z / N, dlog_det = -1 / N, and 0 for the points that fill up the
+   last vector. */
 static double base_loss(double sum, Tile z, float *log_det, int count, long N) {
     for (int q = 0; q < z.width; q++) {
         const float weight = q < count ? 1.0f / (float)N : 0.0f;
         float square = 0;
-        for (int i = 0; i < z.rows; i++) square += z.at[i * z.pitch + q] * z.at[i * z.pitch + q], z.at[i * z.pitch + q] *= weight;
+        for (int i = 0; i < z.rows; i++) {
+            square += z.at[i * z.pitch + q] * z.at[i * z.pitch + q];
+            z.at[i * z.pitch + q] *= weight;
+        }
         if (q < count) sum += 0.5f * square - log_det[q];
         log_det[q] = -weight;
     }
     return sum;
 }
 
-/* All points through the chain, tile by tile. With `out`: to it and `log_det`, and every layer works in the same place. Without: to the
-   losses and gradients of the parts; what every layer receives is kept, a tile each, for the way back. */
-static long run(const Chain *chain, int inverse, const float *x, float *out, float *log_det, double *partial_loss, float *partial) {
+/* All points through the chain, tile by tile. With `out`: to it and `log_det`, and every layer
+   works in the same place. Without: to the losses and gradients of the parts; what every layer
+   receives is kept, a tile each, for the way back. */
+static long run(const Chain *chain, int inverse, const float *x, float *out, float *log_det,
+                double *partial_loss, float *partial) {
     const int dim = chain->dim, step = out ? 0 : dim, rows = chain->count * step + dim;
     const long N = chain->points, parts = parts_of(N), items = chain->members * parts;
     const Rooms most = largest(chain, (Tile){NULL, dim, TILE, pitch_of(TILE)});
-    const long keep = out ? 0 : most.kept.used; /* from one layer's kept room to the next one's; without a way back they share one */
-    const long floats = (long)(rows + 1) * pitch_of(TILE) + most.work.used + most.kept.used + keep * (chain->count - 1);
+    /* From one layer's kept room to the next one's; without a way back they share one. */
+    const long keep = out ? 0 : most.kept.used;
+    const long floats = (long)(rows + 1) * pitch_of(TILE) + most.work.used + most.kept.used
+                        + keep * (chain->count - 1);
     long refused = 0;
 #pragma omp parallel for schedule(static) num_threads(team(chain->threads, items))
     for (long item = 0; item < items; item++) {
-        const long m = item / parts, from = item % parts * part_size(N), to = from + least(N - from, part_size(N));
-        float *own = memory(floats, &refused), *gradient = out ? NULL : partial + item * chain->size;
+        const long m = item / parts, from = item % parts * part_size(N);
+        const long to = from + least(N - from, part_size(N));
+        float *own = memory(floats, &refused);
+        float *gradient = out ? NULL : partial + item * chain->size;
         double loss = 0;
         if (!out) memset(gradient, 0, (size_t)chain->size * 4);
         for (long p = from; own && p < to; p += TILE) {
@@ -120,7 +136,8 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
             for (int k = chain->count - 1; k >= 0; k--) {
                 const Layer *layer = chain->layers + k;
                 const Rooms rooms = {{kept + k * keep, 0}, work};
-                LAYERS[layer->kind].backward(layer, m, rows_of(all, k * dim, dim), tile, sum, gradient + layer->gradient, rooms);
+                LAYERS[layer->kind].backward(layer, m, rows_of(all, k * dim, dim), tile, sum,
+                                             gradient + layer->gradient, rooms);
             }
         }
         if (!out) partial_loss[item] = loss;
@@ -132,13 +149,17 @@ long chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
     return run(chain, inverse, x, out, log_det, NULL, NULL);
 }
 
-long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial) {
-    const long size = chain->size, parts = parts_of(chain->points), refused = run(chain, 0, x, NULL, NULL, partial_loss, partial);
+long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient,
+                double *partial_loss, float *partial) {
+    const long size = chain->size, parts = parts_of(chain->points);
+    const long refused = run(chain, 0, x, NULL, NULL, partial_loss, partial);
 #pragma omp parallel for schedule(static) num_threads(team(chain->threads, chain->members))
     for (long m = 0; m < chain->members; m++) {
         loss[m] = 0.91893853320467274 * (double)chain->dim; /* log(2 pi) / 2 */
-        for (long k = 0; k < parts; k++) loss[m] += partial_loss[m * parts + k] / (double)chain->points;
-        float *own = gradient + m * size; /* those of the member's parts, added in order; a single part's may lie there already */
+        for (long k = 0; k < parts; k++)
+            loss[m] += partial_loss[m * parts + k] / (double)chain->points;
+        /* Those of the member's parts, added in order; a single part's may lie there already. */
+        float *own = gradient + m * size;
         memmove(own, partial + m * parts * size, (size_t)size * 4);
         for (long k = 1; k < parts; k++)
             for (long i = 0; i < size; i++) own[i] += partial[(m * parts + k) * size + i];

@@ -1,16 +1,22 @@
-/* The interface: what Python hands over, and what it may call. Python reads this page (interface.py), so all of it is said here and
-   nowhere else. It holds enumerators, structures of numbers and pointers, and prototypes. */
+/* The interface: what Python hands over, and what it may call. Python reads this page
+   (interface.py), so all of it is said here and nowhere else. It holds enumerators, structures of
+   numbers and pointers, and prototypes. */
 
-enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE }; /* the kinds of layer; chain.c has a table of them */
+/* The kinds of layer; chain.c has a table of them. */
+enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE };
 
-/* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many floats on the next one's does. */
+/* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many
+   floats on the next one's does. */
 typedef struct { float *at; long stride; } Values;
 
 /* One layer of the chain. What its kind does not name stays 0. */
 typedef struct {
     int kind;
-    long gradient; /* where the gradients of its parameters start in a member's row; they follow each other as they do here */
-    /* A coupling: the conditioner's parameters and sizes, and the first feature of the kept half and of the changed one. */
+    /* Where the gradients of its parameters start in a member's row; they follow each other as they
+       do here. */
+    long gradient;
+    /* A coupling: the conditioner's parameters and sizes, and the first feature of the kept half
+       and of the changed one. */
     Values theta;
     int kept, hidden, outputs, kept_at, changed_at;
     float bound; /* of the log-scale, or of the stretch of the axis that the spline bends */
@@ -22,14 +28,16 @@ typedef struct {
     Values order; /* a permutation */
 } Layer;
 
-/* Layers from data to noise, and the points (members, dim, points) that go through them; size: parameters of a member. */
+/* Layers from data to noise, and the points (members, dim, points) that go through them; size:
+   parameters of a member. */
 typedef struct {
     const Layer *layers;
     int count, members, dim, threads;
     long points, size;
 } Chain;
 
-/* A step of the optimiser; all tensors (members, size). The corrections are for the averages' start at zero: 1 - beta^step. */
+/* A step of the optimiser; all tensors (members, size). The corrections are for the averages' start
+   at zero: 1 - beta^step. */
 typedef struct {
     long members, size;
     float *parameters, *first, *second;
@@ -38,7 +46,8 @@ typedef struct {
     int threads;
 } Adam;
 
-/* A product of matrices, a member each, that autograd makes the products of its gradients of (product.py):
+/* A product of matrices, a member each, that autograd makes the products of its gradients of
+   (product.py):
    out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
    rows: of a and out; inner: of b; points: of b. */
 typedef struct {
@@ -48,8 +57,9 @@ typedef struct {
     float *out;
 } Product;
 
-/* Points (count, dim) in two classes, 0 and 1, and in folds; how many trees a forest has, and how many features a split tries. `order`: for
-   each feature, (dim, count), the points in its order. `score`, one a point: the sum over the trees of what they say of the class. */
+/* Points (count, dim) in two classes, 0 and 1, and in folds; how many trees a forest has, and how
+   many features a split tries. `order`: for each feature, (dim, count), the points in its order.
+   `score`, one a point: the sum over the trees of what they say of the class. */
 typedef struct {
     int count, dim, folds, trees, tries;
     long seed;
@@ -60,19 +70,23 @@ typedef struct {
 
 long parts_of(long points); /* how many parts a member's points are cut into */
 
-/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det (members, points).
-   Returns 0, or the bytes of memory that the system refused to a thread; as the next one does. */
+/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
+   (members, points). Returns 0, or the bytes of memory that the system refused to a thread; as the
+   next one does. */
 long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
 
-/* The negative log-likelihood under a standard normal base, mean over the points of x (members, dim, points): loss (members); and its
-   gradient (members, size). Room to work in: partial_loss (members, parts) and partial (members, parts, size), which
-   may be `gradient` itself where there is one part. */
-long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient, double *partial_loss, float *partial);
+/* The negative log-likelihood under a standard normal base, mean over the points of x (members,
+   dim, points): loss (members); and its gradient (members, size). Room to work in: partial_loss
+   (members, parts) and partial (members, parts, size), which may be `gradient` itself where there
+   is one part. */
+long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient,
+                double *partial_loss, float *partial);
 
 void clipped_adam(const Adam *adam);
 
-/* The perceptron of a coupling by itself, a member each: y (members, outputs, points) of x (members, kept, points). Or, where y is NULL, what
-   dy, the gradient of y, makes of that of the parameters (members, size) and of x. All return what chain_apply does. */
+/* The perceptron of a coupling by itself, a member each: y (members, outputs, points) of x
+   (members, kept, points). Or, where y is NULL, what dy, the gradient of y, makes of that of the
+   parameters (members, size) and of x. All return what chain_apply does. */
 typedef struct {
     const Layer *layer;
     int members, threads;

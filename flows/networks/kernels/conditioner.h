@@ -1,4 +1,5 @@
-/* The perceptron inside a coupling. On a tile X of the kept features, and back from dY, the gradient of what it gave:
+/* The perceptron inside a coupling. On a tile X of the kept features, and back from dY, the
+   gradient of what it gave:
 
        H1 = relu(W1 X + b1)    H2 = relu(W2 H1 + b2)    Y = W3 H2 + b3
                                dW3 += dY H2'            db3 += sum dY
@@ -6,9 +7,11 @@
        D1 = W2' D2 [H1 > 0]    dW1 += D1 X'             db1 += sum D1
        dX = W1' D1 */
 
-INLINE float *of_member(Values values, long m) { return values.at + m * values.stride; } /* a member's own */
+/* A member's own. */
+INLINE float *of_member(Values values, long m) { return values.at + m * values.stride; }
 
-/* A member's row of parameters, or of their gradients: W1 (hidden, kept), b1, W2 (hidden, hidden), b2, W3 (outputs, hidden), b3. */
+/* A member's row of parameters, or of their gradients: W1 (hidden, kept), b1, W2 (hidden, hidden),
+   b2, W3 (outputs, hidden), b3. */
 typedef struct { Matrix w1, w2, w3; float *b1, *b2, *b3; } Weights;
 
 static Weights weights(const Layer *layer, float *theta) {
@@ -24,13 +27,20 @@ static Activations activations(const Layer *layer, Tile x, Rooms *rooms) {
     Room *kept = &rooms->kept, *work = &rooms->work;
     return (Activations){
         .x = rows_of(x, layer->kept_at, K),
-        .h1 = take_tile(kept, H, width), .h2 = take_tile(kept, H, width), .y = take_tile(kept, O, width),
-        .d1 = take_tile(work, H, width), .d2 = take_tile(work, H, width), .dy = take_tile(work, O, width),
-        .dx = take_tile(work, K, width), .scratch = take(work, outer_scratch(most(H, O), most(H, K))),
+        .h1 = take_tile(kept, H, width),
+        .h2 = take_tile(kept, H, width),
+        .y = take_tile(kept, O, width),
+        .d1 = take_tile(work, H, width),
+        .d2 = take_tile(work, H, width),
+        .dy = take_tile(work, O, width),
+        .dx = take_tile(work, K, width),
+        .scratch = take(work, outer_scratch(most(H, O), most(H, K))),
     };
 }
 
-static void coupling_lay_out(const Layer *layer, Tile x, Rooms *rooms) { activations(layer, x, rooms); }
+static void coupling_lay_out(const Layer *layer, Tile x, Rooms *rooms) {
+    activations(layer, x, rooms);
+}
 
 static Activations conditioner_forward(const Layer *layer, long m, Tile x, Rooms rooms) {
     const Weights w = weights(layer, of_member(layer->theta, m));
@@ -43,11 +53,13 @@ static Activations conditioner_forward(const Layer *layer, long m, Tile x, Rooms
 
 /* a[i][p] = 0 where h[i][p] is 0: the derivative of relu */
 static void mask(Tile a, Tile h) {
-    for (int i = 0; i < a.rows; i++) EACH_VECTOR(p, a.width) AT(a, i, p) = (vec)((ivec)AT(a, i, p) & (AT(h, i, p) != 0));
+    for (int i = 0; i < a.rows; i++)
+        EACH_VECTOR(p, a.width) AT(a, i, p) = (vec)((ivec)AT(a, i, p) & (AT(h, i, p) != 0));
 }
 
 /* From t->dy: adds to the parameters' gradients, and to those of the kept features in d. */
-static void conditioner_backward(const Layer *layer, long m, const Activations *t, float *gradient, Tile d) {
+static void conditioner_backward(const Layer *layer, long m, const Activations *t,
+                                 float *gradient, Tile d) {
     const Weights w = weights(layer, of_member(layer->theta, m)), g = weights(layer, gradient);
     add_outer_product(g.w3.at, t->dy, t->h2, t->scratch);
     add_row_sums(g.b3, t->dy);
@@ -61,5 +73,6 @@ static void conditioner_backward(const Layer *layer, long m, const Activations *
     add_row_sums(g.b1, t->d1);
     product(t->dx, transposed(w.w1), t->d1);
     const Tile dx = t->dx;
-    for (int i = 0; i < dx.rows; i++) EACH_VECTOR(p, d.width) AT(d, layer->kept_at + i, p) += AT(dx, i, p);
+    for (int i = 0; i < dx.rows; i++)
+        EACH_VECTOR(p, d.width) AT(d, layer->kept_at + i, p) += AT(dx, i, p);
 }

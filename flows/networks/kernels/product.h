@@ -1,17 +1,21 @@
-/* The two products that occur: one whose result lies along the points (`product`), and one that sums over them (`add_outer_product`). */
+/* The two products that occur: one whose result lies along the points (`product`), and one that
+   sums over them (`add_outer_product`). */
 
 /* Entry (i, j) is at[i * row + j * column]. */
 typedef struct { float *at; long row, column; } Matrix;
 INLINE Matrix matrix(float *at, long columns) { return (Matrix){at, columns, 1}; }
 INLINE Matrix transposed(Matrix a) { return (Matrix){a.at, a.column, a.row}; }
 
-/* Rows i to i + rows of a product, `vecs` vectors at a time, from point p on as far as that goes. Gives the point where it ends. */
-INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile b, const float *bias, int relu, int i, int p) {
+/* Rows i to i + rows of a product, `vecs` vectors at a time, from point p on as far as that goes.
+   Gives the point where it ends. */
+INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile b,
+                        const float *bias, int relu, int i, int p) {
     for (; p + vecs * LANES <= out.width; p += vecs * LANES) {
         vec sum[8][2];
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = splat(bias ? bias[i + r] : 0.0f);
-        const float *weight = a.at + i * a.row, *lower = weight + 4 * a.row, *point = &b.at[p]; /* two rows of pointers: more would not fit */
+        /* Two rows of pointers: more would not fit. */
+        const float *weight = a.at + i * a.row, *lower = weight + 4 * a.row, *point = &b.at[p];
         for (int j = 0; j < b.rows; j++, weight += a.column, lower += a.column, point += b.pitch) {
             vec points[2];
             UNROLL for (int v = 0; v < vecs; v++) points[v] = *(const loose *)(point + v * LANES);
@@ -22,18 +26,23 @@ INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile
         }
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vecs; v++) /* a NaN is not below 0: it stays */
-                AT(out, i + r, p + v * LANES) = relu ? pick(sum[r][v] < 0, (vec){0}, sum[r][v]) : sum[r][v];
+                AT(out, i + r, p + v * LANES) =
+                    relu ? pick(sum[r][v] < 0, (vec){0}, sum[r][v]) : sum[r][v];
     }
     return p;
 }
 
-/* out[i][p] = bias[i] + sum_j a[i][j] b[j][p]; bias may be NULL; negative numbers become 0 where relu is asked for */
+/* out[i][p] = bias[i] + sum_j a[i][j] b[j][p]; bias may be NULL; negative numbers become 0 where
+   relu is asked for */
 static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
     int i = 0;
-#define ROWS(n)                       \
-    for (; i + n <= out.rows; i += n) \
-        product_rows(n, 1, out, a, b, bias, relu, i, product_rows(n, 2, out, a, b, bias, relu, i, 0));
-    if (LANES == 16) ROWS(8) /* 16 sums: as many as fit in the registers of AVX-512 beside the operands; half of that elsewhere */
+#define ROWS(n)                                      \
+    for (; i + n <= out.rows; i += n)                \
+        product_rows(n, 1, out, a, b, bias, relu, i, \
+                     product_rows(n, 2, out, a, b, bias, relu, i, 0));
+    /* 16 sums: as many as fit in the registers of AVX-512 beside the operands; half of that
+       elsewhere. */
+    if (LANES == 16) ROWS(8)
     ROWS(4) ROWS(2) ROWS(1)
 }
 
@@ -41,7 +50,8 @@ static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
 INLINE void product(Tile out, Matrix a, Tile b) { dense(out, a, b, NULL, 0); }
 
 /* out[i * stride + k] += sum_p a[i][p] b[k][p] for a block of at most 16. */
-INLINE void outer_block(const int rows, const int columns, float *out, long stride, Tile a, Tile b) {
+INLINE void outer_block(const int rows, const int columns, float *out, long stride,
+                        Tile a, Tile b) {
     Strands sum[16];
     UNROLL for (int v = 0; v < STRANDS / LANES; v++) {
         vec own[16] = {{0}};
@@ -50,34 +60,45 @@ INLINE void outer_block(const int rows, const int columns, float *out, long stri
             UNROLL for (int k = 0; k < columns; k++) right[k] = AT(b, k, p);
             UNROLL for (int i = 0; i < rows; i++) {
                 const vec left = AT(a, i, p);
-                UNROLL for (int k = 0; k < columns; k++) own[i * columns + k] = fused(left, right[k], own[i * columns + k]);
+                UNROLL for (int k = 0; k < columns; k++)
+                    own[i * columns + k] = fused(left, right[k], own[i * columns + k]);
             }
         }
         UNROLL for (int i = 0; i < rows * columns; i++) sum[i].at[v] = own[i];
     }
     float total[16];
     int i = 0;
-    UNROLL for (; i + LANES <= rows * columns; i += LANES) *(loose *)(total + i) = folded_together(sum + i);
+    UNROLL for (; i + LANES <= rows * columns; i += LANES)
+        *(loose *)(total + i) = folded_together(sum + i);
     UNROLL for (; i < rows * columns; i++) total[i] = folded(sum[i]);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += total[i * columns + k];
 }
 
-/* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. Where b has enough rows it is transposed into `scratch`,
-   so that the sum over points is a product like any other; `scratch` holds outer_scratch(rows of a, rows of b) floats. */
-INLINE long outer_scratch(int rows, int columns) { return (long)pitch_of(padded(columns)) * (TILE + rows); }
+/* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. Where b has enough
+   rows it is transposed into `scratch`, so that the sum over points is a product like any other;
+   `scratch` holds outer_scratch(rows of a, rows of b) floats. */
+INLINE long outer_scratch(int rows, int columns) {
+    return (long)pitch_of(padded(columns)) * (TILE + rows);
+}
 
 static void add_outer_product(float *out, Tile a, Tile b, float *scratch) {
     const int columns = b.rows, whole = columns / STRANDS * STRANDS, pitch = pitch_of(whole);
     int k = 0;
-#define BLOCKS(m, n) \
-    for (; i + m <= a.rows; i += m) outer_block(m, n, out + (long)i * columns + k, columns, rows_of(a, i, m), rows_of(b, k, n));
+#define BLOCKS(m, n)                                            \
+    for (; i + m <= a.rows; i += m)                             \
+        outer_block(m, n, out + (long)i * columns + k, columns, \
+                    rows_of(a, i, m), rows_of(b, k, n));
     if (a.rows >= 8 && whole) {
-        const Tile turned = {scratch, a.width, whole, pitch}, sums = {scratch + (long)pitch * TILE, a.rows, whole, pitch};
+        const Tile turned = {scratch, a.width, whole, pitch};
+        const Tile sums = {scratch + (long)pitch * TILE, a.rows, whole, pitch};
         for (; k < whole; k += LANES)
-            EACH_VECTOR(p, a.width) transpose_block(scratch + (long)p * pitch + k, pitch, b.at + (long)k * b.pitch + p, b.pitch);
+            EACH_VECTOR(p, a.width)
+                transpose_block(scratch + (long)p * pitch + k, pitch,
+                                b.at + (long)k * b.pitch + p, b.pitch);
         product(sums, matrix(a.at, a.pitch), turned);
-        for (int i = 0; i < a.rows; i++) EACH_VECTOR(j, whole) *(loose *)(out + (long)i * columns + j) += AT(sums, i, j);
+        for (int i = 0; i < a.rows; i++)
+            EACH_VECTOR(j, whole) *(loose *)(out + (long)i * columns + j) += AT(sums, i, j);
     }
     for (int i = 0; k + 4 <= columns; k += 4, i = 0) { BLOCKS(4, 4) BLOCKS(2, 4) BLOCKS(1, 4) }
     for (int i = 0; k < columns; k++, i = 0) { BLOCKS(LANES, 1) BLOCKS(4, 1) BLOCKS(1, 1) }

@@ -1,4 +1,5 @@
-/* A tile: a few rows (features, activations) of the same points, small enough to stay in the processor's cache; and memory for tiles. */
+/* A tile: a few rows (features, activations) of the same points, small enough to stay in the
+   processor's cache; and memory for tiles. */
 
 #define TILE 256 /* most points worked on at a time */
 
@@ -6,14 +7,19 @@
 typedef struct { float *at; int rows, width, pitch; } Tile;
 #define AT(tile, i, p) (*(loose *)((tile).at + (long)(i) * (tile).pitch + (p)))
 
-/* From one row to the next: an odd number of cache lines, or the rows would fight for the same places in the cache. */
+/* From one row to the next: an odd number of cache lines, or the rows would fight for the same
+   places in the cache. */
 INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
 
 /* Some rows of a tile. */
-INLINE Tile rows_of(Tile t, int first, int rows) { return (Tile){t.at + (long)first * t.pitch, rows, t.width, t.pitch}; }
+INLINE Tile rows_of(Tile t, int first, int rows) {
+    return (Tile){t.at + (long)first * t.pitch, rows, t.width, t.pitch};
+}
+
 INLINE void copy(Tile to, Tile from) { memcpy(to.at, from.at, (size_t)from.rows * from.pitch * 4); }
 
-/* Memory, handed out piece by piece. Where `at` is NULL it only counts: what is needed is said once, by what takes it. */
+/* Memory, handed out piece by piece. Where `at` is NULL it only counts: what is needed is said
+   once, by what takes it. */
 typedef struct { float *at; long used; } Room;
 
 static float *take(Room *room, long floats) {
@@ -22,7 +28,8 @@ static float *take(Room *room, long floats) {
     return piece;
 }
 
-/* Where a layer works: `kept` holds what it needs on the way back, `work` is taken over by the next layer. */
+/* Where a layer works: `kept` holds what it needs on the way back, `work` is taken over by the next
+   layer. */
 typedef struct { Room kept, work; } Rooms;
 
 static Tile take_tile(Room *room, int rows, int width) {
@@ -30,9 +37,11 @@ static Tile take_tile(Room *room, int rows, int width) {
     return (Tile){take(room, (long)rows * pitch), rows, width, pitch};
 }
 
-INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); } /* how many threads so many items keep busy */
+/* How many threads so many items keep busy. */
+INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
 
-/* Memory of one thread, kept between calls; NULL where the system refuses it, and `refused` then says how many bytes. */
+/* Memory of one thread, kept between calls; NULL where the system refuses it, and `refused` then
+   says how many bytes. */
 static float *memory(long floats, long *refused) {
     static _Thread_local float *kept;
     static _Thread_local long size;
@@ -46,8 +55,8 @@ static float *memory(long floats, long *refused) {
     return kept;
 }
 
-/* `count` points out of rows of `points`. The last vector is filled up with copies of the last point, so that what is finite for all
-   points is finite there too. */
+/* `count` points out of rows of `points`. The last vector is filled up with copies of the last
+   point, so that what is finite for all points is finite there too. */
 static void load(Tile tile, const float *x, long points, int count) {
     for (int i = 0; i < tile.rows; i++) {
         float *row = tile.at + (long)i * tile.pitch;
@@ -58,5 +67,6 @@ static void load(Tile tile, const float *x, long points, int count) {
 
 static void store(float *x, Tile tile, long points, int count) {
     for (int i = 0; i < tile.rows; i++)
-        for (int p = 0; p < count; p++) x[(long)i * points + p] = sane(tile.at[(long)i * tile.pitch + p]);
+        for (int p = 0; p < count; p++)
+            x[(long)i * points + p] = sane(tile.at[(long)i * tile.pitch + p]);
 }

@@ -1,8 +1,10 @@
-/* Vectors of LANES numbers, the widest that the processor works on at once: what they are, shuffles of them, and functions. */
+/* Vectors of LANES numbers, the widest that the processor works on at once: what they are, shuffles
+   of them, and functions. */
 
 #if defined(__AVX512F__)
 #define LANES 16
-#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23 /* a0 b0 a1 b1 ... of two vectors: their lower halves interleaved */
+/* a0 b0 a1 b1 ... of two vectors: their lower halves interleaved */
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined(__AVX__)
 #define LANES 8
@@ -29,23 +31,30 @@ typedef int ivec __attribute__((vector_size(4 * LANES)));
 #endif
 
 INLINE vec splat(float x) { return x - (vec){0}; }
-INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
+INLINE vec pick(ivec mask, vec yes, vec no) {
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
 INLINE int most(int a, int b) { return a > b ? a : b; }
 
-/* a b + c, rounded once: one instruction where the processor has it, and a call where it has not. A plain a * b + c is rounded twice
-   everywhere, as the compiler is told not to contract it. */
+/* a b + c, rounded once: one instruction where the processor has it, and a call where it has not. A
+   plain a * b + c is rounded twice everywhere, as the compiler is told not to contract it. */
 INLINE vec fused(vec a, vec b, vec c) {
     UNROLL for (int l = 0; l < LANES; l++) c[l] = __builtin_fmaf(a[l], b[l], c[l]);
     return c;
 }
 
-INLINE float sane(float x) { return x == x ? x : __builtin_nanf(""); } /* a NaN has the same bits everywhere */
+/* A NaN has the same bits everywhere. */
+INLINE float sane(float x) { return x == x ? x : __builtin_nanf(""); }
 
-/* A sum over points is STRANDS sums, of every 16th point each, folded in one order. So it does not depend on the width of a vector. */
+/* A sum over points is STRANDS sums, of every 16th point each, folded in one order. So it does not
+   depend on the width of a vector. */
 #define STRANDS 16
 typedef struct { vec at[STRANDS / LANES]; } Strands;
-INLINE int padded(int count) { return (count + STRANDS - 1) / STRANDS * STRANDS; } /* of points, in a tile */
+/* Of points, in a tile. */
+INLINE int padded(int count) { return (count + STRANDS - 1) / STRANDS * STRANDS; }
 #define EACH_STRAND(v, p, width)                  \
     UNROLL for (int v = 0; v < STRANDS / LANES; v++) \
         for (int p = v * LANES; p < (width); p += STRANDS)
@@ -68,7 +77,8 @@ INLINE vec folded_together(const Strands *sums) {
         v[i] = s.at[0];
     }
     UNROLL for (int n = LANES / 2; n; n /= 2)
-        UNROLL for (int i = 0; i < n; i++) v[i] = SHUFFLE(v[i], v[i + n], LOW) + SHUFFLE(v[i], v[i + n], HIGH);
+        UNROLL for (int i = 0; i < n; i++)
+            v[i] = SHUFFLE(v[i], v[i + n], LOW) + SHUFFLE(v[i], v[i + n], HIGH);
     return v[0];
 }
 
@@ -86,23 +96,28 @@ INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitc
     UNROLL for (int i = 0; i < LANES; i++) *(loose *)(out + (long)i * out_pitch) = v[i];
 }
 
-/* e^x, x cut to +-87: x = n ln 2 + r, e^x = 2^n e^r, and a polynomial for e^r on |r| <= ln 2 / 2; good to the last place or two. */
+/* e^x, x cut to +-87: x = n ln 2 + r, e^x = 2^n e^r, and a polynomial for e^r on |r| <= ln 2 / 2;
+   good to the last place or two. */
 INLINE vec exponential(vec x) {
     const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
     x = pick(x > 87.0f, splat(87.0f), pick(x < -87.0f, splat(-87.0f), x));
-    const vec n = fused(x, splat(1.44269504f), magic) - magic, r = fused(n, splat(-1.42860677e-6f), fused(n, splat(-0.693145752f), x));
-    static const float c[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
+    const vec n = fused(x, splat(1.44269504f), magic) - magic;
+    const vec r = fused(n, splat(-1.42860677e-6f), fused(n, splat(-0.693145752f), x));
+    static const float c[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f,
+                              0.5f, 1.0f, 1.0f};
     vec e = splat(1.0f / 5040.0f);
     UNROLL for (int k = 0; k < 7; k++) e = fused(e, r, splat(c[k]));
     return e * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
 }
 
-/* log x for a positive, normal x: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log x = n ln 2 + log m, and with f = (m - 1) / (m + 1) the series
-   log m = 2 (f + f^3 / 3 + f^5 / 5 + ...), |f| < 0.172. A NaN stays one. */
+/* log x for a positive, normal x: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log x = n ln 2 + log m,
+   and with f = (m - 1) / (m + 1) the series log m = 2 (f + f^3 / 3 + f^5 / 5 + ...), |f| < 0.172. A
+   NaN stays one. */
 INLINE vec logarithm(vec x) {
     const ivec bits = (ivec)x - 0x3f3504f3; /* sqrt(1/2) */
     const vec n = __builtin_convertvector(bits >> 23, vec);
-    const vec m = (vec)((bits & 0x007fffff) + 0x3f3504f3), f = (m - 1.0f) / (m + 1.0f), square = f * f;
+    const vec m = (vec)((bits & 0x007fffff) + 0x3f3504f3);
+    const vec f = (m - 1.0f) / (m + 1.0f), square = f * f;
     static const float c[] = {2.0f / 7.0f, 2.0f / 5.0f, 2.0f / 3.0f, 2.0f};
     vec series = splat(2.0f / 9.0f);
     UNROLL for (int k = 0; k < 4; k++) series = fused(series, square, splat(c[k]));
