@@ -29,7 +29,7 @@ from sklearn.datasets import make_blobs
 
 from benchmarks import RESULTS
 from flows.core.errors import UserError, errors_in_one_line
-from stages.shared import files
+from stages.pipeline import files
 
 OUTPUT = RESULTS.with_name("against.json")
 EPOCH = """

@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 
 from benchmarks import RESULTS
 from flows.plotting.style import STYLE, save
-from stages.shared import files, markdown
-from stages.shared.settings import label_and_color
+from stages.pipeline import files
+from stages.pipeline.settings import label_and_color
+from tools import markdown
 
 Row = dict[str, Any]
 OURS, PEER = label_and_color("realnvp")[1], "#666666"

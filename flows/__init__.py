@@ -17,11 +17,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _HOMES = {
     "Density": "flows.density",
     "Flow": "flows.networks.flow",
-    "GaussianMixture": "flows.core.reference",
+    "GaussianMixture": "flows.networks.gaussian_mixture",
     "Mixture": "flows.core.mixture",
     "Population": "flows.core.population",
     "Problem": "flows.evaluation.problem",
-    "StandardNormal": "flows.networks.base",
+    "StandardNormal": "flows.networks.base_distribution",
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.core.population",

@@ -16,7 +16,7 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.networks.images import ImageFlow
+    from flows.networks.image_flow import ImageFlow
 
 SAMPLES = 10_000  # at least so many are drawn in a picture
 DRAWS = 16  # of the noise u that spreads an image over its cell, where images are scored
@@ -74,7 +74,7 @@ def sample(arguments: argparse.Namespace) -> None:
     from flows.data import images
     from flows.data.table import writing
     from flows.density import Density, draw
-    from flows.networks.images import ImageFlow
+    from flows.networks.image_flow import ImageFlow
 
     density = Density.load(arguments.model)
     if isinstance(density.network, ImageFlow):
@@ -96,7 +96,7 @@ def score(arguments: argparse.Namespace) -> None:
 
     from flows.data import table
     from flows.density import Density
-    from flows.networks.images import ImageFlow
+    from flows.networks.image_flow import ImageFlow
 
     density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
     if isinstance(density.network, ImageFlow):
@@ -169,7 +169,7 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
 
     from flows.core import atomic
     from flows.data import images
-    from flows.evaluation.images import bits_per_dimension, ensemble_log_density
+    from flows.evaluation.bits import bits_per_dimension, ensemble_log_density
 
     if arguments.anomalies is not None and (
         arguments.output is None or arguments.output.suffix.lower() != ".png"

@@ -26,7 +26,7 @@ from flows.core.settings import TrainingSettings, explain
 from flows.data import table
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
-from flows.networks.model import ImageModel
+from flows.networks.architecture import ImageModel
 from flows.training import trainer
 
 

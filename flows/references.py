@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from flows.core.arrays import Array, rounded
 from flows.core.columns import Column
 from flows.core.mixture import Mixture
-from flows.core.reference import GaussianMixture
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Floor
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)

@@ -7,8 +7,8 @@ import numpy as np
 from flows.core.errors import UserError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.network import Network
-from stages.shared import files, settings
-from stages.shared.report import write_report
+from stages.pipeline import files, settings
+from stages.pipeline.report import write_report
 
 
 def main(model: str) -> None:

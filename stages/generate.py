@@ -11,7 +11,7 @@ from flows.core.errors import UserError
 from flows.core.mixture import entropy
 from flows.core.seeds import numpy_generator
 from flows.data import table
-from stages.shared import files, settings
+from stages.pipeline import files, settings
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
 

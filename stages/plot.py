@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows import plotting
 from flows.data import table
 from flows.data.splits import holdout
-from stages.shared import files, settings
+from stages.pipeline import files, settings
 
 
 def main() -> None:

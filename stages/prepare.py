@@ -11,7 +11,7 @@ from flows.core.columns import dequantise
 from flows.core.errors import UserError
 from flows.data import table
 from flows.data.splits import holdout
-from stages.shared import files, settings
+from stages.pipeline import files, settings
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.core import seeds
 from flows.evaluation.statistics import mean_ci95
-from stages.shared import files, settings
+from stages.pipeline import files, settings
 
 
 def main() -> None:

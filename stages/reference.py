@@ -13,10 +13,10 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
 from flows.core.population import Population
-from flows.core.reference import GaussianMixture
 from flows.evaluation.report import nothing
-from stages.shared import files, settings
-from stages.shared.report import write_report, write_row
+from flows.networks.gaussian_mixture import GaussianMixture
+from stages.pipeline import files, settings
+from stages.pipeline.report import write_report, write_row
 
 
 def main(name: str) -> None:

@@ -6,7 +6,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.networks.registry import build
 from flows.training.trainer import fit
-from stages.shared import files, settings
+from stages.pipeline import files, settings
 
 
 def main(model: str) -> None:

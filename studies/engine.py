@@ -40,8 +40,8 @@ from tqdm import tqdm
 
 from flows.core.errors import UserError, one_line
 from flows.training import workers
-from stages.shared import files
-from stages.shared.settings import read_yaml
+from stages.pipeline import files
+from stages.pipeline.settings import read_yaml
 
 HERE = Path(__file__).parent
 NAMES = ("claims", "tables", "digits")

@@ -12,7 +12,7 @@ from scipy import stats
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation import statistics
-from stages.shared import markdown
+from tools import markdown
 
 
 @dataclass(frozen=True)

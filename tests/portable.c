@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "../flows/networks/kernels/chain.c"
+#include "../flows/kernels/chain.c"
 
 #define MEMBERS 3
 #define DIM 5

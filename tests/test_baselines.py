@@ -278,8 +278,8 @@ def test_the_vae_scores_shared_points_and_each_members_own():
 
 
 def test_a_gan_says_that_it_has_no_density():
-    assert make("vae").has("log_prob")
-    assert not make("gan").has("log_prob")
+    assert make("vae").supports("log_prob")
+    assert not make("gan").supports("log_prob")
     with pytest.raises(NotImplementedError, match="GANNetwork has no density"):
         make("gan").log_prob(torch.zeros(1, 2))
 

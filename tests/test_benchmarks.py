@@ -18,8 +18,8 @@ from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, Plan, ring
 from benchmarks.worker import workers
+from flows import kernels
 from flows.core.errors import UserError
-from flows.networks import kernels
 
 TOP = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(800, 0.005, noise=0.1)

@@ -20,11 +20,11 @@ from flows import references
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation import samples
-from flows.networks.base import StandardNormal
+from flows.networks.base_distribution import StandardNormal
 from flows.networks.flow import Flow
 from flows.plotting.style import STYLE
 from flows.targets import ring
-from stages.shared import settings as pipeline
+from stages.pipeline import settings as pipeline
 from studies import engine
 from studies.claims import cells, images, mixtures, plane, remedies, report
 from studies.claims.remedies import Remedy

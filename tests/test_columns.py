@@ -11,7 +11,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
-from flows.bijections import Columns
+from flows.bijections import ToReal
 from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
 
@@ -236,7 +236,7 @@ def noise(count=50, scale=3.0):
 
 
 def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
-    bijection, z = Columns(MIXED), noise()
+    bijection, z = ToReal(MIXED), noise()
     x, back = bijection.inverse(z)
     again, there = bijection(x)
     assert_close(again, z, rtol=0, atol=1e-9)
@@ -245,7 +245,7 @@ def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_the_log_determinant_is_that_of_the_jacobian(direction):
-    bijection, x = Columns(MIXED), noise(3, 0.5).sigmoid()
+    bijection, x = ToReal(MIXED), noise(3, 0.5).sigmoid()
     step = getattr(bijection, direction)
     blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
     assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
@@ -253,7 +253,7 @@ def test_the_log_determinant_is_that_of_the_jacobian(direction):
 
 def test_real_and_whole_columns_stay_as_they_are():
     x = noise()
-    z, log_det = Columns([Column(name) for name in "abcd"])(x)
+    z, log_det = ToReal([Column(name) for name in "abcd"])(x)
     assert torch.equal(z, x)
     assert not log_det.any()
 
@@ -264,7 +264,7 @@ def test_real_and_whole_columns_stay_as_they_are():
 def test_samples_are_strictly_inside_however_far_the_noise_is(word):
     column = Column.parse("a", word)
     low, high = column.bounds
-    x, _ = Columns([column]).inverse(
+    x, _ = ToReal([column]).inverse(
         torch.cat([noise(scale=s).reshape(1, 1, -1) for s in (1, 30, 1000, 1e6)], dim=2)
     )
     assert bool(((low < x) & (x < high) & x.isfinite()).all())
@@ -272,7 +272,7 @@ def test_samples_are_strictly_inside_however_far_the_noise_is(word):
 
 def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
-    tenths = Columns([Column.parse("a", "integer:0.1")]).whole(x)
+    tenths = ToReal([Column.parse("a", "integer:0.1")]).whole(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
     assert str(tenths[0, 0, 2].item()) == "0.0"
-    assert Columns([Column.parse("a", "integer")]).whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
+    assert ToReal([Column.parse("a", "integer")]).whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]

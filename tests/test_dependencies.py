@@ -27,12 +27,12 @@ MOST = {"plot": 20}  # deps of a stage; 10 of any other
 # Files by name, in place of a list of them: `import_module(f"flows.models.{name}")` reaches the one that a stage's command names,
 # or all of them where it names none.
 BY_NAME = re.compile(r"^((?:\w+\.)+)\{\w+\}$")
-# Every stage checks the whole of params.yaml, so stages/shared/settings.py imports the catalogues of targets and models. A wrong name stops
+# Every stage checks the whole of params.yaml, so stages/pipeline/settings.py imports the catalogues of targets and models. A wrong name stops
 # a stage, a right one changes none of its bytes: for the results the catalogue is a dependency only of a stage whose own files name
 # the function that takes something out of it, a truth, or a label and a colour.
 CHECKS = {
-    ("stages/shared/settings.py", "flows/targets/__init__.py"): "make_truth",
-    ("stages/shared/settings.py", "flows/networks/registry.py"): "label_and_color",
+    ("stages/pipeline/settings.py", "flows/targets/__init__.py"): "make_truth",
+    ("stages/pipeline/settings.py", "flows/networks/registry.py"): "label_and_color",
 }
 # Executed by every import of the library, but no more than a table of names and where they are found: where one is used, as in
 # `flows.build`, the graph has an edge to its home.
@@ -366,8 +366,8 @@ def test_the_library_knows_nothing_of_the_pipelines_tools(path: str) -> None:
 def test_figures_and_the_check_of_settings_need_no_torch() -> None:
     """At the top of what they import, that is: torch takes seconds to load."""
     todo = [path for path in FILES if room(path) == "flows/plotting"] + [
-        "stages/shared/settings.py",
-        "stages/shared/files.py",
+        "stages/pipeline/settings.py",
+        "stages/pipeline/files.py",
     ]
     seen: set[str] = set()
     while todo:

@@ -18,7 +18,7 @@ from flows.core.errors import UserError
 from flows.core.mixture import Mixture
 from flows.data.table import read
 from stages import evaluate, generate, plot, prepare, reference, train
-from stages.shared import files
+from stages.pipeline import files
 
 RING = targets.make("ring")
 TARGET = {

@@ -15,8 +15,8 @@ import flows
 from flows.bijections import ActNorm, Bijection
 from flows.core.seeds import normal
 from flows.networks import registry
-from flows.networks.base import Base
-from flows.networks.model import CouplingModel
+from flows.networks.architecture import CouplingModel
+from flows.networks.base_distribution import Base
 from flows.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -16,7 +16,7 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.data.splits import draw
 from flows.evaluation import likelihood
-from flows.networks.base import StandardNormal, TailedNormal
+from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.training import candidates, found, race, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.trainer import fit

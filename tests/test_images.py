@@ -37,9 +37,9 @@ from flows.bijections import (
 )
 from flows.core.seeds import numpy_generators
 from flows.data.images import read
-from flows.evaluation.images import bits_per_dimension, ensemble_log_density, spread_log_density
+from flows.evaluation.bits import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
-from flows.networks.base import Uniform
+from flows.networks.base_distribution import Uniform
 
 MEMBERS, SHAPE = 2, (3, 4, 6)  # channels, height, width: three numbers that differ
 FLOWS = {

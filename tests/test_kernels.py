@@ -25,12 +25,12 @@ import torch
 from torch.testing import assert_close
 
 import flows
+from flows import kernels
 from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling
 from flows.bijections.perceptron import Perceptron
 from flows.core.seeds import numpy_generators
 from flows.evaluation.likelihood import area_under_roc
-from flows.networks import kernels
-from flows.networks.kernels import build, forest, interface, layers
+from flows.kernels import build, forest, interface, layers
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
 models = pytest.mark.parametrize(

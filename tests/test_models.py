@@ -25,14 +25,14 @@ from flows import targets
 from flows.core.settings import TrainingSettings
 from flows.evaluation.cost import flops_per_epoch
 from flows.networks import registry
+from flows.networks.architecture import ImageModel, Model
 from flows.networks.flow import Flow
-from flows.networks.model import ImageModel, Model
 
 NAMES = [
     name for name in registry.names() if not issubclass(registry.find(name), ImageModel)
 ]  # those have tests of their own
 every_model = pytest.mark.parametrize("name", NAMES)
-WITH_DENSITY = [name for name in NAMES if flows.build(name, (2,)).has("log_prob")]
+WITH_DENSITY = [name for name in NAMES if flows.build(name, (2,)).supports("log_prob")]
 every_density = pytest.mark.parametrize("name", WITH_DENSITY)
 
 
@@ -102,7 +102,7 @@ def test_a_model_answers_what_it_has_and_says_of_the_rest_that_it_has_not(name: 
         "trajectory": lambda: model.trajectory((5,)),
     }
     for method, call in calls.items():
-        if model.has(method):
+        if model.supports(method):
             call()
         else:
             with pytest.raises(NotImplementedError, match=type(model).__name__):
@@ -447,7 +447,7 @@ def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
 
 def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And one with a model is found, without a line anywhere else."""
-    (tmp_path / "hollow.py").write_text("from flows.networks.model import Model\n")
+    (tmp_path / "hollow.py").write_text("from flows.networks.architecture import Model\n")
     text = (
         "from flows.models.realnvp import RealNVP\n\n\n"
         "class Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"

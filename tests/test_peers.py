@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import AffineCoupling, SplineCoupling
-from flows.networks.base import StandardNormal
+from flows.networks.base_distribution import StandardNormal
 from flows.training.trainer import Trainer
 
 zuko = pytest.importorskip("zuko")

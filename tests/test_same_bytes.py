@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.networks.kernels.build import FLAGS
+from flows.kernels.build import FLAGS
 
 DRIVER = Path(__file__).with_name("portable.c")
 HASH = "060f646c404909a6"  # of every machine

@@ -20,8 +20,8 @@ from flows.core.errors import UserError
 from flows.core.settings import Section
 from flows.networks import registry
 from stages import evaluate, prepare, reference, train
-from stages.shared import settings
-from stages.shared.settings import load, run
+from stages.pipeline import settings
+from stages.pipeline.settings import load, run
 
 BAD_COMPONENT = (
     "  custom:\n    - weight: {weight}\n      mean: {mean}\n      covariance: {covariance}\n"

@@ -13,8 +13,8 @@ import yaml
 
 import flows
 from flows.evaluation import samples
-from flows.evaluation.images import bits_per_dimension
-from flows.networks.images import ImageFlow
+from flows.evaluation.bits import bits_per_dimension
+from flows.networks.image_flow import ImageFlow
 from flows.plotting.style import STYLE
 from studies import engine
 from studies.digits import digits, latents, networks, peers

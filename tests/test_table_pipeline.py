@@ -19,16 +19,16 @@ from scipy.stats import norm
 
 from flows.core.columns import Column
 from flows.core.errors import UserError
-from flows.core.reference import GaussianMixture
 from flows.data import table
 from flows.evaluation.problem import Problem, on_line
 from flows.evaluation.statistics import mean_ci95
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.registry import load
 from flows.references import components, fit_gaussian, fit_gmm, of_table
 from stages import generate, prepare, rank
-from stages.shared import files
-from stages.shared.report import plot_arrays
-from stages.shared.settings import Evaluate
+from stages.pipeline import files
+from stages.pipeline.report import plot_arrays
+from stages.pipeline.settings import Evaluate
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.shared import markdown
-from tools import command, compare, verify
+from tools import command, compare, markdown, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too

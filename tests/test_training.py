@@ -16,9 +16,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import flows
-from flows import targets
+from flows import kernels, targets
 from flows.core.settings import TrainingSettings
-from flows.networks import kernels
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.trainer import fit
 

@@ -26,7 +26,7 @@ import torch
 from pipeline import ROOT
 
 from flows.core.errors import UserError
-from flows.networks.kernels.build import library
+from flows.kernels.build import library
 from flows.training import workers
 from studies import engine
 from studies.engine import Study

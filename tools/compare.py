@@ -26,8 +26,8 @@ import pandas as pd
 import yaml
 
 from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
-from stages.shared import files, markdown
-from tools import command
+from stages.pipeline import files
+from tools import command, markdown
 from tools.names import label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not

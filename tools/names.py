@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stages.shared import settings
+from stages.pipeline import settings
 
 
 def label(name: str) -> str:

@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.shared import settings
+from stages.pipeline import settings
 from tools import command
 
 MAIN = "dvc.yaml"

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.draw import number
-from stages.shared import files, markdown, settings
-from tools import command
+from stages.pipeline import files, settings
+from tools import command, markdown
 from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"

@@ -2,9 +2,8 @@
 
 from flows.bijections.actnorm import ActNorm as ActNorm
 from flows.bijections.affine import AffineCoupling as AffineCoupling
-from flows.bijections.base import Bijection as Bijection
+from flows.bijections.bijection import Bijection as Bijection
 from flows.bijections.chain import Chain as Chain
-from flows.bijections.columns import Columns as Columns
 from flows.bijections.convolution import Convolution as Convolution
 from flows.bijections.convolution import Dropout as Dropout
 from flows.bijections.coupling import Coupling as Coupling
@@ -18,4 +17,5 @@ from flows.bijections.spline import SplineCoupling as SplineCoupling
 from flows.bijections.squeeze import Squeeze as Squeeze
 from flows.bijections.squeeze import squeezed as squeezed
 from flows.bijections.standardize import Standardize as Standardize
+from flows.bijections.to_real import ToReal as ToReal
 from flows.bijections.whiten import Whiten as Whiten

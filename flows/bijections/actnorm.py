@@ -6,7 +6,7 @@ A learned affine map per feature, or per channel of an image, that starts as a s
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection, feature_moments, pixels
+from flows.bijections.bijection import Bijection, feature_moments, pixels
 
 
 class ActNorm(Bijection):

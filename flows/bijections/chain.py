@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 
 
 class Chain(Bijection):

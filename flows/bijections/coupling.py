@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 from flows.bijections.perceptron import Perceptron
 
 # From inputs, outputs, hidden width, a generator a member

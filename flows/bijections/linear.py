@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.base import Bijection, pixels
+from flows.bijections.bijection import Bijection, pixels
 from flows.core.seeds import normals
 
 

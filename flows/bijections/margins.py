@@ -10,7 +10,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 from flows.bijections.spline import rational_quadratic, rational_quadratic_root
 from flows.core.arrays import Array
 

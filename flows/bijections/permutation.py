@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 
 
 class Permutation(Bijection):

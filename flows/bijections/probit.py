@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 
 
 class Probit(Bijection):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from flows.bijections.base import Bijection, feature_moments
+from flows.bijections.bijection import Bijection, feature_moments
 
 
 class Standardize(Bijection):

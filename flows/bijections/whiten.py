@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 
 
 class Whiten(Bijection):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flows import kernels
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
-from flows.networks import kernels
 from flows.networks.network import Network
 
 SETTLED = 0.05  # nat

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from flows.bijections import Columns
+from flows.bijections import ToReal
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.mixture import Truth
@@ -57,6 +57,6 @@ def on_line(
     """
     if all(column.kind == "real" for column in kinds):
         return rows
-    columns, x = Columns(kinds), torch.from_numpy(rows.T.copy())[None]
+    columns, x = ToReal(kinds), torch.from_numpy(rows.T.copy())[None]
     x = columns.inverse(x)[0] if inverse else columns(x)[0]
     return np.ascontiguousarray((columns.whole(x) if whole else x)[0].numpy().T)

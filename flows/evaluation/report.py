@@ -108,7 +108,7 @@ def evaluate(
         found.update(
             _by_row([samples.mode_scores(mass, problem.truth) for mass in curves["mode_mass"]])
         )
-    if model.has("log_prob"):
+    if model.supports("log_prob"):
         log_q = likelihood.log_density(model, problem.test)
         by_row = {
             "test_log_density": log_q,
@@ -128,7 +128,7 @@ def evaluate(
             )
             found["non_finite"] = found["non_finite"] + scores.pop("non_finite")
             found.update(scores)
-    if model.has("encode") and fresh is not None:
+    if model.supports("encode") and fresh is not None:
         curves["radius"] = calibration.radius_coverage(
             likelihood.squared_radius(model, fresh), model.event_shape.numel()
         )

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture
 from flows.evaluation.likelihood import area_under_roc
-from flows.networks.kernels.forest import forest_scores
+from flows.kernels.forest import forest_scores
 
 LARGEST = float(np.finfo(np.float32).max)  # that a forest can be given
 TREES = 50  # of a forest; a hundred move its score by a quarter of its own spread over draws

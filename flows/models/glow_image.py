@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from flows.networks.model import ImageModel
+from flows.networks.architecture import ImageModel
 
 if TYPE_CHECKING:
     import numpy as np

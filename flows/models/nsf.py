@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from flows.core.settings import Count
-from flows.networks.model import FlowModel
+from flows.networks.architecture import FlowModel
 
 if TYPE_CHECKING:
     import numpy as np

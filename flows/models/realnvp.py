@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from flows.networks.model import CouplingModel
+from flows.networks.architecture import CouplingModel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flows import kernels
 from flows.bijections import Bijection, Chain
 from flows.core.seeds import generator_of
-from flows.networks import kernels
-from flows.networks.base import Base, StandardNormal
-from flows.networks.kernels import Program
+from flows.kernels import Program
+from flows.networks.base_distribution import Base, StandardNormal
 from flows.networks.network import DensityNetwork, Objective
 
 

@@ -15,8 +15,8 @@ from flows.bijections import Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
-from flows.core.reference import GaussianMixture
 from flows.core.seeds import generator_of
+from flows.networks.gaussian_mixture import GaussianMixture
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 # Points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting

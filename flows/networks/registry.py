@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from flows.core.columns import Column
 from flows.core.settings import explain
-from flows.networks.model import Model
+from flows.networks.architecture import Model
 
 if TYPE_CHECKING:
     from flows.core.population import Population
@@ -98,7 +98,7 @@ def load(path: str | Path) -> Population:
     """
     from flows.core.checkpoint import CheckpointError, read
     from flows.core.errors import one_line
-    from flows.core.reference import GaussianMixture
+    from flows.networks.gaussian_mixture import GaussianMixture
     from flows.networks.network import Floor
 
     description, state, history = read(Path(path))

@@ -4,7 +4,7 @@ No torch, and no file of the pipeline.
 """
 
 # Importing a file registers its figures.
-from flows.plotting import plane, summary, table
+from flows.plotting import by_column, plane, summary
 from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
 from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
 
@@ -15,9 +15,9 @@ __all__ = [
     "STYLE",
     "Row",
     "Scene",
+    "by_column",
     "draw",
     "missing",
     "plane",
     "summary",
-    "table",
 ]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flows.networks import kernels
+from flows import kernels
 
 WARM_UP = 0.3  # share of the steps over which the learning rate rises
 

@@ -17,7 +17,7 @@ from flows.core.seeds import normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network
-from flows.training.found import fit_found
+from flows.training.auto import fit_found
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 

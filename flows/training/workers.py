@@ -28,7 +28,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
 from flows.core.errors import UserError, one_line
-from flows.networks.kernels.build import library
+from flows.kernels.build import library
 
 VARIABLE = "FLOWS_WORKERS"
 # To wait for a scheduler to answer, and for a first worker

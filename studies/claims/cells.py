@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from flows.training.workers import PACKAGES as PACKAGES
-from stages.shared import settings as pipeline
+from stages.pipeline import settings as pipeline
 from studies.claims import images, mixtures, plane
 from studies.engine import HERE, Cell, Family
 

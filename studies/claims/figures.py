@@ -11,7 +11,7 @@ import numpy as np
 
 from flows.core.arrays import Array
 from flows.plotting.style import save
-from stages.shared.settings import label_and_color
+from stages.pipeline.settings import label_and_color
 from studies.forest_plot import set_ticks
 from studies.verdicts import mean_and_interval
 

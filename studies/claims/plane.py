@@ -78,7 +78,7 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     fit(network, *data(protocol, protocol["train"]), train, name=name)
     scores = sample_scores(protocol, network, name)
     # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
-    dense = network.has("log_prob")
+    dense = network.supports("log_prob")
     kl = divergence(protocol, network) if dense else 0 * scores["recall"]
     return {"kl": kl, "parameters": network.parameters_per_member(), **scores}
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from flows.core.arrays import Array
-from flows.core.reference import GaussianMixture
 from flows.core.seeds import normal, normals, numpy_generators
 from flows.core.settings import Count, Section, Share, TrainingSettings
-from flows.networks.base import Base
+from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.training.optimizer import ClippedAdam
 from flows.training.trainer import Trainer
 

@@ -13,14 +13,14 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.targets import ring
-from stages.shared import markdown
-from stages.shared.settings import read_yaml
+from stages.pipeline.settings import read_yaml
 from studies import verdicts
 from studies.claims import figures
 from studies.claims.figures import label
 from studies.engine import Study
 from studies.forest_plot import forest
 from studies.verdicts import Metric, mean_and_interval
+from tools import markdown
 
 HERE = Path(__file__).parent
 Section = dict[str, Any]  # of claims.yaml

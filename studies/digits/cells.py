@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.evaluation import statistics
-from flows.networks.images import ImageFlow
+from flows.networks.image_flow import ImageFlow
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, Protocol

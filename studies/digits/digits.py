@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.evaluation import samples
-from flows.evaluation.images import bits_per_dimension
+from flows.evaluation.bits import bits_per_dimension
 from flows.networks.network import Network
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14

@@ -15,7 +15,7 @@ from torch import Tensor
 from flows.bijections import Bijection, FactorOut
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array
-from flows.networks.images import ImageFlow
+from flows.networks.image_flow import ImageFlow
 
 STEPS = 11  # images of an interpolation, both ends included
 ANEW = 3  # draws per image and scale

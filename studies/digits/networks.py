@@ -17,8 +17,8 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import log_density
 from flows.models.vae.network import VAENetwork
 from flows.networks import registry
-from flows.networks.base import Uniform
-from flows.networks.images import ImageFlow
+from flows.networks.base_distribution import Uniform
+from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training import trainer
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
@@ -59,7 +59,7 @@ def fit(
         drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
         return np.floor(drawn).clip(0, LEVELS - 1)
 
-    dense = network.has("log_prob") and not isinstance(network, WideVAE)
+    dense = network.supports("log_prob") and not isinstance(network, WideVAE)
     return Fitted(log_q if dense else None, draw, network)
 
 

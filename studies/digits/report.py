@@ -10,9 +10,9 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.plotting.style import explain, panels, save
-from stages.shared import markdown
-from stages.shared.settings import label_and_color
+from stages.pipeline.settings import label_and_color
 from studies.engine import Study
+from tools import markdown
 
 SAMPLES = ["precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close"]
 BITS = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from flows import references
 from flows.core.arrays import Array
 from flows.core.columns import Column
-from flows.core.reference import GaussianMixture
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.training.smoothing import likelihood_bandwidth
 
 # Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.

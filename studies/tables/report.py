@@ -10,10 +10,10 @@ from scipy import stats
 from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, save
-from stages.shared import markdown
-from stages.shared.settings import label_and_color
+from stages.pipeline.settings import label_and_color
 from studies.engine import SMALL, Study
 from studies.tables import sources
+from tools import markdown
 
 PEERS = {
     "independent": "independent Gaussians",

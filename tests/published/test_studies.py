@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stages.shared.settings import read_yaml
+from stages.pipeline.settings import read_yaml
 from studies import engine
 from studies.claims.report import HERE
 

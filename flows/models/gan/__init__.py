@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from flows.core.settings import Count
-from flows.networks.model import Model
+from flows.networks.architecture import Model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import normal, normals, numpy_generators
-from flows.networks.kernels import perceptron
+from flows.kernels import perceptron
 from flows.networks.network import Network, Objective, Seen
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flows.core.settings import Count
-from flows.networks.model import Model
+from flows.networks.architecture import Model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import normal, normals
-from flows.networks.kernels import perceptron
+from flows.kernels import perceptron
 from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
 
 FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space

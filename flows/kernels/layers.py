@@ -18,7 +18,7 @@ from flows.bijections import (
     SplineCoupling,
 )
 from flows.bijections.perceptron import Perceptron
-from flows.networks.kernels.interface import KINDS
+from flows.kernels.interface import KINDS
 
 # Of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and
 # numbers

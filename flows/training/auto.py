@@ -34,7 +34,7 @@ from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.training import stacking
 from flows.training.candidates import CANDIDATES
-from flows.training.race import Member, Race
+from flows.training.fold_trainer import Member, Race
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
 # After the first round so many times the candidates that are kept at last, and 4 at least

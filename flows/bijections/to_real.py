@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from flows.bijections.base import Bijection
+from flows.bijections.bijection import Bijection
 from flows.core.columns import Column
 
 
-class Columns(Bijection):
+class ToReal(Bijection):
     """A fixed map per column, the same for all members, by the column's kind.
 
     The logarithm of its slope is what ``log_det`` sums::

@@ -16,8 +16,8 @@ from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import EvaluationSettings, Report, evaluate
-from stages.shared import files
-from stages.shared.settings import Evaluate
+from stages.pipeline import files
+from stages.pipeline.settings import Evaluate
 
 TRAJECTORY_POINTS = 2_000
 
@@ -84,7 +84,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     arrays: dict[str, Array] = {
         "samples": model.sample((rows,), generator=generator)[:, 0].double().numpy()
     }
-    if model.has("log_prob"):
+    if model.supports("log_prob"):
         low, high = plane_box(problem)
         points = np.stack(
             np.meshgrid(*np.linspace(low, high, evaluation.grid).T), axis=-1
@@ -95,7 +95,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
             points.shape[:2]
         )
         arrays["box"] = np.stack([low, high])
-    if model.has("trajectory"):
+    if model.supports("trajectory"):
         states = model.trajectory(
             (TRAJECTORY_POINTS,), seeds.numpy_generator(evaluation.seed, "plot", 1)
         )

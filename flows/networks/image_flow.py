@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flows.bijections import Bijection, Dropout
-from flows.networks.base import Base
+from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
 from flows.networks.network import Objective
 
@@ -23,7 +23,7 @@ class ImageFlow(Flow):
     ``fit`` takes whole images and draws a fresh u at every visit: what it raises is the bound on
     the right. ``log_prob`` takes y, in units of pixel values, and is a proper density: it
     integrates to 1 over the box from 0 to ``levels``, and is minus infinity outside. ``sample``
-    gives whole images. ``flows/evaluation/images.py`` estimates P(x) and bits per dimension. A
+    gives whole images. ``flows/evaluation/bits.py`` estimates P(x) and bits per dimension. A
     uniform q gives log2(levels) bits.
 
     The data transform is ``standardize`` with fixed numbers: it takes the box to that from
@@ -89,7 +89,7 @@ class ImageFlow(Flow):
         if points.numel() and bool((points == points.floor()).all()):
             raise ValueError(
                 "whole images have no density: add u, uniform on [0, 1), to every pixel, "
-                "or see flows.evaluation.images"
+                "or see flows.evaluation.bits"
             )
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
         return torch.where(inside, super().log_prob(value), -torch.inf)

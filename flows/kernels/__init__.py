@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections import Bijection
-from flows.networks.kernels.build import call, library, reference_code, usable
-from flows.networks.kernels.interface import Adam, Chain, Layer, filled
-from flows.networks.kernels.layers import Fields, describe
-from flows.networks.kernels.product import perceptron
+from flows.kernels.build import call, library, reference_code, usable
+from flows.kernels.interface import Adam, Chain, Layer, filled
+from flows.kernels.layers import Fields, describe
+from flows.kernels.product import perceptron
 
 __all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code", "usable"]
 

@@ -64,7 +64,7 @@ class FlowModel(Model):
         generators: Sequence[np.random.Generator],
         description: dict[str, Any],
     ) -> Network:
-        from flows.networks.base import TailedNormal
+        from flows.networks.base_distribution import TailedNormal
         from flows.networks.flow import Flow
 
         return Flow(
@@ -172,8 +172,8 @@ class ImageModel(Model):
         description: dict[str, Any],
     ) -> Network:
         from flows.bijections import Dropout, Probit, SplineCoupling
-        from flows.networks.base import StandardNormal, Uniform
-        from flows.networks.images import ImageFlow
+        from flows.networks.base_distribution import StandardNormal, Uniform
+        from flows.networks.image_flow import ImageFlow
 
         dropout, bound, members = (
             Dropout(self.dropout, self.input_dropout),

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flows.networks.kernels import interface
+from flows.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")

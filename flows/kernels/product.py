@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flows.bijections.perceptron import Perceptron
-from flows.networks.kernels.build import call, usable
-from flows.networks.kernels.interface import Layer, Network, Product, filled
+from flows.kernels.build import call, usable
+from flows.kernels.interface import Layer, Network, Product, filled
 
 
 class Multiply(torch.autograd.Function):

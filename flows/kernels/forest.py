@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array
-from flows.networks.kernels.build import call, library
-from flows.networks.kernels.interface import Forests, filled
+from flows.kernels.build import call, library
+from flows.kernels.interface import Forests, filled
 
 
 def forest_scores(points: Array, labels: Array, fold: Array, *, trees: int, seed: int) -> Array:

@@ -1,0 +1,84 @@
+"""Preprocessing: the fixed maps from a user's units to what networks learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.bijections import Bijection, Margins, Standardize, ToReal, Whiten
+from flows.bijections.chain import compose
+from flows.core.arrays import Array
+from flows.core.columns import Column
+from flows.core.scaler import Scaler
+
+
+class Preprocessing(Bijection):
+    """These maps one after another, each where there is one; in double precision, never trained::
+
+        to_real       the kinds of a table's columns: what is bounded becomes real
+        standardize   the scaler of the training rows
+        margins       every column about normal (the automatic recipe)
+        whiten        no correlations           (the automatic recipe)
+
+    Shapes: ``(M, *event, N)``. The log-determinant is of all of them.
+    """
+
+    def __init__(
+        self, event_shape: tuple[int, ...], members: int, columns: Sequence[Column] = ()
+    ) -> None:
+        super().__init__()
+        self.dim, self.members = int(np.prod(event_shape)), members
+        self.to_real = ToReal(columns) if columns else None
+        self.standardize = Standardize(event_shape, members)
+        self.margins: Margins | None = None
+        self.whiten: Whiten | None = None
+
+    @property
+    def steps(self) -> list[Bijection]:
+        """The maps that there are, from data on."""
+        steps = (self.to_real, self.standardize, self.margins, self.whiten)
+        return [step for step in steps if step is not None]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return compose((step.forward for step in self.steps), x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """From ``z`` to the user's units, whole numbers whole."""
+        x, log_det = compose((step.inverse for step in reversed(self.steps)), z)
+        return (x if self.to_real is None else self.to_real.rounded(x)), log_det
+
+    def add_margins(self, without: Sequence[int] = ()) -> None:
+        """Put ``Margins`` after the scaler: the identity until fitted, and for members ``without``."""
+        self.margins = Margins(self.dim, self.members, without)
+
+    def add_whitening(self, without: Sequence[int] = ()) -> None:
+        """Put ``Whiten`` last: the identity until fitted, and for members ``without``."""
+        self.whiten = Whiten(self.dim, self.members, without)
+
+    def real(self, rows: Array) -> Array:
+        """Return rows ``(n, M or 1, *event)`` in users' units as real numbers, column by column."""
+        if self.to_real is None:
+            return rows
+        x = self.to_real(torch.from_numpy(rows).movedim(0, -1))[0]
+        return x.movedim(-1, 0).contiguous().numpy()
+
+    @torch.no_grad()
+    def fit(self, scaled: Tensor, scaler: Scaler) -> None:
+        """Take the ``scaler``, and fit what comes after it to scaled rows ``(M, *event, N)``."""
+        self.standardize.set(scaler)
+        if self.margins is not None:
+            self.margins.initialize(scaled)
+            scaled = self.margins(scaled)[0]
+        if self.whiten is not None:
+            self.whiten.initialize(scaled)
+
+    @torch.no_grad()
+    def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``forward`` gives, from points ``(M, *event, N)`` that are scaled already."""
+        steps = [step for step in (self.margins, self.whiten) if step is not None]
+        z, log_det = compose((step.forward for step in steps), scaled)
+        before = [step for step in (self.to_real, self.standardize) if step is not None]
+        return z, log_det - compose((step.inverse for step in reversed(before)), scaled)[1]
