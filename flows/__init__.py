@@ -7,49 +7,59 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from flows.core.checkpoint import save as save
+    from flows.core.columns import Column as Column
+    from flows.core.mixture import Mixture as Mixture
+    from flows.core.population import Population as Population
+    from flows.core.population import ensemble_log_prob as ensemble_log_prob
+    from flows.core.settings import TrainingSettings as TrainingSettings
+    from flows.data.problem import Problem as Problem
+    from flows.density import Density as Density
+    from flows.density import fit as fit
+    from flows.networks.base_distribution import StandardNormal as StandardNormal
+    from flows.networks.flow import Flow as Flow
+    from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
+    from flows.networks.registry import build as build
+    from flows.networks.registry import load as load
+    from flows.training.trainer import train as train
 
 # Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
 # threads several times slower than one. It reads this when torch is imported; no byte depends on
 # it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_HOMES = {
+_MODULES = {  # the same at run time: a test holds the two lists together
+    "Column": "flows.core.columns",
     "Density": "flows.density",
     "Flow": "flows.networks.flow",
     "GaussianMixture": "flows.networks.gaussian_mixture",
     "Mixture": "flows.core.mixture",
     "Population": "flows.core.population",
-    "Problem": "flows.evaluation.problem",
+    "Problem": "flows.data.problem",
     "StandardNormal": "flows.networks.base_distribution",
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.core.population",
+    "fit": "flows.density",
     "load": "flows.networks.registry",
     "save": "flows.core.checkpoint",
+    "train": "flows.training.trainer",
 }
 
-__all__ = ["fit", *_HOMES]  # found when they are asked for
+__all__ = list(_MODULES)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return getattr(import_module(_MODULES[name]), name)
+        raise AttributeError(
+            f"module 'flows' has no attribute {name!r}; it has: {', '.join(sorted(_MODULES))}"
+        )
 
 
-def fit(what: Any, *arguments: Any, **settings: Any) -> Any:
-    """Fit a density to a data frame or an array of rows: ``flows.density.fit_table``.
-
-    Train a network: ``flows.training.trainer.fit``.
-    """
-    from flows.core.population import Population
-
-    home, name = (
-        ("flows.training.trainer", "fit")
-        if isinstance(what, Population)
-        else ("flows.density", "fit_table")
-    )
-    return getattr(import_module(home), name)(what, *arguments, **settings)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(
-        f"module 'flows' has no attribute {name!r}; it has: {', '.join(sorted(_HOMES))}"
-    )
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

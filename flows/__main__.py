@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
-    from flows.density import fit_table
+    from flows.density import fit as fit_density
 
     # Before there is something to lose
     if arguments.output.is_dir() or arguments.output.suffix.lower() in (".csv", ".parquet"):
@@ -63,7 +63,7 @@ def fit(arguments: argparse.Namespace) -> None:
         "columns": dict(arguments.column),
         "settings": dict(arguments.settings),
     }
-    density = fit_table(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
+    density = fit_density(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
     density.save(arguments.output)
     print(density)
 
@@ -151,7 +151,7 @@ def score(arguments: argparse.Namespace) -> None:
             if "held_out" not in density.network.history:
                 print(
                     (
-                        "tail_probability is empty: only the found recipe keeps rows unseen, "
+                        "tail_probability is empty: only the automatic recipe keeps rows unseen, "
                         "and this density was not fitted by it"
                     ),
                     file=sys.stderr,

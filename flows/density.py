@@ -18,16 +18,18 @@ from pydantic import ValidationError
 
 from flows.core.arrays import Array
 from flows.core.checkpoint import save
-from flows.core.columns import Column, dequantise, inspect
+from flows.core.columns import Column, inspect
 from flows.core.errors import UserError
 from flows.core.population import Population
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain
 from flows.data import table
+from flows.data.preparation import learnable
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
-from flows.training import trainer
+from flows.training.trainer import train
 
 
 class Density:
@@ -162,15 +164,17 @@ class Density:
                 f"steps {steps[0]} to {steps[-1]}"
             )
         if "held_out" in training:
-            floors = "; ".join(f"{name} {value:.2f}" for name, value in training["floors"].items())
+            references = "; ".join(
+                f"{name} {value:.2f}" for name, value in training["references"].items()
+            )
             lines.append(
                 f"log-density of unseen rows: {training['held_out']:.2f} +- "
-                f"{training['held_out_se']:.2f} nat; {floors}"
+                f"{training['held_out_se']:.2f} nat; {references}"
             )
         return "\n".join(lines)
 
 
-def fit_table(
+def fit(
     frame: Any,
     model: str = "nsf",
     *,
@@ -179,15 +183,23 @@ def fit_table(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Density:
-    """The density of a data frame of numbers or of an array ``(n, D)``.
+    """Return the density of a table, fitted by the automatic recipe.
 
-    By a recipe that is found from its rows.
+    Args:
+        frame: a data frame of numbers, or an array ``(n, D)``.
+        model: a model of tables, such as ``"nsf"``, ``"realnvp"`` or ``"glow"``.
+        members: networks of the ensemble: up to 5, or a multiple of 5.
+        columns: the kind of a column that is not real: ``{"age": "integer",
+            "share": "interval:0:1", "price": "positive"}``.
+        settings: of training (``TrainingSettings``) or of the model's class.
+        seed: of all that is random.
 
-    ``columns`` names the kind of a column that is not real: ``{"age": "integer", "share":
-    "interval:0:1", "price": "positive"}``. ``settings`` are of training or of the model. What there
-    is to say of a column is printed on standard error. Raises ``UserError`` for a table that can't
-    be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for settings.
+    What there is to say of a column is printed on standard error. Raises ``UserError`` for a table
+    that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for
+    settings, ``TypeError`` for a network.
     """
+    if isinstance(frame, Population):
+        raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
     models = [each for each in registry.names() if not issubclass(registry.find(each), ImageModel)]
     if model not in models:
         raise LookupError(f"no model {model!r} of tables; these are: {', '.join(models)}")
@@ -197,29 +209,25 @@ def fit_table(
         if name not in names:
             raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
     values, _ = table.numbers(frame, names)
-    found, notices = inspect(
-        [Column.parse(name, kinds.get(name, "real")) for name in names],
-        values,
-        frame.index.to_numpy(),
-    )
+    declared = [Column.parse(name, kinds.get(name, "real")) for name in names]
+    inspected, notices = inspect(declared, values, frame.index.to_numpy())
     for notice in notices:
         print(notice, file=sys.stderr)
-    of_training = {
-        key: value
-        for key, value in (settings or {}).items()
-        if key in TrainingSettings.model_fields
-    }
-    of_model = {key: value for key, value in (settings or {}).items() if key not in of_training}
+    training: dict[str, Any] = {"recipe": "auto", "seed": seed}
+    architecture = dict(settings or {})
+    for key in [key for key in architecture if key in TrainingSettings.model_fields]:
+        training[key] = architecture.pop(key)
     try:
-        training = TrainingSettings(**{"recipe": "found", "seed": seed, **of_training})
+        options = TrainingSettings(**training)
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
     network = registry.build(
-        model, (len(names),), of_model, members=members, seed=seed, columns=found
+        model, (len(names),), architecture, members=members, seed=seed, columns=inspected
     )
-    return Density(
-        trainer.fit(network, dequantise(found, values, seed), settings=training, name=model)
-    )
+    rows = learnable(inspected, values, seed)
+    scaler = Scaler.fit(rows, names)
+    train(network, scaler.scale(rows), settings=options, scaler=scaler, name=model)
+    return Density(network)
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:

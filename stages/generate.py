@@ -78,11 +78,6 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
             "have a missing value and are left out",
             *notices,
         ]
-    if params.train.recipe == "fixed":
-        notices.append(
-            "train.recipe is fixed, whose settings were chosen on the ring: "
-            "for a table, set it to found"
-        )
     for notice in notices:
         print(notice)
     return columns, found.values

@@ -1,15 +1,14 @@
-"""Split the raw rows into training and test, and standardise both.
+"""Split the raw rows into training and test rows, and standardise both.
 
-The statistics are those of the training rows alone.
+With the statistics of the training rows alone.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from flows.core.columns import dequantise
 from flows.core.errors import UserError
+from flows.core.scaler import Scaler
 from flows.data import table
+from flows.data.preparation import learnable, scorable
 from flows.data.splits import holdout
 from stages.pipeline import files, settings
 
@@ -17,27 +16,18 @@ from stages.pipeline import files, settings
 def main() -> None:
     prepare = settings.load().prepare
     names, rows, *_ = table.read(files.RAW)
-    (*_, columns), learned = files.read_target(), rows
-    # Rounded numbers have no density until they are spread; whole ones are scored whole, as they
-    # are drawn.
-    if columns:
-        from flows.evaluation.problem import on_line
-
-        spread = dequantise(columns, rows, prepare.seed)
-        whole = np.where([column.kind == "integer" for column in columns], rows, spread)
-        learned, rows = on_line(columns, spread), on_line(columns, whole)
+    *_, columns = files.read_target()
     count = prepare.test_rows(len(rows))
-    train, test = holdout(learned, count, prepare.seed)[0], holdout(rows, count, prepare.seed)[1]
-    mean, std = train.mean(axis=0), train.std(axis=0)
-    for name, value in zip(names, std, strict=True):
-        if not value > 0:
-            raise UserError(
-                f"{files.RAW}: column {name} has standard deviation {value} in the training rows; "
-                "it must vary"
-            )
-    files.write_npy(files.TRAIN, (train - mean) / std)
-    files.write_npy(files.TEST, (test - mean) / std)
-    files.write_json(files.SCALER, {"columns": names, "mean": mean.tolist(), "std": std.tolist()})
+    train, _ = holdout(learnable(columns, rows, prepare.seed), count, prepare.seed)
+    _, test = holdout(scorable(columns, rows, prepare.seed), count, prepare.seed)
+    try:
+        scaler = Scaler.fit(train, names)
+    except ValueError as error:
+        raise UserError(f"{files.RAW}: {error}") from None
+    files.write_npy(files.TRAIN, scaler.scale(train))
+    files.write_npy(files.TEST, scaler.scale(test))
+    moments = {"mean": scaler.mean.tolist(), "std": scaler.deviation.tolist()}
+    files.write_json(files.SCALER, {"columns": names, **moments})
     print(f"{len(train)} training rows, {len(test)} test rows, {rows.shape[1]} columns")
 
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.networks.registry import build
-from flows.training.trainer import fit
+from flows.training.trainer import train
 from stages.pipeline import files, settings
 
 
 def main(model: str) -> None:
     params = settings.load()
     training = params.training(model)
-    problem = files.read_problem()
+    prepared = files.read_prepared()
     try:
         network = build(
             model,
-            problem.event_shape,
+            prepared.train.shape[1:],
             params.architecture(model),
             members=training.members,
             seed=training.seed,
-            columns=problem.kinds,
+            columns=prepared.columns,
         )
     except ValueError as error:
-        alone = f"; {problem.columns[0]} is the only column" if len(problem.columns) == 1 else ""
+        names = prepared.names
+        alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
         raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
     path = files.history(model)
     # Written line by line, so that a plot can be watched while training goes on.
@@ -31,10 +32,8 @@ def main(model: str) -> None:
 
         def log(epoch: int, curves: dict[str, Array]) -> None:
             if table.tell() == 0:
-                table.write(
-                    ",".join(["epoch", *(word for key in curves for word in (key, f"{key}_sd"))])
-                    + "\n"
-                )
+                columns = [name for key in curves for name in (key, f"{key}_sd")]
+                table.write(",".join(["epoch", *columns]) + "\n")
             numbers = (
                 f"{value:.6f}"
                 for curve in curves.values()
@@ -43,7 +42,15 @@ def main(model: str) -> None:
             table.write(f"{epoch},{','.join(numbers)}\n")
             table.flush()
 
-        fit(network, problem.train, problem.test, training, on_log=log, name=model)
+        train(
+            network,
+            prepared.train,
+            prepared.test,
+            training,
+            scaler=prepared.scaler,
+            on_log=log,
+            name=model,
+        )
     files.write_model(model, network)
 
 

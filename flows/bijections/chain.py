@@ -1,12 +1,23 @@
 """Bijections one after another, as one; and as one that works on a part or a view of its points."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from flows.bijections.bijection import Bijection
+
+Map = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def compose(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply the ``maps`` to ``x`` ``(M, *event, N)`` in turn; add up their log-determinants."""
+    log_det = x.new_zeros(x.shape[0], 1)
+    for one in maps:
+        x, change = one(x)
+        log_det = log_det + change
+    return x, log_det
 
 
 class Chain(Bijection):
@@ -35,17 +46,13 @@ class Chain(Bijection):
         return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._run(x, (bijection.forward for bijection in self.chain))
+        z, log_det = compose((bijection.forward for bijection in self.chain), self.enter(x))
+        return self.leave(x, z), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._run(z, (bijection.inverse for bijection in reversed(self.chain)))
-
-    def _run(self, x: Tensor, steps: Iterable) -> tuple[Tensor, Tensor]:
-        part, log_det = self.enter(x), x.new_zeros(x.shape[0], 1)
-        for step in steps:
-            part, change = step(part)
-            log_det = log_det + change
-        return self.leave(x, part), log_det
+        steps = (bijection.inverse for bijection in reversed(self.chain))
+        x, log_det = compose(steps, self.enter(z))
+        return self.leave(z, x), log_det
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:

@@ -1,22 +1,22 @@
 """Standardisation as a bijection, so that densities are always in the units of the user's data."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections.bijection import Bijection, feature_moments
+from flows.bijections.bijection import Bijection
+from flows.core.scaler import Scaler
 
 
 class Standardize(Bijection):
-    """A fixed affine map per feature.
-
-    With the mean ``m`` and the standard deviation ``s`` of the training data::
+    """A fixed affine map per feature, with the moments ``m`` and ``s`` of a ``Scaler``::
 
         forward:  z = (x - m) / s       log_det = -sum_d log s_d
         inverse:  x = m + s z           log_det = +sum_d log s_d
 
     ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never
     trained. In single precision a column far from 0 would lose its digits here. The identity until
-    ``initialize``.
+    ``set``.
     """
 
     mean: Tensor
@@ -28,10 +28,11 @@ class Standardize(Bijection):
         self.register_buffer("deviation", torch.ones(members, *event_shape, 1, dtype=torch.float64))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        mean, deviation = feature_moments(x.double(), "Standardize")
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
+    def set(self, scaler: Scaler) -> None:
+        """Take the moments of ``scaler``, of all members or of each."""
+        for buffer, values in ((self.mean, scaler.mean), (self.deviation, scaler.deviation)):
+            rows = torch.from_numpy(np.asarray(values)).reshape(-1, *buffer.shape[1:])
+            buffer.copy_(rows.expand_as(buffer))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return (x - self.mean) / self.deviation, -self._log_scale()

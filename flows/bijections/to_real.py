@@ -67,7 +67,7 @@ class ToReal(Bijection):
                 log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
         return x, log_det
 
-    def whole(self, x: Tensor) -> Tensor:
+    def rounded(self, x: Tensor) -> Tensor:
         """``x`` ``(M, D, N)`` with the columns of whole numbers rounded.
 
         To multiples of their steps.

@@ -33,7 +33,6 @@ class Population(nn.Module, Distribution):
     curves ``(L, M)``; empty before.
     """
 
-    support = constraints.real_vector
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
     # Points to score at a time, where there are many: bounds the memory
@@ -52,6 +51,10 @@ class Population(nn.Module, Distribution):
     __repr__ = nn.Module.__repr__
 
     @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
     def members(self) -> int:
         return self.batch_shape[0]
 
@@ -68,11 +71,8 @@ class Population(nn.Module, Distribution):
         """What each member counts in the ensemble, ``(M,)``, of sum 1."""
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
-    def has(self, method: str) -> bool:
-        """Whether the model's class answers ``log_prob``, ``encode`` or ``trajectory``.
-
-        No model needs to.
-        """
+    def supports(self, method: str) -> bool:
+        """Return whether the model has ``log_prob``, ``encode`` or ``trajectory``."""
         return getattr(type(self), method) is not getattr(Population, method)
 
     @property
@@ -131,6 +131,15 @@ class Population(nn.Module, Distribution):
     def parameters_per_member(self) -> int:
         """The number of trainable numbers in one member."""
         return sum(p.numel() for p in self.parameters()) // self.members
+
+    def features_first(self, value: Any) -> Tensor:
+        """Return points as ``log_prob`` takes them as ``(M, *event, n)``."""
+        value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
+        return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
+
+    def rows_first(self, x: Tensor, shape: torch.Size) -> Tensor:
+        """Return ``(M, *event, n)`` as ``shape + (M, *event)``."""
+        return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
     def points(self, value: Any, what: str = "points") -> Tensor:
         """``value`` as a tensor ``(..., M or 1, *event)``.

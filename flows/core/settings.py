@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FOLDS = 5  # of the found recipe
+FOLDS = 5  # of the automatic recipe
 
 
 class Section(BaseModel):
@@ -36,14 +36,19 @@ def _noise(value: Any) -> Any:
     return value
 
 
+def _recipe(value: Any) -> Any:
+    if value == "found":
+        raise ValueError("is called auto now")
+    return value
+
+
 class TrainingSettings(Section):
     """How a population is trained.
 
     Args:
-        recipe: ``"fixed"``, by the settings below; or ``"found"``, from the training rows
-            (``training/found.py``), of which only ``learning_rate``, ``clip``, ``batch_size``,
-            ``seed`` and ``without`` count.
-        without: parts of the found recipe to switch off.
+        recipe: ``"fixed"``, by the settings below; or ``"auto"``, from the training rows
+            (``training/auto.py``), for which only ``learning_rate``, ``clip``, ``batch_size`` and
+            ``seed`` count.
         epochs: passes over the training points.
         batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a
             small remainder.
@@ -59,10 +64,7 @@ class TrainingSettings(Section):
         seed: of the shuffling and the noise; every member has a stream of its own.
     """
 
-    recipe: Literal["fixed", "found"] = "fixed"
-    without: list[
-        Literal["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]
-    ] = []
+    recipe: Annotated[Literal["fixed", "auto"], BeforeValidator(_recipe)] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
@@ -74,14 +76,14 @@ class TrainingSettings(Section):
     seed: Seed = 0
 
 
-def folds_and_ways(members: int) -> tuple[int, int]:
-    """How many folds, and how many ways to regularise on each, make so many members.
+def folds_and_candidates(members: int) -> tuple[int, int]:
+    """Return how many folds, and how many candidates on each, make so many members.
 
-    Of the found recipe. Raises ``ValueError``.
+    Of the automatic recipe. Raises ``ValueError`` where none do.
     """
     if members > FOLDS and members % FOLDS:
         raise ValueError(
-            f"members = {members}: the found recipe keeps at most {FOLDS} networks, "
+            f"members = {members}: the automatic recipe keeps at most {FOLDS} networks, "
             f"or a multiple of {FOLDS}"
         )
     return min(members, FOLDS), max(1, members // FOLDS)

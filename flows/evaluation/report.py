@@ -20,8 +20,9 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
+from flows.data.preparation import to_real
+from flows.data.problem import Problem
 from flows.evaluation import calibration, likelihood, samples, statistics
-from flows.evaluation.problem import Problem, on_line
 
 HEADLINE = (
     "test_nll",
@@ -48,8 +49,8 @@ class EvaluationSettings:
     """How much is drawn for an evaluation.
 
     ``fresh`` points from the truth for the divergences, ``samples`` from each member for the modes,
-    ``neighbours`` k of precision and its kin, ``projections`` of the sliced Wasserstein distance,
-    and the ``seed`` of it all.
+    ``neighbours`` k of precision, its kin and the classifier, ``projections`` of the sliced
+    Wasserstein distance, and the ``seed`` of it all.
     """
 
     fresh: int = 100_000
@@ -223,11 +224,11 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     """Every comparison with the test rows, of as many samples as there are."""
     test = problem.test.reshape(len(problem.test), -1)[:COMPARED]
     own = own[:, : len(test)]
-    if problem.kinds:  # the columns' units have nothing to do with each other
-        scale = on_line(problem.kinds, problem.train).std(axis=0)
+    if problem.columns:  # the columns' units have nothing to do with each other
+        scale = to_real(problem.columns, problem.train).std(axis=0)
         test, own = (
-            on_line(problem.kinds, test) / scale,
-            np.stack([on_line(problem.kinds, row) for row in own]) / scale,
+            to_real(problem.columns, test) / scale,
+            np.stack([to_real(problem.columns, row) for row in own]) / scale,
         )
     arguments: dict[str, Any] = {
         "neighbours": settings.neighbours,
@@ -237,7 +238,6 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
         "bandwidth": samples.kernel_bandwidth(
             test, problem.truth if isinstance(problem.truth, Mixture) else None
         ),
-        "seed": seeds.integer(settings.seed, "metric", 2),
     }
     return _by_row([samples.two_sample_scores(test, row, **arguments) for row in own])
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from flows import kernels
-from flows.bijections import Bijection, Chain
+from flows.bijections import Bijection
+from flows.bijections.chain import compose
 from flows.core.seeds import generator_of
 from flows.kernels import Program
 from flows.networks.base_distribution import Base, StandardNormal
@@ -16,9 +17,7 @@ from flows.networks.network import DensityNetwork, Objective
 
 
 class Flow(DensityNetwork):
-    """A chain of bijections ``f = f_K o ... o f_1`` from standardised data to noise.
-
-    Over a base distribution ``p_0``::
+    """A chain of bijections ``f = f_K o ... o f_1`` from preprocessed data to noise over a base::
 
         log q(x) = log p_0(f(x)) + sum_k log |det df_k|
         sample:    x = f^-1(z),  z ~ p_0
@@ -41,46 +40,44 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Fit every data-dependent layer to what it receives of the training points.
-
-        From data to noise.
-        """
+        """Fit every data-dependent layer to what it receives of the training points."""
         for bijection in self.chain:
             bijection.initialize(z)
             z = self._step(bijection, z)
 
     @staticmethod
     def _step(bijection: Bijection, z: Tensor, *, inverse: bool = False) -> Tensor:
-        """One bijection without its log-determinant; compiled where it can be."""
+        """Apply one bijection, compiled where it can be."""
         step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
-        return (
-            (bijection.inverse if inverse else bijection)(z)
-            if step is None
-            else step.apply(z, inverse=inverse)
-        )[0]
+        if step is not None:
+            return step.apply(z, inverse=inverse)[0]
+        return (bijection.inverse(z) if inverse else bijection.forward(z))[0]
 
     def log_density(self, z: Tensor) -> Tensor:
-        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
+        """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``.
 
-        Can be differentiated by the points and by the parameters; inside ``torch.no_grad()``, where
-        that is not asked for, it is compiled.
+        It can be differentiated by the points and by the parameters; inside ``torch.no_grad()``,
+        where that is not asked for, it is compiled.
         """
         noise, log_det = self.to_noise(z)
         return log_det + self.base.log_prob(noise)
 
     def loss(self, z: Tensor, program: Program | None = None) -> tuple[Tensor, Tensor]:
-        """The mean negative log-likelihood of standardised points, ``(M,)``, and its gradient.
+        """Return the training loss of preprocessed points, ``(M,)``, and its gradient ``(M, P)``::
 
-        The gradient ``(M, P)`` is by all parameters, in their order.
+            loss = -1/N sum_n [ log p(f(z_n)) + log |det df| ],    p = base.in_training
 
-        The members share no parameter, so the gradient of the summed losses is each member's own.
-        ``program`` is what ``program(z)`` gives: pass it to avoid rebuilding it.
+        The gradient is by all parameters, in their order. The members share none, so the gradient
+        of the summed losses is each member's own. ``program`` is what ``program(z)`` gives: pass it
+        to avoid rebuilding it.
         """
+        base = self.base.in_training
         program = self.program(z) if program is None else program
-        if program is not None and isinstance(self.base, StandardNormal):
+        if program is not None and type(base) is StandardNormal:  # the one that the kernels know
             return program.loss(z)
         with torch.enable_grad():
-            loss = -self.log_density(z).mean(1)
+            noise, log_det = self.to_noise(z)
+            loss = -(log_det + base.log_prob(noise)).mean(1)
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
         return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
@@ -89,32 +86,28 @@ class Flow(DensityNetwork):
         return lambda batch: self.loss(batch, program)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``f`` of standardised points, and its log-determinant ``(M, N or 1)``.
+        """Return ``f`` of preprocessed points, and its log-determinant ``(M, N or 1)``.
 
         Compiled where no gradient is asked for.
         """
         program = None if torch.is_grad_enabled() else self.program(z)
-        return Chain(self.chain)(z) if program is None else program.apply(z, inverse=False)
+        if program is not None:
+            return program.apply(z, inverse=False)
+        return compose((bijection.forward for bijection in self.chain), z)
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         noise = self.base.sample(n, generator, self.dtype).to(self.device)
         program = self.program(noise)
-        return (
-            Chain(self.chain).inverse(noise)
-            if program is None
-            else program.apply(noise, inverse=True)
-        )[0]
+        if program is not None:
+            return program.apply(noise, inverse=True)[0]
+        return compose((bijection.inverse for bijection in reversed(self.chain)), noise)[0]
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
-        """The noise ``f(x)`` that ``sample`` would turn into the points.
-
-        ``(..., M, *event)`` of points as ``log_prob`` takes them.
-        """
+        """Return the noise ``(..., M, *event)`` that ``sample`` would turn into the points."""
         value = self.points(value)
-        return self._rows(
-            self.to_noise(self.standardized(value)[0])[0], value.shape[: -1 - len(self.event_shape)]
-        )
+        noise = self.to_noise(self.preprocess(value)[0])[0]
+        return self.rows_first(noise, value.shape[: -1 - len(self.event_shape)])
 
     @torch.no_grad()
     def trajectory(
@@ -122,10 +115,10 @@ class Flow(DensityNetwork):
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> list[Tensor]:
-        """Samples on their way from noise to data: K + 2 tensors ``sample_shape + (M, *event)``.
+        """Return samples on their way from noise to data.
 
-        The first is noise, each next one is after one more bijection, and the last is in the user's
-        units.
+        K + 2 tensors ``sample_shape + (M, *event)``: the first is noise, each next one is after one
+        more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
         states = [
@@ -133,15 +126,13 @@ class Flow(DensityNetwork):
         ]
         for bijection in reversed(self.chain):
             states.append(self._step(bijection, states[-1], inverse=True))
-        return [self._rows(state, shape) for state in (*states, self._out(states[-1]))]
+        return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
-        """The chain as one compiled operation.
+        """Return the chain as one compiled operation.
 
         ``None`` where a bijection, or this machine, has no such thing, and for images.
         """
-        return (
-            kernels.program(self.chain)
-            if z.ndim == 3 and kernels.usable(z, next(self.parameters()))
-            else None
-        )
+        if z.ndim == 3 and kernels.usable(z, next(self.parameters())):
+            return kernels.program(self.chain)
+        return None

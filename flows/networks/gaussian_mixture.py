@@ -1,4 +1,4 @@
-"""References as models: the truth, a fitted mixture and a kernel density are all one class."""
+"""A mixture of Gaussians as a model: the truth, and the references that are fitted to a table."""
 
 from __future__ import annotations
 
@@ -9,50 +9,80 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import as_tensor
+from flows.core.columns import Column
 from flows.core.mixture import Mixture
 from flows.core.population import Population
 from flows.core.seeds import generator_of
+from flows.networks.preprocessing import Preprocessing
 
 
 class GaussianMixture(Population):
-    """One mixture of K Gaussians in D dimensions, as a population with a single member.
+    """A mixture of K Gaussians in D dimensions as a population with a single member.
 
-    ``Mixture`` has the formulas.
-
-    ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``; kept in float64. A
-    kernel density has one component a training point. Raises ``ValueError`` where they don't
-    describe a mixture.
+    ``Mixture`` has the formulas. ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances``
+    ``(K, D, D)``, all in float64, are of points after the ``preprocessing``, where there is one;
+    ``columns`` are those of its table. A kernel density has one component a training point.
+    Raises ``ValueError`` where the arrays don't describe a mixture.
     """
 
     weights: Tensor
     means: Tensor
     covariances: Tensor
 
-    def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
+    def __init__(
+        self,
+        weights: Any,
+        means: Any,
+        covariances: Any,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
         arrays = [
             as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)
         ]
         self._mixture = Mixture(*arrays)
-        super().__init__(1, self._mixture.means.shape[1:], {"model": "mixture"})
+        to_real = None if preprocessing is None else preprocessing.to_real
+        columns = [] if to_real is None else to_real.columns
+        description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
+        super().__init__(1, self._mixture.means.shape[1:], description)
         for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
             self.register_buffer(name, torch.from_numpy(array))
+        self.preprocessing = preprocessing
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Log-densities in nats; without gradients, in float64."""
-        value = self.points(value)
-        log_density = self._mixture.log_prob(
-            value.detach().reshape(-1, *self.event_shape).double().numpy()
-        )
-        return torch.from_numpy(log_density).reshape(value.shape[:-1])
+        """Return log-densities in nats; without gradients, in float64."""
+        value = self.points(value).double()
+        log_det = torch.zeros(1, 1)
+        z = self.features_first(value)
+        if self.preprocessing is not None:
+            z, log_det = self.preprocessing(z)
+        log_q = torch.from_numpy(self._mixture.log_prob(z[0].T.numpy()))
+        return (log_q + log_det[0]).reshape(value.shape[:-1])
 
+    @torch.no_grad()
     def sample(
         self,
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> Tensor:
-        draws = self._mixture.sample(torch.Size(sample_shape).numel(), generator_of(generator))
-        return torch.from_numpy(draws).reshape(*sample_shape, 1, *self.event_shape)
+        shape = torch.Size(sample_shape)
+        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))
+        z = z[None].mT
+        return self.rows_first(
+            z if self.preprocessing is None else self.preprocessing.inverse(z)[0], shape
+        )
+
+    @classmethod
+    def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
+        """Return the mixture that a checkpoint holds the ``state`` of."""
+        preprocessing = None
+        if "preprocessing.standardize.mean" in state:
+            preprocessing = Preprocessing(state["means"].shape[1:], 1, columns)
+            if "preprocessing.margins.knots" in state:
+                preprocessing.add_margins()
+        model = cls(state["weights"], state["means"], state["covariances"], preprocessing)
+        model.load_state_dict(state)
+        return model
 
     def extra_repr(self) -> str:
         return f"components={len(self.weights)}, dim={self.event_shape[0]}"

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from flows.bijections import Bijection, Dropout
+from flows.core.arrays import Array
+from flows.core.scaler import Scaler
 from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
 from flows.networks.network import Objective
@@ -20,14 +22,14 @@ class ImageFlow(Flow):
 
         P(x) = int q(x + u) du  >=  exp int log q(x + u) du   over the cell of x, a cube of volume 1
 
-    ``fit`` takes whole images and draws a fresh u at every visit: what it raises is the bound on
+    Training takes whole images and draws a fresh u at every visit: what it raises is the bound on
     the right. ``log_prob`` takes y, in units of pixel values, and is a proper density: it
     integrates to 1 over the box from 0 to ``levels``, and is minus infinity outside. ``sample``
     gives whole images. ``flows/evaluation/bits.py`` estimates P(x) and bits per dimension. A
     uniform q gives log2(levels) bits.
 
-    The data transform is ``standardize`` with fixed numbers: it takes the box to that from
-    ``-bound`` to ``bound``, where splines work. Source: Theis et al. 2016 (A note on the evaluation
+    The scaler is fixed: it takes the box to that from ``-bound`` to ``bound``, where splines work.
+    Source: Theis et al. 2016 (A note on the evaluation
     of generative models), section 3.1. Raises ``ValueError`` for images that are not whole numbers
     from 0 to levels - 1, and for a ``log_prob`` of images without u.
     """
@@ -47,14 +49,16 @@ class ImageFlow(Flow):
         super().__init__(base, chain, description)
         self.levels = levels
         self.dropout = dropout
-        self.standardize.mean.fill_(levels / 2)
-        self.standardize.deviation.fill_(levels / (2 * bound))
+        shape = tuple(base.event_shape)
+        self.scaler = Scaler(np.full(shape, levels / 2), np.full(shape, levels / (2 * bound)))
+        self.preprocessing.standardize.set(self.scaler)
 
-    def initialize_door(self, rows: Any) -> None:
-        """Nothing depends on the images."""
+    def fit_scaler(self, real: Array) -> Scaler:
+        """Return the fixed scaler: no image changes it."""
+        return self.scaler
 
     def rows(self, value: Any, what: str = "images") -> Tensor:
-        """Whole images.
+        """Return whole images ``(n, M or 1, *event)``.
 
         Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1, and as for all
         networks.
@@ -72,7 +76,7 @@ class ImageFlow(Flow):
         u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators])).to(
             points.device
         )
-        return (points + u / self.standardize.deviation).to(points.dtype)
+        return (points + u / self.preprocessing.standardize.deviation).to(points.dtype)
 
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
         def objective(batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,5 +98,6 @@ class ImageFlow(Flow):
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
         return torch.where(inside, super().log_prob(value), -torch.inf)
 
-    def _out(self, z: Tensor) -> Tensor:
-        return super()._out(z).floor().clamp(0, self.levels - 1)
+    def restore(self, z: Tensor) -> Tensor:
+        """Return the networks' points as whole images."""
+        return super().restore(z).floor().clamp(0, self.levels - 1)

@@ -1,38 +1,32 @@
-"""What training needs of a model.
-
-The base of the flows and of the networks that they are compared with.
-"""
+"""What training needs of a model: the base of flows and of the networks they are compared with."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Chain, Columns, Margins, Standardize, Whiten
 from flows.core.arrays import Array, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
+from flows.core.scaler import Scaler
 from flows.core.seeds import generator_of
-from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.preprocessing import Preprocessing
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-# Points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of getting
-# there
+# Points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of the
+# preprocessing there.
 Seen = tuple[Tensor, Tensor]
 
 
 class Network(Population):
     """A population of neural networks, none of which shares a parameter with another.
 
-    Every parameter is ``(M, ...)``.
-
-    Users' points are rows in their own units. Inside, points are standardised and *features first*,
-    ``(M, *event, N)``. At the door stand fixed bijections, and their log-determinant is added to
-    what goes out: ``kinds``, of the columns of a table; ``standardize``; ``margins`` and
-    ``whiten``, where the recipe of training asks for them (``furnish``).
+    Every parameter is ``(M, ...)``. Users' points are rows in their own units. Inside, points are
+    *features first*, ``(M, *event, N)``, and went through ``preprocessing``, whose log-determinant
+    is added to every log-density.
 
     ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by
     ``objective`` and how far it has come by ``curves``. ``betas`` are those of its optimiser.
@@ -48,10 +42,7 @@ class Network(Population):
     ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
-        self.kinds = Columns(self.columns) if self.columns else None
-        self.standardize = Standardize(tuple(event_shape), members)
-        self.margins: Margins | None = None
-        self.whiten: Whiten | None = None
+        self.preprocessing = Preprocessing(tuple(event_shape), members, self.columns)
 
     @property
     def member_weights(self) -> Tensor:
@@ -62,40 +53,15 @@ class Network(Population):
         """The columns of the table; none where the points are no table's."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-    def furnish(self, margins: Sequence[int] = (), whiten: Sequence[int] = ()) -> None:
-        """Put ``Margins`` and ``Whiten`` at the door.
-
-        The identity until they are fitted, and for the members that are named for good.
-        """
-        self.margins = Margins(self.event_shape.numel(), self.members, margins)
-        self.whiten = Whiten(self.event_shape.numel(), self.members, whiten)
-
-    @property
-    def door(self) -> Chain:
-        """The fixed bijections that users' points ``(M, *event, n)`` come in by.
-
-        In double precision.
-        """
-        return Chain(
-            [
-                bijection
-                for bijection in (self.kinds, self.standardize, self.margins, self.whiten)
-                if bijection is not None
-            ]
-        )
-
-    # Inside: standardised points, features first
+    # Inside: preprocessed points, features first
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Set what depends on the data from the training points ``(M, *event, N)``.
-
-        Called once, before training.
-        """
+        """Set what depends on the data from the training points ``(M, *event, N)``."""
 
     @abstractmethod
     def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
-        """What an epoch on ``points`` ``(M, *event, N)`` calls for every batch of them.
+        """Return what an epoch on ``points`` ``(M, *event, N)`` calls for each batch of them.
 
         Of a batch ``(M, *event, n)`` it gives the loss ``(M,)``, without its graph, and the
         gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from
@@ -103,27 +69,27 @@ class Network(Population):
         """
 
     def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        """What a visit to ``points`` ``(M, *event, N)`` sees.
+        """Return what a visit to ``points`` ``(M, *event, N)`` sees: the points themselves.
 
-        The points, unless each stands for a region that one is drawn from.
+        Or draws, where each point stands for a region.
         """
         return points
 
     @abstractmethod
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """What is kept of training every few epochs: a name and a number per member ``(M,)``.
+        """Return what the history keeps every few epochs: a number per member ``(M,)`` by name.
 
         ``points`` are ``train`` and perhaps others.
         """
 
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        """``n`` draws of every member, ``(M, *event, n)``."""
+        """Draw ``n`` points of every member, ``(M, *event, n)``."""
 
-    # At the door
+    # Users' rows
 
     def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """What training is given, as ``(n, M or 1, *event)``.
+        """Return what training is given as ``(n, M or 1, *event)``.
 
         Raises ``ValueError`` where there are no rows, or one can't be learnt.
         """
@@ -139,54 +105,37 @@ class Network(Population):
             )
         return rows
 
-    def features_first(self, value: Any) -> Tensor:
-        """Users' points, as ``log_prob`` takes them, as ``(M, *event, n)``.
+    def fit_scaler(self, real: Array) -> Scaler:
+        """Return the scaler of real training rows ``(n, M or 1, *event)``."""
+        return Scaler.fit(real)
 
-        In their own units and type.
+    def preprocess(self, value: Any) -> Seen:
+        """Return users' points as the networks see them, ``(M, *event, n)``.
+
+        And the log-determinant ``(M, n or 1)``, in double precision as it may be large.
         """
-        value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
-        return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
-
-    def standardized(self, value: Any) -> tuple[Tensor, Tensor]:
-        """Users' points as the networks see them, and the log-determinant of getting there.
-
-        ``(M, *event, n)`` and ``(M, n or 1)``, in double precision as it may be large.
-        """
-        z, log_det = self.door(self.features_first(value))
+        z, log_det = self.preprocessing(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
-
-    def initialize_door(self, rows: Any) -> None:
-        """Fit the door to users' training rows."""
-        self.door.initialize(self.features_first(rows).double())
 
     def sample(
         self,
         sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
         generator: np.random.Generator | None = None,
     ) -> Tensor:
-        """Draws ``sample_shape + (M, *event)`` in the user's units.
-
-        In double precision, as these units may need it.
-        """
+        """Draw ``sample_shape + (M, *event)`` in the user's units, in double precision."""
         shape = torch.Size(sample_shape)
         with torch.no_grad():
-            return self._rows(
-                self._out(self.generate(shape.numel(), generator_of(generator))), shape
-            )
+            z = self.generate(shape.numel(), generator_of(generator))
+            return self.rows_first(self.restore(z), shape)
 
-    def _out(self, z: Tensor) -> Tensor:
-        """From the networks' points to the user's units, integers whole."""
-        x, _ = self.door.inverse(z.double())
-        return x if self.kinds is None else self.kinds.whole(x)
-
-    def _rows(self, x: Tensor, shape: torch.Size) -> Tensor:
-        """From the networks' ``(M, *event, n)`` to the public ``shape + (M, *event)``."""
-        return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
+    def restore(self, z: Tensor) -> Tensor:
+        """Return the networks' points ``(M, *event, n)`` in the user's units."""
+        return self.preprocessing.inverse(z.double())[0]
 
     def flatten(self) -> Tensor:
-        """All parameters as one tensor ``(M, P)``, of which the modules' own become views.
+        """Return all parameters as one tensor ``(M, P)`` for an optimiser.
 
-        An optimiser then has one to work on.
+        The modules' own become views of it.
         """
         own = list(self.parameters())
         flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
@@ -200,26 +149,23 @@ class DensityNetwork(Network):
 
     @abstractmethod
     def log_density(self, z: Tensor) -> Tensor:
-        """``log q``, ``(M, N)``, of standardised points ``(M, *event, N)``.
-
-        In standardised units.
-        """
+        """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``."""
 
     def log_prob(self, value: Any) -> Tensor:
         if not isinstance(value, Tensor):  # no graph for what can't be differentiated by
             with torch.no_grad():
                 return self.log_prob(as_tensor(value))
         value = self.points(value)
-        z, log_det = self.standardized(value)
+        z, log_det = self.preprocess(value)
         return (self.log_density(z) + log_det).T.reshape(
             *value.shape[: -1 - len(self.event_shape)], self.members
         )
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """``train_nll`` and ``test_nll``, the mean negative log-likelihood.
+        """Return ``train_nll`` and ``test_nll``.
 
-        In nats, in the user's units.
+        The mean negative log-likelihood in nats, in the user's units.
         """
         return {
             f"{key}_nll": mean_nll(self.log_density(z), log_det)
@@ -227,60 +173,9 @@ class DensityNetwork(Network):
         }
 
 
-class Floor(DensityNetwork):
-    """A simple model of a table.
-
-    A mixture of Gaussians ``base`` of what comes out of the door, with a single member. Nothing in
-    it is trained.
-    """
-
-    def __init__(self, columns: Sequence[Column], margins: bool = False) -> None:
-        shape = (len(columns),)
-        super().__init__(
-            1,
-            shape,
-            {
-                "model": "floor",
-                "event_shape": list(shape),
-                "columns": [column.to_dict() for column in columns],
-            },
-        )
-        if margins:
-            self.margins = Margins(len(columns), 1)
-
-    @torch.no_grad()
-    def fit(self, rows: Array, mixture: Callable[[Array], GaussianMixture]) -> Self:
-        """Fit the door, then by ``mixture`` the base, and give the model back.
-
-        The door to the user's ``rows`` ``(n, D)``, the base to what comes out of it.
-        """
-        self.initialize_door(rows)
-        self.base = mixture(self.standardized(rows)[0][0].T.numpy())
-        return self
-
-    @classmethod
-    def restore(cls, columns: Sequence[Column], state: Mapping[str, Tensor]) -> Self:
-        """The floor that a checkpoint holds the ``state`` of."""
-        model = cls(columns, margins="margins.knots" in state)
-        model.base = GaussianMixture(
-            *(state[f"base.{name}"] for name in ("weights", "means", "covariances"))
-        )
-        model.load_state_dict(state)
-        return model
-
-    def log_density(self, z: Tensor) -> Tensor:
-        return self.base.log_prob(z[0].T).T
-
-    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        return self.base.sample((n,), generator).movedim(0, -1)
-
-    def objective(self, *_: object) -> NoReturn:
-        raise NotImplementedError("a floor is fitted, not trained")
-
-
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
-    """Mean negative log-likelihood in the user's units, ``(M,)``.
+    """Return the mean negative log-likelihood in the user's units, ``(M,)``, summed in float64.
 
-    Of standardised log-densities ``(M, N)``; summed in float64.
+    ``log_density`` ``(M, N)`` are of preprocessed points.
     """
     return -(log_density.double() + log_det).cpu().numpy().mean(axis=1)

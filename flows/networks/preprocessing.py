@@ -51,11 +51,11 @@ class Preprocessing(Bijection):
         return (x if self.to_real is None else self.to_real.rounded(x)), log_det
 
     def add_margins(self, without: Sequence[int] = ()) -> None:
-        """Put ``Margins`` after the scaler: the identity until fitted, and for members ``without``."""
+        """Put ``Margins`` after the scaler: the identity until fitted; for ``without`` for good."""
         self.margins = Margins(self.dim, self.members, without)
 
     def add_whitening(self, without: Sequence[int] = ()) -> None:
-        """Put ``Whiten`` last: the identity until fitted, and for members ``without``."""
+        """Put ``Whiten`` last: the identity until fitted; for ``without`` for good."""
         self.whiten = Whiten(self.dim, self.members, without)
 
     def real(self, rows: Array) -> Array:

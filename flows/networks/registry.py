@@ -9,38 +9,39 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
+from flows.core.checkpoint import CheckpointError, read
 from flows.core.columns import Column
+from flows.core.errors import one_line
+from flows.core.population import Population
+from flows.core.seeds import numpy_generators
 from flows.core.settings import explain
 from flows.networks.architecture import Model
-
-if TYPE_CHECKING:
-    from flows.core.population import Population
-    from flows.networks.network import Network
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.network import Network
+from flows.networks.old_files import renamed
 
 MODELS = Path(__file__).parent.parent / "models"
 
 
 def names() -> list[str]:
-    """The models there are, in alphabetical order. Imports none of them."""
+    """Return the models there are, in alphabetical order; none is imported."""
     return sorted(module.name for module in iter_modules([str(MODELS)]))
 
 
 def find(name: str) -> type[Model]:
-    """The class of the model ``name``.
+    """Return the class of the model ``name``.
 
-    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Imports no torch.
-
-    Raises ``LookupError`` where there is no such file, or no subclass of ``Model`` of that name in
-    it.
+    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Raises ``LookupError`` where
+    there is no such file, or no subclass of ``Model`` of that name in it.
     """
     if name not in names():
         raise LookupError(
-            f"no model {name!r}: there is no file flows/models/{name}.py; the models are: "
-            f"{', '.join(names())}"
+            f"no model {name!r}: there is no file flows/models/{name}.py; "
+            f"the models are: {', '.join(names())}"
         )
     for value in vars(import_module(f"flows.models.{name}")).values():
         if (
@@ -56,22 +57,21 @@ def find(name: str) -> type[Model]:
 
 def build(
     name: str,
-    event_shape: tuple[int, ...] | list[int],
+    event_shape: Sequence[int],
     settings: Mapping[str, Any] | None = None,
     *,
     members: int | range = 1,
     seed: int = 0,
     columns: Sequence[Column] = (),
 ) -> Network:
-    """An untrained population of the model ``name`` over points of ``event_shape``.
+    """Return an untrained population of the model ``name`` over points of ``event_shape``.
 
-    ``settings`` are those of the model's class; what is not named has its default. ``members`` is a
-    number, or a range: members 3 to 5 of a larger population start and train as they do there.
-    ``seed`` is of the initial weights. ``columns`` are those of a table. Raises ``LookupError`` for
-    an unknown name and ``ValueError`` for settings that are not the model's.
+    ``settings`` are those of the model's class in ``flows/models``; what is not named has its
+    default. ``members`` is a number, or a range: members 3 to 5 of a larger population start and
+    train as they do there. ``seed`` is of the initial weights. ``columns`` are those of a table.
+    Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the
+    model's.
     """
-    from flows.core.seeds import numpy_generators
-
     kind = find(name)
     try:
         model = kind.model_validate(dict(settings or {}))
@@ -92,32 +92,28 @@ def build(
 
 
 def load(path: str | Path) -> Population:
-    """The population or reference in ``path``, in evaluation mode.
+    """Return the population or reference in ``path``, in evaluation mode.
 
     Raises ``CheckpointError``, which names the file.
     """
-    from flows.core.checkpoint import CheckpointError, read
-    from flows.core.errors import one_line
-    from flows.networks.gaussian_mixture import GaussianMixture
-    from flows.networks.network import Floor
-
     description, state, history = read(Path(path))
     try:
+        description, state = renamed(description, state)
+        columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
-            return GaussianMixture(**state).eval()
-        columns = [Column.from_dict(column) for column in description["columns"]]
-        if description["model"] == "floor":
-            return Floor.restore(columns, state).eval()
-        arguments = {key: description[key] for key in ("event_shape", "settings", "seed")}
+            return GaussianMixture.load(columns, state).eval()
         model = build(
             description["model"],
+            description["event_shape"],
+            description["settings"],
             members=range(*description["members"]),
+            seed=description["seed"],
             columns=columns,
-            **arguments,
         )
         model.description = description
-        if "margins.knots" in state:
-            model.furnish()
+        if "preprocessing.margins.knots" in state:
+            model.preprocessing.add_margins()
+            model.preprocessing.add_whitening()
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()

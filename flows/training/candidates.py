@@ -97,12 +97,12 @@ NOISES: dict[str, Callable[[Array], smoothing.Noise]] = {
 class Candidate:
     """A way to regularise: what is taken out first, which noise, and how much of it."""
 
-    door: str  # "margins" or "whiten", or "raw" for neither
+    preprocessing: str  # "margins" or "whiten", or "raw" for neither
     noise: str  # of NOISES
     level: float
 
     def __str__(self) -> str:
-        return f"{self.door}, {self.noise} noise {self.level:g}"
+        return f"{self.preprocessing}, {self.noise} noise {self.level:g}"
 
 
 CANDIDATES = (

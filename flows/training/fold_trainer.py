@@ -1,10 +1,9 @@
-"""A race: members on different folds, regularised in different ways.
+"""Training with early stopping on folds: members that differ in fold and in regularisation.
 
-They are trained side by side in one batched population.
-
-A member learns from the rows outside of its fold, and is scored and stopped on those inside, which
-it never sees. What counts of it is the average of its weights over its last steps (Polyak and
-Juditsky 1992), at the step where its fold likes it best (Prechelt 1998).
+They are trained side by side in one batched population. A member learns from the rows outside of
+its fold, and is scored and stopped on those inside, which it never sees. What counts of it is the
+average of its weights over its last steps (Polyak and Juditsky 1992), at the step where the rows of
+its fold were most likely (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
+from flows.core.scaler import Scaler
 from flows.core.seeds import normal, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.network import DensityNetwork
+from flows.networks.network import DensityNetwork, Seen
 from flows.training.candidates import NOISES, Candidate
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-# Steps between two looks at the held-out rows: a tenth of those before, but not fewer and not more
-# than this
-CHECK = (5, 50)
-# A race is over when in the last third of its steps the members gained less than this, in nats a
-# row and column
-PATIENCE, GAIN = (1 / 3, 0.001)
+# Steps between two checks on the held-out rows: a tenth of those before, within these limits
+LEAST_INTERVAL, MOST_INTERVAL = 5, 50
+# Training has converged when in this last share of its steps the members gained less than this, in
+# nats a row and column
+LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
@@ -42,101 +41,102 @@ class Member:
     fold: int
 
 
-class Race:
-    """A population of one member a candidate and fold, and how far each has come.
+class FoldTrainer:
+    """Trains a population of one member a candidate and fold.
 
-    ``fold`` ``(n,)`` is where each of the ``rows`` ``(n, D)`` is held out, -1 where nowhere;
-    ``test`` rows are for the curves alone.
+    ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is where each is held out, -1
+    where nowhere. ``test``, scaled rows ``(n', 1, D)``, are for the curves alone.
     """
 
     def __init__(
         self,
         model: DensityNetwork,
-        rows: Tensor,
-        test: Tensor | None,
+        rows: Array,
+        scaler: Scaler,
+        test: Array | None,
         members: Sequence[Member],
         fold: Array,
         settings: TrainingSettings,
     ) -> None:
         self.model, self.settings, self.members, self.fold = model, settings, list(members), fold
-        own = [np.flatnonzero(fold != member.fold) for member in members]
-        count = min(map(len, own))  # folds may differ by a row
-        train = torch.stack([rows[places[:count]] for places in own], dim=1)
-        self.unseen = [np.flatnonzero(fold == member.fold) for member in members]
-        most = max(map(len, self.unseen))
+        places = [np.flatnonzero(fold != member.fold) for member in members]
+        count = min(map(len, places))  # folds may differ by a row
+        train = np.stack([rows[own[:count]] for own in places], axis=1)
+        self.held_out = [np.flatnonzero(fold == member.fold) for member in members]
+        most = max(map(len, self.held_out))
         # The first again, to equal length
-        held_out = torch.stack([rows[np.resize(places, most)] for places in self.unseen], dim=1)
-        model.furnish(
-            **{
-                door: [m for m, member in enumerate(members) if member.candidate.door != door]
-                for door in ("margins", "whiten")
-            }
-        )
-        model.initialize_door(train)
-        self.seen = {
-            key: model.standardized(part)
-            for key, part in (("train", train), ("held_out", held_out), ("test", test))
-            if part is not None
-        }
+        held_out = np.stack([rows[np.resize(own, most)] for own in self.held_out], axis=1)
+        self.seen = self._preprocessed(scaler, {"train": train, "held_out": held_out, "test": test})
         model.initialize(self.seen["train"][0])
         self.visits = self._visits()
-        self.numbers = list(range(len(members)))  # of their random streams
+        self.streams = list(range(len(members)))  # numbers of the members' random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
-        self.average, self.best = (
-            self.optimizer.parameters.clone(),
-            self.optimizer.parameters.clone(),
-        )
-        self.best_nll, self.best_step = (
-            np.full(len(members), np.inf),
-            np.zeros(len(members), dtype=int),
-        )
-        self.marks: list[tuple[int, float]] = []  # the step and the mean of best_nll at every check
+        self.average = self.optimizer.parameters.clone()
+        self.best = self.optimizer.parameters.clone()
+        self.best_nll = np.full(len(members), np.inf)
+        self.best_step = np.zeros(len(members), dtype=int)
+        self.progress: list[tuple[int, float]] = []  # a step and the mean of best_nll, a check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
-        # An untrained flow behind whitening is a Gaussian, and behind margins it is independent
-        # columns: not every table has more
+        # An untrained flow is a Gaussian after whitening, and independent columns after margins:
+        # not every table has more.
         self.check()
 
-    def _visits(self) -> list[tuple[Tensor, Tensor]]:
-        """The centres ``(N, D)`` that every member visits.
+    def _preprocessed(self, first: Scaler, parts: dict[str, Array | None]) -> dict[str, Seen]:
+        """Fit the members' preprocessing to the training rows, and return all parts after it."""
+        preprocessing = self.model.preprocessing
+        train = parts["train"]
+        assert train is not None
+        own = Scaler.fit(train)  # of each member's fold
 
-        And the factors of the noise there.
-        """
-        visits, known = [], {}  # members of one fold behind the same door have the same neighbours
-        for member, points in zip(
-            self.members, self.seen["train"][0].double().numpy(), strict=True
-        ):
-            way = member.candidate
-            place = way.door, way.noise, member.fold
-            if place not in known:
-                known[place] = NOISES[way.noise](points.T)
-            centres, factors = known[place](way.level)
+        def without(name: str) -> list[int]:
+            candidates = [member.candidate for member in self.members]
+            return [m for m, each in enumerate(candidates) if each.preprocessing != name]
+
+        preprocessing.add_margins(without("margins"))
+        preprocessing.add_whitening(without("whiten"))
+        scaled = {
+            key: self.model.features_first(torch.from_numpy(own.scale(part)))
+            for key, part in parts.items()
+            if part is not None
+        }
+        preprocessing.fit(scaled["train"], own.after(first))
+        seen = {key: preprocessing.from_scaled(part) for key, part in scaled.items()}
+        dtype = self.model.dtype
+        return {key: (z.to(dtype).contiguous(), log_det) for key, (z, log_det) in seen.items()}
+
+    def _visits(self) -> list[tuple[Tensor, Tensor]]:
+        """Return for every member the centres ``(N, D)`` that it visits, and the factors."""
+        visits, known = [], {}  # members of one fold and preprocessing have the same neighbours
+        points = self.seen["train"][0].double().numpy()
+        for member, own in zip(self.members, points, strict=True):
+            candidate = member.candidate
+            key = candidate.preprocessing, candidate.noise, member.fold
+            if key not in known:
+                known[key] = NOISES[candidate.noise](own.T)
+            centres, factors = known[key](candidate.level)
             visits.append((torch.from_numpy(centres).float(), torch.from_numpy(factors).float()))
         return visits
 
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
-        """What an epoch visits, ``(M, D, N)``."""
+        """Return what an epoch visits, ``(M, D, N)``."""
         epoch = []
         for (centres, factors), generator in zip(self.visits, generators, strict=True):
             order = torch.from_numpy(generator.permutation(len(centres)))
             noise = normal(generator, *centres.shape, 1).float()
-            epoch.append(
-                (
-                    centres[order]
-                    + ((factors[order] if len(factors) > 1 else factors) @ noise)[:, :, 0]
-                ).T
-            )
+            moves = (factors[order] if len(factors) > 1 else factors) @ noise
+            epoch.append((centres[order] + moves[:, :, 0]).T)
         return torch.stack(epoch)
 
-    def run(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
-        """Train on, up to ``until`` steps, at the full learning rate, or ``cool`` down to 0.
+    def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
+        """Train on, up to ``until`` steps or convergence.
 
-        It stops before that where it doesn't pay any more.
+        At the full learning rate; or ``cool``: while it falls to 0, and then up to ``until``.
         """
         start = self.step
-        while self.step < until and (cool or not self.stopped):
+        while self.step < until and (cool or not self.converged):
             generators = numpy_generators(
-                self.settings.seed, "train", self.numbers, self.step // self.steps
+                self.settings.seed, "train", self.streams, self.step // self.steps
             )
             points = self.points(generators)
             objective = self.model.objective(points, generators)
@@ -157,8 +157,8 @@ class Race:
                     on_check()
 
     @property
-    def stopped(self) -> bool:
-        before = [nll for step, nll in self.marks if step <= (1 - PATIENCE) * self.step]
+    def converged(self) -> bool:
+        before = [nll for step, nll in self.progress if step <= (1 - LAST) * self.step]
         return (
             self.step >= LEAST_STEPS
             and len(before) > 0
@@ -166,17 +166,17 @@ class Race:
         )
 
     def check(self) -> None:
-        """Keep what the held-out rows like better than before."""
-        nll = np.array([-log_q.mean() for log_q in self.held_out(self.average)])
+        """Keep the members' averages whose held-out rows are likelier than before."""
+        nll = np.array([-log_q.mean() for log_q in self.log_density_held_out(self.average)])
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
-        self.marks.append((self.step, float(self.best_nll.mean())))
-        self.next_check = self.step + min(CHECK[1], max(CHECK[0], self.step // 10))
+        self.progress.append((self.step, float(self.best_nll.mean())))
+        self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
 
     @torch.no_grad()
     def log_density(self, parameters: Tensor, key: str) -> Array:
-        """Log-densities ``(M, N)`` in the user's units of the rows ``key``.
+        """Return log-densities ``(M, N)`` in the user's units of the rows ``key``.
 
         With these ``parameters`` ``(M, P)``.
         """
@@ -187,39 +187,33 @@ class Race:
         self.optimizer.parameters.copy_(now)
         return log_q
 
-    def held_out(self, parameters: Tensor) -> list[Array]:
-        """Of every member the log-densities of its held-out rows, in their order."""
-        return [
-            log_q[: len(places)]
-            for log_q, places in zip(
-                self.log_density(parameters, "held_out"), self.unseen, strict=True
-            )
-        ]
+    def log_density_held_out(self, parameters: Tensor) -> list[Array]:
+        """Return for every member the log-densities of its held-out rows, in their order."""
+        log_q = self.log_density(parameters, "held_out")
+        return [each[: len(own)] for each, own in zip(log_q, self.held_out, strict=True)]
 
     @property
     def candidates(self) -> list[Candidate]:
         return list(dict.fromkeys(member.candidate for member in self.members))
 
     def scores(self) -> Array:
-        """Of every row in a fold and every candidate, a log-density.
+        """Return the log-density of every row by each candidate's member that did not see it.
 
-        By the member that did not see it: ``(n, C)``, ``NaN`` in no fold.
+        ``(n, C)``, ``NaN`` for a row in no fold.
         """
         scores = np.full((len(self.fold), len(self.candidates)), np.nan)
-        for member, places, log_q in zip(
-            self.members, self.unseen, self.held_out(self.best), strict=True
-        ):
-            scores[places, self.candidates.index(member.candidate)] = log_q
+        log_q = self.log_density_held_out(self.best)
+        for member, own, values in zip(self.members, self.held_out, log_q, strict=True):
+            scores[own, self.candidates.index(member.candidate)] = values
         return scores
 
     def curves(self) -> dict[Member, dict[str, float]]:
-        """What is kept of every member.
+        """Return for every member its mean negative log-likelihoods.
 
-        Its mean negative log-likelihood on what it learns from, on what it does not see, and on the
-        test rows.
+        On the rows that it learns from, on those held out from it, and on the test rows.
         """
         log_q = {
-            key: self.held_out(self.average)
+            key: self.log_density_held_out(self.average)
             if key == "held_out"
             else self.log_density(self.average, key)
             for key in self.seen
@@ -230,27 +224,25 @@ class Race:
         }
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
-        """Go on with these ``candidates`` alone, in ``model``.
-
-        It has as many members as they have.
-        """
+        """Go on with these ``candidates`` alone, in ``model``, which has as many members."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         state = {
             name: value[kept] if value.ndim else value
             for name, value in self.model.state_dict().items()
         }
-        model.furnish()
+        model.preprocessing.add_margins()
+        model.preprocessing.add_whitening()
         model.load_state_dict(state)
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
-        optimizer.first, optimizer.second, optimizer.steps = (
+        optimizer.first, optimizer.second = (
             self.optimizer.first[kept],
             self.optimizer.second[kept],
-            self.optimizer.steps,
         )
+        optimizer.steps = self.optimizer.steps
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
-        for name in ("members", "unseen", "visits", "numbers"):
+        for name in ("members", "held_out", "visits", "streams"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
-        self.marks = []
+        self.progress = []

@@ -13,48 +13,61 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flows.core.arrays import Array, rounded
+from flows.core.scaler import Scaler
 from flows.core.seeds import normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
-from flows.networks.network import Network
-from flows.training.auto import fit_found
+from flows.networks.network import Network, Seen
+from flows.training.auto import train_auto
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import likelihood_bandwidth, sharpen
+
+OnLog = Callable[[int, dict[str, Array]], None]
 
 
 class Trainer:
     """Trains every member of ``model``, one ``epoch()`` after another.
 
-    ``train`` are rows in the user's units: ``(n, *event)``, shared by all members, or ``(n, M,
-    *event)``, one set a member. They are standardised here, once; all inside is in standardised
-    units and features first, ``(M, *event, N)``.
+    ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a
+    member: in the user's units, or, with their ``scaler``, scaled. All inside is features first,
+    ``(M, *event, N)``.
     """
 
-    def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        model: Network,
+        train: Any,
+        settings: TrainingSettings,
+        scaler: Scaler | None = None,
+    ) -> None:
+        self.model, self.settings = model, settings
         rows = model.rows(train, "train")
-        batch = min(settings.batch_size, len(rows))
-        model.initialize_door(rows)
-        self.model = model
-        self.settings = settings
+        if scaler is None:
+            rows, scaler = fit_and_scale(model, rows)
+        self.scaler = scaler
+        points = model.features_first(rows).double()
+        model.preprocessing.fit(points, scaler)
         self.clean = self.seen(rows, 0)
         model.initialize(self.clean[0])
-        self.visited, self.noise = _smoothed(model, rows, settings)
-        self.steps = math.ceil(len(rows) / batch)  # of an epoch
+        self.visited, self.noise = _smoothed(model, points, settings)
+        self.steps = math.ceil(len(rows) / min(settings.batch_size, len(rows)))  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
-    def seen(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """``rows`` as the networks see them, and the log-determinant of getting there.
+    def seen(self, scaled: Tensor, number: int) -> Seen:
+        """Return scaled rows as the networks see them, and the log-determinant.
 
-        They are set ``number`` of those that curves are kept of.
+        ``number``: of this set of rows among those that curves are kept of.
         """
-        z, log_det = self.model.standardized(rows)
-        return self.model.visit(
-            z, numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
-        ), log_det
+        z, log_det = self.model.preprocessing.from_scaled(
+            self.model.features_first(scaled).double()
+        )
+        z = z.to(self.model.dtype).contiguous()
+        generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
+        return self.model.visit(z, generators), log_det
 
     def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
-        """What one epoch visits, ``(M, *event, N)``.
+        """Return what one epoch visits, ``(M, *event, N)``.
 
         Every member in an order of its own, and with noise of its own.
         """
@@ -73,10 +86,7 @@ class Trainer:
         return points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
-        """One pass over the points.
-
-        Gives ``(M,)`` booleans: whether all losses of a member were finite.
-        """
+        """Pass over the points once; return ``(M,)`` booleans: a member's losses were finite."""
         generators = numpy_generators(
             self.settings.seed, "train", self.model.member_range, self.step // self.steps
         )
@@ -94,112 +104,133 @@ class Trainer:
         return finite
 
 
-def fit(
+def train(
     model: Network,
-    train: Any,
+    rows: Any,
     test: Any = None,
     settings: TrainingSettings | None = None,
     *,
-    on_log: Callable[[int, dict[str, Array]], None] | None = None,
+    scaler: Scaler | None = None,
+    on_log: OnLog | None = None,
     name: str = "model",
     device: str = "cpu",
 ) -> Network:
-    """Train every member of ``model`` on the rows ``train``, and give it back.
+    """Train every member of ``model`` on ``rows``, and return it.
 
-    As for ``Trainer``; arrays of any numbers will do.
+    Args:
+        model: what ``flows.build`` makes.
+        rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
+            array of numbers will do.
+        test: rows of the same form, scored for the history, never trained on or selected by.
+        settings: how to train.
+        scaler: where rows and test rows are real and scaled already, what scaled them; without it
+            they are in the user's units, and their scaler is fitted here.
+        on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
+            kept in ``model.history``.
+        name: of the model, in messages.
+        device: ``"cpu"``, or ``"cuda"`` for the fixed recipe: what runs in plain torch may be
+            faster, and low bits differ; the model is on the CPU again when it is done.
 
-    ``test``, rows of the same form, is scored for the history and never trained on or selected by.
-    ``on_log(epoch, curves)`` is called every ``log_every`` epochs; the same numbers are kept in
-    ``model.history``. A member whose loss is no longer finite is reported on standard error and
-    stays in the results; the others go on as if it weren't there. On the ``device`` ``"cuda"``, by
-    the fixed recipe, what runs in plain torch may be faster, and low bits differ; the model is on
-    the CPU again when it is done. Raises ``TypeError`` or ``ValueError``, with one line, for rows
-    that can't be learnt.
+    A member whose loss is no longer finite is reported on standard error and stays in the results;
+    the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
+    for rows that can't be learnt.
     """
     settings = settings or TrainingSettings()
     if not isinstance(model, Network):
-        raise TypeError(f"fit trains what flows.build makes; got {type(model).__name__}")
-    test = None if test is None else model.rows(test, "test")
+        raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    # Others have no density, or a slow one
-    if settings.recipe == "found" and isinstance(model, Flow) and model.real:
+    rows = model.rows(rows, "train")
+    test = None if test is None else model.rows(test, "test")
+    if scaler is None:
+        rows, scaler = fit_and_scale(model, rows)
+        test = None if test is None else scale(model, test, scaler)
+    # The others have no density, or a slow one
+    if settings.recipe == "auto" and isinstance(model, Flow) and model.real:
         if device == "cuda":
-            raise ValueError("device = 'cuda': the found recipe trains on the cpu alone")
-        fit_found(model, model.rows(train, "train"), test, settings, on_log, name)
+            raise ValueError("device = 'cuda': the automatic recipe trains on the cpu alone")
+        train_auto(model, rows, scaler, test, settings, on_log, name)
         model.eval()
         return model
     model.to(device)
-    failed: dict[int, int] = {}  # member -> first epoch with a loss that was not finite
-    rows: dict[int, dict[str, Array]] = {}
     # None: quiet when not on a terminal
     with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:
-        bar.set_postfix_str("reading the noise level off the points")
-        trainer = Trainer(model, train, settings)
-        clean = {"train": trainer.clean}
-        if test is not None:
-            clean["test"] = trainer.seen(test, 1)
-        for epoch in range(1, settings.epochs + 1):
-            for member in (~trainer.epoch()).nonzero().flatten().tolist():
-                failed.setdefault(member, epoch)
-            bar.update()
-            if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                rows[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
-                bar.set_postfix_str(
-                    ", ".join(f"{key} {value.mean():.3f}" for key, value in rows[epoch].items())
-                )
-                if on_log is not None:
-                    on_log(epoch, rows[epoch])
-    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
-    last = rows[settings.epochs]
-    model.history = {
-        "epoch": np.array(list(rows), dtype=np.float64),
-        **{key: np.stack([row[key] for row in rows.values()]) for key in last},
-    }
-    for member in np.flatnonzero(~np.isfinite(np.stack(list(last.values()))).all(axis=0)).tolist():
-        failed.setdefault(member, settings.epochs)
+        bar.set_postfix_str("estimating the noise level")
+        trainer = Trainer(model, rows, settings, scaler)
+        failed = _run(trainer, test, on_log, bar)
     for member, epoch in failed.items():
-        number = model.member_range[member]
         print(
-            (
-                f"{name}: the loss of member {number} was not finite from epoch {epoch} on; "
-                "it stays in the results"
-            ),
+            f"{name}: the loss of member {model.member_range[member]} was not finite from epoch "
+            f"{epoch} on; it stays in the results",
             file=sys.stderr,
         )
     model.to("cpu").eval()
     return model
 
 
-def _smoothed(
-    model: Network, rows: Tensor, settings: TrainingSettings
-) -> tuple[Tensor, Tensor | None]:
-    """What training visits instead of the ``rows`` ``(n, M or 1, *event)``.
+def _run(trainer: Trainer, test: Tensor | None, on_log: OnLog | None, bar: tqdm) -> dict[int, int]:
+    """Train for all epochs, keep the history, and return the members that failed and since when."""
+    model, settings = trainer.model, trainer.settings
+    failed: dict[int, int] = {}
+    log: dict[int, dict[str, Array]] = {}
+    clean = {"train": trainer.clean}
+    if test is not None:
+        clean["test"] = trainer.seen(test, 1)
+    for epoch in range(1, settings.epochs + 1):
+        for member in (~trainer.epoch()).nonzero().flatten().tolist():
+            failed.setdefault(member, epoch)
+        bar.update()
+        if epoch % settings.log_every == 0 or epoch == settings.epochs:
+            log[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
+            means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
+            bar.set_postfix_str(", ".join(means))
+            if on_log is not None:
+                on_log(epoch, log[epoch])
+    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
+    model.history = {"epoch": np.array(list(log), dtype=np.float64)}
+    model.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
+    last = np.stack(list(log[epoch].values()))
+    for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
+        failed.setdefault(member, epoch)
+    return failed
 
-    Points ``(M, *event, N)``, and the noise's standard deviation per member, ``(M, 1, ...)``; both
-    in standardised units.
+
+def fit_and_scale(model: Network, rows: Tensor) -> tuple[Tensor, Scaler]:
+    """Return rows ``(n, M or 1, *event)`` in the user's units as scaled ones, and their scaler."""
+    real = model.preprocessing.real(rows.double().numpy())
+    scaler = model.fit_scaler(real)
+    return torch.from_numpy(scaler.scale(real)), scaler
+
+
+def scale(model: Network, rows: Tensor, scaler: Scaler) -> Tensor:
+    """Return rows ``(n, M or 1, *event)`` in the user's units as scaled ones."""
+    return torch.from_numpy(scaler.scale(model.preprocessing.real(rows.double().numpy())))
+
+
+def _smoothed(
+    model: Network, points: Tensor, settings: TrainingSettings
+) -> tuple[Tensor, Tensor | None]:
+    """Return what training visits instead of scaled ``points``, both ``(M, *event, N)``.
+
+    And the noise's standard deviation per member, ``(M, 1, ...)``.
     """
-    standardized = model.door(model.features_first(rows).double())[0]
     if settings.noise == 0 or not model.real:
-        return standardized.to(model.dtype).contiguous(), None
+        return points.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []
     levels: list[float] = []
-    for member, points in enumerate(standardized.cpu()):
+    for member, own in enumerate(points.cpu()):
         # Members on the same data: the work is done
-        if member and torch.equal(standardized[member], standardized[member - 1]):
+        if member and torch.equal(points[member], points[member - 1]):
             visited.append(visited[-1])
             levels.append(levels[-1])
             continue
-        flat = points.flatten(0, -2).T.numpy()
-        level = (
-            float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}")
-            if settings.noise == "auto"
-            else settings.noise
-        )
+        flat = own.flatten(0, -2).T.numpy()
+        level = settings.noise
+        if level == "auto":
+            level = float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}")
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
-        visited.append(torch.from_numpy(moved.T.reshape(points.shape)))
+        visited.append(torch.from_numpy(moved.T.reshape(own.shape)))
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=model.dtype, device=standardized.device).reshape(
-        -1, *[1] * (standardized.ndim - 1)
-    )
+    deviation = torch.tensor(levels, dtype=model.dtype, device=points.device)
+    deviation = deviation.reshape(-1, *[1] * (points.ndim - 1))
     return torch.stack(visited).to(deviation), deviation

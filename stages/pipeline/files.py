@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line, reason
 from flows.core.mixture import Mixture, Truth
+from flows.core.scaler import Scaler
 
 # pandas and torch are imported where a table or a model is read or written: not every stage has one
 if TYPE_CHECKING:
     import pandas as pd
 
     from flows.core.population import Population
-    from flows.evaluation.problem import Problem
+    from flows.data.problem import Problem
 
 SOURCE = Path("data/source")
 RAW = Path("data/raw.csv")
@@ -187,14 +188,21 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
         return Mixture(*arrays), float(content["entropy"]), []
 
 
-def read_problem() -> Problem:
-    """What ``prepare`` left to learn and to score, in the user's units."""
-    from flows.evaluation.problem import Problem, on_line
+class Prepared(NamedTuple):
+    """What ``prepare`` left: scaled rows ``(n, D)``, what scaled them, a table's columns."""
 
-    truth, _, kinds = read_target()
-    names, mean, std = read_scaler()
-    rows = [read_npy(path) for path in (TRAIN, TEST)]
-    for path, found in zip((TRAIN, TEST), rows, strict=True):
+    train: Array
+    test: Array
+    scaler: Scaler
+    columns: list[Column]
+    names: list[str]
+
+
+def read_prepared() -> Prepared:
+    """Return the rows to learn from and to score, as ``prepare`` scaled them."""
+    names, scaler = read_scaler()
+    train, test = read_npy(TRAIN), read_npy(TEST)
+    for path, found in ((TRAIN, train), (TEST, test)):
         if (
             found.ndim != 2
             or found.shape[1] != len(names)
@@ -204,23 +212,30 @@ def read_problem() -> Problem:
                 f"{path}: holds {found.dtype} of shape {found.shape}; "
                 f"it must hold rows of {len(names)} numbers"
             )
-    train, test = (found * std + mean for found in rows)
-    if kinds:
-        train, test = (
-            on_line(kinds, train, inverse=True),
-            on_line(kinds, test, inverse=True, whole=True),
-        )
-    return Problem(train, test, truth, names, kinds)
+    return Prepared(train, test, scaler, read_target()[2], names)
 
 
-def read_scaler() -> tuple[list[str], Array, Array]:
-    """The column names, and mean and standard deviation per column, each ``(D,)``."""
+def read_problem() -> Problem:
+    """Return what a model is scored on, in the user's units."""
+    from flows.data.preparation import from_real
+    from flows.data.problem import Problem
+
+    truth, _, columns = read_target()
+    prepared = read_prepared()
+    train, test = (prepared.scaler.restore(rows) for rows in (prepared.train, prepared.test))
+    if columns:
+        train, test = from_real(columns, train), from_real(columns, test, whole=True)
+    return Problem(train, test, truth, columns)
+
+
+def read_scaler() -> tuple[list[str], Scaler]:
+    """Return the column names, and their means and standard deviations."""
     content = read_json(SCALER)
     with reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
         if not mean.shape == std.shape == (len(content["columns"]),):
             raise ValueError("a number for each of the columns is needed")
-        return content["columns"], mean, std
+        return content["columns"], Scaler(mean, std)
 
 
 def rounded(value: float | None) -> float | None:

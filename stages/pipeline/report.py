@@ -12,9 +12,9 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture
 from flows.core.population import Population
+from flows.data.problem import Problem
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
-from flows.evaluation.problem import Problem
 from flows.evaluation.report import EvaluationSettings, Report, evaluate
 from stages.pipeline import files
 from stages.pipeline.settings import Evaluate
@@ -40,7 +40,7 @@ def write_report(
         **report.by_row,
         "levels": LEVELS,
     }
-    if not problem.kinds:  # a user's units may need every digit
+    if not problem.columns:  # a user's units may need every digit
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
     broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
@@ -114,7 +114,7 @@ def plane_box(problem: Problem) -> tuple[Array, Array]:
     rows = np.concatenate([problem.train, problem.test])
     low, high = rows.min(axis=0), rows.max(axis=0)
     bounds, inside = (
-        np.array([column.bounds for column in problem.kinds] or [(-np.inf, np.inf)]).T,
+        np.array([column.bounds for column in problem.columns] or [(-np.inf, np.inf)]).T,
         1e-6 * (high - low),
     )
     return np.maximum(low - 0.2 * (high - low), bounds[0] + inside), np.minimum(

@@ -85,7 +85,7 @@ def smoothed(network: Network) -> None:
 
     def visit(points: Tensor, generators: list[np.random.Generator]) -> Tensor:
         noise = np.stack([smooth_noise(g, tuple(points.shape[1:])) for g in generators])
-        scaled = torch.from_numpy(noise) / network.standardize.deviation
+        scaled = torch.from_numpy(noise) / network.preprocessing.standardize.deviation
         return (points + scaled).to(points.dtype)
 
     network.visit = visit  # type: ignore[method-assign, assignment]

@@ -4,6 +4,7 @@ nothing was chosen by.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from flows import references, targets
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.data import splits
 from flows.evaluation import likelihood
 from flows.networks import registry
-from flows.training.trainer import fit
+from flows.training.trainer import train
 
 ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
 BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
@@ -39,13 +41,13 @@ def other_data(
     """
     truth = targets.make(target, **({"components": components} if components else {}))
     drawn = [splits.draw(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
-    train = [rows for rows, _ in drawn]
-    flow = trained(model, settings, training, train, members)
+    learned = [rows for rows, _ in drawn]
+    flow = trained(model, settings, training, learned, members)
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(likelihood.log_density(flow, points), len(seeds), axis=1)
     kl = np.stack([likelihood.divergence(log_p, part) for part in log_q])
-    kernels = [likelihood.log_density(kernel_density(rows), points) for rows in train]
+    kernels = [likelihood.log_density(kernel_density(rows), points) for rows in learned]
     mixed = [likelihood.ensemble(part) for part in log_q]
     return {
         "kl": kl.mean(axis=1),
@@ -69,11 +71,11 @@ def in_the_plane(
     """A row a mixture, all learned by one population at once."""
     seeds = range(first, first + count)
     truths = [mixture(seed, 2) for seed in seeds]
-    train = [
+    drawn = [
         truth.sample(rows, numpy_generator(s, "generate"))
         for truth, s in zip(truths, seeds, strict=True)
     ]
-    flow = trained(model, settings, training, train, members)
+    flow = trained(model, settings, training, drawn, members)
     points = [
         truth.sample(fresh, numpy_generator(s, "fresh"))
         for truth, s in zip(truths, seeds, strict=True)
@@ -87,10 +89,10 @@ def in_the_plane(
 def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     """One mixture in 3 to 5 dimensions, learned by NSF with the automatic recipe."""
     truth = mixture(seed, 3 + seed % 3)
-    train = truth.sample(rows, numpy_generator(seed, "generate"))
+    drawn = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
-    flow = registry.build("nsf", train.shape[1:], members=members)
-    fit(flow, train, settings=TrainingSettings(recipe="found"), name=f"mixture {seed}")
+    flow = registry.build("nsf", drawn.shape[1:], members=members)
+    train(flow, drawn, settings=TrainingSettings(recipe="auto"), name=f"mixture {seed}")
     return worst_member(truth, points, likelihood.log_density(flow, points))
 
 
@@ -136,16 +138,11 @@ def trained(
     options = TrainingSettings(**{**training, "log_every": training["epochs"]})
     shape, count = rows.shape[-1:], rows.shape[1]
     flow = registry.build(model, shape, settings, members=count, seed=options.seed)
-    return fit(flow, rows, None, options, name=model)
+    return train(flow, rows, None, options, name=model)
 
 
 def kernel_density(rows: Array) -> Population:
-    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    return references.fit_kde(
-        (rows - mean) / deviation,
-        mean,
-        deviation,
-        bandwidths=references.bandwidths(BANDWIDTHS),
-        folds=FOLDS,
-        seed=0,
-    )
+    grid = references.bandwidths(BANDWIDTHS)
+    fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
+    scaler = Scaler.fit(rows)
+    return references.reference(fit, scaler.scale(rows), scaler)

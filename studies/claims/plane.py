@@ -17,6 +17,7 @@ from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.population import Population
+from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.data import splits
 from flows.evaluation import likelihood, samples
@@ -24,7 +25,7 @@ from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.targets import ring
-from flows.training.trainer import fit
+from flows.training.trainer import train as train_model
 from studies.claims import remedies
 
 TRUTH = ring.make()
@@ -47,7 +48,7 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
     name = f"depth {model} {couplings}"
     train, test = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
-    fit(flow, train, test, training(base), name=name)
+    train_model(flow, train, test, training(base), name=name)
     log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
     return {
         "kl": divergence(protocol, flow),
@@ -75,7 +76,7 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
     network = registry.build(model, (DIM,), settings, members=members, seed=train.seed)
-    fit(network, *data(protocol, protocol["train"]), train, name=name)
+    train_model(network, *data(protocol, protocol["train"]), train, name=name)
     scores = sample_scores(protocol, network, name)
     # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
     dense = network.supports("log_prob")
@@ -97,15 +98,15 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
     train, _ = data(protocol, rows)
 
     def kl(own: Array) -> Array:
-        mean, deviation = own.mean(axis=0), own.std(axis=0)
-        standardized = (own - mean) / deviation, mean, deviation
+        scaler = Scaler.fit(own)
         if name == "gmm":
             components = [len(TRUTH.weights)]
-            fitted = references.fit_gmm(*standardized, components=components, folds=5, seed=0)
+            fit = partial(references.fit_gmm, components=components, folds=5, seed=0)
         else:
             grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
-            fitted = references.fit_kde(*standardized, bandwidths=grid, folds=5, seed=0)
-        return divergence(protocol, fitted, count=fresh)
+            fit = partial(references.fit_kde, bandwidths=grid, folds=5, seed=0)
+        model = references.reference(fit, scaler.scale(own), scaler)
+        return divergence(protocol, model, count=fresh)
 
     return {"kl": np.concatenate([kl(train[:, r]) for r in range(protocol["replicates"])])}
 
@@ -197,8 +198,7 @@ def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
     for r, seed in enumerate(data_seeds(protocol)):
         real = TRUTH.sample(protocol["draws"] * held, seeds.numpy_generator(seed, "metric"))
         sets = [slice(k * held, (k + 1) * held) for k in range(protocol["draws"])]
-        own = seeds.integer(seed, "metric", 2)
-        compared = [compare(real[part], points[part, r], seed=own) for part in sets]
+        compared = [compare(real[part], points[part, r]) for part in sets]
         means = {key: np.mean([scores[key] for scores in compared]) for key in COMPARISONS}
         modes = samples.mode_scores(samples.mode_mass(points[:, r], TRUTH), TRUTH)
         rows.append({**modes, **means})

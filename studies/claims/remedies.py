@@ -62,7 +62,7 @@ class FreshTrainer(Trainer):
             shape = (BLOCK * rows,)
             own = [self.truth.sample(shape, generator=generator) for generator in generators]
             drawn = torch.cat(own, dim=1)
-            self.ahead = list(self.model.standardized(drawn)[0].split(rows, dim=2))
+            self.ahead = list(self.model.preprocess(drawn)[0].split(rows, dim=2))
         return self.ahead.pop().contiguous()
 
 
@@ -141,7 +141,7 @@ def train(
     parameters = trainer.optimizer.parameters
     optimizer = RemedyAdam(parameters, settings.clip, remedy.decay, remedy.average)
     trainer.optimizer = optimizer
-    held_out = {"held_out": flow.standardized(rows[learned:])}
+    held_out = {"held_out": flow.preprocess(rows[learned:])}
     best = parameters.clone()
     lowest = np.full(flow.members, np.inf)
     for epoch in tqdm(range(1, settings.epochs + 1), unit="epoch", disable=None):

@@ -61,7 +61,7 @@ def images_of(flow: ImageFlow, noise: Array) -> Array:
     """
     x = torch.from_numpy(noise.reshape(-1, 1, *flow.event_shape)).movedim(0, -1)
     x = x.expand(flow.members, *[-1] * 4).to(flow.dtype)
-    for bijection in reversed([*flow.door.chain, *flow.chain]):
+    for bijection in reversed([*flow.preprocessing.steps, *flow.chain]):
         x = bijection.inverse(x)[0]
     return np.floor(x[0].flatten(0, 2).T.numpy()).clip(0, flow.levels - 1).reshape(noise.shape)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from flows import density as our_density
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.density import fit_table
 from flows.training import workers
 from studies.engine import Cell, Family
 from studies.tables import peers, sources
@@ -30,7 +30,7 @@ def ours(
 
     def fit(rows: Array) -> Density:
         # Nobody looks at the curves, and a VAE's take long.
-        fitted = fit_table(rows, model, members=members, settings={"log_every": 1000})
+        fitted = our_density.fit(rows, model, members=members, settings={"log_every": 1000})
 
         def density(rows: Array) -> Array:
             log_q = fitted.log_prob_members(rows)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from flows import references
 from flows.core.arrays import Array
-from flows.core.columns import Column
-from flows.networks.gaussian_mixture import GaussianMixture
+from flows.core.mixture import Mixture
+from flows.core.scaler import Scaler
 from flows.training.smoothing import likelihood_bandwidth
 
 # Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.
@@ -40,26 +40,24 @@ def held(train: Array, share: float) -> tuple[Array, Array]:
     return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
 
 
-def simple(fit: Callable[..., GaussianMixture], *, margins: bool = False) -> Fit:
+def simple(fit: Callable[[Array], Mixture], *, margins: bool = False) -> Fit:
     """Return the fit of one of the pipeline's reference models.
 
     With ``margins``, every column is first mapped to about a standard normal, as for the flows.
     """
 
     def fitted(train: Array) -> Density:
-        columns = [Column(f"x{d}") for d in range(train.shape[1])]
-        model = references.of_table(columns, train, fit, margins=margins)
+        scaler = Scaler.fit(train)
+        model = references.reference(fit, scaler.scale(train), scaler, margins=margins)
         return lambda rows: model.log_prob(rows)[:, 0].numpy()
 
     return fitted
 
 
-def mixture(rows: Array, mean: Array, deviation: Array) -> GaussianMixture:
+def mixture(rows: Array) -> Mixture:
     """Fit a Gaussian mixture; its number of components and ridge are by cross-validation."""
     components, ridges = references.components(COMPONENTS, len(rows)), references.RIDGES
-    return references.fit_gmm(
-        rows, mean, deviation, components=components, folds=FOLDS, ridges=ridges, seed=0
-    )
+    return references.fit_gmm(rows, components=components, folds=FOLDS, ridges=ridges, seed=0)
 
 
 def kernel(train: Array) -> Density:

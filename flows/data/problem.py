@@ -1,0 +1,40 @@
+"""What a model learns from and is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.core.arrays import Array
+from flows.core.columns import Column
+from flows.core.mixture import Truth
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units.
+
+    ``truth`` is the distribution behind them, where it is known. ``columns`` are those of a table:
+    their names and what kind of number each holds; none for drawn data and for images. Raises
+    ``ValueError`` where the parts don't fit together.
+    """
+
+    train: Array
+    test: Array
+    truth: Truth | None = None
+    columns: Sequence[Column] = ()
+
+    def __post_init__(self) -> None:
+        if self.train.shape[1:] != self.test.shape[1:]:
+            raise ValueError(
+                f"training rows of shape {self.train.shape[1:]} and test rows of shape "
+                f"{self.test.shape[1:]} are of two tables"
+            )
+        if any(not isinstance(column, Column) for column in self.columns):
+            raise ValueError("columns must be flows.Column objects, as Column(name, kind)")
+        if self.columns and self.event_shape != (len(self.columns),):
+            raise ValueError(f"{len(self.columns)} columns for rows of shape {self.event_shape}")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.train.shape[1:]

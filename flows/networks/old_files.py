@@ -1,0 +1,35 @@
+"""Files that earlier versions wrote, as of commit 27b2496: what they call by other names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+MAPS = ("standardize.", "margins.", "whiten.")  # now inside of ``preprocessing``
+
+
+def renamed(
+    description: dict[str, Any], state: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what a file holds by today's names.
+
+    Raises ``ValueError`` for a model that there is no more.
+    """
+    if description["model"] == "floor":  # a mixture after preprocessing, with a weight of its own
+        description = {**description, "model": "mixture"}
+        state = {name.removeprefix("base."): t for name, t in state.items() if name != "weights"}
+    settings = dict(description.get("settings", {}))
+    if settings.pop("base", "normal") != "normal":
+        raise ValueError("the base box is no more; commit 27b2496 reads this file")
+    training = dict(description.get("training", {}))
+    if training.get("recipe") == "found":
+        training["recipe"] = "auto"
+    if "floors" in training:
+        training["references"] = training.pop("floors")
+    new = {"settings": settings, "training": training}
+    description |= {key: value for key, value in new.items() if key in description}
+    state = {
+        f"preprocessing.{name}" if name.startswith(MAPS) else name: t for name, t in state.items()
+    }
+    return description, state
