@@ -1,12 +1,11 @@
 """What the commands in here share.
 
-The environment of what they start, Git, dotted names, and errors of one line.
+Errors of one line, the environment of what they start, what another command says, dotted names.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -38,53 +37,39 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 
 def environment() -> dict[str, str]:
-    """With the folder of this Python first on the PATH.
-
-    `dvc` and the `python` of the stages are there.
-    """
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join(
-            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        ),
-    }
+    """Return ours with the folder of this Python, `dvc` and `python`, first on the PATH."""
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return {**os.environ, "PATH": os.pathsep.join(folders)}
 
 
-def git(*words: str, cwd: Path | None = None) -> str:
-    """What a Git command says. Raises ``UserError`` with its last line where it fails."""
+def output(*words: str, cwd: Path | None = None) -> str:
+    """Return what a command says. Raises ``UserError`` with its last line where it fails."""
     # To look is to write nothing: a lock that a full disk leaves behind stops every later command.
-    alone = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(
-        ["git", *words], cwd=cwd, env=alone, capture_output=True, text=True, check=False
-    )
+    looking = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(words, cwd=cwd, env=looking, capture_output=True, text=True, check=False)
     if done.returncode:
-        ended = (
-            signal.strsignal(-done.returncode)
-            if done.returncode < 0
-            else f"exit status {done.returncode}"
-        )
-        said = done.stderr.strip().splitlines() or [str(ended)]
-        raise UserError(f"git {words[0]}: {said[-1].removeprefix('fatal: ')}")
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{words[0]} {words[1]}: {said[-1].removeprefix('fatal: ')}")
     return done.stdout
 
 
+def git(*words: str, cwd: Path | None = None) -> str:
+    return output("git", *words, cwd=cwd)
+
+
 def flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
+    """Return ``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
     if not isinstance(content, dict | list):
-        return {prefix: content}
+        return {prefix.removesuffix("."): content}
     pairs: Iterable[tuple[Any, Any]] = (
         content.items() if isinstance(content, dict) else enumerate(content)
     )
     return {
-        name: value
-        for key, part in pairs
-        for name, value in flat(part, f"{prefix}.{key}" if prefix else str(key)).items()
+        name: value for key, part in pairs for name, value in flat(part, f"{prefix}{key}.").items()
     }
 
 
-def listed(folder: Path | None = None) -> list[str]:
-    """The files that are tracked or could be, those that are ignored left out."""
-    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).split(
-        "\0"
-    )
-    return [name for name in dict.fromkeys(names) if name and ((folder or Path()) / name).is_file()]
+def listed(folder: Path) -> list[str]:
+    """Return the files that are tracked or could be, those that are ignored left out."""
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return [name for name in git(*words, cwd=folder).split("\0") if (folder / name).is_file()]
