@@ -1,7 +1,4 @@
-"""The ways to regularise that the found recipe chooses from.
-
-And the noises that are made for a table.
-"""
+"""The candidates of the automatic recipe: ways to regularise, by noise that is made for a table."""
 
 from __future__ import annotations
 
@@ -14,20 +11,21 @@ from scipy.spatial import KDTree
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array
-from flows.training import smoothing
 
 NEIGHBOURS = 20
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
 ROWS = 1_500  # as many are enough to fit a mixture by
 
+# From a level: what training visits, centres (n, D), and the factors (n, D, D) of the noise around
+# each.
+Noise = Callable[[float], tuple[Array, Array]]
 
-def neighbours(points: Array) -> smoothing.Noise:
-    """Noise of ``points`` ``(n, D)`` of the shape that the rows around a row have.
 
-    At every level h.
+def neighbours(points: Array) -> Noise:
+    """Return noise of ``points`` ``(n, D)`` of the shape that the rows around a row have.
 
     Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more
-    than a few columns. Here a visit to row x_i moves within its neighbourhood alone::
+    than a few columns. Here, at level h, a visit to row x_i moves within its neighbourhood alone::
 
         x_i + (h^2 / 2) mean_j d_j + h sum_j a_j d_j / sqrt(k)
         d_j = x_nn(j) - x_i over its k nearest neighbours,  a_j ~ N(0, 1)
@@ -42,17 +40,13 @@ def neighbours(points: Array) -> smoothing.Noise:
     differences = points[nearest] - points[:, None]
     second = np.einsum("nki,nkj->nij", differences, differences) / count
     values, vectors = np.linalg.eigh(second)
-    mean, factor = (
-        differences.sum(axis=1) / count,
-        vectors * np.sqrt(values.clip(min=0))[:, None, :],
-    )
+    mean = differences.sum(axis=1) / count
+    factor = vectors * np.sqrt(values.clip(min=0))[:, None, :]
     return lambda level: (points + level**2 / 2 * mean, level * factor)
 
 
-def components(points: Array) -> smoothing.Noise:
-    """Noise of ``points`` ``(n, D)`` that is shaped like a Gaussian mixture.
-
-    Of the shape that a row's component has, at every level h.
+def components(points: Array) -> Noise:
+    """Return noise of ``points`` ``(n, D)`` of the shape that a row's mixture component has.
 
     Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and
     neighbours know it from twenty. A visit to row x_i of a component with mean m and covariance C
@@ -86,16 +80,12 @@ def components(points: Array) -> smoothing.Noise:
     return lambda level: (mean + np.sqrt(1 - level**2) * (points - mean), level * factor)
 
 
-NOISES: dict[str, Callable[[Array], smoothing.Noise]] = {
-    "neighbours": neighbours,
-    "components": components,
-    "sharpened": smoothing.noise,
-}
+NOISES = {"neighbours": neighbours, "components": components}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to regularise: what is taken out first, which noise, and how much of it."""
+    """A way to regularise: the preprocessing, which noise, and how much of it."""
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
     noise: str  # of NOISES
@@ -110,5 +100,4 @@ CANDIDATES = (
     *(Candidate("whiten", "neighbours", level) for level in (1.0, 0.7, 0.35)),
     Candidate("raw", "neighbours", 0.5),
     *(Candidate("raw", "components", level) for level in (1.0, 0.9)),
-    Candidate("raw", "sharpened", 1.5),
 )

@@ -124,8 +124,7 @@ class FoldTrainer:
         for (centres, factors), generator in zip(self.visits, generators, strict=True):
             order = torch.from_numpy(generator.permutation(len(centres)))
             noise = normal(generator, *centres.shape, 1).float()
-            moves = (factors[order] if len(factors) > 1 else factors) @ noise
-            epoch.append((centres[order] + moves[:, :, 0]).T)
+            epoch.append((centres[order] + (factors[order] @ noise)[:, :, 0]).T)
         return torch.stack(epoch)
 
     def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:

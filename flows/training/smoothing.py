@@ -30,8 +30,6 @@ NumPy in float64, so that no number depends on how many threads torch has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
@@ -43,22 +41,9 @@ LEVELS = (0.01, 1.0)  # where a bandwidth is looked for, in standard deviations 
 # Larger data sets are represented by so many of their rows: the cost is quadratic
 REFERENCE_ROWS = 2_000
 
-# From a level: what training visits, centres (n, D) and the factors of the noise around each, (n,
-# D, D), or (1, D, D) where all have the same.
-Noise = Callable[[float], tuple[Array, Array]]
-
-
-def noise(points: Array) -> Noise:
-    """Sharpened noise of ``points`` ``(n, D)``; the level is a multiple of the best bandwidth."""
-    bandwidth = likelihood_bandwidth(points)
-    return lambda level: (
-        sharpen(points, level * bandwidth, 1.0),
-        level * bandwidth * np.eye(points.shape[1])[None],
-    )
-
 
 def likelihood_bandwidth(points: Array) -> float:
-    """The bandwidth h of the Gaussian kernel density with the best likelihood.
+    """Return the bandwidth h of the Gaussian kernel density with the best likelihood.
 
     The leave-one-out likelihood on standardised ``points`` ``(n, D)``::
 
