@@ -12,37 +12,13 @@ def main() -> None:
     params = settings.load()
     truth, entropy, _ = files.read_target()
     columns, data, *_ = table.read(files.RAW)
-    # Beside a truth the floors of a table would only stretch the axes.
+    # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
     references = [name for name in settings.References.model_fields if name not in apart]
-    rows = []
-    ranking = files.read_json(files.RANKING) if truth is None else {}
-    floor = next(
-        (
-            files.read_npz(files.plot_data(each["gain_over"]))["test_log_density"].mean()
-            for each in ranking.values()
-        ),
-        None,
-    )
-    for name in (*references, *params.models):
-        headline, members = (
-            files.read_json(files.headline(name)),
-            files.read_table(files.members(name)),
-        )
-        arrays, (label, color) = (
-            files.read_npz(files.plot_data(name)),
-            settings.label_and_color(name),
-        )
-        if floor is not None and "test_log_density" in arrays:
-            members["gain"], headline["gain_ensemble"] = (
-                arrays["test_log_density"].mean(axis=0) - floor,
-                ranking.get(name, {}).get("gain"),
-            )
-        rows.append(
-            plotting.Row(
-                name, label, color, headline, members, arrays, is_model=name in params.models
-            )
-        )
+    names = (*references, *params.models)
+    rows = [read_row(name, is_model=name in params.models) for name in names]
+    if truth is None:
+        add_gains(rows)
     histories = {name: files.read_table(files.history(name)) for name in params.models}
     _, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)
     scene = plotting.Scene(
@@ -53,15 +29,33 @@ def main() -> None:
     for name in figures:
         with files.writing(files.FIGURES / name):
             plotting.draw(name, scene, files.FIGURES / name)
-    for name in missing:  # of other data, perhaps
-        (files.FIGURES / name).unlink(missing_ok=True)
     left_out: dict[str, list[str]] = {}
     for name, needs in missing.items():
+        (files.FIGURES / name).unlink(missing_ok=True)  # of other data, perhaps
         left_out.setdefault(" and no ".join(needs), []).append(name)
-    print(
-        f"{len(figures)} figures in {files.FIGURES}/"
-        + "".join(f"; no {needs}: no {', '.join(names)}" for needs, names in left_out.items())
-    )
+    reasons = "".join(f"; no {needs}: no {', '.join(own)}" for needs, own in left_out.items())
+    print(f"{len(figures)} figures in {files.FIGURES}/{reasons}")
+
+
+def read_row(name: str, *, is_model: bool) -> plotting.Row:
+    """Return what the figures show of one model or reference."""
+    label, color = settings.label_and_color(name)
+    headline, members = files.read_json(files.headline(name)), files.read_table(files.members(name))
+    arrays = files.read_npz(files.plot_data(name))
+    return plotting.Row(name, label, color, headline, members, arrays, is_model=is_model)
+
+
+def add_gains(rows: list[plotting.Row]) -> None:
+    """Add to every row what its members and its ensemble gain on the best reference, in nats."""
+    ranking = files.read_json(files.RANKING)
+    if not ranking:
+        return
+    best = next(iter(ranking.values()))["gain_over"]
+    reference = files.read_npz(files.plot_data(best))["test_log_density"].mean()
+    for row in rows:
+        if "test_log_density" in row.arrays:
+            row.members["gain"] = row.arrays["test_log_density"].mean(axis=0) - reference
+            row.headline["gain_ensemble"] = ranking.get(row.name, {}).get("gain")
 
 
 if __name__ == "__main__":
