@@ -20,10 +20,11 @@ test: .venv/ready-tests  ## mathematics, units, and one small run of the pipelin
 test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser, the studies, and the published numbers
 	$(RUN) $(PYTEST)
 
-lint: .venv/ready-tests  ## style and types
+lint: .venv/ready-tests  ## style, types, and who imports whom
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) lint-imports --no-cache --no-logo
 
 format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be done without you
 	$(RUN) ruff check --fix .

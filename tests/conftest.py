@@ -19,11 +19,6 @@ from pipeline import IN_ONE_PROCESS, Clone, make_clone
 from torch import nn
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What was started before and runs beside the other tests is waited for at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
-
-
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Everything made within the test computes in double precision."""

@@ -26,15 +26,6 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def uncommented(settings: str) -> list[str]:
-    """The lines of a settings file with a key and a value, but no comment."""
-    return [
-        line
-        for line in settings.splitlines()
-        if re.match(r"\s*[\w-]+: *[^#\s]", line) and not re.search(r" # \S", line)
-    ]
-
-
 # Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are
 # further apart than its epochs are many.
 TINY = """\
@@ -118,9 +109,6 @@ from importlib import import_module
 for command in sys.argv[1:]:
     module, *words = command.split()
     import_module(module).main(*words)
-with open("imported", "w") as file:
-    names = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    print(*names, sep="\\n", file=file)
 """
 
 

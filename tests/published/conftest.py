@@ -1,4 +1,7 @@
-"""The published results are of the settings that `dvc.lock` holds. Who has settings or models of their own publishes none: tests then step aside."""
+"""The published results are of the settings that `dvc.lock` holds.
+
+Who has settings or models of their own publishes none: tests then step aside.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from pipeline import ROOT, text, uncommented
+from pipeline import ROOT, text
 
 from tools import table
 
@@ -50,7 +50,3 @@ def test_the_committed_models_are_as_good_as_others_of_their_kind() -> None:
     assert (members["vae"]["modes"] == 8).all()
     assert all(members[name]["hdr_error"].max() < 0.02 for name in ("gmm", "realnvp", "glow"))
     assert all(members[name]["hdr_error"].min() > 0.02 for name in ("kde", "vae"))
-
-
-def test_every_key_of_the_settings_has_a_comment() -> None:
-    assert uncommented(text("params.yaml")) == []
