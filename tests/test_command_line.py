@@ -5,7 +5,6 @@ Training is cut short: what is learnt is not asked here.
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 
@@ -17,32 +16,18 @@ import flows
 from flows import Density, plotting
 from flows.__main__ import _parser, main
 from flows.core.errors import UserError
-from flows.density import fit_table
-from flows.networks import registry
 
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
-WORDS = (
-    [f"--column={name}={kind}" for name, kind in KINDS.items()]
-    + [f"-S{key}={value}" for key, value in SHORT.items()]
-    + ["--members=3"]
-)
-MODELS = [
-    name for name in registry.names() if not name.endswith("_image")
-]  # of tables; a reader's own is among them
+WORDS = [f"--column={name}={kind}" for name, kind in KINDS.items()]
+WORDS += [*(f"-S{key}={value}" for key, value in SHORT.items()), "--members=3"]
 
 
 def make(n=120, seed=0):
     rng = np.random.default_rng(seed)
     share = rng.beta(2, 3, n)
-    return pd.DataFrame(
-        {
-            "age": rng.integers(20, 80, n),
-            "bmi": rng.normal(25, 4, n),
-            "share": share,
-            "price": np.exp(rng.normal(3 * share)),
-        }
-    )
+    columns = {"age": rng.integers(20, 80, n), "bmi": rng.normal(25, 4, n)}
+    return pd.DataFrame({**columns, "share": share, "price": np.exp(rng.normal(3 * share))})
 
 
 def run(*words):
@@ -70,9 +55,8 @@ def folder(tmp_path_factory):
     frame = make()
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet", index=False)
-    frame.assign(who=[f"p{i}, jr" for i in range(len(frame))])[
-        [*reversed(frame.columns), "who"][::-1]
-    ].to_csv(folder / "more.csv", index=False)
+    more = frame[frame.columns[::-1]].assign(who=[f"p{i}, jr" for i in range(len(frame))])
+    more[["who", *frame.columns]].to_csv(folder / "more.csv", index=False)
     run("fit", folder / "t.csv", "-o", folder / "m.flow", *WORDS)
     return folder
 
@@ -96,27 +80,16 @@ def test_the_same_command_gives_the_same_bytes_from_either_format(folder, tmp_pa
         assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
 
 
-def test_python_gives_what_the_command_line_gives(folder, density):
+def test_python_gives_what_the_command_line_gives_and_says_the_same(density):
     fitted = flows.fit(make(), members=3, columns=KINDS, settings=SHORT)
     assert (fitted.log_prob(make()) == density.log_prob(make())).all()
     assert fitted.sample(50).equals(density.sample(50))
-
-
-def test_fit_of_a_network_is_training():
-    network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 4})
-    assert (
-        flows.fit(
-            network,
-            np.random.default_rng(0).normal(size=(50, 2)),
-            settings=flows.TrainingSettings(epochs=1),
-        )
-        is network
-    )
+    assert str(fitted) == str(density)
 
 
 def test_an_array_and_one_column_can_be_fitted():
     rows = np.random.default_rng(0).normal(size=(50, 1))
-    density = fit_table(rows, members=1, settings=SHORT)
+    density = flows.fit(rows, members=1, settings=SHORT)
     assert density.log_prob(rows).shape == (50,)
     assert list(density.sample(5).columns) == ["x0"]
 
@@ -126,117 +99,79 @@ def test_another_unit_shifts_every_log_density_by_the_logarithm_of_the_factor(fa
     """A rounded column among them: its step is in the new unit too."""
     frame = make()[["bmi", "age"]].astype(float)
     before, after = (
-        fit_table(each, members=2, settings=SHORT).log_prob(each)
+        flows.fit(each, members=2, settings=SHORT).log_prob(each)
         for each in (frame, factor * frame)
     )
     np.testing.assert_allclose(before - after, 2 * np.log(factor), rtol=0, atol=1e-6)
 
 
 def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
-    run(
-        "fit",
-        folder / "t.csv",
-        "-o",
-        tmp_path / "m.flow",
-        *(word for word in WORDS if "age" not in word),
-    )
+    words = [word for word in WORDS if "age" not in word]
+    run("fit", folder / "t.csv", "-o", tmp_path / "m.flow", *words)
     assert capsys.readouterr().err.startswith("column age holds 5")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("word", "said"),
     [
-        (
-            ["--column=agee=integer"],
-            "there is no column agee; the columns are: age, bmi, share, price",
-        ),
-        (["--column=age=whole"], "column age: 'whole' is no kind"),
-        (["--column=bmi=interval:0:1"], "column bmi, row 1 holds"),
-        (["--members=0"], "members"),
-        (["--model=nothing"], f"no model 'nothing' of tables; these are: {', '.join(MODELS)}"),
-        (
-            ["--model=realnvp_image"],
-            f"no model 'realnvp_image' of tables; these are: {', '.join(MODELS)}",
-        ),
-        (["-Sepochs=many"], "epochs = 'many'"),
-        (["-Shiden=3"], "hiden is not a known key"),
-        (["-Scouplings=0"], "couplings = 0"),
-        (["-Swithout=[margins, coling]"], "without.1 = 'coling'"),
+        ("--column=agee=integer", "no column agee; the columns are: age, bmi, share, price"),
+        ("--column=age=whole", "column age: 'whole' is no kind"),
+        ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
+        ("--members=0", "members"),
+        ("--model=nothing", "no model 'nothing' of tables; these are: "),
+        ("--model=realnvp_image", "no model 'realnvp_image' of tables; these are: "),
+        ("-Shiden=3", "hiden is not a known key"),
+        ("-Sepochs=many", "epochs = 'many'"),
     ],
 )
-def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, words, said):
-    assert said in error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m.flow", *WORDS, *words)
+def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word, said):
+    assert said in error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m.flow", *WORDS, word)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda frame: frame.assign(bmi="fat"), "column bmi, row 1 holds 'fat'"),
-        (lambda frame: frame.assign(bmi=7), "column bmi holds 7 in every row"),
-        (lambda frame: frame.assign(bmi=frame["price"]), "column price equals bmi"),
-        (lambda frame: frame.assign(bmi=2 * frame["price"] + 1), "linear combination"),
-        (
-            lambda frame: frame.assign(bmi=frame["bmi"].mask(frame.index == 4)),
-            "column bmi, row 5 holds no value",
-        ),
-        (lambda frame: frame[:12], "12 rows"),
-        (lambda frame: frame[:0], "no rows"),
+        (lambda t: t.assign(bmi="fat"), "column bmi, row 1 holds 'fat'"),
+        (lambda t: t.assign(bmi=7), "column bmi holds 7 in every row"),
+        (lambda t: t.assign(bmi=t["price"]), "column price equals bmi"),
+        (lambda t: t.assign(bmi=2 * t["price"] + 1), "linear combination"),
+        (lambda t: t.assign(bmi=t["bmi"].mask(t.index == 4)), "column bmi, row 5 holds no value"),
+        (lambda t: t[:12], "12 rows"),
+        (lambda t: t[:0], "no rows"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
     change(make()).to_csv(tmp_path / "t.csv", index=False)
-    assert said in error(
-        capsys,
-        "fit",
-        tmp_path / "t.csv",
-        "-o",
-        tmp_path / "m.flow",
-        "-Srecipe=fixed",
-        "-Sepochs=1",
-        "--members=1",
-    )
+    words = ["-o", tmp_path / "m.flow", "-Srecipe=fixed", "-Sepochs=1", "--members=1"]
+    assert said in error(capsys, "fit", tmp_path / "t.csv", *words)
     assert not (tmp_path / "m.flow").exists()
 
 
-def test_a_density_is_not_written_over_a_folder_or_another_table(folder, capsys):
-    before = (folder / "more.csv").read_bytes()
-    for place in (folder / "more.csv", folder):
-        assert "is a folder or a table" in error(capsys, "fit", folder / "t.csv", "-o", place)
-    assert (folder / "more.csv").read_bytes() == before
-
-
 @pytest.mark.parametrize(
-    ("words", "output"),
+    ("words", "output", "said"),
     [
-        ("fit t.csv", "t.csv"),
-        ("sample m.flow", "m.flow"),
-        ("score m.flow t.csv", "t.csv"),
-        ("score m.flow t.csv --anomalies 3", "link.csv"),
-        ("plot m.flow t.csv", "t.csv"),
-        ("plot m.flow t.csv", "m.flow"),
+        ("fit t.csv", "other.csv", "is a folder or a table"),
+        ("fit t.csv", "", "is a folder or a table"),
+        ("fit t.csv", "t.csv", "is read by this command"),
+        ("sample m.flow", "m.flow", "is read by this command"),
+        ("score m.flow t.csv", "t.csv", "is read by this command"),
+        ("score m.flow t.csv --anomalies 3", "link.csv", "is read by this command"),
+        ("plot m.flow t.csv", "m.flow", "is read by this command"),
+        ("plot m.flow t.csv", "page.csv", "a picture goes into a .png file"),
     ],
 )
-def test_nothing_that_a_verb_reads_is_written_over(
-    folder, tmp_path, capsys, monkeypatch, words, output
+def test_no_verb_writes_over_what_is_no_output_of_its_own(
+    folder, tmp_path, capsys, monkeypatch, words, output, said
 ):
     for name in ("t.csv", "m.flow"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
     monkeypatch.chdir(tmp_path)
-    assert "is read by this command" in error(capsys, *words.split(), "-o", tmp_path / output)
-    assert all(
-        (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-        for name in ("t.csv", "m.flow")
-    )
-
-
-@pytest.mark.parametrize("name", ["page.csv", "page.flow", "page"])
-def test_a_picture_goes_into_a_png_file_alone(folder, tmp_path, capsys, name):
-    assert "a picture goes into a .png file" in error(
-        capsys, "plot", folder / "m.flow", folder / "t.csv", "-o", tmp_path / name
-    )
-    assert not list(tmp_path.iterdir())
+    assert said in error(capsys, *words.split(), "-o", tmp_path / output)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "m.flow", "link.csv"}
+    for name in ("t.csv", "m.flow"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, capsys):
@@ -254,8 +189,8 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 # Sample
 
 
-def test_a_million_samples_are_within_their_bounds_and_whole(density):
-    frame = density.sample(1_000_000)
+def test_many_samples_are_within_their_bounds_and_whole(density):
+    frame = density.sample(100_000)
     assert list(frame.columns) == ["age", "bmi", "share", "price"]
     assert frame["age"].dtype == np.int64
     assert frame["share"].between(0, 1, inclusive="neither").all()
@@ -277,20 +212,20 @@ def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(
 
 
 @pytest.mark.parametrize("model", ["nsf", "vae"])
-def test_no_samples_are_a_frame_of_the_same_columns(density, model):
-    fitted = (
-        density
-        if model == "nsf"
-        else fit_table(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
-    )
+def test_no_samples_are_a_frame_of_the_same_columns(model):
+    fitted = flows.fit(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
     none = fitted.sample(0)
     assert len(none) == 0
     assert (none.dtypes == fitted.sample(1).dtypes).all()
 
 
+def weigh(density, *weights):
+    density.network.weights[:] = density.network.weights.new_tensor(weights)
+
+
 def test_members_are_drawn_by_their_weights(density):
     apart = density.sample(2000)
-    density.network.weights[:] = density.network.weights.new_tensor([0.0, 1.0, 0.0])
+    weigh(density, 0.0, 1.0, 0.0)
     alone = density.sample(2000)
     assert not alone.equals(apart)
     assert alone["bmi"].between(-1e3, 1e3).all()
@@ -305,66 +240,43 @@ def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(
 ):
     frame = make()
     log_q, members = density.log_prob(frame), density.log_prob_members(frame)
+    near = {"rtol": 0, "atol": 1e-6}
     for table in ("t.csv", "t.parquet"):
         for out in ("o.csv", "o.parquet"):
             found = scored(folder, tmp_path / out, table)
-            np.testing.assert_allclose(
-                found[frame.columns].to_numpy(float), frame.to_numpy(float), rtol=1e-15
-            )
+            kept = found[frame.columns].to_numpy(float)
+            np.testing.assert_allclose(kept, frame.to_numpy(float), rtol=1e-15)
             assert found.dtypes.map(lambda kind: kind.kind in "if").all()
-            np.testing.assert_allclose(found["log_density"], log_q, rtol=0, atol=1e-6)
-            np.testing.assert_allclose(
-                found["log_density_sd"], members.std(axis=1, ddof=1), rtol=0, atol=1e-6
-            )
+            np.testing.assert_allclose(found["log_density"], log_q, **near)
+            np.testing.assert_allclose(found["log_density_sd"], members.std(axis=1, ddof=1), **near)
     run("score", folder / "m.flow", folder / "t.csv")
     scored(folder, tmp_path / "o.csv")
     assert capsys.readouterr().out == (tmp_path / "o.csv").read_text()
 
 
 def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder, tmp_path):
-    found, plain = (
-        scored(folder, tmp_path / "a.csv", "more.csv"),
-        scored(folder, tmp_path / "b.csv"),
-    )
-    assert found["log_density"].equals(plain["log_density"])
-    lines = zip(
-        (folder / "more.csv").read_text().splitlines(),
-        (tmp_path / "a.csv").read_text().splitlines(),
-        strict=True,
-    )
+    found = scored(folder, tmp_path / "a.csv", "more.csv")
+    assert found["log_density"].equals(scored(folder, tmp_path / "b.csv")["log_density"])
+    files = (folder / "more.csv", tmp_path / "a.csv")
+    lines = zip(*(file.read_text().splitlines() for file in files), strict=True)
     assert all(after.startswith(before + ",") for before, after in lines)
 
 
-def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch):
-    whole, lowest = (
-        scored(folder, tmp_path / "a.csv"),
-        scored(folder, tmp_path / "c.csv", "t.csv", "--anomalies", 9),
-    )
+@pytest.mark.parametrize("words", [[], ["--anomalies", 9]], ids=["all", "lowest"])
+def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch, words):
+    whole = scored(folder, tmp_path / "a.csv", "t.csv", *words)
     monkeypatch.setattr("flows.data.table.stream.__defaults__", (7,))
-    np.testing.assert_allclose(scored(folder, tmp_path / "b.csv"), whole, rtol=0, atol=2e-6)
-    np.testing.assert_allclose(
-        scored(folder, tmp_path / "d.csv", "t.csv", "--anomalies", 9), lowest, rtol=0, atol=2e-6
-    )
+    found = scored(folder, tmp_path / "b.csv", "t.csv", *words)
+    np.testing.assert_allclose(found, whole, rtol=0, atol=2e-6)
 
 
-def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density(density):
+def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density_and_no_spread(folder, tmp_path):
     frame = make()[:4].astype(float)
     frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
-    assert np.isneginf(density.log_prob(frame)).tolist() == [True, True, True, False]
-
-
-def test_the_spread_of_a_row_without_a_density_is_0(folder, tmp_path):
-    make()[:3].assign(price=[1.0, -2.0, 3.0]).to_csv(tmp_path / "t.csv", index=False)
+    frame.to_csv(tmp_path / "t.csv", index=False)
     found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
-    assert np.isneginf(found["log_density"]).tolist() == [False, True, False]
-    assert (found["log_density_sd"] == 0).tolist() == [False, True, False]
-
-
-def test_a_renamed_column_is_told_in_one_line(folder, tmp_path, capsys):
-    make().rename(columns={"bmi": "BMI"}).to_csv(tmp_path / "t.csv", index=False)
-    assert "holds no column bmi; its columns are: age, BMI, share, price" in error(
-        capsys, "score", folder / "m.flow", tmp_path / "t.csv"
-    )
+    assert np.isneginf(found["log_density"]).tolist() == [True, True, True, False]
+    assert (found["log_density_sd"] == 0).tolist() == [True, True, True, False]
 
 
 def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys):
@@ -377,28 +289,26 @@ def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("change", "words", "said"),
     [
-        ("log_density", []),
-        ("log_density_sd", []),
-        ("row", ["--anomalies=3"]),
-        ("tail_probability", ["--anomalies=3"]),
+        ({"log_density": 7}, [], "column log_density: `score` adds a column of this name"),
+        ({"log_density_sd": 7}, [], "column log_density_sd: `score` adds"),
+        ({"row": 7}, ["--anomalies=3"], "column row: `score` adds"),
+        ({"tail_probability": 7}, ["--anomalies=3"], "column tail_probability: `score` adds"),
+        ({"bmi": None}, [], "holds no column bmi; its columns are: age, share, price"),
     ],
 )
-def test_a_column_that_score_would_write_over_is_refused(folder, tmp_path, capsys, name, words):
-    make().assign(**{name: 7}).to_csv(tmp_path / "t.csv", index=False)
-    assert f"column {name}: `score` adds a column of this name" in error(
-        capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words
-    )
+def test_a_table_of_other_columns_is_refused(folder, tmp_path, capsys, change, words, said):
+    make().assign(**change).dropna(axis=1).to_csv(tmp_path / "t.csv", index=False)
+    assert said in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
 
 
 @pytest.mark.parametrize("content", [b"", b"no such thing" * 20])
-def test_what_is_no_model_is_named(folder, tmp_path, capsys, content):
+@pytest.mark.parametrize("verb", ["info", "sample", "score"])
+def test_what_is_no_model_is_named(folder, tmp_path, capsys, verb, content):
     (tmp_path / "bad.flow").write_bytes(content)
-    for verb in ("info", "sample", "score"):
-        assert "bad.flow" in error(
-            capsys, verb, tmp_path / "bad.flow", *([folder / "t.csv"] if verb == "score" else [])
-        )
+    tables = [folder / "t.csv"] if verb == "score" else []
+    assert "bad.flow" in error(capsys, verb, tmp_path / "bad.flow", *tables)
 
 
 # Anomalies
@@ -409,17 +319,11 @@ def folds(density, n=40):
 
     Members 0 and 2 did not see the first, member 1 the second.
     """
-    rng = np.random.default_rng(0)
-    network = density.network
-    network.history |= {
-        "held_out": rng.normal(-8, 2, n),
-        "fold": np.repeat([0, 1, -1], [15, 15, n - 30]),
-    }
-    network.description = {
-        **network.description,
-        "training": {"members": [{"fold": 0}, {"fold": 1}, {"fold": 0}]},
-    }
-    network.weights[:] = network.weights.new_tensor([0.2, 0.5, 0.3])
+    network, fold = density.network, np.repeat([0, 1, -1], [15, 15, n - 30])
+    network.history |= {"held_out": np.random.default_rng(0).normal(-8, 2, n), "fold": fold}
+    training = {"members": [{"fold": 0}, {"fold": 1}, {"fold": 0}]}
+    network.description = {**network.description, "training": training}
+    weigh(density, 0.2, 0.5, 0.3)
     return density
 
 
@@ -435,15 +339,8 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
     folder, density, tmp_path
 ):
     folds(density).save(tmp_path / "m.flow")
-    run(
-        "score",
-        tmp_path / "m.flow",
-        folder / "more.csv",
-        "--anomalies",
-        5,
-        "-o",
-        tmp_path / "o.csv",
-    )
+    words = ["--anomalies", 5, "-o", tmp_path / "o.csv"]
+    run("score", tmp_path / "m.flow", folder / "more.csv", *words)
     found = pd.read_csv(tmp_path / "o.csv")
     log_q = density.log_prob(make())
     assert found["row"].tolist() == (np.argsort(log_q)[:5] + 1).tolist()
@@ -454,12 +351,9 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
 
 
 def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
-    assert (
-        scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)["tail_probability"]
-        .isna()
-        .all()
-    )
-    assert capsys.readouterr().err.startswith("tail_probability is empty: only the found recipe")
+    found = scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)
+    assert found["tail_probability"].isna().all()
+    assert capsys.readouterr().err.startswith("tail_probability is empty: only the ")
 
 
 def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
@@ -474,7 +368,7 @@ def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
     found = density.tail_probability(density.log_prob_members(frame[100:]))
     for share in (0.05, 0.2, 0.5):
         assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
-    assert "found recipe on 100 rows" in repr(density)
+    assert "recipe on 100 rows" in repr(density)
     assert "log-density of unseen rows" in repr(density)
 
 
@@ -485,117 +379,61 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
     run("info", folder / "m.flow")
     said = capsys.readouterr().out
     assert said == f"{density}\n"
-    for word in (
-        "nsf of 3 members",
-        "couplings 2",
-        "column age: integer",
-        "column share: interval:0:1",
-        "column bmi: real",
-        "seed 0",
-    ):
-        assert word in said
-
-
-def test_what_is_fitted_and_what_is_read_back_say_the_same(density, tmp_path):
-    fitted = fit_table(make(), members=1, settings=SHORT)
-    fitted.save(tmp_path / "m.flow")
-    assert str(fitted) == str(Density.load(tmp_path / "m.flow"))
+    columns = ("column age: integer", "column share: interval:0:1", "column bmi: real")
+    for words in ("nsf of 3 members", "couplings 2", *columns, "seed 0"):
+        assert words in said
 
 
 @pytest.mark.parametrize(
     ("names", "page"), [(["bmi"], "margins.png"), (["bmi", "share"], "pairs.png")]
 )
 def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypatch, names, page):
-    fit_table(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
-    figures, drawn = dict(plotting.FIGURES), []
-    monkeypatch.setattr(
-        plotting, "draw", lambda name, scene, path: drawn.append((name, figures[name][1](scene)))
-    )
+    flows.fit(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
+    drawn = []
+    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: drawn.append(name))
     run("plot", tmp_path / "m.flow", folder / "t.csv", "-o", tmp_path / "page.png")
-    assert [name for name, _ in drawn] == [page]
+    assert drawn == [page]
 
 
-@pytest.mark.parametrize("table", ["t.csv", "t.parquet", "more.csv"])
-def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path, table):
-    for name in ("a.png", "b.png"):
+def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path):
+    for name, table in (("a.png", "t.csv"), ("b.png", "t.parquet")):
         run("plot", folder / "m.flow", folder / table, "-o", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def start(*words, **others):
-    return subprocess.run(
-        [sys.executable, "-m", "flows", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        **others,
-    )
-
-
-def test_the_program_is_quiet_in_a_pipe_and_ends_with_one_line_and_status_1(folder):
-    done = start("score", folder / "m.flow", folder / "t.csv")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert len(pd.read_csv(io.StringIO(done.stdout))) == 120
-    done = start("score", folder / "m.flow", folder / "nothing.csv")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == f"flows: {folder / 'nothing.csv'}: No such file or directory\n"
+def test_the_program_ends_with_one_line_and_status_1(folder):
+    words = [sys.executable, "-m", "flows", "score", folder / "m.flow", folder / "no.csv"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"flows: {folder / 'no.csv'}: No such file or directory\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "option", "said"),
     [
         (
             "fit t.csv -o m --column a",
-            "argument --column: expected a name and a value with = between them; got 'a'",
+            "--column",
+            "a name and a value with = between them; got 'a'",
         ),
-        (
-            "fit t.csv -o m -S a",
-            "argument -S: expected a name and a value with = between them; got 'a'",
-        ),
-        (
-            "score m t.csv --anomalies 0",
-            "argument --anomalies: expected a whole number of at least 1 and below 2**63; got '0'",
-        ),
-        (
-            "sample m -n many",
-            "argument -n: expected a whole number of at least 1 and below 2**63; got 'many'",
-        ),
-        (
-            "sample m --seed -1",
-            "argument --seed: expected a whole number of at least 0 and below 2**63; got '-1'",
-        ),
+        ("score m t.csv --anomalies 0", "--anomalies", "a whole number of at least 1 and below "),
+        ("sample m -n many", "-n", "a whole number of at least 1 and below "),
+        ("sample m --seed -1", "--seed", "a whole number of at least 0 and below "),
     ],
 )
-def test_an_option_says_what_it_expects(capsys, words, said):
+def test_an_option_says_what_it_expects(capsys, words, option, said):
     with pytest.raises(SystemExit):
         run(*words.split())
-    assert capsys.readouterr().err.endswith(f"{said}\n")
+    assert f"argument {option}: expected {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [
-        ("7", 7),
-        ("1e-3", 0.001),
-        ("box", "box"),
-        ("[margins, cooling]", ["margins", "cooling"]),
-        ('["margins"]', ["margins"]),
-        ("[", "["),
-    ],
+    [("7", 7), ("1e-3", 0.001), ("box", "box"), ('["a", b]', ["a", "b"]), ("[", "[")],
 )
 def test_a_setting_is_a_number_a_word_or_a_list(text, value):
-    assert _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"]).settings == [
-        ("key", value)
-    ]
-
-
-@pytest.mark.parametrize(("verb", "images"), [("fit", False), ("score", True), ("plot", False)])
-def test_help_says_which_verb_takes_images(capsys, verb, images):
-    with pytest.raises(SystemExit):
-        run(verb, "--help")
-    assert (".npy" in capsys.readouterr().out) is images
+    arguments = _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
+    assert arguments.settings == [("key", value)]
 
 
 def test_help_comes_without_torch():
@@ -610,11 +448,10 @@ def test_help_comes_without_torch():
         assert verb in done.stdout
 
 
-def test_a_reader_that_has_enough_is_no_error(folder):
+def test_the_program_is_quiet_in_a_pipe_and_a_reader_that_has_enough_is_no_error(folder):
     command = f"{sys.executable} -m flows sample {folder / 'm.flow'} -n 60000 | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout == "age,bmi,share,price\n"
-    assert done.stderr == ""
+    assert (done.stdout, done.stderr) == ("age,bmi,share,price\n", "")
 
 
 def test_python_names_what_is_wrong_with_a_frame(density):

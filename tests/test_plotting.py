@@ -5,8 +5,7 @@ With a truth and without, of one member, of wide tables. Nothing here is trained
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,64 +47,43 @@ def scene(
     known, dim = "truth" in needs or "components" in needs, dim if "plane" in needs else 5
 
     def row(name: str, count: int, density: bool = True, flow: bool = False) -> plotting.Row:
+        density &= "density" in needs
         table = pd.DataFrame(rng.uniform(0.8, 1, (count, len(SCORES))), columns=list(SCORES))
         arrays: dict[str, Any] = {"samples": rng.standard_normal((50, dim)), "levels": LEVELS}
-        if density and "density" in needs:
+        headline: dict[str, float | None] = {}
+        if density:
             arrays["test_log_density"] = rng.standard_normal((20, count))
         if known:
             arrays["mode_mass"] = rng.dirichlet(np.ones(len(truth.weights) + 1), count)
         else:
             table = table.drop(columns=["kl", "mode_tv"])
-        if density and "density" in needs:
-            if known:
-                arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
-            if dim == 2:
-                arrays |= {
-                    "density": rng.uniform(size=(9, 9)),
-                    "density_ensemble": rng.uniform(size=(9, 9)),
-                }
-                arrays["box"] = np.array([[-1.0, -2.0], [1.0, 2.0]])
-        elif "kl" in table:
+        if known and density:
+            arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
+            headline = {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None}
+        elif known:
             table["kl"] = np.nan
+        if density and dim == 2:
+            names = ("density", "density_ensemble")
+            arrays |= {each: rng.uniform(size=(9, 9)) for each in names}
+            arrays["box"] = np.array([[-1.0, -2.0], [1.0, 2.0]])
         if flow and "trajectory" in needs:
-            arrays |= {"trajectory": rng.standard_normal((5, 50, dim))} | (
-                {"radius": arrays["hdr"]} if "hdr" in arrays else {}
-            )
-        headline = (
-            {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None}
-            if density and known
-            else {}
-        )
-        return plotting.Row(
-            name,
-            name.upper(),
-            "#0072B2",
-            headline,
-            table,
-            arrays,
-            is_model=name in ("flow", "vae", "gan"),
-        )
+            arrays["trajectory"] = rng.standard_normal((5, 50, dim))
+            arrays |= {"radius": arrays["hdr"]} if "hdr" in arrays else {}
+        model = name in ("flow", "vae", "gan")
+        words = (name, name.upper(), "#0072B2")
+        return plotting.Row(*words, headline, table, arrays, is_model=model)
 
-    rows = [
-        row("gmm", 1),
-        row("kde", 1),
-        row("flow", members, flow=True),
-        row("vae", members),
-        row("gan", members, density=False),
-    ]
+    rows = [row("truth", 8)] if known else []
+    rows += [row("gmm", 1), row("kde", 1), row("flow", members, flow=True), row("vae", members)]
+    rows += [row("gan", members, density=False)]
     epochs = pd.DataFrame({"epoch": np.arange(10, 210, 10)})
-    losses = epochs.assign(
-        generator_loss=0.7, generator_loss_sd=0.1, discriminator_loss=1.3, discriminator_loss_sd=0.1
-    )
-    nll = epochs.assign(
-        train_nll=4 - epochs["epoch"] / 200,
-        train_nll_sd=0.1,
-        test_nll=4.2 - epochs["epoch"] / 200,
-        test_nll_sd=0.1,
-    )
+    losses = {"generator_loss": 0.7, "discriminator_loss": 1.3}
+    losses |= {"generator_loss_sd": 0.1, "discriminator_loss_sd": 0.1}
+    fall = epochs["epoch"] / 200
+    nll = epochs.assign(train_nll=4 - fall, train_nll_sd=0.1, test_nll=4.2 - fall, test_nll_sd=0.1)
     return plotting.Scene(
-        rows=[row("truth", 8), *rows] if known else rows,
-        histories={"flow": nll, "vae": nll, "gan": losses},
+        rows=rows,
+        histories={"flow": nll, "vae": nll, "gan": epochs.assign(**losses)},
         columns=[f"x{k}" for k in range(dim)],
         data=rng.standard_normal((80, dim)),
         truth=truth if "components" in needs else SampleOnly() if known else None,
@@ -159,7 +137,7 @@ def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tm
         assert np.asarray(picture.convert("L"), dtype=np.float64).std() > 5
 
 
-@pytest.mark.parametrize("which", ["one member", "no density", "wide", "wide, no truth"])
+@pytest.mark.parametrize("which", ["one member", "wide"])
 def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
     for name in possible(SCENES[which]):
         assert sheet(name, SCENES[which])
@@ -167,10 +145,8 @@ def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
 
 def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
     assert sheet("modes.png", scene(truth=make("grid")))
-    assert (
-        sheet("samples.png", replace(scene(), data=scene().data * [1e5, 1e-3])).axes[0].get_aspect()
-        == "auto"
-    )
+    stretched = replace(scene(), data=scene().data * [1e5, 1e-3])
+    assert sheet("samples.png", stretched).axes[0].get_aspect() == "auto"
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
@@ -180,38 +156,20 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
     assert sheet(name, scene(needs))
 
 
+UNKNOWN = {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}
+LAYERS = {"layers.gif": ["plane"], "layers.png": ["plane"]}
+FLAT = {name: ["plane", "trajectory"] for name in LAYERS}
+PLANE = {name: ["plane"] for name in ("density.png", "samples.png")}
+
+
 @pytest.mark.parametrize(
     ("which", "left_out"),
     [
-        ("all", {**OF_TABLES}),
-        (
-            "no truth",
-            {
-                "calibration.png": ["truth"],
-                "modes.png": ["truth", "components"],
-                **{name: needs for name, needs in OF_TABLES.items() if needs != ["table"]},
-            },
-        ),
+        ("all", OF_TABLES),
+        ("no truth", {**UNKNOWN, "pairs.png": ["third column"]}),
         ("no mixture", {**OF_TABLES, "modes.png": ["components"]}),
-        (
-            "wide",
-            {
-                "density.png": ["plane"],
-                "layers.gif": ["plane"],
-                "layers.png": ["plane"],
-                "samples.png": ["plane"],
-            },
-        ),
-        (
-            "wide, no truth",
-            {
-                "calibration.png": ["truth"],
-                "modes.png": ["truth", "components"],
-                "density.png": ["plane"],
-                "samples.png": ["plane"],
-                **{name: ["plane", "trajectory"] for name in ("layers.gif", "layers.png")},
-            },
-        ),
+        ("wide", {**PLANE, **LAYERS}),
+        ("wide, no truth", {**UNKNOWN, **PLANE, **FLAT}),
     ],
 )
 def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
@@ -221,37 +179,25 @@ def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[s
 
 def words(name: str, scene: plotting.Scene) -> str:
     """All that is written in a figure."""
-    return "\n".join(
-        text.get_text() for text in sheet(name, scene).findobj(Text) if text.get_visible()
-    )
+    texts = sheet(name, scene).findobj(Text)
+    return "\n".join(each.get_text() for each in texts if each.get_visible())
 
 
 def test_a_spike_that_is_cut_off_is_told():
     whole = scene()
     spiky = whole.histories["flow"].copy()
     spiky.loc[12, "train_nll"] = 1111.6
-    assert "above: up to 1,112 (train, epoch 130)" in words(
-        "training.png", replace(whole, histories={**whole.histories, "flow": spiky})
-    )
+    spiky = replace(whole, histories={**whole.histories, "flow": spiky})
+    assert "above: up to 1,112 (train, epoch 130)" in words("training.png", spiky)
 
 
 def test_without_a_truth_no_figure_speaks_of_one():
-    pictures = {
-        "density.png",
-        "layers.png",
-        "margins.png",
-        "probability.png",
-        "quality.png",
-        "samples.png",
-        "summary.png",
-        "training.png",
-    }
+    pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png"}
+    pictures |= {"samples.png", "summary.png", "training.png"}
     assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
-        text = words(name, SCENES["no truth"])
-        assert not {"truth", "entropy", "KL"} & set(
-            text.replace(",", " ").replace(":", " ").split()
-        ), (name, text)
+        said = re.findall(r"\w+", words(name, SCENES["no truth"]))
+        assert not {"truth", "entropy", "KL"} & set(said), (name, said)
 
 
 def test_a_model_without_a_density_says_so():
@@ -260,33 +206,21 @@ def test_a_model_without_a_density_says_so():
 
 def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
     whole = scene(members=3)
-    truth = next(row for row in whole.rows if row.name == "truth")
-    for row, count in ((truth, 3), (next(row for row in whole.rows if row.name == "vae"), 3)):
+    for row in (row for row in whole.rows if row.name in ("truth", "vae")):
         mean, error = whole.mean(row, ["recall"])
         assert mean == pytest.approx(row.members["recall"].mean())
-        assert error == pytest.approx(2 * row.members["recall"].std() / np.sqrt(count))
+        assert error == pytest.approx(2 * row.members["recall"].std() / np.sqrt(3))
 
 
 def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning():
+    def lost(row: plotting.Row) -> plotting.Row:
+        nan = {key: row.arrays[key] * np.nan for key in ("hdr", "radius", "mode_mass")}
+        return replace(row, members=row.members * np.nan, arrays={**row.arrays, **nan})
+
     whole = scene()
-    nan = {key: lambda array: array * np.nan for key in ("hdr", "radius", "mode_mass")}
-    rows = [
-        replace(
-            row,
-            members=row.members * np.nan,
-            arrays={
-                key: nan.get(key, lambda same: same)(array) for key, array in row.arrays.items()
-            },
-        )
-        if row.name == "flow"
-        else row
-        for row in whole.rows
-    ]
-    broken = replace(
-        whole,
-        rows=rows,
-        histories={name: history * [1, *[np.nan] * 4] for name, history in whole.histories.items()},
-    )
+    rows = [lost(row) if row.name == "flow" else row for row in whole.rows]
+    histories = {name: table * [1, *[np.nan] * 4] for name, table in whole.histories.items()}
+    broken = replace(whole, rows=rows, histories=histories)
     for name in ("training.png", "summary.png", "modes.png", "quality.png", "calibration.png"):
         assert sheet(name, broken)
 
@@ -326,9 +260,8 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
         row = next(row for row in wide.rows if row.name == like)
         files.write_json(files.headline(name), row.headline)
         files.write_csv(files.members(name), row.members, "%.6g")
-        files.write_npz(
-            files.plot_data(name), {**row.arrays, "mode_mass": row.arrays["mode_mass"][:, :2]}
-        )
+        of_one = {"mode_mass": row.arrays["mode_mass"][:, :2]}
+        files.write_npz(files.plot_data(name), {**row.arrays, **of_one})
         if row.is_model:
             files.write_csv(files.history(name), wide.histories[like], "%.6g")
     monkeypatch.setattr(plotting, "draw", lambda name, scene, path: files.write_bytes(path, b""))
@@ -337,15 +270,8 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
     assert line.startswith("8 figures in figures/; ")
     assert "no plane: no samples.png, density.png, layers.png, layers.gif" in line
     assert line.count("\n") == 1
-    drawn = {
-        "calibration.png",
-        "modes.png",
-        "quality.png",
-        "summary.png",
-        "training.png",
-        *OF_TABLES,
-    }
-    assert {path.name for path in files.FIGURES.iterdir()} == drawn
+    drawn = {"calibration.png", "modes.png", "quality.png", "summary.png", "training.png"}
+    assert {path.name for path in files.FIGURES.iterdir()} == {*drawn, *OF_TABLES}
 
 
 # Tables
@@ -367,21 +293,17 @@ def normal(seed: int, count: int = 200) -> np.ndarray:
 
 
 def test_columns_of_any_kind_are_drawn_without_a_warning():
-    rng = np.random.default_rng(3)
-    table = of_a_table(
-        **{
-            "far away": 1e9 + normal(1),
-            "sparse": np.where(normal(2) > 1.5, normal(3), 0),
-            "a count": rng.poisson(2, 200).astype(float),
-            "income": np.exp(5 * normal(4)),
-            "a column with a name that is far too long": normal(5),
-            "twice": normal(5) * 1e-9,
-            "more": normal(6),
-        }
-    )
-    for name in possible(table):
-        assert sheet(name, table)
-    assert "log\u2081\u2080 income" in words("margins.png", table)
+    columns = {
+        "far away": 1e9 + normal(1),
+        "sparse": np.where(normal(2) > 1.5, normal(3), 0),
+        "a count": np.random.default_rng(3).poisson(2, 200).astype(float),
+        "income": np.exp(5 * normal(4)),
+        "a column with a name that is far too long": normal(5),
+        "twice": normal(5) * 1e-9,
+    }
+    for name in OF_TABLES:
+        assert sheet(name, of_a_table(**columns))
+    assert "log\u2081\u2080 income" in words("margins.png", of_a_table(**columns))
 
 
 def test_the_columns_that_there_is_no_room_for_are_said():
@@ -398,7 +320,7 @@ def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning()
     broken = replace(
         table, rows=[replace(row, arrays={**row.arrays, "samples": wild}) for row in table.rows]
     )
-    for name in ("margins.png", "probability.png", "pairs.png"):
+    for name in OF_TABLES:
         assert sheet(name, broken)
 
 
@@ -408,13 +330,6 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
     for axis in sheet("probability.png", exact).axes[:3]:
         for line in axis.lines:
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
-
-
-def test_figures_need_no_torch():
-    subprocess.run(
-        [sys.executable, "-c", "import sys, flows.plotting; sys.exit('torch' in sys.modules)"],
-        check=True,
-    )
 
 
 def test_the_gain_of_a_table_is_shown_and_poor_floors_do_not_hide_the_others():
