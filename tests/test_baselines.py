@@ -22,7 +22,7 @@ from flows.core import seeds
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence, log_density
-from flows.models.vae.network import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
+from flows.models.vae import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
 from flows.networks.network import mean_nll
 from flows.training.trainer import Trainer, fit
 

@@ -18,6 +18,7 @@ from flows.networks.image_flow import ImageFlow
 from flows.plotting.style import STYLE
 from studies import engine
 from studies.digits import digits, latents, networks, peers
+from studies.digits.box import BoxSplineCoupling, Uniform
 from studies.digits.pixel_map import PixelMap
 from studies.tables import peers as densities
 
@@ -96,6 +97,33 @@ def test_independent_pixels_are_counted_with_half_an_image_more() -> None:
     log_q = peers.independent(np.empty((0, 64))).log_q
     bits = bits_per_dimension(log_q(rows)[None], 64)
     assert bits.ravel() == pytest.approx(np.full(4, np.log2(17)))
+
+
+def test_a_spline_of_the_box_inverts_and_learns_the_slopes_at_its_ends() -> None:
+    rng = np.random.default_rng(0)
+    coupling = BoxSplineCoupling(2, 8, [rng], swap=False, bins=4).double()
+    with torch.no_grad():
+        for parameter in coupling.parameters():
+            parameter += 0.3 * torch.from_numpy(rng.standard_normal(parameter.shape))
+    x = torch.from_numpy(rng.uniform(-5, 5, (1, 2, 50)))
+    x[0, 1, 0] = 5 - 1e-9
+    x.requires_grad_()
+    z, log_det = coupling(x)
+    (slope,) = torch.autograd.grad(z[:, 1].sum(), x)
+    assert torch.allclose(log_det, slope[:, 1].log())
+    assert (log_det[0, 0]).abs() > 0.01
+    back, way_back = coupling.inverse(z)
+    assert torch.allclose(back, x)
+    assert torch.allclose(way_back, -log_det)
+
+
+def test_the_base_of_the_box_is_uniform() -> None:
+    base = Uniform(1, (2,), 5.0)
+    log_p = base.log_prob(torch.tensor([[[0.0, 6.0], [5.0, 0.0]]]))
+    assert log_p.tolist() == [[pytest.approx(-2 * np.log(10)), -np.inf]]
+    drawn = base.sample(200, np.random.default_rng(0), torch.float32)
+    assert drawn.shape == (1, 2, 200)
+    assert 4.5 < drawn.abs().max() <= 5
 
 
 def test_a_peer_of_the_tables_has_its_density_in_levels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Bijections, one a file. ``base.Bijection`` states the contract."""
+"""The bijections, one a file. ``Bijection`` states what all of them keep."""
 
 from flows.bijections.actnorm import ActNorm as ActNorm
 from flows.bijections.affine import AffineCoupling as AffineCoupling
@@ -12,7 +12,6 @@ from flows.bijections.linear import PLULinear as PLULinear
 from flows.bijections.margins import Margins as Margins
 from flows.bijections.permutation import Permutation as Permutation
 from flows.bijections.probit import Probit as Probit
-from flows.bijections.spline import BoxSplineCoupling as BoxSplineCoupling
 from flows.bijections.spline import SplineCoupling as SplineCoupling
 from flows.bijections.squeeze import Squeeze as Squeeze
 from flows.bijections.squeeze import squeezed as squeezed

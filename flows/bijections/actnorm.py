@@ -1,7 +1,4 @@
-"""Activation normalisation.
-
-A learned affine map per feature, or per channel of an image, that starts as a standardisation.
-"""
+"""Activation normalisation: a learned affine map that starts as a standardisation."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +7,7 @@ from flows.bijections.bijection import Bijection, feature_moments, pixels
 
 
 class ActNorm(Bijection):
-    """A trainable shift ``b`` and log-scale ``s`` per feature::
+    """A learned affine map of every feature, by a shift ``b`` and a log-scale ``s``::
 
         forward:  z = (x - b) exp(-s)       log_det = -sum_d s_d
         inverse:  x = b + z exp(s)          log_det = +sum_d s_d
@@ -39,14 +36,12 @@ class ActNorm(Bijection):
         self.initialized.fill_(True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return ((x.flatten(2) - self.shift) * torch.exp(-self.log_scale)).view_as(
-            x
-        ), -self._log_scales(x)
+        z = (x.flatten(2) - self.shift) * torch.exp(-self.log_scale)
+        return z.view_as(x), -self._log_scales(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.shift + z.flatten(2) * torch.exp(self.log_scale)).view_as(z), self._log_scales(
-            z
-        )
+        x = self.shift + z.flatten(2) * torch.exp(self.log_scale)
+        return x.view_as(z), self._log_scales(z)
 
     def _log_scales(self, x: Tensor) -> Tensor:
         return self.log_scale.sum(1) * pixels(x)

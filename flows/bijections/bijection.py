@@ -1,4 +1,4 @@
-"""The contract that every bijection keeps: two directions, each with its log-determinant."""
+"""What every bijection has: two directions, each with its log-determinant."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible, differentiable map between data ``x`` and noise ``z``.
-
-    There is one per member of a population.
+    """An invertible, differentiable map between data ``x`` and noise ``z``, one per member.
 
     The direction is the same everywhere in this project::
 
@@ -26,25 +24,22 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From data ``(M, D, N)`` to noise, with log |det dz/dx|."""
+        """Take data ``(M, *event, N)`` to noise, and return it with log |det dz/dx|."""
 
     @abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """From noise ``(M, D, N)`` to data, with log |det dx/dz|."""
+        """Take noise ``(M, *event, N)`` to data, and return it with log |det dx/dz|."""
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set what depends on the data from ``x``, ``(M, D, N)`` as this layer receives it.
+        """Set what depends on the data, from ``x`` ``(M, *event, N)`` as this layer receives it.
 
         Called once, before training.
         """
 
 
 def pixels(x: Tensor) -> int:
-    """H W of images ``(M, C, H, W, N)``.
-
-    1 of vectors ``(M, D, N)``, which are one pixel of D channels.
-    """
+    """Return H W of images ``(M, C, H, W, N)``, and 1 of vectors ``(M, D, N)``."""
     return math.prod(x.shape[2:-1])
 
 

@@ -1,7 +1,4 @@
-"""The network inside the couplings of images.
-
-One small convolutional network per member, all evaluated together.
-"""
+"""The network inside the couplings of images: small and convolutional, one per member."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +10,13 @@ from torch.nn.functional import conv2d
 
 
 class Dropout(nn.Module):
-    """Hides at random, from the networks of a flow, some of what they see.
-
-    ``h m / (1 - rate)``, where m is 0 with the probability ``rate``, else 1.
+    """Sets numbers of ``h`` to 0 at random: ``h m / (1 - rate)``, m = 0 at that rate, else 1.
 
     ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind``
-    single numbers of the image, at the rate ``inputs``; rates are rounded to 256ths. One for all
-    networks. It does nothing but while ``generators``, one a member, are set, which only training
-    does. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch off whole
-    channels.
+    single numbers of the image, at the rate ``inputs``; rates are rounded to 256ths. All networks
+    of a flow share one, which is the identity unless ``generators``, one a member, are set: only
+    training does so. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch
+    off whole channels.
     """
 
     def __init__(self, hidden: float, inputs: float) -> None:
@@ -44,17 +39,15 @@ class Dropout(nn.Module):
 
 
 class Convolution(nn.Module):
-    """M independent networks, inputs -> hidden -> hidden -> outputs.
-
-    Only the first layer looks around::
+    """M independent networks, inputs -> hidden -> hidden -> outputs, of images::
 
         h_1 = d(relu(K * b(x) + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
 
     d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The
     other layers work on every pixel alone; the biases p, one a place, tell them where they are. The
-    last layer starts at 0, so that it gives 0. Shapes: ``(M, inputs, H, W, N)`` to ``(M, outputs,
-    H, W, N)``. Kingma and Dhariwal 2018 (Glow), appendix B, look around in the last layer too: on
-    images of few pixels that costs most and gains nothing.
+    last layer starts at 0, so that the output is 0. Shapes: ``(M, inputs, H, W, N)`` to ``(M,
+    outputs, H, W, N)``. In Kingma and Dhariwal 2018 (Glow), appendix B, the last layer is 3 x 3,
+    too: on images of few pixels that costs most and gains nothing.
     """
 
     SIDE = 5
@@ -77,31 +70,27 @@ class Convolution(nn.Module):
             return nn.Parameter(torch.from_numpy(drawn).to(torch.get_default_dtype()))
 
         area = self.SIDE**2
-        self.kernel, place = (
-            uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE),
-            uniform(inputs * area, hidden, 1, 1, 1),
-        )
+        self.kernel = uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE)
+        place = uniform(inputs * area, hidden, 1, 1, 1)
         # The same everywhere at first: what is alike in all places is learnt faster
         self.place = nn.Parameter(place.data.repeat(1, 1, *pixels, 1))
-        self.middle, self.middle_bias = uniform(hidden, hidden, hidden), uniform(hidden, hidden, 1)
-        self.last, self.last_bias = (
-            nn.Parameter(torch.zeros(len(generators), outputs, columns)) for columns in (hidden, 1)
-        )
+        self.middle = uniform(hidden, hidden, hidden)
+        self.middle_bias = uniform(hidden, hidden, 1)
+        self.last = nn.Parameter(torch.zeros(len(generators), outputs, hidden))
+        self.last_bias = nn.Parameter(torch.zeros(len(generators), outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.dropout((convolve(self.dropout.blind(x), self.kernel) + self.place).relu_())
         h = torch.baddbmm(self.middle_bias, self.middle, h.flatten(2)).relu_().view_as(h)
-        return torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2)).unflatten(
-            2, x.shape[2:]
-        )
+        y = torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2))
+        return y.unflatten(2, x.shape[2:])
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolutions of ``x`` ``(M, C, H, W, N)`` with ``kernel`` ``(M, outputs, C, side, side)``.
+    """Return ``x`` ``(M, C, H, W, N)`` convolved with ``kernel`` ``(M, outputs, C, side, side)``.
 
-    A group a member, and all points in one picture.
-
-    Points come last, so the pixel to the right is N numbers further: a dilation.
+    It is one convolution with a group a member, over one picture of all points. Points come last,
+    so the pixel to the right is N numbers further: a dilation.
     """
     members, channels, height, width, points = x.shape
     reach = kernel.shape[-1] // 2

@@ -1,7 +1,4 @@
-"""Coupling: one part of the features transforms the other.
-
-So both directions and the determinant are cheap.
-"""
+"""The coupling: one part of the features transforms the other."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,18 +15,18 @@ Conditioner = Callable[[int, int, int, Sequence[np.random.Generator]], nn.Module
 
 
 class Coupling(Bijection):
-    """Split the features in two halves ``(a, b)``, keep ``a``, and transform ``b``.
+    """Keeps a half ``a`` of the features, and transforms the other half ``b`` element by element.
 
-    Element by element, with parameters computed from ``a``::
+    The map g has parameters c computed from ``a``, so both directions and the determinant are
+    cheap::
 
         forward:  z_a = x_a,  z_b = g(x_b; c(x_a))           log_det = +sum_d log g'(x_b)
         inverse:  x_a = z_a,  x_b = g^-1(z_b; c(z_a))        log_det = -sum_d log g'(x_b)
 
     ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has
-    one feature more. The element-wise ``g`` is what a subclass adds. Source: Dinh et al. 2017
-    (RealNVP), section 3.2.
+    one feature more. A subclass adds ``g``. Source: Dinh et al. 2017 (RealNVP), section 3.2.
 
-    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` is to be a
+    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` must be a
     ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. Every
     pixel of a channel is changed by the same ``g``, with parameters of its own.
     """
@@ -70,17 +67,16 @@ class Coupling(Bijection):
         kept, changed = self._split(x)
         # To g, the pixels of an image are points
         out, log_derivative = element(changed.flatten(2), self.conditioner(kept).flatten(2))
-        return self._merge(kept, out.view_as(changed)), log_derivative.view_as(changed).flatten(
-            1, -2
-        ).sum(1)
+        log_det = log_derivative.view_as(changed).flatten(1, -2).sum(1)
+        return self._merge(kept, out.view_as(changed)), log_det
 
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``g(x)`` and ``log g'(x)``, each ``(M, d, N)``.
+        """Return ``g(x)`` and ``log g'(x)``, each ``(M, d, N)``.
 
-        From raw parameters ``(M, d * parameters, N)``.
+        The ``parameters`` are raw, ``(M, d * parameters, N)``.
         """
 
     @abstractmethod
     def element_inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """``g^-1(z)`` and its log-derivative, each ``(M, d, N)``."""
+        """Return ``g^-1(z)`` and its log-derivative, each ``(M, d, N)``."""

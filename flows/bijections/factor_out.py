@@ -1,7 +1,4 @@
-"""Factor-out: half of the channels are done, and only the rest goes on.
-
-What makes a flow multi-scale.
-"""
+"""Factor-out, which makes a flow multi-scale: half of the channels leave, and the rest goes on."""
 
 import torch
 from torch import Tensor
@@ -10,14 +7,14 @@ from flows.bijections.chain import Chain
 
 
 class FactorOut(Chain):
-    """The second half ``b`` of the channels leaves.
+    """Bijections ``f`` at work on the first half ``a`` of the channels; the second, ``b``, leaves.
 
-    The bijections ``f`` go on with the first, ``a``; with an odd C, ``a`` has one more::
+    With an odd C, ``a`` has one more::
 
         forward:  z_a = f(x_a),       z_b = x_b       log_det = that of f
         inverse:  x_a = f^-1(z_a),    x_b = z_b       log_det = that of f^-1
 
-    What left is noise already, and all of it is kept, so the whole map inverts. A coupling before,
+    What leaves is kept as noise, so the whole map inverts. A coupling before,
     which keeps ``a`` and changes ``b``, is the learned prior of what leaves: ``p(x_b | x_a) =
     p_0(g(x_b; c(x_a))) g'``. With an affine one that is Glow's normal distribution with a mean and
     a deviation computed from what stays. Sources: Dinh et al. 2017 (RealNVP), section 3.6; Kingma

@@ -1,7 +1,4 @@
-"""The invertible linear map that mixes features, or the channels of an image.
-
-Glow's 1x1 convolution.
-"""
+"""The invertible linear map that mixes features, or the channels of an image (Glow's 1x1 one)."""
 
 from collections.abc import Sequence
 
@@ -55,7 +52,7 @@ class PLULinear(Bijection):
         return lower, upper
 
     def weight(self) -> Tensor:
-        """The matrices W, ``(M, D, D)``."""
+        """Return the matrices W, ``(M, D, D)``."""
         lower, upper = self._factors()
         return self.permutation @ lower @ upper
 

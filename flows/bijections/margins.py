@@ -1,7 +1,4 @@
-"""A fixed monotone map per column that makes every margin about normal.
-
-So a flow has only the dependence left to learn.
-"""
+"""A fixed map per column that makes its margin normal, so a flow learns the dependence alone."""
 
 from collections.abc import Sequence
 
@@ -22,9 +19,9 @@ SCORES = np.linspace(-8, 8, 321)  # where the knots are, about
 
 
 class Margins(Bijection):
-    """Per column the normal scores of a smooth distribution function F.
+    """A monotone map of every column to the normal scores of a smooth distribution function F.
 
-    As a rational-quadratic spline S::
+    It is a rational-quadratic spline S::
 
         forward:  z = S(x)          log_det = sum_d log S'(x_d)
         inverse:  x = S^-1(z)       log_det = -sum_d log S'(x_d)
@@ -36,11 +33,11 @@ class Margins(Bijection):
     ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the
     distribution function of Student's t with 4 degrees of freedom and ``C`` that of a Cauchy
     distribution as wide as the column: a far outlier comes out near z = 8. Of the counts m the one
-    with the best likelihood on five folds is taken. The spline is a map in its own right: its
-    density is exact, however well it follows F. In double precision, each member on its own rows;
-    the identity until ``initialize``, and for the members ``without``. Sources: normal scores, as
-    of a Gaussian copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo
-    1982.
+    with the best likelihood on five folds is taken. The log-determinant is that of the spline
+    itself, so densities are exact, however well it follows F. In double precision, each member on
+    its own rows; the identity until ``initialize``, and for the members ``without`` for good.
+    Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the
+    spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
@@ -66,10 +63,10 @@ class Margins(Bijection):
             self.knots[member] = done[key]
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """For ``value`` ``(M, D, N)``, an x (0) or a z (1).
+        """Return how ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies to the knots.
 
-        How much of it is beyond the knots, and the slope there; of the bin that holds the rest, how
-        far that is into it, x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
+        How much of it is beyond them, and the slope there; how far the rest is into its bin; and of
+        that bin x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
         """
         x, z, slope = self.knots.unbind(2)
         along = self.knots[:, :, by]
@@ -77,44 +74,31 @@ class Margins(Bijection):
         upper = (
             torch.searchsorted(along[..., 1:-1].contiguous(), inside.contiguous(), right=True) + 1
         )
-        x_low, z_low, low, high = (
-            x.gather(2, upper - 1),
-            z.gather(2, upper - 1),
-            slope.gather(2, upper - 1),
-            slope.gather(2, upper),
-        )
+        x_low, z_low, low = (knot.gather(2, upper - 1) for knot in (x, z, slope))
+        high = slope.gather(2, upper)
+        width = x.gather(2, upper) - x_low
+        height = z.gather(2, upper) - z_low
+        beyond = value - inside
+        straight = torch.where(value < inside, low, high)
         rest = inside - (z_low if by else x_low)
-        width, height = x.gather(2, upper) - x_low, z.gather(2, upper) - z_low
-        return (
-            value - inside,
-            torch.where(value < inside, low, high),
-            rest,
-            x_low,
-            width,
-            z_low,
-            height,
-            low,
-            high,
-        )
+        return beyond, straight, rest, x_low, width, z_low, height, low, high
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         beyond, straight, rest, _, width, z_k, *bin_ = self._bins(x, 0)
         z, log_slope = rational_quadratic(rest / width, width, *bin_)
-        return z_k + z + beyond * straight, torch.where(beyond == 0, log_slope, straight.log()).sum(
-            1
-        )
+        log_slope = torch.where(beyond == 0, log_slope, straight.log())
+        return z_k + z + beyond * straight, log_slope.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         beyond, straight, rest, x_k, width, _, *bin_ = self._bins(z, 1)
         u = rational_quadratic_root(rest, width, *bin_)
         _, log_slope = rational_quadratic(u, width, *bin_)
-        return x_k + u * width + beyond / straight, -torch.where(
-            beyond == 0, log_slope, straight.log()
-        ).sum(1)
+        log_slope = torch.where(beyond == 0, log_slope, straight.log())
+        return x_k + u * width + beyond / straight, -log_slope.sum(1)
 
 
 def normal_scores(column: Array) -> Array:
-    """The knots of one column ``(n,)``: x, z and slope, ``(3, K)``."""
+    """Return the knots of one column ``(n,)``: x, z and slope, ``(3, K)``."""
     kernels = _kernels(column, _best_count(column))
     centers, widths, scale = kernels
     reach = scale * np.geomspace(0.01, 1e12, 100)
@@ -129,7 +113,7 @@ def normal_scores(column: Array) -> Array:
     )
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
-    # Near enough: what counts is that F is taken where the knots are
+    # Knots need not be at these scores exactly: F is taken where they are
     x = np.interp(SCORES, scores[rising], grid[rising])
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
@@ -149,7 +133,7 @@ def _best_count(column: Array) -> int:
 
 
 def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:
-    """The centres and widths of the kernels, and the width of the column."""
+    """Return the centres and widths of the kernels, and the width of the column."""
     centers = np.quantile(column, (np.arange(count) + 0.5) / count)
     scale = float(column.std())
     return centers, np.maximum(np.gradient(centers), 1e-6 * scale), scale
@@ -163,12 +147,10 @@ def _density(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 
 
 def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
-    """``Phi^-1(F(x))``, from the smaller of F and 1 - F.
-
-    So no digits are lost in the upper tail.
-    """
+    """Return ``Phi^-1(F(x))``, from the smaller of F and 1 - F: the upper tail keeps its digits."""
     centers, widths, scale = kernels
-    t, c = (x[:, None] - centers) / widths, (x - centers.mean()) / scale
+    t = (x[:, None] - centers) / widths
+    c = (x - centers.mean()) / scale
 
     def below(t: Array, c: Array) -> Array:
         return (1 - TRACE) * _student_tail(-t).mean(axis=1) + TRACE * np.arctan2(1, -c) / np.pi
@@ -178,9 +160,9 @@ def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 
 
 def _student_tail(t: Array) -> Array:
-    """``P(T > t)`` for Student's t with 4 degrees of freedom.
+    """Return ``P(T > t)`` for Student's t with 4 degrees of freedom.
 
-    ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation.
+    It is ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation.
     """
     root = np.sqrt(4 + t**2)
     rest = np.where(t > 0, 4 / (root * (root + np.abs(t))), 1 - t / root)

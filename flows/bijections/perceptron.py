@@ -1,7 +1,4 @@
-"""The network inside couplings and baselines.
-
-One multilayer perceptron per member, all evaluated by batched matrix products.
-"""
+"""The network inside couplings and baselines: a multilayer perceptron per member."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +15,11 @@ class Perceptron(nn.Module):
         h_1 = relu(W_1 x + b_1)     h_2 = relu(W_2 h_1 + b_2)     y = W_3 h_2 + b_3
 
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs)
-    operations.
+    operations, in batched matrix products.
 
-    ``reach`` says where the layers' weights and biases start: uniform on +- the two numbers; a
-    layer whose numbers are 0 draws none. A member's parameters are one row of ``theta`` ``(M,
-    size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
+    ``reach`` has two numbers a layer: its weights start uniform on +- the first, its biases on +-
+    the second; a layer whose numbers are 0 draws none. A member's parameters are one row of
+    ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
     """
 
     def __init__(
@@ -49,9 +46,9 @@ class Perceptron(nn.Module):
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
-        """The weight ``(M, fan_out, fan_in)`` and the bias ``(M, fan_out, 1)`` of every layer.
+        """Return the weight and the bias of every layer, as views of ``theta``.
 
-        They are views of ``theta``.
+        ``(M, fan_out, fan_in)`` and ``(M, fan_out, 1)``.
         """
         shapes = [
             shape
@@ -65,25 +62,24 @@ class Perceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden_layers, (last_weight, last_bias) = self.layers()
         for weight, bias in hidden_layers:
-            # In place: the product is not needed again, and memory is what costs here
+            # In place, which saves memory: the product is not needed again
             x = torch.baddbmm(bias, weight, x).relu_()
         return torch.baddbmm(last_bias, last_weight, x)
 
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Where a coupling's network starts.
+    """Return where a coupling's network starts.
 
-    +-1/sqrt(fan_in), as ``torch.nn.Linear`` does, and its last layer at 0, so that it gives 0.
+    On +-1/sqrt(fan_in), as ``torch.nn.Linear``, and the last layer at 0, so that the output is 0.
     """
     return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
 
 
 def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Where a baseline's network starts.
+    """Return where a baseline's network starts.
 
-    Weights on +-sqrt(6/fan_in) (He et al. 2015), the last layer's on +-1/sqrt(fan_in); biases at 0.
-
-    But the first layer's biases, on +-1: its kinks then lie apart.
+    Weights on +-sqrt(6/fan_in) (He et al. 2015), the last layer's on +-1/sqrt(fan_in). Biases at 0,
+    but the first layer's on +-1, so that its kinks lie apart.
     """
     return [
         (math.sqrt(6 / inputs), 1.0),

@@ -1,7 +1,4 @@
-"""A fixed permutation of the features, or of the channels of an image.
-
-So every coupling splits them in another way.
-"""
+"""A fixed permutation of the features: every coupling then splits them in another way."""
 
 from collections.abc import Sequence
 
@@ -13,9 +10,9 @@ from flows.bijections.bijection import Bijection
 
 
 class Permutation(Bijection):
-    """An order of the features per member, drawn once.
+    """Puts the features, or the channels of an image, into another order.
 
-    Or the ``order`` that is given, for all members::
+    Every member draws one at the start, unless an ``order`` is given for all of them::
 
         forward:  z_i = x_order[i]      log_det = 0
         inverse:  x_order[i] = z_i      log_det = 0

@@ -18,7 +18,7 @@ class Probit(Bijection):
 
     It reaches all of R, so a density behind it has all of its mass inside the box, and a normal one
     there is a uniform one here. Dinh et al. 2017 (RealNVP), section 4.1, take a logit of a narrowed
-    box, which leaves some outside. A number closer to the edge than rounding is moved inside.
+    box, which leaves some outside. A number that rounding puts on the edge is moved inside.
     """
 
     def __init__(self, bound: float) -> None:
@@ -34,8 +34,5 @@ class Probit(Bijection):
         return self.bound * torch.erf(z / math.sqrt(2)), -self._log_slope(z)
 
     def _log_slope(self, z: Tensor) -> Tensor:
-        return (
-            (0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 * self.bound))
-            .flatten(1, -2)
-            .sum(1)
-        )
+        log_slope = 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 * self.bound)
+        return log_slope.flatten(1, -2).sum(1)

@@ -1,7 +1,4 @@
-"""Rational-quadratic splines.
-
-An element-wise map with as many bends as it has bins, still inverted in closed form.
-"""
+"""The spline coupling: an element-wise map of many bins, still inverted in closed form."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +15,9 @@ from flows.bijections.coupling import Coupling
 class SplineCoupling(Coupling):
     """A coupling whose element-wise map g is a monotone rational-quadratic spline.
 
-    On [-B, B], and the identity outside.
-
-    With knots ``(x_k, y_k)`` and slopes ``d_k`` there, bin widths ``w``, heights ``h``, mean slope
-    ``s = h / w`` and ``u = (x - x_k) / w`` in the bin that holds x::
+    The spline is on [-B, B], and g is the identity outside. With knots ``(x_k, y_k)`` and slopes
+    ``d_k`` there, bin widths ``w``, heights ``h``, mean slope ``s = h / w`` and ``u = (x - x_k) /
+    w`` in the bin that holds x::
 
         forward:  z = y_k + h (s u^2 + d_k u (1 - u)) / q
                   log_det = sum_d log[ s^2 (d_{k+1} u^2 + 2 s u (1 - u) + d_k (1 - u)^2) / q^2 ]
@@ -41,7 +37,6 @@ class SplineCoupling(Coupling):
     BOUND = 5.0
     MIN_BIN = 0.001
     MIN_SLOPE = 0.001
-    FREE_ENDS = False
     # So that a raw slope of 0 means slope 1: the inverse of softplus there
     SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))
 
@@ -54,28 +49,32 @@ class SplineCoupling(Coupling):
         bins: int,
         **others: Any,
     ) -> None:
-        slopes = bins + 1 if self.FREE_ENDS else bins - 1
-        super().__init__(dim, 2 * bins + slopes, hidden, generators, **others)
+        super().__init__(dim, 3 * bins - 1, hidden, generators, **others)
         self.bins = bins
 
     def _knots(self, raw: Tensor) -> Tensor:
-        """From raw bin sizes ``(M, d, K, N)`` to knots ``(M, d, K + 1, N)`` from -B to B."""
+        """Return the knots ``(M, d, K + 1, N)`` from -B to B of raw bin sizes ``(M, d, K, N)``."""
         size = self.MIN_BIN + (1 - self.MIN_BIN * self.bins) * softmax(raw, dim=2)
         inner = 2 * self.BOUND * size.cumsum(2)[:, :, :-1] - self.BOUND
         left = torch.full_like(size[:, :, :1], -self.BOUND)
         return torch.cat([left, inner, -left], dim=2)
 
-    def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
-        """The bin that holds ``value`` ``(M, d, N)``.
+    def slopes(self, raw: Tensor) -> Tensor:
+        """Return the slopes ``(M, d, K + 1, N)`` at the knots, of raw ones between the ends."""
+        inner = self.MIN_SLOPE + softplus(raw + self.SLOPE_SHIFT)
+        return pad(inner, (0, 0, 1, 1), value=1.0)
 
-        Its x_k, y_k, w, h, d_k and d_{k+1}, each ``(M, d, N)``.
+    def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
+        """Return x_k, y_k, w, h, d_k and d_{k+1} of the bin that holds ``value``.
+
+        Each is ``(M, d, N)``, as ``value`` is: an x, or with ``by_height`` a z.
         """
         members, changed, points = value.shape
         raw = parameters.view(members, changed, parameters.shape[1] // changed, points)
-        widths, heights, slopes = raw.tensor_split([self.bins, 2 * self.bins], dim=2)
-        x, y = self._knots(widths), self._knots(heights)
-        slopes = self.MIN_SLOPE + softplus(slopes + self.SLOPE_SHIFT)
-        slopes = slopes if self.FREE_ENDS else pad(slopes, (0, 0, 1, 1), value=1.0)
+        raw_widths, raw_heights, raw_slopes = raw.tensor_split([self.bins, 2 * self.bins], dim=2)
+        x = self._knots(raw_widths)
+        y = self._knots(raw_heights)
+        slopes = self.slopes(raw_slopes)
         edges = y if by_height else x
         index = (value.unsqueeze(2) >= edges[:, :, 1:-1]).sum(2, keepdim=True)
         x_low, x_high, y_low, y_high = (
@@ -101,25 +100,15 @@ class SplineCoupling(Coupling):
         return torch.where(inside, x_k + u * bin_[0], z), torch.where(inside, -log_derivative, 0.0)
 
 
-class BoxSplineCoupling(SplineCoupling):
-    """A spline coupling of the box [-B, B] alone.
-
-    The slopes at its ends are learnt too, so that there is a kink where the identity begins.
-
-    It is for densities that jump at the edge, as those of pixels do at black and white.
-    """
-
-    FREE_ENDS = True
-
-
 def rational_quadratic(
     u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How far z is above its bin's corner, and the logarithm of the slope there.
+    """Return how far z is above its bin's lower corner, and the logarithm of the slope.
 
-    This is at ``u`` from 0 to 1 along the bin.
+    Both at ``u``, from 0 to 1 along the bin.
     """
-    mean_slope, v = height / width, u * (1 - u)
+    mean_slope = height / width
+    v = u * (1 - u)
     q = mean_slope + (slope_low + slope_high - 2 * mean_slope) * v
     z = height * (mean_slope * u.square() + slope_low * v) / q
     numerator = slope_high * u.square() + 2 * mean_slope * v + slope_low * (1 - u).square()
@@ -129,7 +118,7 @@ def rational_quadratic(
 def rational_quadratic_root(
     v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> Tensor:
-    """The ``u`` at which z is ``v`` above its bin's corner."""
+    """Return the ``u`` at which z is ``v`` above its bin's lower corner."""
     mean_slope = height / width
     curvature = slope_low + slope_high - 2 * mean_slope
     a = height * (mean_slope - slope_low) + v * curvature

@@ -1,7 +1,4 @@
-"""Squeeze: blocks of 2 x 2 pixels become channels.
-
-So convolutions see further and channels can be split.
-"""
+"""Squeeze: blocks of 2 x 2 pixels become channels, which couplings can split."""
 
 import torch
 from torch import Tensor
@@ -42,7 +39,7 @@ class Squeeze(Chain):
 
 
 def squeezed(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape of squeezed images ``(C, H, W)``.
+    """Return the shape of squeezed images ``(C, H, W)``.
 
     Raises ``ValueError`` where blocks of 2 x 2 don't cover them.
     """

@@ -9,16 +9,14 @@ from flows.bijections.bijection import Bijection
 
 
 class Whiten(Bijection):
-    """Makes round the ridge on which the rows lie where columns depend on others.
-
-    Such columns are nearly a linear function of others, as shares that sum to 1::
+    """A fixed linear map, by the mean ``m`` and the covariance ``C`` of the training rows::
 
         forward:  z = L^-1 (x - m)      log_det = -sum_d log L_dd
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
-    ``m`` and ``C`` are the mean and the covariance of the training rows. In double precision, each
-    member on its own rows, never trained; the identity until ``initialize``, and for the members
-    ``without``.
+    Where a column is nearly a linear function of others, as of shares that sum to 1, rows lie on a
+    ridge: this makes it round. In double precision, each member on its own rows, never trained; the
+    identity until ``initialize``, and for the members ``without`` for good.
     """
 
     RIDGE = 1e-6  # in standardised units: rows may lie on a plane
@@ -36,18 +34,17 @@ class Whiten(Bijection):
     def initialize(self, x: Tensor) -> None:
         x = x[self.own].double()
         mean = x.mean(-1, keepdim=True)
-        covariance = (x - mean) @ (x - mean).mT / x.shape[-1] + self.RIDGE * torch.eye(
-            x.shape[1], dtype=torch.float64
-        )
-        self.mean[self.own], self.factor[self.own] = mean, torch.linalg.cholesky(covariance)
+        covariance = (x - mean) @ (x - mean).mT / x.shape[-1]
+        covariance = covariance + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        self.mean[self.own] = mean
+        self.factor[self.own] = torch.linalg.cholesky(covariance)
 
     def _log_det(self) -> Tensor:
         return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.linalg.solve_triangular(
-            self.factor, x - self.mean, upper=False
-        ), -self._log_det()
+        z = torch.linalg.solve_triangular(self.factor, x - self.mean, upper=False)
+        return z, -self._log_det()
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean + self.factor @ z, self._log_det()

@@ -1,28 +1,19 @@
-"""Glow in vector form (Kingma and Dhariwal 2018).
-
-ActNorm, a learned linear mixing, a coupling; repeated.
-"""
-
-from __future__ import annotations
+"""Glow in vector form (Kingma and Dhariwal 2018)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+import numpy as np
+
+from flows.bijections import ActNorm, Bijection, PLULinear
 from flows.networks.architecture import CouplingModel
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from flows.bijections import Bijection
 
 
 class Glow(CouplingModel):
-    """Steps of ActNorm, PLU linear and coupling.
+    """Steps of ActNorm, a learned linear mixing and a coupling.
 
-    The couplings never swap: the learned mixing takes that part.
-
-    In vector form there are no scales to split off, so what sets this apart from ``RealNVP`` is the
-    mixing and the ActNorm.
+    No coupling swaps the halves, as the mixing exchanges features already. Vectors have no scales
+    to split off, so ActNorm and the mixing are all that tells this from ``RealNVP``.
     """
 
     label: ClassVar[str] = "Glow"
@@ -31,13 +22,10 @@ class Glow(CouplingModel):
     def chain(
         self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
     ) -> list[Bijection]:
-        from flows.bijections import ActNorm, PLULinear
-
+        (dim,) = event_shape
         bijections: list[Bijection] = []
         for _ in range(self.couplings):
-            bijections += [
-                ActNorm(event_shape[0], len(generators)),
-                PLULinear(event_shape[0], generators),
-            ]
+            bijections.append(ActNorm(dim, len(generators)))
+            bijections.append(PLULinear(dim, generators))
             bijections.append(self.coupling(event_shape, generators))
         return bijections

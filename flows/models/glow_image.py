@@ -1,33 +1,23 @@
-"""Glow (Kingma and Dhariwal 2018).
-
-ActNorm, a 1x1 convolution that mixes the channels, a coupling; repeated, at several scales.
-"""
-
-from __future__ import annotations
+"""Glow on images (Kingma and Dhariwal 2018)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
+import numpy as np
 
+from flows.bijections import ActNorm, Bijection, Permutation, PLULinear
+from flows.bijections.coupling import Conditioner
 from flows.networks.architecture import ImageModel
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from flows.bijections import Bijection
-    from flows.bijections.coupling import Conditioner
 
 
 class GlowImage(ImageModel):
-    """Steps of ActNorm, mixing and coupling; a learned prior for what leaves a scale.
+    """Steps of ActNorm, a mixing of the channels and a coupling, at every scale.
 
-    As published: affine, learned mixing, normal base.
+    As published it is affine, and its mixing is learned.
 
     Args:
         mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, an order of the
-            channels that is drawn once. Only the latter stays in the box, where there is no ActNorm
-            either.
+            channels that is drawn once.
     """
 
     label: ClassVar[str] = "Glow (images)"
@@ -36,12 +26,6 @@ class GlowImage(ImageModel):
 
     mixing: Literal["learned", "permutation"] = "permutation"
 
-    @model_validator(mode="after")
-    def _mixes_in_the_box(self) -> GlowImage:
-        if self.base == "box" and self.mixing == "learned":
-            raise ValueError("mixing learned leaves the box: base must be normal")
-        return self
-
     def layers(
         self,
         channels: int,
@@ -49,16 +33,10 @@ class GlowImage(ImageModel):
         generators: Sequence[np.random.Generator],
         conditioner: Conditioner,
     ) -> list[Bijection]:
-        from flows.bijections import ActNorm, Permutation, PLULinear
-
+        mixing = PLULinear if self.mixing == "learned" else Permutation
         bijections: list[Bijection] = []
         for _ in range(steps):
-            if self.base == "normal":
-                bijections.append(ActNorm(channels, len(generators)))
-            bijections.append(
-                PLULinear(channels, generators)
-                if self.mixing == "learned"
-                else Permutation(channels, generators)
-            )
+            bijections.append(ActNorm(channels, len(generators)))
+            bijections.append(mixing(channels, generators))
             bijections.append(self.coupling(channels, generators, conditioner))
         return bijections

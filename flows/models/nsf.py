@@ -1,33 +1,26 @@
-"""The neural spline flow (Durkan et al. 2019): few couplings, each with many bends."""
-
-from __future__ import annotations
+"""The neural spline flow (Durkan et al. 2019): few couplings, each a spline of many bins."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
+import numpy as np
 from pydantic import Field
 
+from flows.bijections import Bijection, Permutation, SplineCoupling
 from flows.core.settings import Count
 from flows.networks.architecture import FlowModel
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from flows.bijections import Bijection
-
 
 class NSF(FlowModel):
-    """Spline couplings that take turns.
+    """Spline couplings that take turns, with the features shuffled between them.
 
-    An even one transforms the second half of the features, an odd one the first.
-
-    Where there are more than two, they are shuffled between couplings, so that no two always stand
-    in the same half.
+    Even couplings change the second half of the features, odd ones the first. Two features are not
+    shuffled: taking turns is all that can be done with them.
 
     Args:
         couplings: how many.
         hidden: width of both hidden layers of every coupling's network.
-        bins: pieces of a spline.
+        bins: bins of a spline.
     """
 
     label: ClassVar[str] = "NSF"
@@ -40,8 +33,6 @@ class NSF(FlowModel):
     def chain(
         self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
     ) -> list[Bijection]:
-        from flows.bijections import Permutation, SplineCoupling
-
         (dim,) = event_shape
         bijections: list[Bijection] = []
         for k in range(self.couplings):

@@ -1,24 +1,19 @@
 """RealNVP on vectors (Dinh et al. 2017): couplings, and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+import numpy as np
+
+from flows.bijections import Bijection
 from flows.networks.architecture import CouplingModel
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from flows.bijections import Bijection
 
 
 class RealNVP(CouplingModel):
     """Couplings that take turns.
 
-    An even one transforms the second half of the features, an odd one the first.
-
-    No batch normalisation: on one small table it only ties the points of a batch together.
+    Even ones change the second half of the features, odd ones the first. There is no batch
+    normalisation: on one small table it only ties the points of a batch together.
     """
 
     label: ClassVar[str] = "RealNVP"

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from flows.bijections import Bijection, BoxSplineCoupling, Convolution, Dropout, Permutation
+from flows.bijections import Bijection, Convolution, Dropout, Permutation
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import log_density
-from flows.models.vae.network import VAENetwork
+from flows.models.vae import VAENetwork
 from flows.networks import registry
-from flows.networks.base_distribution import Uniform
 from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training import trainer
+from studies.digits.box import BoxSplineCoupling, Uniform
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.pixel_map import PixelMap
 
@@ -50,7 +50,7 @@ def fit(
 
     options = TrainingSettings(**training, seed=seed)
     held_out = None if test is None else seen(test)
-    network = trainer.fit(network, seen(train), held_out, options, name=model)
+    network = trainer.train(network, seen(train), held_out, options, name=model)
 
     def log_q(y: Array) -> Array:
         return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))

@@ -1,9 +1,4 @@
-"""The two networks of a variational autoencoder, as a population like the flows.
-
-Its density is by quadrature.
-"""
-
-from __future__ import annotations
+"""The variational autoencoder (Kingma and Welling 2014), for comparison with the flows."""
 
 import math
 from collections.abc import Sequence
@@ -16,30 +11,54 @@ from torch import Tensor, nn
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array
 from flows.core.seeds import normal, normals
+from flows.core.settings import Count
 from flows.kernels import perceptron
-from flows.networks.network import DensityNetwork, Objective, Seen, mean_nll
+from flows.networks.architecture import Model
+from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
 
-FIRST_LOG_SCALE = -1.0  # of the noise; from 0, the decoder never learns to use the latent space
+# Of the noise, at first; from 0 on, the decoder never learns to use the latent space
+FIRST_LOG_SCALE = -1.0
 # Radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
 REACH = 5.5
 CHUNK = 2_000  # nodes, or points, worked on at a time: what is made of them stays in the cache
-# Noise scales from a centre, from where on its density is too small even for double precision
+# Noise scales from a centre beyond which its density underflows even in double precision
 FAR = 40
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
 
 
-class VAENetwork(DensityNetwork):
-    """A decoder mu(z) with one learned noise scale s per feature, and an encoder.
+class VAE(Model):
+    """The settings of a variational autoencoder with two latent dimensions.
 
-    The encoder proposes z; both are in standardised units::
+    Args:
+        hidden: width of both hidden layers of the encoder and of the decoder.
+    """
+
+    label: ClassVar[str] = "VAE"
+    color: ClassVar[str] = "#009E73"
+
+    hidden: Count = 112
+
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        generators: Sequence[np.random.Generator],
+        description: dict[str, Any],
+    ) -> Network:
+        return VAENetwork(event_shape, generators, description, hidden=self.hidden)
+
+
+class VAENetwork(DensityNetwork):
+    """A decoder mu(z) with one learned noise scale s per feature, and an encoder m(x), v(x).
+
+    The encoder proposes z for an x in standardised units::
 
         q(x) = int N(z; 0, I) N(x; mu(z), diag(s^2)) dz
         -log q(x) <= E[-log N(x; mu(z), diag(s^2))] + KL(N(m(x), diag(v(x)^2)) || N(0, I))
         z = m(x) + v(x) e,  e ~ N(0, I)
 
-    It learns by the bound, with one e a visit; ``log_prob`` is the integral itself, over the two
-    dimensions of z (``quadrature``), and can't be differentiated. Raises ``ValueError`` for points
-    that are no vectors.
+    Training minimises the bound, with one e a visit; ``log_prob`` is the integral itself, over the
+    two dimensions of z (``quadrature``), and can't be differentiated. Raises ``ValueError`` for
+    points that are no vectors.
     """
 
     LATENT = 2
@@ -59,14 +78,14 @@ class VAENetwork(DensityNetwork):
     ) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")
-        members, (dim,) = len(generators), event_shape
-        super().__init__(members, event_shape, description)
+        (dim,) = event_shape
+        super().__init__(len(generators), event_shape, description)
         self.dim = dim
         self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach(dim, hidden))
         self.decoder = Perceptron(
             self.LATENT, dim, hidden, generators, he_reach(self.LATENT, hidden)
         )
-        self.log_scale = nn.Parameter(torch.full((members, dim, 1), FIRST_LOG_SCALE))
+        self.log_scale = nn.Parameter(torch.full((len(generators), dim, 1), FIRST_LOG_SCALE))
 
     # Training
 
@@ -75,17 +94,16 @@ class VAENetwork(DensityNetwork):
 
     @torch.enable_grad()
     def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
-        """The mean bound on the negative log-likelihood ``(M,)``, and its gradient ``(M, P)``.
+        """Return the mean bound on the negative log-likelihood of a batch, and its gradient.
 
-        Of a batch ``(M, D, n)``.
+        ``(M,)`` and ``(M, P)``, of a batch ``(M, D, n)``.
         """
         # All that is summed or exponentiated is in double precision
         m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)
         noise = normals(generators, self.LATENT, x.shape[2])
+        mu = perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))
         log_scale = self.log_scale.double()
-        residual = (x - perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))) * (
-            -log_scale
-        ).exp()
+        residual = (x - mu) * (-log_scale).exp()
         misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(
             2 * math.pi
         )
@@ -97,7 +115,7 @@ class VAENetwork(DensityNetwork):
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
         seen = [z for z, _ in points.values()]
-        # At once: the nodes cost more than the points
+        # All in one call: the nodes cost more than the points
         log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
         parts = log_q.split([z.shape[2] for z in seen], dim=1)
         return {
@@ -108,25 +126,16 @@ class VAENetwork(DensityNetwork):
     # Sampling and density
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        noise = (
-            normal(generator, n, self.members, self.LATENT + self.dim)
-            .to(self.dtype)
-            .permute(1, 2, 0)
-        )
-        mu = perceptron(self.decoder, noise[:, : self.LATENT].contiguous())
-        return mu + self.log_scale.double().exp().to(self.dtype) * noise[:, self.LATENT :]
+        drawn = normal(generator, n, self.members, self.LATENT + self.dim)
+        drawn = drawn.to(self.dtype).permute(1, 2, 0)
+        mu = perceptron(self.decoder, drawn[:, : self.LATENT].contiguous())
+        return mu + self.log_scale.double().exp().to(self.dtype) * drawn[:, self.LATENT :]
 
     @torch.no_grad()
     def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
         z, weights = quadrature(self.nodes if nodes is None else nodes)
-        z = z.to(self.dtype)
-        mu = torch.cat(
-            [
-                perceptron(self.decoder, part.expand(self.members, -1, -1))
-                for part in z.split(CHUNK, dim=1)
-            ],
-            dim=2,
-        )
+        parts = z.to(self.dtype).expand(self.members, -1, -1).split(CHUNK, dim=2)
+        mu = torch.cat([perceptron(self.decoder, part) for part in parts], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
         members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
         return torch.stack(
@@ -135,13 +144,12 @@ class VAENetwork(DensityNetwork):
 
 
 def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
-    """Nodes ``(2, K)`` in latent space and their weights ``(K,)``.
+    """Return nodes ``(2, K)`` in latent space and their weights ``(K,)``.
 
-    The trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc.
-
-    On a function as smooth as a Gaussian that rule converges faster than any power of the step.
-    What limits it here is the decoder: where it leaps from mode to mode, neighbouring nodes must
-    not lie apart by much more than the noise scale.
+    They are the trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc. On a function as smooth
+    as a Gaussian the rule converges faster than any power of the step. What limits it here is the
+    decoder: where it leaps from mode to mode, neighbouring nodes must not lie apart by much more
+    than the noise scale.
     """
     axis = torch.linspace(-REACH, REACH, nodes, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis).T
@@ -151,9 +159,9 @@ def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
-    """``log sum_k w_k N(x; mu_k, diag(s^2))``, ``(N,)``, from its definition.
+    """Return ``log sum_k w_k N(x; mu_k, diag(s^2))`` from its definition, ``(N,)``.
 
-    Of ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``.
+    Shapes: ``x`` ``(D, N)``, ``centres`` ``(D, K)``, ``scale`` ``(D, 1)``, ``weights`` ``(K,)``.
     """
     log_norm = scale.log().sum() + 0.5 * len(x) * math.log(2 * math.pi)
     rows = max(1, 5_000_000 // len(weights))
@@ -167,7 +175,7 @@ def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor)
 
 
 def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
-    """The same for D = 2, at a cost that grows with N + K in place of N K.
+    """Return what ``mixture_by_pairs`` does, for D = 2, at a cost of N + K in place of N K.
 
     Along each axis, a Gaussian of variance s^2 is two of half that variance one after the other,
     and their convolution is a sum over a regular grid of step s/2, to a relative 5e-9 wherever x
@@ -193,14 +201,12 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
         return log_q
     points, middles = x / scale, centres / scale
     least, most = middles.amin(1), middles.amax(1)
-    low, high = (
-        points.amin(1).minimum(least).maximum(least - FAR) - 4,
-        points.amax(1).maximum(most).minimum(most + FAR) + 4,
-    )
+    low = points.amin(1).minimum(least).maximum(least - FAR) - 4
+    high = points.amax(1).maximum(most).minimum(most + FAR) + 4
     if bool((high - low).max() > LARGEST_GRID / 2):
         return mixture_by_pairs(x, centres, scale, weights)
     tiny = torch.finfo(x.dtype).tiny
-    largest = -0.95 * math.log(tiny)  # exponents are cut there: numbers below `tiny` would be slow
+    largest = -0.95 * math.log(tiny)  # exponents are cut here: numbers below `tiny` would be slow
     first, second = (
         torch.arange(a, b, 0.5, dtype=x.dtype)
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
