@@ -1,6 +1,6 @@
 /* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both
-   ways; a perceptron and its gradients; products; forests: prints one hash of every bit that comes
-   out. Built with other compilers, vector widths and processors, it has to print the same
+   ways; a perceptron and its gradients; products: prints one hash of every bit that comes out.
+   Built with other compilers, vector widths and processors, it has to print the same
    (tests/test_same_bytes.py). */
 
 #include <stdio.h>
@@ -134,21 +134,6 @@ int main(int count, char **words) {
         batched_product(&product);
     }
     add(y, MEMBERS * 4 * POINTS * 4L), add(gradient, MEMBERS * 4 * DIM * 4);
-    /* Every feature is sorted by insertion. */
-    static int labels[POINTS], fold[POINTS], order[DIM][POINTS];
-    static double score[POINTS];
-    for (int i = 0; i < POINTS; i++) {
-        labels[i] = x[i * DIM] + uniform() > 0, fold[i] = i % 3;
-        for (int f = 0; f < DIM; f++) {
-            int place = i;
-            for (; place && x[order[f][place - 1] * DIM + f] > x[i * DIM + f]; place--)
-                order[f][place] = order[f][place - 1];
-            order[f][place] = i;
-        }
-    }
-    const Forests forests = {POINTS, DIM, 3, 7, 2, 5, x, labels, fold, &order[0][0], score};
-    forest_scores(&forests);
-    add(score, sizeof score);
     printf("%016llx %.9f\n", hash, loss[1]);
     return 0;
 }

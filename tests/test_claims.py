@@ -19,7 +19,6 @@ import flows
 from flows import references
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.evaluation import samples
 from flows.networks.base_distribution import StandardNormal
 from flows.networks.flow import Flow
 from flows.plotting.style import STYLE
@@ -79,7 +78,6 @@ def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
 def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(samples, "TREES", 3)
     model = small()
     whole, drawn = plane.sample_scores(FEW, model, "test"), model.sample
 
@@ -310,7 +308,6 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     own.write_text(TINY.replace("epochs: 150", "epochs: 4"), encoding="utf-8")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
     monkeypatch.setattr(pipeline, "PARAMS", own)
-    monkeypatch.setattr(samples, "TREES", 3)
     monkeypatch.setattr(mixtures, "BANDWIDTHS", 3)
     monkeypatch.setattr(cells, "small", lambda _: ())
     study = engine.Study("claims", tmp_path)

@@ -29,8 +29,7 @@ from flows import kernels
 from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling
 from flows.bijections.perceptron import Perceptron
 from flows.core.seeds import numpy_generators
-from flows.evaluation.likelihood import area_under_roc
-from flows.kernels import build, forest, interface, layers
+from flows.kernels import build, interface, layers
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
 models = pytest.mark.parametrize(
@@ -413,40 +412,6 @@ def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
             found[-1] += torch.autograd.grad(gradients[0].square().sum(), [network.theta])
     for plain, compiled_one in zip(*found, strict=True):
         assert_close(compiled_one, plain, rtol=2e-4, atol=2e-4 * float(plain.detach().abs().max()))
-
-
-@compiled
-def test_a_forest_agrees_with_that_of_scikit_learn():
-    """Single scores differ by chance.
-
-    Over many pairs of sets, the areas under the curve agree in the mean.
-    """
-    rng, areas = np.random.default_rng(0), []
-    labels, fold = np.repeat([1, 0], 60), np.tile(np.arange(5), 24)
-    for repetition in range(12):
-        rows = rng.standard_normal((120, 3)) * np.where(labels, 1, 1.8)[:, None]
-        scores = [
-            method(rows, labels, fold, 20, repetition) for method in (forests, forest._by_sklearn)
-        ]
-        assert all(((score >= 0) & (score <= 1)).all() for score in scores)
-        areas.append([area_under_roc(score[labels == 1], score[labels == 0]) for score in scores])
-    ours, theirs = np.mean(areas, axis=0)
-    assert ours > 0.6
-    assert ours == pytest.approx(theirs, abs=0.03)
-
-
-def forests(rows, labels, fold, trees, seed):
-    return forest.forest_scores(rows, labels, fold, trees=trees, seed=seed)
-
-
-@compiled
-def test_a_forest_is_sure_of_what_one_column_tells_and_has_no_opinion_where_none_does():
-    labels, fold = np.repeat([1, 0], 20), np.tile(np.arange(4), 10)
-    rows = np.stack(
-        [np.zeros(40), np.zeros(40), labels + 0.1 * np.arange(40) / 40, np.zeros(40)], axis=1
-    )
-    assert forests(rows, labels, fold, 10, 0).tolist() == labels.tolist()
-    assert np.abs(forests(np.zeros((40, 3)), labels, fold, 200, 0) - 0.5).max() < 0.1
 
 
 def test_the_page_on_the_kernels_says_what_the_code_says():

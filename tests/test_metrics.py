@@ -24,7 +24,7 @@ from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
-from flows.core.seeds import normal
+from flows.core.seeds import normal, numpy_generator
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.problem import Problem
@@ -58,7 +58,7 @@ def scores(drawn: Array, target: Mixture, test: Array) -> dict[str, float]:
     directions = samples.unit_directions(64, 2, np.random.default_rng(9))
     bandwidth = samples.kernel_bandwidth(test, target)
     two_sample = samples.two_sample_scores(
-        test, drawn[: len(test)], neighbours=5, directions=directions, bandwidth=bandwidth, seed=0
+        test, drawn[: len(test)], neighbours=5, directions=directions, bandwidth=bandwidth
     )
     return {**mode_scores(drawn, target), **two_sample}
 
@@ -175,12 +175,7 @@ def test_the_mass_of_the_modes_that_are_dropped_is_zero_and_that_of_the_others_t
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_widening_the_modes_lowers_fidelity_step_by_step(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(
-        samples, "TREES", 15
-    )  # the steps of its score are 0.07 to 0.12, with 50 as with 15
+def test_widening_the_modes_lowers_fidelity_step_by_step(seed: int):
     whole, test = ring(), draw(ring(), 600, 10 * seed + 1)
     rows = [
         scores(
@@ -285,6 +280,57 @@ def test_exact_auc_of_equal_densities_is_one_half_although_all_scores_tie():
     assert likelihood.exact_auc(np.zeros(50), np.zeros(70)) == 0.5
 
 
+def test_the_classifier_tells_what_is_apart_and_nothing_else():
+    rng = np.random.default_rng(8)
+    pairs = [rng.standard_normal((2, 200, 2)) for _ in range(60)]
+    found = [samples.classifier_auc(real, fake, 5) for real, fake in pairs]
+    # What its docstring says of equal distributions at n = 200
+    assert np.mean(found) == pytest.approx(0.495, abs=4 * 0.037 / math.sqrt(60))
+    assert np.std(found) == pytest.approx(0.037, rel=0.4)
+    real, fake = pairs[0]
+    assert samples.classifier_auc(real, fake + np.array([0, 20]), 5) == 1
+    shifted = [fake + np.array([0, shift]) for shift in (0.5, 1, 2, 4)]
+    assert np.diff([0.5, *(samples.classifier_auc(real, each, 5) for each in shifted)]).min() > 0.03
+
+
+def test_the_classifier_agrees_with_a_count_by_hand():
+    real, fake = np.array([[0.0], [1.0], [4.2]]), np.array([[1.5], [5.0], [5.1]])
+    # The two nearest of 0: 1, 1.5. Of 1: 1.5, 0. Of 4.2: 5, 5.1. Of 1.5: 1, 0. Of 5: 5.1, 4.2. Of
+    # 5.1: 5, 4.2.
+    reals, fakes = [1, 1, 0], [2, 1, 1]
+    pairs = [(a > b) + 0.5 * (a == b) for a in reals for b in fakes]
+    assert samples.classifier_auc(real, fake, 2) == pytest.approx(np.mean(pairs))
+
+
+def test_of_points_that_are_equally_far_away_the_classifier_prefers_neither_set():
+    """Whole numbers, of which many are equally far from each other, score as others do."""
+    rng = np.random.default_rng(9)
+    for levels, columns in ((2, 1), (4, 2), (20, 1)):
+        drawn = rng.integers(0, levels, (60, 2, 200, columns)).astype(float)
+        found = [samples.classifier_auc(real, fake, 5) for real, fake in drawn]
+        assert np.mean(found) == pytest.approx(0.49, abs=0.025)
+        swapped = [samples.classifier_auc(fake, real, 5) for real, fake in drawn]
+        assert np.mean(swapped) == pytest.approx(0.49, abs=0.025)
+    # Of seven equal points the nearest are the first in the order, or after oneself
+    same = np.zeros((4, 2))
+    order = numpy_generator(0, "metric").permutation(8)
+    scores = np.array([sum(j < 4 for j in [j for j in order if j != i][:3]) for i in range(8)])
+    expected = likelihood.area_under_roc(scores[:4], scores[4:])
+    assert samples.classifier_auc(same, same, 3) == expected
+
+
+def test_the_classifier_depends_neither_on_units_nor_on_a_column_that_says_nothing():
+    rng = np.random.default_rng(11)
+    for real in (rng.standard_normal((60, 3)), rng.integers(0, 4, (60, 3)).astype(float)):
+        fake = real[rng.permutation(60)] + 0.1 * rng.integers(0, 3, (60, 3))
+        found = samples.classifier_auc(real, fake, 5)
+        for units in ([1e6, 1e-3, 1], [0.3, 7, 1e-9]):
+            assert samples.classifier_auc(real * units, fake * units, 5) == found
+        real[:, 2] = fake[:, 2] = 0.1  # whose deviation is not 0 but for its last bit
+        without = samples.classifier_auc(real[:, :2], fake[:, :2], 5)
+        assert samples.classifier_auc(real, fake, 5) == without
+
+
 @pytest.mark.parametrize("delta", [0.3, 1.0, 2.5])
 def test_exact_auc_of_two_gaussians_agrees_with_the_closed_form(delta: float):
     rng = np.random.default_rng(6)
@@ -347,7 +393,6 @@ def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its
     assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_the_ensemble_of_a_network_goes_by_its_weights():
     model = untrained(members=2)
     with torch.no_grad():
@@ -523,13 +568,6 @@ def problem(known: Truth | None = PARTS) -> Problem:
     return Problem(draw(ring(), 160, 3), draw(ring(), 50, 1), known)
 
 
-@pytest.fixture
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forest's score is not what these tests are about, and takes most of an evaluation."""
-    monkeypatch.setattr(samples, "TREES", 3)
-
-
-@pytest.mark.usefixtures("few_trees")
 def test_the_truth_is_at_no_distance_from_itself_to_the_last_bit():
     report = evaluate(truth(ring()), problem(), SMALL, name="truth", draws=3)
     assert report.headline["kl"] == 0
@@ -555,7 +593,6 @@ def untrained(members: int = 3) -> Population:
     return Trainer(flow, draw(ring(), 500, 2), flows.TrainingSettings(noise=0)).model
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_numbers_that_are_not_finite_are_counted_and_make_their_means_nan():
     report = headline_of(Broken())
     assert report.members["non_finite"].tolist() == [550, 550]
@@ -576,7 +613,6 @@ def test_numbers_that_are_not_finite_are_counted_and_make_their_means_nan():
     ] == []
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_model_without_a_density_has_no_likelihoods_and_all_sample_metrics():
     report = headline_of(Mute())
     without = [key for key, value in report.headline.items() if value is None]
@@ -587,7 +623,6 @@ def test_a_model_without_a_density_has_no_likelihoods_and_all_sample_metrics():
     assert list(report.curves) == ["mode_mass"]
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_flow_has_every_curve_and_a_reference_no_radius():
     levels = len(calibration.LEVELS)
     report = headline_of(untrained())
@@ -613,7 +648,6 @@ def test_a_flow_has_every_curve_and_a_reference_no_radius():
     assert np.isnan(report.members["radius_error"]).all()
 
 
-@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(
     "model", [Broken(), Mute(), truth(ring())], ids=["broken", "mute", "truth"]
 )
@@ -635,7 +669,6 @@ def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Populatio
     assert list(report.members)[-3:] == ["parameters", "hdr_error", "radius_error"]
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_an_evaluation_repeats_to_the_bit():
     first, second = headline_of(truth(ring()), draws=2), headline_of(truth(ring()), draws=2)
     assert first.headline == second.headline
@@ -658,7 +691,6 @@ def of_the_whole(model: str) -> Report:
     return headline_of(MODELS[model]())
 
 
-@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("known", [None, Whole()], ids=["no truth", "no components"])
 def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as_they_are(
@@ -693,7 +725,6 @@ def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as
     assert np.isfinite(without.members["mmd"]).all()
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_truth_that_is_no_mixture_has_a_kl_and_no_modes():
     report = headline_of(untrained(), Whole())
     assert np.isfinite(
@@ -703,12 +734,10 @@ def test_a_truth_that_is_no_mixture_has_a_kl_and_no_modes():
     assert sorted(report.curves) == ["hdr", "radius"]
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_without_a_truth_the_curves_are_left_out():
     assert headline_of(untrained(), None).curves == {}
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_row_of_nothing_has_the_keys_of_every_row_and_no_number():
     row, full = nothing(), of_the_whole("flow")
     assert list(row.headline) == list(full.headline)
@@ -723,7 +752,6 @@ def test_the_kernel_of_the_mmd_is_as_wide_as_the_rows_are_apart_where_no_modes_a
     assert samples.kernel_bandwidth(rows, None) == pytest.approx(np.median(apart))
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_the_units_of_a_table_change_no_score_of_its_samples():
     class Shuffled(Population):
         """Draws the rows of a table."""
@@ -774,7 +802,6 @@ class Blank(Population):
         return torch.distributions.Normal(0.0, 1.0).log_prob(self.encode(value)).flatten(2).sum(2)
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_images_are_scored_as_the_rows_of_their_pixels():
     train, test = standard(100, 1, 6), standard(30, 2, 6)
     flat, image = (
@@ -800,7 +827,6 @@ class NormalImages:
         return norm.logpdf(x).sum((1, 2, 3))
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_model_of_images_is_held_against_a_truth_of_images():
     train, test = (standard(n, n, 6).reshape(-1, 1, 2, 3) for n in (100, 30))
     report = evaluate(Blank((1, 2, 3)), Problem(train, test, NormalImages()), SMALL, name="noise")

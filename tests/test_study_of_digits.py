@@ -12,7 +12,6 @@ import torch
 import yaml
 
 import flows
-from flows.evaluation import samples
 from flows.evaluation.bits import bits_per_dimension
 from flows.networks.image_flow import ImageFlow
 from flows.plotting.style import STYLE
@@ -184,7 +183,6 @@ def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if words["model"].endswith("_image"):
             words["settings"] = {**words.get("settings", {}), "steps": [1, 1], "hidden": 4}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    monkeypatch.setattr(samples, "TREES", 3)
     monkeypatch.setattr(peers, "EPOCHS", 1)
     study = engine.Study("digits", tmp_path)
     assert engine.run(study)

@@ -12,14 +12,11 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2
 
+from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture
 from flows.evaluation.likelihood import area_under_roc
-from flows.kernels.forest import forest_scores
 
-LARGEST = float(np.finfo(np.float32).max)  # that a forest can be given
-TREES = 50  # of a forest; a hundred move its score by a quarter of its own spread over draws
-FOLDS = 5
 WITHIN = 3.0  # Mahalanobis distance up to which a sample belongs to a component, in the plane
 
 MODES = ("modes", "high_quality", "mode_tv")
@@ -36,7 +33,7 @@ TWO_SAMPLE = (
 
 
 def two_sample_scores(
-    real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float, seed: int
+    real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float
 ) -> dict[str, float]:
     """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``.
 
@@ -46,7 +43,7 @@ def two_sample_scores(
         return dict.fromkeys(TWO_SAMPLE, float("nan"))
     return {
         **neighbour_scores(real, fake, neighbours),
-        "c2st_auc": classifier_auc(real, fake, seed),
+        "c2st_auc": classifier_auc(real, fake, neighbours),
         "mmd": maximum_mean_discrepancy(real, fake, bandwidth),
         "energy_distance": energy_distance(real, fake),
         "sliced_wasserstein": sliced_wasserstein(real, fake, directions),
@@ -115,27 +112,40 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
     }
 
 
-def classifier_auc(real: Array, fake: Array, seed: int) -> float:
-    """Classifier two-sample test.
+def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
+    """Classifier two-sample test by nearest neighbours.
 
-    Mean AUC over five folds of a random forest that tells ``real`` from ``fake``; 0.5 is perfect.
+    The area under the ROC curve of a classifier that tells ``real`` from ``fake``, ``(n, D)`` each,
+    by the share of reals among the ``neighbours`` nearest of the other points of both sets. 1 where
+    the sets are apart.
 
-    Source: Lopez-Paz and Oquab 2017. A forest, because a multilayer perceptron overlooks modes that
-    are too wide.
+    Equal distributions score a little less than 0.5, as a real has n - 1 reals and n fakes around
+    it: with 5 neighbours in the plane 0.480 on average at n = 50, 0.495 at 200, 0.500 at 2,000.
+    Single scores scatter around it by 0.073, 0.037 and 0.012. In tens of columns the test hardly
+    sees that fakes are too wide or too narrow: all points are then nearest to those of the narrower
+    set.
+
+    Columns are in units of the standard deviation of ``real``, so that they may have any unit; one
+    that is constant there keeps its own. Of points that are equally far away, those come first that
+    do so in one random order of all points. The mean over all orders would be worse where rows
+    repeat: it takes the chance out of the shares but leaves them lower for the reals, and a single
+    column of yes and no, drawn twice, scores 0.26 in place of 0.49.
+
+    Source: Lopez-Paz and Oquab 2017; each point is left out in turn, in place of a held-out half.
     """
-    points = np.concatenate([real, fake]).clip(-LARGEST, LARGEST)
-    labels = np.repeat([1, 0], [len(real), len(fake)])
-    rng = np.random.default_rng(seed)
-    fold = np.concatenate([rng.permutation(len(part)) % FOLDS for part in (real, fake)])
-    sure = forest_scores(points, labels, fold, trees=TREES, seed=seed)
-    return float(
-        np.mean(
-            [
-                area_under_roc(sure[(fold == k) & (labels == 1)], sure[(fold == k) & (labels == 0)])
-                for k in range(FOLDS)
-            ]
-        )
-    )
+    count, varies = len(real), np.ptp(real, axis=0) > 0
+    order = seeds.numpy_generator(0, "metric").permutation(count + len(fake))
+    points = np.concatenate([real, fake])[order] / np.where(varies, real.std(axis=0), 1.0)
+    is_real = order < count
+    # Nine decimals, so that what is equal on paper is equal on every machine
+    distance = cdist(points, points).round(9)
+    np.fill_diagonal(distance, np.inf)
+    farthest = np.partition(distance, neighbours - 1, axis=1)[:, neighbours - 1, None]
+    nearer, equal = distance < farthest, distance == farthest
+    places = neighbours - nearer.sum(axis=1, keepdims=True)
+    nearest = nearer | (equal & (equal.cumsum(axis=1) <= places))
+    score = nearest[:, is_real].sum(axis=1)
+    return area_under_roc(score[is_real], score[~is_real])
 
 
 def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:

@@ -57,17 +57,6 @@ typedef struct {
     float *out;
 } Product;
 
-/* Points (count, dim) in two classes, 0 and 1, and in folds; how many trees a forest has, and how
-   many features a split tries. `order`: for each feature, (dim, count), the points in its order.
-   `score`, one a point: the sum over the trees of what they say of the class. */
-typedef struct {
-    int count, dim, folds, trees, tries;
-    long seed;
-    const float *points;
-    const int *labels, *fold, *order;
-    double *score;
-} Forests;
-
 long parts_of(long points); /* how many parts a member's points are cut into */
 
 /* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
@@ -98,5 +87,3 @@ typedef struct {
 long perceptron(const Network *network);
 
 long batched_product(const Product *product);
-
-long forest_scores(const Forests *forests);

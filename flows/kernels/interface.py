@@ -44,9 +44,8 @@ STRUCTURES: dict[str, Any] = {
     for name, kind in _TYPES.items()
     if isinstance(kind, type) and issubclass(kind, Structure)
 }
-Values, Layer, Chain, Adam, Product, Network, Forests = (
-    STRUCTURES[name]
-    for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Forests")
+Values, Layer, Chain, Adam, Product, Network = (
+    STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network")
 )
 
 

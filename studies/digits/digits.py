@@ -77,7 +77,7 @@ class Judge:
     """
 
     def __init__(self, train: Array, digits: Array, neighbours: int, seed: int) -> None:
-        self.train, self.neighbours, self.seed = train, neighbours, seed
+        self.train, self.neighbours = train, neighbours
         self.network = MLPClassifier((64, 32), alpha=0.01, max_iter=150, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -108,7 +108,7 @@ class Judge:
         """Score ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
 
         - ``precision``, ``recall``, ``density``, ``coverage``: in the feature space.
-        - ``c2st_auc``: of a random forest on pixels.
+        - ``c2st_auc``: of nearest neighbours on pixels.
         - ``class_tv``: total variation between the shares of the digits.
         - ``nearest``: mean distance of a fake to the nearest training image.
         - ``close``: share of fakes that are closer to one than 95% of the real images are.
@@ -123,7 +123,7 @@ class Judge:
         shares = self.shares(fake)
         return {
             **samples.neighbour_scores(self.features(real), self.features(fake), self.neighbours),
-            "c2st_auc": samples.classifier_auc(real, fake, self.seed),
+            "c2st_auc": samples.classifier_auc(real, fake, self.neighbours),
             "class_tv": float(0.5 * np.abs(self.shares(real) - shares).sum()),
             "nearest": float(away.mean()),
             "close": float((away < limit).mean()),
