@@ -16,23 +16,18 @@ from torch import nn
 from torch.testing import assert_close
 
 import flows
-from flows import kernels, targets
-from flows.core.settings import TrainingSettings
+from flows import Column, TrainingSettings, kernels, targets
+from flows.core.scaler import Scaler
+from flows.data.preparation import from_real, to_real
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.trainer import fit
 
 MEMBERS = 3
 every_model = pytest.mark.parametrize("model", ["realnvp", "glow"])
 
 
-def make(model="realnvp", members=MEMBERS, seed=0, transform="affine"):
-    return flows.build(
-        model,
-        (2,),
-        {"couplings": 2, "hidden": 8, "transform": transform, "bins": 4},
-        members=members,
-        seed=seed,
-    )
+def make(model="realnvp", members=MEMBERS, seed=0, transform="affine", **others):
+    own = {"couplings": 2, "hidden": 8, "transform": transform, "bins": 4}
+    return flows.build(model, (2,), own, members=members, seed=seed, **others)
 
 
 def settings(**changes):
@@ -40,24 +35,19 @@ def settings(**changes):
 
 
 def sample(n=64, seed=0, scale=1.0):
-    return torch.from_numpy(targets.make("ring").sample(n, np.random.default_rng(seed)) * scale).to(
-        torch.get_default_dtype()
-    )
+    rows = targets.make("ring").sample(n, np.random.default_rng(seed)) * scale
+    return torch.from_numpy(rows).to(torch.get_default_dtype())
 
 
 def train(flow, data=None, test=None, **changes):
     """``flow`` after a short training, and its history."""
-    fit(
-        flow,
-        sample() if data is None else data,
-        sample(32, seed=1) if test is None else test,
-        settings(**changes),
-    )
+    data = sample() if data is None else data
+    flows.train(flow, data, sample(32, seed=1) if test is None else test, settings(**changes))
     return flow, flow.history
 
 
 def visits(flow, data, **changes):
-    """Every batch that training sees, standardised and features first."""
+    """Every batch that training sees, preprocessed and features first."""
     seen, loss = [], flow.loss
 
     def spy(x, program=None):
@@ -65,8 +55,17 @@ def visits(flow, data, **changes):
         return loss(x, program)
 
     flow.loss = spy
-    fit(flow, data, data, settings(**changes))
+    flows.train(flow, data, data, settings(**changes))
     return seen
+
+
+def assert_same(one, other, members=slice(None)):
+    """To the last bit: the state and the history of ``members``."""
+    for key, tensor in one.state_dict().items():
+        mine, its = (t[members] if t.ndim else t for t in (tensor, other.state_dict()[key]))
+        assert torch.equal(mine, its), key
+    for key in ("train_nll", "test_nll"):
+        np.testing.assert_array_equal(one.history[key][:, members], other.history[key][:, members])
 
 
 # Seeds and members
@@ -75,11 +74,7 @@ def visits(flow, data, **changes):
 @every_model
 @pytest.mark.parametrize("transform", ["affine", "spline"])
 def test_the_same_seeds_give_the_same_bits(model, transform):
-    (first, history), (second, again) = (train(make(model, transform=transform)) for _ in range(2))
-    for key, tensor in first.state_dict().items():
-        assert torch.equal(tensor, second.state_dict()[key]), key
-    np.testing.assert_array_equal(history["train_nll"], again["train_nll"])
-    np.testing.assert_array_equal(history["test_nll"], again["test_nll"])
+    assert_same(*(train(make(model, transform=transform))[0] for _ in range(2)))
 
 
 def test_another_seed_of_the_weights_or_of_the_training_gives_another_flow():
@@ -116,29 +111,63 @@ def test_members_with_data_of_their_own_are_trained_as_if_each_data_set_were_sha
 
 
 def test_a_broken_member_is_reported_and_leaves_the_others_as_they_are(capsys):
-    healthy, history = train(make())
+    """By its number in the whole population."""
+    healthy, broken = (make(members=range(4, 7)) for _ in range(2))
+    train(healthy)
     assert capsys.readouterr().err == ""
-    flow = make()
     with torch.no_grad():
-        flow.chain[0].conditioner.theta[1, 0] = math.nan
-    broken, with_broken = train(flow)
-    for key, tensor in broken.state_dict().items():
-        assert torch.equal(tensor[[0, 2]], healthy.state_dict()[key][[0, 2]]), key
-    np.testing.assert_array_equal(
-        with_broken["test_nll"][:, [0, 2]], history["test_nll"][:, [0, 2]]
-    )
-    assert np.isnan(with_broken["test_nll"][:, 1]).all()
-    report = capsys.readouterr().err.strip().splitlines()
-    assert len(report) == 1
-    assert "member 1" in report[0]
+        broken.chain[0].conditioner.theta[1, 0] = math.nan
+    assert np.isnan(train(broken)[1]["test_nll"][:, 1]).all()
+    assert_same(healthy, broken, [0, 2])
+    (report,) = capsys.readouterr().err.strip().splitlines()
+    assert "member 5 was not finite" in report
 
 
-def test_a_broken_member_of_a_range_is_reported_by_its_number_in_the_whole_population(capsys):
-    flow = make(members=range(4, 7))
-    with torch.no_grad():
-        flow.chain[0].conditioner.theta[1, 0] = math.nan
-    train(flow)
-    assert "member 5 was not finite" in capsys.readouterr().err
+# Units
+
+
+KINDS = [Column("income", "positive"), Column("share", "interval", 0, 1)]
+
+
+@pytest.mark.parametrize("columns", [[], KINDS], ids=["real", "kinds"])
+@pytest.mark.parametrize("own", [False, True], ids=["shared rows", "rows a member"])
+def test_scaled_rows_with_their_scaler_train_the_same_bits_as_rows_in_the_users_units(columns, own):
+    real, real_test = (sample(n, seed=n).double().numpy() * [5, 0.2] + 7 for n in (64, 32))
+    rows, test = (from_real(columns, x) for x in (real, real_test))
+    if columns:
+        real, real_test = to_real(columns, rows), to_real(columns, test)
+    if own:
+        order = np.stack([np.roll(np.arange(64), m) for m in range(MEMBERS)], axis=1)
+        rows, real, real_test = rows[order], real[order], real_test[:, None]
+    scaler = Scaler.fit(real)
+    scaled = make("glow", columns=columns)
+    flows.train(scaled, scaler.scale(real), scaler.scale(real_test), settings(), scaler=scaler)
+    in_units, history = train(make("glow", columns=columns), rows, test)
+    assert_same(scaled, in_units)
+    for key, x in (("train", rows), ("test", test)):
+        nll = -in_units.log_prob(x).detach().mean(0)
+        np.testing.assert_allclose(history[f"{key}_nll"][-1], nll, atol=1e-5)
+
+
+def test_a_scaler_takes_its_rows_to_mean_0_and_deviation_1_and_back_and_one_follows_another():
+    rows, other = 1e3 + np.random.default_rng(0).gamma(2, [1.0, 50.0], (2, 40, 2))
+    first = Scaler.fit(rows)
+    second = Scaler.fit(first.scale(other))
+    np.testing.assert_allclose(first.scale(rows).mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(first.scale(rows).std(0), 1)
+    np.testing.assert_allclose(first.restore(first.scale(other)), other)
+    both = second.after(first)
+    np.testing.assert_allclose(both.scale(rows), second.scale(first.scale(rows)))
+    np.testing.assert_allclose(both.deviation, other.std(0))
+
+
+@pytest.mark.parametrize("bad", [4.0, math.nan, math.inf])
+@pytest.mark.parametrize(("names", "said"), [((), "column 1"), (["a", "b"], "column b")])
+def test_a_column_that_can_not_be_scaled_is_named(bad, names, said):
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    rows[:, 1] = bad
+    with pytest.raises(ValueError, match=f"{said} has standard deviation .*it must vary"):
+        Scaler.fit(rows, names)
 
 
 # What training does
@@ -151,30 +180,16 @@ def test_the_negative_log_likelihood_falls(model):
 
 
 def test_the_history_has_a_row_every_few_epochs_and_one_for_the_last():
-    rows = []
-    flow = make()
-    assert (
-        fit(
-            flow,
-            sample(),
-            sample(32, seed=1),
-            settings(epochs=7, log_every=3),
-            on_log=lambda *row: rows.append(row),
-        )
-        is flow
-    )
+    rows, flow, few = [], make(), settings(epochs=7, log_every=3)
+    made = flows.train(flow, sample(), sample(32, 1), few, on_log=lambda *row: rows.append(row))
+    assert made is flow
     history = dict(flow.history)
     assert list(history) == ["epoch", "train_nll", "test_nll"]
     epoch = history.pop("epoch").tolist()
-    assert epoch == [3, 6, 7]
-    assert history["train_nll"].shape == history["test_nll"].shape == (3, MEMBERS)
-    assert [at for at, _ in rows] == epoch
+    assert epoch == [at for at, _ in rows] == [3, 6, 7]
     for key, kept in history.items():
+        assert kept.shape == (3, MEMBERS)
         np.testing.assert_array_equal([curves[key] for _, curves in rows], kept)
-    nll = -flow.log_prob(sample(32, seed=1)).mean(0)
-    np.testing.assert_allclose(
-        history["test_nll"][-1], nll.detach(), atol=1e-5
-    )  # in raw units, of the points as they are
     assert not flow.training
 
 
@@ -215,7 +230,7 @@ def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own
     batches = visits(flow, data, epochs=2, batch_size=20, noise=0)
     epochs = [torch.cat(batches[:2], dim=2), torch.cat(batches[2:], dim=2)]
     for epoch in epochs:
-        for member, expected in zip(epoch, flow.standardized(data)[0], strict=True):
+        for member, expected in zip(epoch, flow.preprocess(data)[0], strict=True):
             assert rows_in_order(member) == rows_in_order(expected)
     assert not torch.equal(epochs[0], epochs[1])
     assert not torch.equal(epochs[0][0], epochs[0][1])
@@ -244,27 +259,24 @@ def test_the_learning_rate_rises_once_and_falls_to_zero():
     assert max(abs(a - b) for a, b in pairwise(rates)) < 0.01
 
 
-def gradients(steps, scale=1.0):
-    """Rows of very different lengths, and one that is not finite."""
-    result = torch.randn(steps, 4, 37, generator=torch.Generator().manual_seed(0)) * scale
-    result[:, 0] *= 100
-    result[:, 1] *= 0.01
-    result[1, 2, 0] = math.inf
-    return result
-
-
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("clip", [1.0, 1e9])
 def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip):
     """torch's Adam with a parameter a member, each clipped by torch's own function.
 
-    It is what one step on all at once has to give.
+    It is what one step on all at once has to give, on gradients of very different lengths, one of
+    which is not finite.
     """
-    start = torch.randn(4, 37, generator=torch.Generator().manual_seed(1))
+    generator, healthy = torch.Generator().manual_seed(0), [0, 1, 3]
+    gradients = torch.randn(6, 4, 37, generator=generator)
+    gradients[:, 0] *= 100
+    gradients[:, 1] *= 0.01
+    gradients[1, 2, 0] = math.inf
+    start = torch.randn(4, 37, generator=generator)
     ours = ClippedAdam(start.clone(), clip)
     theirs = [nn.Parameter(row.clone()) for row in start]
     optimizer = torch.optim.Adam(theirs, lr=1.0)
-    for k, gradient in enumerate(gradients(6)):
+    for k, gradient in enumerate(gradients):
         rate = 0.01 * (k + 1)
         with kernels.reference_code() if plain else nullcontext():
             ours.step(gradient, rate)
@@ -273,13 +285,8 @@ def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip
             nn.utils.clip_grad_norm_([parameter], clip)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
-        healthy = [0, 1, 3]
-        assert_close(
-            ours.parameters[healthy],
-            torch.stack([p.detach() for p in theirs])[healthy],
-            rtol=1e-4,
-            atol=1e-6,
-        )
+        expected = torch.stack([p.detach() for p in theirs])[healthy]
+        assert_close(ours.parameters[healthy], expected, rtol=1e-4, atol=1e-6)
     assert not ours.parameters[2].isfinite().all()
 
 
