@@ -1,6 +1,8 @@
-"""The found recipe: its parts alone, and what a fit by it promises."""
+"""The automatic recipe: its parts alone, and what a fit by it promises."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,24 +12,25 @@ from scipy.special import logsumexp, softmax
 from torch.testing import assert_close
 
 import flows
-from flows import targets
+from flows import Column, targets
 from flows.bijections import Margins, Whiten
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
+from flows.data.preparation import from_real, to_real
 from flows.data.splits import draw
 from flows.evaluation import likelihood
 from flows.networks.base_distribution import StandardNormal, TailedNormal
-from flows.training import candidates, found, race, stacking
+from flows.training import auto, candidates, fold_trainer, stacking
 from flows.training.candidates import CANDIDATES
-from flows.training.trainer import fit
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A race of few steps."""
-    monkeypatch.setattr(found, "ROUNDS", (5, 10))
-    monkeypatch.setattr(found, "MOST_STEPS", 20)
-    monkeypatch.setattr(race, "LEAST_STEPS", 15)
+    """Few steps."""
+    monkeypatch.setattr(auto, "ROUNDS", (5, 10))
+    monkeypatch.setattr(auto, "MOST_STEPS", 20)
+    monkeypatch.setattr(fold_trainer, "LEAST_STEPS", 15)
 
 
 def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
@@ -35,8 +38,13 @@ def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
     return rng.standard_normal((n, dim)) @ rng.standard_normal((dim, dim))
 
 
-def model(members: int = 10, dim: int = 3):
-    return flows.build("nsf", (dim,), {"couplings": 2, "hidden": 4, "bins": 4}, members=members)
+def model(members: int = 10, dim: int = 3, **others: Any) -> flows.Flow:
+    own = {"couplings": 2, "hidden": 4, "bins": 4}
+    return flows.build("nsf", (dim,), own, members=members, **others)
+
+
+def fit(network: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
+    return flows.train(network, x, test, TrainingSettings(recipe="auto"), **others)
 
 
 # Stacking
@@ -70,9 +78,8 @@ def test_noise_has_the_shape_of_the_neighbourhood():
     differences = points[nearest] - points[7]
     centres, factors = candidates.neighbours(points)(0.5)
     np.testing.assert_allclose(centres[7], points[7] + 0.125 * differences.mean(axis=0))
-    np.testing.assert_allclose(
-        factors[7] @ factors[7].T, 0.25 * differences.T @ differences / 20, atol=1e-12
-    )
+    expected = 0.25 * differences.T @ differences / 20
+    np.testing.assert_allclose(factors[7] @ factors[7].T, expected, atol=1e-12)
 
 
 def test_on_a_ridge_the_noise_stays_on_it():
@@ -84,22 +91,17 @@ def test_on_a_ridge_the_noise_stays_on_it():
 @pytest.mark.parametrize("level", [0.5, 1.0])
 def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
     rng = np.random.default_rng(0)
-    points = np.concatenate(
-        [
-            rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0],
-            rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0],
-        ]
-    )
+    first = rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0]
+    points = np.concatenate([first, rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
     centres, factors = candidates.components(points)(level)
     for part in (slice(300), slice(300, 500)):
         np.testing.assert_allclose(centres[part].mean(axis=0), points[part].mean(axis=0), atol=0.02)
-        covariance = np.cov(centres[part].T) + (
-            factors[part] @ factors[part].transpose(0, 2, 1)
-        ).mean(axis=0)
-        np.testing.assert_allclose(covariance, np.cov(points[part].T), atol=0.02)
+        within = (factors[part] @ factors[part].transpose(0, 2, 1)).mean(axis=0)
+        expected = np.cov(points[part].T)
+        np.testing.assert_allclose(np.cov(centres[part].T) + within, expected, atol=0.02)
 
 
-# The maps at the door
+# Preprocessing
 
 
 @pytest.fixture(params=["normal", "skewed", "two modes", "far out"])
@@ -127,12 +129,10 @@ def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: t
     x = column.clone().requires_grad_()
     (slope,) = torch.autograd.grad(margins(x)[0].sum(), x)
     assert_close(slope.log()[:, 0], log_det, rtol=0, atol=1e-8)
-    edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[
-        None, None
-    ]  # of equal steps in z, so wide ones in the tails of x
+    # Of equal steps in z, so wide ones in the tails of x
+    edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[None, None]
     x, _ = margins.inverse(edges)
-    middle = (x[..., 1:] + x[..., :-1]) / 2
-    z, log_det = margins(middle)
+    z, log_det = margins((x[..., 1:] + x[..., :-1]) / 2)
     mass = ((log_det - 0.5 * z[:, 0] ** 2).exp() * x.diff(dim=2)[:, 0]).sum() / np.sqrt(2 * np.pi)
     assert abs(float(mass) - 1) < 0.001
 
@@ -145,31 +145,26 @@ def test_margins_leave_a_large_normal_column_about_as_it_is():
     assert float((margins(near)[0] - near).abs().max()) < 0.15
 
 
-def test_margins_leave_the_members_without_them_alone():
+@pytest.mark.parametrize("step", [Margins, Whiten])
+def test_the_members_without_a_step_are_left_alone(step: Any):
     x = torch.from_numpy(np.exp(rows(50, 2))).T.repeat(3, 1, 1)
-    margins = Margins(2, 3, without=[1])
-    margins.initialize(x)
-    z, log_det = margins(x)
+    made = step(2, 3, without=[1])
+    made.initialize(x)
+    z, log_det = made(x)
     assert_close(z[1], x[1])
-    assert_close(log_det[1], torch.zeros(50, dtype=torch.float64))
+    assert_close(log_det[1], torch.zeros_like(log_det[1]))
     assert torch.equal(z[0], z[2])
     assert not torch.allclose(z[0], x[0])
 
 
 def test_whitening_takes_all_correlation_away_and_back():
-    x = torch.from_numpy(rows(200)).T[None]
+    x, eye = torch.from_numpy(rows(200)).T[None], torch.eye(3, dtype=torch.float64)
     whiten = Whiten(3, 1)
     whiten.initialize(x)
     z, log_det = whiten(x)
-    assert_close(
-        torch.cov(z[0], correction=0), torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-3
-    )
+    assert_close(torch.cov(z[0], correction=0), eye, rtol=0, atol=1e-3)
     assert_close(whiten.inverse(z)[0], x)
-    assert_close(
-        log_det[0, 0],
-        -0.5
-        * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * torch.eye(3, dtype=torch.float64)),
-    )
+    assert_close(log_det[0, 0], -0.5 * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * eye))
 
 
 # Tails of the base
@@ -179,9 +174,8 @@ def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
     tailed, normal = TailedNormal(1, (2,)), StandardNormal(1, (2,))
     far = torch.tensor([[[8_000.0], [0.0]]], dtype=torch.float64)
     assert normal.log_prob(far) < -3e7 < -100 < tailed.log_prob(far)
-    near = torch.randn(
-        1, 2, 1_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    ).clamp(-3, 3)
+    generator = torch.Generator().manual_seed(0)
+    near = torch.randn(1, 2, 1_000, generator=generator, dtype=torch.float64).clamp(-3, 3)
     assert_close(tailed.log_prob(near), normal.log_prob(near), rtol=0, atol=1e-3)
     axis = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
     mass = torch.trapezoid(TailedNormal(1, (1,)).log_prob(axis[None, None])[0].exp(), axis)
@@ -203,45 +197,59 @@ def test_samples_of_the_base_have_its_tails(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.usefixtures("short")
-def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_were_found():
+def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_about():
     x, test = rows(), rows(20, seed=1)
-    fitted = fit(model(), x, test, TrainingSettings(recipe="found"))
+    fitted = fit(model(), x, test)
     about = fitted.description["training"]
     assert fitted.members == len(about["members"]) == 10
     assert sorted(member["fold"] for member in about["members"]) == sorted([*range(5)] * 2)
-    assert about["recipe"] == "found"
+    assert about["recipe"] == "auto"
     assert about["rows"] == 60
-    assert set(about["floors"]) == {"independent Gaussians", "one Gaussian"}
+    assert set(about["references"]) == {"independent Gaussians", "one Gaussian"}
     assert abs(float(fitted.weights.sum()) - 1) < 1e-9
     logged = len(fitted.history["epoch"])
-    assert all(
-        fitted.history[f"{key}_nll"].shape == (logged, 10) for key in ("train", "held_out", "test")
-    )
+    for key in ("train", "held_out", "test"):
+        assert fitted.history[f"{key}_nll"].shape == (logged, 10)
     np.testing.assert_array_equal(np.bincount(fitted.history["fold"].astype(int)), [12] * 5)
-    assert_close(
-        fitted.ensemble_log_prob(test),
-        torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1),
-    )
+    expected = torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1)
+    assert_close(fitted.ensemble_log_prob(test), expected)
 
 
 @pytest.mark.usefixtures("short")
-def test_held_out_densities_are_of_members_that_did_not_see_the_row():
-    x = rows()
-    fitted = fit(model(), x, settings=TrainingSettings(recipe="found"))
+@pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
+def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_in_units(kinds):
+    """A row's held-out density is of the members that did not see it; references are in units."""
+    columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
+    x = from_real(columns, rows() + 5)
+    real = to_real(columns, x)
+    scaler = Scaler.fit(real)
+    fitted, scaled = model(columns=columns), model(columns=columns)
+    fit(fitted, x)
+    fit(scaled, scaler.scale(real), scaler=scaler)
+    for key, tensor in fitted.state_dict().items():
+        assert torch.equal(tensor, scaled.state_dict()[key]), key
+    assert fitted.description == scaled.description
+    for key, values in fitted.history.items():
+        np.testing.assert_array_equal(values, scaled.history[key])
     log_q, fold = fitted.log_prob(x).numpy(), fitted.history["fold"]
-    unseen = np.array([member["fold"] for member in fitted.description["training"]["members"]])
+    about = fitted.description["training"]
+    unseen = np.array([member["fold"] for member in about["members"]])
     for row in range(60):
         mine = unseen == fold[row]
         weights = fitted.weights.numpy()[mine]
         expected = logsumexp(log_q[row, mine], b=weights / weights.sum())
         assert abs(expected - fitted.history["held_out"][row]) < 1e-4
+    log_slope = fitted.preprocessing.to_real(torch.from_numpy(x.T[None].copy()))[1].mean()
+    normal = torch.distributions.MultivariateNormal(
+        torch.from_numpy(real.mean(0)), torch.from_numpy(np.cov(real.T))
+    )
+    in_sample = float(normal.log_prob(torch.from_numpy(real)).mean() + log_slope)
+    assert in_sample - 0.5 < about["references"]["one Gaussian"] < in_sample
 
 
 @pytest.mark.usefixtures("short")
 def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tmp_path):
-    first, second = (
-        fit(model(), rows(), settings=TrainingSettings(recipe="found")) for _ in range(2)
-    )
+    first, second = (fit(model(), rows()) for _ in range(2))
     flows.save(first, tmp_path / "first")
     flows.save(second, tmp_path / "second")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
@@ -253,23 +261,23 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_fewer_members_see_fewer_folds_of_five(members: int):
-    fitted = fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
-    assert {member["fold"] for member in fitted.description["training"]["members"]} == set(
-        range(members)
-    )
+    fitted = fit(model(members), rows())
+    folds = {member["fold"] for member in fitted.description["training"]["members"]}
+    assert folds == set(range(members))
     np.testing.assert_array_equal((fitted.history["fold"] == -1).sum(), 60 - 12 * members)
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize(
-    "part", ["margins", "whiten", "neighbours", "components", "sharpened", "cooling", "stacking"]
-)
-def test_a_part_can_be_switched_off(part: str):
-    fitted = fit(model(), rows(), settings=TrainingSettings(recipe="found", without=[part]))
-    about = fitted.description["training"]
-    assert not any(part in member["regularisation"] for member in about["members"])
-    if part == "stacking":
-        assert_close(fitted.weights, torch.full((10,), 0.1, dtype=torch.float64))
+def test_candidates_can_be_others_and_too_few_are_an_error():
+    raw = [candidate for candidate in CANDIDATES if candidate.preprocessing == "raw"]
+    network, z = model(), torch.from_numpy(rows())[:, None]
+    scaler = Scaler(np.zeros(3), np.ones(3))
+    given = (z, scaler, None, TrainingSettings(recipe="auto"), None, "nsf")
+    auto.train_auto(network, *given, candidates=raw)
+    members = network.description["training"]["members"]
+    assert {member["regularisation"] for member in members} <= set(map(str, raw))
+    with pytest.raises(ValueError, match="has 1 candidates, and keeps at most 5"):
+        auto.train_auto(model(), *given, candidates=raw[:1])
 
 
 @pytest.mark.parametrize(
@@ -278,20 +286,18 @@ def test_a_part_can_be_switched_off(part: str):
 )
 def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
-        fit(model(members), rows(), settings=TrainingSettings(recipe="found"))
+        fit(model(members), rows())
 
 
 @pytest.mark.usefixtures("short")
 def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
     x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
-    fitted = fit(model(dim=8), x, settings=TrainingSettings(recipe="found"))
+    fitted = fit(model(dim=8), x)
     gaussian = torch.distributions.MultivariateNormal(
         torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x.T))
     )
-    assert (
-        fitted.ensemble_log_prob(fresh).mean()
-        > gaussian.log_prob(torch.from_numpy(fresh)).mean() - 0.5
-    )
+    expected = gaussian.log_prob(torch.from_numpy(fresh)).mean()
+    assert fitted.ensemble_log_prob(fresh).mean() > expected - 0.5
 
 
 @pytest.mark.usefixtures("short")
@@ -300,7 +306,7 @@ def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_fini
     n: int, dim: int
 ):
     x = np.random.default_rng(2).standard_normal((n, dim))
-    fitted = fit(model(dim=dim), x, settings=TrainingSettings(recipe="found"))
+    fitted = fit(model(dim=dim), x)
     assert fitted.log_prob(x).isfinite().all()
     assert fitted.sample((100,)).isfinite().all()
     assert np.isfinite(fitted.history["held_out"]).all()
@@ -314,14 +320,9 @@ def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
     """
     truth = targets.make("ring")
     train, _ = draw(truth, 1000, 200, seed=0, split_seed=0)
-    flow = fit(
-        flows.build("nsf", (2,), {"couplings": 4, "bins": 16}, members=10),
-        train,
-        settings=TrainingSettings(recipe="found"),
-    )
+    flow = fit(flows.build("nsf", (2,), {"couplings": 4, "bins": 16}, members=10), train)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(flow, fresh)
-    assert likelihood.divergence(log_p, likelihood.ensemble(log_q, flow.member_weights))[
-        0
-    ] == pytest.approx(0.035, abs=0.001)
+    (kl,) = likelihood.divergence(log_p, likelihood.ensemble(log_q, flow.member_weights))
+    assert kl == pytest.approx(0.035, abs=0.001)
     assert likelihood.divergence(log_p, log_q).mean() == pytest.approx(0.047, abs=0.002)
