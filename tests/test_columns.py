@@ -11,6 +11,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
+import flows
 from flows.bijections import ToReal
 from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
@@ -33,6 +34,10 @@ def rows(*columns, n=ROWS):
         "count": lambda: rng.poisson(20, n).astype(float),
     }
     return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)
+
+
+def named(values):
+    return [Column(name) for name, _ in zip("abcd", values, strict=False)]
 
 
 def error(columns, values, **others):
@@ -105,59 +110,38 @@ def test_twelve_rows_are_too_few_and_thirteen_are_not():
     ],
 )
 def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, value, said):
-    values = rows(
-        "normal",
-        np.where(
-            np.arange(ROWS) == 41, value, 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)
-        ),
-    )
-    message = error([Column("a"), Column.parse("share", word)], values)
+    sound = 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)
+    values = rows("normal", np.where(np.arange(ROWS) == 41, value, sound))
+    columns = [Column("a"), Column.parse("share", word)]
+    message = error(columns, values)
     assert f"column share, row 42 holds {value}; " in message
     assert said in message
+    assert "row 1042" in error(columns, values, rows=np.arange(1001, 1001 + ROWS))  # in the file
 
 
-def test_rows_have_their_numbers_in_the_file():
-    values = rows(np.where(np.arange(ROWS) == 41, -1.0, 0.5))
-    assert "row 1042" in error(
-        [Column.parse("a", "positive")], values, rows=np.arange(1001, 1001 + ROWS)
-    )
+A, B, OTHER = rows("normal", "share", "count").T
 
 
-def test_a_constant_column_is_named():
-    assert "column b holds 7 in every row; leave it out" in error(
-        [Column("a"), Column("b")], rows("normal", np.full(ROWS, 7.0))
-    )
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((A, np.full(ROWS, 7.0)), "column b holds 7 in every row; leave it out"),
+        ((1e200 * A,), "change its unit"),
+        ((1e-200 * A,), "change its unit"),
+        ((A, np.arange(ROWS), A), "column c equals a"),
+        ((A, OTHER, B, 1e6 + 3 * A - 2 * B), "column d is a linear combination of a, c;"),
+    ],
+    ids=["constant", "too large to square", "too small", "equal", "a combination"],
+)
+def test_columns_that_have_no_density_are_named(values, said):
+    assert said in error(named(values), rows(*values))
 
 
-def test_a_spread_that_doubles_can_not_square_is_told():
-    assert "change its unit" in error([Column("a")], 1e200 * rows("normal"))
-    assert "change its unit" in error([Column("a")], 1e-200 * rows("normal"))
-
-
-def test_equal_columns_are_both_named():
-    x = rows("normal")[:, 0]
-    assert "column c equals a" in error(
-        [Column("a"), Column("b"), Column("c")], rows(x, np.arange(ROWS), x)
-    )
-
-
-def test_a_linear_combination_is_named_with_what_it_is_made_of():
-    a, b, other = rows("normal", "share", "count").T
-    total = 1e6 + 3 * a - 2 * b
-    message = error(
-        [Column(name) for name in ("a", "other", "b", "total")], rows(a, other, b, total)
-    )
-    assert "is a linear combination of a, b;" in message
-
-
-def test_nearly_collinear_columns_and_a_large_offset_are_none():
-    a, b = rows("normal", "share").T
-    inspect([Column("a"), Column("b")], rows(a, a + 1e-6 * b))
-    inspect([Column("a"), Column("b")], rows(1e9 + a, b))
-
-
-def test_more_columns_than_rows_are_no_combinations():
-    inspect([Column(f"x{d}") for d in range(40)], np.random.default_rng(0).normal(size=(20, 40)))
+def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combinations():
+    for values in ((A, A + 1e-6 * B), (1e9 + A, B)):
+        inspect(named(values), rows(*values))
+    wide = np.random.default_rng(0).normal(size=(20, 40))
+    inspect([Column(f"x{d}") for d in range(40)], wide)
 
 
 # Rounded columns
@@ -264,15 +248,38 @@ def test_real_and_whole_columns_stay_as_they_are():
 def test_samples_are_strictly_inside_however_far_the_noise_is(word):
     column = Column.parse("a", word)
     low, high = column.bounds
-    x, _ = ToReal([column]).inverse(
-        torch.cat([noise(scale=s).reshape(1, 1, -1) for s in (1, 30, 1000, 1e6)], dim=2)
-    )
+    z = [noise(scale=scale).reshape(1, 1, -1) for scale in (1, 30, 1000, 1e6)]
+    x, _ = ToReal([column]).inverse(torch.cat(z, dim=2))
     assert bool(((low < x) & (x < high) & x.isfinite()).all())
 
 
 def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
-    tenths = ToReal([Column.parse("a", "integer:0.1")]).whole(x)
+    tenths = ToReal([Column.parse("a", "integer:0.1")]).rounded(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
     assert str(tenths[0, 0, 2].item()) == "0.0"
-    assert ToReal([Column.parse("a", "integer")]).whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
+    ones = ToReal([Column.parse("a", "integer")]).rounded(x)
+    assert ones.tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
+
+
+# Columns of models and problems
+
+
+def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_path):
+    model = flows.build("nsf", (4,), {"hidden": 4}, columns=MIXED)
+    density, values = flows.Density(model), np.full((5, 4), 1.0)
+    assert model.columns == density.columns == model.preprocessing.to_real.columns == MIXED
+    assert density.names == ["a", "b", "c", "d"]
+    assert flows.Problem(values, values, None, MIXED).columns == MIXED
+    density.save(tmp_path / "model")
+    assert flows.Density.load(tmp_path / "model").columns == MIXED
+    frame = density.sample(3)
+    assert list(frame) == density.names
+    assert np.isfinite(density.log_prob(frame[list("dcba")])).all()
+
+
+def test_names_and_a_wrong_number_of_columns_are_refused_in_one_line():
+    values = np.zeros((5, 2))
+    for columns, said in ((["a", "b"], "flows.Column objects"), (MIXED, "4 columns for rows of")):
+        with pytest.raises(ValueError, match=f"^.*{said}.*$"):
+            flows.Problem(values, values, None, columns)
