@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="studies", description=__doc__, formatter_class=form)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    run = verbs.add_parser("run", help="score the cells that are missing; what is there is kept")
+    run = verbs.add_parser("run", help="score the cells that are missing or outdated")
     run.add_argument("--fresh", action="store_true", help="drop the rows that are there first")
     report = verbs.add_parser("report", help="make the tables and figures from the rows")
     check = verbs.add_parser("check", help="score cells anew, and compare with the rows")

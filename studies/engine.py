@@ -7,10 +7,13 @@ A study is a folder of ``studies/``:
   whose versions matter to the scores;
 - ``report.py``: ``report(study)``, which writes tables and figures;
 - ``results.csv``, the rows of all cells, and ``artefacts/``, arrays of those that have more;
-- ``runs.csv``, the seconds of each cell and the commit that ran it: no lock holds these.
+- ``runs.csv``, the seconds of each cell, and the commit and the version of its family that ran it:
+  no lock holds these.
 
 A row is keyed by the cell, a digest, and the replicate. The digest is of the cell's settings and
 the version of its family: a cell is scored again where either changes, and never for other source.
+Where single columns come to mean something else (``Family.changed``), the rows of earlier versions
+are outdated: reports show them, and a run scores their cells again.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +62,22 @@ class Family:
 
     Args:
         score: takes a cell's settings as keywords; returns ``Scores``, or those and arrays by name.
-        version: raised by hand when the function comes to mean something else.
+        version: raised by hand when the function comes to mean something else. No row stays valid.
+        changed: where only some columns do, the version since which each means what it does: one
+            more than the last of ``version`` and ``changed``. Rows stay valid, and are outdated.
         tolerance: of a cell that is run anew, by column (``"*"``: all others): a number may differ
             by ``tolerance max(1, |number|)``. None: all digits must agree.
     """
 
     score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
     version: int = 1
+    changed: Mapping[str, int] = field(default_factory=dict)
     tolerance: Mapping[str, float] | None = None
+
+    @property
+    def newest(self) -> int:
+        """The version of a row that is scored now."""
+        return max([self.version, *self.changed.values()])
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,18 @@ class Study:
     def missing(self) -> list[str]:
         return [name for name in self.cells if self.key(name) not in self.stored.rows]
 
+    def outdated(self) -> dict[str, list[str]]:
+        """The cells with rows in which columns have another meaning by now, and these columns."""
+        found = {}
+        for name, cell in self.cells.items():
+            family, key = self.family(cell), self.key(name)
+            version = int(self.stored.runs.get(key, {}).get("version") or family.version)
+            changed = [column for column, since in family.changed.items() if since > version]
+            rows = self.stored.rows.get(key, [])
+            if columns := [column for column in changed if any(column in row for row in rows)]:
+                found[name] = columns
+        return found
+
     def table(self, *words: object) -> pd.DataFrame:
         """The scores of a cell, a row a replicate and a column a number that it has."""
         name = "/".join(map(str, words))
@@ -135,10 +159,17 @@ class Study:
         return files.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
-        """Make the tables and figures. Raises ``UserError`` where a cell is missing."""
+        """Make the tables and figures, and say how many cells are outdated.
+
+        Raises ``UserError`` where a cell is missing.
+        """
         if missing := self.missing():
             words = f"{missing[0]} and {len(missing) - 1} more" if missing[1:] else missing[0]
             raise UserError(f"not run yet: {words} (python -m studies run {self.name})")
+        if outdated := self.outdated():
+            columns = ", ".join(dict.fromkeys(chain.from_iterable(outdated.values())))
+            words = f"{len(outdated)} of {len(self.cells)} cells are outdated in {columns}"
+            print(f"{self.name}: {words} (python -m studies run {self.name})", file=sys.stderr)
         import_module(f"studies.{self.name}.report").report(self)
 
     def seconds(self, *words: object) -> float:
@@ -184,7 +215,7 @@ class Stored:
     def save(self) -> None:
         """Write both files, and remove the arrays of cells that are no more."""
         runs = [run for _, run in sorted(self.runs.items())]
-        _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit"], runs)
+        _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit", "version"], runs)
         rows = [row for _, rows in sorted(self.rows.items()) for row in rows]
         columns = sorted({name for row in rows for name in row} - set(KEYS))
         _write(self.folder / "results.csv", [*KEYS, *columns], rows)
@@ -195,15 +226,15 @@ class Stored:
 
 
 def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False) -> bool:
-    """Score the cells that are missing, or those of ``names`` that are; ``fresh``: all of them.
+    """Score the cells that are missing or outdated, or those of ``names`` that are; ``fresh``: all.
 
     Each is kept as soon as it is there. A cell that fails is named on standard error, and the
     others go on: False in the end. A run of all cells that succeeds drops the rows of others.
     """
     chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
     with _alone(study):
-        missing = chosen if fresh else [name for name in study.missing() if name in chosen]
-        for name, outcome in scored(study, missing):
+        due = {*study.missing(), *study.outdated()}
+        for name, outcome in scored(study, [name for name in chosen if fresh or name in due]):
             if fresh:  # not before there are workers: from here on a run goes on after a kill
                 study.stored.drop(lambda key: key[0] in chosen)
                 fresh = False
@@ -212,7 +243,8 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
                 tqdm.write(f"{name}: {outcome}", file=sys.stderr)
                 continue
             rows, arrays, seconds = outcome
-            about = {"seconds": f"{seconds:.4g}", "commit": commit}
+            version = str(study.family(study.cells[name]).newest)
+            about = {"seconds": f"{seconds:.4g}", "commit": commit, "version": version}
             study.stored.add(study.key(name), rows, arrays, about)
         if names is None and not failed:
             current = set(map(study.key, study.cells))
@@ -238,19 +270,24 @@ def _alone(study: Study) -> Iterator[None]:
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
-    """Score these cells anew; what differs from the committed rows, a line a number."""
+    """Score these cells anew; what differs from the committed rows, a line a number.
+
+    Columns in which these are outdated are not compared.
+    """
     for name in names:
         study.table(name)  # it is there
-    lines = []
+    lines, outdated = [], study.outdated()
     for name, outcome in scored(study, names):
-        tolerance = study.family(study.cells[name]).tolerance
+        tolerance, but_for = study.family(study.cells[name]).tolerance, outdated.get(name, [])
         if isinstance(outcome, str):
             found, how = [f"{name}: {outcome}"], ""
         else:
             committed, new = study.stored.rows[study.key(name)], outcome[0]
-            found = [f"{name}{each}" for each in differences(committed, new, tolerance)]
-            exact = not any(differences(committed, new))
+            found = [f"{name}{each}" for each in differences(committed, new, tolerance, but_for)]
+            exact = not any(differences(committed, new, but_for=but_for))
             how = "to the last digit" if exact else "within its tolerance"
+            if but_for:
+                how += f", but for what means something else by now: {', '.join(but_for)}"
         tqdm.write("\n".join(found) or f"{name}: agrees {how}")  # above the bar
         sys.stdout.flush()
         lines += found
@@ -258,14 +295,17 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
 
 
 def differences(
-    committed: Rows, new: Rows, tolerance: Mapping[str, float] | None = None
+    committed: Rows,
+    new: Rows,
+    tolerance: Mapping[str, float] | None = None,
+    but_for: Iterable[str] = (),
 ) -> Iterator[str]:
-    """What differs between the rows of a cell by more than the tolerance."""
+    """What differs between the rows of a cell by more than the tolerance, but for some columns."""
     if len(committed) != len(new):
         yield f": {len(committed)} replicates in results.csv, {len(new)} now"
         return
     for old, now in zip(committed, new, strict=True):
-        for column in sorted({*old, *now} - {"cell", "digest"}):
+        for column in sorted({*old, *now} - {"cell", "digest", *but_for}):
             a, b = old.get(column, ""), now.get(column, "")
             limit = (tolerance or {}).get(column, (tolerance or {}).get("*", 0.0))
             near = a and b and math.isclose(float(a), float(b), rel_tol=limit, abs_tol=limit)

@@ -184,6 +184,72 @@ def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
     ]
 
 
+def test_a_column_that_means_something_else_makes_rows_outdated_and_leaves_them(
+    toy: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine.run(Study("toy", tmp_path))
+    before, key = (tmp_path / "results.csv").read_bytes(), Study("toy", tmp_path).key("power/2")
+    for line in (runs := (tmp_path / "runs.csv").read_text().splitlines())[1:]:
+        assert line.endswith(",1")
+    # As before there were versions: a line without one is of the first
+    older = "\n".join(line.rpartition(",")[0] for line in runs)
+    (tmp_path / "runs.csv").write_text(f"{older}\n", encoding="utf-8")
+    assert Study("toy", tmp_path).outdated() == {}
+
+    def other(base: float, exponent: float) -> Any:
+        scores = power(base, exponent)
+        return {**(scores[0] if base % 2 == 0 else scores), "lost": 7}
+
+    toy.FAMILIES = {"power": Family(other, changed={"lost": 2, "nowhere": 3})}
+    monkeypatch.setitem(sys.modules, "studies.toy.report", ModuleType("studies.toy.report"))
+    reported = list[str]()
+    sys.modules["studies.toy.report"].report = lambda study: reported.append(study.name)  # type: ignore[attr-defined]
+    study = Study("toy", tmp_path)
+    assert study.key("power/2") == key
+    assert study.missing() == []
+    assert study.outdated() == {name: ["lost"] for name in study.cells}
+    assert study.table("power", 2)["lost"][1] == 0
+    capsys.readouterr()
+    study.report()
+    assert reported == ["toy"]
+    said = "toy: 3 of 3 cells are outdated in lost (python -m studies run toy)\n"
+    assert capsys.readouterr().err == said
+
+    assert engine.check(Study("toy", tmp_path), ["power/2"]) == []  # but for what has changed
+    said = "power/2: agrees to the last digit, but for what means something else by now: lost"
+    assert said in capsys.readouterr().out
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+    CALLS.clear()
+    assert engine.run(Study("toy", tmp_path), ["power/3"])
+    assert CALLS == [(3, 2)]
+    assert list(Study("toy", tmp_path).outdated()) == ["power/2", "power/small"]
+    assert engine.run(Study("toy", tmp_path))
+    assert engine.run(Study("toy", tmp_path))  # nothing is left to do
+    assert sorted(CALLS) == [(1, 0), (2, 2), (3, 2)]
+    study = Study("toy", tmp_path)
+    assert study.outdated() == {}
+    assert list(study.table("power", 2)["lost"]) == [7, 7]
+    assert study.stored.runs[key]["version"] == "3"
+    toy.FAMILIES = {"power": Family(other, changed={"lost": 2, "value": 4})}
+    assert Study("toy", tmp_path).outdated() == {name: ["value"] for name in study.cells}
+    toy.FAMILIES = {"power": Family(other, version=4, changed={"lost": 2, "value": 4})}
+    assert Study("toy", tmp_path).outdated() == {}
+    assert len(Study("toy", tmp_path).missing()) == 3
+
+
+def test_an_outdated_cell_that_fails_keeps_its_rows(toy: ModuleType, tmp_path: Path) -> None:
+    engine.run(Study("toy", tmp_path))
+    before = (tmp_path / "results.csv").read_bytes()
+    toy.FAMILIES = {"power": Family(lambda base, exponent: 1 / 0, changed={"lost": 2})}
+    assert not engine.run(Study("toy", tmp_path))
+    assert (tmp_path / "results.csv").read_bytes() == before
+    assert len(Study("toy", tmp_path).outdated()) == 3
+
+
 def test_cells_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> None:
     study = Study("toy", tmp_path)
     assert engine.draw(study, 2, 0) == engine.draw(study, 2, 0)
