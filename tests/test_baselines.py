@@ -24,7 +24,7 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence, log_density
 from flows.models.vae import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
 from flows.networks.network import mean_nll
-from flows.training.trainer import Trainer, fit
+from flows.training.trainer import Trainer, train
 
 MEMBERS = 3
 RING = targets.make("ring")
@@ -54,7 +54,7 @@ def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arg
 
 def standardized(network, rows: torch.Tensor) -> torch.Tensor:
     """``rows`` as the networks see them, once what is fixed has been set from other rows."""
-    return Trainer(network, sample(200), settings()).model.standardized(rows)[0]
+    return Trainer(network, sample(200), settings()).model.preprocess(rows)[0]
 
 
 def generators() -> list[np.random.Generator]:
@@ -70,7 +70,7 @@ def normal(size: int, points: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def trained() -> VAENetwork:
     model = make("vae", 2, hidden=32)
-    fit(
+    train(
         model,
         sample(400),
         sample(50, seed=1),
@@ -127,7 +127,7 @@ def test_the_vaes_gradient_is_that_of_the_bound(float64, perturb):
 
 
 def test_the_bound_is_above_the_negative_log_likelihood(trained):
-    x, _ = trained.standardized(sample(2000, seed=2))
+    x, _ = trained.preprocess(sample(2000, seed=2))
     bound, _ = trained.loss(x, numpy_generators(0, "train", range(2)))
     gap = bound.double() + trained.log_density(x).mean(1)
     assert (gap > 0).all()
@@ -203,8 +203,8 @@ def test_a_finer_grid_changes_no_divergence(trained, monkeypatch):
     log_p = RING.log_prob(fresh)[:, None]
     kl = divergence(log_p, log_density(trained, fresh))
     rough = mean_nll(
-        trained.log_density(trained.standardized(fresh)[0], trained.curve_nodes),
-        trained.standardized(fresh)[1],
+        trained.log_density(trained.preprocess(fresh)[0], trained.curve_nodes),
+        trained.preprocess(fresh)[1],
     )
     monkeypatch.setattr(VAENetwork, "nodes", 700)
     np.testing.assert_allclose(
@@ -287,7 +287,7 @@ def test_a_gan_says_that_it_has_no_density():
 @every_baseline
 def test_a_member_is_trained_as_if_it_were_alone(model):
     together, alone = (
-        fit(make(model, members), sample(100), sample(40, seed=1), settings()).history
+        train(make(model, members), sample(100), sample(40, seed=1), settings()).history
         for members in (MEMBERS, 1)
     )
     for key in together.keys() - {"epoch"}:
@@ -299,7 +299,7 @@ def test_a_member_is_trained_as_if_it_were_alone(model):
 def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_path):
     first, second = (make(model) for _ in range(2))
     for network in (first, second):
-        fit(network, sample(100), sample(40, seed=1), settings())
+        train(network, sample(100), sample(40, seed=1), settings())
     flows.save(first, tmp_path / "model.safetensors")
     loaded = flows.load(tmp_path / "model.safetensors")
     assert type(loaded) is type(first)
@@ -318,7 +318,10 @@ def test_members_with_data_of_their_own_are_standardised_by_it(model):
     network = make(model)
     Trainer(network, data, settings())
     assert_close(
-        network.standardize.deviation[..., 0].double(), data.std(0, correction=0), rtol=1e-5, atol=0
+        network.preprocessing.standardize.deviation[..., 0].double(),
+        data.std(0, correction=0),
+        rtol=1e-5,
+        atol=0,
     )
 
 
@@ -328,7 +331,7 @@ def test_a_broken_member_leaves_the_others_as_they_are(model, capsys):
     with torch.no_grad():
         next(broken.parameters())[1, 0] = math.nan
     for network in (healthy, broken):
-        fit(network, sample(100), sample(40, seed=1), settings())
+        train(network, sample(100), sample(40, seed=1), settings())
     for a, b in zip(healthy.parameters(), broken.parameters(), strict=True):
         assert torch.equal(a[[0, 2]], b[[0, 2]])
     assert "member 1 was not finite" in capsys.readouterr().err
@@ -336,7 +339,7 @@ def test_a_broken_member_leaves_the_others_as_they_are(model, capsys):
 
 def test_a_gan_finds_the_modes_of_the_ring():
     gan = make("gan", 2, hidden=48, latent=8, penalty=0.02)
-    fit(
+    train(
         gan,
         sample(800),
         sample(10, seed=1),

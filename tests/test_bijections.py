@@ -15,6 +15,7 @@ from flows.bijections import (
     SplineCoupling,
     Standardize,
 )
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -78,6 +79,14 @@ def uneven(dim, count=50):
     return points(dim, count, 1.0, seed=8) * (0.5 + 0.3 * step) + step - 2
 
 
+def set_from(made, x):
+    """Set what depends on the data from ``x`` ``(M, *event, N)``."""
+    if isinstance(made, Standardize):
+        made.set(Scaler.fit(x.movedim(-1, 0).numpy()))
+    else:
+        made.initialize(x)
+
+
 @pytest.fixture
 def bijection(name, dim, perturb):
     """The bijection ``name``.
@@ -85,7 +94,7 @@ def bijection(name, dim, perturb):
     Its buffers are set from data and all its parameters moved away from their start.
     """
     made = BIJECTIONS[name](dim, MEMBERS, seed=1)
-    made.initialize(uneven(dim))
+    set_from(made, uneven(dim))
     return perturb(made, 0.3)
 
 
@@ -190,19 +199,18 @@ def test_initialisation_standardises_each_member_on_its_own_data(name, dim):
     layer = BIJECTIONS[name](dim, MEMBERS, seed=0)
     x = uneven(dim)
     assert_close(layer(x)[0], x)  # the identity until then
-    layer.initialize(x)
+    set_from(layer, x)
     z, _ = layer(x)
     assert_close(z.mean(2), torch.zeros(MEMBERS, dim), rtol=0, atol=1e-12)
     assert_close(z.std(2, correction=0), torch.ones(MEMBERS, dim))
 
 
-@pytest.mark.parametrize("name", ["standardize", "actnorm"])
 @pytest.mark.parametrize("bad", [4.0, float("nan"), float("inf")])
-def test_a_feature_that_cannot_be_standardised_is_named(name, bad):
+def test_a_feature_that_cannot_be_standardised_is_named(bad):
     x = uneven(3)
     x[2, 1] = bad
     with pytest.raises(ValueError, match="feature 1 of member 2"):
-        BIJECTIONS[name](3, MEMBERS, seed=0).initialize(x)
+        ActNorm(3, MEMBERS).initialize(x)
 
 
 def test_actnorm_remembers_in_its_state_that_it_is_initialised():
@@ -220,26 +228,21 @@ def test_standardisation_is_not_trained():
 
 def test_images_are_standardised_pixel_by_pixel():
     """Every value of an event has its own scale, and the log-determinant is that of all of them."""
-    layer, x = (
-        Standardize((2, 3, 4), MEMBERS),
-        points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1),
-    )
-    layer.initialize(x)
+    layer = Standardize((2, 3, 4), MEMBERS)
+    x = points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1)
+    set_from(layer, x)
     z, log_det = layer(x)
     assert_close(z.mean(-1), torch.zeros(MEMBERS, 2, 3, 4), rtol=0, atol=1e-12)
     assert_close(z.std(-1, correction=0), torch.ones(MEMBERS, 2, 3, 4))
     assert_close(log_det, -x.std(-1, correction=0).log().sum((1, 2, 3))[:, None])
     assert_close(layer.inverse(z)[0], x)
-    x[0, 1, 2, 3] = 5
-    with pytest.raises(ValueError, match="feature 1, 2, 3 of member 0"):
-        layer.initialize(x)
 
 
 def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_single_precision():
     torch.set_default_dtype(torch.float32)
     x = 1e9 + points(2).double()
     layer = Standardize((2,), MEMBERS)
-    layer.initialize(x)
+    set_from(layer, x)
     assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-6)
     assert layer(x)[0].float().unique().numel() == x.numel()
 

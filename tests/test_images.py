@@ -102,7 +102,7 @@ def shaken(flow, perturb, scale=0.1, **others):
     model = build(flow, **others)
     images = whole(40, tuple(model.event_shape), model.levels)
     return perturb(
-        flows.fit(model, images, settings=flows.TrainingSettings(epochs=1, batch_size=20)), scale
+        flows.train(model, images, settings=flows.TrainingSettings(epochs=1, batch_size=20)), scale
     )
 
 
@@ -271,7 +271,7 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
     images = np.broadcast_to(np.arange(8) * 2, (60, 1, 8, 8)) + whole(60, levels=2)
     model = build(flow)
     before = bits_per_dimension(spread_log_density(model, images, 2), 64).mean(0)
-    flows.fit(
+    flows.train(
         model,
         images[:40],
         images[40:],
@@ -294,7 +294,7 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
 def test_a_member_trains_alone_as_it_does_among_others():
     settings = flows.TrainingSettings(epochs=2, batch_size=20)
     together, alone = (
-        flows.fit(build("glow", members=members), whole(40), settings=settings)
+        flows.train(build("glow", members=members), whole(40), settings=settings)
         for members in (range(3), range(1, 2))
     )
     assert_close(
@@ -325,9 +325,9 @@ def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
     images = whole().astype(float)
     images[4, 0, 3, 3] = wrong
     with pytest.raises(ValueError, match=rf"whole numbers from 0 to levels - 1 = 16; got {wrong}$"):
-        flows.fit(build("glow"), images, settings=flows.TrainingSettings(epochs=1))
+        flows.train(build("glow"), images, settings=flows.TrainingSettings(epochs=1))
     with pytest.raises(ValueError, match="whole numbers"):
-        flows.fit(build("glow"), whole(), images, settings=flows.TrainingSettings(epochs=1))
+        flows.train(build("glow"), whole(), images, settings=flows.TrainingSettings(epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     np.save(folder / "images.npy", whole(30)[:, 0])
     flows.save(
-        flows.fit(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)),
+        flows.train(build("glow"), whole(30), settings=flows.TrainingSettings(epochs=1)),
         folder / "model",
     )
     return folder
@@ -467,7 +467,7 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
     if flow == "vectors":
         x = np.random.default_rng(0).normal(size=(40, 5))
         model = perturb(
-            flows.fit(
+            flows.train(
                 flows.build("glow", (5,), members=2),
                 x,
                 settings=flows.TrainingSettings(epochs=1),
@@ -477,7 +477,7 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
         )
     else:
         x, model = spread(whole()), shaken(flow, perturb, 0.05)
-        flows.fit(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+        flows.train(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
     assert model.device.type == "cpu"
     on_cpu = model.log_prob(x)
     on_gpu = model.to("cuda").log_prob(x)
@@ -491,23 +491,25 @@ def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
     with pytest.raises(
         ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"
     ):
-        flows.fit(build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+        flows.train(
+            build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda"
+        )
 
 
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("cuda", "the found recipe trains on the cpu alone"),
+        ("cuda", "the automatic recipe trains on the cpu alone"),
         ("cdua", "must be cpu, or cuda where torch finds a GPU"),
     ],
 )
-def test_the_found_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
+def test_the_automatic_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     model = flows.build("nsf", (2,), members=1)
     with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):
-        flows.fit(
+        flows.train(
             model,
             np.random.default_rng(0).normal(size=(20, 2)),
-            settings=flows.TrainingSettings(recipe="found"),
+            settings=flows.TrainingSettings(recipe="auto"),
             device=device,
         )

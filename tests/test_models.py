@@ -72,7 +72,7 @@ def generator() -> torch.Generator:
 def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
     model = flows.build(name, [2])
     assert (tuple(model.batch_shape), tuple(model.event_shape), model.history) == ((1,), (2,), {})
-    model = flows.fit(build(name), rows(), rows(20, seed=1), settings())
+    model = flows.train(build(name), rows(), rows(20, seed=1), settings())
     assert not model.training
     assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
     assert model.sample((0,)).shape == (0, 3, 2)
@@ -134,7 +134,7 @@ def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(
         expected = whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key]
         assert torch.equal(tensor, expected) or key == "weights", key  # which sum to 1 in either
     for model in (whole, of_it):
-        flows.fit(model, rows(), rows(20, seed=1), settings())
+        flows.train(model, rows(), rows(20, seed=1), settings())
     assert of_it.member_range == part
     for key, tensor in of_it.state_dict().items():
         expected = whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key]
@@ -164,7 +164,9 @@ def test_training_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
         torch.from_numpy(whole),
         np.asfortranarray(whole.astype(float)),
     ]
-    trained = [flows.fit(build(name), x, x[:10], settings()) for x in [*alike, pd.DataFrame(whole)]]
+    trained = [
+        flows.train(build(name), x, x[:10], settings()) for x in [*alike, pd.DataFrame(whole)]
+    ]
     for a, b in pairwise(trained):
         for key, values in a.history.items():
             np.testing.assert_array_equal(values, b.history[key])
@@ -173,7 +175,7 @@ def test_training_takes_arrays_lists_whole_numbers_and_tables_alike(name: str):
 @every_model
 def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name: str):
     (alone, scored) = (
-        flows.fit(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1))
+        flows.train(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1))
     )
     for key, tensor in alone.state_dict().items():
         assert torch.equal(tensor, scored.state_dict()[key]), key
@@ -184,7 +186,7 @@ def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name:
 def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_there_are_epochs(
     name: str,
 ):
-    assert flows.fit(build(name), rows(), None, settings(log_every=100)).history[
+    assert flows.train(build(name), rows(), None, settings(log_every=100)).history[
         "epoch"
     ].tolist() == [3]
 
@@ -224,7 +226,7 @@ def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_a
     name: str,
 ):
     plain, scaled = (
-        flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1])
+        flows.train(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1])
     )
     shift = math.log(1e6)
     assert_close(
@@ -245,7 +247,7 @@ def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_a
 def test_a_column_far_from_0_is_learnt_as_if_it_were_near(name: str):
     """Of a billion and a half, single precision would leave steps of 128."""
     offset = np.array([1e9, -2e8])
-    near, far = (flows.fit(build(name), x, x[:20], settings()) for x in (rows(), rows() + offset))
+    near, far = (flows.train(build(name), x, x[:20], settings()) for x in (rows(), rows() + offset))
     for key in ("train_nll", "test_nll"):
         np.testing.assert_allclose(far.history[key], near.history[key], rtol=0, atol=1e-4)
     x = rows(9, seed=2)
@@ -335,7 +337,7 @@ REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must
     "a column that does not vary": (
         (constant(), None),
         ValueError,
-        "feature 1 of member 0 has standard deviation 0.0",
+        "^column 1 has standard deviation 0.0 in the training rows; it must vary$",
     ),
 }
 
@@ -345,16 +347,16 @@ def test_what_can_not_be_learnt_is_refused_in_one_line(wrong: str):
     (train, test), error, words = REFUSED_BY_FIT[wrong]
     for name in NAMES:
         with pytest.raises(error, match=words) as caught:
-            flows.fit(build(name), train, test, settings())
+            flows.train(build(name), train, test, settings())
         assert "\n" not in str(caught.value)
 
 
-def test_fit_trains_networks_and_no_references():
+def test_train_takes_networks_and_no_references():
     reference = flows.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
     with pytest.raises(
-        TypeError, match=r"^fit trains what flows\.build makes; got GaussianMixture$"
+        TypeError, match=r"^train takes what flows\.build makes; got GaussianMixture$"
     ):
-        flows.fit(reference, rows())
+        flows.train(reference, rows())
 
 
 @every_density
@@ -438,7 +440,7 @@ def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, .
 def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
     with pytest.raises(ValueError, match=r"needs vectors.*event_shape=\(3, 8, 8\)$"):
         flows.build(name, (3, 8, 8))
-    assert flows.fit(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (
+    assert flows.train(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (
         4,
         3,
         1,

@@ -1,9 +1,10 @@
 """Activation normalisation: a learned affine map that starts as a standardisation."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.bijection import Bijection, feature_moments, pixels
+from flows.bijections.bijection import Bijection, pixels
 
 
 class ActNorm(Bijection):
@@ -17,7 +18,8 @@ class ActNorm(Bijection):
     is explicit: a layer that initialised itself in its first ``forward`` would take its statistics
     from noise if ``sample`` happened to be called first. Until then the identity. Of images ``(M,
     C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is H W
-    times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
+    times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1. ``initialize`` raises
+    ``ValueError`` where a feature does not vary.
     """
 
     initialized: Tensor
@@ -30,7 +32,17 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        mean, deviation = feature_moments(x.flatten(2), "ActNorm")
+        rows = x.flatten(2).double().cpu().numpy()  # NumPy adds up in the same order everywhere
+        with np.errstate(invalid="ignore"):
+            mean = torch.from_numpy(rows.mean(axis=2, keepdims=True))
+            deviation = torch.from_numpy(rows.std(axis=2, keepdims=True))
+        good = (deviation > 0) & deviation.isfinite()
+        if not bool(good.all()):
+            member, feature, _ = (~good).nonzero()[0].tolist()
+            raise ValueError(
+                f"ActNorm: feature {feature} of member {member} has standard deviation "
+                f"{deviation[member, feature].item()}; it must be finite and above 0"
+            )
         self.shift.copy_(mean)
         self.log_scale.copy_(deviation.log())
         self.initialized.fill_(True)

@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,26 +40,3 @@ class Bijection(nn.Module, ABC):
 def pixels(x: Tensor) -> int:
     """Return H W of images ``(M, C, H, W, N)``, and 1 of vectors ``(M, D, N)``."""
     return math.prod(x.shape[2:-1])
-
-
-def feature_moments(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per member and feature.
-
-    Each ``(M, *event, 1)``, of ``x`` ``(M, *event, N)``.
-
-    Raises ``ValueError`` where a feature does not vary: no scale can standardise it.
-    """
-    rows = x.double().cpu().numpy()  # NumPy adds up in the same order everywhere
-    with np.errstate(invalid="ignore"):
-        mean, deviation = (
-            torch.from_numpy(moment(rows, axis=-1, keepdims=True)) for moment in (np.mean, np.std)
-        )
-    good = (deviation > 0) & torch.isfinite(deviation)
-    if not bool(good.all()):
-        member, *feature, _ = (~good).nonzero()[0].tolist()
-        place, value = ", ".join(map(str, feature)), deviation[(member, *feature, 0)].item()
-        raise ValueError(
-            f"{who}: feature {place} of member {member} has standard deviation {value}; "
-            "it must be finite and above 0"
-        )
-    return mean, deviation
