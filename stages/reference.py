@@ -13,7 +13,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
 from flows.core.population import Population
-from flows.evaluation.report import nothing
+from flows.evaluation.report import unknown
 from stages.pipeline import files, settings
 from stages.pipeline.report import write_report, write_row
 
@@ -32,7 +32,7 @@ def main(name: str) -> None:
         model = references.truth(problem.truth)
     else:  # its files are there all the same, as DVC expects them
         files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
-        write_row(name, nothing(), {"levels": np.empty(0)}, label="draw")
+        write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")
         return print("truth: none is known of a table")
     files.write_model(name, model)
     draws = params.references.truth.draws if name == "truth" else 1
