@@ -9,10 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,74 +26,7 @@ def text(name: str) -> str:
 
 # Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are
 # further apart than its epochs are many.
-TINY = """\
-data:
-  target: ring
-  samples: 200
-  seed: 0
-  custom: []
-
-prepare:
-  test_fraction: 0.2
-  seed: 0
-
-train:
-  recipe: fixed
-  epochs: 4
-  members: 3
-  seed: 0
-  batch_size: 64
-  learning_rate: 0.005
-  noise: auto
-  noise_factor: 1.5
-  sharpen: 1.0
-  clip: 1.0
-  log_every: 2
-
-models:
-  realnvp:
-    couplings: 2
-    hidden: 8
-    transform: affine
-    bins: 8
-  glow:
-    epochs: 150
-    couplings: 2
-    hidden: 8
-    transform: affine
-    bins: 8
-  nsf:
-    couplings: 2
-    hidden: 8
-    bins: 8
-  vae:
-    hidden: 8
-    log_every: 100
-  gan:
-    hidden: 8
-    latent: 2
-    penalty: 0.1
-
-references:
-  truth:
-    draws: 3
-  independent: {}
-  gaussian: {}
-  gmm:
-    max_components: 9
-    folds: 3
-  kde:
-    bandwidths: 8
-    folds: 3
-
-evaluate:
-  fresh: 2000
-  samples: 500
-  neighbours: 5
-  projections: 16
-  grid: 40
-  seed: 0
-"""
+TINY = text("tests/tiny.yaml")
 
 # What a run leaves behind.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
@@ -133,10 +64,8 @@ class Clone:
             timeout=900,
         )
         if check and done.returncode:
-            raise AssertionError(
-                f"{' '.join(words)} failed with {done.returncode}:\n"
-                f"{done.stdout}\n{done.stderr or ''}"
-            )
+            said = f"{done.stdout}\n{done.stderr or ''}"
+            raise AssertionError(f"{' '.join(words)} failed with {done.returncode}:\n{said}")
         return done
 
     def dvc(self, *words: str, threads: int = 1) -> str:
@@ -195,44 +124,23 @@ class Clone:
 
         In an order in which each finds what it needs.
         """
-        return expand(
-            yaml.safe_load(self.text("dvc.yaml")), yaml.safe_load(self.text("params.yaml"))
-        )
+        return expand(*(yaml.safe_load(self.text(name)) for name in ("dvc.yaml", "params.yaml")))
 
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
 
     def contents(self, *paths: str) -> dict[str, bytes]:
         """The bytes of files, and of every file in folders."""
-        found = [
-            file
-            for path in paths
-            for file in (
-                [self.folder / path]
-                if (self.folder / path).is_file()
-                else (self.folder / path).rglob("*")
-            )
-        ]
-        return {
-            str(file.relative_to(self.folder)): file.read_bytes()
-            for file in sorted(found)
-            if file.is_file()
-        }
+        places = [self.folder / path for path in paths]
+        found = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(found)}
 
     def _environment(self, threads: int) -> dict[str, str]:
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_"))
-        }
-        return {
-            **kept,
-            "PATH": os.pathsep.join(
-                [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-            ),
-            "OMP_NUM_THREADS": str(threads),
-            "DVC_NO_ANALYTICS": "1",
-        }
+        ours = ("GIT_", "DVC_", "PYTHON", "OMP_", "MKL_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+        path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        own = {"OMP_NUM_THREADS": str(threads), "DVC_NO_ANALYTICS": "1"}
+        return {**kept, **own, "PATH": os.pathsep.join(path)}
 
 
 def make_clone(folder: Path, params: str = TINY) -> Clone:
@@ -259,10 +167,10 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
 def listed() -> list[str]:
     """The working tree's files that are tracked or could be."""
     words = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    return [name for name in dict.fromkeys(names) if name and (ROOT / name).is_file()]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [
+        name for name in dict.fromkeys(done.stdout.split("\0")) if name and (ROOT / name).is_file()
+    ]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -270,16 +178,13 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
     As a crash of the machine would.
     """
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    while left := running(
-        process.pid
-    ):  # what is in a group of its own, as each worker of DVC's queue is
+    left = [process.pid]
+    while left:  # some are in a group of their own, as each worker of DVC's queue is
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
+        process.wait()
+        left = running(process.pid)
 
 
 def running(session: int) -> list[int]:
@@ -293,55 +198,24 @@ def running(session: int) -> list[int]:
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of a ``dvc.yaml`` by their full names, each matrix and foreach written out."""
-    known = {
-        **params,
-        **{
-            key: value
-            for group in pipeline.get("vars", [])
-            if isinstance(group, dict)
-            for key, value in group.items()
-        },
-    }
-
-    def found(over: Any) -> Any:
-        if not isinstance(over, str):
-            return over
-        value: Any = known
-        for key in over.removeprefix("${").removesuffix("}").split("."):
-            value = value[key]
-        return value
-
-    result: dict[str, dict[str, Any]] = {}
-    for name, stage in pipeline["stages"].items():
-        cells: list[dict[str, Any]] = [{}]
+    """The stages of ``dvc.yaml`` by their full names, each matrix and foreach written out."""
+    known, result = {**params, **pipeline["vars"][0]}, {}
+    for name, whole in pipeline["stages"].items():
+        stage = {key: value for key, value in whole.items() if key != "matrix"}
+        cells: dict[str, dict[str, str]] = {name: {}}
         if "foreach" in stage:
-            over = found(stage["foreach"])
-            if isinstance(over, list):
-                cells = [{"key": item, "item": item} for item in over]
-            else:
-                cells = [
-                    {"key": key, **{f"item.{word}": detail for word, detail in details.items()}}
-                    for key, details in over.items()
-                ]
-        elif "matrix" in stage:
-            cells = [
-                dict(zip((f"item.{key}" for key in stage["matrix"]), cell, strict=True))
-                for cell in product(*map(found, stage["matrix"].values()))
-            ]
-        text = yaml.safe_dump(
-            {key: value for key, value in stage.get("do", stage).items() if key != "matrix"}
-        )
-        for cell in cells:
-            of_cell = [
-                str(value) for word, value in cell.items() if "matrix" in stage or word == "key"
-            ]
-            filled = text
-            for word, value in cell.items():
-                filled = filled.replace("${" + word + "}", str(value))
-            result["@".join([name, *(["-".join(of_cell)] if of_cell else [])])] = yaml.safe_load(
-                filled
-            )
+            items = known[stage["foreach"][2:-1]]
+            cells = {
+                f"{name}@{key}": {"key": key, **{f"item.{word}": item[word] for word in item}}
+                for key, item in items.items()
+            }
+        elif "matrix" in whole:
+            names = known[whole["matrix"]["name"][2:-1]]
+            cells = {f"{name}@{each}": {"item.name": each} for each in names}
+        body = yaml.safe_dump(stage.get("do", stage))
+        for cell, words in cells.items():
+            filled = re.sub(r"\$\{(.+?)\}", lambda word, words=words: words[word[1]], body)
+            result[cell] = yaml.safe_load(filled)
     return result
 
 
