@@ -1,216 +1,166 @@
-"""``make repro``: what ``dvc repro`` does, with a line a stage and independent stages side by side, then the table of results.
+"""Reproduce a pipeline as `dvc repro` does, with independent stages side by side: ``make repro``.
 
-``python -m tools.repro studies/claims/dvc.yaml`` does the same for another pipeline. DVC runs one stage after another, and one stage
-keeps little more than one core busy. So every stage is a `dvc repro --single-item` of its own, started as soon as what it needs is
-there and a core is free, in the order of the file. The results are the same bytes as those of a plain `dvc repro`.
+There is a line a stage, then the table of results. ``python -m tools.repro FILE`` does the same for
+the pipeline of another file, as studies/claims/dvc.yaml.
+
+DVC runs one stage after another, and one stage keeps little more than one core busy. So every stage
+is a process of its own (``tools.stage``), started as soon as what it needs is there and a core is
+free. The results are the same bytes as those of a plain `dvc repro`.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import re
-import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from graphlib import TopologicalSorter
 from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
 
 from stages.pipeline import settings
 from tools import command
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
+OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
 LOST = {"failed", "not run"}
-# How DVC's lines begin where all is well: what it does, and advice.
-USUAL = re.compile(
-    r"\s*($|Running stage '|> |Updating lock file|Generating lock file|Stage '|'.*\.dvc' didn't change|Data and pipelines are up to date"
-    r"|To track the changes|git add |To enable auto staging|dvc config core\.autostage|Use `dvc push`)"
-)
+BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
+GROUPS: set[int] = set()  # of processes: one a stage that runs
 
 
 def main() -> int:
     file = sys.argv[1] if len(sys.argv) > 1 else MAIN
     if file == MAIN:
         settings.load()  # one line for a wrong setting, before anything runs
-    started = time.monotonic()
     with alone():
-        needs, changed = look(file)
-        screen = Screen(max(map(len, needs)))
-        if not side_by_side(needs, changed, screen):
+        if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
-        from tools import (
-            table,
-        )  # here: pandas and matplotlib take seconds, and a second `make repro` is told at once
+        from tools import table  # pandas takes a second, and a second `make repro` is told at once
 
         print(f"\n{table.table()}")
-    if screen.terminal:
-        print(f"\n{time.monotonic() - started:.0f} s")
     return 0
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Nobody else is in here, in this checkout. However the process ends, the system takes its lock away."""
+    """Hold the lock of this checkout. However the process ends, the system takes it away."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise command.UserError(
-                "another one is at work in this checkout; wait for it to end"
-            ) from None
+            busy = "another one is at work in this checkout; wait for it to end"
+            raise command.UserError(busy) from None
         yield
 
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
-    """The stages of ``file``, each with those that it needs, and those of them that DVC finds changed."""
-    questions = (["dvc", "dag", "--dot", file], ["dvc", "status", "--json", file])
-    asked = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for words in questions
-    ]
-    (graph, graph_error), (status, status_error) = (each.communicate() for each in asked)
-    for each, error in zip(asked, (graph_error, status_error), strict=True):
-        if each.returncode:
-            raise command.UserError(error.strip())
-    needs: dict[str, list[str]] = {
-        name: [] for name in re.findall(r'^"([^"]+)";$', graph, flags=re.M)
-    }
-    for first, then in re.findall(r'^"([^"]+)" -> "([^"]+)";$', graph, flags=re.M):
-        needs[then].append(first)
-    return needs, set(json.loads(status))
+    """Return the stages of ``file``, each with those that it needs; and which of them changed."""
+    from dvc.exceptions import DvcException  # here for the same reason
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            wanted = repo.stage.collect(file, with_deps=True)
+            edges = {stage: repo.index.graph[stage] for stage in repo.index.stages}
+            changed = repo.status(file, with_deps=True)
+    except DvcException as error:
+        raise command.UserError(f"{error}; `dvc status {file}` says more") from None
+    return {
+        stage.addressing: [each.addressing for each in needs]
+        for stage, needs in edges.items()
+        if stage in wanted
+    }, set(changed)
 
 
-def side_by_side(
-    needs: Mapping[str, Sequence[str]], changed: Container[str], screen: Screen
-) -> bool:
-    """Run the stages, as many at once as there are cores. What is not ``changed``, nor needs one that was started, is not even started.
+def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) -> bool:
+    """Run the stages, as many at once as there are cores, and return whether none failed.
 
-    False where one failed; those that need it are then not run, and all others are.
+    A stage that is not ``changed``, nor needs one that did anything, is not even started. Those
+    that need one that failed are not run, and all others are.
     """
-    cores = os.cpu_count() or 1
-    waiting, state = dict(needs), dict[str, str]()
-    running: dict[
-        Future[subprocess.CompletedProcess[str]], tuple[str, float]
-    ] = {}  # and since when
+    cores, width = os.cpu_count() or 1, max(map(len, needs))
+    ready, outcomes = list[str](), dict[str, str]()
+    running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # and since when
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+
+    def finish(stage: str, outcome: str, said: Sequence[str] = (), more: str = "") -> None:
+        """Say it in a line, with the stage's last words, its result; and then its other words."""
+        outcomes[stage] = outcome
+        sorter.done(stage)
+        *others, result = (*said, "") if outcome == "failed" or not said else said
+        with bar.external_write_mode():
+            print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
+            print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)
+        bar.update()
+
     with (
-        ThreadPoolExecutor(cores) as threads
-    ):  # after an interrupt from the keyboard it waits for the stages, which had that too
-        while waiting or running:
-            ready = {
-                stage: {state[each] for each in its}
-                for stage, its in waiting.items()
-                if state.keys() >= set(its)
-            }
-            idle = {
-                stage: "unchanged"
-                for stage, its in ready.items()
-                if its <= {"unchanged"} and stage not in changed
-            }
-            idle |= {stage: "not run" for stage, its in ready.items() if its & LOST}
-            for stage in idle:
-                screen.line(stage, idle[stage])
-                del waiting[stage]
-            state |= idle
-            if idle:
-                continue  # others may be, that need these
+        tqdm(total=len(needs), bar_format=BAR, leave=False, disable=None, file=sys.stdout) as bar,
+        ThreadPoolExecutor(cores) as threads,  # at its end, also by an interrupt, it waits for all
+    ):
+        while sorter.is_active():
+            while fresh := sorter.get_ready():
+                for stage in fresh:
+                    before = {outcomes[each] for each in needs[stage]}
+                    if before & LOST:
+                        finish(stage, "not run")
+                    elif stage in changed or before - {"unchanged"}:
+                        ready.append(stage)
+                    else:
+                        finish(stage, "unchanged")
             at_once = min(cores, len(running) + len(ready))
-            for stage in list(ready)[: at_once - len(running)]:
-                running[threads.submit(reproduce, stage, max(1, cores // at_once))] = (
-                    stage,
-                    time.monotonic(),
-                )
-                del waiting[stage]
-            screen.show(running.values())
-            for ended in wait(running, 1 if screen.terminal else None, FIRST_COMPLETED).done:
-                stage, since = running.pop(ended)
-                outcome, said = told(ended.result().stdout)
-                state[stage] = "failed" if ended.result().returncode else "ran"
-                screen.line(
-                    stage,
-                    "failed" if state[stage] == "failed" else outcome,
-                    said,
-                    time.monotonic() - since,
-                )
-    return not LOST.intersection(state.values())
+            while len(running) < at_once:
+                stage = ready.pop(0)
+                future = threads.submit(reproduce, stage, cores // at_once)
+                running[future] = stage, time.monotonic()
+            bar.set_description(", ".join(stage for stage, _ in running.values()))
+            for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
+                stage, since = running.pop(future)
+                seconds = "" if bar.disable else f" ({time.monotonic() - since:.0f} s)"
+                finish(stage, *future.result(), seconds)
+    return not LOST.intersection(outcomes.values())
 
 
-def reproduce(stage: str, share: int) -> subprocess.CompletedProcess[str]:
-    """Run a stage with its share of threads."""
-    limits = {"OMP_NUM_THREADS": str(share), "PYTHONUNBUFFERED": "1"}
+def reproduce(stage: str, share: int) -> tuple[str, list[str]]:
+    """Run a stage with its share of threads; return what was done, and what the stage said."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
-    words = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    limited = {**limits, **os.environ}
-    return subprocess.run(
-        words,
-        env=limited,
+    limits = {"OMP_NUM_THREADS": str(share), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tools.stage", name],
+        env={**limits, **command.environment()},
+        process_group=0,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
+    ) as process:
+        GROUPS.add(process.pid)
+        said, _ = process.communicate()
+        GROUPS.discard(process.pid)
+    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, said.splitlines())]
 
 
-class Screen:
-    """A line for every stage that is done with; on a terminal, what runs stands below them."""
-
-    def __init__(self, width: int):
-        self.terminal = sys.stdout.isatty()
-        self.width = width  # of the stages' names
-        self.below = 0
-
-    def line(
-        self, stage: str, outcome: str, said: Sequence[str] = (), seconds: float | None = None
-    ) -> None:
-        """``said``: the stage's own words, its result last; of a stage that failed, all of them, as they are."""
-        more, result = (said, "") if outcome == "failed" or not said else (said[:-1], said[-1])
-        if self.terminal and seconds is not None:
-            outcome = f"{outcome} ({seconds:.0f} s)"
-        self._print(f"{stage:{self.width}}  {outcome:{22 if self.terminal else 14}}  {result}")
-        print(*(f"  {each}\n" for each in more), sep="", end="", flush=True)
-
-    def show(self, running: Collection[tuple[str, float]]) -> None:
-        """How long each stage that runs has been at it."""
-        if self.terminal:
-            self._print(
-                *(
-                    f"{stage:{self.width}}  {time.monotonic() - since:.0f} s"
-                    for stage, since in running
-                )
-            )
-            self.below = len(running)
-
-    def _print(self, *lines: str) -> None:
-        """In place of what stands below."""
-        if self.below:
-            print(f"\x1b[{self.below}A\x1b[J", end="")
-            self.below = 0
-        for line in lines:
-            print(
-                line.rstrip()[: shutil.get_terminal_size().columns - 1 if self.terminal else None],
-                flush=True,
-            )
-
-
-def told(output: str) -> tuple[str, list[str]]:
-    """What DVC did with a stage, and what the stage itself said, without DVC's usual words. It is only shown: nothing hangs on it."""
-    did = {"' didn't change": "unchanged", "' is cached - skipping run": "from the cache"}
-    lines = [line.rstrip() for line in output.split("\n")]
-    outcomes = [
-        outcome
-        for line in lines
-        for words, outcome in did.items()
-        if line.startswith("Stage '") and words in line
-    ]
-    return outcomes[0] if outcomes else "ran", [line for line in lines if not USUAL.match(line)]
+def end(number: int, frame: FrameType | None) -> None:
+    """Pass a signal on to all that runs, and stop as by an interrupt from the keyboard."""
+    for group in [*GROUPS]:
+        with suppress(ProcessLookupError):
+            os.killpg(group, number)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
     command.run("repro", main, stopped="stopped; start it again and it goes on where it was")

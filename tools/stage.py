@@ -1,0 +1,34 @@
+"""Reproduce one stage, as `dvc repro --single-item` does: ``python -m tools.stage dvc.yaml:rank``.
+
+DVC's news are left out, so that what is printed is what the stage says; DVC's warnings and errors
+are not. The exit status says what was done.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+RAN, FAILED, UNCHANGED, CACHED = 0, 1, 10, 11
+
+
+def main(name: str) -> int:
+    logging.disable(logging.INFO)
+    started = []
+    sys.addaudithook(lambda event, _: started.append(event == "subprocess.Popen"))
+    try:
+        with Repo(_wait_for_lock=True) as repo:  # others may write down what they made
+            changed = repo.reproduce(name, single_item=True)
+    except DvcException as error:
+        print(f"{error}: {error.__cause__}" if error.__cause__ else error)
+        return FAILED
+    if not changed:
+        return UNCHANGED
+    return RAN if any(started) else CACHED  # to fetch from its cache, DVC starts no process
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
