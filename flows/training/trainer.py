@@ -41,7 +41,7 @@ class Trainer:
         scaler: Scaler | None = None,
     ) -> None:
         self.model, self.settings = model, settings
-        rows = model.rows(train, "train")
+        rows = checked(model, train, "train", scaler)
         if scaler is None:
             rows, scaler = fit_and_scale(model, rows)
         self.scaler = scaler
@@ -140,8 +140,8 @@ def train(
         raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    rows = model.rows(rows, "train")
-    test = None if test is None else model.rows(test, "test")
+    rows = checked(model, rows, "train", scaler)
+    test = None if test is None else checked(model, test, "test", scaler)
     if scaler is None:
         rows, scaler = fit_and_scale(model, rows)
         test = None if test is None else scale(model, test, scaler)
@@ -193,6 +193,11 @@ def _run(trainer: Trainer, test: Tensor | None, on_log: OnLog | None, bar: tqdm)
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
         failed.setdefault(member, epoch)
     return failed
+
+
+def checked(model: Network, rows: Any, what: str, scaler: Scaler | None) -> Tensor:
+    """Return rows as ``(n, M or 1, *event)``; where they are scaled, any finite numbers will do."""
+    return model.rows(rows, what) if scaler is None else Network.rows(model, rows, what)
 
 
 def fit_and_scale(model: Network, rows: Tensor) -> tuple[Tensor, Scaler]:
