@@ -1,17 +1,16 @@
-"""The table of results in Markdown: ``python -m tools.table``.
+"""Print the table of results in Markdown: ``python -m tools.table``.
 
-``--readme`` puts it, the studies' and the benchmarks' into the documents.
+``--readme`` puts it and what the studies and benchmarks found between the marks of the documents.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.draw import number
 from stages.pipeline import files, settings
 from tools import command, markdown
 from tools.names import label
@@ -24,16 +23,12 @@ DOCUMENTS = [
     *sorted(Path("docs").glob("*.md")),
     *sorted(Path("studies").glob("*/README.md")),
 ]
-BENCHMARKS = Path("benchmarks/results.json")
 NONE = "\u2013"
-SAMPLE_METRICS = ("modes", "precision", "recall", "c2st_auc")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument(
-        "--readme", action="store_true", help="write all tables into the documents"
-    )
+    arguments.add_argument("--readme", action="store_true", help="write into the documents")
     if not arguments.parse_args().readme:
         print(table())
         return
@@ -47,130 +42,99 @@ def main() -> None:
 
 
 def table() -> str:
-    """A line for every reference and model.
+    """Return a line for every reference and model.
 
-    Numbers as mean, with the standard deviation over members (or the truth's draws).
+    Numbers are means, with the standard deviation over members (or the truth's draws).
     """
     params = settings.load()
     ranking = files.read_json(files.RANKING) if params.data.target == settings.TABLE else {}
-    over = next(
-        (each["gain_over"] for each in ranking.values()), None
-    )  # the best floor of a table; else what counts is the truth
+    over = next((each["gain_over"] for each in ranking.values()), None)  # no truth: what counts
     rows = []
     for name in [*settings.References.model_fields, *params.models]:
-        headline, members = (
-            files.read_json(files.headline(name)),
-            files.read_table(files.members(name)),
-        )
-        cells = [f"**{label(name)}**", _number(headline["test_nll"], headline["test_nll_ci95"], 2)]
-        gain = ranking.get(name, {})
-        kl = [
-            _number(headline["kl"], headline["kl_sd"], 3),
-            _number(headline["kl_ensemble"], None, 3),
-        ]
-        cells += [_number(gain.get("gain"), gain.get("gain_ci95"), 2)] if over else kl
-        sds = members.std() if len(members) > 1 else dict.fromkeys(members)
-        rows.append(
-            cells
-            + [
-                _number(headline[key], sds[key], 1 if key == "modes" else 2)
-                for key in SAMPLE_METRICS[over is not None :]
-            ]
-        )
-    divergence = (
-        [f"gain of the ensemble on {label(over)} (nat)"]
-        if over
-        else ["KL (nat)", "KL of the ensemble", "modes"]
-    )
+        headline = files.read_json(files.headline(name))
+        sds = files.read_table(files.members(name)).std()
+        cells = [(headline["test_nll"], headline["test_nll_ci95"], 2)]
+        if over:
+            gain = ranking.get(name, {})
+            cells += [(gain.get("gain"), gain.get("gain_ci95"), 2)]
+        else:
+            cells += [(headline["kl"], headline["kl_sd"], 3), (headline["kl_ensemble"], None, 3)]
+            cells += [(headline["modes"], sds["modes"], 1)]
+        cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
+        rows.append([f"**{label(name)}**", *(_number(*cell) for cell in cells)])
+    divergence = ["KL (nat)", "KL of the ensemble", "modes"]
+    if over:
+        divergence = [f"gain of the ensemble on {label(over)} (nat)"]
     head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
-
-
-def speed() -> str:
-    """A line for every library of ``benchmarks/``.
-
-    Time of an epoch of ten networks and of one, and time to quality with two recipes.
-    """
-    results = json.loads(BENCHMARKS.read_text(encoding="utf-8"))
-    rows = []
-    for library in dict.fromkeys(row["library"] for row in results["quality"]):
-        # Everyone with as many threads as suit it best.
-        timed = [
-            row
-            for row in results["epoch"]
-            if (row["library"], row["hidden"], row["batch"]) == (library, 64, 128)
-        ]
-        fastest = (
-            min((row["ms"] for row in timed if row["networks"] == networks), default=None)
-            for networks in (10, 1)
-        )
-        reached = {
-            row["recipe"]: row["seconds"] for row in results["quality"] if row["library"] == library
-        }
-        until = (
-            NONE
-            if recipe not in reached
-            else "never"
-            if reached[recipe] is None
-            else number(reached[recipe])
-            for recipe in ("ours", "usual")
-        )
-        rows.append([library, *(NONE if ms is None else f"{ms:.1f}" for ms in fastest), *until])
-    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
-    return markdown.table(
-        [
-            *head,
-            f"seconds to KL {results['settings']['quality_kl']}, our recipe",
-            "its usual recipe",
-        ],
-        rows,
-        "lr",
-    )
-
-
-def claims(heading: str) -> str:
-    """A section of what ``studies/claims`` found, without its picture."""
-    made = Path("studies/claims/claims.md").read_text(encoding="utf-8")
-    section = made.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
-    return "\n".join(line for line in section.splitlines() if not line.startswith("![")).strip()
-
-
-def study_tables(name: str) -> str:
-    """What a study found."""
-    return Path("studies", name, "tables.md").read_text(encoding="utf-8").strip()
-
-
-def seconds() -> str:
-    """How long a fit of the study of tables took.
-
-    No two runs take the same, so its own tables don't have it.
-    """
-    from studies.engine import Study  # here: `make repro` needs none of it
-    from studies.tables import report
-
-    return report.seconds(Study("tables"))
-
-
-SECTIONS: dict[str, Callable[[], str]] = {
-    "results": table,
-    "speed": speed,
-    "claims": partial(claims, "Verdicts"),
-    "control": partial(claims, "Depth"),
-    "baselines": partial(claims, "Models of equal size, at the pipeline's settings"),
-    "other data": partial(claims, "The same recipe on other data"),
-    "mixtures": partial(claims, "Random mixtures"),
-    "tables": partial(study_tables, "tables"),
-    "digits": partial(study_tables, "digits"),
-    "seconds": seconds,
-}
 
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
         return NONE
-    if value == 0 and not spread:
-        return "0"
-    return f"{value:.{digits}f}" + ("" if spread is None else f" \u00b1 {spread:.{digits}f}")
+    if spread is None or math.isnan(spread):  # of a single member
+        return f"{value:.{digits}f}" if value else "0"
+    return f"{value:.{digits}f} \u00b1 {spread:.{digits}f}" if value or spread else "0"
+
+
+def section(file: str, heading: str = "") -> str:
+    """Return what a file holds, or its section below a heading, without pictures."""
+    text = Path(file).read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
+    return "\n".join(line for line in text.splitlines() if not line.startswith("![")).strip()
+
+
+def speed() -> str:
+    """Return a line for every library of ``benchmarks/``.
+
+    Milliseconds of an epoch of ten networks and of one, each with as many threads as suit it best;
+    seconds to quality with two recipes.
+    """
+    import pandas as pd  # here, as `make repro` needs none of it
+
+    from benchmarks import RESULTS
+    from benchmarks.draw import number
+
+    results = files.read_json(RESULTS)
+    epochs = pd.DataFrame(results["epoch"]).query("hidden == 64 and batch == 128")
+    ms = epochs.groupby(["library", "networks"])["ms"].min()
+    until = {(row["library"], row["recipe"]): row["seconds"] for row in results["quality"]}
+    reached = {key: "never" if value is None else number(value) for key, value in until.items()}
+    rows = []
+    for library in dict.fromkeys(library for library, _ in until):
+        seconds = (reached.get((library, recipe), NONE) for recipe in ("ours", "usual"))
+        rows.append([library, f"{ms[library, 10]:.1f}", f"{ms[library, 1]:.1f}", *seconds])
+    kl = results["settings"]["quality_kl"]
+    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
+    head += [f"seconds to KL {kl}, our recipe", "its usual recipe"]
+    return markdown.table(head, rows, "lr")
+
+
+def seconds() -> str:
+    """Return how long a fit of the study of tables took.
+
+    No two runs take the same, so its own tables don't have it.
+    """
+    from studies.engine import Study  # here, as `make repro` needs none of it
+    from studies.tables import report
+
+    return report.seconds(Study("tables"))
+
+
+CLAIMS = "studies/claims/claims.md"
+SECTIONS: dict[str, Callable[[], str]] = {
+    "results": table,
+    "claims": partial(section, CLAIMS, "Verdicts"),
+    "control": partial(section, CLAIMS, "Depth"),
+    "baselines": partial(section, CLAIMS, "Models of equal size, at the pipeline's settings"),
+    "other data": partial(section, CLAIMS, "The same recipe on other data"),
+    "mixtures": partial(section, CLAIMS, "Random mixtures"),
+    "tables": partial(section, "studies/tables/tables.md"),
+    "digits": partial(section, "studies/digits/tables.md"),
+    "speed": speed,
+    "seconds": seconds,
+}
 
 
 if __name__ == "__main__":
