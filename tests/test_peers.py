@@ -43,18 +43,14 @@ def spline(bins):
 
     def log_share(raw):
         log_size = (0.001 + (1 - 0.001 * bins) * softmax(raw, dim=-1)).log()
-        return unbounded(
-            log_size - (log_size.amax(-1, keepdim=True) + log_size.amin(-1, keepdim=True)) / 2,
-            -LOG_FLOOR / 2,
-        )
+        middle = (log_size.amax(-1, keepdim=True) + log_size.amin(-1, keepdim=True)) / 2
+        return unbounded(log_size - middle, -LOG_FLOOR / 2)
 
     def transform(raw):
-        widths, heights, slopes = raw.unflatten(-1, (-1, 3 * bins - 1)).split(
-            [bins, bins, bins - 1], dim=-1
-        )
-        slope = 0.001 + softplus(
-            slopes + math.log(math.exp(0.999) - 1)
-        )  # 1 where the raw slope is 0
+        parts = raw.unflatten(-1, (-1, 3 * bins - 1)).split([bins, bins, bins - 1], dim=-1)
+        widths, heights, slopes = parts
+        # 1 where the raw slope is 0
+        slope = 0.001 + softplus(slopes + math.log(math.exp(0.999) - 1))
         return zuko.transforms.MonotonicRQSTransform(
             log_share(widths), log_share(heights), unbounded(slope.log()), bound=5.0
         )
@@ -81,24 +77,21 @@ def coupling(ours, dim, element):
 @pytest.mark.parametrize("transform", ["affine", "spline"])
 def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
     bins = 6
-    flow = flows.build(
-        "realnvp", (dim,), {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
-    )
+    settings = {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
+    flow = flows.build("realnvp", (dim,), settings)
     data = 20 * torch.randn(100, dim, generator=torch.Generator().manual_seed(1)) + 3
     perturb(Trainer(flow, data, flows.TrainingSettings(noise=0)).model, 0.3)
     flow.base = StandardNormal(1, (dim,))  # the peer has no tails
-    mean, deviation = flow.standardize.mean[0, :, 0], flow.standardize.deviation[0, :, 0]
+    scaler = flow.preprocessing.standardize
+    mean, deviation = scaler.mean[0, :, 0], scaler.deviation[0, :, 0]
     element = affine if transform == "affine" else spline(bins)
+    shift, log_scale = -mean / deviation, unbounded(-deviation.log())
+    standardize = zuko.transforms.DependentTransform(
+        zuko.transforms.MonotonicAffineTransform(shift, log_scale), 1
+    )
+    couplings = (coupling(layer, dim, element) for layer in flow.chain)
     peer = zuko.distributions.NormalizingFlow(
-        zuko.transforms.ComposedTransform(
-            zuko.transforms.DependentTransform(
-                zuko.transforms.MonotonicAffineTransform(
-                    -mean / deviation, unbounded(-deviation.log())
-                ),
-                1,
-            ),
-            *(coupling(layer, dim, element) for layer in flow.chain),
-        ),
+        zuko.transforms.ComposedTransform(standardize, *couplings),
         zuko.distributions.DiagNormal(torch.zeros(dim), torch.ones(dim)),
     )
     assert_close(flow.log_prob(data)[:, 0], peer.log_prob(data), rtol=0, atol=1e-8)
