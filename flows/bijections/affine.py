@@ -1,13 +1,12 @@
 """The affine coupling: one half of the features shifts and scales the other."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flows.bijections.coupling import Coupling
+from flows.core.seeds import Generators
 
 
 class AffineCoupling(Coupling):
@@ -25,9 +24,7 @@ class AffineCoupling(Coupling):
 
     LOG_SCALE_BOUND = 2.0
 
-    def __init__(
-        self, dim: int, hidden: int, generators: Sequence[np.random.Generator], **others: Any
-    ) -> None:
+    def __init__(self, dim: int, hidden: int, generators: Generators, **others: Any) -> None:
         super().__init__(dim, 2, hidden, generators, **others)
 
     def _shift_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,14 @@
 """The network inside the couplings of images: small and convolutional, one per member."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 
 
 class Dropout(nn.Module):
@@ -22,7 +24,7 @@ class Dropout(nn.Module):
     def __init__(self, hidden: float, inputs: float) -> None:
         super().__init__()
         self.hidden, self.inputs = hidden, inputs
-        self.generators: Sequence[np.random.Generator] = ()
+        self.generators: Generators = ()
 
     def forward(self, h: Tensor) -> Tensor:
         return self._hide(h, self.hidden, (h.shape[1], 1, 1, h.shape[-1]))
@@ -30,7 +32,7 @@ class Dropout(nn.Module):
     def blind(self, x: Tensor) -> Tensor:
         return self._hide(x, self.inputs, x.shape[1:])
 
-    def _hide(self, h: Tensor, rate: float, shape: tuple[int, ...]) -> Tensor:
+    def _hide(self, h: Tensor, rate: float, shape: Shape) -> Tensor:
         off = round(256 * rate)  # random bytes cost a tenth of random floats
         if not self.generators or not off:
             return h
@@ -57,7 +59,7 @@ class Convolution(nn.Module):
         inputs: int,
         outputs: int,
         hidden: int,
-        generators: Sequence[np.random.Generator],
+        generators: Generators,
         *,
         pixels: tuple[int, int],
         dropout: Dropout,

@@ -1,17 +1,17 @@
 """The coupling: one part of the features transforms the other."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flows.bijections.bijection import Bijection
 from flows.bijections.perceptron import Perceptron
+from flows.core.seeds import Generators
 
 # From inputs, outputs, hidden width, a generator a member
-Conditioner = Callable[[int, int, int, Sequence[np.random.Generator]], nn.Module]
+Conditioner = Callable[[int, int, int, Generators], nn.Module]
 
 
 class Coupling(Bijection):
@@ -36,7 +36,7 @@ class Coupling(Bijection):
         dim: int,
         parameters: int,
         hidden: int,
-        generators: Sequence[np.random.Generator],
+        generators: Generators,
         *,
         swap: bool,
         conditioner: Conditioner = Perceptron,

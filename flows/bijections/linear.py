@@ -1,13 +1,10 @@
 """The invertible linear map that mixes features, or the channels of an image (Glow's 1x1 one)."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flows.bijections.bijection import Bijection, pixels
-from flows.core.seeds import normals
+from flows.core.seeds import Generators, normals
 
 
 class PLULinear(Bijection):
@@ -28,7 +25,7 @@ class PLULinear(Bijection):
     permutation: Tensor
     sign: Tensor
 
-    def __init__(self, dim: int, generators: Sequence[np.random.Generator]) -> None:
+    def __init__(self, dim: int, generators: Generators) -> None:
         super().__init__()
         gaussian = normals(generators, dim, dim)
         q, r = torch.linalg.qr(gaussian)

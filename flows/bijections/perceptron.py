@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from flows.core.seeds import Generators
 
 
 class Perceptron(nn.Module):
@@ -27,7 +28,7 @@ class Perceptron(nn.Module):
         inputs: int,
         outputs: int,
         hidden: int,
-        generators: Sequence[np.random.Generator],
+        generators: Generators,
         reach: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flows.bijections.bijection import Bijection
+from flows.core.seeds import Generators
 
 
 class Permutation(Bijection):
@@ -24,10 +25,7 @@ class Permutation(Bijection):
     order: Tensor
 
     def __init__(
-        self,
-        dim: int,
-        generators: Sequence[np.random.Generator],
-        order: Sequence[int] | None = None,
+        self, dim: int, generators: Generators, order: Sequence[int] | None = None
     ) -> None:
         super().__init__()
         orders = [g.permutation(dim) if order is None else np.array(order) for g in generators]

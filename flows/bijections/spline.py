@@ -1,15 +1,14 @@
 """The spline coupling: an element-wise map of many bins, still inverted in closed form."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, softmax, softplus
 
 from flows.bijections.coupling import Coupling
+from flows.core.seeds import Generators
 
 
 class SplineCoupling(Coupling):
@@ -41,13 +40,7 @@ class SplineCoupling(Coupling):
     SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))
 
     def __init__(
-        self,
-        dim: int,
-        hidden: int,
-        generators: Sequence[np.random.Generator],
-        *,
-        bins: int,
-        **others: Any,
+        self, dim: int, hidden: int, generators: Generators, *, bins: int, **others: Any
     ) -> None:
         super().__init__(dim, 3 * bins - 1, hidden, generators, **others)
         self.bins = bins

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from flows.bijections.chain import Chain
+from flows.core.arrays import Shape
 
 # Of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
 CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -38,7 +39,7 @@ class Squeeze(Chain):
         return out
 
 
-def squeezed(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
+def squeezed(event_shape: Shape) -> tuple[int, int, int]:
     """Return the shape of squeezed images ``(C, H, W)``.
 
     Raises ``ValueError`` where blocks of 2 x 2 don't cover them.

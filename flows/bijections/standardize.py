@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from flows.bijections.bijection import Bijection
+from flows.core.arrays import Shape
 from flows.core.scaler import Scaler
 
 
@@ -22,7 +23,7 @@ class Standardize(Bijection):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, event_shape: tuple[int, ...], members: int) -> None:
+    def __init__(self, event_shape: Shape, members: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(members, *event_shape, 1, dtype=torch.float64))
         self.register_buffer("deviation", torch.ones(members, *event_shape, 1, dtype=torch.float64))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.core.arrays import as_tensor
+from flows.core.arrays import Shape, as_tensor
 
 
 class Population(nn.Module, Distribution):
@@ -38,9 +38,7 @@ class Population(nn.Module, Distribution):
     # Points to score at a time, where there are many: bounds the memory
     chunk: ClassVar[int] = 10_000
 
-    def __init__(
-        self, members: int, event_shape: tuple[int, ...], description: dict[str, Any]
-    ) -> None:
+    def __init__(self, members: int, event_shape: Shape, description: dict[str, Any]) -> None:
         nn.Module.__init__(self)
         Distribution.__init__(
             self, torch.Size([members]), torch.Size(event_shape), validate_args=False
@@ -89,9 +87,7 @@ class Population(nn.Module, Distribution):
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
     def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: np.random.Generator | None = None,
+        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
         """Draws, ``sample_shape + (M, *event)``.
 
@@ -114,9 +110,7 @@ class Population(nn.Module, Distribution):
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
     def trajectory(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: np.random.Generator | None = None,
+        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> list[Tensor]:
         """Samples on their way from noise to data.
 

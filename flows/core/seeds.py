@@ -10,13 +10,15 @@ are NumPy's, which are the same on every machine; torch's normals depend on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+Generators = Sequence[np.random.Generator]  # one a member
 
 # The position in this list is part of every spawn key: append only, never reorder, or every number
 # of the project moves.

@@ -121,9 +121,9 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
     Equal distributions score a little less than 0.5, as a real has n - 1 reals and n fakes around
     it: with 5 neighbours in the plane 0.480 on average at n = 50, 0.495 at 200, 0.500 at 2,000.
-    Single scores scatter around it by 0.073, 0.037 and 0.012. In tens of columns the test hardly
-    sees that fakes are too wide or too narrow: all points are then nearest to those of the narrower
-    set.
+    Single scores scatter around it by 0.073, 0.037 and 0.012. The more columns there are, the less
+    it sees of the fakes' width, as all points are nearest to those of the narrower set: Gaussian
+    fakes twice as wide as the reals score 0.87 in 10 columns, 0.62 in 30, and 0.51 in 64.
 
     Columns are in units of the standard deviation of ``real``, so that they may have any unit; one
     that is constant there keeps its own. Of points that are equally far away, those come first that

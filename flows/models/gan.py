@@ -1,6 +1,5 @@
 """The generative adversarial network (Goodfellow et al. 2014), for comparison with the flows."""
 
-from collections.abc import Sequence
 from itertools import count
 from typing import Annotated, Any, ClassVar
 
@@ -11,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
-from flows.core.arrays import Array
-from flows.core.seeds import normal, normals, numpy_generators
+from flows.core.arrays import Array, Shape
+from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model
@@ -38,10 +37,7 @@ class GAN(Model):
     penalty: Annotated[float, Field(ge=0)] = 0.02
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         return GANNetwork(event_shape, generators, description, settings=self)
 
@@ -65,8 +61,8 @@ class GANNetwork(Network):
 
     def __init__(
         self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
+        event_shape: Shape,
+        generators: Generators,
         description: dict[str, Any],
         *,
         settings: GAN,
@@ -83,14 +79,12 @@ class GANNetwork(Network):
         )
         self.discriminator = Perceptron(dim, 1, hidden, generators, he_reach(dim, hidden))
 
-    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Generators) -> Objective:
         step = count()
         return lambda batch: self.loss(batch, generators, LAZY if next(step) % LAZY == 0 else 0)
 
     @torch.enable_grad()
-    def loss(
-        self, x: Tensor, generators: Sequence[np.random.Generator], share: float = 1
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, generators: Generators, share: float = 1) -> tuple[Tensor, Tensor]:
         """Return ``L_G + L_D`` of a batch ``(M, D, n)``, without the penalty, and the gradient.
 
         The loss is ``(M,)``. The gradient ``(M, P)`` is that of L_G by the generator's parameters,

@@ -1,11 +1,10 @@
 """Glow in vector form (Kingma and Dhariwal 2018)."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from flows.bijections import ActNorm, Bijection, PLULinear
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 from flows.networks.architecture import CouplingModel
 
 
@@ -19,9 +18,7 @@ class Glow(CouplingModel):
     label: ClassVar[str] = "Glow"
     color: ClassVar[str] = "#D55E00"
 
-    def chain(
-        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
-    ) -> list[Bijection]:
+    def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         (dim,) = event_shape
         bijections: list[Bijection] = []
         for _ in range(self.couplings):

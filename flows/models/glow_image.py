@@ -1,12 +1,10 @@
 """Glow on images (Kingma and Dhariwal 2018)."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
-
-import numpy as np
 
 from flows.bijections import ActNorm, Bijection, Permutation, PLULinear
 from flows.bijections.coupling import Conditioner
+from flows.core.seeds import Generators
 from flows.networks.architecture import ImageModel
 
 
@@ -27,11 +25,7 @@ class GlowImage(ImageModel):
     mixing: Literal["learned", "permutation"] = "permutation"
 
     def layers(
-        self,
-        channels: int,
-        steps: int,
-        generators: Sequence[np.random.Generator],
-        conditioner: Conditioner,
+        self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
         mixing = PLULinear if self.mixing == "learned" else Permutation
         bijections: list[Bijection] = []

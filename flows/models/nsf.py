@@ -1,12 +1,12 @@
 """The neural spline flow (Durkan et al. 2019): few couplings, each a spline of many bins."""
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from flows.bijections import Bijection, Permutation, SplineCoupling
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 from flows.core.settings import Count
 from flows.networks.architecture import FlowModel
 
@@ -30,9 +30,7 @@ class NSF(FlowModel):
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
-    def chain(
-        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
-    ) -> list[Bijection]:
+    def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         (dim,) = event_shape
         bijections: list[Bijection] = []
         for k in range(self.couplings):

@@ -1,11 +1,10 @@
 """RealNVP on vectors (Dinh et al. 2017): couplings, and nothing else."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from flows.bijections import Bijection
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 from flows.networks.architecture import CouplingModel
 
 
@@ -19,9 +18,7 @@ class RealNVP(CouplingModel):
     label: ClassVar[str] = "RealNVP"
     color: ClassVar[str] = "#0072B2"
 
-    def chain(
-        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
-    ) -> list[Bijection]:
+    def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         return [
             self.coupling(event_shape, generators, swap=k % 2 == 1) for k in range(self.couplings)
         ]

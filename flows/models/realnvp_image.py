@@ -1,12 +1,10 @@
 """RealNVP on images (Dinh et al. 2017)."""
 
-from collections.abc import Sequence
 from typing import ClassVar
-
-import numpy as np
 
 from flows.bijections import Bijection, Permutation
 from flows.bijections.coupling import Conditioner
+from flows.core.seeds import Generators
 from flows.networks.architecture import ImageModel
 
 
@@ -23,11 +21,7 @@ class RealNVPImage(ImageModel):
     prior: ClassVar[bool] = False
 
     def layers(
-        self,
-        channels: int,
-        steps: int,
-        generators: Sequence[np.random.Generator],
-        conditioner: Conditioner,
+        self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
         couplings: list[Bijection] = [
             self.coupling(channels, generators, conditioner, swap=k % 2 == 1) for k in range(steps)

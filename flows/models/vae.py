@@ -1,7 +1,6 @@
 """The variational autoencoder (Kingma and Welling 2014), for comparison with the flows."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
-from flows.core.arrays import Array
-from flows.core.seeds import normal, normals
+from flows.core.arrays import Array, Shape
+from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model
@@ -39,10 +38,7 @@ class VAE(Model):
     hidden: Count = 112
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         return VAENetwork(event_shape, generators, description, hidden=self.hidden)
 
@@ -70,8 +66,8 @@ class VAENetwork(DensityNetwork):
 
     def __init__(
         self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
+        event_shape: Shape,
+        generators: Generators,
         description: dict[str, Any],
         *,
         hidden: int,
@@ -89,11 +85,11 @@ class VAENetwork(DensityNetwork):
 
     # Training
 
-    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Generators) -> Objective:
         return lambda batch: self.loss(batch, generators)
 
     @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+    def loss(self, x: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
         """Return the mean bound on the negative log-likelihood of a batch, and its gradient.
 
         ``(M,)`` and ``(M, P)``, of a batch ``(M, D, n)``.

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from flows.bijections import (
@@ -21,6 +20,8 @@ from flows.bijections import (
     squeezed,
 )
 from flows.bijections.coupling import Conditioner
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 from flows.core.settings import Count, Section
 from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.networks.flow import Flow
@@ -40,10 +41,7 @@ class Model(Section, ABC):
 
     @abstractmethod
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         """Return an untrained population over ``event_shape``.
 
@@ -56,19 +54,14 @@ class FlowModel(Model):
     """A flow over a normal distribution with tails, given by its ``chain``."""
 
     @abstractmethod
-    def chain(
-        self, event_shape: tuple[int, ...], generators: Sequence[np.random.Generator]
-    ) -> list[Bijection]:
+    def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         """Return the bijections from standardised data to noise.
 
         Raises ``ValueError`` for an event shape that they can't take.
         """
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         base = TailedNormal(len(generators), event_shape)
         return Flow(base, self.chain(event_shape, generators), description)
@@ -90,10 +83,7 @@ class CouplingModel(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(
@@ -103,11 +93,7 @@ class CouplingModel(FlowModel):
         return super().build(event_shape, generators, description)
 
     def coupling(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        *,
-        swap: bool = False,
+        self, event_shape: Shape, generators: Generators, *, swap: bool = False
     ) -> Coupling:
         """Return one coupling over vectors of at least two features."""
         (dim,) = event_shape
@@ -145,19 +131,12 @@ class ImageModel(Model):
 
     @abstractmethod
     def layers(
-        self,
-        channels: int,
-        steps: int,
-        generators: Sequence[np.random.Generator],
-        conditioner: Conditioner,
+        self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
         """Return the ``steps`` of one scale, on squeezed images of so many ``channels``."""
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        generators: Sequence[np.random.Generator],
-        description: dict[str, Any],
+        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
         bound = SplineCoupling.BOUND
         dropout = Dropout(self.dropout, self.input_dropout)
@@ -171,12 +150,7 @@ class ImageModel(Model):
         )
 
     def coupling(
-        self,
-        channels: int,
-        generators: Sequence[np.random.Generator],
-        conditioner: Conditioner,
-        *,
-        swap: bool = False,
+        self, channels: int, generators: Generators, conditioner: Conditioner, *, swap: bool = False
     ) -> Coupling:
         """Return one channel-wise coupling."""
         if self.transform == "affine":
@@ -188,11 +162,7 @@ class ImageModel(Model):
         )
 
     def _scale(
-        self,
-        shape: tuple[int, ...],
-        steps: Sequence[int],
-        generators: Sequence[np.random.Generator],
-        dropout: Dropout,
+        self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout
     ) -> Bijection:
         """Return the scale of ``steps[0]`` and all coarser ones, on images of ``shape``."""
         channels, height, width = squeezed(shape)

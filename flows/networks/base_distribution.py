@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flows.core.arrays import Shape
 from flows.core.seeds import normal
 
 
@@ -16,7 +17,7 @@ class Base(nn.Module, ABC):
     ``(M,)`` of them over ``event_shape``.
     """
 
-    def __init__(self, members: int, event_shape: tuple[int, ...]) -> None:
+    def __init__(self, members: int, event_shape: Shape) -> None:
         super().__init__()
         self.members = members
         self.event_shape = event_shape

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from flows import kernels
 from flows.bijections import Bijection
 from flows.bijections.chain import compose
-from flows.core.seeds import generator_of
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators, generator_of
 from flows.kernels import Program
 from flows.networks.base_distribution import Base, StandardNormal
 from flows.networks.network import DensityNetwork, Objective
@@ -81,7 +82,7 @@ class Flow(DensityNetwork):
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters()))
         return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
-    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Generators) -> Objective:
         program = self.program(points)
         return lambda batch: self.loss(batch, program)
 
@@ -111,9 +112,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def trajectory(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: np.random.Generator | None = None,
+        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> list[Tensor]:
         """Return samples on their way from noise to data.
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import as_tensor
+from flows.core.arrays import Shape, as_tensor
 from flows.core.columns import Column
 from flows.core.mixture import Mixture
 from flows.core.population import Population
@@ -30,11 +30,7 @@ class GaussianMixture(Population):
     covariances: Tensor
 
     def __init__(
-        self,
-        weights: Any,
-        means: Any,
-        covariances: Any,
-        preprocessing: Preprocessing | None = None,
+        self, weights: Any, means: Any, covariances: Any, preprocessing: Preprocessing | None = None
     ) -> None:
         arrays = [
             as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)
@@ -61,9 +57,7 @@ class GaussianMixture(Population):
 
     @torch.no_grad()
     def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: np.random.Generator | None = None,
+        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
         shape = torch.Size(sample_shape)
         z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))

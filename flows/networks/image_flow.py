@@ -10,6 +10,7 @@ from torch import Tensor
 from flows.bijections import Bijection, Dropout
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
+from flows.core.seeds import Generators
 from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
 from flows.networks.network import Objective
@@ -72,13 +73,13 @@ class ImageFlow(Flow):
             )
         return images
 
-    def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    def visit(self, points: Tensor, generators: Generators) -> Tensor:
         u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators])).to(
             points.device
         )
         return (points + u / self.preprocessing.standardize.deviation).to(points.dtype)
 
-    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Generators) -> Objective:
         def objective(batch: Tensor) -> tuple[Tensor, Tensor]:
             self.dropout.generators = generators
             try:

@@ -1,18 +1,18 @@
 """What training needs of a model: the base of flows and of the networks they are compared with."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, as_tensor
+from flows.core.arrays import Array, Shape, as_tensor
 from flows.core.columns import Column
 from flows.core.population import Population
 from flows.core.scaler import Scaler
-from flows.core.seeds import generator_of
+from flows.core.seeds import Generators, generator_of
 from flows.networks.preprocessing import Preprocessing
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ class Network(Population):
     real: ClassVar[bool] = True  # points are real numbers, which training may move and add noise to
 
     def __init__(
-        self, members: int, event_shape: tuple[int, ...], description: dict[str, Any] | None = None
+        self, members: int, event_shape: Shape, description: dict[str, Any] | None = None
     ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
@@ -60,7 +60,7 @@ class Network(Population):
         """Set what depends on the data from the training points ``(M, *event, N)``."""
 
     @abstractmethod
-    def objective(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Objective:
+    def objective(self, points: Tensor, generators: Generators) -> Objective:
         """Return what an epoch on ``points`` ``(M, *event, N)`` calls for each batch of them.
 
         Of a batch ``(M, *event, n)`` it gives the loss ``(M,)``, without its graph, and the
@@ -68,7 +68,7 @@ class Network(Population):
         its own generator.
         """
 
-    def visit(self, points: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    def visit(self, points: Tensor, generators: Generators) -> Tensor:
         """Return what a visit to ``points`` ``(M, *event, N)`` sees: the points themselves.
 
         Or draws, where each point stands for a region.
@@ -118,9 +118,7 @@ class Network(Population):
         return z.to(self.dtype).contiguous(), log_det
 
     def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: np.random.Generator | None = None,
+        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
         """Draw ``sample_shape + (M, *event)`` in the user's units, in double precision."""
         shape = torch.Size(sample_shape)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flows.bijections import Bijection, Margins, Standardize, ToReal, Whiten
 from flows.bijections.chain import compose
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Shape
 from flows.core.columns import Column
 from flows.core.scaler import Scaler
 
@@ -26,9 +26,7 @@ class Preprocessing(Bijection):
     Shapes: ``(M, *event, N)``. The log-determinant is of all of them.
     """
 
-    def __init__(
-        self, event_shape: tuple[int, ...], members: int, columns: Sequence[Column] = ()
-    ) -> None:
+    def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
         super().__init__()
         self.dim, self.members = int(np.prod(event_shape)), members
         self.to_real = ToReal(columns) if columns else None

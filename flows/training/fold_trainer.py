@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
-from flows.core.seeds import normal, numpy_generators
+from flows.core.seeds import Generators, normal, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import DensityNetwork, Seen
 from flows.training.candidates import NOISES, Candidate
@@ -118,7 +118,7 @@ class FoldTrainer:
             visits.append((torch.from_numpy(centres).float(), torch.from_numpy(factors).float()))
         return visits
 
-    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
+    def points(self, generators: Generators) -> Tensor:
         """Return what an epoch visits, ``(M, D, N)``."""
         epoch = []
         for (centres, factors), generator in zip(self.visits, generators, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from flows.core.arrays import Array, rounded
 from flows.core.scaler import Scaler
-from flows.core.seeds import normals, numpy_generators
+from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network, Seen
@@ -34,11 +34,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        model: Network,
-        train: Any,
-        settings: TrainingSettings,
-        scaler: Scaler | None = None,
+        self, model: Network, train: Any, settings: TrainingSettings, scaler: Scaler | None = None
     ) -> None:
         self.model, self.settings = model, settings
         rows = checked(model, train, "train", scaler)
@@ -66,7 +62,7 @@ class Trainer:
         generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
         return self.model.visit(z, generators), log_det
 
-    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
+    def points(self, generators: Generators) -> Tensor:
         """Return what one epoch visits, ``(M, *event, N)``.
 
         Every member in an order of its own, and with noise of its own.

@@ -5,7 +5,6 @@ overfitting.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from flows.core.arrays import Array
-from flows.core.seeds import normal, normals, numpy_generators
+from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count, Section, Share, TrainingSettings
 from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
@@ -56,7 +55,7 @@ class FreshTrainer(Trainer):
         self.truth = truth
         self.ahead: list[Tensor] = []
 
-    def points(self, generators: Sequence[np.random.Generator]) -> Tensor:
+    def points(self, generators: Generators) -> Tensor:
         if not self.ahead:
             rows = self.clean[0].shape[2]
             shape = (BLOCK * rows,)
@@ -101,9 +100,7 @@ class MixtureBase(Base):
     Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
     """
 
-    def __init__(
-        self, components: int, dim: int, generators: Sequence[np.random.Generator]
-    ) -> None:
+    def __init__(self, components: int, dim: int, generators: Generators) -> None:
         super().__init__(len(generators), (dim,))
         means = normals(generators, components, dim).float()
         self.logits = nn.Parameter(torch.zeros(means.shape[:2]))

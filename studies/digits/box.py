@@ -6,7 +6,6 @@ They suit densities that jump at the edge of the box, as those of pixels do at b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from flows.bijections import Coupling, SplineCoupling
+from flows.core.seeds import Generators
 from flows.networks.base_distribution import Base
 
 
@@ -25,13 +25,7 @@ class BoxSplineCoupling(SplineCoupling):
     """
 
     def __init__(
-        self,
-        dim: int,
-        hidden: int,
-        generators: Sequence[np.random.Generator],
-        *,
-        bins: int,
-        **others: Any,
+        self, dim: int, hidden: int, generators: Generators, *, bins: int, **others: Any
     ) -> None:
         # Not by SplineCoupling's own, which counts two slopes fewer
         Coupling.__init__(self, dim, 3 * bins + 1, hidden, generators, **others)
