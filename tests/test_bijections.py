@@ -14,9 +14,12 @@ from flows.bijections import (
     PLULinear,
     SplineCoupling,
     Standardize,
+    ToReal,
 )
+from flows.core.columns import Column
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
+from flows.networks.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -28,28 +31,22 @@ def streams(seed, members):
     return numpy_generators(seed, "initialize", range(members))
 
 
+def coupling(kind, *, swap=False, **own):
+    return lambda dim, members, seed: kind(dim, 8, streams(seed, members), swap=swap, **own)
+
+
 # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
 BIJECTIONS = {
     "standardize": lambda dim, members, seed: Standardize((dim,), members),
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
     "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
-    "affine": lambda dim, members, seed: AffineCoupling(dim, 8, streams(seed, members), swap=False),
-    "affine-swap": lambda dim, members, seed: AffineCoupling(
-        dim, 8, streams(seed, members), swap=True
-    ),
-    "spline-2": lambda dim, members, seed: SplineCoupling(
-        dim, 8, streams(seed, members), swap=False, bins=2
-    ),
-    "spline-3-swap": lambda dim, members, seed: SplineCoupling(
-        dim, 8, streams(seed, members), swap=True, bins=3
-    ),
-    "spline-8": lambda dim, members, seed: SplineCoupling(
-        dim, 8, streams(seed, members), swap=False, bins=8
-    ),
-    "spline-8-swap": lambda dim, members, seed: SplineCoupling(
-        dim, 8, streams(seed, members), swap=True, bins=8
-    ),
+    "affine": coupling(AffineCoupling),
+    "affine-swap": coupling(AffineCoupling, swap=True),
+    "spline-2": coupling(SplineCoupling, bins=2),
+    "spline-3-swap": coupling(SplineCoupling, swap=True, bins=3),
+    "spline-8": coupling(SplineCoupling, bins=8),
+    "spline-8-swap": coupling(SplineCoupling, swap=True, bins=8),
 }
 COUPLINGS = [name for name in BIJECTIONS if name.startswith(("affine", "spline"))]
 SPLINES = [name for name in BIJECTIONS if name.startswith("spline")]
@@ -111,17 +108,13 @@ def coupling_indices(bijection, dim):
 
 
 @everything
-def test_inverse_undoes_forward_and_forward_undoes_inverse(bijection, dim):
-    x = points(dim)
-    assert_close(bijection.inverse(bijection(x)[0])[0], x, rtol=0, atol=1e-9)
-    assert_close(bijection(bijection.inverse(x)[0])[0], x, rtol=0, atol=1e-9)
-
-
-@everything
-def test_the_two_log_determinants_cancel(bijection, dim):
-    x = points(dim)
-    z, forward = bijection(x)
-    assert_close(forward + bijection.inverse(z)[1], torch.zeros_like(forward), rtol=0, atol=1e-9)
+def test_each_direction_undoes_the_other_and_their_log_determinants_cancel(bijection, dim):
+    x, ways = points(dim), (bijection.forward, bijection.inverse)
+    for there, back in (ways, reversed(ways)):
+        z, log_det = there(x)
+        again, minus = back(z)
+        assert_close(again, x, rtol=0, atol=1e-9)
+        assert_close(minus, -log_det, rtol=0, atol=1e-9)
 
 
 @both_ways
@@ -222,10 +215,6 @@ def test_actnorm_remembers_in_its_state_that_it_is_initialised():
     assert layer.state_dict()["initialized"]
 
 
-def test_standardisation_is_not_trained():
-    assert list(Standardize((2,), MEMBERS).parameters()) == []
-
-
 def test_images_are_standardised_pixel_by_pixel():
     """Every value of an event has its own scale, and the log-determinant is that of all of them."""
     layer = Standardize((2, 3, 4), MEMBERS)
@@ -236,6 +225,7 @@ def test_images_are_standardised_pixel_by_pixel():
     assert_close(z.std(-1, correction=0), torch.ones(MEMBERS, 2, 3, 4))
     assert_close(log_det, -x.std(-1, correction=0).log().sum((1, 2, 3))[:, None])
     assert_close(layer.inverse(z)[0], x)
+    assert list(layer.parameters()) == []
 
 
 def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_single_precision():
@@ -245,6 +235,39 @@ def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_si
     set_from(layer, x)
     assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-6)
     assert layer(x)[0].float().unique().numel() == x.numel()
+
+
+# Preprocessing
+
+
+KINDS = [Column("a", "positive"), Column("b", "interval", -2, 3), Column("c"), Column("d")]
+
+
+@pytest.mark.parametrize("fitted", [[], [0, 2]], ids=["kinds and scaler", "all steps"])
+def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
+    """Margins and whitening are of some members, and every member has rows of its own."""
+    real = uneven(4)
+    x = ToReal(KINDS).inverse(real)[0]
+    map_ = Preprocessing((4,), MEMBERS, KINDS)
+    if fitted:
+        map_.add_margins(without=[1])
+        map_.add_whitening(without=[1])
+    scaler = Scaler.fit(real.movedim(-1, 0).numpy())
+    scaled = torch.from_numpy(scaler.scale(real.movedim(-1, 0).numpy())).movedim(0, -1)
+    map_.fit(scaled, scaler)
+    z, log_det = map_(x)
+    direct, its_log_det = map_.from_scaled(scaled)
+    assert_close(direct, z, rtol=0, atol=1e-8)
+    assert_close(its_log_det, log_det, rtol=0, atol=1e-8)
+    back, minus = map_.inverse(z)
+    assert_close(back, x)
+    assert_close(minus, -log_det, rtol=0, atol=1e-8)
+    full = jacobian(lambda value: map_(value)[0], x[..., :3])
+    blocks = torch.einsum("manmbn->mnab", full)
+    assert_close(log_det[:, :3], torch.linalg.slogdet(blocks)[1], rtol=0, atol=1e-8)
+    for member in fitted:
+        assert_close(torch.cov(z[member], correction=0), torch.eye(4), rtol=0, atol=1e-3)
+    assert_close(z[1], scaled[1])
 
 
 # PLULinear
@@ -302,9 +325,8 @@ def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijecti
     own = derivative[:, changed][:, :, changed]
     assert torch.equal(own, torch.diag_embed(own.diagonal(dim1=1, dim2=2)))
     assert (own.diagonal(dim1=1, dim2=2) > 0).all()
-    assert (
-        derivative[:, changed][:, :, kept].abs().sum((0, 2)) > 0
-    ).all()  # of one member, all hidden units may be off there
+    # Of one member, all hidden units may be off there
+    assert (derivative[:, changed][:, :, kept].abs().sum((0, 2)) > 0).all()
 
 
 @pytest.mark.parametrize("name", COUPLINGS)
@@ -346,16 +368,11 @@ def scan(spline, x):
 
 @pytest.mark.parametrize("dim", [2])
 @splines
-def test_a_spline_is_the_identity_outside_its_bounds(bijection):
+def test_a_spline_is_the_identity_outside_its_bounds_and_meets_them_with_slope_1(bijection):
     x = torch.tensor([-1e6, -20.0, -5.001, -5.0, 5.0, 5.001, 20.0, 1e6])
     z, log_derivative = scan(bijection, x)
     assert torch.equal(z, x.expand(MEMBERS, -1))
     assert torch.equal(log_derivative, torch.zeros_like(log_derivative))
-
-
-@pytest.mark.parametrize("dim", [2])
-@splines
-def test_a_spline_meets_its_bounds_continuously_and_with_slope_1(bijection):
     x = torch.tensor([-5 + 1e-9, 5 - 1e-9])
     z, log_derivative = scan(bijection, x)
     assert_close(z, x.expand(MEMBERS, -1), rtol=0, atol=1e-8)
@@ -369,9 +386,8 @@ def test_a_spline_rises_and_has_no_jump_in_value_or_slope(bijection):
     z, log_derivative = scan(bijection, x)
     rise = z.diff(dim=1)
     assert (rise > 0).all()
-    assert rise.max() <= 1.01 * log_derivative.exp().max() * (
-        x[1] - x[0]
-    )  # between two points no more than the steepest slope allows
+    # Between two points no more than the steepest slope allows
+    assert rise.max() <= 1.01 * log_derivative.exp().max() * (x[1] - x[0])
     assert log_derivative.exp().diff(dim=1).abs().max() < 0.05
 
 
