@@ -4,6 +4,8 @@ statistics against answers known beforehand.
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,23 +76,27 @@ def test_a_table_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 # The rows
 
 
-def rows(n: int, dim: int = 2) -> Array:
-    correlated = np.array([[1.0, 0.8], [0.0, 0.6]])
-    return np.random.default_rng(n).standard_normal((n, dim)) @ correlated
+def rows(n: int) -> Array:
+    return np.random.default_rng(n).standard_normal((n, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+
+
+@cache
+def fitted(model: str) -> peers.Density:
+    return peers.FITS[model](rows(300))
 
 
 @pytest.mark.parametrize("model", ["independent", "gaussian", "kernel", "mixture", "margins"])
 def test_a_peer_is_a_density_that_integrates_to_one(model: str) -> None:
     axis = np.linspace(-9, 9, 361)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    log_q = peers.FITS[model](rows(200))(grid)
+    log_q = fitted(model)(grid)
     assert log_q.shape == (len(grid),)
     assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.02)
 
 
 def test_all_peers_fit_the_same_gaussian_but_one_that_knows_no_correlations() -> None:
     test = rows(1_000)
-    mean = {model: fit(rows(300))(test).mean() for model, fit in peers.FITS.items()}
+    mean = {model: fitted(model)(test).mean() for model in peers.FITS}
     best = mean.pop("gaussian")
     assert mean.pop("independent") < best - 0.3
     for model in ("mixture", "margins"):  # may be the same Gaussian but for a ridge
@@ -133,7 +139,7 @@ def test_our_models_are_fitted_by_the_defaults_of_the_command_line(
         return members
 
     asked: list[Any] = []
-    monkeypatch.setattr(cells, "fit_table", fit_table)
+    monkeypatch.setattr(cells.our_density, "fit", fit_table)
     line = cells.ours("nsf", 10, "iris", 0, 100, 50)
     assert (line["log_likelihood"], line["weakest"], line["lost"]) == (-2, -3, 0)
     # `log_every` is no setting of what is learnt.
@@ -215,16 +221,12 @@ def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Pat
     best, rest = rest.split("Full size")
     found = {line.split("|")[1].strip(): line for line in best.splitlines() if "**" in line}
     assert "**win**" in found["iris"]
-    assert found["mixture"].split("|")[2] == " mixture "
     assert "**loss**" in found["mixture"]
-    (nsf,) = (line for line in ranking.splitlines() if line.startswith("| NSF |"))
-    assert nsf.split("|")[2].strip().startswith("**\u22123.0")
+    assert found["mixture"].split("|")[2] == " mixture "
+    assert re.search(r"^\| NSF \| *\*\*\u22123\.0", ranking, re.M)
     assert "\u2212\u221e" in ranking
     assert text.endswith("lost: 8.\n")
-    full = rest.split("KL from the truth")[0]
-    assert "| mixture | " in full
-    assert "| Glow |" not in full
-    assert "\u2013 \u00b1" not in rest
+    assert "| mixture | " in rest.split("KL from the truth")[0]
     assert "| NSF | 1.50 | 1.50 |" in report.seconds(tables)
     assert (tmp_path / "ranks.png").stat().st_size > 10_000
 
