@@ -1,10 +1,8 @@
-"""Two branches side by side.
+"""Compare two branches: ``python -m tools.compare main deeper``, ``make compare A=main B=deeper``.
 
-``python -m tools.compare main deeper``, or ``make compare A=main B=deeper``.
-
-Reads what both have committed and runs nothing: settings, metrics and figures. Writes one HTML page
-that needs nothing but itself, made of ``compare.html`` beside this file, or prints the numbers as
-Markdown (``--format md``). What a verdict means is said on the page.
+It reads what both have committed and runs nothing: settings, metrics and figures. It writes one
+HTML page that needs nothing but itself, made of ``compare.html`` beside this file, or prints the
+numbers as Markdown (``--format md``). What a verdict means is said on the page.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ import html
 import io
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -54,17 +53,17 @@ class Side:
     figures: Mapping[str, bytes]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Number:
-    """One metric of one model on both sides, a value a member, and what the difference comes to."""
+    """A metric of a model on both sides, a value a member, and what the difference comes to."""
 
     model: str
     metric: str
     left: np.ndarray
     right: np.ndarray
-    difference: float = float("nan")
-    interval: tuple[float, float] = (float("nan"), float("nan"))  # of the difference, 95%
-    p: float = float("nan")  # adjusted
+    difference: float = np.nan
+    interval: tuple[float, float] = (np.nan, np.nan)  # of the difference, 95%
+    p: float = np.nan  # adjusted
     verdict: str = ""
 
 
@@ -86,50 +85,36 @@ def main() -> None:
         print(f"{PAGE}: {summary(found)}")
 
 
-# Reading
-
-
 def read(revision: str) -> Side:
-    """What ``revision`` has committed.
+    """Read what ``revision`` has committed.
 
     Raises ``UserError`` where it is no revision, or has no results.
     """
     try:
-        commit = command.git(
-            "rev-parse", "--short", "--verify", "--quiet", f"{revision}^{{commit}}"
-        ).strip()
+        commit = command.git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}").strip()
     except command.UserError:
-        branches = command.git("branch", "--format", "%(refname:short)").split()
+        branches = ", ".join(command.git("branch", "--format", "%(refname:short)").split())
         raise command.UserError(
             f"{revision!r} is no branch, tag or commit of this repository; "
-            f"the branches are: {', '.join(branches)}"
+            f"the branches are: {branches}"
         ) from None
-    stored = subprocess.run(
-        ["git", "archive", "--format", "zip", "-0", revision], capture_output=True, check=True
-    ).stdout
+    words = ["git", "archive", "--format", "zip", "-0", revision]
+    stored = subprocess.run(words, capture_output=True, check=True).stdout
+    params, members, figures = {}, {}, {}
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
-        texts = {
-            name: archive.read(name)
-            for name in archive.namelist()
-            if name.startswith(("metrics/", "figures/", "params.yaml"))
-        }
-
-    members = {}
-    for name, content in texts.items():
-        if name.endswith("/members.csv"):
-            with files.reading(Path(f"{revision}:{name}")):
-                members[Path(name).parent.name] = pd.read_csv(io.BytesIO(content))
-    if "params.yaml" not in texts or not members:
+        for name in archive.namelist():
+            if name == "params.yaml":
+                params = command.flat(yaml.safe_load(archive.read(name)))
+            elif name.startswith("metrics/") and name.endswith("/members.csv"):
+                with files.reading(Path(f"{revision}:{name}")):
+                    members[Path(name).parent.name] = pd.read_csv(archive.open(name)).astype(float)
+            elif name.startswith("figures/") and not name.endswith("/"):
+                figures[Path(name).name] = archive.read(name)
+    if not params or not members:
         raise command.UserError(
             f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv "
             "(`dvc repro`, then commit)"
         )
-    params = command.flat(yaml.safe_load(texts["params.yaml"]))
-    figures = {
-        Path(name).name: content
-        for name, content in texts.items()
-        if name.startswith("figures/") and content
-    }  # a folder has no bytes
     return Side(revision, commit, params, members, figures)
 
 
@@ -137,51 +122,46 @@ def read(revision: str) -> Side:
 
 
 def numbers(a: Side, b: Side) -> list[Number]:
-    """Every metric of every model that both sides have, tested as one family.
+    """Return every metric of every model that both sides have, tested as one family.
 
     Without those that neither side has a number for.
     """
-    found = []
-    for model in ordered(a.members.keys() & b.members.keys()):
-        left, right = a.members[model].astype(float), b.members[model].astype(float)
-        for metric in [name for name in left.columns[1:] if name in right]:
-            if left[metric].notna().any() or right[metric].notna().any():
-                found.append(
-                    number(model, metric, left[metric].to_numpy(), right[metric].to_numpy())
-                )
-    tested = [k for k, one in enumerate(found) if one.verdict == ""]
-    for k, p in zip(tested, holm(np.array([found[k].p for k in tested])), strict=True):
-        enough = least_rank_sum_p(len(found[k].left), len(found[k].right)) * len(tested) < LEVEL
-        found[k] = replace(
-            found[k],
-            p=float(p),
-            verdict="different" if p < LEVEL else "within noise" if enough else "too few members",
-        )
+    found = [
+        number(model, metric, left[metric].to_numpy(), right[metric].to_numpy())
+        for model in ordered(a.members.keys() & b.members.keys())
+        for left, right in [(a.members[model], b.members[model])]
+        for metric in left.columns[1:].intersection(right.columns, sort=False)
+        if left[metric].notna().any() or right[metric].notna().any()
+    ]
+    tested = [one for one in found if not one.verdict]
+    for one, p in zip(tested, holm(np.array([one.p for one in tested])), strict=True):
+        one.p = float(p)
+        enough = least_rank_sum_p(len(one.left), len(one.right)) * len(tested) < LEVEL
+        one.verdict = "different" if p < LEVEL else "within noise" if enough else "too few members"
     return found
 
 
 def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Number:
-    """One comparison; its verdict is left empty where a p-value has still to be adjusted."""
+    """Return one comparison; without a verdict where a p-value has still to be adjusted."""
     one = Number(model, metric, left, right)
     if np.isfinite(left).all() and np.isfinite(right).all():
-        difference, interval = shift(left, right)
-        one = replace(one, difference=difference, interval=interval)
+        one.difference, one.interval = shift(left, right)
     if np.array_equal(left, right, equal_nan=True):
-        return replace(one, verdict="same")
-    if metric in COUNTED:
-        return replace(one, verdict="different")
-    if min(len(left), len(right)) < 2:
-        return replace(one, verdict="changed")
-    return replace(
-        one, p=rank_sum_p(left, right)
-    )  # of ranks: a flow without regularisation can score a thousand times the others
+        one.verdict = "same"
+    elif metric in COUNTED:
+        one.verdict = "different"
+    elif min(len(left), len(right)) < 2:
+        one.verdict = "changed"
+    else:  # of ranks: a flow without regularisation can score a thousand times the others
+        one.p = rank_sum_p(left, right)
+    return one
 
 
 # Words
 
 
 def value(values: np.ndarray) -> str:
-    """Mean and standard deviation over members.
+    """Return mean and standard deviation over members.
 
     The mean alone where they differ by rounding alone, or there is only one.
     """
@@ -190,11 +170,9 @@ def value(values: np.ndarray) -> str:
         return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
     mean = float(values.mean())
     words = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
-    return (
-        words
-        if np.ptp(values) <= 1e-9 * np.abs(values).max()
-        else f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
-    )
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return words
+    return f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
 
 
 def named(metric: str) -> str:
@@ -202,35 +180,24 @@ def named(metric: str) -> str:
 
 
 def cells(one: Number) -> list[str]:
-    difference = (
-        NONE
-        if np.isnan(one.difference)
-        else "0"
-        if one.verdict == "same"
-        else f"{one.difference:+.3g}"
-    )
-    if one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
-        difference += f" ({one.interval[0]:+.3g} to {one.interval[1]:+.3g})"
+    difference = "0" if one.verdict == "same" else f"{one.difference:+.3g}"
+    if np.isnan(one.difference):
+        difference = NONE
+    elif one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
+        difference += " ({:+.3g} to {:+.3g})".format(*one.interval)
     p = "" if np.isnan(one.p) else f"{one.p:.2g}"
-    return [
-        named(one.metric),
-        one.verdict,
-        value(one.left),
-        value(one.right),
-        difference.replace("-", "\u2212"),
-        p,
-    ]
+    both = value(one.left), value(one.right)
+    return [named(one.metric), one.verdict, *both, difference.replace("-", "\u2212"), p]
 
 
 def summary(found: Sequence[Number]) -> str:
-    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
-    return f"{len(found)} numbers: " + ", ".join(
-        f"{count} {verdict}" for verdict, count in counts.items() if count
-    )
+    counts = Counter(one.verdict for one in found)
+    said = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    return f"{len(found)} numbers: {', '.join(said)}"
 
 
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
-    """The settings that differ; then the models.
+    """Yield the settings that differ; then the models.
 
     Those that differ, those that are the same, and those that one side alone has.
     """
@@ -240,11 +207,10 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
         (key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}
     ]
     params = [[key, str(left), str(right)] for key, left, right in both if left != right]
-    yield (
-        ("table", [["setting", a.name, b.name], *params])
-        if params
-        else ("p", "No setting differs.")
-    )
+    if params:
+        yield "table", [["setting", a.name, b.name], *params]
+    else:
+        yield "p", "No setting differs."
     if any(key.split(".")[0] in SHARED for key, *_ in params):
         yield "p", CAVEAT
     models = dict.fromkeys(one.model for one in found)
@@ -258,22 +224,14 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
         yield "table", [head, *(cells(one) for one in found if one.model == model)]
     for side, other in ((a, b), (b, a)):
         for model in ordered(side.members.keys() - other.members.keys()):
-            columns = side.members[model].iloc[:, 1:].astype(float).dropna(axis=1, how="all")
+            columns = side.members[model].iloc[:, 1:].dropna(axis=1, how="all")
+            rows = [[named(metric), value(columns[metric].to_numpy())] for metric in columns]
             yield "h3", f"{label(model)}, on {side.name} alone"
-            yield (
-                "table",
-                [
-                    ["metric", side.name],
-                    *(
-                        [named(str(name)), value(column.to_numpy())]
-                        for name, column in columns.items()
-                    ),
-                ],
-            )
+            yield "table", [["metric", side.name], *rows]
 
 
 def text(a: Side, b: Side, found: Sequence[Number]) -> str:
-    """All but the pictures, in Markdown."""
+    """Return all but the pictures, in Markdown."""
     marks = {"h2": "## ", "h3": "### ", "p": ""}
     return "\n\n".join(
         markdown.table(said[0], said[1:], "llr") if kind == "table" else marks[kind] + said
@@ -282,10 +240,9 @@ def text(a: Side, b: Side, found: Sequence[Number]) -> str:
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
-    """The whole page. It names no address: styles and pictures are in it."""
+    """Return the whole page. It names no address: styles and pictures are in it."""
     pictures = [figure(a, b, name) for name in sorted({*a.figures, *b.figures})]
-    template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         report="\n".join(tagged(*block) for block in report(a, b, found)),
         figures="\n".join(pictures),
     )
@@ -295,28 +252,21 @@ def tagged(kind: str, said: Any) -> str:
     if kind != "table":
         return f"<{kind}>{html.escape(said)}</{kind}>"
     rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in said]
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'.replace(
-        "<td>different</td>", "<td><b>different</b></td>"
-    )
+    table = f'<div class="wide"><table>{"".join(rows)}</table></div>'
+    return table.replace("<td>different</td>", "<td><b>different</b></td>")
 
 
 def figure(a: Side, b: Side, name: str) -> str:
-    """A committed figure, once where it is the same on both sides."""
+    """Return a committed figure, once where it is the same on both sides."""
     same = a.figures.get(name) == b.figures.get(name)
     shown = ""
     for side in (a,) if same else (a, b):
         words = html.escape(f"{name}, the same on both sides" if same else f"{name} of {side.name}")
-        content = side.figures.get(name)
-        source = (
-            f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(content).decode()}"
-            if content
-            else ""
-        )
-        picture = (
-            f'<div class="wide"><img alt="{words}" src="{source}"></div>'
-            if content
-            else "<p>none</p>"
-        )
+        picture = "<p>none</p>"
+        if name in side.figures:
+            content = base64.b64encode(side.figures[name]).decode()
+            source = f"data:image/{name.rpartition('.')[2]};base64,{content}"
+            picture = f'<div class="wide"><img alt="{words}" src="{source}"></div>'
         shown += f"<figure><figcaption>{words}</figcaption>{picture}</figure>"
     return f'<div class="{"" if same else "pair"}">{shown}</div>'
 
