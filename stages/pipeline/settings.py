@@ -24,7 +24,7 @@ from flows.core.settings import (
     Seed,
     TrainingSettings,
     explain,
-    folds_and_ways,
+    folds_and_candidates,
 )
 from flows.networks import registry
 
@@ -107,7 +107,7 @@ class Kde(Section):
 
 
 class References(Section):
-    """The truth, and the floors: what simple models make of the same rows."""
+    """The truth, and simple models of the same rows."""
 
     truth: TruthReference
     independent: Annotated[Section, Emptied]  # nothing to set
@@ -116,8 +116,8 @@ class References(Section):
     kde: Kde
 
 
-FLOORS = [name for name in References.model_fields if name != "truth"]
-LOOKS = {
+TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
+LABELS = {
     "truth": ("truth", "#000000"),
     "independent": ("independent Gaussians", "#C4B7A6"),
     "gaussian": ("one Gaussian", "#225522"),
@@ -128,7 +128,7 @@ LOOKS = {
 
 def label_and_color(name: str) -> tuple[str, str]:
     """What a model or a reference is called in tables and figures, and its colour. Raises ``LookupError``."""
-    return LOOKS[name] if name in LOOKS else (registry.find(name).label, registry.find(name).color)
+    return LABELS[name] if name in LABELS else (registry.find(name).label, registry.find(name).color)
 
 
 class Evaluate(Section):
@@ -223,7 +223,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
     """What ``load`` does with what the file holds: every key by itself, then what no single key can tell."""
     settings = check(content, Settings, path)
     for key in Train.model_fields:
-        if key not in settings.train.model_fields_set and key != "without":  # that is for ablations
+        if key not in settings.train.model_fields_set:
             raise UserError(f"{path}: train.{key} is missing")
     try:
         settings.data.make_truth()
@@ -236,7 +236,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             )  # a model may have keys of both
             check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
             training = settings.training(name)
-            folds_and_ways(training.members if training.recipe == "found" else 1)
+            folds_and_candidates(training.members if training.recipe == "auto" else 1)
         except (LookupError, ValueError) as error:
             raise UserError(f"{path}: models.{name}: {error.args[0]}") from None
     if settings.data.target != TABLE:  # its rows are counted when they are read
