@@ -28,7 +28,7 @@ import flows
 rows = np.random.default_rng(0).normal(size=(200, 2))
 train, test = rows[:160], rows[160:]
 model = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=2, seed=0)
-flows.fit(model, train, test, flows.TrainingSettings(epochs=2))
+flows.train(model, train, test, flows.TrainingSettings(epochs=2))
 flows.save(model, "model.safetensors")
 found = flows.load("model.safetensors").log_prob(test)
 assert found.shape == (40, 2) and found.isfinite().all()
