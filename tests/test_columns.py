@@ -276,10 +276,3 @@ def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_p
     frame = density.sample(3)
     assert list(frame) == density.names
     assert np.isfinite(density.log_prob(frame[list("dcba")])).all()
-
-
-def test_names_and_a_wrong_number_of_columns_are_refused_in_one_line():
-    values = np.zeros((5, 2))
-    for columns, said in ((["a", "b"], "flows.Column objects"), (MIXED, "4 columns for rows of")):
-        with pytest.raises(ValueError, match=f"^.*{said}.*$"):
-            flows.Problem(values, values, None, columns)

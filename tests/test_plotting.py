@@ -332,7 +332,7 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
 
 
-def test_the_gain_of_a_table_is_shown_and_poor_floors_do_not_hide_the_others():
+def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others():
     table = of_a_table(a=normal(1), b=normal(2), c=normal(3))
     gains = {"gmm": 0.0, "kde": -500.0, "flow": 0.5, "vae": -0.5}
     rows = [
@@ -340,7 +340,7 @@ def test_the_gain_of_a_table_is_shown_and_poor_floors_do_not_hide_the_others():
         for row in table.rows
     ]
     drawn = replace(table, rows=rows)
-    assert "gain on the best floor" in words("summary.png", drawn)
+    assert "gain on the best reference" in words("summary.png", drawn)
     assert sheet("summary.png", drawn).axes[0].get_xscale() == "symlog"
     assert "gain" not in words("summary.png", table)
 
