@@ -46,7 +46,7 @@ class Density:
             if len(network.event_shape) == 1
             else []
         )
-        self.columns = getattr(network, "columns", []) or known
+        self.columns: list[Column] = getattr(network, "columns", []) or known
         self.names = [column.name for column in self.columns]
 
     @classmethod

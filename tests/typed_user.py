@@ -1,0 +1,50 @@
+"""A page of a user's code, with the types that it may rely on: ``test_types.py`` runs it."""
+
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+from torch import Tensor
+
+import flows
+from flows.bijections import ActNorm
+from flows.core.arrays import Array
+from flows.networks.network import Network
+
+
+def page(folder: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    model = flows.build("nsf", (2,), {"couplings": 2, "hidden": 4}, members=3, seed=0)
+    assert_type(model, Network)
+    trained = flows.train(model, rows, rows[:20], flows.TrainingSettings(epochs=1, noise=0.1))
+    assert_type(trained, Network)
+    assert_type(trained.sample((5,)), Tensor)
+    flows.save(trained, folder / "model.safetensors")
+    loaded = flows.load(folder / "model.safetensors")
+    assert_type(loaded, flows.Population)
+    assert_type(flows.ensemble_log_prob(loaded.log_prob(rows)), Tensor)
+
+    settings = {"recipe": "fixed", "epochs": 1, "hidden": 4}
+    columns = {"x0": "interval:-9:9"}
+    density = flows.fit(rows, "realnvp", members=2, columns=columns, settings=settings)
+    assert_type(density, flows.Density)
+    assert_type(density.columns, list[flows.Column])
+    assert_type(density.log_prob(rows), Array)
+    assert len(density.sample(5)) == 5
+    density.save(folder / "density.flow")
+    assert_type(flows.Density.load(folder / "density.flow"), flows.Density)
+
+    problem = flows.Problem(rows[20:], rows[:20], None, density.columns)
+    assert_type(problem.columns[0].bounds, tuple[float, float])
+    truth = flows.Mixture.isotropic(np.zeros((1, 2)), 1.0)
+    mixture = flows.GaussianMixture(truth.weights, truth.means, truth.covariances)
+    assert_type(mixture.log_prob(rows), Tensor)
+    by_hand = flows.Flow(flows.StandardNormal(2, (2,)), [ActNorm(2, 2)])
+    assert_type(by_hand.encode(rows), Tensor)
+
+
+def misspelt() -> None:
+    """Each is an error to a type checker, as strict mypy says where an ignore is not needed."""
+    flows.lod("model.safetensors")  # type: ignore[attr-defined]
+    flows.fit("nsf", member=3)  # type: ignore[call-arg]
+    flows.train(np.zeros((3, 2)), np.zeros((3, 2)))  # type: ignore[arg-type]
