@@ -52,18 +52,20 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.density import fit as fit_density
 
-    # Before there is something to lose
-    if arguments.output.is_dir() or arguments.output.suffix.lower() in (".csv", ".parquet"):
+    # Before hours of training are lost
+    if arguments.output.is_dir() or _suffix(arguments.output) in (".csv", ".parquet"):
         raise UserError(
             f"{arguments.output}: is a folder or a table; a density goes into a file of its own, "
             "as table.flow"
         )
-    chosen: dict[str, Any] = {
-        "members": arguments.members,
-        "columns": dict(arguments.column),
-        "settings": dict(arguments.settings),
-    }
-    density = fit_density(_read(arguments), arguments.model, seed=arguments.seed, **chosen)
+    density = fit_density(
+        _read(arguments),
+        arguments.model,
+        members=arguments.members,
+        columns=dict(arguments.column),
+        settings=dict(arguments.settings),
+        seed=arguments.seed,
+    )
     density.save(arguments.output)
     print(density)
 
@@ -98,72 +100,54 @@ def score(arguments: argparse.Namespace) -> None:
     from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
-    density, least, dropped = Density.load(arguments.model), pd.DataFrame(), 0
+    density = Density.load(arguments.model)
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
-    added = [
-        "log_density",
-        "log_density_sd",
-        *(["row", "tail_probability"] if arguments.anomalies else []),
-    ]
-    with (
-        table.writing(arguments.output) as write,
-        tqdm(unit="row", unit_scale=True, disable=None) as bar,
-    ):
-        for piece in table.stream(arguments.table):
+    source, output, count = arguments.table, arguments.output, arguments.anomalies
+    added = ["log_density", "log_density_sd"]
+    if count is not None:
+        added += ["row", "tail_probability"]
+    least: pd.DataFrame | None = None
+    dropped = 0
+    with table.writing(output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
+        for piece in table.stream(source):
             for name in piece.columns.intersection(added)[:1]:
                 raise UserError(
-                    f"{arguments.table}: column {name}: `score` adds a column of this name; "
+                    f"{source}: column {name}: `score` adds a column of this name; "
                     "rename yours, or leave it out"
                 )
-            values, frame = table.numbers(
-                piece, density.names, str(arguments.table), arguments.missing
-            )
-            if (
-                arguments.output is not None
-                and arguments.output.suffix.lower() == ".parquet"
-                and (frame.dtypes == "object").all()
-            ):
-                # Text of a CSV file, into a Parquet file
+            values, frame = table.numbers(piece, density.names, str(source), arguments.missing)
+            if _suffix(source) == ".csv" and _suffix(output) == ".parquet":
+                # The fields of a CSV file are text; in a Parquet file numbers are numbers
                 frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))
             log_q = density.log_prob_members(values)
             # 0 where all are minus infinity
             sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
-            frame = frame.assign(
-                log_density=density.ensemble(log_q).round(6), log_density_sd=sd.round(6)
-            )
-            if arguments.anomalies is None:
+            log_density = density.ensemble(log_q).round(6)
+            frame = frame.assign(log_density=log_density, log_density_sd=sd.round(6))
+            if count is None:
                 write(frame)
             else:
-                lowest = np.argsort(frame["log_density"].to_numpy(), kind="stable")[
-                    : arguments.anomalies
-                ]
-                frame = frame.iloc[lowest].assign(
-                    tail_probability=density.tail_probability(log_q[lowest]).round(6)
-                )
-                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[
-                    : arguments.anomalies
-                ]
+                frame = frame.assign(tail_probability=density.tail_probability(log_q).round(6))
+                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[:count]
             dropped += len(piece) - len(values)
             bar.update(len(piece))
-        if arguments.anomalies is not None:
+        if least is not None:
             write(least.reset_index(names="row"))
-            if "held_out" not in density.network.history:
-                print(
-                    (
-                        "tail_probability is empty: only the automatic recipe keeps rows unseen, "
-                        "and this density was not fitted by it"
-                    ),
-                    file=sys.stderr,
-                )
+    if least is not None and "held_out" not in density.network.history:
+        print(
+            "tail_probability is empty: only the automatic recipe keeps rows unseen, "
+            "and this density was not fitted by it",
+            file=sys.stderr,
+        )
     _say_dropped(dropped)
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
-    """The images of an ``.npy`` file as the ensemble sees them.
+    """Score the images of an ``.npy`` file by the ensemble.
 
-    Log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images themselves, the least
-    likely first, to a ``.png``; or, without a file, their bits per dimension.
+    Writes log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images themselves, the
+    least likely first, to a ``.png``; or, without a file, prints their bits per dimension.
     """
     import numpy as np
 
@@ -171,31 +155,25 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     from flows.data import images
     from flows.evaluation.bits import bits_per_dimension, ensemble_log_density
 
-    if arguments.anomalies is not None and (
-        arguments.output is None or arguments.output.suffix.lower() != ".png"
-    ):
+    output, count = arguments.output, arguments.anomalies
+    if count is not None and _suffix(output) != ".png":
         raise UserError("--anomalies of images are a picture of them: -o FILE.png")
-    whole, dimensions = (
-        images.read(arguments.table, tuple(model.event_shape)),
-        model.event_shape.numel(),
-    )
+    whole = images.read(arguments.table, tuple(model.event_shape))
+    dimensions = model.event_shape.numel()
     log_q = ensemble_log_density(model, whole, DRAWS)
-    bound, weighted = (bits_per_dimension(log_q, dimensions, weighted=way) for way in (False, True))
-    if arguments.output is None:
-        said = (
+    bound = bits_per_dimension(log_q, dimensions)
+    weighted = bits_per_dimension(log_q, dimensions, weighted=True)
+    if output is None:
+        print(
             f"bits per dimension of {len(whole)} images: {bound.mean():.3f} as a bound, "
-            f"{weighted.mean():.3f} importance weighted"
+            f"{weighted.mean():.3f} importance weighted; {DRAWS} draws an image"
         )
-        print(f"{said}; {DRAWS} draws an image")
-    elif arguments.output.suffix.lower() == ".npy":
-        with atomic.replacing(arguments.output) as unfinished, unfinished.open("wb") as file:
+    elif _suffix(output) == ".npy":
+        with atomic.replacing(output) as unfinished, unfinished.open("wb") as file:
             np.save(file, -weighted * dimensions * np.log(2))
     else:
-        images.write(
-            arguments.output,
-            whole[np.argsort(-weighted, kind="stable")][: arguments.anomalies],
-            model.levels,
-        )
+        least = np.argsort(-weighted, kind="stable")[:count]
+        images.write(output, whole[least], model.levels)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -215,7 +193,7 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
 
-    if arguments.output.suffix.lower() != ".png":
+    if _suffix(arguments.output) != ".png":
         raise UserError(f"{arguments.output}: a picture goes into a .png file")
     density = Density.load(arguments.model)
     if not density.names:
@@ -223,102 +201,71 @@ def plot(arguments: argparse.Namespace) -> None:
             f"{arguments.model}: is a model of images, which has no page; "
             "`flows sample` draws images to a .png"
         )
-    rows, name = _read(arguments, density.names).to_numpy(), density.network.description["model"]
+    rows = _read(arguments, density.names).to_numpy()
     samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
-    row = Row(name, find(name).label, find(name).color, {}, pd.DataFrame(), samples, is_model=True)
+    name = density.network.description["model"]
+    kind = find(name)
+    row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
 
 
 def _spare_inputs(arguments: argparse.Namespace) -> None:
-    """Raises ``UserError`` for an output that is one of the files that the verb reads.
-
-    By whatever name.
-    """
+    """Raise ``UserError`` for an output that is, by whatever name, a file that the verb reads."""
     output = getattr(arguments, "output", None)
-    for given in vars(arguments).values():
-        if (
-            output is not None
-            and isinstance(given, Path)
-            and given is not output
-            and given.exists()
-            and output.exists()
-            and output.samefile(given)
-        ):
-            raise UserError(
-                f"{output}: is read by this command, and would be written over; "
-                "name another file after -o"
-            )
+    if output is None or not output.exists():
+        return
+    paths = [value for value in vars(arguments).values() if isinstance(value, Path)]
+    if any(path.exists() and path.samefile(output) for path in paths if path is not output):
+        raise UserError(
+            f"{output}: is read by this command, and would be written over; "
+            "name another file after -o"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return what reads the words after ``flows``: a verb, the files that it reads, its options."""
     parser = argparse.ArgumentParser(prog="flows", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb, *places in (
-        (fit, "TABLE"),
-        (sample, "MODEL"),
-        (score, "MODEL", "TABLE"),
-        (info, "MODEL"),
-        (plot, "MODEL", "TABLE"),
-    ):
+    for verb in (fit, sample, score, info, plot):
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
-        for place in places:
-            said = (
-                f"a .csv or .parquet file{', or .npy of a model of images' * (verb is score)}"
-                if place == "TABLE"
-                else "what `fit` wrote"
-            )
-            made.add_argument(place.lower(), metavar=place, type=Path, help=said)
+        add = made.add_argument
+        if verb is not fit:
+            add("model", metavar="MODEL", type=Path, help="what `fit` wrote")
+        if verb in (fit, score, plot):
+            what = "a .csv or .parquet file"
+            if verb is score:
+                what += ", or .npy of a model of images"
+            add("table", metavar="TABLE", type=Path, help=what)
         if verb is not info:
-            said = (
+            what = (
                 "the file to write; without it, `sample` and `score` write CSV to standard output"
             )
-            made.add_argument(
-                "-o", "--output", metavar="FILE", type=Path, required=verb in (fit, plot), help=said
-            )
+            needed = verb in (fit, plot)
+            add("-o", "--output", metavar="FILE", type=Path, required=needed, help=what)
         if verb in (fit, sample):
-            made.add_argument("--seed", type=_whole(0), default=0, help="of all that is random (0)")
-        if "TABLE" in places:
-            said = (
+            add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
+        if verb in (fit, score, plot):
+            what = (
                 "rows with a missing value are an error (stop, the default), "
                 "or left out and counted"
             )
-            made.add_argument("--missing", choices=["stop", "drop"], default="stop", help=said)
+            add("--missing", choices=["stop", "drop"], default="stop", help=what)
     add = verbs.choices["fit"].add_argument
+    many: Any = {"action": "append", "default": []}
     add("--model", default="nsf", help="nsf (the default), realnvp or glow")
-    add(
-        "--members",
-        type=int,
-        default=10,
-        help="networks that are kept: up to 5, or a multiple of 5 (10)",
-    )
-    add(
-        "--column",
-        metavar="NAME=KIND",
-        type=_pair,
-        action="append",
-        default=[],
-        help="real, positive, interval:LOW:HIGH, integer or integer:STEP",
-    )
-    add(
-        "-S",
-        dest="settings",
-        metavar="KEY=VALUE",
-        type=_setting,
-        action="append",
-        default=[],
-        help="a setting of training or of the model",
-    )
-    verbs.choices["sample"].add_argument(
-        "-n", type=_whole(1), default=1000, help="how many rows (1000)"
-    )
-    verbs.choices["score"].add_argument(
-        "--anomalies",
-        metavar="N",
-        type=_whole(1),
-        help="only the N least likely rows, with a tail probability",
-    )
+    what = "networks that are kept: up to 5, or a multiple of 5 (10)"
+    add("--members", type=int, default=10, help=what)
+    what = "real, positive, interval:LOW:HIGH, integer or integer:STEP"
+    add("--column", metavar="NAME=KIND", type=_pair, help=what, **many)
+    what = "a setting of training or of the model"
+    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=what, **many)
+    add = verbs.choices["sample"].add_argument
+    add("-n", type=_whole(1), default=1000, help="how many rows (1000)")
+    what = "only the N least likely rows, with a tail probability"
+    add = verbs.choices["score"].add_argument
+    add("--anomalies", metavar="N", type=_whole(1), help=what)
     return parser
 
 
@@ -355,9 +302,9 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """The columns ``names`` of the table (all, unless given) as a data frame.
+    """Return the columns ``names`` of the table (all, unless given).
 
-    Its index holds the numbers of its rows.
+    The index holds the numbers of the rows.
     """
     import pandas as pd
 
@@ -366,6 +313,11 @@ def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> 
     found = table.read(arguments.table, arguments.missing, names)
     _say_dropped(found.dropped)
     return pd.DataFrame(found.values, columns=found.names, index=found.rows)
+
+
+def _suffix(path: Path | None) -> str:
+    """Return how the name of a file ends, in small letters; nothing for standard output."""
+    return "" if path is None else path.suffix.lower()
 
 
 def _say_dropped(rows: int) -> None:

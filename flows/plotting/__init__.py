@@ -6,18 +6,6 @@ No torch, and no file of the pipeline.
 # Importing a file registers its figures.
 from flows.plotting import by_column, plane, summary
 from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
-from flows.plotting.style import DATA_COLOR, SPARE_COLOR, STYLE
+from flows.plotting.style import STYLE
 
-__all__ = [
-    "DATA_COLOR",
-    "FIGURES",
-    "SPARE_COLOR",
-    "STYLE",
-    "Row",
-    "Scene",
-    "by_column",
-    "draw",
-    "missing",
-    "plane",
-    "summary",
-]
+__all__ = ["FIGURES", "STYLE", "Row", "Scene", "by_column", "draw", "missing", "plane", "summary"]

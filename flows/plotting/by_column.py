@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
 from flows.plotting.scene import Scene, figure
-from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, explain, panels
+from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
 DOTS = 1_000  # of the data and of the samples, in a panel
@@ -28,187 +29,155 @@ LETTERS = 18  # of a column's name
 
 @figure("margins.png", needs=("table",))
 def margins(scene: Scene) -> Figure:
-    """Every column's data as a histogram, and the outline of that of every model's samples."""
+    """Draw every column's data as a histogram, and that of every model's samples as an outline."""
     scene = _as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
         _histogram(axis, scene, k)
         axis.set(xlabel=scene.columns[k], yticks=[])
-    sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-    explain(
-        sheet,
-        (
-            f"grey: {len(scene.data):,} rows of data; line: samples of a "
-            f"model{_rest(scene, range(len(axes)))}"
-        ),
-        up="density",
-    )
+    add_legend(sheet, axes[0], 7)
+    text = f"grey: {len(scene.data):,} rows of data; line: samples of a model"
+    explain(sheet, text + _rest(scene, range(len(axes))), up="density")
     return sheet
 
 
 @figure("probability.png", needs=("table",))
 def probability(scene: Scene) -> Figure:
-    """A probability plot (P-P) of every column, the test rows against samples.
+    """Draw a probability plot (P-P) of every column, the test rows against samples.
 
     Without its diagonal, so that what is off it can be seen.
     """
-    from scipy.stats import percentileofscore  # here: most scenes need none of it
-
     scene = _as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0, sharex=True, sharey=True)
     level = np.linspace(0, 1, 101)
     chance = 2 * np.sqrt(level * (1 - level) / len(scene.test))
     for k, axis in enumerate(axes):
-        axis.fill_between(level, -chance, chance, color=TRUTH_COLOR, alpha=0.12, linewidth=0)
+        shade(axis, level, 0, chance, color=TRUTH_COLOR, alpha=0.12)
+        values = np.unique(scene.test[:, k])
+        below = _share_below(scene.test[:, k], values)
         for row in scene.rows:
-            values, rows = (
-                np.unique(scene.test[:, k]),
-                (scene.test[:, k], row.arrays["samples"][:, k]),
-            )
-            # Half of those at a value
-            below, expected = (
-                percentileofscore(each, values, "mean", nan_policy="omit") / 100 for each in rows
-            )
-            axis.plot(
-                [0, *expected, 1],
-                [0, *(below - expected), 0],
-                color=row.color,
-                linewidth=1.3,
-                label=row.label,
-            )
+            expected = _share_below(row.arrays["samples"][:, k], values)
+            x, y = [0, *expected, 1], [0, *(below - expected), 0]
+            axis.plot(x, y, color=row.color, linewidth=1.3, label=row.label)
         axis.set_title(scene.columns[k], fontsize=10)
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
-    sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-    text = (
-        f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by "
-        f"chance{_rest(scene, range(len(axes)))}"
-    )
-    explain(sheet, text, up="share of the test rows below \u2212 that of the samples")
+    add_legend(sheet, axes[0], 7)
+    text = f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by chance"
+    up = "share of the test rows below \u2212 that of the samples"
+    explain(sheet, text + _rest(scene, range(len(axes))), up=up)
     return sheet
+
+
+def _share_below(column: Array, values: Array) -> Array:
+    """Return the share of a column below each of the ``values``, half of those at it with them."""
+    from scipy.stats import percentileofscore  # here: most scenes need none of it
+
+    return percentileofscore(column, values, "mean", nan_policy="omit") / 100
 
 
 @figure("pairs.png", needs=("third column",))
 def pairs(scene: Scene) -> Figure:
-    """A corner plot of the best model.
+    """Draw a corner plot of the best model.
 
     Below the diagonal its samples over the data, above it where more of them fall.
     """
     scene = _as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
-    strength = (
-        (pd.DataFrame(scene.data).corr("spearman").abs() - np.eye(len(scene.columns)))
-        .max()
-        .to_numpy()
-    )
-    shown = sorted(np.argsort(-strength, kind="stable")[:PAIRED].tolist())
-    data, samples = np.random.default_rng(0).permutation(scene.data)[:DOTS], row.arrays["samples"]
+    scene = replace(scene, rows=[row])
+    correlation = pd.DataFrame(scene.data).corr("spearman").abs()
+    strength = (correlation - np.eye(len(correlation))).max().fillna(0)
+    shown = sorted(strength.nlargest(PAIRED).index)
+    boxes = np.array([_frame(column) for column in scene.data.T])
+    data = np.random.default_rng(0).permutation(scene.data)[:DOTS]
+    samples = row.arrays["samples"]
     sheet, axes = panels(len(shown) ** 2, len(shown), 8.2 / len(shown))
     for place, axis in enumerate(axes):
         line, column = divmod(place, len(shown))
         y, x = shown[line], shown[column]
-        box = np.array([_frame(scene.data[:, each]) for each in (x, y)])
         if x == y:
-            _histogram(axis, replace(scene, rows=[row]), x)
+            _histogram(axis, scene, x)
         elif line > column:
-            for points, size, color in (
-                (data, 8, DATA_COLOR),
-                (samples[: len(data)], 3, row.color),
-            ):
-                inside = ((points[:, [x, y]] >= box[:, 0]) & (points[:, [x, y]] <= box[:, 1])).all(
-                    axis=1
-                )
-                axis.scatter(
-                    points[inside, x],
-                    points[inside, y],
-                    s=size,
-                    color=color,
-                    alpha=0.5,
-                    linewidths=0,
-                )
+            _dots(axis, data[:, [x, y]], boxes[[x, y]], size=8, color=DATA_COLOR)
+            _dots(axis, samples[: len(data), [x, y]], boxes[[x, y]], size=3, color=row.color)
         else:
-            axis.hist2d(samples[:, x], samples[:, y], bins=CELLS, range=box.tolist(), cmap="magma")
-        axis.set(xlim=box[0], **({} if x == y else {"ylim": box[1]}))
+            box = boxes[[x, y]].tolist()
+            axis.hist2d(samples[:, x], samples[:, y], bins=CELLS, range=box, cmap="magma")
+        axis.set_xlim(boxes[x])
+        if x != y:
+            axis.set_ylim(boxes[y])
+        left, bottom = column == 0 < line, line == len(shown) - 1
         axis.locator_params(nbins=3)
-        axis.tick_params(
-            labelsize=8,
-            left=x != y,
-            labelleft=column == 0 < line,
-            labelbottom=line == len(shown) - 1,
-        )
-        axis.set_xlabel(scene.columns[x] if line == len(shown) - 1 else "", fontsize=9)
-        axis.set_ylabel(scene.columns[y] if column == 0 < line else "", fontsize=9)
+        axis.tick_params(labelsize=8, left=x != y, labelleft=left, labelbottom=bottom)
+        axis.set_xlabel(scene.columns[x] if bottom else "", fontsize=9)
+        axis.set_ylabel(scene.columns[y] if left else "", fontsize=9)
     text = (
         f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
-        f"{len(samples):,} samples counted in cells"
+        f"{len(samples):,} samples counted in cells{_rest(scene, shown)}"
     )
-    explain(sheet, f"{text}{_rest(scene, shown)}")
+    explain(sheet, text)
     return sheet
 
 
+def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> None:
+    """Draw those of the ``points`` ``(n, 2)`` that are in the box; others may be infinite."""
+    x, y = points[((points >= box[:, 0]) & (points <= box[:, 1])).all(axis=1)].T
+    axis.scatter(x, y, s=size, color=color, alpha=0.5, linewidths=0)
+
+
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Column k of the data, and in outline that of samples.
+    """Draw a histogram of column k of the data, and of samples in outline.
 
     Where the column has few values, each has a class of its own.
     """
     values, count = np.unique(scene.data[:, k]), int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     low, high = _frame(scene.data[:, k])
-    middle = (values[1:] + values[:-1]) / 2
-    own = (
-        [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
-        if len(values) <= count
-        else []
-    )
-    edges = own or np.linspace(low, high, count + 1).tolist()
-    axis.hist(scene.data[:, k], edges, density=True, color=DATA_COLOR, alpha=0.35, label="data")
+    edges = np.linspace(low, high, count + 1).tolist()
+    if len(values) <= count:
+        middle = (values[1:] + values[:-1]) / 2
+        edges = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
+    form: Any = {"bins": edges, "density": True}
+    axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
     for row in scene.rows:
-        axis.hist(
-            row.arrays["samples"][:, k],
-            edges,
-            density=True,
-            histtype="step",
-            linewidth=1.3,
-            color=row.color,
-            label=row.label,
-        )
+        drawn = row.arrays["samples"][:, k]
+        axis.hist(drawn, histtype="step", linewidth=1.3, color=row.color, label=row.label, **form)
     axis.set_xlim(low, high)
 
 
 def _frame(column: Array) -> tuple[float, float]:
+    """Return the ends of the axis of a column."""
     low, high = np.quantile(column, [0.005, 0.995])
-    low, high = (low, high) if high > low else (column.min(), column.max())
-    return low - 0.15 * (high - low), high + 0.15 * (high - low)
+    if low == high:
+        low, high = column.min(), column.max()
+    room = 0.15 * (high - low)
+    return low - room, high + room
 
 
 def _as_shown(scene: Scene) -> Scene:
-    """With the models alone, short names of columns, and logarithms of wide ones."""
+    """Return the scene with the models alone, short names of columns, logarithms of wide ones."""
     low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
     wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
 
-    def seen(rows: Array) -> Array:
+    def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
-            return np.where(wide, np.where(rows > 0, np.log10(rows), -np.inf), rows)
+            return np.where(wide, np.log10(np.fmax(rows, 0)), rows)
 
-    short = [
+    columns = [
         name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026" for name in scene.columns
     ]
-    columns = [
-        f"log\u2081\u2080 {name}" if is_wide else name
-        for name, is_wide in zip(short, wide, strict=True)
-    ]
+    for k in np.flatnonzero(wide):
+        columns[k] = f"log\u2081\u2080 {columns[k]}"
     rows = [
-        replace(row, arrays={**row.arrays, "samples": seen(row.arrays["samples"])})
+        replace(row, arrays={**row.arrays, "samples": shown(row.arrays["samples"])})
         for row in scene.rows
         if row.is_model
     ]
-    return replace(scene, rows=rows, columns=columns, data=seen(scene.data), test=seen(scene.test))
+    data, test = shown(scene.data), shown(scene.test)
+    return replace(scene, rows=rows, columns=columns, data=data, test=test)
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:
-    """Which columns there is no room for."""
+    """Return the line that names the columns there is no room for."""
     rest = [name for k, name in enumerate(scene.columns) if k not in shown]
-    return (
-        f"\nnot shown: {', '.join(rest[:4])}{f' and {len(rest) - 4} more' if len(rest) > 4 else ''}"
-        if rest
-        else ""
-    )
+    more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""
+    return f"\nnot shown: {', '.join(rest[:4])}{more}" if rest else ""

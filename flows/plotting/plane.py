@@ -23,131 +23,106 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 
 @figure("samples.png", needs=("plane",))
 def samples(scene: Scene) -> Figure:
-    """The data, and as many samples of every row beside it.
+    """Draw the data, and as many samples of every row beside it.
 
     The frame is a tenth wider than the data on every side.
     """
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
-    shown = [
-        ("data", scene.data, DATA_COLOR),
-        *((row.label, row.arrays["samples"], row.color) for row in scene.rows),
-    ]
+    room = 0.1 * (high - low)
+    shown = [("data", scene.data, DATA_COLOR)]
+    shown += [(row.label, row.arrays["samples"], row.color) for row in scene.rows]
     sheet, axes = panels(len(shown), COLUMNS, 2.4, sharex=True, sharey=True)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title)
-        _frame(axis, low - 0.1 * (high - low), high + 0.1 * (high - low))
-    explain(
-        sheet,
-        f"{len(scene.data):,} points a panel; of a model, one member's samples",
-        *scene.columns,
-    )
+        _frame(axis, low - room, high + room)
+    text = f"{len(scene.data):,} points a panel; of a model, one member's samples"
+    explain(sheet, text, *scene.columns)
     return sheet
 
 
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
-    """The densities on one colour scale.
+    """Draw the densities on one colour scale.
 
-    A line of references, then of every model one member and the ensemble, or a word where it has no
-    density.
+    First the references, then, from a new line on, one member and the ensemble of every model. A
+    row without a density says so.
     """
-    references, models = (
-        [panel for row in scene.rows if row.is_model == kind for panel in _densities(row)]
-        for kind in (False, True)
-    )
-    first = -(-len(references) // COLUMNS) * COLUMNS  # panel of the models
-    sheet, axes = panels(
-        first + len(models),
-        COLUMNS,
-        2.3,
-        tuple(range(len(references), first)),
-        sharex=True,
-        sharey=True,
-    )
+    references = [panel for row in scene.rows if not row.is_model for panel in _densities(row)]
+    models = [panel for row in scene.rows if row.is_model for panel in _densities(row)]
+    gap = -len(references) % COLUMNS  # places that the line of the references leaves empty
+    shown = [*references, *[("", None)] * gap, *models]
+    sheet, axes = panels(len(shown), COLUMNS, 2.3, sharex=True, sharey=True)
     scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
     # Corners of the grid
     low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)
-    for axis, (title, grid) in zip(
-        axes[: len(references)] + axes[first:], references + models, strict=True
-    ):
+    for axis, (title, grid) in zip(axes, shown, strict=True):
         axis.set_title(title, fontsize=10)
+        axis.set_visible(title != "")
         if grid is not None:
+            extent = (low[0], high[0], low[1], high[1])
             picture = axis.imshow(
-                grid,
-                "magma",
-                scale,
-                origin="lower",
-                extent=(low[0], high[0], low[1], high[1]),
-                interpolation="bilinear",
+                grid, "magma", scale, origin="lower", extent=extent, interpolation="bilinear"
             )
         _frame(axis, low, high)
-    sheet.colorbar(
-        picture, ax=axes, label="density (per unit area)", shrink=0.7, aspect=30, extend="max"
-    )
+    label = "density (per unit area)"
+    sheet.colorbar(picture, ax=axes, label=label, shrink=0.7, aspect=30, extend="max")
     explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.columns)
     return sheet
 
 
 def _frame(axis: Axes, low: Array, high: Array) -> None:
-    """The limits of a plane, and one scale for both directions.
+    """Set the limits of a plane, and one scale for both directions.
 
     Unless one is half as long again: then their units may differ.
     """
     width, height = high - low
-    axis.set(
-        xlim=(low[0], high[0]),
-        ylim=(low[1], high[1]),
-        aspect="equal" if 2 / 3 <= width / height <= 3 / 2 else "auto",
-    )
+    aspect = "equal" if 2 / 3 <= width / height <= 3 / 2 else "auto"
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect=aspect)
     axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
 def _densities(row: Row) -> list[tuple[str, Array | None]]:
-    """Title and picture: one of a reference, two of a model."""
+    """Return title and picture: one of a reference, two of a model."""
     if "density" not in row.arrays:
         return [(f"{row.label}:\nno density, only samples", None)]
-    if row.is_model:
-        member = row.members["kl"].iloc[0] if "kl" in row.members else None
-        found = [
-            (f"{row.label}, one member", member, "density"),
-            (f"{row.label}, ensemble", row.headline.get("kl_ensemble"), "density_ensemble"),
-        ]
-    else:
-        found = [(row.label, row.headline.get("kl"), "density")]
+    if not row.is_model:
+        return [(_title(row.label, row.headline.get("kl")), row.arrays["density"])]
+    member = row.members["kl"].iloc[0] if "kl" in row.members else None
+    ensemble = row.headline.get("kl_ensemble")
     return [
-        (f"{words}\nKL {kl:.3f} nat" if kl else words, row.arrays[key]) for words, kl, key in found
+        (_title(f"{row.label}, one member", member), row.arrays["density"]),
+        (_title(f"{row.label}, ensemble", ensemble), row.arrays["density_ensemble"]),
     ]
+
+
+def _title(words: str, kl: float | None) -> str:
+    return f"{words}\nKL {kl:.3f} nat" if kl else words
 
 
 @figure("layers.png", needs=("plane", "trajectory"))
 def layers(scene: Scene) -> Figure:
-    """Its samples after evenly chosen layers."""
+    """Draw a flow's samples after evenly chosen layers."""
     label, states, colors, square = _flow(scene)
+    names = ["noise", *(f"layer {k}" for k in range(1, len(states) - 1)), "data"]
     chosen = np.unique(np.linspace(0, len(states) - 1, PANELS).round().astype(int))
     sheet, axes = panels(len(chosen), PANELS, 1.9, sharex=True, sharey=True)
     for axis, layer in zip(axes, chosen, strict=True):
         axis.scatter(states[layer, :, 0], states[layer, :, 1], s=2, **colors)
-        axis.set_title(
-            "noise" if layer == 0 else f"layer {layer}" if layer < len(states) - 1 else "data",
-            fontsize=10,
-        )
+        axis.set_title(names[layer], fontsize=10)
         axis.set(**square)
     outside = (np.abs(states[chosen]) > square["xlim"][1]).any(axis=2).mean(axis=1).max()
-    explain(
-        sheet,
-        (
-            f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
-            f"at most {outside:.1%} of the points"
-        ),
-        *UNITS,
+    text = (
+        f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
+        f"at most {outside:.1%} of the points"
     )
+    explain(sheet, text, *UNITS)
     return sheet
 
 
 @figure("layers.gif", needs=("plane", "trajectory"))
 def film(scene: Scene) -> list[Image.Image]:
-    """The same as a film.
+    """Draw the same as a film.
 
     Points glide from one layer's state to the next, then rest at the data.
     """
@@ -173,23 +148,16 @@ def film(scene: Scene) -> list[Image.Image]:
 def _flow(
     scene: Scene, points: int | None = None
 ) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
-    """What the flow is called, its states, the points' colours, and the frame.
+    """Return what the flow is called, its states, the points' colours, and the frame.
 
     The states are ``(L + 1, points, 2)``; the colours are by the angle at which each starts.
     """
     row = next(row for row in scene.rows if "trajectory" in row.arrays)
     states = row.arrays["trajectory"]
-    # The frame holds nearly all of noise and data; what a layer flings further out in between is
+    # The frame holds nearly all of noise and data; what a layer moves further out in between is
     # cut off.
     reach = float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
-    colors = {
-        "c": np.arctan2(states[0, :points, 1], states[0, :points, 0]),
-        "cmap": "twilight",
-        "linewidths": 0,
-    }
-    return (
-        row.label,
-        states[:, :points],
-        colors,
-        {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"},
-    )
+    square = {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"}
+    states = states[:, :points]
+    angles = np.arctan2(states[0, :, 1], states[0, :, 0])
+    return row.label, states, {"c": angles, "cmap": "twilight", "linewidths": 0}, square

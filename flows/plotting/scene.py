@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.pyplot import rc_context
 
@@ -25,7 +24,7 @@ class Row:
     name: str
     label: str
     color: str
-    headline: Mapping[str, float | None]
+    headline: dict[str, float | None]
     members: pd.DataFrame  # a line a member, or a draw of the truth
     arrays: Mapping[str, Array]
     is_model: bool
@@ -44,13 +43,15 @@ class Scene:
     histories: Mapping[str, pd.DataFrame]  # training curves by the name of a model
     columns: Sequence[str]
     data: Array  # (n, D)
-    truth: Any  # None where nobody knows it, nor its entropy
+    truth: Any  # None where it is unknown, and its entropy with it
     entropy: float | None  # nat
     fresh: int  # draws of the truth that calibration was counted on
-    test: Array  # the rows of the data that nothing learnt from, (n, D)
+    test: Array  # the rows of the data that nothing was trained on, (n, D)
 
-    def row(self, name: str) -> Row | None:
-        return next((row for row in self.rows if row.name == name), None)
+    @property
+    def by_name(self) -> dict[str, Row]:
+        """The rows by their names, in the same order."""
+        return {row.name: row for row in self.rows}
 
     @property
     def members(self) -> int:
@@ -58,23 +59,19 @@ class Scene:
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
-        """Mean of each of the ``metrics`` and two standard errors of it, ``NaN`` of a single fit.
+        """Return the mean of each of the ``metrics``, and two standard errors of it.
 
-        The truth has more draws than a model has members. So that bars compare, its error is that
-        of as many draws as there are members.
+        The errors are ``NaN`` for a single fit. The truth has more draws than a model has members.
+        So that bars compare, its error is that of as many draws as there are members.
         """
-        values = row.members[metrics].to_numpy(dtype=np.float64)
+        values = row.members[metrics]
         count = self.members if row.name == "truth" else len(values)
-        error = (
-            2 * values.std(axis=0, ddof=1) / np.sqrt(count)
-            if len(values) > 1
-            else np.full(len(metrics), np.nan)
-        )
-        return values.mean(axis=0), error
+        error = 2 * values.std(skipna=False) / count**0.5
+        return values.mean(skipna=False).to_numpy(), error.to_numpy()
 
 
 NEEDS: dict[str, Callable[[Scene], bool]] = {
-    "truth": lambda scene: scene.truth is not None and scene.row("truth") is not None,
+    "truth": lambda scene: scene.truth is not None and "truth" in scene.by_name,
     "components": lambda scene: hasattr(scene.truth, "weights"),
     "table": lambda scene: scene.truth is None or len(scene.columns) != 2,
     "third column": lambda scene: len(scene.columns) > 2,
@@ -84,22 +81,23 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     ),
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
+Draw = Callable[[Any], Picture]
 # By file: what it needs, and what draws it
-FIGURES: dict[str, tuple[Sequence[str], Callable[[Any], Picture]]] = {}
+FIGURES: dict[str, tuple[Sequence[str], Draw]] = {}
 
 
-def figure(
-    name: str, needs: Sequence[str] = ()
-) -> Callable[[Callable[[Any], Picture]], Callable[[Any], Picture]]:
-    """Enter the function below as what draws the file ``name`` of a scene.
+def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Draw], Draw]:
+    """Register the function below: it draws the file ``name`` of a scene with all of ``needs``."""
 
-    Of one that has all of its ``needs``.
-    """
-    return lambda draws: FIGURES.setdefault(name, (needs, draws))[1]
+    def register(function: Draw) -> Draw:
+        FIGURES[name] = (needs, function)
+        return function
+
+    return register
 
 
 def missing(scene: Scene) -> dict[str, list[str]]:
-    """The figures that can't be drawn, and what each of them lacks."""
+    """Return the figures that can't be drawn, and what each of them lacks."""
     lacks = {
         name: [need for need in needs if not NEEDS[need](scene)]
         for name, (needs, _) in FIGURES.items()

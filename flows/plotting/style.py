@@ -20,8 +20,6 @@ from PIL.Image import Image
 
 from flows.core import atomic
 
-# For a model that nobody knows any more: of Tol's muted palette, and no other model's
-SPARE_COLOR = "#332288"
 DATA_COLOR = "#666666"
 TRUTH_COLOR = "#000000"
 WIDTH = 9.2  # inches
@@ -39,48 +37,47 @@ STYLE: Any = {
 Picture = Figure | list[Image]  # a film is a list
 
 
-def panels(
-    count: int, columns: int, height: float, hidden: tuple[int, ...] = (), **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """A grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
+def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
 
     The lowest one in a column has its ticks' labels.
     """
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(WIDTH, height * lines + 0.6), squeeze=False, **options
-    )
-    for place in (*hidden, *range(count, lines * columns)):
-        axes.flat[place].set_visible(False)
-    for column in axes.T:
-        [axis for axis in column if axis.get_visible()][-1].xaxis.set_tick_params(labelbottom=True)
+    size = (WIDTH, height * lines + 0.6)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, **options)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    for axis in axes.flat[count - columns : count]:
+        axis.xaxis.set_tick_params(labelbottom=True)
     return figure, list(axes.flat[:count])
 
 
 def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:
-    """One or two lines above the panels that say what the marks mean.
-
-    And common names of the axes.
-    """
+    """Write a line or two above the panels that say what the marks mean, and names of the axes."""
     figure.suptitle(text, fontsize=9, color="#444444")
     figure.supxlabel(across, fontsize=10)
     figure.supylabel(up, fontsize=10)
 
 
+def add_legend(figure: Figure, axis: Axes, columns: int) -> None:
+    """Write the legend of one panel, which is that of all, below the panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def shade(axis: Axes, x: Any, middle: Any, reach: Any, **style: Any) -> None:
+    """Shade what is at most ``reach`` above or below ``middle``, over ``x``."""
+    axis.fill_between(x, middle - reach, middle + reach, linewidth=0, **style)
+
+
 def save(picture: Picture, path: Path) -> None:
-    """A figure as PNG, a film as GIF that rests at its end; written whole or not at all."""
+    """Write a figure as PNG, a film as GIF that rests at its end; whole or not at all."""
     with atomic.replacing(path) as unfinished:
         if isinstance(picture, Figure):
             picture.savefig(unfinished, format="png")
         else:
-            milliseconds = [70] * (len(picture) - 1) + [900]
-            picture[0].save(
-                unfinished,
-                format="GIF",
-                save_all=True,
-                append_images=picture[1:],
-                duration=milliseconds,
-                loop=0,
-            )
+            times = [70] * (len(picture) - 1) + [900]  # milliseconds
+            options = {"append_images": picture[1:], "duration": times, "loop": 0}
+            picture[0].save(unfinished, "GIF", save_all=True, **options)
     plt.close("all")
