@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -16,14 +18,11 @@ UNIT = np.eye(2)
 
 
 def custom(weights, means, covariances):
-    parts = zip(weights, means, covariances, strict=True)
-    return targets.make(
-        "custom",
-        components=[
-            {"weight": w, "mean": list(m), "covariance": np.asarray(c).tolist()}
-            for w, m, c in parts
-        ],
-    )
+    components = [
+        {"weight": w, "mean": list(m), "covariance": np.asarray(c).tolist()}
+        for w, m, c in zip(weights, means, covariances, strict=True)
+    ]
+    return targets.make("custom", components=components)
 
 
 @pytest.fixture(
@@ -35,11 +34,8 @@ def target(request):
     rng = np.random.default_rng(components * 10 + dim)
     roots = rng.normal(size=(components, dim, dim))
     weights = rng.uniform(0.5, 2, components)
-    return Mixture(
-        weights / weights.sum(),
-        3 * rng.normal(size=(components, dim)),
-        roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim),
-    )
+    covariances = roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(dim)
+    return Mixture(weights / weights.sum(), 3 * rng.normal(size=(components, dim)), covariances)
 
 
 def mixture_of(target):
@@ -54,23 +50,15 @@ def test_log_prob_is_that_of_scipy_and_of_torch(target):
     x = 4 * np.random.default_rng(0).normal(size=(50, target.means.shape[1]))
     parts = zip(target.weights, target.means, target.covariances, strict=True)
     by_scipy = np.log(sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in parts))
-    weights, means, covariances = (
-        torch.from_numpy(a) for a in (target.weights, target.means, target.covariances)
-    )
-    by_torch = MixtureSameFamily(
-        Categorical(weights), MultivariateNormal(means, covariances)
-    ).log_prob(torch.from_numpy(x))
+    components = map(torch.from_numpy, (target.means, target.covariances))
+    weights = Categorical(torch.from_numpy(target.weights))
+    theirs = MixtureSameFamily(weights, MultivariateNormal(*components))
     ours = mixture_of(target).log_prob(x)
     assert ours.shape == (50, 1)
     np.testing.assert_allclose(ours[:, 0], by_scipy, atol=1e-10)
-    np.testing.assert_allclose(ours[:, 0], by_torch, atol=1e-10)
+    np.testing.assert_allclose(ours[:, 0], theirs.log_prob(torch.from_numpy(x)), atol=1e-10)
     np.testing.assert_allclose(target.log_prob(x), by_scipy, atol=1e-10)
-
-
-def test_far_away_the_density_is_still_a_number(target):
-    x = np.full((1, target.means.shape[1]), 1e4)
-    assert np.isfinite(target.log_prob(x)).all()
-    assert mixture_of(target).log_prob(x).isfinite().all()
+    assert np.isfinite(target.log_prob(np.full_like(x, 1e4))).all()
 
 
 def test_chunks_do_not_matter(target, monkeypatch):
@@ -100,9 +88,8 @@ def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
     assert x.shape == (n, dim)
     mean = target.weights @ target.means
     between = target.means - mean
-    covariance = np.einsum(
-        "k,kij->ij", target.weights, target.covariances + between[:, :, None] * between[:, None, :]
-    )
+    second = target.covariances + between[:, :, None] * between[:, None, :]
+    covariance = np.einsum("k,kij->ij", target.weights, second)
     assert (np.abs(x.mean(0) - mean) <= 5 * x.std(0) / np.sqrt(n)).all()
     products = (x - mean)[:, :, None] * (x - mean)[:, None, :]
     assert (np.abs(products.mean(0) - covariance) <= 5 * products.std(0) / np.sqrt(n)).all()
@@ -113,24 +100,20 @@ def test_shapes_are_those_of_a_population_of_one(target):
     assert mixture.sample((), generator=generator()).shape == (1, dim)
     assert mixture.sample((2, 3), generator=generator()).shape == (2, 3, 1, dim)
     assert mixture.log_prob(torch.zeros(2, 3, 1, dim)).shape == (2, 3, 1)
-    assert torch.equal(
-        mixture.sample((9,), generator=generator(1)), mixture.sample((9,), generator=generator(1))
-    )
+    assert torch.equal(*(mixture.sample((9,), generator=generator(1)) for _ in range(2)))
     with pytest.raises(ValueError, match="expected"):
         mixture.log_prob(torch.zeros(2, 2, dim))
 
 
 def test_a_mixture_is_made_of_arrays_lists_and_tensors_alike_and_keeps_what_it_is_given(target):
     parts = (target.weights.copy(), target.means.copy(), target.covariances.copy())
-    made = [
-        GaussianMixture(*map(of, parts)) for of in (np.asarray, torch.from_numpy, np.ndarray.tolist)
-    ]
+    ways = (np.asarray, torch.from_numpy, np.ndarray.tolist)
+    made = [GaussianMixture(*map(of, parts)) for of in ways]
     parts[1][:] = 0
     x = torch.zeros(4, target.means.shape[1], dtype=torch.float64, requires_grad=True)
+    expected = target.log_prob(x.detach().numpy())
     for mixture in made:
-        np.testing.assert_array_equal(
-            mixture.log_prob(x)[:, 0], target.log_prob(x.detach().numpy())
-        )
+        np.testing.assert_array_equal(mixture.log_prob(x)[:, 0], expected)
 
 
 def test_entropy_of_one_gaussian_is_the_closed_form():
@@ -139,9 +122,8 @@ def test_entropy_of_one_gaussian_is_the_closed_form():
     estimate, error = entropy(target, 20_000, np.random.default_rng(0))
     exact = 0.5 * np.log(np.linalg.det(2 * np.pi * np.e * covariance))
     assert abs(estimate - exact) < 4 * error
-    assert error == pytest.approx(
-        1 / np.sqrt(20_000), rel=0.05
-    )  # in D dimensions -log p varies by D/2
+    # In D dimensions -log p varies by D/2
+    assert error == pytest.approx(1 / np.sqrt(20_000), rel=0.05)
 
 
 def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
@@ -156,22 +138,17 @@ def test_ring_has_8_equal_modes_of_deviation_a_half_at_radius_4():
 def test_grid_has_25_equal_modes_of_deviation_a_quarter_with_spacing_2():
     target = targets.make("grid")
     np.testing.assert_allclose(target.weights, 1 / 25)
-    assert {tuple(mean) for mean in target.means} == {
-        (x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)
-    }
+    assert {tuple(mean) for mean in target.means} == {*product((-4, -2, 0, 2, 4), repeat=2)}
     np.testing.assert_allclose(target.covariances, np.broadcast_to(0.0625 * np.eye(2), (25, 2, 2)))
 
 
-def test_weights_of_a_custom_mixture_are_divided_by_their_sum():
-    target = custom([1, 3], [[0, 0], [1, 1]], [UNIT, 4 * UNIT])
-    np.testing.assert_allclose(target.weights, [0.25, 0.75])
-    np.testing.assert_allclose(target.means, [[0, 0], [1, 1]])
-    np.testing.assert_allclose(np.diagonal(target.covariances, axis1=1, axis2=2), [[1, 1], [4, 4]])
-
-
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
-def test_a_custom_mixture_has_as_many_dimensions_as_its_components(dim):
-    target = custom([2, 2], np.arange(2 * dim).reshape(2, dim), [np.eye(dim)] * 2)
+def test_a_custom_mixture_has_the_dimensions_of_its_components_and_weights_of_sum_1(dim):
+    means = np.arange(2 * dim).reshape(2, dim)
+    target = custom([1, 3], means, [np.eye(dim), 4 * np.eye(dim)])
+    np.testing.assert_allclose(target.weights, [0.25, 0.75])
+    np.testing.assert_allclose(target.means, means)
+    np.testing.assert_allclose(target.covariances, [np.eye(dim), 4 * np.eye(dim)])
     assert target.sample(7, np.random.default_rng(0)).shape == (7, dim)
     assert target.log_prob(np.zeros((7, dim))).shape == (7,)
 
@@ -186,12 +163,11 @@ def test_a_custom_mixture_has_as_many_dimensions_as_its_components(dim):
     ids=["another dimension", "a covariance of another dimension", "a covariance of one row"],
 )
 def test_a_component_that_does_not_fit_the_first_is_named_with_what_it_holds(means, covariances):
-    with pytest.raises(
-        ValueError,
-        match=r"component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1",
-    ) as error:
+    said = (
+        r"^.*component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1.*$"
+    )
+    with pytest.raises(ValueError, match=said):
         custom([1, 1], means, covariances)
-    assert "\n" not in str(error.value)
 
 
 def test_the_box_holds_the_mass():

@@ -19,9 +19,8 @@ def two_moons(n, seed=0):
     """A cloud that no single Gaussian describes: two thin arcs."""
     rng = np.random.default_rng(seed)
     angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
-    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1) + 0.1 * rng.normal(
-        size=(n, 2)
-    )
+    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
+    x += 0.1 * rng.normal(size=(n, 2))
     return (x - x.mean(0)) / x.std(0)
 
 
@@ -48,23 +47,13 @@ def local_means(points, bandwidth):
     return np.array(means)
 
 
-def test_strength_0_moves_nothing():
-    points = two_moons(50)
-    np.testing.assert_array_equal(sharpen(points, 0.3, 0.0), points)
-
-
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize(
     "points", [two_moons(50), np.round(two_moons(50), 0)], ids=["distinct", "repeated"]
 )
-def test_strength_1_moves_every_point_to_its_local_mean(points):
-    np.testing.assert_allclose(sharpen(points, 0.3, 1.0), local_means(points, 0.3), atol=1e-12)
-
-
-def test_strength_between_moves_every_point_part_of_the_way():
-    points = two_moons(50)
-    np.testing.assert_allclose(
-        sharpen(points, 0.3, 0.25), 0.75 * points + 0.25 * local_means(points, 0.3), atol=1e-12
-    )
+def test_every_point_moves_so_much_of_the_way_to_its_local_mean(points, strength):
+    expected = (1 - strength) * points + strength * local_means(points, 0.3)
+    np.testing.assert_allclose(sharpen(points, 0.3, strength), expected, atol=1e-12)
 
 
 def quantiles(n=2_000):
