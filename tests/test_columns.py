@@ -148,22 +148,21 @@ def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combination
 
 
 @pytest.mark.parametrize(
-    ("step", "word"), [(1.0, "integer"), (0.1, "integer:0.1"), (25.0, "integer:25")]
+    ("start", "step", "said"),
+    [
+        (0, 1.0, "--column age=integer"),
+        (0, 0.1, "--column age=integer:0.1"),
+        (0, 25.0, "--column age=integer:25"),
+        (0.5, 1.0, "; leave it real: its samples lie between the steps too"),
+    ],
 )
-def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(step, word):
-    (column,), (notice,) = inspect([Column("age")], step * rows("count"))
+def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(start, step, said):
+    (column,), (notice,) = inspect([Column("age")], start + step * rows("count"))
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
     assert "column age holds" in notice
     assert f"in steps of {step:g}: a density does not exist" in notice
-    assert notice.endswith(f"--column age={word}")
-
-
-def test_steps_that_start_elsewhere_are_noticed_and_not_offered_as_whole_numbers():
-    (column,), (notice,) = inspect([Column("age")], 0.5 + rows("count"))
-    assert column.step == 1
-    assert "--column" not in notice
-    assert notice.endswith("; leave it real: its samples lie between the steps too")
+    assert notice.endswith(said)
 
 
 def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
