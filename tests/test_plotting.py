@@ -310,8 +310,7 @@ def test_the_columns_that_there_is_no_room_for_are_said():
     table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
     assert "not shown: c12, c13" in words("margins.png", table)
     assert "not shown: c12, c13" in words("probability.png", table)
-    assert "not shown: " in words("pairs.png", table)
-    assert " and 4 more" in words("pairs.png", table)  # of the eight that are left
+    assert re.search("not shown: .* and 4 more", words("pairs.png", table))  # of eight
 
 
 def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning():

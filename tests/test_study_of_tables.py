@@ -41,8 +41,10 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", sources.SOURCES)
-def test_a_table_has_the_rows_of_the_protocol(name: str) -> None:
-    table, source = sources.load(name), sources.SOURCES[name]()
+def test_a_table_has_the_rows_of_the_protocol(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sources.SOURCES[name]()
+    monkeypatch.setitem(sources.SOURCES, name, lambda: source)  # some take long to read
+    table = sources.load(name)
     train, test = sources.split(table.rows, 0)
     raw = [] if isinstance(source, sources.Mixture) else source.dropna().to_numpy(float).T
     rounded = np.count_nonzero([sources.step(column) for column in raw])

@@ -72,17 +72,6 @@ def test_a_place_that_is_none_is_one_line(where: str, monkeypatch: pytest.Monkey
         collect(math.factorial, [(1,)])
 
 
-def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    place(monkeypatch, 2)
-    done: list[int] = []
-    tasks = [("1",), ("2",), ("__import__('time').sleep(2) or __import__('os')._exit(9)",)]
-    with pytest.raises(UserError, match="FLOWS_WORKERS = 2: a process was killed"):
-        done.extend(i for i, *_ in workers.completed(eval, tasks))
-    assert done == [0, 1]
-
-
 def test_a_worker_that_differs_is_refused_and_both_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -94,6 +83,17 @@ def test_a_worker_that_differs_is_refused_and_both_are_named(
     said = re.escape(f"is not like the head: torch: {there} there, another here")
     with pytest.raises(UserError, match=said):
         collect(math.factorial, [(1,), (2,)])
+
+
+def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place(monkeypatch, 2)
+    done: list[int] = []
+    tasks = [("1",), ("2",), ("__import__('time').sleep(2) or __import__('os')._exit(9)",)]
+    with pytest.raises(UserError, match="FLOWS_WORKERS = 2: a process was killed"):
+        done.extend(i for i, *_ in workers.completed(eval, tasks))
+    assert done == [0, 1]
 
 
 def test_the_digest_of_code_changes_with_any_of_it(
