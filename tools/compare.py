@@ -14,7 +14,7 @@ import io
 import subprocess
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -25,9 +25,8 @@ import pandas as pd
 import yaml
 
 from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
-from stages.pipeline import files
+from stages.pipeline import files, settings
 from tools import command, markdown
-from tools.names import label, ordered
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
 IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
@@ -158,6 +157,20 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
 
 
 # Words
+
+
+def label(name: str) -> str:
+    """Return what a model is called: its own name where it is of a commit that nobody knows."""
+    try:
+        return settings.label_and_color(name)[0]
+    except LookupError:
+        return name
+
+
+def ordered(names: Set[str]) -> list[str]:
+    """Return the names as ``params.yaml`` lists them; then others by their letters."""
+    known = [*settings.References.model_fields, *settings.load().models]
+    return [name for name in known if name in names] + sorted(names - set(known))
 
 
 def value(values: np.ndarray) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from stages.pipeline import files, settings
 from tools import command, markdown
-from tools.names import label
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
@@ -61,10 +60,12 @@ def table() -> str:
             cells += [(headline["kl"], headline["kl_sd"], 3), (headline["kl_ensemble"], None, 3)]
             cells += [(headline["modes"], sds["modes"], 1)]
         cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
-        rows.append([f"**{label(name)}**", *(_number(*cell) for cell in cells)])
+        rows.append(
+            [f"**{settings.label_and_color(name)[0]}**", *(_number(*cell) for cell in cells)]
+        )
     divergence = ["KL (nat)", "KL of the ensemble", "modes"]
     if over:
-        divergence = [f"gain of the ensemble on {label(over)} (nat)"]
+        divergence = [f"gain of the ensemble on {settings.label_and_color(over)[0]} (nat)"]
     head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
 

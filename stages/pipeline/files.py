@@ -10,23 +10,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
+from flows.core.checkpoint import CheckpointError, save
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line, reason
 from flows.core.mixture import Mixture, Truth
+from flows.core.population import Population
 from flows.core.scaler import Scaler
-
-# pandas and torch are imported where a table or a model is read or written: not every stage has one
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from flows.core.population import Population
-    from flows.data.problem import Problem
+from flows.data.preparation import from_real
+from flows.data.problem import Problem
+from flows.networks.registry import load
 
 SOURCE = Path("data/source")
 RAW = Path("data/raw.csv")
@@ -94,14 +93,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:
-    import pandas as pd
-
-    write_bytes(
-        path,
-        pd.DataFrame(dict(columns))
-        .to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN")
-        .encode(),
-    )
+    frame = pd.DataFrame(dict(columns))
+    text = frame.to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN")
+    write_bytes(path, text.encode())
 
 
 def write_npy(path: Path, array: Array) -> None:
@@ -115,16 +109,11 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def write_model(name: str, model: Population) -> None:
-    from flows.core.checkpoint import save
-
     with writing(checkpoint(name)):
         save(model, checkpoint(name))
 
 
 def read_model(name: str) -> Population:
-    from flows.core.checkpoint import CheckpointError
-    from flows.networks.registry import load
-
     try:
         return load(checkpoint(name))
     except CheckpointError as error:
@@ -133,8 +122,6 @@ def read_model(name: str) -> Population:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file of numbers."""
-    import pandas as pd
-
     with reading(path):
         table = pd.read_csv(path)
         table.astype(float)  # fails for what is no number
@@ -217,9 +204,6 @@ def read_prepared() -> Prepared:
 
 def read_problem() -> Problem:
     """Return what a model is scored on, in the user's units."""
-    from flows.data.preparation import from_real
-    from flows.data.problem import Problem
-
     truth, _, columns = read_target()
     prepared = read_prepared()
     train, test = (prepared.scaler.restore(rows) for rows in (prepared.train, prepared.test))
