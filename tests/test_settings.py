@@ -99,6 +99,11 @@ SECTIONS = "data, prepare, train, models, references, evaluate"
         ("  samples: 500", "  samples: 39", ["evaluate.samples = 39", "or equal to 100"]),
         ("fresh: 2000", "fresh: 499", ["evaluate.fresh = 499", "at least 500"]),
         ("data:\n", "data: [1, 2\n", ["not valid YAML"]),
+        (
+            "  epochs: 4\n",
+            "  epochs: 4\n  epochs: 5\n",
+            ["not valid YAML", 'duplicate key "epochs"'],
+        ),
     ],
 )
 def test_bad_settings_are_named_in_one_line(tmp_path: Path, old: str, new: str, words: list[str]):

@@ -1,6 +1,6 @@
 """What the commands in here share.
 
-Errors of one line, the environment of what they start, what another command says, dotted names.
+Errors of one line, the environment of what they start, what another command says.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flows.core.errors import UserError, errors_in_one_line
 
@@ -55,18 +54,6 @@ def output(*words: str, cwd: Path | None = None) -> str:
 
 def git(*words: str, cwd: Path | None = None) -> str:
     return output("git", *words, cwd=cwd)
-
-
-def flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Return ``{"a.b": 1, "a.c.0": 2}`` of ``{"a": {"b": 1, "c": [2]}}``."""
-    if not isinstance(content, dict | list):
-        return {prefix.removesuffix("."): content}
-    pairs: Iterable[tuple[Any, Any]] = (
-        content.items() if isinstance(content, dict) else enumerate(content)
-    )
-    return {
-        name: value for key, part in pairs for name, value in flat(part, f"{prefix}{key}.").items()
-    }
 
 
 def listed(folder: Path) -> list[str]:

@@ -103,7 +103,7 @@ def read(revision: str) -> Side:
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         for name in archive.namelist():
             if name == "params.yaml":
-                params = command.flat(yaml.safe_load(archive.read(name)))
+                params = pd.json_normalize(yaml.safe_load(archive.read(name))).iloc[0].to_dict()
             elif name.startswith("metrics/") and name.endswith("/members.csv"):
                 with files.reading(Path(f"{revision}:{name}")):
                     members[Path(name).parent.name] = pd.read_csv(archive.open(name)).astype(float)

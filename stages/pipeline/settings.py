@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +11,8 @@ from operator import getitem
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError, create_model
+from ruamel.yaml import YAML, YAMLError
 
 from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.settings import Section, explain, folds_and_candidates
@@ -30,25 +29,14 @@ LEAST_TEST_ROWS = 10
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-class _Loader(yaml.SafeLoader):
-    """Also YAML 1.2's floats, as DVC reads them: to PyYAML, ``5e-3`` is text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds. Raises ``UserError``."""
+    """Return what a YAML file holds, by the parser that DVC reads it with. Raises ``UserError``."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # a safe loader
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         here = "run this from the top folder of the repository"
         raise UserError(f"{path}: can't be read ({error.strerror}); {here}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
