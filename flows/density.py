@@ -40,52 +40,47 @@ class Density:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        # An image has none
-        known = (
-            [Column(f"x{d}") for d in range(network.event_shape.numel())]
-            if len(network.event_shape) == 1
-            else []
-        )
-        self.columns: list[Column] = getattr(network, "columns", []) or known
+        self.columns: list[Column] = getattr(network, "columns", [])
+        if not self.columns and len(network.event_shape) == 1:  # an image has no columns
+            self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
         self.names = [column.name for column in self.columns]
 
     @classmethod
     def load(cls, path: str | Path) -> Density:
-        """The density in a file. Raises ``CheckpointError``, which names it."""
+        """Return the density in a file. Raises ``CheckpointError``, which names it."""
         return cls(registry.load(path))
 
     def save(self, path: str | Path) -> None:
-        """One file, whole or not at all."""
+        """Write one file, whole or not at all."""
         save(self.network, path)
 
     def log_prob(self, frame: Any) -> Array:
-        """Log-density of the ensemble in nats, ``(n,)``.
+        """Return the log-density of the ensemble in nats, ``(n,)``.
 
         Minus infinity for a row that a column's kind does not allow.
         """
         return self.ensemble(self.log_prob_members(frame))
 
     def log_prob_members(self, frame: Any) -> Array:
-        """Log-densities of the members in nats, ``(n, M)``."""
-        rows = table.numbers(_frame(frame, self.names), self.names)[0]
-        held = np.logical_and.reduce(
-            [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
-        )
+        """Return the log-densities of the members in nats, ``(n, M)``."""
+        rows, _ = table.numbers(_frame(frame, self.names), self.names)
+        allowed = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
+        held = np.all(allowed, axis=0)
         log_q = np.full((len(rows), self.network.members), -np.inf)
         if held.any():
             log_q[held] = log_density(self.network, rows[held])
         return log_q
 
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
-        """Log-density ``(n,)`` of the mixture of ``members`` by their weights.
+        """Return the log-density ``(n,)`` of the mixture of ``members`` by their weights.
 
-        From those of all members ``(n, M)``.
+        ``log_q`` ``(n, M)`` are those of all members.
         """
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
     def tail_probability(self, log_q: Array) -> Array:
-        """How likely a row of the table's distribution is to have so low a density, ``(n,)``.
+        """Return how likely a row of the table's distribution is to have so low a density ``(n,)``.
 
         From log-densities ``(n, M)`` of the members::
 
@@ -97,79 +92,57 @@ class Density:
         if "held_out" not in self.network.history:
             return np.full(len(log_q), np.nan)
         fold, held_out = self.network.history["fold"], self.network.history["held_out"]
-        unseen = np.array(
-            [member["fold"] for member in self.network.description["training"]["members"]]
-        )
-        counts = [
-            np.searchsorted(
-                np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f), side="right"
-            )
-            for f in np.unique(fold[fold >= 0])
-        ]
-        return (1 + np.sum(counts, axis=0)) / (1 + (fold >= 0).sum())
+        members = self.network.description["training"]["members"]
+        unseen = np.array([member["fold"] for member in members])
+        count = np.zeros(len(log_q))
+        for f in np.unique(fold[fold >= 0]):
+            known, new = np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f)
+            count += np.searchsorted(known, new, side="right")
+        return (1 + count) / (1 + (fold >= 0).sum())
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """``n`` rows drawn from the ensemble."""
+        """Return ``n`` rows drawn from the ensemble."""
         return pd.concat(list(self.pieces(n, seed)))
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """What ``sample`` gives, a piece at a time.
+        """Give what ``sample`` returns, a piece at a time.
 
         Every row is of a member that is drawn by the weights.
         """
         rng = numpy_generator(seed, "sample")
+        whole = [c.name for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0]
         for start in range(0, max(n, 1), table.PIECE):
-            rows = (
-                draw(self.network, min(table.PIECE, n - start), rng)
-                if n
-                else np.empty((0, len(self.names)))
-            )
+            rows = draw(self.network, min(table.PIECE, n - start), rng)
             frame = pd.DataFrame(rows, columns=self.names, index=range(start, start + len(rows)))
-            yield frame.astype(
-                {
-                    c.name: "int64"
-                    for c in self.columns
-                    if c.kind == "integer" and (c.step or 0) % 1 == 0
-                }
-            )
+            yield frame.astype(dict.fromkeys(whole, "int64"))
 
     def __repr__(self) -> str:
-        about, training = self.network.description, self.network.description.get("training", {})
+        about = self.network.description
+        training = about.get("training", {})
         settings = sorted(about.get("settings", {}).items())  # as a file keeps them
-        lines = [
-            f"{about['model']} of {self.network.members} members, "
-            + ", ".join(f"{key} {value}" for key, value in settings)
-        ]
-        lines += [
-            f"column {c.name}: {c.word}"
-            + (f", rounded to steps of {c.step:g}" if c.step and c.kind != "integer" else "")
-            for c in self.columns
-        ]
+        words = ", ".join(f"{key} {value}" for key, value in settings)
+        lines = [f"{about['model']} of {self.network.members} members, {words}"]
+        for column in self.columns:
+            is_rounded = column.step and column.kind != "integer"
+            steps = f", rounded to steps of {column.step:g}" if is_rounded else ""
+            lines.append(f"column {column.name}: {column.word}{steps}")
         lines.append(
             f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, "
             f"seed {about.get('seed')}"
         )
-        weights = self.network.member_weights.tolist()
-        for way in dict.fromkeys(
-            member["regularisation"] for member in training.get("members", ())
-        ):
-            own = [
-                (weight, member["steps"])
-                for weight, member in zip(weights, training["members"], strict=True)
-                if member["regularisation"] == way
-            ]
-            steps = sorted(count for _, count in own)
-            lines.append(
-                f"{len(own)} members with {way}: weight {sum(weight for weight, _ in own):.2f}, "
-                f"steps {steps[0]} to {steps[-1]}"
-            )
+        if "members" in training:
+            members = pd.DataFrame(training["members"])
+            members["weight"] = self.network.member_weights.numpy()
+            for way, own in members.groupby("regularisation", sort=False):
+                lines.append(
+                    f"{len(own)} members with {way}: weight {own['weight'].sum():.2f}, "
+                    f"steps {own['steps'].min()} to {own['steps'].max()}"
+                )
         if "held_out" in training:
-            references = "; ".join(
-                f"{name} {value:.2f}" for name, value in training["references"].items()
-            )
+            references = [f"{name} {value:.2f}" for name, value in training["references"].items()]
             lines.append(
                 f"log-density of unseen rows: {training['held_out']:.2f} +- "
-                f"{training['held_out_se']:.2f} nat; {references}"
+                f"{training['held_out_se']:.2f} nat; {'; '.join(references)}"
             )
         return "\n".join(lines)
 
@@ -194,7 +167,7 @@ def fit(
         settings: of training (``TrainingSettings``) or of the model's class.
         seed: of all that is random.
 
-    What there is to say of a column is printed on standard error. Raises ``UserError`` for a table
+    Notices, as of a rounded column, are printed on standard error. Raises ``UserError`` for a table
     that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for
     settings, ``TypeError`` for a network.
     """
@@ -213,12 +186,11 @@ def fit(
     inspected, notices = inspect(declared, values, frame.index.to_numpy())
     for notice in notices:
         print(notice, file=sys.stderr)
-    training: dict[str, Any] = {"recipe": "auto", "seed": seed}
     architecture = dict(settings or {})
-    for key in [key for key in architecture if key in TrainingSettings.model_fields]:
-        training[key] = architecture.pop(key)
+    fields = TrainingSettings.model_fields
+    training = {key: architecture.pop(key) for key in fields if key in architecture}
     try:
-        options = TrainingSettings(**training)
+        options = TrainingSettings(**{"recipe": "auto", "seed": seed, **training})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
     network = registry.build(
@@ -231,31 +203,28 @@ def fit(
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
-    """``n`` points of the ensemble, ``(n, *event)``.
+    """Return ``n`` points of the ensemble, ``(n, *event)``.
 
     Each of a member that is drawn by the weights.
     """
+    points = np.empty((n, *network.event_shape))
+    if n == 0:
+        return points
     weights = network.member_weights.numpy()
     member = rng.choice(len(weights), size=n, p=weights / weights.sum())
     draws = network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
-    points = np.empty((n, *network.event_shape))
     for m in range(len(weights)):
         points[member == m] = draws[: (member == m).sum(), m]
     return points
 
 
 def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:
-    """``rows`` as a data frame; an array's columns are in the order of ``names``."""
+    """Return ``rows`` as a data frame; an array's columns are in the order of ``names``."""
     if isinstance(rows, pd.DataFrame):
         return rows
     values = np.asarray(rows)
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
-        raise UserError(
-            f"expected an array of rows{f' of {len(names)} numbers' if names else ''}; "
-            f"got one of shape {values.shape}"
-        )
-    return pd.DataFrame(
-        values,
-        columns=names or [f"x{d}" for d in range(values.shape[1])],
-        index=range(1, len(values) + 1),
-    )
+        wanted = f"rows of {len(names)} numbers" if names else "rows"
+        raise UserError(f"expected an array of {wanted}; got one of shape {values.shape}")
+    columns = names or [f"x{d}" for d in range(values.shape[1])]
+    return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))

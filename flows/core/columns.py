@@ -1,6 +1,6 @@
 """The columns of a table.
 
-What kind of number each holds, what is wrong with them, and how rounded ones get a density. Light:
+What kind of number each holds, what is wrong with them, and how rounded ones get a density. Needs
 no torch.
 """
 
@@ -20,14 +20,12 @@ from flows.core.errors import UserError
 
 LEAST_ROWS = 13
 DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
+ADVICE = {"positive": "; or leave it real", "interval": "; widen the bounds"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its kind, and the bounds of an ``interval``.
-
-    And the step that its values are rounded to, where they are.
-    """
+    """One column: name, kind, bounds of an ``interval``, step that values are rounded to."""
 
     name: str
     kind: str = "real"
@@ -37,7 +35,7 @@ class Column:
 
     @classmethod
     def parse(cls, name: str, word: str) -> Column:
-        """The column ``name`` of the kind that a user writes as ``word``.
+        """Return the column ``name`` of the kind that a user writes as ``word``.
 
         Raises ``ValueError``, with one line.
         """
@@ -69,43 +67,40 @@ class Column:
     @property
     def word(self) -> str:
         """The kind as a user writes it: what ``parse`` reads."""
-        numbers = (
-            [self.low, self.high]
-            if self.kind == "interval"
-            else [self.step]
-            if self.kind == "integer" and self.step != 1
-            else []
-        )
-        return ":".join([self.kind, *(f"{number:.15g}" for number in numbers)])
+        match self.kind:
+            case "interval":
+                return f"interval:{self.low:.15g}:{self.high:.15g}"
+            case "integer" if self.step != 1:
+                return f"integer:{self.step:.15g}"
+        return self.kind
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """What all values lie strictly between."""
-        return (
-            0.0 if self.kind == "positive" else -math.inf
-        ) if self.low is None else self.low, math.inf if self.high is None else self.high
+        """The two numbers that all values lie strictly between."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        return 0.0 if self.kind == "positive" else -math.inf, math.inf
 
     def holds(self, x: Array) -> NDArray[np.bool_]:
-        """Whether each of ``x`` ``(n,)`` is a number that the kind allows."""
-        (low, high), step = self.bounds, self.step or 1.0
-        with np.errstate(invalid="ignore"):
-            return (
-                (low < x)
-                & (x < high)
-                & ((self.kind != "integer") | (np.abs(x / step - np.round(x / step)) < 1e-6))
-            )
+        """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
+        low, high = self.bounds
+        inside = (low < x) & (x < high)
+        if self.kind != "integer":
+            return inside
+        steps = x / (self.step or 1.0)
+        with np.errstate(invalid="ignore"):  # infinities
+            return inside & (np.abs(steps - np.round(steps)) < 1e-6)
 
 
 def inspect(
     columns: Sequence[Column], values: Array, rows: Whole | None = None
 ) -> tuple[list[Column], list[str]]:
-    """The ``columns`` of ``values`` ``(n, D)``, where rounded ones got their ``step``.
-
-    And a notice for each of these, and for numbers as names.
+    """Return the columns of ``values`` ``(n, D)``, with the ``step`` of rounded ones, and notices.
 
     A column with under 90% distinct values is rounded; its step is the commonest gap between
-    distinct values. ``rows`` ``(n,)`` are the numbers of the rows in the user's file, where some
-    were dropped. Raises ``UserError``, with one line, for a table that no density can be fitted to.
+    distinct values. There is a notice for each of these, and for names that are numbers. ``rows``
+    ``(n,)`` are the numbers of the rows in the user's file, where some were dropped. Raises
+    ``UserError``, with one line, for a table that no density can be fitted to.
     """
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
@@ -117,48 +112,51 @@ def inspect(
             "write a line of names above it"
         )
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
-        for row in np.flatnonzero(~column.holds(x))[:1]:
-            low, high = column.bounds
-            must = (
-                f"a multiple of {column.step:g}"
-                if column.kind == "integer"
-                else f"a finite number strictly between {low:g} and {high:g}"
-            )
-            advice = {"positive": "; or leave it real", "interval": "; widen the bounds"}.get(
-                column.kind, ""
-            )
-            at = row + 1 if rows is None else rows[row]
-            raise UserError(
-                f"column {column.name}, row {at} holds {x[row]}; {column.word} must be "
-                f"{must}{advice}"
-            )
-        if x.min() == x.max():
-            raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
-        with np.errstate(over="ignore", under="ignore"):
-            if not 0 < x.std() < math.inf:
-                raise UserError(
-                    f"column {column.name} is too large or too small to be squared; change its unit"
-                )
+        _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
         distinct = np.unique(x)
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
             found[d] = replace(column, step=_step(distinct))
-            whole = replace(column, kind="integer", step=float(f"{found[d].step:.6g}"))
-            said = (
-                f"column {column.name} holds {len(distinct)} distinct values in {len(x)} rows, "
-                f"in steps of {whole.step:g}: "
-            )
-            said += "a density does not exist for it, so training spreads its rows over their steps"
-            if column.kind == "real" and whole.holds(x).all():
-                said += f"; for samples in whole steps write --column {column.name}={whole.word}"
-            else:
-                said += f"; leave it {column.word}: its samples lie between the steps too"
-            notices.append(said)
+            notices.append(_notice(found[d], x, len(distinct)))
     _check_together([column.name for column in columns], values)
     return found, notices
 
 
+def _check(column: Column, x: Array, rows: Whole) -> None:
+    """Raise ``UserError`` for a column ``(n,)`` that no density can be fitted to."""
+    for at in np.flatnonzero(~column.holds(x))[:1]:
+        low, high = column.bounds
+        must = f"a finite number strictly between {low:g} and {high:g}"
+        if column.kind == "integer":
+            must = f"a multiple of {column.step:g}"
+        raise UserError(
+            f"column {column.name}, row {rows[at]} holds {x[at]}; {column.word} must be "
+            f"{must}{ADVICE.get(column.kind, '')}"
+        )
+    if x.min() == x.max():
+        raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < x.std() < math.inf:
+            raise UserError(
+                f"column {column.name} is too large or too small to be squared; change its unit"
+            )
+
+
+def _notice(column: Column, x: Array, distinct: int) -> str:
+    """Return what a user should know of a rounded column ``(n,)``."""
+    whole = replace(column, kind="integer", step=float(f"{column.step:.6g}"))
+    if column.kind == "real" and whole.holds(x).all():
+        advice = f"for samples in whole steps write --column {column.name}={whole.word}"
+    else:
+        advice = f"leave it {column.word}: its samples lie between the steps too"
+    return (
+        f"column {column.name} holds {distinct} distinct values in {len(x)} rows, "
+        f"in steps of {whole.step:g}: a density does not exist for it, "
+        f"so training spreads its rows over their steps; {advice}"
+    )
+
+
 def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """The rows ``values`` ``(n, D)``, each rounded value spread over its step.
+    """Return the rows ``values`` ``(n, D)``, each rounded value spread over its step.
 
     ``x + step u``, ``u`` uniform on (-1/2, 1/2).
 
@@ -173,17 +171,18 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def _step(distinct: Array) -> float:
-    """The commonest gap between sorted values.
+    """Return the commonest gap between sorted values.
 
     Where no gap comes twice (of a column with many zeros, say) the median one.
     """
-    gaps, rounding = np.diff(distinct), 32 * np.finfo(float).eps * np.abs(distinct).max()
+    gaps = np.diff(distinct)
+    rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
 
 
 def _check_together(names: Sequence[str], values: Array) -> None:
-    """Raises ``UserError`` for columns that are equal, or a linear combination of others.
+    """Raise ``UserError`` for columns that are equal, or a linear combination of others.
 
     Their joint density doesn't exist.
 
@@ -194,19 +193,16 @@ def _check_together(names: Sequence[str], values: Array) -> None:
     standard = (values - values.mean(axis=0)) / deviation
     rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
     beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
-    for d, x in enumerate(values.T):
-        others, is_what = (
-            [name for name, other in zip(names[:d], values.T, strict=False) if (other == x).all()],
-            "equals",
-        )
-        if not others and len(values) > len(names) and beyond[d] < rounding:
+    for d in range(len(names)):
+        involved = (values[:, :d] == values[:, d : d + 1]).all(axis=0)
+        is_what = "equals"
+        if not involved.any() and len(values) > len(names) and beyond[d] < rounding:
             share = np.linalg.lstsq(standard[:, :d], standard[:, d], rcond=None)[0]
-            others, is_what = (
-                [name for name, part in zip(names[:d], share, strict=True) if abs(part) > 1e-6],
-                "is a linear combination of",
-            )
-        if others:
+            involved = np.abs(share) > 1e-6
+            is_what = "is a linear combination of"
+        if involved.any():
+            others = ", ".join(names[k] for k in np.flatnonzero(involved).tolist())
             raise UserError(
-                f"column {names[d]} {is_what} {', '.join(others)}; leave one of them out: "
+                f"column {names[d]} {is_what} {others}; leave one of them out: "
                 "together they have no density"
             )

@@ -13,14 +13,14 @@ from flows.core.errors import UserError
 
 
 def read(path: Path, event_shape: tuple[int, ...]) -> Array:
-    """The images ``(n, C, H, W)`` of an ``.npy`` file; of one channel, ``(n, H, W)`` will do.
+    """Return the images ``(n, C, H, W)`` of an ``.npy`` file; ``(n, H, W)`` are of one channel.
 
     Raises ``UserError``, which names the file.
     """
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
-        # Of any other file numpy says that it is a pickle, and how to load that
+        # Numpy takes any other file for a pickle, and recommends to load that
         images = None
     if not isinstance(images, np.ndarray):  # an .npz archive is none
         raise UserError(
@@ -40,7 +40,7 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
 
 
 def write(path: Path | None, images: Array, levels: int) -> None:
-    """The images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png``.
+    """Write images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png``.
 
     The latter is of all of them in rows, of one or three channels.
 
@@ -61,9 +61,9 @@ def write(path: Path | None, images: Array, levels: int) -> None:
 
 
 def grid(images: Array) -> np.ndarray:
-    """Images ``(n, C, H, W)`` of values from 0 to 255 side by side.
+    """Return one picture ``(height, width[, 3])`` of images ``(n, C, H, W)`` side by side.
 
-    In about as many rows as columns, four pixels for one: ``(height, width[, 3])``.
+    Values are from 0 to 255. About as many rows as columns, four pixels for one.
 
     Raises ``UserError`` for other than one or three channels.
     """
@@ -75,12 +75,9 @@ def grid(images: Array) -> np.ndarray:
         )
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
+    missing = rows * columns - n
     # With a line between neighbours
-    page = np.zeros((rows * columns, channels, height + 1, width + 1))
-    page[:n, :, :height, :width] = images
-    page = (
-        page.reshape(rows, columns, channels, height + 1, width + 1)
-        .transpose(0, 3, 1, 4, 2)
-        .reshape(rows * (height + 1), -1, channels)
-    )
+    cells = np.pad(images, ((0, missing), (0, 0), (0, 1), (0, 1)))
+    cells = cells.reshape(rows, columns, channels, height + 1, width + 1)
+    page = cells.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, channels)
     return page.round().astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1).squeeze()

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE = 50_000  # rows: bounds the memory
-FRAME = "the table"  # what a data frame is called, which has no name of a file
+FRAME = "the table"  # stands in messages for a data frame, which has no name of a file
 # How a missing value is written, in any case
 MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
 class Table(NamedTuple):
-    """The numbers of a file.
+    """The columns of a file.
 
-    ``values`` ``(n, D)``, how many rows were ``dropped``, and the ``rows``' numbers in the file
-    ``(n,)``.
+    ``values`` are ``(n, D)``, ``dropped`` is how many rows were left out, and ``rows`` ``(n,)`` are
+    the numbers of the others in the file.
     """
 
     names: list[str]
@@ -45,29 +45,28 @@ class Table(NamedTuple):
 
 
 def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = None) -> Table:
-    """The columns ``names`` of a file, all where ``None``; ``missing`` as for ``numbers``."""
-    seen, parts, rows = 0, [], []
+    """Return the columns ``names`` of a file (all, unless given); ``missing`` as in ``numbers``."""
+    dropped, parts, rows = 0, [], []
     for piece in stream(path):
         if names is None:
             # A data frame's index, in Parquet
             names = [name for name in piece.columns if not name.startswith("__index_level_")]
         values, kept = numbers(piece, names, str(path), missing)
-        seen += len(piece)
+        dropped += len(piece) - len(kept)
         parts.append(values)
         rows.append(kept.index.to_numpy())
-    return Table(
-        list(names or ()), np.concatenate(parts), seen - sum(map(len, parts)), np.concatenate(rows)
-    )
+    return Table(list(names or ()), np.concatenate(parts), dropped, np.concatenate(rows))
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
-    """The file, ``rows`` rows at a time.
+    """Give the file, ``rows`` rows at a time.
 
     Raises ``UserError`` for what is no table, or has no rows.
     """
-    first = 1
+    path, first = Path(path), 1
+    pieces = _parquet(path, rows) if _is_parquet(path) else _csv(path, rows)
     try:
-        for piece in (_parquet if _is_parquet(Path(path)) else _csv)(Path(path), rows):
+        for piece in pieces:
             names = ",".join(piece.columns)
             # None, another separator, numbers
             if re.search(r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names):
@@ -90,7 +89,7 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
 def numbers(
     frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop"
 ) -> tuple[Array, pd.DataFrame]:
-    """The columns ``names`` of a piece as ``(n, D)``, and the rows that these are.
+    """Return the columns ``names`` of a piece as ``(n, D)``, and the rows that these are.
 
     The columns may be in any order there.
 
@@ -98,24 +97,21 @@ def numbers(
     it is ``"drop"``.
     """
     values = np.stack([_column(frame, name, source) for name in names], axis=1)
-    for place, d in np.argwhere(np.isinf(values) if missing == "drop" else ~np.isfinite(values))[
-        :1
-    ]:
-        said = f"holds {values[place, d]}; every value must be finite"
+    wrong = np.isinf(values) if missing == "drop" else ~np.isfinite(values)
+    for place, d in np.argwhere(wrong)[:1]:
+        problem = f"holds {values[place, d]}; every value must be finite"
         if np.isnan(values[place, d]):
-            how = (
-                "frame.dropna()"
-                if source == FRAME
-                else "`--missing drop` (in the pipeline `data.missing: drop`)"
-            )
-            said = f"holds no value; {how} leaves such rows out"
-        raise UserError(f"{source}: column {names[d]}, row {frame.index[place]} {said}")
-    keep = np.isnan(values).sum(axis=1) == 0
-    return (values, frame) if keep.all() else (values[keep], frame[keep])
+            remedy = "`--missing drop` (in the pipeline `data.missing: drop`)"
+            if source == FRAME:
+                remedy = "frame.dropna()"
+            problem = f"holds no value; {remedy} leaves such rows out"
+        raise UserError(f"{source}: column {names[d]}, row {frame.index[place]} {problem}")
+    keep = ~np.isnan(values).any(axis=1)
+    return values[keep], frame[keep]
 
 
 def _column(frame: pd.DataFrame, name: str, source: str) -> Array:
-    """A column as numbers ``(n,)``, ``NaN`` where a value is missing."""
+    """Return a column as numbers ``(n,)``, ``NaN`` where a value is missing."""
     import pandas as pd
 
     held = list(map(str, frame.columns))
@@ -143,27 +139,21 @@ def _is_parquet(path: Path) -> bool:
 def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
-    with pd.read_csv(
-        path,
-        dtype=object,
-        na_filter=False,
-        encoding="utf-8-sig",
-        skipinitialspace=True,
-        chunksize=rows,
-    ) as pieces:
+    as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
+    with pd.read_csv(path, encoding="utf-8-sig", chunksize=rows, **as_written) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
                     raise ValueError("its rows have more fields than its first line names columns")
                 yield piece
         except pd.errors.ParserError as error:
-            if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
-                raise ValueError(
-                    "line {1} holds {2} fields, and the first line names {0} columns".format(
-                        *ragged.groups()
-                    )
-                ) from None
-            raise
+            ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+            if not ragged:
+                raise
+            columns, line, fields = ragged.groups()
+            raise ValueError(
+                f"line {line} holds {fields} fields, and the first line names {columns} columns"
+            ) from None
 
 
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
@@ -173,15 +163,14 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole
         # number stays one beside a missing one.
-        for batch in pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False).iter_batches(
-            batch_size=rows
-        ):
+        whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
+        for batch in whole.iter_batches(batch_size=rows):
             yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
 
 
 @contextmanager
 def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """What writes a table a piece at a time, to ``path`` whole or not at all.
+    """Give a function that writes a table a piece at a time, to ``path`` whole or not at all.
 
     As CSV to standard output where that is ``None``.
     """

@@ -1,7 +1,4 @@
-"""Bits per dimension of whole images.
-
-By a density of images spread over their cells (``ImageFlow``).
-"""
+"""Bits per dimension of whole images, by a density of images spread over their cells."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from flows.networks.image_flow import ImageFlow
 
 
 def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``.
+    """Return ``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``.
 
-    The u are of ``seed``, and the same for all members.
+    The u are drawn by ``seed``, and the same for all members.
     """
     whole = model.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
@@ -30,17 +27,16 @@ def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0)
 
 
 def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """``log q(x + u)`` of the ensemble, ``(draws, n)``.
+    """Return ``log q(x + u)`` of the ensemble, ``(draws, n)``.
 
     The members' densities are mixed by their weights, draw by draw.
     """
-    return ensemble_log_prob(
-        torch.from_numpy(spread_log_density(model, images, draws, seed)), model.member_weights
-    ).numpy()
+    log_q = torch.from_numpy(spread_log_density(model, images, draws, seed))
+    return ensemble_log_prob(log_q, model.member_weights).numpy()
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:
-    """Bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats.
+    """Return the bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats.
 
     Lower is better::
 

@@ -1,6 +1,4 @@
-"""Whether a density is as wide as it says.
-
-Shares of the truth within regions that ought to hold a given share. NumPy and SciPy alone.
+"""Calibration of a density: shares of the truth within regions that ought to hold a given share.
 
 Above the level: the region holds more of the truth than it should, so the model is too wide; below
 it: too narrow, or off the mark.
@@ -17,7 +15,7 @@ LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 
 
 def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEVELS) -> Array:
-    """Share of the truth in the highest-density regions of q, per member.
+    """Return the share of the truth in the highest-density regions of q, per member.
 
     ``(M, L)``, equal to ``levels`` ``(L,)`` if q is the truth::
 
@@ -36,14 +34,12 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
         1 - np.searchsorted(np.sort(member), edge) / len(member)
         for member, edge in zip(log_q_on_truth.T, edges, strict=True)
     ]
-    finite = np.isfinite(log_q_on_own).all(axis=0, keepdims=True) & np.isfinite(log_q_on_truth).all(
-        axis=0, keepdims=True
-    )
-    return np.where(finite.T, share, np.nan)
+    finite = np.isfinite(log_q_on_own).all(axis=0) & np.isfinite(log_q_on_truth).all(axis=0)
+    return np.where(np.expand_dims(finite, 1), share, np.nan)
 
 
 def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
-    """Share of the truth within the balls of the noise, per member: ``(M, L)``.
+    """Return the share of the truth within the balls of the noise, per member: ``(M, L)``.
 
     The balls hold the share ``levels`` ``(L,)`` of ``N(0, I)``::
 
@@ -54,14 +50,13 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
     finite has ``NaN`` at all levels. Source: Wilk and Gnanadesikan 1968 (the P-P plot).
     """
     edges = chi2.ppf(levels, dim)
-    share = np.stack(
-        [np.searchsorted(np.sort(member), edges, side="right") / len(member) for member in square.T]
-    )
-    return np.where(np.isfinite(square.T).all(axis=1, keepdims=True), share, np.nan)
+    count = [np.searchsorted(np.sort(member), edges, side="right") for member in square.T]
+    finite = np.isfinite(square).all(axis=0)
+    return np.where(np.expand_dims(finite, 1), np.array(count) / len(square), np.nan)
 
 
 def error(curves: Array, levels: Array = LEVELS) -> Array:
-    """Mean absolute deviation from the diagonal over the levels, ``(M,)`` of ``(M, L)``.
+    """Return the mean absolute deviation from the diagonal over the levels, ``(M,)`` of ``(M, L)``.
 
     0 is perfect.
     """

@@ -1,11 +1,7 @@
-"""What a model costs, counted rather than timed.
-
-So the numbers are the same on every machine.
-"""
+"""The cost of a model, counted rather than timed: the same numbers on every machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +15,15 @@ from flows.networks.network import Network
 
 SETTLED = 0.05  # nat
 BATCHES = 4  # not every step of a GAN does the same
-# And where the left factor stands
-PRODUCTS = {
-    torch.ops.aten.mm: 0,
-    torch.ops.aten.bmm: 0,
-    torch.ops.aten.addmm: 1,
-    torch.ops.aten.baddbmm: 1,
-}
+aten = torch.ops.aten
+# Matrix products, and which argument is the left factor
+PRODUCTS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 
 
 class Products(TorchDispatchMode):
-    """Inside, ``flops`` counts the matrix products: 2 I J K of ``(I, J)`` by ``(J, K)``.
+    """Count the operations of the matrix products inside: 2 I J K of ``(I, J)`` by ``(J, K)``.
 
-    What torch has for it imports its compiler, a second.
+    Torch's own counter imports its compiler, which takes a second.
     """
 
     flops = 0
@@ -40,13 +32,7 @@ class Products(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:  # or the mode imports that compiler too
         return False
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in PRODUCTS:
             self.flops += 2 * result.numel() * args[PRODUCTS[func.overloadpacket]].shape[-1]
@@ -54,9 +40,9 @@ class Products(TorchDispatchMode):
 
 
 def flops_per_epoch(model: Network, rows: int) -> float:
-    """Floating-point operations of one member's pass over ``rows`` points, forward and backward.
+    """Return the floating-point operations of one member's pass over ``rows`` points and back.
 
-    Its matrix products.
+    Those of its matrix products.
     """
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
     generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
@@ -68,11 +54,10 @@ def flops_per_epoch(model: Network, rows: int) -> float:
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
-    """Per member, the first logged epoch from which the test NLL stays near its final value.
+    """Return the first logged epoch from which a member's test NLL stays near its final value.
 
-    Within 0.05 nat of it; ``NaN`` if that isn't finite.
-
-    ``epochs`` ``(L,)``, ``test_nll`` ``(L, M)``; gives ``(M,)``.
+    Within 0.05 nat of it; ``NaN`` if that isn't finite. ``(M,)``, of ``epochs`` ``(L,)`` and
+    ``test_nll`` ``(L, M)``.
     """
     with np.errstate(invalid="ignore"):  # infinities of a member that diverged
         away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN

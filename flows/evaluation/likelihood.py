@@ -1,8 +1,6 @@
-"""How close a density is to the truth.
+"""Log-likelihoods, divergences from the truth, and the classifier that knows both densities.
 
-Log-likelihoods, divergences, and the classifier that knows both densities.
-
-Marks: p is the true density, q a model; log-densities in nats, sums in float64.
+p is the true density, q that of a model; log-densities are in nats, sums in float64.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from flows.core.population import Population, ensemble_log_prob
 
 @torch.no_grad()
 def log_density(model: Population, points: Array | Tensor) -> Array:
-    """``log q`` in nats, float64 ``(n, M)``.
+    """Return ``log q`` in nats, float64 ``(n, M)``.
 
     Of rows ``(n, *event)`` that all members share or ``(n, M, *event)``, one set a member.
     """
@@ -27,7 +25,7 @@ def log_density(model: Population, points: Array | Tensor) -> Array:
 
 
 def true_log_density(truth: Truth, rows: Array) -> Array:
-    """``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
+    """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
     Cut like a model's, so that the truth as a model has the very same numbers.
     """
@@ -37,10 +35,7 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 
 @torch.no_grad()
 def squared_radius(model: Population, rows: Array) -> Array:
-    """``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``.
-
-    Here ``f`` is a flow's map to noise.
-    """
+    """Return ``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``; ``f`` is ``encode``."""
     chunks = as_tensor(rows).split(Population.chunk)
     return np.concatenate(
         [model.encode(chunk).double().flatten(2).square().sum(2).numpy() for chunk in chunks]
@@ -48,16 +43,15 @@ def squared_radius(model: Population, rows: Array) -> Array:
 
 
 def strict_mean(values: Array) -> Array:
-    """The mean over the first axis; ``NaN`` where a single value is not finite.
+    """Return the mean over the first axis; ``NaN`` where a single value is not finite.
 
     Never drops or clips one.
     """
-    finite = np.isfinite(values).all(axis=0)
-    return np.where(finite, np.where(np.isfinite(values), values, 0.0).mean(axis=0), np.nan)
+    return np.where(np.isfinite(values), values, np.nan).mean(axis=0)
 
 
 def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
-    """Log-density of the mixture of the members, ``(n, 1)`` of ``(n, M)``.
+    """Return the log-density of the mixture of the members, ``(n, 1)`` of ``(n, M)``.
 
     By their ``weights`` (without: equal ones).
     """
@@ -65,7 +59,7 @@ def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:
-    """Monte Carlo ``E_p[log p - log q]`` per member, ``(M,)``.
+    """Return the Monte Carlo estimate of ``E_p[log p - log q]`` per member, ``(M,)``.
 
     From ``log_p`` ``(n, 1)`` or ``(n, M)`` and ``log_q`` ``(n, M)`` on draws from p.
     """
@@ -73,19 +67,18 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 
 
 def area_under_roc(ones: Array, zeros: Array) -> float:
-    """How often a score of ``ones`` is above one of ``zeros``, ties counting half.
+    """Return how often a score of ``ones`` is above one of ``zeros``, ties counting half.
 
     The area under the ROC curve of a classifier with these scores.
     """
     ordered = np.sort(zeros)
-    return float(
-        sum(np.searchsorted(ordered, ones, side=side).mean() for side in ("left", "right"))
-        / (2 * len(zeros))
-    )
+    below = np.searchsorted(ordered, ones, side="left").mean()
+    not_above = np.searchsorted(ordered, ones, side="right").mean()
+    return float((below + not_above) / (2 * len(zeros)))
 
 
 def exact_auc(ratio_on_p: Array, ratio_on_q: Array) -> float:
-    """Area under the ROC curve of the best classifier of p against q.
+    """Return the area under the ROC curve of the best classifier of p against q.
 
     Its score is ``log p - log q``; 0.5 if they are equal.
 
