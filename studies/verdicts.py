@@ -1,10 +1,10 @@
-"""What paired replicates say of a claim: effects, intervals, tests and verdicts."""
+"""Effects, intervals, tests and verdicts of claims, from paired replicates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -13,6 +13,8 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation import statistics
 from tools import markdown
+
+Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,52 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
         "effect": effect,
         "ci95": (low, high),
         "ci90": (effect - half, effect + half),
-        "p": statistics.signed_rank_p(ranked),
-        "p_equivalence": 1.0 if failed.any() else statistics.equivalence_p(differences, margin),
+        "p": signed_rank_p(ranked),
+        "p_equivalence": 1.0 if failed.any() else equivalence_p(differences, margin),
         "failed": int(failed.sum()),
         "margin": margin,
     }
+
+
+def signed_rank_p(differences: Array) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test (1945).
+
+    It tests that ``differences`` ``(n,)`` are symmetric about 0; 1 where all are 0. Infinite ones
+    count as larger than all others: only ranks matter. Zeros are left out.
+    """
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def equivalence_p(differences: Array, margin: float) -> float:
+    """Return the p of the two one-sided paired t-tests (Schuirmann 1987).
+
+    They test that the mean difference is outside ``(-margin, margin)``. Below 0.05 exactly where
+    the 90% t-interval lies within the margins. 1 where a difference is not finite.
+    """
+    if not np.isfinite(differences).all():
+        return 1.0
+    if np.ptp(differences) == 0:  # no scatter: no doubt
+        return float(abs(differences[0]) >= margin)
+    above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
+    """Return the verdict on a claimed *positive* difference; the first of these that holds.
+
+    ``equivalent``: it is nil for all practical purposes, even where it is significant.
+    ``supported`` or ``refuted``: significant, and the whole ``interval`` on the claim's side of 0
+    or on the other (so that ranks and mean agree). Else ``inconclusive``.
+    """
+    low, high = interval
+    if p_equivalence < statistics.LEVEL:
+        return "equivalent"
+    if p_adjusted < statistics.LEVEL and low > 0:
+        return "supported"
+    if p_adjusted < statistics.LEVEL and high < 0:
+        return "refuted"
+    return "inconclusive"
 
 
 def judge(entries: Sequence[dict[str, Any]]) -> None:
@@ -65,7 +108,7 @@ def judge(entries: Sequence[dict[str, Any]]) -> None:
     adjusted = statistics.holm(np.array([entry["p"] for entry in entries]))
     for entry, p in zip(entries, adjusted, strict=True):
         low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # as the claim sees it
-        entry["verdict"] = statistics.verdict((low, high), float(p), entry["p_equivalence"])
+        entry["verdict"] = verdict((low, high), float(p), entry["p_equivalence"])
         entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
 
 

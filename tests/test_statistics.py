@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from flows.core.arrays import Array
 from flows.evaluation import statistics
+from studies import verdicts
 
 N = 24
 NAN = float("nan")
@@ -75,12 +76,12 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
 
 def test_the_signed_rank_test_of_differences_of_one_sign_counts_the_signs():
     # All positive: one of the 2^n equally likely patterns, twice for two sides.
-    assert statistics.signed_rank_p(np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
-    assert statistics.signed_rank_p(-np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
+    assert verdicts.signed_rank_p(np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
+    assert verdicts.signed_rank_p(-np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
 
 
 def test_no_difference_at_all_is_no_evidence():
-    assert statistics.signed_rank_p(np.zeros(N)) == 1
+    assert verdicts.signed_rank_p(np.zeros(N)) == 1
 
 
 def test_an_infinite_difference_counts_as_the_largest():
@@ -88,19 +89,19 @@ def test_an_infinite_difference_counts_as_the_largest():
     finite = np.where(np.arange(N) == 3, 1000.0, values)
     for sign in (1, -1):
         infinite = np.where(np.arange(N) == 3, sign * np.inf, values)
-        assert statistics.signed_rank_p(infinite) == statistics.signed_rank_p(
+        assert verdicts.signed_rank_p(infinite) == verdicts.signed_rank_p(
             np.where(np.arange(N) == 3, sign * 1000.0, finite)
         )
-    assert statistics.signed_rank_p(np.full(N, np.inf)) < 1e-4
+    assert verdicts.signed_rank_p(np.full(N, np.inf)) < 1e-4
 
 
 def test_equivalence_is_the_ninety_percent_interval_within_the_margins():
     values = normal(5)
     reach = abs(values.mean()) + t.ppf(0.95, N - 1) * values.std(ddof=1) / math.sqrt(N)
     assert (
-        statistics.equivalence_p(values, 1.001 * reach)
+        verdicts.equivalence_p(values, 1.001 * reach)
         < 0.05
-        < statistics.equivalence_p(values, 0.999 * reach)
+        < verdicts.equivalence_p(values, 0.999 * reach)
     )
 
 
@@ -108,22 +109,22 @@ def test_equivalence_is_the_ninety_percent_interval_within_the_margins():
     ("value", "expected"), [(0.0, 0), (0.019, 0), (-0.019, 0), (0.02, 1), (0.021, 1), (-0.5, 1)]
 )
 def test_constant_differences_are_equivalent_or_not_without_doubt(value: float, expected: int):
-    assert statistics.equivalence_p(np.full(N, value), 0.02) == expected
+    assert verdicts.equivalence_p(np.full(N, value), 0.02) == expected
 
 
 def test_a_difference_that_is_not_finite_is_never_equivalent():
     for bad in (NAN, np.inf):
-        assert statistics.equivalence_p(np.array([0.0] * 10 + [bad]), 1.0) == 1
+        assert verdicts.equivalence_p(np.array([0.0] * 10 + [bad]), 1.0) == 1
 
 
 def test_no_difference_is_declared_too_often():
-    rejected = sum(statistics.signed_rank_p(normal(seed)) < 0.05 for seed in range(1000))
+    rejected = sum(verdicts.signed_rank_p(normal(seed)) < 0.05 for seed in range(1000))
     assert rejected / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_equivalence_is_not_declared_too_often_at_the_margin():
     declared = sum(
-        statistics.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000)
+        verdicts.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000)
     )
     assert declared / 1000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 1000))
 
@@ -144,7 +145,7 @@ def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
     for seed in range(families):
         tests = np.random.default_rng(seed).standard_normal((5, N))
         alarms += (
-            statistics.holm(np.array([statistics.signed_rank_p(values) for values in tests])).min()
+            statistics.holm(np.array([verdicts.signed_rank_p(values) for values in tests])).min()
             < 0.05
         )
     assert alarms / families < 0.05 + 3 * math.sqrt(0.05 * 0.95 / families)
@@ -170,7 +171,7 @@ def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
 def test_the_verdict_follows_the_declared_order(
     interval: tuple[float, float], p_adjusted: float, p_equivalence: float, expected: str
 ):
-    assert statistics.verdict(interval, p_adjusted, p_equivalence) == expected
+    assert verdicts.verdict(interval, p_adjusted, p_equivalence) == expected
 
 
 def test_a_large_difference_is_found_and_a_small_one_is_found_equivalent():
@@ -184,10 +185,10 @@ def test_a_large_difference_is_found_and_a_small_one_is_found_equivalent():
             values = shift + scale * normal(seed)
             interval = statistics.mean_interval(values, np.random.default_rng(0))
             found.append(
-                statistics.verdict(
+                verdicts.verdict(
                     interval,
-                    statistics.signed_rank_p(values),
-                    statistics.equivalence_p(values, margin),
+                    verdicts.signed_rank_p(values),
+                    verdicts.equivalence_p(values, margin),
                 )
             )
         assert found.count(expected) == 20

@@ -13,6 +13,7 @@ from flows.plotting.style import WIDTH, save
 from stages.pipeline.settings import label_and_color
 from studies.engine import SMALL, Study
 from studies.tables import sources
+from studies.verdicts import signed_rank_p
 from tools import markdown
 
 PEERS = {
@@ -123,10 +124,7 @@ def against(table: pd.DataFrame) -> dict[str, float]:
     for all of them (Holm).
     """
     others = table.drop(index=FLOW).fillna(-np.inf)
-    p = [
-        statistics.signed_rank_p((table.loc[FLOW] - each).to_numpy())
-        for _, each in others.iterrows()
-    ]
+    p = [signed_rank_p((table.loc[FLOW] - each).to_numpy()) for _, each in others.iterrows()]
     return dict(zip(others.index, statistics.holm(np.array(p)), strict=True))
 
 
