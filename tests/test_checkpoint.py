@@ -146,7 +146,9 @@ def test_a_density_of_the_found_recipe_is_read_as_one_of_the_automatic_recipe(tm
     Trainer(model, ROWS, flows.TrainingSettings(noise=0))
     state = without_prefix(model)
     assert {"standardize.mean", "margins.knots", "whiten.factor", "whiten.mean"} < state.keys()
-    training = {"recipe": "found", "rows": 40, "floors": {"one Gaussian": -1.5}, "members": []}
+    members = [{"fold": f, "regularisation": "raw", "steps": 9 + f} for f in range(2)]
+    found = {"held_out": -1.2, "held_out_se": 0.1, "floors": {"one Gaussian": -1.5}}
+    training = {"recipe": "found", "rows": 40, "members": members, **found}
     write(tmp_path / "old.flow", model, {"training": training}, state)
     loaded = flows.load(tmp_path / "old.flow")
     assert torch.equal(loaded.log_prob(ROWS), model.log_prob(ROWS))
@@ -154,7 +156,10 @@ def test_a_density_of_the_found_recipe_is_read_as_one_of_the_automatic_recipe(tm
     assert about["recipe"] == "auto"
     assert about["references"] == {"one Gaussian": -1.5}
     assert "floors" not in about
-    assert "trained by the auto recipe on 40 rows" in repr(flows.Density(loaded))
+    said = repr(flows.Density(loaded))
+    assert "trained by the auto recipe on 40 rows" in said
+    assert "2 members with raw: weight 1.00, steps 9 to 10" in said
+    assert said.endswith("one Gaussian -1.50")
 
 
 @pytest.mark.parametrize("margins", [False, True])
