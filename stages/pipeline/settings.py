@@ -1,55 +1,173 @@
-"""``params.yaml``: read, and checked as a whole, by every stage before it does anything else."""
+"""What ``params.yaml`` may hold: every key with its type and limit, and what keys must agree on.
+
+Every stage reads it, and checks it as a whole, before it does anything else.
+"""
 
 from __future__ import annotations
 
-import inspect
-import subprocess
-import sys
-from collections.abc import Callable
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError, create_model
-from ruamel.yaml import YAML, YAMLError
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
-from flows.core.errors import UserError, errors_in_one_line, one_line
-from flows.core.settings import Section, explain, folds_and_candidates
+from flows import targets
+from flows.core.columns import Column
+from flows.core.errors import UserError
+from flows.core.mixture import Truth
+from flows.core.settings import (
+    Count,
+    Positive,
+    Section,
+    Seed,
+    TrainingSettings,
+    folds_and_candidates,
+)
 from flows.networks import registry
-from stages.pipeline.schema import TABLE as TABLE
-from stages.pipeline.schema import TABLE_REFERENCES as TABLE_REFERENCES
-from stages.pipeline.schema import Evaluate as Evaluate
-from stages.pipeline.schema import References as References
-from stages.pipeline.schema import Settings, Train
-from stages.pipeline.schema import label_and_color as label_and_color
+from stages.pipeline.reading import check, read_yaml
+from stages.pipeline.reading import run as run
 
 PARAMS = Path("params.yaml")
 LEAST_TEST_ROWS = 10
-SectionT = TypeVar("SectionT", bound=Section)
+TABLE = "table"  # the target that is no truth: the user's own rows
+
+Folds = Annotated[int, Field(ge=2)]
+# Of a key without a value, YAML says null.
+Emptied = BeforeValidator(lambda value: {} if value is None else value)
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds, by the parser that DVC reads it with. Raises ``UserError``."""
-    try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        here = "run this from the top folder of the repository"
-        raise UserError(f"{path}: can't be read ({error.strerror}); {here}") from None
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+def _kinds(value: dict[str, str]) -> dict[str, str]:
+    for name, word in value.items():
+        Column.parse(name, word)
+    return value
 
 
-def check(content: Any, section: type[SectionT], path: Path = PARAMS, prefix: str = "") -> SectionT:
-    """Return what a file holds as the ``section`` that it must be.
+class Component(Section):
+    weight: Positive
+    mean: Annotated[list[float], Field(min_length=1)]
+    covariance: Annotated[list[list[float]], Field(min_length=1)]
 
-    Raises ``UserError`` with one line that names the ``path``, the first bad key, below the key
-    ``prefix``, its value and what is allowed.
+
+class Data(Section):
+    target: Literal[(*targets.names(), TABLE)]  # type: ignore[valid-type]
+    samples: Annotated[int, Field(ge=20, le=10_000_000)]
+    seed: Seed
+    custom: list[Component] = Field(default=[])
+    columns: Annotated[dict[str, str], Emptied, AfterValidator(_kinds)] = Field(default={})
+    missing: Literal["stop", "drop"] = "stop"
+
+    def make_truth(self) -> Truth | None:
+        """Return the truth that these settings describe; of a table there is none.
+
+        Raises ``ValueError`` where a custom mixture is none.
+        """
+        if self.target == TABLE:
+            return None
+        if self.target != "custom":
+            return targets.make(self.target)
+        if not self.custom:
+            raise ValueError(
+                "[] is no mixture; list at least one component (weight, mean, covariance)"
+            )
+        return targets.make("custom", components=[each.model_dump() for each in self.custom])
+
+
+class Prepare(Section):
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+    def test_rows(self, samples: int) -> int:
+        return round(samples * self.test_fraction)
+
+
+class Train(TrainingSettings):
+    members: Count = 10
+
+
+class TruthReference(Section):
+    draws: Annotated[int, Field(ge=2)]
+
+
+class Gmm(Section):
+    max_components: Count
+    folds: Folds
+
+
+class Kde(Section):
+    bandwidths: Count
+    folds: Folds
+
+
+class References(Section):
+    """The truth, and simple models of the same rows."""
+
+    truth: TruthReference
+    independent: Annotated[Section, Emptied]  # nothing to set
+    gaussian: Annotated[Section, Emptied]
+    gmm: Gmm
+    kde: Kde
+
+
+TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
+LABELS = {
+    "truth": ("truth", "#000000"),
+    "independent": ("independent Gaussians", "#C4B7A6"),
+    "gaussian": ("one Gaussian", "#225522"),
+    "gmm": ("mixture (GMM)", "#E69F00"),
+    "kde": ("kernel density", "#CC79A7"),
+}
+
+
+def label_and_color(name: str) -> tuple[str, str]:
+    """Return what a model or a reference is called in tables and figures, and its colour.
+
+    Raises ``LookupError``.
     """
-    try:
-        return section.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, section, prefix=prefix)}") from None
+    if name in LABELS:
+        return LABELS[name]
+    model = registry.find(name)
+    return model.label, model.color
+
+
+class Evaluate(Section):
+    fresh: Annotated[int, Field(ge=100)]
+    samples: Annotated[int, Field(ge=100)]
+    neighbours: Count
+    projections: Count
+    grid: Annotated[int, Field(ge=10, le=1000)]
+    seed: Seed
+
+
+class Settings(Section):
+    """All of ``params.yaml``.
+
+    A section of ``models`` holds the model's own settings, and training settings that it overrides.
+    """
+
+    data: Data
+    prepare: Prepare
+    train: Train
+    models: Annotated[dict[str, Annotated[dict[str, Any], Emptied]], Field(min_length=1)]
+    references: References
+    evaluate: Evaluate
+
+    def training(self, model: str) -> Train:
+        """Return the settings of ``train``, with what the model's own section overrides."""
+        section = self.section(model)
+        own = {key: section[key] for key in section if key in Train.model_fields}
+        return self.train.model_copy(update=own)
+
+    def architecture(self, model: str) -> dict[str, Any]:
+        """Return what is left of a model's section: the settings of its class."""
+        section = self.section(model)
+        return {key: section[key] for key in section if key not in Train.model_fields}
+
+    def section(self, model: str) -> dict[str, Any]:
+        if model not in self.models:
+            there = ", ".join(self.models)
+            raise UserError(f"{PARAMS}: models.{model} is not there; the models are: {there}")
+        return self.models[model]
 
 
 def load(path: Path = PARAMS) -> Settings:
@@ -100,43 +218,10 @@ def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
         key = "references.gmm.max_components"
         limits.append((key, "at most", fold, "the training rows of a fold"))
         own = [f"models.{name}" for name, keys in settings.models.items() if "batch_size" in keys]
-        for section in ("train", *own):
-            limits.append(
-                (f"{section}.batch_size", "at most", train, "the number of training rows")
-            )
+        batch = ("at most", train, "the number of training rows")
+        limits += [(f"{section}.batch_size", *batch) for section in ("train", *own)]
     content = settings.model_dump()
     for key, word, limit, what in limits:
         value: Any = reduce(getitem, key.split("."), content)
         if value > limit if word == "at most" else value < limit:
             raise UserError(f"{path}: {key} = {value}: must be {word} {limit}, {what}")
-
-
-def run(stage: Callable[..., None]) -> None:
-    """Run a stage with the words of the command line.
-
-    An error that the user can put right is one line and exit status 1.
-    """
-    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
-    usage = [
-        f"python -m stages.{name}",
-        *(f"<{key}>" for key in inspect.signature(stage).parameters),
-    ]
-    if len(words) != len(usage) - 1:
-        sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join(usage)}")
-    with errors_in_one_line(name):
-        try:
-            stage(*words)
-        except UserError:
-            restore()
-            raise
-
-
-def restore() -> None:
-    """Give back what is in Git and DVC took away.
-
-    Before a stage it removes what the stage is to write, and this one refused to. Nothing that is
-    there is touched.
-    """
-    missing = "git ls-files -z --deleted metrics figures"
-    words = f"{missing} | git checkout-index -z --stdin"
-    subprocess.run(words, shell=True, stderr=subprocess.DEVNULL, check=False)

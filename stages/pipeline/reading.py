@@ -1,0 +1,72 @@
+"""Read a file of settings, and run a stage: whatever is wrong is one line."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from flows.core.errors import UserError, errors_in_one_line, one_line
+from flows.core.settings import Section, explain
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds, by the parser that DVC reads it with. Raises ``UserError``."""
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        here = "run this from the top folder of the repository"
+        raise UserError(f"{path}: can't be read ({error.strerror}); {here}") from None
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+
+
+def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -> SectionT:
+    """Return what a file holds as the ``section`` that it must be.
+
+    Raises ``UserError`` with one line that names the ``path``, the first bad key, below the key
+    ``prefix``, its value and what is allowed.
+    """
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, section, prefix=prefix)}") from None
+
+
+def run(stage: Callable[..., None]) -> None:
+    """Run a stage with the words of the command line.
+
+    An error that the user can put right is one line and exit status 1.
+    """
+    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
+    usage = [
+        f"python -m stages.{name}",
+        *(f"<{key}>" for key in inspect.signature(stage).parameters),
+    ]
+    if len(words) != len(usage) - 1:
+        sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join(usage)}")
+    with errors_in_one_line(name):
+        try:
+            stage(*words)
+        except UserError:
+            restore()
+            raise
+
+
+def restore() -> None:
+    """Give back what is in Git and DVC took away.
+
+    Before a stage it removes what the stage is to write, and this one refused to. Nothing that is
+    there is touched.
+    """
+    missing = "git ls-files -z --deleted metrics figures"
+    words = f"{missing} | git checkout-index -z --stdin"
+    subprocess.run(words, shell=True, stderr=subprocess.DEVNULL, check=False)
