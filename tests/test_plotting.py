@@ -200,6 +200,12 @@ def test_without_a_truth_no_figure_speaks_of_one():
         assert not {"truth", "entropy", "KL"} & set(said), (name, said)
 
 
+def test_the_densities_of_one_model_are_drawn():
+    whole = SCENES["all"]
+    few = replace(whole, rows=[row for row in whole.rows if row.name not in ("vae", "gan")])
+    assert sheet("density.png", few)
+
+
 def test_a_model_without_a_density_says_so():
     assert "GAN:\nno density" in words("density.png", scene())
 
@@ -300,6 +306,7 @@ def test_columns_of_any_kind_are_drawn_without_a_warning():
         "income": np.exp(5 * normal(4)),
         "a column with a name that is far too long": normal(5),
         "twice": normal(5) * 1e-9,
+        "constant": np.full(200, 3.0),
     }
     for name in OF_TABLES:
         assert sheet(name, of_a_table(**columns))

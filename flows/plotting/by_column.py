@@ -130,10 +130,11 @@ def _histogram(axis: Axes, scene: Scene, k: int) -> None:
 
     Where the column has few values, each has a class of its own.
     """
-    values, count = np.unique(scene.data[:, k]), int(np.clip(np.sqrt(len(scene.data)), 8, 40))
+    values = np.unique(scene.data[:, k])
+    count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     low, high = _frame(scene.data[:, k])
     edges = np.linspace(low, high, count + 1).tolist()
-    if len(values) <= count:
+    if 1 < len(values) <= count:
         middle = (values[1:] + values[:-1]) / 2
         edges = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
     form: Any = {"bins": edges, "density": True}
@@ -149,7 +150,7 @@ def _frame(column: Array) -> tuple[float, float]:
     low, high = np.quantile(column, [0.005, 0.995])
     if low == high:
         low, high = column.min(), column.max()
-    room = 0.15 * (high - low)
+    room = 0.15 * (high - low) or 0.5  # of a column that holds one value alone
     return low - room, high + room
 
 
