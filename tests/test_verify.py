@@ -20,9 +20,11 @@ KL, SD, MEMBERS = 0.0743346, 0.0022, 10
 TOLERANCE = 3 * math.sqrt(2 / MEMBERS) * SD
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 
-# What stands in for tools/repro.py: it does what ``CHANGE`` says.
+# What stands in for tools/repro.py: it makes what is committed, and then does what ``CHANGE`` says.
 PIPELINE = """\
 import json, os, pathlib
+assert not os.path.exists("figures") and not os.path.exists("metrics")
+os.system("git checkout --quiet figures metrics")
 def edit(name, **values):
     path = pathlib.Path(f"metrics/{name}.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
