@@ -21,6 +21,7 @@ void clipped_adam(const Adam *adam) {
     const Adam o = *adam;
 #pragma omp parallel for schedule(static) num_threads(team(o.threads, o.members))
     for (long m = 0; m < o.members; m++) {
+        const unsigned long mode = begin_flushing();
         const float *g = o.gradient + m * o.size;
         const float norm = length(g, o.size);
         const float factor = norm > o.clip ? o.clip / norm : norm == norm ? 1.0f : norm;
@@ -32,5 +33,6 @@ void clipped_adam(const Adam *adam) {
             p[i] = sane(p[i] - o.rate / o.correction_1 * a[i]
                         / (__builtin_sqrtf(b[i] / o.correction_2) + o.epsilon));
         }
+        end_flushing(mode);
     }
 }

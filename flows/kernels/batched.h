@@ -19,6 +19,7 @@ long batched_product(const Product *request) {
         const long to = o.over_points ? N : from + least(N - from, TILE);
         float *own = memory(floats, &refused);
         float *out = o.out + m * o.rows * (o.over_points ? o.inner : N);
+        const unsigned long mode = begin_flushing();
         if (own && o.over_points) memset(out, 0, (size_t)o.rows * o.inner * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
@@ -35,6 +36,7 @@ long batched_product(const Product *request) {
                 store(out + p, other, N, count);
             }
         }
+        end_flushing(mode);
     }
     return refused;
 }
@@ -54,6 +56,7 @@ long perceptron(const Network *request) {
         const long m = item / groups, from = item % groups * TILE;
         const long to = o.y ? from + least(N - from, TILE) : N;
         float *own = memory(floats, &refused), *gradient = o.gradient + m * o.size;
+        const unsigned long mode = begin_flushing();
         if (own && !o.y) memset(gradient, 0, (size_t)o.size * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
@@ -74,6 +77,7 @@ long perceptron(const Network *request) {
             conditioner_backward(o.layer, m, &t, gradient, dx);
             store(o.dx + m * kept * N + p, dx, N, count);
         }
+        end_flushing(mode);
     }
     return refused;
 }

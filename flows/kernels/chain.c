@@ -108,6 +108,7 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
         float *own = memory(floats, &refused);
         float *gradient = out ? NULL : partial + item * chain->size;
         double loss = 0;
+        const unsigned long mode = begin_flushing();
         if (!out) memset(gradient, 0, (size_t)chain->size * 4);
         for (long p = from; own && p < to; p += TILE) {
             const int count = least(to - p, TILE);
@@ -139,6 +140,7 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
             }
         }
         if (!out) partial_loss[item] = loss;
+        end_flushing(mode);
     }
     return refused;
 }

@@ -37,6 +37,34 @@ static Tile take_tile(Room *room, int rows, int width) {
     return (Tile){take(room, (long)rows * pitch), rows, width, pitch};
 }
 
+/* Numbers below 1e-38 are taken for 0 between `begin_flushing`, which returns what `end_flushing`
+   wants, in each thread: arithmetic on them is a hundred times slower, and an optimiser's averages
+   decay to them. Parameters keep their bits: such a number moves none. */
+INLINE unsigned long begin_flushing(void) {
+#if defined(__x86_64__)
+    const unsigned mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | 0x8040);
+    return mode;
+#elif defined(__aarch64__)
+    unsigned long mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode | 1UL << 24));
+    return mode;
+#else
+    return 0;
+#endif
+}
+
+INLINE void end_flushing(unsigned long mode) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr((unsigned)mode);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)mode;
+#endif
+}
+
 /* How many threads so many items keep busy. */
 INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
 
