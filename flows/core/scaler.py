@@ -28,18 +28,20 @@ class Scaler:
     def fit(cls, rows: Array, names: Sequence[str] = ()) -> Scaler:
         """Return the scaler of ``rows``, by the moments over their first axis.
 
-        Raises ``ValueError``, with the name of the column, where a feature does not vary.
+        ``names`` are those of the columns. Raises ``ValueError``, with the name of the column,
+        where a feature does not vary.
         """
         with np.errstate(invalid="ignore"):
-            scaler = cls(rows.mean(axis=0), rows.std(axis=0))
-        good = (scaler.deviation > 0) & np.isfinite(scaler.deviation)
-        for *member, feature in np.argwhere(~good)[:1].tolist() if good.ndim else ():
-            name = names[feature] if names else feature
-            value = scaler.deviation[(*member, feature)]
+            mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+            # Rounding may give a constant column a deviation of 1e-17
+            deviation = np.where(np.ptp(rows, axis=0) == 0, 0.0, deviation)
+        for place in np.argwhere(~((deviation > 0) & np.isfinite(deviation)))[:1].tolist():
+            name = names[place[-1]] if names else place[-1] if len(place) < 3 else place
             raise ValueError(
-                f"column {name} has standard deviation {value} in the training rows; it must vary"
+                f"column {name} has standard deviation {deviation[tuple(place)]} in the training "
+                "rows; it must vary"
             )
-        return scaler
+        return cls(mean, deviation)
 
     def scale(self, rows: Array) -> Array:
         """Return real ``rows`` as standardised ones."""

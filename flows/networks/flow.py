@@ -132,6 +132,6 @@ class Flow(DensityNetwork):
 
         ``None`` where a bijection, or this machine, has no such thing, and for images.
         """
-        if z.ndim == 3 and kernels.usable(z, next(self.parameters())):
+        if z.ndim == 3 and kernels.usable(z, *self.parameters()):
             return kernels.program(self.chain)
         return None

@@ -107,7 +107,7 @@ class Network(Population):
 
     def fit_scaler(self, real: Array) -> Scaler:
         """Return the scaler of real training rows ``(n, M or 1, *event)``."""
-        return Scaler.fit(real)
+        return Scaler.fit(real, [column.name for column in self.columns])
 
     def preprocess(self, value: Any) -> Seen:
         """Return users' points as the networks see them, ``(M, *event, n)``.

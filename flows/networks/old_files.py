@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from flows.core.checkpoint import CheckpointError
+
 MAPS = ("standardize.", "margins.", "whiten.")  # now inside of ``preprocessing``
 
 
@@ -14,14 +16,14 @@ def renamed(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what a file holds by today's names.
 
-    Raises ``ValueError`` for a model that there is no more.
+    Raises ``CheckpointError`` for a model that is gone.
     """
     if description["model"] == "floor":  # a mixture after preprocessing, with a weight of its own
         description = {**description, "model": "mixture"}
         state = {name.removeprefix("base."): t for name, t in state.items() if name != "weights"}
     settings = dict(description.get("settings", {}))
     if settings.pop("base", "normal") != "normal":
-        raise ValueError("the base box is no more; commit 27b2496 reads this file")
+        raise CheckpointError("a model over the base box, which is gone; commit 27b2496 reads it")
     training = dict(description.get("training", {}))
     if training.get("recipe") == "found":
         training["recipe"] = "auto"

@@ -77,6 +77,8 @@ def build(
         model = kind.model_validate(dict(settings or {}))
     except ValidationError as error:
         raise ValueError(explain(error, kind, prefix=name)) from None
+    if columns and list(event_shape) != [len(columns)]:
+        raise ValueError(f"{len(columns)} columns for points of shape {tuple(event_shape)}")
     span = members if isinstance(members, range) else range(members)
     if not span or span.step != 1 or span.start < 0:
         raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
@@ -117,6 +119,8 @@ def load(path: str | Path) -> Population:
         model.load_state_dict(state, assign=True)  # of the type that they are saved in
         model.history = history
         return model.eval()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:
         # Whatever is wrong inside a foreign file, the user needs its name and one line
         reason = one_line(error)[:200]
