@@ -135,12 +135,19 @@ def film(scene: Scene) -> list[Image.Image]:
     canvas = FigureCanvasAgg(sheet)
     canvas.draw()
     sheet.set_layout_engine("none")  # the axes stay where they are
+    moving = (cloud, axis.title)
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    background = canvas.copy_from_bbox(sheet.bbox)  # all else is drawn once
     frames = []
     for position in np.linspace(0, last, FRAMES):
         layer = min(int(position), last - 1)
         cloud.set_offsets(states[layer] + (position - layer) * (states[layer + 1] - states[layer]))
         axis.set_title(f"{label}: layer {round(position)} of {last}")
-        canvas.draw()
+        canvas.restore_region(background)
+        for artist in moving:
+            axis.draw_artist(artist)
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return frames
 
