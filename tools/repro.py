@@ -69,17 +69,15 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     from dvc.repo import Repo
 
     try:
-        with Repo() as repo:
-            wanted = repo.stage.collect(file, with_deps=True)
-            edges = {stage: repo.index.graph[stage] for stage in repo.index.stages}
-            changed = repo.status(file, with_deps=True)
+        with Repo() as repo, repo.lock:
+            stages, graph = repo.stage.collect(file), repo.index.graph
+            for stage in stages:  # which grows by what others make
+                stages += [each for each in graph[stage] if each not in stages]
+            needs = {each.addressing: [its.addressing for its in graph[each]] for each in stages}
+            changed = {each.addressing for each in stages if each.changed()}
     except DvcException as error:
         raise command.UserError(f"{error}; `dvc status {file}` says more") from None
-    return {
-        stage.addressing: [each.addressing for each in needs]
-        for stage, needs in edges.items()
-        if stage in wanted
-    }, set(changed)
+    return needs, changed
 
 
 def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) -> bool:
