@@ -2,8 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
-# Two processes, file after file: the tests of one share what took long to make, and what goes on in
-# the background is begun in good time.
+# Two processes, file after file: the tests of one share what took long to make.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help repro test test-all lint format verify compare bench claims tables digits check clean
