@@ -188,7 +188,8 @@ def test_images_over_a_normal_base_are_read_and_over_the_box_told_in_one_line(tm
         write(tmp_path / base, model, {"settings": own}, without_prefix(model))
     x = 16 * torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.01
     assert torch.equal(flows.load(tmp_path / "normal").log_prob(x), model.log_prob(x))
-    with pytest.raises(CheckpointError, match=r"^.*box: a model over the base box, which is gone; commit .*$"):
+    line = r"^.*box: a model over the base box, which is gone; commit .*$"
+    with pytest.raises(CheckpointError, match=line):
         flows.load(tmp_path / "box")
 
 
