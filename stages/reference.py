@@ -33,7 +33,8 @@ def main(name: str) -> None:
     else:  # its files are there all the same, as DVC expects them
         files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")
-        return print("truth: none is known of a table")
+        print("truth: none is known of a table")
+        return
     files.write_model(name, model)
     draws = params.references.truth.draws if name == "truth" else 1
     write_report(model, name, problem, params.evaluate, draws=draws)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,9 +18,11 @@ import flows
 from flows import Column
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.core.mixture import Mixture
+from flows.core.population import Population
 from flows.core.scaler import Scaler
+from flows.data.preparation import to_real
 from flows.networks import registry
-from flows.references import reference
+from flows.references import fit_gaussian, reference
 from flows.training.trainer import Trainer
 
 
@@ -309,3 +313,23 @@ def test_the_damage_above_is_the_only_thing_wrong_with_those_files(tmp_path):
             load_file(tmp_path / "model").keys()
             == flows.load(tmp_path / "model").state_dict().keys()
         )
+
+
+def test_a_reference_of_a_table_keeps_its_columns(tmp_path):
+    columns = [Column("age", "positive"), Column("height")]
+    rows = np.random.default_rng(0).lognormal(size=(50, 2))
+    real = to_real(columns, rows)
+    scaler = Scaler.fit(real)
+    fit = partial(fit_gaussian, correlated=True)
+    model = reference(fit, scaler.scale(real), scaler, columns)
+    flows.save(model, tmp_path / "gaussian")
+    density = flows.Density.load(tmp_path / "gaussian")
+    assert density.columns == columns
+    frame = pd.DataFrame(rows[:3], columns=["age", "height"])
+    assert np.isfinite(density.log_prob(frame[["height", "age"]])).all()
+
+
+def test_the_unknown_truth_of_a_table_is_no_model(tmp_path):
+    flows.save(Population(1, (2,), {"model": "unknown"}), tmp_path / "truth")
+    with pytest.raises(CheckpointError, match="truth: holds no model: the truth of a table"):
+        flows.load(tmp_path / "truth")

@@ -499,7 +499,7 @@ def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("cuda", "the automatic recipe trains on the cpu alone"),
+        ("cuda", "only flows train there, by the fixed recipe"),
         ("cdua", "must be cpu, or cuda where torch finds a GPU"),
     ],
 )

@@ -266,3 +266,10 @@ def test_a_stage_that_refuses_says_one_line_and_gives_back_what_dvc_took_away(tm
         "A  metrics/vae.json",
         "A  params.yaml",
     ]
+
+
+def test_the_automatic_recipe_keeps_at_most_a_fold_of_each_candidate(tmp_path: Path) -> None:
+    text = changed(train={"recipe": "auto", "members": 65})
+    said = message(written(tmp_path, text))
+    assert "models.realnvp: members = 65" in said
+    assert "up to 60" in said

@@ -54,9 +54,3 @@ def output(*words: str, cwd: Path | None = None) -> str:
 
 def git(*words: str, cwd: Path | None = None) -> str:
     return output("git", *words, cwd=cwd)
-
-
-def listed(folder: Path) -> list[str]:
-    """Return the files that are tracked or could be, those that are ignored left out."""
-    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    return [name for name in git(*words, cwd=folder).split("\0") if (folder / name).is_file()]

@@ -1,4 +1,4 @@
-"""What every model of this project is: M distributions over points, held as one."""
+"""The base of all models: a population of M distributions over points."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Shape, as_tensor
+from flows.core.columns import Column
 
 RENAMED = {"has": "supports", "standardized": "preprocess"}
 
 
 class Population(nn.Module, Distribution):
-    """A population of M members.
+    """A population of M members, which is a ``torch.distributions.Distribution``.
 
-    A ``torch.distributions.Distribution`` with batch shape ``(M,)`` and event shape ``(D,)`` or
-    ``(C, H, W)``.
+    Its batch shape is ``(M,)``, and its event shape ``(D,)`` or ``(C, H, W)``.
 
     ``log_prob`` gives ``(n, M)`` in nats, in the units of the data that the user handed over. It
     takes rows ``(n, *event)``, which all members score, or ``(n, M, *event)``, where each member
     has points of its own; arrays of any numbers as well as tensors. ``sample((n,), generator=g)``
     gives ``(n, M, *event)``.
 
-    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, equal ones
-    unless a recipe of training found others:
-    ``MixtureSameFamily(Categorical(population.member_weights), population)``; ``ensemble_log_prob``
+    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, which are equal
+    unless the automatic recipe fitted others:
+    ``MixtureSameFamily(Categorical(population.member_weights), population)``. ``ensemble_log_prob``
     gives its density.
 
-    ``description`` says in JSON's words how to build the model again: with the state it makes a
-    complete checkpoint. ``history`` is what training kept (``Trainer``): ``epoch`` ``(L,)`` and
-    curves ``(L, M)``; empty before.
+    ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
+    checkpoint. ``history`` is the record of training (``Trainer``): ``epoch`` ``(L,)`` and curves
+    ``(L, M)``. It is empty before.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
-    # Points to score at a time, where there are many: bounds the memory
+    # Points that are scored at a time, which bounds the memory
     chunk: ClassVar[int] = 10_000
 
     def __init__(self, members: int, event_shape: Shape, description: dict[str, Any]) -> None:
@@ -64,53 +64,58 @@ class Population(nn.Module, Distribution):
         return self.batch_shape[0]
 
     @property
-    def member_range(self) -> range:
-        """Which members of a larger population these are.
+    def columns(self) -> list[Column]:
+        """The columns of the table; none where the points are no table's."""
+        return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
-        All of it, unless ``flows.build`` was given a range.
+    @property
+    def member_range(self) -> range:
+        """The places of these members in the population that ``flows.build`` took a range of.
+
+        Without a range, they are the whole population.
         """
         return range(*self.description.get("members", (0, self.members)))
 
     @property
     def member_weights(self) -> Tensor:
-        """What each member counts in the ensemble, ``(M,)``, of sum 1."""
+        """The weights of the members in the ensemble, ``(M,)``, which sum to 1."""
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def supports(self, method: str) -> bool:
-        """Return whether the model has ``log_prob``, ``encode`` or ``trajectory``."""
+        """Return whether the model has ``method``: ``log_prob``, ``encode`` or ``trajectory``."""
         return getattr(type(self), method) is not getattr(Population, method)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which the model computes."""
+        """The floating-point type in which the model computes."""
         return next(t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point())
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes: ``model.to("cuda")`` moves it.
+        """The device on which the model computes; ``model.to("cuda")`` moves it.
 
-        Points may come from anywhere; densities and samples are where the model is.
+        Points may be on any device; densities and samples are on the model's.
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
     def sample(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
-        """Draws, ``sample_shape + (M, *event)``.
+        """Draw points, ``sample_shape + (M, *event)``.
 
         Raises ``NotImplementedError`` where a model can't.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Log-densities in nats, ``(n, M)`` of ``(n, *event)`` or ``(n, M, *event)``.
+        """Return log-densities ``(n, M)`` in nats of ``(n, *event)`` or ``(n, M, *event)``.
 
         Raises ``NotImplementedError`` where a model has none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
 
     def encode(self, value: Any) -> Tensor:
-        """The noise ``(n, M, *event)`` that the points become.
+        """Return the noise ``(n, M, *event)`` that the points are mapped to.
 
         Raises ``NotImplementedError`` where a model has no such map.
         """
@@ -119,22 +124,22 @@ class Population(nn.Module, Distribution):
     def trajectory(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> list[Tensor]:
-        """Samples on their way from noise to data.
+        """Return samples at every step from noise to data.
 
         Raises ``NotImplementedError`` where a model has no steps.
         """
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
-        """Log-densities ``(n,)`` of the ensemble, in nats."""
+        """Return log-densities ``(n,)`` of the ensemble, in nats."""
         return ensemble_log_prob(self.log_prob(value), self.member_weights)
 
     def parameters_per_member(self) -> int:
-        """The number of trainable numbers in one member."""
+        """Return the number of trainable parameters of one member."""
         return sum(p.numel() for p in self.parameters()) // self.members
 
     def features_first(self, value: Any) -> Tensor:
-        """Return points as ``log_prob`` takes them as ``(M, *event, n)``."""
+        """Return points, in any form that ``log_prob`` takes, as ``(M, *event, n)``."""
         value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
@@ -143,12 +148,11 @@ class Population(nn.Module, Distribution):
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
     def points(self, value: Any, what: str = "points") -> Tensor:
-        """``value`` as a tensor ``(..., M or 1, *event)``.
+        """Return ``value`` as a tensor ``(..., M or 1, *event)``.
 
-        Rows ``(n, *event)`` are every member's, whatever their number.
-
-        Raises ``ValueError`` for another shape, ``TypeError`` for what is not numbers; ``what``
-        names it there.
+        Rows ``(n, *event)`` are shared by all members, whatever their number. Raises ``ValueError``
+        for another shape and ``TypeError`` for what is not numbers; ``what`` names the points in
+        the message.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)
@@ -168,9 +172,9 @@ class Population(nn.Module, Distribution):
 
 
 def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``.
+    """Return the log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``.
 
-    The mixture is of equal ``weights``, unless they ``(M,)`` are given.
+    The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
     """
     members = member_log_prob.shape[-1]
     if weights is None:

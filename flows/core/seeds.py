@@ -1,11 +1,10 @@
-"""Random streams.
+"""Random streams, one per purpose and member, no two of which share numbers.
 
-One per purpose, member and, where it is long, epoch, so that no two of them ever share numbers.
-
-Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose,
-member)`` or ``(purpose, member, epoch)``. NumPy promises that children with different keys are
-independent, so member 3 gets the same stream in a population of 4 and in one of 400. All numbers
-are NumPy's, which are the same on every machine; torch's normals depend on the processor.
+Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key
+``(purpose, member)`` or, where every epoch has a stream of its own, ``(purpose, member, epoch)``.
+NumPy promises that children with different keys are independent, so member 3 gets the same stream
+in a population of 4 and in one of 400. All numbers are NumPy's, which are the same on every
+machine; torch's normals depend on the processor.
 """
 
 from __future__ import annotations
@@ -23,57 +22,56 @@ Generators = Sequence[np.random.Generator]  # one a member
 # The position in this list is part of every spawn key: append only, never reorder, or every number
 # of the project moves.
 PURPOSES = (
-    *(
-        "generate",
-        "entropy",
-        "split",
-        "initialize",
-        "train",
-        "fresh",
-        "sample",
-        "metric",
-        "plot",
-        "reference",
-        "curves",
-        "tuning",
-        "folds",
-    ),
-    *("base",),
+    "generate",
+    "entropy",
+    "split",
+    "initialize",
+    "train",
+    "fresh",
+    "sample",
+    "metric",
+    "plot",
+    "reference",
+    "curves",
+    "tuning",
+    "folds",
+    "base",
 )
 
 
 def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
-    """The seed sequence of one purpose, one member and perhaps one epoch.
+    """Return the seed sequence of one purpose, one member and, if given, one epoch.
 
-    The purpose is a word of ``PURPOSES``; the member is 0, unless given.
+    ``purpose`` is one of ``PURPOSES``; the member is 0 unless given.
     """
     return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))
 
 
 def numpy_generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
-    """A generator on the stream of ``(seed, purpose, *key)``."""
+    """Return a generator on the stream of ``(seed, purpose, *key)``."""
     return np.random.default_rng(sequence(seed, purpose, *key))
 
 
 def numpy_generators(
     seed: int, purpose: str, members: Iterable[int], *epoch: int
 ) -> list[np.random.Generator]:
-    """One generator per member.
+    """Return one generator per member.
 
-    Its streams are those that these members have in any population.
+    Each is on the stream that its member has in a population of any size.
     """
     return [numpy_generator(seed, purpose, member, *epoch) for member in members]
 
 
 def integer(seed: int, purpose: str, *key: int) -> int:
-    """A 32-bit integer seed, for the libraries that take nothing better."""
+    """Return a 32-bit integer seed, for libraries that take nothing better."""
     return int(sequence(seed, purpose, *key).generate_state(1)[0])
 
 
 def generator_of(given: Any) -> np.random.Generator:
-    """What a user hands over as a generator.
+    """Return a NumPy generator for what a user hands over as a generator.
 
-    NumPy's, one of torch, which seeds it, or ``None``: then the numbers are new every time.
+    ``given`` is one of NumPy, one of torch, which seeds a new one, or ``None``, for numbers that
+    are new every time.
     """
     import torch
 
@@ -83,9 +81,9 @@ def generator_of(given: Any) -> np.random.Generator:
 
 
 def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
-    """Standard normal numbers, in double precision.
+    """Draw standard normal numbers of this ``shape``, in double precision.
 
-    In single, NumPy's tails depend on the machine.
+    In single precision, NumPy's tails depend on the machine.
     """
     import torch
 
@@ -93,7 +91,7 @@ def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
 
 
 def normals(generators: Iterable[np.random.Generator], *shape: int) -> torch.Tensor:
-    """``normal`` numbers ``(M, *shape)``, a member a generator."""
+    """Draw ``normal`` numbers ``(M, *shape)``, each member's by its own generator."""
     import torch
 
     return torch.stack([normal(generator, *shape) for generator in generators])

@@ -1,7 +1,7 @@
-"""What every group of settings is built from, and the settings of training. Light: no torch.
+"""The base class of all settings, and the settings of training; no torch is needed.
 
-The pipeline, the studies and the models check what they are given by these classes, so a limit
-stands in one place.
+The pipeline, the studies and the models check their input by these classes, so that a limit stands
+in one place.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FOLDS = 5  # of the automatic recipe
+FOLDS, MOST_MEMBERS = 5, 60  # of the automatic recipe: a fold of each of its candidates
 
 
 class Section(BaseModel):
-    """A group of settings.
+    """A group of settings, which is checked strictly.
 
-    Strict: ``"10"`` and ``true`` are not numbers; no infinities, no unknown keys.
+    ``"10"`` and ``true`` are not taken as numbers; infinities and unknown keys are errors.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _noise(value: Any) -> Any:
-    # One check in place of a union of types: of a union, pydantic reports a line for each part.
+    # One check in place of a union of types, for which pydantic reports an error for each part.
     number = (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
     )
@@ -43,14 +43,14 @@ def _recipe(value: Any) -> Any:
 
 
 class TrainingSettings(Section):
-    """How a population is trained.
+    """The settings of the training of a population.
 
     Args:
         recipe: ``"fixed"``, by the settings below; or ``"auto"``, from the training rows
             (``training/auto.py``), for which only ``learning_rate``, ``clip``, ``batch_size`` and
             ``seed`` count.
         epochs: passes over the training points.
-        batch_size: at most so many points a step; an epoch is cut into equal steps, so no step is a
+        batch_size: the most points of a step; an epoch is cut into equal steps, so no step is a
             small remainder.
         learning_rate: the highest rate of the schedule.
         noise: standard deviation, in standardised units, of the noise added afresh at each visit; 0
@@ -76,24 +76,39 @@ class TrainingSettings(Section):
     seed: Seed = 0
 
 
-def folds_and_candidates(members: int) -> tuple[int, int]:
-    """Return how many folds, and how many candidates on each, make so many members.
+class EvaluationSettings(Section):
+    """How much is drawn for an evaluation.
 
-    Of the automatic recipe. Raises ``ValueError`` where none do.
+    Args:
+        fresh: points from the truth for the divergences.
+        samples: points from each member for the modes.
+        neighbours: k of precision, recall, density, coverage and the classifier.
+        projections: directions of the sliced Wasserstein distance.
+        seed: of all that is drawn.
     """
-    if members > FOLDS and members % FOLDS:
+
+    fresh: Annotated[int, Field(ge=100)] = 100_000
+    samples: Annotated[int, Field(ge=100)] = 10_000
+    neighbours: Count = 5
+    projections: Count = 128
+    seed: Seed = 0
+
+
+def folds_and_candidates(members: int) -> tuple[int, int]:
+    """Return how many folds and candidates the automatic recipe uses to keep ``members`` networks.
+
+    Each candidate has a network a fold. Raises ``ValueError`` where no numbers fit.
+    """
+    if members > MOST_MEMBERS or (members > FOLDS and members % FOLDS):
         raise ValueError(
             f"members = {members}: the automatic recipe keeps at most {FOLDS} networks, "
-            f"or a multiple of {FOLDS}"
+            f"or a multiple of {FOLDS} up to {MOST_MEMBERS}"
         )
     return min(members, FOLDS), max(1, members // FOLDS)
 
 
 def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> str:
-    """One line for the first thing that is wrong.
-
-    The key below ``prefix``, the value and what is allowed.
-    """
+    """Return one line on the first error: the key below ``prefix``, its value, what is allowed."""
     # A misspelt key is two errors, one that is not known and one that is missing: the first says
     # more.
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
@@ -112,14 +127,14 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
             f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
         )
     message = first["msg"].removeprefix("Value error, ")
-    # Of a whole section, the message says what of it
+    # For a whole section, the message itself says what is wrong
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     return f"{key}{value}: {message[0].lower()}{message[1:]}"
 
 
 def _section_at(section: Any, parts: tuple[int | str, ...]) -> type[BaseModel]:
-    """The section that is found inside ``section`` at the place ``parts``."""
+    """Return the section at the place ``parts`` inside ``section``."""
     for part in parts:
-        inside = get_args(section)  # of list[...] and dict[..., ...]: what each of its parts is
+        inside = get_args(section)  # of list[...] and dict[..., ...], whose last is an item's type
         section = inside[-1] if inside else section.model_fields[part].annotation
     return section

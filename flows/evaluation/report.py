@@ -1,7 +1,7 @@
 """One row of the results table: every metric of every member, by the same code for every model.
 
-What a metric can't do without (a density, a truth, its components) may not be there. Then the
-metric is ``NaN`` in the table of members and ``None`` in the headline; nothing else changes.
+A metric that lacks what it needs (a density, a truth, its components) is ``NaN`` in the table of
+members and ``None`` in the headline; nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
+from flows.core.settings import EvaluationSettings as EvaluationSettings
 from flows.data.preparation import to_real
 from flows.data.problem import Problem
 from flows.evaluation import calibration, likelihood, samples, statistics
@@ -47,28 +48,9 @@ METRICS = (
 LAST = "hdr_error"  # after the columns that the caller adds
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How much is drawn for an evaluation.
-
-    Args:
-        fresh: points from the truth for the divergences.
-        samples: points from each member for the modes.
-        neighbours: k of precision, recall, density, coverage and the classifier.
-        projections: directions of the sliced Wasserstein distance.
-        seed: of all that is drawn.
-    """
-
-    fresh: int = 100_000
-    samples: int = 10_000
-    neighbours: int = 5
-    projections: int = 128
-    seed: int = 0
-
-
 @dataclass
 class Report:
-    """What is known of one model.
+    """All scores of one model.
 
     ``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per
     row (a member, or a repeated draw). ``curves``: ``mode_mass`` ``(rows, K + 1)``; ``hdr``
@@ -101,36 +83,37 @@ def evaluate(
     """
     report = Report()
     own = _own_samples(model, settings, name, draws)  # (rows, n, D)
-    found = {**(columns or {}), **_two_sample(own, problem, settings)}
+    metrics = {**(columns or {}), **_two_sample(own, problem, settings)}
     truth = problem.truth
     if isinstance(truth, Mixture):
         report.curves["mode_mass"] = np.stack([samples.mode_mass(row, truth) for row in own])
-        found |= _by_row([samples.mode_scores(mass, truth) for mass in report.curves["mode_mass"]])
+        modes = [samples.mode_scores(mass, truth) for mass in report.curves["mode_mass"]]
+        metrics |= _by_row(modes)
     if model.supports("log_prob"):
-        found |= _on_test_rows(model, problem, settings, report)
+        metrics |= _on_test_rows(model, problem, settings, report)
     if truth is not None:
         fresh = truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
         if model.supports("log_prob"):
             scores = _against_truth(model, truth, own, fresh, settings, report)
-            scores["non_finite"] += found["non_finite"]
-            found |= scores
+            scores["non_finite"] += metrics["non_finite"]
+            metrics |= scores
         if model.supports("encode"):
             square = likelihood.squared_radius(model, fresh)
             report.curves["radius"] = calibration.radius_coverage(square, model.event_shape.numel())
     for key in (*METRICS, *(columns or {}), LAST):
-        values = np.asarray(found.get(key, np.nan), dtype=np.float64)
+        values = np.asarray(metrics.get(key, np.nan), dtype=np.float64)
         report.members[key] = np.broadcast_to(values, len(own))
     for key in HEADLINE:
-        if key in found:
+        if key in metrics:
             report.headline[key] = float(likelihood.strict_mean(report.members[key]))
-    if "kl" in found and len(own) > 1:
+    if "kl" in metrics and len(own) > 1:
         report.headline["kl_sd"] = float(np.std(report.members["kl"], ddof=1))
     report.headline = {key: report.headline.get(key) for key in HEADLINE}
     return report
 
 
 def unknown() -> Report:
-    """Return the row of what is not known: no number at all."""
+    """Return a report without a single number, for a truth that is not known."""
     members = {key: np.full(1, np.nan) for key in (*METRICS, LAST)}
     return Report(dict.fromkeys(HEADLINE), members)
 
@@ -211,7 +194,7 @@ def _against_truth(
 
 
 def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
-    """Compare as many samples as there are test rows with these, in every way."""
+    """Compare samples with as many test rows by all of ``TWO_SAMPLE``; return a value per row."""
     test = problem.test.reshape(len(problem.test), -1)[:COMPARED]
     own = own[:, : len(test)]
     if problem.columns:  # the columns' units have nothing to do with each other

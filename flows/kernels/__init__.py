@@ -1,8 +1,8 @@
-"""The chain of a flow, its loss and gradient, and the optimiser's step, compiled (``chain.c``).
+"""The compiled kernels: the chain of a flow, its loss and gradient, and the optimiser's step.
 
-The plain torch code of ``flows/bijections`` is the definition of each, and takes its place where
-there is no compiler, for another type than single precision, or where a bijection is not known here
-(``layers.py``).
+They are in ``chain.c``. The plain torch code of ``flows/bijections`` is the definition of each, and
+takes its place where there is no compiler, for another type than single precision, or for a
+bijection that the chain does not know (``layers.py``).
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,10 @@ __all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code",
 
 
 class Program:
-    """Layers from data to noise, ready to run.
+    """Compiled layers from data to noise.
 
-    Torch does not differentiate through them: ``loss`` gives the gradient it computes.
-
-    Where the system has no memory for a thread to work in, both raise ``MemoryError``.
+    Torch does not differentiate through them: ``loss`` returns the gradient that it computes. Both
+    methods raise ``MemoryError`` where the system has no memory for a thread to work in.
     """
 
     def __init__(self, layers: Sequence[Fields]) -> None:
@@ -43,9 +42,9 @@ class Program:
         self._gradients: tuple[Tensor, Tensor] | None = None  # of the members, and of their parts
 
     def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        """From data to noise or back.
+        """Map ``x`` ``(M, D, N)`` from data to noise or, with ``inverse``, back.
 
-        ``x`` ``(M, D, N)`` to its like, and the sum of the log-determinants ``(M, N)``.
+        Return the mapped points, and the sum of the log-determinants ``(M, N)``.
         """
         x = x.detach().contiguous()
         out, log_det = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
@@ -53,11 +52,11 @@ class Program:
         return out, log_det
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean negative log-likelihood under a standard normal base, and its gradient.
+        """Return the mean negative log-likelihood of ``x`` ``(M, D, N)``, and its gradient.
 
-        Of ``x`` ``(M, D, N)``; the one is ``(M,)`` in double precision, the other ``(M, P)``: by
-        the parameters of all layers, one after another. The gradient is good until the next call,
-        which writes over it.
+        The base is standard normal. The loss is ``(M,)`` in double precision; the gradient
+        ``(M, P)`` is by the parameters of all layers, one after another. It is valid until the next
+        call, which writes over it.
         """
         x = x.detach().contiguous()
         members, _, points = x.shape
@@ -81,8 +80,8 @@ class Program:
         members, dim, points = x.shape
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:  # the first call, or tensors have moved
-            # Without gaps within a member. Between members there may be some: parameters may be
-            # views of one tensor.
+            # There are no gaps within a member. There may be some between members, as parameters
+            # may be views of one tensor.
             assert all(
                 tensor.dtype == torch.float32 and tensor[0].is_contiguous()
                 for tensor in self.tensors
@@ -103,47 +102,19 @@ class Program:
 
 
 def program(bijections: Sequence[Bijection]) -> Program | None:
-    """The bijections, from data to noise, as one compiled operation.
+    """Return the bijections, from data to noise, as one compiled operation.
 
-    ``None`` where one of them is not known.
+    The result is ``None`` where one of them is not known.
     """
     layers = [layer for bijection in bijections if (layer := describe(bijection)) is not None]
     return Program(layers) if len(layers) == len(bijections) else None
 
 
-def clipped_adam(
-    parameters: Tensor,
-    gradient: Tensor,
-    averages: Sequence[Tensor],
-    *,
-    rate: float,
-    clip: float,
-    betas: Sequence[float],
-    epsilon: float,
-    step: int,
-) -> None:
-    """``ClippedAdam.step`` of ``flows/training/optimizer.py``.
+def clipped_adam(**fields: Any) -> None:
+    """Take one step of ``ClippedAdam`` (``flows/training/optimizer.py``).
 
-    All tensors are ``(M, P)`` without gaps.
+    ``fields`` are those of ``Adam`` in ``chain.h``; its tensors are ``(M, P)`` without gaps.
     """
-    members, size = parameters.shape
-    tensors = {
-        "parameters": parameters,
-        "gradient": gradient,
-        "first": averages[0],
-        "second": averages[1],
-    }
-    numbers = {
-        "rate": rate,
-        "clip": clip,
-        "beta_1": betas[0],
-        "beta_2": betas[1],
-        "epsilon": epsilon,
-    }
-    numbers |= {f"correction_{k}": 1 - beta**step for k, beta in enumerate(betas, 1)}
-    call(
-        "clipped_adam",
-        filled(
-            Adam, members=members, size=size, threads=torch.get_num_threads(), **tensors, **numbers
-        ),
-    )
+    members, size = fields["parameters"].shape
+    threads = torch.get_num_threads()
+    call("clipped_adam", filled(Adam, members=members, size=size, threads=threads, **fields))

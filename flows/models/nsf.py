@@ -31,6 +31,8 @@ class NSF(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
+        if len(event_shape) != 1:
+            raise ValueError(f"the NSF needs vectors; got event_shape={tuple(event_shape)}")
         (dim,) = event_shape
         bijections: list[Bijection] = []
         for k in range(self.couplings):

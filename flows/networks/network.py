@@ -1,4 +1,4 @@
-"""What training needs of a model: the base of flows and of the networks they are compared with."""
+"""The interface between models and training: the base of all networks."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, as_tensor
-from flows.core.columns import Column
 from flows.core.population import Population
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, generator_of
@@ -28,8 +27,8 @@ class Network(Population):
     *features first*, ``(M, *event, N)``, and went through ``preprocessing``, whose log-determinant
     is added to every log-density.
 
-    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass says how it learns by
-    ``objective`` and how far it has come by ``curves``. ``betas`` are those of its optimiser.
+    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass defines its loss by
+    ``objective``, and what is logged of it by ``curves``. ``betas`` are those of its optimiser.
     """
 
     weights: Tensor
@@ -48,38 +47,33 @@ class Network(Population):
     def member_weights(self) -> Tensor:
         return self.weights
 
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of the table; none where the points are no table's."""
-        return [Column.from_dict(column) for column in self.description.get("columns", ())]
-
     # Inside: preprocessed points, features first
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Set what depends on the data from the training points ``(M, *event, N)``."""
+        """Set data-dependent parameters from the training points ``(M, *event, N)``."""
 
     @abstractmethod
     def objective(self, points: Tensor, generators: Generators) -> Objective:
-        """Return what an epoch on ``points`` ``(M, *event, N)`` calls for each batch of them.
+        """Return the function that an epoch on ``points`` ``(M, *event, N)`` calls for every batch.
 
-        Of a batch ``(M, *event, n)`` it gives the loss ``(M,)``, without its graph, and the
+        For a batch ``(M, *event, n)`` it returns the loss ``(M,)``, without its graph, and the
         gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from
         its own generator.
         """
 
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
-        """Return what a visit to ``points`` ``(M, *event, N)`` sees: the points themselves.
+        """Return the points that a visit to ``points`` ``(M, *event, N)`` trains on.
 
-        Or draws, where each point stands for a region.
+        They are the points themselves or, where each stands for a region, draws from that region.
         """
         return points
 
     @abstractmethod
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """Return what the history keeps every few epochs: a number per member ``(M,)`` by name.
+        """Return the curves that the history keeps: a number per member, ``(M,)``, by name.
 
-        ``points`` are ``train`` and perhaps others.
+        ``points`` are ``train`` and perhaps others. It is called every few epochs.
         """
 
     @abstractmethod
@@ -89,7 +83,7 @@ class Network(Population):
     # Users' rows
 
     def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """Return what training is given as ``(n, M or 1, *event)``.
+        """Return training rows as ``(n, M or 1, *event)``.
 
         Raises ``ValueError`` where there are no rows, or one can't be learnt.
         """
@@ -110,9 +104,10 @@ class Network(Population):
         return Scaler.fit(real, [column.name for column in self.columns])
 
     def preprocess(self, value: Any) -> Seen:
-        """Return users' points as the networks see them, ``(M, *event, n)``.
+        """Return users' points as the networks see them, and the log-determinant.
 
-        And the log-determinant ``(M, n or 1)``, in double precision as it may be large.
+        The points are ``(M, *event, n)``; the log-determinant is ``(M, n or 1)``, in double
+        precision as it may be large.
         """
         z, log_det = self.preprocessing(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
@@ -133,7 +128,7 @@ class Network(Population):
     def flatten(self) -> Tensor:
         """Return all parameters as one tensor ``(M, P)`` for an optimiser.
 
-        The modules' own become views of it.
+        The parameters of the modules become views of it.
         """
         own = list(self.parameters())
         flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
@@ -161,9 +156,9 @@ class DensityNetwork(Network):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
-        """Return ``train_nll`` and ``test_nll``.
+        """Return ``train_nll``, and ``test_nll`` where there are test points, ``(M,)`` each.
 
-        The mean negative log-likelihood in nats, in the user's units.
+        They are mean negative log-likelihoods in nats, in the user's units.
         """
         return {
             f"{key}_nll": mean_nll(self.log_density(z), log_det)

@@ -19,7 +19,7 @@ from flows.core.errors import one_line
 from flows.core.population import Population
 from flows.core.seeds import numpy_generators
 from flows.core.settings import explain
-from flows.networks.architecture import Model
+from flows.networks.architecture import FlowModel, Model
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.old_files import renamed
@@ -28,7 +28,7 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def names() -> list[str]:
-    """Return the models there are, in alphabetical order; none is imported."""
+    """Return the names of all models in alphabetical order; none is imported."""
     return sorted(module.name for module in iter_modules([str(MODELS)]))
 
 
@@ -53,6 +53,11 @@ def find(name: str) -> type[Model]:
     raise LookupError(
         f"flows/models/{name}.py: holds no subclass of Model that is called like the file"
     )
+
+
+def is_flow(name: str) -> bool:
+    """Return whether the model is a flow over vectors, which the automatic recipe can train."""
+    return issubclass(find(name), FlowModel)
 
 
 def build(
@@ -101,6 +106,8 @@ def load(path: str | Path) -> Population:
     description, state, history = read(Path(path))
     try:
         description, state = renamed(description, state)
+        if description["model"] == "unknown":
+            raise CheckpointError("holds no model: the truth of a table is not known")
         columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()

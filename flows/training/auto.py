@@ -16,7 +16,7 @@ halving); Hu et al. 2024 (MiniCPM, the cooling). docs/settings.md has what each 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -33,7 +33,7 @@ from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.references import fit_gaussian
 from flows.training import stacking
-from flows.training.candidates import CANDIDATES, Candidate
+from flows.training.candidates import CANDIDATES
 from flows.training.fold_trainer import FoldTrainer, Member
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
@@ -44,8 +44,6 @@ MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # and whether correlated
 
-OnLog = Callable[[int, dict[str, Array]], None]
-
 
 def train_auto(
     model: DensityNetwork,
@@ -53,9 +51,8 @@ def train_auto(
     scaler: Scaler,
     test: Tensor | None,
     settings: TrainingSettings,
-    on_log: OnLog | None,
+    on_log: Callable[[int, dict[str, Array]], None] | None,
     name: str,
-    candidates: Sequence[Candidate] = CANDIDATES,
 ) -> None:
     """Train ``model`` on ``rows`` ``(n, 1, D)``, which are scaled by ``scaler``.
 
@@ -63,11 +60,6 @@ def train_auto(
     no folds make.
     """
     folds, kept = folds_and_candidates(model.members)
-    if kept > len(candidates):
-        raise ValueError(
-            f"members = {model.members}: the automatic recipe has {len(candidates)} candidates, "
-            f"and keeps at most {FOLDS * len(candidates)} networks"
-        )
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError(
@@ -92,8 +84,8 @@ def train_auto(
     curves: dict[int, dict[Member, dict[str, float]]] = {}
     with tqdm(total=round((1 + COOLING) * MOST_STEPS), desc=name, unit="step", disable=None) as bar:
         bar.set_postfix_str("fitting margins, finding neighbours")
-        members = [Member(candidate, f) for candidate in candidates for f in range(folds)]
-        start = population(len(candidates))
+        members = [Member(candidate, f) for candidate in CANDIDATES for f in range(folds)]
+        start = population(len(CANDIDATES))
         held = None if test is None else test.numpy()
         trainer = FoldTrainer(start, z, scaler, held, members, fold, settings)
 

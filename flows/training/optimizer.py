@@ -51,29 +51,27 @@ class ClippedAdam:
     def step(self, gradient: Tensor, rate: float) -> None:
         """One step against ``gradient`` ``(M, P)``."""
         self.steps += 1
+        b1, b2 = self.betas
+        correction_1, correction_2 = 1 - b1**self.steps, 1 - b2**self.steps
         if kernels.usable(self.parameters, gradient):
-            averages, clip, betas, epsilon = (
-                (self.first, self.second),
-                self.clip,
-                self.betas,
-                self.EPSILON,
-            )
             kernels.clipped_adam(
-                self.parameters,
-                gradient,
-                averages,
+                parameters=self.parameters,
+                gradient=gradient,
+                first=self.first,
+                second=self.second,
                 rate=rate,
-                clip=clip,
-                betas=betas,
-                epsilon=epsilon,
-                step=self.steps,
+                clip=self.clip,
+                beta_1=b1,
+                beta_2=b2,
+                correction_1=correction_1,
+                correction_2=correction_2,
+                epsilon=self.EPSILON,
             )
             return
         gradient = gradient * (
             self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip)
         )
-        b1, b2 = self.betas
         self.first.lerp_(gradient, 1 - b1)
         self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        scale = (self.second / (1 - b2**self.steps)).sqrt_().add_(self.EPSILON)
-        self.parameters.addcdiv_(self.first, scale, value=-rate / (1 - b1**self.steps))
+        scale = (self.second / correction_2).sqrt_().add_(self.EPSILON)
+        self.parameters.addcdiv_(self.first, scale, value=-rate / correction_1)

@@ -37,12 +37,9 @@ class Trainer:
         self, model: Network, train: Any, settings: TrainingSettings, scaler: Scaler | None = None
     ) -> None:
         self.model, self.settings = model, settings
-        rows = checked(model, train, "train", scaler)
-        if scaler is None:
-            rows, scaler = fit_and_scale(model, rows)
-        self.scaler = scaler
+        rows, self.scaler = scaled(model, train, "train", scaler)
         points = model.features_first(rows).double()
-        model.preprocessing.fit(points, scaler)
+        model.preprocessing.fit(points, self.scaler)
         self.clean = self.seen(rows, 0)
         model.initialize(self.clean[0])
         self.visited, self.noise = _smoothed(model, points, settings)
@@ -124,8 +121,8 @@ def train(
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``model.history``.
         name: of the model, in messages.
-        device: ``"cpu"``, or ``"cuda"`` for the fixed recipe: what runs in plain torch may be
-            faster, and low bits differ; the model is on the CPU again when it is done.
+        device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
+            may be faster, and low bits differ; the model is on the CPU again when it is done.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results;
     the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
@@ -136,15 +133,14 @@ def train(
         raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    rows = checked(model, rows, "train", scaler)
-    test = None if test is None else checked(model, test, "test", scaler)
-    if scaler is None:
-        rows, scaler = fit_and_scale(model, rows)
-        test = None if test is None else scale(model, test, scaler)
-    # The others have no density, or a slow one
-    if settings.recipe == "auto" and isinstance(model, Flow) and model.real:
-        if device == "cuda":
-            raise ValueError("device = 'cuda': the automatic recipe trains on the cpu alone")
+    auto = settings.recipe == "auto" and model.real
+    if device == "cuda" and (auto or not isinstance(model, Flow)):
+        raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
+    in_units = scaler is None
+    rows, scaler = scaled(model, rows, "train", scaler)
+    if test is not None:
+        test, _ = scaled(model, test, "test", scaler, in_units=in_units)
+    if auto and isinstance(model, Flow):  # the others have no density, or a slow one
         train_auto(model, rows, scaler, test, settings, on_log, name)
         model.eval()
         return model
@@ -191,21 +187,19 @@ def _run(trainer: Trainer, test: Tensor | None, on_log: OnLog | None, bar: tqdm)
     return failed
 
 
-def checked(model: Network, rows: Any, what: str, scaler: Scaler | None) -> Tensor:
-    """Return rows as ``(n, M or 1, *event)``; where they are scaled, any finite numbers will do."""
-    return model.rows(rows, what) if scaler is None else Network.rows(model, rows, what)
+def scaled(
+    model: Network, rows: Any, what: str, scaler: Scaler | None, *, in_units: bool = False
+) -> tuple[Tensor, Scaler]:
+    """Return rows as scaled ones ``(n, M or 1, *event)``, and their scaler.
 
-
-def fit_and_scale(model: Network, rows: Tensor) -> tuple[Tensor, Scaler]:
-    """Return rows ``(n, M or 1, *event)`` in the user's units as scaled ones, and their scaler."""
-    real = model.preprocessing.real(rows.double().numpy())
-    scaler = model.fit_scaler(real)
+    Rows come scaled where there is a ``scaler``, unless they are ``in_units`` of the user. Without
+    one it is fitted to them.
+    """
+    if scaler is not None and not in_units:
+        return Network.rows(model, rows, what), scaler
+    real = model.preprocessing.real(model.rows(rows, what).double().numpy())
+    scaler = scaler or model.fit_scaler(real)
     return torch.from_numpy(scaler.scale(real)), scaler
-
-
-def scale(model: Network, rows: Tensor, scaler: Scaler) -> Tensor:
-    """Return rows ``(n, M or 1, *event)`` in the user's units as scaled ones."""
-    return torch.from_numpy(scaler.scale(model.preprocessing.real(rows.double().numpy())))
 
 
 def _smoothed(

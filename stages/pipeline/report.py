@@ -15,7 +15,7 @@ from flows.core.population import Population
 from flows.data.problem import Problem
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
-from flows.evaluation.report import EvaluationSettings, Report, evaluate
+from flows.evaluation.report import Report, evaluate
 from stages.pipeline import files
 from stages.pipeline.settings import Evaluate
 
@@ -32,8 +32,7 @@ def write_report(
     columns: Mapping[str, Any] | None = None,
 ) -> None:
     """Evaluate ``model``; write its headline, its table of members, what the figures need."""
-    settings = EvaluationSettings(**evaluation.model_dump(exclude={"grid"}))
-    report = evaluate(model, problem, settings, name=name, draws=draws, columns=columns)
+    report = evaluate(model, problem, evaluation, name=name, draws=draws, columns=columns)
     arrays = plot_arrays(model, problem, evaluation)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
     if not problem.columns:  # a user's units may need every digit

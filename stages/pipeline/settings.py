@@ -18,6 +18,7 @@ from flows.core.errors import UserError
 from flows.core.mixture import Truth
 from flows.core.settings import (
     Count,
+    EvaluationSettings,
     Positive,
     Section,
     Seed,
@@ -130,13 +131,8 @@ def label_and_color(name: str) -> tuple[str, str]:
     return model.label, model.color
 
 
-class Evaluate(Section):
-    fresh: Annotated[int, Field(ge=100)]
-    samples: Annotated[int, Field(ge=100)]
-    neighbours: Count
-    projections: Count
-    grid: Annotated[int, Field(ge=10, le=1000)]
-    seed: Seed
+class Evaluate(EvaluationSettings):
+    grid: Annotated[int, Field(ge=10, le=1000)] = 200
 
 
 class Settings(Section):
@@ -178,9 +174,11 @@ def load(path: Path = PARAMS) -> Settings:
 def check_all(content: Any, path: Path = PARAMS) -> Settings:
     """Check every key of ``content`` by itself, then what no single key can tell."""
     settings = check(content, Settings, path)
-    for key in Train.model_fields:
-        if key not in settings.train.model_fields_set:
-            raise UserError(f"{path}: train.{key} is missing")
+    parts: dict[str, Section] = {"train": settings.train, "evaluate": settings.evaluate}
+    for part, values in parts.items():
+        for key in type(values).model_fields:
+            if key not in values.model_fields_set:
+                raise UserError(f"{path}: {part}.{key} is missing")
     try:
         settings.data.make_truth()
     except ValueError as error:
@@ -191,7 +189,9 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             both = create_model(name, __base__=(Train, registry.find(name)))
             check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
             training = settings.training(name)
-            folds_and_candidates(training.members if training.recipe == "auto" else 1)
+            # Other models train by the fixed recipe in any case.
+            if training.recipe == "auto" and registry.is_flow(name):
+                folds_and_candidates(training.members)
         except (LookupError, ValueError) as error:
             raise UserError(f"{path}: models.{name}: {error.args[0]}") from None
     if settings.data.target != TABLE:  # its rows are counted when they are read
