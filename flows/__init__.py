@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
 # it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_MODULES = {  # the same at run time: a test holds the two lists together
+_MODULES = {  # the same at run time; a test compares the two lists
     "Column": "flows.core.columns",
     "Density": "flows.density",
     "Flow": "flows.networks.flow",

@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
         except (ValueError, LookupError, NotImplementedError) as error:
             raise UserError(one_line(error)) from None
         except OSError as error:
-            # Or what is left to be written fails again at the exit of Python, with a traceback
+            # What is left to be written would fail again at Python's exit, with a traceback
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if isinstance(error, BrokenPipeError):  # the reader had enough, as `head`
@@ -90,7 +90,7 @@ def sample(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or the least likely of them.
 
-    Nothing is fitted. Of images: their log-probabilities.
+    Nothing is fitted. The scores of images are their log-probabilities.
     """
     import numpy as np
     import pandas as pd
@@ -146,8 +146,8 @@ def score(arguments: argparse.Namespace) -> None:
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     """Score the images of an ``.npy`` file by the ensemble.
 
-    Writes log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images themselves, the
-    least likely first, to a ``.png``; or, without a file, prints their bits per dimension.
+    Write log-probabilities in nats, ``(n,)``, to an ``.npy`` file; or the images themselves, the
+    least likely first, to a ``.png``; or, without a file, print their bits per dimension.
     """
     import numpy as np
 
@@ -177,9 +177,7 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
 
 
 def info(arguments: argparse.Namespace) -> None:
-    """Say what a file holds: columns, members, how it was trained, and its score on rows that it
-    did not see.
-    """
+    """Print what a file holds: columns, members, their training, and the score on held-out rows."""
     from flows.density import Density
 
     print(Density.load(arguments.model))
@@ -224,7 +222,7 @@ def _spare_inputs(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return what reads the words after ``flows``: a verb, the files that it reads, its options."""
+    """Return the parser of the command line: a verb, the files that it reads, its options."""
     parser = argparse.ArgumentParser(prog="flows", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in (fit, sample, score, info, plot):
@@ -282,7 +280,7 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     name, value = _pair(text)
-    # 1e-3 is a number to the one, [margins, cooling] a list to the other
+    # Only JSON reads 1e-3 as a number, and only YAML [margins, cooling] as a list
     for read in (json.loads, yaml.safe_load):
         with suppress(ValueError, yaml.YAMLError):
             return name, read(value)
@@ -304,7 +302,7 @@ def _whole(least: int) -> Callable[[str], int]:
 def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the columns ``names`` of the table (all, unless given).
 
-    The index holds the numbers of the rows.
+    The index holds the numbers of the rows in the file.
     """
     import pandas as pd
 
@@ -316,7 +314,7 @@ def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> 
 
 
 def _suffix(path: Path | None) -> str:
-    """Return how the name of a file ends, in small letters; nothing for standard output."""
+    """Return the extension of a file in small letters; nothing for standard output."""
     return "" if path is None else path.suffix.lower()
 
 

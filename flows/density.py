@@ -1,4 +1,4 @@
-"""The density of a table, in three lines of Python, and what the command line is made of::
+"""The density of a table in three lines of Python, on which the command line is built::
 
 density = flows.fit(frame)        # a data frame of numbers, or an array of rows
 new = density.sample(1000)        # a data frame
@@ -35,7 +35,7 @@ from flows.training.trainer import train
 class Density:
     """A fitted population and the columns of its table.
 
-    Columns are found by name, in any order; others are left alone.
+    Columns of a frame are found by name, in any order; others are ignored.
     """
 
     def __init__(self, network: Population) -> None:
@@ -51,13 +51,13 @@ class Density:
         return cls(registry.load(path))
 
     def save(self, path: str | Path) -> None:
-        """Write one file, whole or not at all."""
+        """Write the density to one file, whole or not at all."""
         save(self.network, path)
 
     def log_prob(self, frame: Any) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
 
-        Minus infinity for a row that a column's kind does not allow.
+        It is minus infinity for a row that a column's kind does not allow.
         """
         return self.ensemble(self.log_prob_members(frame))
 
@@ -74,19 +74,20 @@ class Density:
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
         """Return the log-density ``(n,)`` of the mixture of ``members`` by their weights.
 
-        ``log_q`` ``(n, M)`` are those of all members.
+        ``log_q`` ``(n, M)`` are the log-densities of all members.
         """
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
     def tail_probability(self, log_q: Array) -> Array:
-        """Return how likely a row of the table's distribution is to have so low a density ``(n,)``.
+        """Return the probability that a row of the table has so low a density, ``(n,)``.
 
-        From log-densities ``(n, M)`` of the members::
+        It is a cross-conformal p-value, computed from the members' log-densities ``log_q``
+        ``(n, M)``::
 
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
-        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows.
+        ``q_f`` is the ensemble of the members that did not see fold f of the n training rows. It is
         ``NaN`` where training had no folds. Source: Vovk 2015 (Cross-conformal predictors).
         """
         if "held_out" not in self.network.history:
@@ -101,13 +102,13 @@ class Density:
         return (1 + count) / (1 + (fold >= 0).sum())
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """Return ``n`` rows drawn from the ensemble."""
+        """Draw ``n`` rows from the ensemble."""
         return pd.concat(list(self.pieces(n, seed)))
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """Give what ``sample`` returns, a piece at a time.
+        """Yield the rows of ``sample``, a piece at a time.
 
-        Every row is of a member that is drawn by the weights.
+        Every row is drawn from a member, which is chosen by the weights.
         """
         rng = numpy_generator(seed, "sample")
         whole = [c.name for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0]
@@ -120,8 +121,8 @@ class Density:
         about = self.network.description
         training = about.get("training", {})
         settings = sorted(about.get("settings", {}).items())  # as a file keeps them
-        words = ", ".join(f"{key} {value}" for key, value in settings)
-        lines = [f"{about['model']} of {self.network.members} members, {words}"]
+        chosen = ", ".join(f"{key} {value}" for key, value in settings)
+        lines = [f"{about['model']} of {self.network.members} members, {chosen}"]
         for column in self.columns:
             is_rounded = column.step and column.kind != "integer"
             steps = f", rounded to steps of {column.step:g}" if is_rounded else ""
@@ -164,10 +165,10 @@ def fit(
         members: networks of the ensemble: up to 5, or a multiple of 5.
         columns: the kind of a column that is not real: ``{"age": "integer",
             "share": "interval:0:1", "price": "positive"}``.
-        settings: of training (``TrainingSettings``) or of the model's class.
-        seed: of all that is random.
+        settings: settings of training (``TrainingSettings``) or of the model's class.
+        seed: the seed of all that is random.
 
-    Notices, as of a rounded column, are printed on standard error. Raises ``UserError`` for a table
+    Notices, as on a rounded column, are printed on standard error. Raises ``UserError`` for a table
     that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for
     settings, ``TypeError`` for a network.
     """
@@ -203,9 +204,9 @@ def fit(
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
-    """Return ``n`` points of the ensemble, ``(n, *event)``.
+    """Draw ``n`` points from the ensemble, ``(n, *event)``.
 
-    Each of a member that is drawn by the weights.
+    Each is drawn from a member, which is chosen by the weights.
     """
     points = np.empty((n, *network.event_shape))
     if n == 0:

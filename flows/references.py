@@ -22,7 +22,7 @@ from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.preprocessing import Preprocessing
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
-ROWS = 4_000  # as many are enough to choose a bandwidth by, whose cost is quadratic
+ROWS = 4_000  # rows that a bandwidth is chosen on, at most: the cost is quadratic
 RIDGES: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1)
 # Added to the variances, in standardised units, of rows that may have no spread in some direction
 RIDGE = 1e-6
@@ -41,9 +41,10 @@ def reference(
     *,
     margins: bool = False,
 ) -> GaussianMixture:
-    """Return what ``fit`` makes of rows ``(n, D)``, which are scaled by ``scaler``, as a model.
+    """Fit a mixture to scaled rows ``(n, D)`` by ``fit``; return it as a model in the user's units.
 
-    ``columns`` are those of a table. ``margins``: every column is made about normal first.
+    The rows are scaled by ``scaler``, and ``columns`` are those of a table. With ``margins``, every
+    column is first mapped to about a standard normal.
     """
     preprocessing = Preprocessing(scaled.shape[1:], 1, columns)
     if margins:
@@ -78,7 +79,7 @@ def fit_gmm(
 
     Its number of components and its ridge are chosen by cross-validated likelihood.
     """
-    # Here: it takes as long to import as most references take
+    # Imported here, as that takes as long as most references take to fit
     from sklearn.mixture import GaussianMixture as ScikitMixture
 
     settings: dict[str, Any] = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
@@ -86,7 +87,7 @@ def fit_gmm(
         "n_components": list(components),
         "reg_covar": list(ridges),
     }
-    # One thread's sums are always the same, and on so few rows threads wait for each other
+    # The sums of one thread are reproducible, and on so few rows more threads wait for each other
     with threadpool_limits(1):
         chosen = _choose(ScikitMixture(**settings), grid, rows, folds, seed)
         best = ScikitMixture(**settings, **chosen, n_init=10).fit(rows)
@@ -94,9 +95,10 @@ def fit_gmm(
 
 
 def components(most: int, rows: int) -> list[int]:
-    """Return how many components a mixture of a table may have.
+    """Return the numbers of components that a mixture of a table may have.
 
-    About evenly in the logarithm up to ``most``, with five ``rows`` for each.
+    They are spaced about evenly in the logarithm up to ``most``, with at least five ``rows`` for
+    each component.
     """
     return [count for count in COMPONENTS if count == 1 or count <= min(most, rows // 5)]
 
@@ -107,9 +109,9 @@ def bandwidths(count: int) -> list[float]:
 
 
 def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) -> Mixture:
-    """Fit a Gaussian kernel density, a component a row.
+    """Fit a Gaussian kernel density, with a component at every row.
 
-    Its bandwidth is chosen by cross-validated likelihood; of many rows, on some.
+    Its bandwidth is chosen by cross-validated likelihood, on at most ``ROWS`` of the rows.
     """
     from sklearn.neighbors import KernelDensity
 
@@ -117,7 +119,7 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
     some = rows[:: -(-n // ROWS)]
     grid = {"bandwidth": list(bandwidths)}
     chosen = _choose(KernelDensity(kernel="gaussian"), grid, some, folds, seed)
-    # It shrinks as n^(-1/(D+4))
+    # The best bandwidth shrinks as n^(-1/(D+4))
     bandwidth = chosen["bandwidth"] * (len(some) / n) ** (1 / (dim + 4))
     covariances = np.broadcast_to(bandwidth**2 * np.eye(dim), (n, dim, dim))
     return _rounded(np.full(n, 1 / n), rows, covariances)
@@ -134,6 +136,6 @@ def _choose(
 
 
 def _rounded(weights: Array, means: Array, covariances: Array) -> Mixture:
-    """Return the mixture of numbers to nine digits: so many are the same on every machine."""
+    """Return the mixture with numbers of nine digits, which are the same on every machine."""
     weights = rounded(weights)
     return Mixture(weights / weights.sum(), rounded(means), rounded(covariances))

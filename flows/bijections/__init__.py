@@ -1,4 +1,4 @@
-"""The bijections, one a file. ``Bijection`` states what all of them keep."""
+"""The bijections, one a file; ``Bijection`` defines their interface."""
 
 from flows.bijections.actnorm import ActNorm as ActNorm
 from flows.bijections.affine import AffineCoupling as AffineCoupling

@@ -16,9 +16,9 @@ class ActNorm(Bijection):
     ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the
     layer receives, each member on its own statistics, so that its first output is standardised. It
     is explicit: a layer that initialised itself in its first ``forward`` would take its statistics
-    from noise if ``sample`` happened to be called first. Until then the identity. Of images ``(M,
-    C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is H W
-    times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1. ``initialize`` raises
+    from noise if ``sample`` happened to be called first. Until then it is the identity. For images
+    ``(M, C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is
+    H W times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1. ``initialize`` raises
     ``ValueError`` where a feature does not vary.
     """
 

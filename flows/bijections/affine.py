@@ -17,9 +17,9 @@ class AffineCoupling(Coupling):
 
         s = A tanh(s_raw / A),  A = 2
 
-    The bound on the log-scale is symmetric. A bound on the scale itself from one side alone (a
-    sigmoid, say) would cap the density that K couplings can reach at exp(K log_scale_max), and the
-    modes of small data sets are narrow.
+    The bound on the log-scale is symmetric. A one-sided bound on the scale itself (a sigmoid, say)
+    would cap the density that K couplings can reach at exp(K log_scale_max), and the modes of small
+    data sets are narrow.
     """
 
     LOG_SCALE_BOUND = 2.0

@@ -1,4 +1,4 @@
-"""What every bijection has: two directions, each with its log-determinant."""
+"""The interface of all bijections: two directions, each with its log-determinant."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,20 +23,20 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Take data ``(M, *event, N)`` to noise, and return it with log |det dz/dx|."""
+        """Map data ``(M, *event, N)`` to noise, and return it with log |det dz/dx|."""
 
     @abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Take noise ``(M, *event, N)`` to data, and return it with log |det dx/dz|."""
+        """Map noise ``(M, *event, N)`` to data, and return it with log |det dx/dz|."""
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set what depends on the data, from ``x`` ``(M, *event, N)`` as this layer receives it.
+        """Set data-dependent parameters from ``x`` ``(M, *event, N)``, the input of this layer.
 
-        Called once, before training.
+        It is called once, before training.
         """
 
 
 def pixels(x: Tensor) -> int:
-    """Return H W of images ``(M, C, H, W, N)``, and 1 of vectors ``(M, D, N)``."""
+    """Return H W for images ``(M, C, H, W, N)``, and 1 for vectors ``(M, D, N)``."""
     return math.prod(x.shape[2:-1])

@@ -1,4 +1,4 @@
-"""Bijections one after another, as one; and as one that works on a part or a view of its points."""
+"""The composition of bijections, on whole points or on a part or a view of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
@@ -21,13 +21,13 @@ def compose(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Chain(Bijection):
-    """``f = f_K o ... o f_1``::
+    """The composition ``f = f_K o ... o f_1`` of bijections::
 
         forward:  z = f(x)          log_det = sum_k log |det df_k|
         inverse:  x = f^-1(z)       log_det = sum_k log |det df_k^-1|
 
-    A subclass says by ``enter`` what of the points goes through, and by ``leave`` how the result is
-    put in its place.
+    A subclass selects by ``enter`` the part of the points that is mapped, and by ``leave`` puts the
+    result in its place.
     """
 
     def __init__(self, chain: Sequence[Bijection]) -> None:

@@ -12,7 +12,7 @@ from flows.core.seeds import Generators
 
 
 class Dropout(nn.Module):
-    """Sets numbers of ``h`` to 0 at random: ``h m / (1 - rate)``, m = 0 at that rate, else 1.
+    """Dropout of ``h``: ``h m / (1 - rate)``, where m is 0 at random at that rate, else 1.
 
     ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind``
     single numbers of the image, at the rate ``inputs``; rates are rounded to 256ths. All networks
@@ -41,15 +41,15 @@ class Dropout(nn.Module):
 
 
 class Convolution(nn.Module):
-    """M independent networks, inputs -> hidden -> hidden -> outputs, of images::
+    """M independent convolutional networks, inputs -> hidden -> hidden -> outputs::
 
         h_1 = d(relu(K * b(x) + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
 
     d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The
-    other layers work on every pixel alone; the biases p, one a place, tell them where they are. The
-    last layer starts at 0, so that the output is 0. Shapes: ``(M, inputs, H, W, N)`` to ``(M,
-    outputs, H, W, N)``. In Kingma and Dhariwal 2018 (Glow), appendix B, the last layer is 3 x 3,
-    too: on images of few pixels that costs most and gains nothing.
+    other layers work on each pixel by itself; the biases p, one a place, give them its position.
+    The last layer starts at 0, so that the output is 0. Shapes: ``(M, inputs, H, W, N)`` to
+    ``(M, outputs, H, W, N)``. In Kingma and Dhariwal 2018 (Glow), appendix B, the last layer is 3 x
+    3, too: on images of few pixels that costs most and gains nothing.
     """
 
     SIDE = 5
@@ -92,7 +92,7 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     """Return ``x`` ``(M, C, H, W, N)`` convolved with ``kernel`` ``(M, outputs, C, side, side)``.
 
     It is one convolution with a group a member, over one picture of all points. Points come last,
-    so the pixel to the right is N numbers further: a dilation.
+    so the pixel to the right is N numbers further, which is a dilation.
     """
     members, channels, height, width, points = x.shape
     reach = kernel.shape[-1] // 2

@@ -10,15 +10,15 @@ from flows.bijections.bijection import Bijection
 from flows.bijections.perceptron import Perceptron
 from flows.core.seeds import Generators
 
-# From inputs, outputs, hidden width, a generator a member
+# Called with the numbers of inputs, outputs and hidden units, and a generator for each member
 Conditioner = Callable[[int, int, int, Generators], nn.Module]
 
 
 class Coupling(Bijection):
-    """Keeps a half ``a`` of the features, and transforms the other half ``b`` element by element.
+    """A map that keeps a half ``a`` of the features, and transforms the other, ``b``, by element.
 
-    The map g has parameters c computed from ``a``, so both directions and the determinant are
-    cheap::
+    The element-wise map g has parameters c computed from ``a``, so both directions and the
+    determinant are cheap::
 
         forward:  z_a = x_a,  z_b = g(x_b; c(x_a))           log_det = +sum_d log g'(x_b)
         inverse:  x_a = z_a,  x_b = g^-1(z_b; c(z_a))        log_det = -sum_d log g'(x_b)
@@ -26,7 +26,7 @@ class Coupling(Bijection):
     ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has
     one feature more. A subclass adds ``g``. Source: Dinh et al. 2017 (RealNVP), section 3.2.
 
-    Of images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` must be a
+    For images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` must be a
     ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. Every
     pixel of a channel is changed by the same ``g``, with parameters of its own.
     """

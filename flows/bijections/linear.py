@@ -1,4 +1,4 @@
-"""The invertible linear map that mixes features, or the channels of an image (Glow's 1x1 one)."""
+"""The invertible linear map of features, or of an image's channels (Glow's 1x1 convolution)."""
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class PLULinear(Bijection):
 
     The permutation ``P`` and the signs are buffers, so W can never become singular and never
     changes orientation. Each member starts at a random rotation: in two dimensions a random
-    permutation would be the identity half the time. Of images ``(M, C, H, W, N)`` it mixes the C
+    permutation would be the identity half the time. For images ``(M, C, H, W, N)`` it mixes the C
     channels of every pixel alike, and ``log_det`` is H W times as much. Source: Kingma and Dhariwal
     2018 (Glow), section 3.2, equation 10.
     """

@@ -1,4 +1,4 @@
-"""A fixed map per column that makes its margin normal, so a flow learns the dependence alone."""
+"""A fixed map per column that makes its margin normal, so a flow learns only the dependence."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from flows.bijections.bijection import Bijection
 from flows.bijections.spline import rational_quadratic, rational_quadratic_root
 from flows.core.arrays import Array
 
-COUNTS = (4, 6, 10, 16, 25, 40, 63)  # kernels of a column, to choose from
+COUNTS = (4, 6, 10, 16, 25, 40, 63)  # numbers of kernels of a column to choose from
 FOLDS = 5
 TRACE = 0.001  # the weight of the Cauchy distribution
-ROWS = 4_000  # as many rows of a column are enough to choose by
-SCORES = np.linspace(-8, 8, 321)  # where the knots are, about
+ROWS = 4_000  # rows of a column that the number of kernels is chosen on, at most
+SCORES = np.linspace(-8, 8, 321)  # approximate places of the knots
 
 
 class Margins(Bijection):
@@ -32,12 +32,13 @@ class Margins(Bijection):
 
     ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the
     distribution function of Student's t with 4 degrees of freedom and ``C`` that of a Cauchy
-    distribution as wide as the column: a far outlier comes out near z = 8. Of the counts m the one
-    with the best likelihood on five folds is taken. The log-determinant is that of the spline
-    itself, so densities are exact, however well it follows F. In double precision, each member on
-    its own rows; the identity until ``initialize``, and for the members ``without`` for good.
-    Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the
-    spline, Gregory and Delbourgo 1982.
+    distribution as wide as the column: a far outlier comes out near z = 8. The count m is the one
+    with the best likelihood on five folds. The log-determinant is that of the spline itself, so
+    densities are exact, however well it follows F.
+
+    The map is in double precision and fitted to each member's own rows. It is the identity until
+    ``initialize``, and always for the members ``without``. Sources: normal scores, as of a Gaussian
+    copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
@@ -63,10 +64,10 @@ class Margins(Bijection):
             self.knots[member] = done[key]
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """Return how ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies to the knots.
+        """Return where ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies among the knots.
 
-        How much of it is beyond them, and the slope there; how far the rest is into its bin; and of
-        that bin x_k, w, z_k, h and both slopes. Each ``(M, D, N)``.
+        The results are ``(M, D, N)``: how far it is beyond the knots, and the slope there; how far
+        the rest is into its bin; and x_k, w, z_k, h and both slopes of that bin.
         """
         x, z, slope = self.knots.unbind(2)
         along = self.knots[:, :, by]
@@ -113,7 +114,7 @@ def normal_scores(column: Array) -> Array:
     )
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
-    # Knots need not be at these scores exactly: F is taken where they are
+    # The knots need not be exactly at these scores, as F is evaluated where they are
     x = np.interp(SCORES, scores[rising], grid[rising])
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
@@ -162,7 +163,8 @@ def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
 def _student_tail(t: Array) -> Array:
     """Return ``P(T > t)`` for Student's t with 4 degrees of freedom.
 
-    It is ``(1 - s)^2 (2 + s) / 4``, ``s = t / sqrt(4 + t^2)``; 1 - s without cancellation.
+    It is ``(1 - s)^2 (2 + s) / 4`` with ``s = t / sqrt(4 + t^2)``, where 1 - s is computed without
+    cancellation.
     """
     root = np.sqrt(4 + t**2)
     rest = np.where(t > 0, 4 / (root * (root + np.abs(t))), 1 - t / root)

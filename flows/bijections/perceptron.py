@@ -49,7 +49,7 @@ class Perceptron(nn.Module):
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the weight and the bias of every layer, as views of ``theta``.
 
-        ``(M, fan_out, fan_in)`` and ``(M, fan_out, 1)``.
+        They are ``(M, fan_out, fan_in)`` and ``(M, fan_out, 1)``.
         """
         shapes = [
             shape
@@ -69,18 +69,20 @@ class Perceptron(nn.Module):
 
 
 def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Return where a coupling's network starts.
+    """Return the initial ranges of a coupling's network, the ``reach`` of a ``Perceptron``.
 
-    On +-1/sqrt(fan_in), as ``torch.nn.Linear``, and the last layer at 0, so that the output is 0.
+    Weights and biases are within +-1/sqrt(fan_in), as in ``torch.nn.Linear``, and the last layer
+    starts at 0, so that the output is 0.
     """
     return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
 
 
 def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Return where a baseline's network starts.
+    """Return the initial ranges of a baseline's network, the ``reach`` of a ``Perceptron``.
 
-    Weights on +-sqrt(6/fan_in) (He et al. 2015), the last layer's on +-1/sqrt(fan_in). Biases at 0,
-    but the first layer's on +-1, so that its kinks lie apart.
+    Weights are within +-sqrt(6/fan_in) (He et al. 2015), those of the last layer within
+    +-1/sqrt(fan_in). Biases are 0, except the first layer's, within +-1, so that its kinks lie
+    apart.
     """
     return [
         (math.sqrt(6 / inputs), 1.0),

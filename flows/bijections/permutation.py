@@ -11,7 +11,7 @@ from flows.core.seeds import Generators
 
 
 class Permutation(Bijection):
-    """Puts the features, or the channels of an image, into another order.
+    """A fixed permutation of the features, or of the channels of an image.
 
     Every member draws one at the start, unless an ``order`` is given for all of them::
 

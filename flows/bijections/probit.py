@@ -1,4 +1,4 @@
-"""The probit: uniform noise in a box becomes normal, so that maps may follow that leave a box."""
+"""The probit: a map from a box onto all of space, which turns uniform noise into normal noise."""
 
 import math
 
@@ -9,16 +9,16 @@ from flows.bijections.bijection import Bijection
 
 
 class Probit(Bijection):
-    """A fixed map of every number of the box from -B to B::
+    """A fixed map of every coordinate from the interval [-B, B] onto R::
 
         forward:  z = Phi^-1(p),  p = (x + B) / (2 B)
                   log_det = sum_d z_d^2 / 2 + log(2 pi) / 2 - log 2 B
         inverse:  x = 2 B Phi(z) - B
                   log_det = minus that
 
-    It reaches all of R, so a density behind it has all of its mass inside the box, and a normal one
-    there is a uniform one here. Dinh et al. 2017 (RealNVP), section 4.1, take a logit of a narrowed
-    box, which leaves some outside. A number that rounding puts on the edge is moved inside.
+    As it reaches all of R, a density of z has all of its mass inside the box of x, and a normal z
+    is a uniform x. Dinh et al. 2017 (RealNVP), section 4.1, take a logit of a narrowed box, which
+    leaves some mass outside. A number that rounding puts on the edge is moved inside.
     """
 
     def __init__(self, bound: float) -> None:

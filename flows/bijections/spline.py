@@ -28,9 +28,9 @@ class SplineCoupling(Coupling):
                   c = -s v
                   log_det = minus the forward one at x
 
-    Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes have
-    a floor, which keeps the log-determinant finite. Source: Durkan et al. 2019, equations 4 to 8,
-    and their appendix A.1 for the stable root.
+    Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes are
+    bounded from below, which keeps the log-determinant finite. Source: Durkan et al. 2019,
+    equations 4 to 8, and their appendix A.1 for the stable root.
     """
 
     BOUND = 5.0
@@ -60,7 +60,7 @@ class SplineCoupling(Coupling):
     def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
         """Return x_k, y_k, w, h, d_k and d_{k+1} of the bin that holds ``value``.
 
-        Each is ``(M, d, N)``, as ``value`` is: an x, or with ``by_height`` a z.
+        Each is ``(M, d, N)``, as is ``value``, which is an x or, with ``by_height``, a z.
         """
         members, changed, points = value.shape
         raw = parameters.view(members, changed, parameters.shape[1] // changed, points)
@@ -98,7 +98,7 @@ def rational_quadratic(
 ) -> tuple[Tensor, Tensor]:
     """Return how far z is above its bin's lower corner, and the logarithm of the slope.
 
-    Both at ``u``, from 0 to 1 along the bin.
+    Both are at ``u``, the place from 0 to 1 along the bin.
     """
     mean_slope = height / width
     v = u * (1 - u)

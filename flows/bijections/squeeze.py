@@ -6,12 +6,12 @@ from torch import Tensor
 from flows.bijections.chain import Chain
 from flows.core.arrays import Shape
 
-# Of a block, row and column: both pixels of one colour of a checkerboard, then those of the other
+# Row and column in a block: both pixels of one colour of a checkerboard, then those of the other
 CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 class Squeeze(Chain):
-    """Bijections ``f`` of ``(4 C, H / 2, W / 2)`` at work on images ``(C, H, W)``.
+    """Bijections ``f`` of ``(4 C, H / 2, W / 2)``, applied to images ``(C, H, W)``.
 
     ``s`` moves every block of 2 x 2 pixels to the channels of one::
 
@@ -22,7 +22,7 @@ class Squeeze(Chain):
         inverse:  x = s^-1(f^-1(s(z)))       log_det = that of f^-1
 
     The diagonal comes first, so the first half of the channels is one colour of a checkerboard: a
-    coupling in here has a checkerboard mask, and its network sees the kept pixels alone. Numbers
+    coupling in here has a checkerboard mask, and its network sees only the kept pixels. Numbers
     keep their place in the image, on the way to noise as well. Source: Dinh et al. 2017 (RealNVP),
     section 3.6 and figure 3, who squeeze in another order and mask at full size. Raises
     ``ValueError`` for sides that are not even.

@@ -16,8 +16,8 @@ class Standardize(Bijection):
         inverse:  x = m + s z           log_det = +sum_d log s_d
 
     ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never
-    trained. In single precision a column far from 0 would lose its digits here. The identity until
-    ``set``.
+    trained. In single precision a column far from 0 would lose its digits here. The map is the
+    identity until ``set``.
     """
 
     mean: Tensor
@@ -30,7 +30,7 @@ class Standardize(Bijection):
 
     @torch.no_grad()
     def set(self, scaler: Scaler) -> None:
-        """Take the moments of ``scaler``, of all members or of each."""
+        """Set the moments to those of ``scaler``, shared by all members or one set a member."""
         for buffer, values in ((self.mean, scaler.mean), (self.deviation, scaler.deviation)):
             rows = torch.from_numpy(np.asarray(values)).reshape(-1, *buffer.shape[1:])
             buffer.copy_(rows.expand_as(buffer))

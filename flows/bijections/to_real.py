@@ -1,7 +1,4 @@
-"""The kinds of a table's columns as a bijection.
-
-What is bounded becomes real before anything is learnt.
-"""
+"""The kinds of a table's columns as a bijection, which maps bounded columns to the real line."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +14,7 @@ from flows.core.columns import Column
 class ToReal(Bijection):
     """A fixed map per column, the same for all members, by the column's kind.
 
-    The logarithm of its slope is what ``log_det`` sums::
+    ``log_det`` sums the logarithms of the slopes, which stand beside or below the maps::
 
         forward:  real, integer          z = x                             0
                   positive               z = log x                         -log x
@@ -29,8 +26,8 @@ class ToReal(Bijection):
                                          log (high - low) + log s(z) + log s(-z)
                                          s(z) = 1 / (1 + e^-z)
 
-    No parameters and no buffers: the columns stand in the checkpoint's description. Samples stay
-    strictly between the bounds, where rounding would put them on one.
+    It has no parameters and no buffers, as the columns are in the checkpoint's description. Samples
+    stay strictly between the bounds, where rounding would put them on one.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -58,7 +55,7 @@ class ToReal(Bijection):
                 x[:, d] = part.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max)
                 log_det = log_det + part
             elif column.kind == "interval":
-                # The way to the nearer bound: a small number keeps its digits
+                # The distance to the nearer bound, so that a small one keeps its digits
                 near = (high - low) * part.abs().neg().sigmoid()
                 ends = torch.tensor([low, high], dtype=z.dtype)
                 x[:, d] = torch.where(part < 0, low + near, high - near).clamp(
@@ -68,14 +65,11 @@ class ToReal(Bijection):
         return x, log_det
 
     def rounded(self, x: Tensor) -> Tensor:
-        """``x`` ``(M, D, N)`` with the columns of whole numbers rounded.
-
-        To multiples of their steps.
-        """
+        """Return ``x`` ``(M, D, N)`` with integer columns rounded to multiples of their steps."""
         x = x.clone()
         for d, column in enumerate(self.columns):
             if column.kind == "integer" and column.step:
-                # + 0.0: zero without a sign
+                # + 0.0 takes the sign of a zero away
                 count, inverse = ((x[:, d] / column.step).round() + 0.0, round(1 / column.step))
                 # 3 tenths are 0.3, not 0.30000000000000004
                 x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step

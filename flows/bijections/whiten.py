@@ -1,4 +1,4 @@
-"""Whitening: a fixed linear map that takes all correlation away."""
+"""Whitening: a fixed linear map that removes all correlation."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,10 @@ class Whiten(Bijection):
         forward:  z = L^-1 (x - m)      log_det = -sum_d log L_dd
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
-    Where a column is nearly a linear function of others, as of shares that sum to 1, rows lie on a
-    ridge: this makes it round. In double precision, each member on its own rows, never trained; the
-    identity until ``initialize``, and for the members ``without`` for good.
+    Where a column is nearly a linear function of others, as for shares that sum to 1, rows lie on a
+    ridge, which this map makes round. It is in double precision, fitted to each member's own rows
+    and never trained. It is the identity until ``initialize``, and always for the members
+    ``without``.
     """
 
     RIDGE = 1e-6  # in standardised units: rows may lie on a plane

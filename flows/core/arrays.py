@@ -1,4 +1,4 @@
-"""What NumPy and torch exchange: the type of an array, and users' points as tensors."""
+"""Array types, and the conversion of users' points to tensors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Whole = NDArray[np.int64]
 
 
 def rounded(values: Any) -> Array:
-    """``values`` to nine digits.
+    """Return ``values`` rounded to nine significant digits, in double precision.
 
-    What is computed in double precision comes out the same on every machine to more than these.
+    Results computed in double precision agree across machines to more digits than that.
     """
     values = np.asarray(values, dtype=np.float64)
     return np.array([float(f"{value:.9g}") for value in values.ravel().tolist()]).reshape(
@@ -28,15 +28,17 @@ def rounded(values: Any) -> Array:
 
 
 def as_tensor(points: Any, what: str = "points") -> Tensor:
-    """``points`` (a tensor, an array of any numbers, a nested list) as a floating tensor.
+    """Return ``points`` as a floating-point tensor.
 
-    Raises ``TypeError`` where they are not numbers. Integers become double precision.
+    ``points`` may be a tensor, an array of any numbers or a nested list; integers become double
+    precision. ``what`` names them in messages. Raises ``TypeError`` where they are not real
+    numbers.
     """
     import torch
 
     try:
         if not isinstance(points, torch.Tensor):
-            # Torch has no word for what can't be written to, as a table's values
+            # Torch does not support read-only arrays, as the values of a table may be
             points = np.require(points, requirements=["C", "W"])
         tensor = torch.as_tensor(points)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A neighbour to write to inside, which then takes the place of ``path``.
+    """Yield a temporary path beside ``path``, which replaces ``path`` at the end of the block.
 
-    A reader never meets half a file.
-
-    If that fails, an interrupt too, ``path`` stays as it was and the neighbour is removed. Its
-    folder is made. Raises ``OSError``.
+    A reader never sees half a file. If the block fails, also by an interrupt, ``path`` stays as it
+    was and the temporary file is removed. The folder of ``path`` is created. Raises ``OSError``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")

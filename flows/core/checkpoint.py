@@ -1,8 +1,7 @@
-"""Models in and out of safetensors files.
+"""Checkpoints: models as safetensors files, without pickle.
 
-No pickle, and one JSON entry that says how to build the model again.
-
-``flows.load`` (``networks/registry.py``) makes a model of what ``read`` finds.
+A JSON entry in the metadata says how to build the model again. ``flows.load``
+(``networks/registry.py``) does so from the result of ``read``.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from flows.core.population import Population
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
-HISTORY = "history."  # before the names of what training kept
+HISTORY = "history."  # prefix of the names of the training history
 
 
 class CheckpointError(ValueError):
-    """A file that is not a checkpoint of this project, or a damaged one. The message names it."""
+    """A file that is damaged, or not a checkpoint of this project; the message names it."""
 
 
 def save(model: Population, path: str | Path) -> None:
-    """Write ``model`` to ``path``, whole or not at all. The same model gives the same bytes.
+    """Write ``model`` to ``path``, whole or not at all.
 
-    Raises ``OSError`` where that can't be done, and ``ValueError`` for a model that nothing says
-    how to build again.
+    The same model gives the same bytes. Raises ``OSError`` where the file can't be written, and
+    ``ValueError`` for a model without a ``description`` of how to build it again.
     """
     if not model.description:
         raise ValueError(
@@ -51,7 +50,7 @@ def save(model: Population, path: str | Path) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
-    """The description, the state and the history in ``path``.
+    """Return the description, the state and the history in ``path``.
 
     Raises ``CheckpointError``, which names the file.
     """

@@ -1,7 +1,6 @@
-"""The columns of a table.
+"""The columns of a table: their kinds, the checks on them, and dequantisation.
 
-What kind of number each holds, what is wrong with them, and how rounded ones get a density. Needs
-no torch.
+This module needs no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ADVICE = {"positive": "; or leave it real", "interval": "; widen the bounds"}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: name, kind, bounds of an ``interval``, step that values are rounded to."""
+    """A column: its name, kind, bounds of an ``interval`` and step of rounded values."""
 
     name: str
     kind: str = "real"
@@ -37,7 +36,7 @@ class Column:
     def parse(cls, name: str, word: str) -> Column:
         """Return the column ``name`` of the kind that a user writes as ``word``.
 
-        Raises ``ValueError``, with one line.
+        Raises ``ValueError`` with a message of one line.
         """
         kind, *texts = word.split(":")
         try:
@@ -66,7 +65,7 @@ class Column:
 
     @property
     def word(self) -> str:
-        """The kind as a user writes it: what ``parse`` reads."""
+        """The kind as a user writes it and ``parse`` reads it."""
         match self.kind:
             case "interval":
                 return f"interval:{self.low:.15g}:{self.high:.15g}"
@@ -104,7 +103,7 @@ def inspect(
     """
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
-    found, notices = list(columns), []
+    inspected, notices = list(columns), []
     if all(re.fullmatch(r"-?\d+", column.name) for column in columns):
         names = ", ".join(column.name for column in columns)
         notices.append(
@@ -115,10 +114,10 @@ def inspect(
         _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
         distinct = np.unique(x)
         if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
-            found[d] = replace(column, step=_step(distinct))
-            notices.append(_notice(found[d], x, len(distinct)))
+            inspected[d] = replace(column, step=_step(distinct))
+            notices.append(_notice(inspected[d], x, len(distinct)))
     _check_together([column.name for column in columns], values)
-    return found, notices
+    return inspected, notices
 
 
 def _check(column: Column, x: Array, rows: Whole) -> None:
@@ -142,7 +141,7 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
 
 
 def _notice(column: Column, x: Array, distinct: int) -> str:
-    """Return what a user should know of a rounded column ``(n,)``."""
+    """Return the notice for a rounded column ``(n,)`` with ``distinct`` distinct values."""
     whole = replace(column, kind="integer", step=float(f"{column.step:.6g}"))
     if column.kind == "real" and whole.holds(x).all():
         advice = f"for samples in whole steps write --column {column.name}={whole.word}"
@@ -156,13 +155,12 @@ def _notice(column: Column, x: Array, distinct: int) -> str:
 
 
 def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return the rows ``values`` ``(n, D)``, each rounded value spread over its step.
+    """Return ``values`` ``(n, D)`` with each rounded value spread over its step::
 
-    ``x + step u``, ``u`` uniform on (-1/2, 1/2).
+        x + step u,  u uniform on (-1/2, 1/2)
 
-    Near a bound the step is narrowed, so that what is inside stays inside. The numbers ``u`` depend
-    on the seed and the shape alone: the same table is spread in the same way, whatever learns from
-    it.
+    Near a bound the step is narrowed, so that values stay inside the bounds. The numbers ``u``
+    depend only on ``seed`` and the shape, so a table is spread in the same way for every model.
     """
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)
     low, high = np.array([column.bounds for column in columns]).T
@@ -171,9 +169,9 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def _step(distinct: Array) -> float:
-    """Return the commonest gap between sorted values.
+    """Return the commonest gap between sorted distinct values.
 
-    Where no gap comes twice (of a column with many zeros, say) the median one.
+    Where no gap occurs twice, as in a column with many zeros, return the median gap.
     """
     gaps = np.diff(distinct)
     rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
@@ -182,12 +180,11 @@ def _step(distinct: Array) -> float:
 
 
 def _check_together(names: Sequence[str], values: Array) -> None:
-    """Raise ``UserError`` for columns that are equal, or a linear combination of others.
+    """Raise ``UserError`` for a column that equals another or is a linear combination of others.
 
-    Their joint density doesn't exist.
-
-    In ``QR = `` the standardised columns, the diagonal of R is what each column has beyond those
-    before it: 0, up to rounding, for a combination.
+    Such columns have no joint density. In a QR decomposition of the standardised columns, the
+    diagonal of R is what each column has beyond those before it: 0, up to rounding, for a
+    combination.
     """
     deviation = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / deviation

@@ -1,4 +1,4 @@
-"""Errors that the user can put right: one line, and an exit status that is not 0."""
+"""Errors that the user can fix, reported in one line with a non-zero exit status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something that the user can put right.
+    """An error that the user can fix.
 
     Its message is one line that names the key or the file.
     """
@@ -16,17 +16,15 @@ class UserError(Exception):
 
 @contextmanager
 def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
-    """Inside, an error that the user can put right ends the program ``name``.
+    """End the program ``name`` with one line and exit status 1 on an error that the user can fix.
 
-    It does so with one line and exit status 1.
-
-    ``stopped`` is what to say after an interrupt from the keyboard, of exit status 130.
+    ``stopped`` is printed after an interrupt from the keyboard, which has exit status 130.
     """
     try:
         yield
     except UserError as error:
         sys.exit(f"{name}: {error}")
-    except OSError as error:  # of a command that is not there, as of a file, the error has the name
+    except OSError as error:  # names a missing command as it names a missing file
         sys.exit(f"{name}: {reason(error)}")
     except KeyboardInterrupt:
         print(f"{name}: {stopped}", file=sys.stderr)
@@ -34,11 +32,11 @@ def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """One line of the file, where the error knows it, and of what is wrong."""
+    """Return one line with the file, where the error knows it, and the cause."""
     text = error.strerror or one_line(error) or type(error).__name__
     return f"{error.filename}: {text}" if error.filename else text
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split())

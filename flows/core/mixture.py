@@ -1,6 +1,6 @@
-"""Truths, and the one that has components: a mixture of Gaussians.
+"""Known distributions: the protocol of a truth, and the mixture of Gaussians.
 
-NumPy alone, so that making data needs no torch.
+Only NumPy is needed, so that drawing data doesn't import torch.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import numpy as np
 
 from flows.core.arrays import Array
 
-# Of a point and a component, worked on at a time: what is made of them stays in the cache
+# Pairs of a point and a component in a chunk: its intermediate arrays then stay in the cache
 PAIRS = 100_000
 
 
 class Truth(Protocol):
-    """A distribution that is known exactly: whatever has these two."""
+    """A distribution that is known exactly."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws, ``(n, *event)``."""
+        """Draw n independent points, ``(n, *event)``."""
 
     def log_prob(self, x: Array) -> Array:
-        """Log-densities in nats, ``(n,)``, of ``(n, *event)``."""
+        """Return the log-densities in nats, ``(n,)``, of points ``(n, *event)``."""
 
 
 def entropy(truth: Truth, n: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Monte Carlo estimate of ``-E log p`` in nats from n draws, and its standard error."""
+    """Estimate ``-E log p`` in nats from n draws; return it with its standard error."""
     surprise = -truth.log_prob(truth.sample(n, rng))
     return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n))
 
@@ -73,7 +73,7 @@ class Mixture:
 
     @classmethod
     def isotropic(cls, means: Array, deviation: float) -> Mixture:
-        """Equal round components at ``means`` ``(K, D)``."""
+        """Return a mixture of equal round components at ``means`` ``(K, D)``."""
         count, dim = means.shape
         return cls(
             np.full(count, 1 / count),
@@ -82,16 +82,16 @@ class Mixture:
         )
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """n independent draws, ``(n, D)``."""
+        """Draw n independent points, ``(n, D)``."""
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
         factors = np.linalg.cholesky(self.covariances)
         return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
 
     def log_prob(self, x: Array) -> Array:
-        """Log-density in nats, ``(n,)``, of ``(n, D)``."""
+        """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``."""
         factors = np.linalg.cholesky(self.covariances)
-        # D is small and the factors are triangular: safe, and one product a chunk
+        # Inverting is safe, as D is small and the factors triangular, and takes one product a chunk
         whitening = np.linalg.inv(factors)
         log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[
             1
@@ -107,9 +107,9 @@ class Mixture:
         return np.concatenate(parts)
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
-        """Corners ``(D,)`` of the box that holds the mass.
+        """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.
 
-        It reaches so many standard deviations beyond every component.
+        It reaches ``deviations`` standard deviations beyond the mean of every component.
         """
         spread = deviations * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)

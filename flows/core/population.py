@@ -65,7 +65,7 @@ class Population(nn.Module, Distribution):
 
     @property
     def columns(self) -> list[Column]:
-        """The columns of the table; none where the points are no table's."""
+        """The columns of the table; none where the points are not from a table."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
     @property

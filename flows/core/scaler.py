@@ -52,5 +52,5 @@ class Scaler:
         return self.mean + self.deviation * rows
 
     def after(self, first: Scaler) -> Scaler:
-        """Return the scaler that does what ``first`` does, and then this one."""
+        """Return the composition: the scaler that applies ``first`` and then this one."""
         return Scaler(first.restore(self.mean), first.deviation * self.deviation)

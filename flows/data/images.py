@@ -1,4 +1,4 @@
-"""Images in and out of files: ``.npy`` for numbers, ``.png`` for a look."""
+"""Image files: ``.npy`` for numbers, ``.png`` for pictures."""
 
 from __future__ import annotations
 
@@ -42,9 +42,8 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
 def write(path: Path | None, images: Array, levels: int) -> None:
     """Write images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png``.
 
-    The latter is of all of them in rows, of one or three channels.
-
-    Raises ``UserError`` for another ending.
+    A ``.png`` shows all of them in a grid and takes images of one or three channels. Raises
+    ``UserError`` for another extension.
     """
     suffix = "" if path is None else path.suffix.lower()
     if path is None or suffix not in (".npy", ".png"):
@@ -63,9 +62,8 @@ def write(path: Path | None, images: Array, levels: int) -> None:
 def grid(images: Array) -> np.ndarray:
     """Return one picture ``(height, width[, 3])`` of images ``(n, C, H, W)`` side by side.
 
-    Values are from 0 to 255. About as many rows as columns, four pixels for one.
-
-    Raises ``UserError`` for other than one or three channels.
+    Values are from 0 to 255. There are about as many rows as columns, and a pixel is 4 x 4 pixels
+    of the picture. Raises ``UserError`` for other than one or three channels.
     """
     n, channels, height, width = images.shape
     if channels not in (1, 3):

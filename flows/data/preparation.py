@@ -1,4 +1,4 @@
-"""From a table's numbers to what networks learn: real rows, which a ``Scaler`` then standardises.
+"""The preparation of tables: numbers become real rows, which a ``Scaler`` then standardises.
 
 The pipeline's ``prepare`` and ``flows.fit`` prepare their rows by these functions.
 """
@@ -35,7 +35,7 @@ def to_real(columns: Sequence[Column], rows: Array) -> Array:
 
 
 def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
-    """Return real rows ``(n, D)`` in the user's units; ``whole``: with integers whole."""
+    """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integer columns."""
     map_ = ToReal(columns)
     x = map_.inverse(torch.from_numpy(rows.T.copy())[None])[0]
     return np.ascontiguousarray((map_.rounded(x) if whole else x)[0].numpy().T)

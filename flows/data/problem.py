@@ -1,4 +1,4 @@
-"""What a model learns from and is scored on."""
+"""The data that a model learns from and is scored on."""
 
 from __future__ import annotations
 

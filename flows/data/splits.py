@@ -1,7 +1,4 @@
-"""Training and test rows.
-
-The pipeline, the studies and the benchmarks split their data in this one way.
-"""
+"""The split into training and test rows of the pipeline, the studies and the benchmarks."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ from flows.core.seeds import numpy_generator
 
 
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
-    """A random split of ``rows`` ``(n, D)``.
+    """Split ``rows`` ``(n, D)`` at random into training and test rows.
 
-    The training rows ``(n - test_rows, D)`` and the test rows ``(test_rows, D)``, each a copy.
-
-    The order is random too, and ``seed`` alone decides it. Nothing is raised for ``test_rows`` of 0
-    or of n, where one part is empty.
+    They are ``(n - test_rows, D)`` and ``(test_rows, D)``, each a copy in random order, which
+    depends only on ``seed``. Nothing is raised for ``test_rows`` of 0 or of n, where one part is
+    empty.
     """
     order = numpy_generator(seed, "split").permutation(len(rows))
     return rows[order[test_rows:]], rows[order[:test_rows]]
@@ -25,8 +21,8 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
 def draw(
     truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int
 ) -> tuple[Array, Array]:
-    """Training and test rows of a data set drawn from ``truth``.
+    """Draw training and test rows of a data set from ``truth``.
 
-    As the pipeline's ``generate`` and ``prepare`` make them from a data seed.
+    They are those that the pipeline's ``generate`` and ``prepare`` make from a data ``seed``.
     """
     return holdout(truth.sample(rows, numpy_generator(seed, "generate")), test_rows, split_seed)

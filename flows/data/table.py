@@ -1,10 +1,9 @@
-"""Users' tables, CSV or Parquet by extension.
+"""Users' tables as CSV or Parquet files, which are read, checked and written.
 
-Read whole or a piece at a time, checked, and written.
-
-CSV is UTF-8 text with commas, and names in its first line; its fields are passed on as they were
-written. A piece is a data frame whose index holds the numbers of its rows: 1 is the first below the
-names. Whatever is wrong is one ``UserError`` that names file, column and row.
+A file is read whole or a piece at a time. CSV is UTF-8 text with commas, and names in its first
+line; its fields are passed on as they were written. A piece is a data frame whose index holds the
+numbers of its rows: 1 is the first below the names. Any fault is one ``UserError`` that names file,
+column and row.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE = 50_000  # rows: bounds the memory
-FRAME = "the table"  # stands in messages for a data frame, which has no name of a file
+FRAME = "the table"  # names a data frame in messages, as it has no file
 # How a missing value is written, in any case
 MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
 
 
 class Table(NamedTuple):
-    """The columns of a file.
+    """Columns that were read from a file.
 
-    ``values`` are ``(n, D)``, ``dropped`` is how many rows were left out, and ``rows`` ``(n,)`` are
-    the numbers of the others in the file.
+    ``values`` are ``(n, D)``, ``dropped`` is the number of rows that were left out, and ``rows``
+    ``(n,)`` are the numbers of the others in the file.
     """
 
     names: list[str]
@@ -49,7 +48,7 @@ def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = 
     dropped, parts, rows = 0, [], []
     for piece in stream(path):
         if names is None:
-            # A data frame's index, in Parquet
+            # Without the index of a data frame, which Parquet files may hold
             names = [name for name in piece.columns if not name.startswith("__index_level_")]
         values, kept = numbers(piece, names, str(path), missing)
         dropped += len(piece) - len(kept)
@@ -59,16 +58,16 @@ def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = 
 
 
 def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
-    """Give the file, ``rows`` rows at a time.
+    """Yield the file, ``rows`` rows at a time.
 
-    Raises ``UserError`` for what is no table, or has no rows.
+    Raises ``UserError`` for a file that is no table, or has no rows.
     """
     path, first = Path(path), 1
     pieces = _parquet(path, rows) if _is_parquet(path) else _csv(path, rows)
     try:
         for piece in pieces:
             names = ",".join(piece.columns)
-            # None, another separator, numbers
+            # No names, another separator, or numbers in place of names
             if re.search(r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names):
                 raise UserError(
                     f"{path}: its columns are called {names!r}; each must have a name, "
@@ -89,12 +88,10 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
 def numbers(
     frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop"
 ) -> tuple[Array, pd.DataFrame]:
-    """Return the columns ``names`` of a piece as ``(n, D)``, and the rows that these are.
+    """Return the columns ``names`` of a piece as ``(n, D)``, and the piece's rows that these are.
 
-    The columns may be in any order there.
-
-    A missing value is an error where ``missing`` is ``"stop"``; its row is left out of both where
-    it is ``"drop"``.
+    The columns may be in any order there. A missing value is an error where ``missing`` is
+    ``"stop"``; its row is left out of both where it is ``"drop"``.
     """
     values = np.stack([_column(frame, name, source) for name in names], axis=1)
     wrong = np.isinf(values) if missing == "drop" else ~np.isfinite(values)
@@ -170,9 +167,9 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 @contextmanager
 def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that writes a table a piece at a time, to ``path`` whole or not at all.
+    """Yield a function that writes a table a piece at a time.
 
-    As CSV to standard output where that is ``None``.
+    It writes to ``path``, whole or not at all, or as CSV to standard output where that is ``None``.
     """
     with ExitStack() as stack:
         parquet = path is not None and _is_parquet(path)

@@ -1,7 +1,7 @@
 """Calibration of a density: shares of the truth within regions that ought to hold a given share.
 
-Above the level: the region holds more of the truth than it should, so the model is too wide; below
-it: too narrow, or off the mark.
+Where a share is above its level, the region holds more of the truth than it should, so the model is
+too wide; where it is below, the model is too narrow or misplaced.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 
 
 def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEVELS) -> Array:
-    """Return the share of the truth in the highest-density regions of q, per member.
+    """Return the share of the truth in the highest-density regions of q, per member, ``(M, L)``.
 
-    ``(M, L)``, equal to ``levels`` ``(L,)`` if q is the truth::
+    It is equal to ``levels`` ``(L,)`` if q is the truth::
 
         R_a = {x : log q(x) >= t_a},  t_a the (1 - a) quantile of log q(x'), x' ~ q
         Q(R_a) = a
@@ -56,7 +56,7 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
 
 
 def error(curves: Array, levels: Array = LEVELS) -> Array:
-    """Return the mean absolute deviation from the diagonal over the levels, ``(M,)`` of ``(M, L)``.
+    """Return the mean absolute deviation, ``(M,)``, of curves ``(M, L)`` from the diagonal.
 
     0 is perfect.
     """

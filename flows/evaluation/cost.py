@@ -21,9 +21,10 @@ PRODUCTS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 
 
 class Products(TorchDispatchMode):
-    """Count the operations of the matrix products inside: 2 I J K of ``(I, J)`` by ``(J, K)``.
+    """A counter of the operations of matrix products: 2 I J K for ``(I, J)`` by ``(J, K)``.
 
-    Torch's own counter imports its compiler, which takes a second.
+    It counts inside a ``with`` block. Torch's own counter imports its compiler, which takes a
+    second.
     """
 
     flops = 0
@@ -42,7 +43,7 @@ class Products(TorchDispatchMode):
 def flops_per_epoch(model: Network, rows: int) -> float:
     """Return the floating-point operations of one member's pass over ``rows`` points and back.
 
-    Those of its matrix products.
+    Only those of its matrix products are counted.
     """
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
     generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
@@ -56,8 +57,8 @@ def flops_per_epoch(model: Network, rows: int) -> float:
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
     """Return the first logged epoch from which a member's test NLL stays near its final value.
 
-    Within 0.05 nat of it; ``NaN`` if that isn't finite. ``(M,)``, of ``epochs`` ``(L,)`` and
-    ``test_nll`` ``(L, M)``.
+    It is ``(M,)``, from ``epochs`` ``(L,)`` and ``test_nll`` ``(L, M)``. Near is within 0.05 nat;
+    the result is ``NaN`` where the final value isn't finite.
     """
     with np.errstate(invalid="ignore"):  # infinities of a member that diverged
         away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN

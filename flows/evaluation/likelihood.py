@@ -18,7 +18,7 @@ from flows.core.population import Population, ensemble_log_prob
 def log_density(model: Population, points: Array | Tensor) -> Array:
     """Return ``log q`` in nats, float64 ``(n, M)``.
 
-    Of rows ``(n, *event)`` that all members share or ``(n, M, *event)``, one set a member.
+    Rows are ``(n, *event)``, which all members share, or ``(n, M, *event)``, one set a member.
     """
     chunks = model.points(points).split(model.chunk)
     return np.concatenate([model.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
@@ -27,7 +27,8 @@ def log_density(model: Population, points: Array | Tensor) -> Array:
 def true_log_density(truth: Truth, rows: Array) -> Array:
     """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
-    Cut like a model's, so that the truth as a model has the very same numbers.
+    Rows are scored in the same chunks as by a model, so that the truth as a model has the very same
+    numbers.
     """
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
@@ -43,17 +44,17 @@ def squared_radius(model: Population, rows: Array) -> Array:
 
 
 def strict_mean(values: Array) -> Array:
-    """Return the mean over the first axis; ``NaN`` where a single value is not finite.
+    """Return the mean over the first axis, which is ``NaN`` where a single value is not finite.
 
-    Never drops or clips one.
+    No value is dropped or clipped.
     """
     return np.where(np.isfinite(values), values, np.nan).mean(axis=0)
 
 
 def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
-    """Return the log-density of the mixture of the members, ``(n, 1)`` of ``(n, M)``.
+    """Return the log-density of the mixture of the members, ``(n, 1)``, from theirs ``(n, M)``.
 
-    By their ``weights`` (without: equal ones).
+    The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
     """
     return ensemble_log_prob(torch.from_numpy(log_q), weights).numpy()[:, None]
 
@@ -61,7 +62,7 @@ def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
 def divergence(log_p: Array, log_q: Array) -> Array:
     """Return the Monte Carlo estimate of ``E_p[log p - log q]`` per member, ``(M,)``.
 
-    From ``log_p`` ``(n, 1)`` or ``(n, M)`` and ``log_q`` ``(n, M)`` on draws from p.
+    ``log_p`` ``(n, 1)`` or ``(n, M)`` and ``log_q`` ``(n, M)`` are on draws from p.
     """
     return strict_mean(log_p - log_q)
 
@@ -69,7 +70,7 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 def area_under_roc(ones: Array, zeros: Array) -> float:
     """Return how often a score of ``ones`` is above one of ``zeros``, ties counting half.
 
-    The area under the ROC curve of a classifier with these scores.
+    It is the area under the ROC curve of a classifier with these scores.
     """
     ordered = np.sort(zeros)
     below = np.searchsorted(ordered, ones, side="left").mean()
@@ -80,10 +81,9 @@ def area_under_roc(ones: Array, zeros: Array) -> float:
 def exact_auc(ratio_on_p: Array, ratio_on_q: Array) -> float:
     """Return the area under the ROC curve of the best classifier of p against q.
 
-    Its score is ``log p - log q``; 0.5 if they are equal.
-
-    ``ratio_on_p`` and ``ratio_on_q`` ``(n,)`` are its scores on draws from p and from q. ``NaN``
-    where one is not finite. Source: Neyman and Pearson 1933: no classifier does better than the
+    It is 0.5 if they are equal. The classifier's score is ``log p - log q``; ``ratio_on_p`` and
+    ``ratio_on_q`` ``(n,)`` are these scores on draws from p and from q. The area is ``NaN`` where
+    one is not finite. Source: Neyman and Pearson 1933: no classifier does better than the
     likelihood ratio.
     """
     finite = np.isfinite(ratio_on_p).all() and np.isfinite(ratio_on_q).all()

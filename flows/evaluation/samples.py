@@ -1,7 +1,7 @@
-"""How good samples are: mode counts on many samples, and two-sample comparisons at equal sizes.
+"""Sample quality: mode counts on many samples, and two-sample comparisons at equal sizes.
 
-All in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample scores expect
-as many of one as of the other.
+All scores are in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample
+scores expect as many of one as of the other.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TWO_SAMPLE = (
 def two_sample_scores(
     real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float
 ) -> dict[str, float]:
-    """Every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``.
+    """Return every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``.
 
-    All ``NaN`` where a fake is not finite.
+    All are ``NaN`` where a fake is not finite.
     """
     if not np.isfinite(fake).all():
         return dict.fromkeys(TWO_SAMPLE, float("nan"))
@@ -51,13 +51,11 @@ def two_sample_scores(
 
 
 def mode_mass(samples: Array, truth: Mixture) -> Array:
-    """Share of the samples ``(n, D)`` that belong to each component.
+    """Return the share of the samples ``(n, D)`` in each component, and last in none, ``(K + 1,)``.
 
-    And last the share that belongs to none, ``(K + 1,)``.
-
-    Each belongs to the component nearest in Mahalanobis distance, or to none where that is beyond
-    3; in other than two dimensions, beyond what holds as much of a Gaussian as 3 does in the plane,
-    98.9%. All ``NaN`` where a sample is not finite.
+    A sample belongs to the component nearest in Mahalanobis distance, or to none where that is
+    beyond 3; in other than two dimensions, beyond the distance that holds as much of a Gaussian as
+    3 does in the plane, 98.9%. All shares are ``NaN`` where a sample is not finite.
     """
     if not np.isfinite(samples).all():
         return np.full(len(truth.weights) + 1, np.nan)
@@ -75,11 +73,11 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
 
 
 def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
-    """Which components are hit, from the shares ``(K + 1,)`` that ``mode_mass`` gives.
+    """Return the scores ``MODES`` from the shares ``(K + 1,)`` that ``mode_mass`` gives.
 
-    All ``NaN`` where these are. ``modes``: components with at least 1% of the samples and half
-    their own weight. ``high_quality``: share of the samples that belong to a component.
-    ``mode_tv``: total variation ``1/2 sum |mass - weight|`` over the components and none.
+    ``modes``: components with at least 1% of the samples and half their own weight.
+    ``high_quality``: share of the samples that belong to a component. ``mode_tv``: total variation
+    ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` where the shares are.
     """
     if not np.isfinite(mass).all():
         return dict.fromkeys(MODES, float("nan"))
@@ -92,7 +90,7 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
 
 def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
-    """Fidelity and diversity from balls that reach each point's k-th neighbour in its own set.
+    """Return fidelity and diversity by balls that reach each point's k-th neighbour in its own set.
 
     ``precision``: share of fakes in a real ball; ``recall``: share of reals in a fake ball
     (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of real balls around a fake,
@@ -113,23 +111,23 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
 
 
 def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
-    """Classifier two-sample test by nearest neighbours.
+    """Return the classifier two-sample score by nearest neighbours.
 
-    The area under the ROC curve of a classifier that tells ``real`` from ``fake``, ``(n, D)`` each,
-    by the share of reals among the ``neighbours`` nearest of the other points of both sets. 1 where
-    the sets are apart.
+    It is the area under the ROC curve of a classifier that tells ``real`` from ``fake``, ``(n, D)``
+    each, by the share of reals among the ``neighbours`` nearest of the other points of both sets.
+    It is 1 where the sets are apart.
 
     Equal distributions score a little less than 0.5, as a real has n - 1 reals and n fakes around
     it: with 5 neighbours in the plane 0.480 on average at n = 50, 0.495 at 200, 0.500 at 2,000.
     Single scores scatter around it by 0.073, 0.037 and 0.012. The more columns there are, the less
-    it sees of the fakes' width, as all points are nearest to those of the narrower set: Gaussian
-    fakes twice as wide as the reals score 0.87 in 10 columns, 0.62 in 30, and 0.51 in 64.
+    the score depends on the fakes' width, as all points are nearest to those of the narrower set:
+    Gaussian fakes twice as wide as the reals score 0.87 in 10 columns, 0.62 in 30, and 0.51 in 64.
 
     Columns are in units of the standard deviation of ``real``, so that they may have any unit; one
-    that is constant there keeps its own. Of points that are equally far away, those come first that
-    do so in one random order of all points. The mean over all orders would be worse where rows
-    repeat: it takes the chance out of the shares but leaves them lower for the reals, and a single
-    column of yes and no, drawn twice, scores 0.26 in place of 0.49.
+    that is constant there keeps its own. Ties in distance are broken by one random order of all
+    points. The mean over all orders would be worse where rows repeat: it takes the chance out of
+    the shares but leaves them lower for the reals, and a single column of yes and no, drawn twice,
+    scores 0.26 in place of 0.49.
 
     Source: Lopez-Paz and Oquab 2017; each point is left out in turn, in place of a held-out half.
     """
@@ -149,11 +147,9 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
 
 def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:
-    """Unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``.
+    """Return the unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``.
 
-    0 on average for equal distributions.
-
-    Source: Gretton et al. 2012, equation 3.
+    It is 0 on average for equal distributions. Source: Gretton et al. 2012, equation 3.
     """
     return _discrepancy(
         real, fake, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
@@ -161,11 +157,10 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 
 
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
-    """The MMD's bandwidth.
+    """Return the bandwidth of the MMD.
 
-    Twice the mean standard deviation of the truth's modes, or else the median distance of ``real``.
-
-    The median is blind to the width of modes.
+    It is twice the mean standard deviation of the truth's modes or, where they are unknown, the
+    median distance within ``real``, which does not depend on the width of modes.
     """
     if truth is None:
         return float(np.median(cdist(real, real)[np.triu_indices(len(real), 1)]))
@@ -174,17 +169,17 @@ def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
 
 
 def energy_distance(real: Array, fake: Array) -> float:
-    """Unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``; 0 on average for equal distributions.
+    """Return the unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``.
 
-    Source: Szekely and Rizzo 2013, equation 5.
+    It is 0 on average for equal distributions. Source: Szekely and Rizzo 2013, equation 5.
     """
     return -_discrepancy(real, fake, cdist)
 
 
 def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:
-    """Unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``.
+    """Return the unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``.
 
-    Without the pairs of a point with itself.
+    Pairs of a point with itself are left out.
     """
     within = [
         (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
@@ -194,20 +189,19 @@ def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Arra
 
 
 def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:
-    """``count`` uniform directions, as the columns of ``(dim, count)``.
+    """Draw ``count`` uniform directions, as the columns of ``(dim, count)``.
 
-    Fixed once, so that every model meets the same ones.
+    They are drawn once, so that every model is compared along the same ones.
     """
     directions = rng.standard_normal((dim, count))
     return directions / np.linalg.norm(directions, axis=0)
 
 
 def sliced_wasserstein(real: Array, fake: Array, directions: Array) -> float:
-    """Sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``.
+    """Return the sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``.
 
-    In the units of the data; on a line the k-th point goes to the k-th.
-
-    Source: Bonneel et al. 2015.
+    It is in the units of the data; on a line the k-th point goes to the k-th. Source: Bonneel et
+    al. 2015.
     """
     moves = np.sort(real @ directions, axis=0) - np.sort(fake @ directions, axis=0)
     return float(np.sqrt(np.square(moves).mean()))

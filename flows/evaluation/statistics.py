@@ -10,7 +10,7 @@ from scipy.stats import bootstrap, mannwhitneyu, norm, rankdata
 from flows.core.arrays import Array
 
 LEVEL = 0.05  # of every test
-# So many values of both sides together have their rank-sum p from all ways to share them out
+# With up to so many values, of both sides together, the p of the rank-sum test is exact
 EXACT = 100
 
 
@@ -23,8 +23,8 @@ def mean_ci95(values: Array, rng: np.random.Generator) -> float:
 def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float]:
     """Return the 95% interval of the mean of ``values`` ``(n,)``.
 
-    Bias-corrected and accelerated bootstrap (Efron 1987). Values that are all equal have that value
-    as both ends; ``NaN`` twice where one is not finite.
+    It is by the bias-corrected and accelerated bootstrap (Efron 1987). Where all values are equal,
+    both ends are that value; where one is not finite, both are ``NaN``.
     """
     if not np.isfinite(values).all():
         return float("nan"), float("nan")
@@ -39,10 +39,9 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
 def rank_sum_p(left: Array, right: Array) -> float:
     """Return the two-sided p of Wilcoxon's rank-sum test (1945).
 
-    The share of all ways to share the values out that are as far from the middle.
-
-    Ties have the mean of their ranks. ``NaN`` counts as larger than all numbers. With more than
-    ``EXACT`` values it is the normal approximation.
+    It is the share of all ways to divide the values into two sides whose rank sum is as far from
+    the middle. Ties have the mean of their ranks, and ``NaN`` counts as larger than all numbers.
+    With more than ``EXACT`` values it is the normal approximation.
     """
     values = np.concatenate([left, right])
     ranks = rankdata(np.where(np.isnan(values), np.inf, values))
@@ -50,15 +49,15 @@ def rank_sum_p(left: Array, right: Array) -> float:
         mine, others = np.split(ranks, [len(left)])
         return float(mannwhitneyu(mine, others, method="asymptotic").pvalue)
     doubled = np.rint(2 * ranks).astype(int)  # whole numbers
-    # How many choices of so many values have that sum of ranks
+    # ways[k, s]: how many choices of k values have the doubled rank sum s
     ways = np.zeros((len(left) + 1, doubled.sum() + 1))
     ways[0, 0] = 1
     for rank in doubled:
         ways[1:, rank:] += ways[:-1, :-rank]
     middle = len(left) * (len(values) + 1)
     distance = np.abs(np.arange(ways.shape[1]) - middle)
-    found = abs(doubled[: len(left)].sum() - middle)
-    return float(ways[-1, distance >= found].sum() / ways[-1].sum())
+    observed = abs(doubled[: len(left)].sum() - middle)
+    return float(ways[-1, distance >= observed].sum() / ways[-1].sum())
 
 
 def least_rank_sum_p(left: int, right: int) -> float:
@@ -67,12 +66,10 @@ def least_rank_sum_p(left: int, right: int) -> float:
 
 
 def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
-    """Return the median of all differences between a value of ``right`` and one of ``left``.
+    """Return the median of all differences ``right - left`` of two values, and its 95% interval.
 
-    And its 95% interval: ``NaN`` for too few values.
-
-    Source: Hodges and Lehmann 1963; the interval by the normal approximation, as in Hollander and
-    Wolfe 1999, equation 4.41.
+    The ends are ``NaN`` for too few values. Source: Hodges and Lehmann 1963; the interval by the
+    normal approximation, as in Hollander and Wolfe 1999, equation 4.41.
     """
     differences = np.sort((right[:, None] - left).ravel())
     count, total = len(differences), len(left) + len(right)
@@ -86,7 +83,7 @@ def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
 def holm(p_values: Array) -> Array:
     """Return the adjusted p-values ``(k,)`` of a family of tests (Holm 1979).
 
-    ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+    They are ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
     """
     order = np.argsort(p_values)
     remaining = len(p_values) - np.arange(len(p_values))

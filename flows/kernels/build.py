@@ -1,9 +1,7 @@
-"""The compiled kernels.
+"""The build of the kernels from ``chain.c``, once a machine, by any C compiler there is.
 
-Built from ``chain.c`` once a machine, with whatever C compiler there is; none is needed.
-
-``library()`` gives the loaded library, or ``None`` where there is no compiler, or where
-``FLOWS_KERNELS=off`` says to do without. The plain torch code then takes its place: the same
+No compiler is needed. ``library()`` returns the loaded library, or ``None`` where there is no
+compiler, or where ``FLOWS_KERNELS=off``. The plain torch code then takes its place: the same
 mathematics, several times slower, and not the same low bits.
 """
 
@@ -33,7 +31,7 @@ FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared",
 # From the best to what every compiler takes: vector instructions of this processor, at their full
 # width, and several threads. For many processors with AVX-512 GCC prefers half of it, and takes the
 # kernels' vectors apart in memory: 610 ms an epoch in place of 19.
-# Another one stands in for another processor: the bits are the same.
+# FLOWS_MARCH stands in for another processor; the bits are the same.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"
 EXTRA_FLAGS = (
     (MARCH, "-mprefer-vector-width=512", "-fopenmp"),
@@ -48,14 +46,14 @@ _off = 0
 
 
 def library() -> Any:
-    """The compiled library; ``None`` where the plain code has to do."""
+    """Return the compiled library, or ``None`` where the plain code is used."""
     return None if _off or os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors.
+    """Return whether the kernels take these tensors.
 
-    Single precision, on the CPU, not empty, and a compiler was found.
+    They must be in single precision, on the CPU and not empty, and there must be a compiler.
     """
     return (
         all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
@@ -64,11 +62,10 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Calls a function of the library, which is there (``usable``).
+    """Call a function of the library, which must be there (``usable``).
 
-    Structures and tensors go by their addresses.
-
-    Raises ``MemoryError`` for the bytes that the system refused to a thread.
+    Structures and tensors are passed by their addresses. Raises ``MemoryError`` with the bytes that
+    the system refused to a thread.
     """
     structures = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
     refused = getattr(library(), function)(
@@ -83,9 +80,9 @@ def call(function: str, *arguments: Any) -> None:
 
 @contextmanager
 def reference_code() -> Iterator[None]:
-    """Inside, the plain torch code is used.
+    """Use the plain torch code inside the block.
 
-    For what has to see every operation, such as a counter of them, and for the tests.
+    This is for what has to see every operation, such as a counter of them, and for the tests.
     """
     global _off
     _off += 1
@@ -113,9 +110,9 @@ def _loaded() -> ctypes.CDLL | None:
 
 
 def _built() -> Path:
-    """The shared library for this source, compiler and processor.
+    """Return the shared library for this source, compiler and processor.
 
-    Compiled if it isn't in the cache. Raises ``RuntimeError``.
+    It is compiled if it isn't in the cache. Raises ``RuntimeError``.
     """
     compiler = (
         shlex.split(os.environ.get("CC", ""))
@@ -141,16 +138,16 @@ def _built() -> Path:
         # Two processes may build at once: each moves a whole file into place
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             return _compile(compiler, Path(folder) / name).replace(cache / name)
-    except OSError:  # a read-only home, a full disk: compiled for this process alone
+    except OSError:  # on a read-only home or a full disk, compile for this process only
         folder = tempfile.mkdtemp(prefix="flows-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return _compile(compiler, Path(folder) / name)
 
 
 def _compile(compiler: list[str], target: Path) -> Path:
-    """``target``, compiled with the best flags that the compiler takes.
+    """Compile ``target`` with the best flags that the compiler takes, and return it.
 
-    Raises ``RuntimeError`` where none will do.
+    Raises ``RuntimeError`` where no flags work.
     """
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
@@ -164,9 +161,9 @@ def _compile(compiler: list[str], target: Path) -> Path:
 
 
 def _processor() -> bytes:
-    """What the processor can do, as far as the system says.
+    """Return the features of the processor, as far as the system lists them.
 
-    A cache may be shared between machines.
+    They are needed as a cache may be shared between machines.
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []

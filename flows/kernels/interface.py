@@ -1,6 +1,6 @@
-"""The interface of the C as ctypes has it.
+"""The interface of the C code for ctypes, read from ``chain.h``.
 
-Read from ``chain.h``, where alone it is stated, and held against what the compiler made of it.
+The header is its only definition. ``declare`` compares it with what the compiler made of it.
 """
 
 import re
@@ -23,9 +23,9 @@ _TYPES: dict[str, Any] = {
 
 
 def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
-    """``const float *a, *b; int c;`` as names and types, one after another.
+    """Yield the names and types in ``const float *a, *b; int c;``, one after another.
 
-    ``end`` ends a declaration.
+    ``end`` is the text that ends a declaration.
     """
     for declaration in filter(str.strip, declarations.split(end)):
         kind, names = declaration.replace("const ", "").split(maxsplit=1)
@@ -50,9 +50,10 @@ Values, Layer, Chain, Adam, Product, Network = (
 
 
 def filled(structure: Any, **fields: Any) -> Any:
-    """A ``structure`` with these fields, numbers as they are.
+    """Return a ``structure`` with these fields.
 
-    Tensors go by their addresses, where it wants ``Values`` with their strides.
+    Numbers are passed as they are, and tensors by their addresses, with their strides where the
+    structure has ``Values``.
     """
     kinds = dict(structure._fields_)
     for name, value in fields.items():
@@ -66,7 +67,7 @@ def filled(structure: Any, **fields: Any) -> Any:
 
 
 def declare(library: CDLL) -> CDLL:
-    """Tells ``library`` what its functions take and give.
+    """Declare the arguments and the results of the functions of ``library``, and return it.
 
     Raises ``RuntimeError`` where a structure has another size in C than here.
     """

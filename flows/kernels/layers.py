@@ -1,6 +1,6 @@
-"""Which bijections the compiled chain knows, and what it has to be told of each.
+"""The bijections that the compiled chain knows, and their description for it.
 
-The bijections know nothing of it.
+The bijections themselves know nothing of it.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from flows.bijections import (
 from flows.bijections.perceptron import Perceptron
 from flows.kernels.interface import KINDS
 
-# Of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all (M, ...)) and
-# numbers
+# The fields of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all
+# (M, ...)) and numbers
 Fields = dict[str, Tensor | float]
 
 
@@ -41,12 +41,12 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
 
 
 def _spline(coupling: SplineCoupling) -> Fields | None:
-    floors = {
+    limits = {
         "least_bin": coupling.MIN_BIN,
         "least_slope": coupling.MIN_SLOPE,
         "slope_shift": coupling.SLOPE_SHIFT,
     }
-    return _coupling(coupling, bound=coupling.BOUND, bins=coupling.bins, **floors)
+    return _coupling(coupling, bound=coupling.BOUND, bins=coupling.bins, **limits)
 
 
 def _attributes(*names: str) -> Callable[[Bijection], Fields]:
@@ -66,7 +66,7 @@ KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
 
 
 def describe(bijection: Bijection) -> Fields | None:
-    """``bijection`` as the chain knows it, or ``None``.
+    """Return ``bijection`` as the chain knows it, or ``None``.
 
     A subclass may compute something else, so it is not known by its parent's name.
     """

@@ -1,6 +1,6 @@
-"""Perceptrons that are the same on every machine.
+"""Compiled perceptrons, which give the same results on every machine.
 
-Autograd differentiates them, and twice where they are made of products.
+Autograd differentiates them once, and twice where they are made of products.
 """
 
 from ctypes import addressof
@@ -16,12 +16,12 @@ from flows.kernels.interface import Layer, Network, Product, filled
 
 
 class Multiply(torch.autograd.Function):
-    """``Multiply.apply(a, b, over_points)``, a member each.
+    """The batched product ``Multiply.apply(a, b, over_points)``, one a member.
 
-    ``a b``, or ``a b^T`` where ``over_points``. So the gradients are such products, too::
+    It is ``a b``, or ``a b^T`` where ``over_points``, so the gradients are such products, too::
 
-    y = a b      da = d b^T    db = a^T d
-    y = a b^T    da = d b      db = d^T a
+        y = a b      da = d b^T    db = a^T d
+        y = a b^T    da = d b      db = d^T a
     """
 
     @staticmethod
@@ -60,10 +60,9 @@ class Multiply(torch.autograd.Function):
 
 
 class Compiled(torch.autograd.Function):
-    """``Compiled.apply(theta, x, sizes)``.
+    """A whole perceptron in one operation, ``Compiled.apply(theta, x, sizes)``.
 
-    A whole perceptron at once, whose gradients are computed at once, too, and can't be
-    differentiated.
+    Its gradients are computed in one operation, too, and can't be differentiated.
     """
 
     @staticmethod
@@ -96,7 +95,7 @@ def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
 
 
 def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-    """``network(x)``; ``twice``: in products, for gradients that are differentiated.
+    """Return ``network(x)``; with ``twice``, in products, whose gradients can be differentiated.
 
     A bias is then one more column, beside a feature that is 1.
     """

@@ -17,7 +17,7 @@ from flows.kernels import perceptron
 from flows.networks.architecture import Model
 from flows.networks.network import Network, Objective, Seen
 
-LAZY = 4  # steps from one with the penalty to the next
+LAZY = 4  # one step in so many has the penalty
 
 
 class GAN(Model):

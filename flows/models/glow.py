@@ -12,7 +12,7 @@ class Glow(CouplingModel):
     """Steps of ActNorm, a learned linear mixing and a coupling.
 
     No coupling swaps the halves, as the mixing exchanges features already. Vectors have no scales
-    to split off, so ActNorm and the mixing are all that tells this from ``RealNVP``.
+    to split off, so only ActNorm and the mixing distinguish this model from ``RealNVP``.
     """
 
     label: ClassVar[str] = "Glow"

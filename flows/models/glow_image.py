@@ -11,7 +11,7 @@ from flows.networks.architecture import ImageModel
 class GlowImage(ImageModel):
     """Steps of ActNorm, a mixing of the channels and a coupling, at every scale.
 
-    As published it is affine, and its mixing is learned.
+    The published model has affine couplings, and its mixing is learned.
 
     Args:
         mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, an order of the

@@ -15,11 +15,11 @@ from flows.kernels import perceptron
 from flows.networks.architecture import Model
 from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
 
-# Of the noise, at first; from 0 on, the decoder never learns to use the latent space
+# The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
 FIRST_LOG_SCALE = -1.0
 # Radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
 REACH = 5.5
-CHUNK = 2_000  # nodes, or points, worked on at a time: what is made of them stays in the cache
+CHUNK = 2_000  # nodes or points of a chunk: its intermediate arrays then stay in the cache
 # Noise scales from a centre beyond which its density underflows even in double precision
 FAR = 40
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
@@ -92,7 +92,7 @@ class VAENetwork(DensityNetwork):
     def loss(self, x: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
         """Return the mean bound on the negative log-likelihood of a batch, and its gradient.
 
-        ``(M,)`` and ``(M, P)``, of a batch ``(M, D, n)``.
+        The batch is ``(M, D, n)``, the bound ``(M,)`` and the gradient ``(M, P)``.
         """
         # All that is summed or exponentiated is in double precision
         m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)
@@ -134,8 +134,8 @@ class VAENetwork(DensityNetwork):
         mu = torch.cat([perceptron(self.decoder, part) for part in parts], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
         members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
-        # Products of far tails underflow. They count for nothing, and arithmetic on what is left of
-        # them takes ten times as long as all else.
+        # Products of far tails underflow. They contribute nothing, and arithmetic on the denormal
+        # numbers that are left takes ten times as long as all else.
         torch.set_flush_denormal(True)
         try:
             return torch.stack([mixture(*member, weights) for member in members])
@@ -225,7 +225,7 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
         ]
     )
     log_q = q.log() - math.log(4 * math.pi**2) - scale.log().sum()
-    lost = q < tiny**0.8  # what was cut may show
+    lost = q < tiny**0.8  # where the cut exponents may matter
     if bool(lost.any()):
         log_q[lost] = mixture_by_pairs(x[:, lost], centres, scale, weights)
     return log_q

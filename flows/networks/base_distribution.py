@@ -1,4 +1,4 @@
-"""Base distributions: what a flow carries the data to."""
+"""The base distributions, to which a flow maps its data."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,10 +12,7 @@ from flows.core.seeds import normal
 
 
 class Base(nn.Module, ABC):
-    """A distribution over noise, one per member of a population.
-
-    ``(M,)`` of them over ``event_shape``.
-    """
+    """M distributions over noise of ``event_shape``, one per member of a population."""
 
     def __init__(self, members: int, event_shape: Shape) -> None:
         super().__init__()
@@ -29,15 +26,18 @@ class Base(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-densities in nats, ``(M, N)`` of ``(M, *event, N)``. Can be differentiated."""
+        """Return log-densities in nats, ``(M, N)``, of noise ``(M, *event, N)``.
+
+        They can be differentiated.
+        """
 
     @abstractmethod
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
-        """``n`` draws of every member, ``(M, *event, n)``."""
+        """Draw ``n`` points of every member, ``(M, *event, n)``."""
 
 
 class StandardNormal(Base):
-    """``log N(z; 0, I) = -|z|^2 / 2 - D log(2 pi) / 2``"""
+    """The standard normal, ``log N(z; 0, I) = -|z|^2 / 2 - D log(2 pi) / 2``."""
 
     def log_prob(self, z: Tensor) -> Tensor:
         z = z.flatten(1, -2)
@@ -59,8 +59,8 @@ class TailedNormal(StandardNormal):
         t(z) = (3/8) (1 + z^2 / 4)^(-5/2),  e = 1e-6
 
     A flow is trained where its rows are. Beyond them one row of a hundred thousand may come out at
-    z = 8,000, which under a normal alone costs 32 million nats, and here 60. Training maximises the
-    likelihood under the normal alone, of which this differs by less than e where there are rows.
+    z = 8,000, which costs 32 million nats under a normal, and here 60. Training maximises the
+    likelihood under the normal, from which this differs by less than e where there are rows.
     Sources: Hesterberg 1995 (defensive mixtures); Jaini et al. 2020 (a base with tails).
     """
 

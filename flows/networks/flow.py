@@ -41,7 +41,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Fit every data-dependent layer to what it receives of the training points."""
+        """Initialise every data-dependent layer on its input from points ``(M, *event, N)``."""
         for bijection in self.chain:
             bijection.initialize(z)
             z = self._step(bijection, z)
@@ -89,7 +89,7 @@ class Flow(DensityNetwork):
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``f`` of preprocessed points, and its log-determinant ``(M, N or 1)``.
 
-        Compiled where no gradient is asked for.
+        It is compiled where no gradient is asked for.
         """
         program = None if torch.is_grad_enabled() else self.program(z)
         if program is not None:
@@ -114,10 +114,10 @@ class Flow(DensityNetwork):
     def trajectory(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> list[Tensor]:
-        """Return samples on their way from noise to data.
+        """Return samples at every step from noise to data.
 
-        K + 2 tensors ``sample_shape + (M, *event)``: the first is noise, each next one is after one
-        more bijection, and the last is in the user's units.
+        They are K + 2 tensors ``sample_shape + (M, *event)``: the first is noise, each next one is
+        after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
         states = [
@@ -128,9 +128,9 @@ class Flow(DensityNetwork):
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]
 
     def program(self, z: Tensor) -> Program | None:
-        """Return the chain as one compiled operation.
+        """Return the chain as one compiled operation, or ``None``.
 
-        ``None`` where a bijection, or this machine, has no such thing, and for images.
+        There is none for images, and none where a bijection or this machine can't be compiled for.
         """
         if z.ndim == 3 and kernels.usable(z, *self.parameters()):
             return kernels.program(self.chain)

@@ -46,7 +46,7 @@ class GaussianMixture(Population):
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities in nats; without gradients, in float64."""
+        """Return log-densities in nats, in float64 and without gradients."""
         value = self.points(value).double()
         log_det = torch.zeros(1, 1)
         z = self.features_first(value)
@@ -68,7 +68,7 @@ class GaussianMixture(Population):
 
     @classmethod
     def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
-        """Return the mixture that a checkpoint holds the ``state`` of."""
+        """Return the mixture with the ``state`` of a checkpoint."""
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
             preprocessing = Preprocessing(state["means"].shape[1:], 1, columns)

@@ -29,10 +29,10 @@ class ImageFlow(Flow):
     gives whole images. ``flows/evaluation/bits.py`` estimates P(x) and bits per dimension. A
     uniform q gives log2(levels) bits.
 
-    The scaler is fixed: it takes the box to that from ``-bound`` to ``bound``, where splines work.
-    Source: Theis et al. 2016 (A note on the evaluation
-    of generative models), section 3.1. Raises ``ValueError`` for images that are not whole numbers
-    from 0 to levels - 1, and for a ``log_prob`` of images without u.
+    The scaler is fixed: it maps the box to that from ``-bound`` to ``bound``, where splines work.
+    Source: Theis et al. 2016 (A note on the evaluation of generative models), section 3.1. Raises
+    ``ValueError`` for images that are not whole numbers from 0 to levels - 1, and for a
+    ``log_prob`` of images without u.
     """
 
     real: ClassVar[bool] = False

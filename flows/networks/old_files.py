@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote, as of commit 27b2496: what they call by other names."""
+"""The translation of files of earlier versions, up to commit 27b2496, to today's names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAPS = ("standardize.", "margins.", "whiten.")  # now inside of ``preprocessing`
 def renamed(
     description: dict[str, Any], state: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what a file holds by today's names.
+    """Return the description and the state of a file by today's names.
 
     Raises ``CheckpointError`` for a model that is gone.
     """

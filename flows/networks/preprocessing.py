@@ -1,4 +1,4 @@
-"""Preprocessing: the fixed maps from a user's units to what networks learn from."""
+"""Preprocessing: the fixed maps from a user's units to the points that networks learn from."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from flows.core.scaler import Scaler
 
 
 class Preprocessing(Bijection):
-    """These maps one after another, each where there is one; in double precision, never trained::
+    """The composition of those of these maps that are present, in double precision::
 
         to_real       the kinds of a table's columns: what is bounded becomes real
         standardize   the scaler of the training rows
         margins       every column about normal (the automatic recipe)
         whiten        no correlations           (the automatic recipe)
 
-    Shapes: ``(M, *event, N)``. The log-determinant is of all of them.
+    None of them is trained. Shapes: ``(M, *event, N)``. The log-determinant is that of the whole.
     """
 
     def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
@@ -36,7 +36,7 @@ class Preprocessing(Bijection):
 
     @property
     def steps(self) -> list[Bijection]:
-        """The maps that there are, from data on."""
+        """The maps that are present, from data to noise."""
         steps = (self.to_real, self.standardize, self.margins, self.whiten)
         return [step for step in steps if step is not None]
 
@@ -44,16 +44,16 @@ class Preprocessing(Bijection):
         return compose((step.forward for step in self.steps), x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """From ``z`` to the user's units, whole numbers whole."""
+        """Return ``z`` in the user's units, with integer columns whole, and the log-determinant."""
         x, log_det = compose((step.inverse for step in reversed(self.steps)), z)
         return (x if self.to_real is None else self.to_real.rounded(x)), log_det
 
     def add_margins(self, without: Sequence[int] = ()) -> None:
-        """Put ``Margins`` after the scaler: the identity until fitted; for ``without`` for good."""
+        """Add ``Margins`` after the scaler: the identity until fitted, always for ``without``."""
         self.margins = Margins(self.dim, self.members, without)
 
     def add_whitening(self, without: Sequence[int] = ()) -> None:
-        """Put ``Whiten`` last: the identity until fitted; for ``without`` for good."""
+        """Add ``Whiten`` at the end: the identity until fitted, and always for ``without``."""
         self.whiten = Whiten(self.dim, self.members, without)
 
     def real(self, rows: Array) -> Array:
@@ -65,7 +65,7 @@ class Preprocessing(Bijection):
 
     @torch.no_grad()
     def fit(self, scaled: Tensor, scaler: Scaler) -> None:
-        """Take the ``scaler``, and fit what comes after it to scaled rows ``(M, *event, N)``."""
+        """Set the ``scaler``, and fit the maps after it to scaled rows ``(M, *event, N)``."""
         self.standardize.set(scaler)
         if self.margins is not None:
             self.margins.initialize(scaled)
@@ -75,7 +75,7 @@ class Preprocessing(Bijection):
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``forward`` gives, from points ``(M, *event, N)`` that are scaled already."""
+        """Return what ``forward`` does, for points ``(M, *event, N)`` that are scaled already."""
         steps = [step for step in (self.margins, self.whiten) if step is not None]
         z, log_det = compose((step.forward for step in steps), scaled)
         before = [step for step in (self.to_real, self.standardize) if step is not None]

@@ -1,6 +1,6 @@
-"""The figures: one file a family, each of which says what it needs of a ``Scene``.
+"""The figures, one file a family, each drawn from a ``Scene``.
 
-No torch, and no file of the pipeline.
+They need neither torch nor the files of the pipeline.
 """
 
 # Importing a file registers its figures.

@@ -1,8 +1,6 @@
-"""Tables of any number of columns, as samples show them.
+"""Figures of tables with any number of columns: every column by itself, and pairs of columns.
 
-Every column by itself, and pairs of columns.
-
-A frame holds the middle 99% of the data and a little more; a positive column that spans more than
+An axis spans the middle 99% of the data and a little more; a positive column that spans more than
 two powers of ten there is shown by its logarithm.
 """
 
@@ -45,7 +43,7 @@ def margins(scene: Scene) -> Figure:
 def probability(scene: Scene) -> Figure:
     """Draw a probability plot (P-P) of every column, the test rows against samples.
 
-    Without its diagonal, so that what is off it can be seen.
+    The diagonal is subtracted, so that deviations from it can be seen.
     """
     scene = _as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0, sharex=True, sharey=True)
@@ -80,7 +78,7 @@ def _share_below(column: Array, values: Array) -> Array:
 def pairs(scene: Scene) -> Figure:
     """Draw a corner plot of the best model.
 
-    Below the diagonal its samples over the data, above it where more of them fall.
+    Its samples are over the data below the diagonal, and counted in cells above it.
     """
     scene = _as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
@@ -126,7 +124,7 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
 
 
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Draw a histogram of column k of the data, and of samples in outline.
+    """Draw a histogram of column k of the data, and one of the samples in outline.
 
     Where the column has few values, each has a class of its own.
     """
@@ -150,12 +148,12 @@ def _frame(column: Array) -> tuple[float, float]:
     low, high = np.quantile(column, [0.005, 0.995])
     if low == high:
         low, high = column.min(), column.max()
-    room = 0.15 * (high - low) or 0.5  # of a column that holds one value alone
-    return low - room, high + room
+    margin = 0.15 * (high - low) or 0.5  # 0.5 for a column of a single value
+    return low - margin, high + margin
 
 
 def _as_shown(scene: Scene) -> Scene:
-    """Return the scene with the models alone, short names of columns, logarithms of wide ones."""
+    """Return the scene with only models, short names of columns, and logarithms of wide ones."""
     low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
     wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
 
@@ -178,7 +176,7 @@ def _as_shown(scene: Scene) -> Scene:
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:
-    """Return the line that names the columns there is no room for."""
+    """Return the line that names the columns that are not shown."""
     rest = [name for k, name in enumerate(scene.columns) if k not in shown]
     more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""
     return f"\nnot shown: {', '.join(rest[:4])}{more}" if rest else ""

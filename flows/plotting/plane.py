@@ -28,14 +28,14 @@ def samples(scene: Scene) -> Figure:
     The frame is a tenth wider than the data on every side.
     """
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
-    room = 0.1 * (high - low)
+    margin = 0.1 * (high - low)
     shown = [("data", scene.data, DATA_COLOR)]
     shown += [(row.label, row.arrays["samples"], row.color) for row in scene.rows]
     sheet, axes = panels(len(shown), COLUMNS, 2.4, sharex=True, sharey=True)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title)
-        _frame(axis, low - room, high + room)
+        _frame(axis, low - margin, high + margin)
     text = f"{len(scene.data):,} points a panel; of a model, one member's samples"
     explain(sheet, text, *scene.columns)
     return sheet
@@ -45,8 +45,8 @@ def samples(scene: Scene) -> Figure:
 def density(scene: Scene) -> Figure:
     """Draw the densities on one colour scale.
 
-    First the references, then, from a new line on, one member and the ensemble of every model. A
-    row without a density says so.
+    The references come first; then, from a new line on, one member and the ensemble of every model.
+    The title of a row without a density says so.
     """
     references = [panel for row in scene.rows if not row.is_model for panel in _densities(row)]
     models = [panel for row in scene.rows if row.is_model for panel in _densities(row)]
@@ -74,7 +74,8 @@ def density(scene: Scene) -> Figure:
 def _frame(axis: Axes, low: Array, high: Array) -> None:
     """Set the limits of a plane, and one scale for both directions.
 
-    Unless one is half as long again: then their units may differ.
+    Where one range is half as long again as the other, their units may differ, and so do the
+    scales.
     """
     width, height = high - low
     aspect = "equal" if 2 / 3 <= width / height <= 3 / 2 else "auto"
@@ -83,7 +84,7 @@ def _frame(axis: Axes, low: Array, high: Array) -> None:
 
 
 def _densities(row: Row) -> list[tuple[str, Array | None]]:
-    """Return title and picture: one of a reference, two of a model."""
+    """Return titles and pictures: one of a reference, two of a model."""
     if "density" not in row.arrays:
         return [(f"{row.label}:\nno density, only samples", None)]
     if not row.is_model:
@@ -122,7 +123,7 @@ def layers(scene: Scene) -> Figure:
 
 @figure("layers.gif", needs=("plane", "trajectory"))
 def film(scene: Scene) -> list[Image.Image]:
-    """Draw the same as a film.
+    """Draw the layers as a film.
 
     Points glide from one layer's state to the next, then rest at the data.
     """
@@ -155,7 +156,7 @@ def film(scene: Scene) -> list[Image.Image]:
 def _flow(
     scene: Scene, points: int | None = None
 ) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
-    """Return what the flow is called, its states, the points' colours, and the frame.
+    """Return the label of the flow, its states, the points' colours, and the frame.
 
     The states are ``(L + 1, points, 2)``; the colours are by the angle at which each starts.
     """

@@ -1,7 +1,7 @@
-"""How all figures look.
+"""The style of all figures.
 
-At most 9.2 inches wide and letters of at least 9 points: legible at the width of a README, some 800
-pixels.
+They are at most 9.2 inches wide, with letters of at least 9 points: legible at the width of a
+README, some 800 pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Picture = Figure | list[Image]  # a film is a list
 def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
 
-    The lowest one in a column has its ticks' labels.
+    The lowest panel of each column has tick labels.
     """
     columns = min(columns, count)
     lines = -(-count // columns)
@@ -54,7 +54,7 @@ def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Fig
 
 
 def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:
-    """Write a line or two above the panels that say what the marks mean, and names of the axes."""
+    """Write a line or two above the panels that explain the marks, and the names of the axes."""
     figure.suptitle(text, fontsize=9, color="#444444")
     figure.supxlabel(across, fontsize=10)
     figure.supylabel(up, fontsize=10)

@@ -1,7 +1,4 @@
-"""Every row beside the others.
-
-Its main numbers, quality against diversity, where it puts its mass, and how it was trained.
-"""
+"""Figures that compare all rows: scores, quality and diversity, mode masses, and training."""
 
 from __future__ import annotations
 
@@ -94,7 +91,8 @@ def _draw_metric(axis: Axes, scene: Scene, row: Row, metric: str, place: float) 
 def quality(scene: Scene) -> Figure:
     """Draw precision against recall, and density against coverage.
 
-    The members, their mean with 2 standard errors, and where a draw of the truth falls.
+    The figure shows the members, their mean with 2 standard errors, and where a draw of the truth
+    falls.
     """
     sheet, axes = panels(2, 2, 4.1)
     for axis, (across, up) in zip(axes, QUALITIES, strict=True):
@@ -134,7 +132,7 @@ def _draws(scene: Scene) -> str:
 
 @figure("calibration.png", needs=("truth", "density"))
 def calibration(scene: Scene) -> Figure:
-    """Draw how much more of the truth than it should a region of each level holds."""
+    """Draw the share of the truth in a region of each level, minus the level."""
     regions = [key for key in REGIONS if any(key in row.arrays for row in scene.rows)]
     sheet, axes = panels(len(regions), len(regions), 3.9, sharey=True)
     for axis, key in zip(axes, regions, strict=True):
@@ -166,8 +164,8 @@ def calibration(scene: Scene) -> Figure:
 def modes(scene: Scene) -> Figure:
     """Draw the share of the samples per component of the truth, and of those beyond them all.
 
-    Beside the true weights, which no model can know better than the counts of the training rows
-    allow.
+    They are drawn beside the true weights, which no model can know better than the counts of the
+    training rows allow.
     """
     drawn = scene.by_name["truth"].arrays["mode_mass"]
     others = [row for row in scene.rows if row.name != "truth"]
@@ -215,7 +213,7 @@ def modes(scene: Scene) -> Figure:
 def training(scene: Scene) -> Figure:
     """Draw the training curves, a panel a model.
 
-    All that have an NLL share one scale: what is above it, at the start or in a spike, is marked.
+    All NLLs share one scale; values above it, at the start or in a spike, are marked.
     """
     sheet, axes = panels(len(scene.histories), 2, 3.1)
     entropy = [] if scene.entropy is None else [scene.entropy]
@@ -223,7 +221,7 @@ def training(scene: Scene) -> Figure:
         history.filter(regex="_nll$").quantile([0, 0.95]).to_numpy().ravel()
         for history in scene.histories.values()
     ]
-    scale = _with_room(np.concatenate([*ends, entropy]))
+    scale = _padded(np.concatenate([*ends, entropy]))
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
     text = "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale"
@@ -247,16 +245,16 @@ def _draw_curves(
     curves = [key for key in LINES if key in history]
     epochs, means = history["epoch"], history[curves]
     sds = history[[f"{key}_sd" for key in curves]].set_axis(curves, axis=1)
-    words: str | None
+    note: str | None
     if "test_nll" in curves:
         levels = entropy
-        words = f"entropy of the truth, {entropy[0]:.2f}" if entropy else None
+        note = f"entropy of the truth, {entropy[0]:.2f}" if entropy else None
         low, high = scale
         top, kind = high, "negative log-likelihood\n(nat per point)"
     else:
         levels = [CHANCE[key] for key in curves]
-        words = "where nobody can tell real from made"
-        low, high = _with_room(np.concatenate([means - sds, means + sds, [levels]]))
+        note = "where nobody can tell real from made"
+        low, high = _padded(np.concatenate([means - sds, means + sds, [levels]]))
         # The legend has a place above curves that don't fall
         top, kind = high + 0.6 * (high - low), "loss (nat)"
     for key in curves:
@@ -265,8 +263,8 @@ def _draw_curves(
         inside = means[key] <= high
         shade(axis, epochs, means[key], sds[key], where=inside, color=row.color, alpha=0.2)
     for level in levels:
-        axis.axhline(level, color=TRUTH_COLOR, linewidth=1, linestyle=":", label=words)
-        words = None  # one line in the legend is enough
+        axis.axhline(level, color=TRUTH_COLOR, linewidth=1, linestyle=":", label=note)
+        note = None  # one line in the legend is enough
     above = (means > high).any(axis=1)
     if above.any():
         key, at = means.max().idxmax(), means.max(axis=1).idxmax()
@@ -281,9 +279,9 @@ def _draw_curves(
     axis.legend(loc="upper right")
 
 
-def _with_room(values: Array) -> tuple[float, float]:
+def _padded(values: Array) -> tuple[float, float]:
     """Return the ends of an axis that shows all of the finite ``values``; 0 and 1 without any."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
-    room = 0.08 * (high - low or 1)
-    return low - room, high + room
+    margin = 0.08 * (high - low or 1)
+    return low - margin, high + margin

@@ -1,6 +1,6 @@
-"""The catalogue of truths: one file a truth, named like it, with a function ``make`` that gives it.
+"""The catalogue of truths: one file a truth, with a function ``make`` that returns it.
 
-NumPy alone.
+Only NumPy is needed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from flows.core.mixture import Truth
 
 
 def names() -> list[str]:
-    """The truths there are. Imports none of them."""
+    """Return the names of all truths; none is imported."""
     return sorted(module.name for module in iter_modules(__path__))
 
 
 def make(name: str, **arguments: Any) -> Truth:
-    """The truth of the file ``flows/targets/<name>.py``.
+    """Return the truth of the file ``flows/targets/<name>.py``.
 
-    Raises ``LookupError`` where there is none, ``ValueError`` for arguments that make none.
+    Raises ``LookupError`` where there is no such file, ``ValueError`` for arguments that make no
+    truth.
     """
     if name not in names():
         raise LookupError(f"no target {name!r}; there are: {', '.join(names())}")

@@ -11,11 +11,10 @@ from flows.core.mixture import Mixture
 
 
 def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
-    """``components``: of each its ``weight``, ``mean`` (D) and ``covariance`` (D x D).
+    """Return the mixture of these ``components``, whose weights are divided by their sum.
 
-    The weights are divided by their sum.
-
-    Raises ``ValueError`` where they make no mixture.
+    Each has a ``weight``, a ``mean`` (D) and a ``covariance`` (D x D). Raises ``ValueError`` where
+    they make no mixture.
     """
     dim = len(components[0]["mean"])
     for k, component in enumerate(components):

@@ -3,7 +3,7 @@
 1. *Folds.* The rows are cut into five. A member learns from four fifths and is scored on the fifth
    that it never sees (``fold_trainer.py``).
 2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has a member a
-   fold. Twice those candidates alone go on whose mixture makes the held-out rows most likely.
+   fold. Twice, only the candidates whose mixture makes the held-out rows most likely go on.
 3. *Stopping.* Training ends when the members gain next to nothing any more. Then the learning rate
    cools down to 0.
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
@@ -37,12 +37,12 @@ from flows.training.candidates import CANDIDATES
 from flows.training.fold_trainer import FoldTrainer, Member
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
-# After the first round so many times the candidates that are kept at last, and 4 at least
+# Candidates after the first round, as a multiple of those that are kept at last; 4 at least
 SPARE = 2
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
-REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # and whether correlated
+REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether correlated
 
 
 def train_auto(
@@ -56,8 +56,8 @@ def train_auto(
 ) -> None:
     """Train ``model`` on ``rows`` ``(n, 1, D)``, which are scaled by ``scaler``.
 
-    Its members are the networks that are kept. Raises ``ValueError`` for a number of members that
-    no folds make.
+    Its members become the networks that are kept. Raises ``ValueError`` for a number of members
+    that the folds and candidates can't give.
     """
     folds, kept = folds_and_candidates(model.members)
     about = model.description
@@ -144,9 +144,9 @@ def train_auto(
 def score_references(
     z: Array, scaler: Scaler, model: DensityNetwork, fold: Array
 ) -> dict[str, float]:
-    """Return the mean log-density of two simple models on the same folds.
+    """Return the mean log-density of two simple models on the same folds, in nats.
 
-    In nats, in the user's units. ``z`` ``(n, D)`` are scaled by ``scaler``.
+    It is in the user's units; ``z`` ``(n, D)`` are scaled by ``scaler``.
     """
     plain = Preprocessing(z.shape[1:], 1, model.columns)
     plain.standardize.set(scaler)

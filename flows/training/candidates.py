@@ -1,4 +1,4 @@
-"""The candidates of the automatic recipe: ways to regularise, by noise that is made for a table."""
+"""The candidates of the automatic recipe: ways to regularise by noise adapted to a table."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from flows.core.arrays import Array
 
 NEIGHBOURS = 20
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
-ROWS = 1_500  # as many are enough to fit a mixture by
+ROWS = 1_500  # rows that a mixture is fitted to, at most
 
-# From a level: what training visits, centres (n, D), and the factors (n, D, D) of the noise around
-# each.
+# From a level to the centres (n, D) that training visits, and the factors (n, D, D) of the noise
+# around each
 Noise = Callable[[float], tuple[Array, Array]]
 
 
 def neighbours(points: Array) -> Noise:
-    """Return noise of ``points`` ``(n, D)`` of the shape that the rows around a row have.
+    """Return noise of ``points`` ``(n, D)`` with the shape of the neighbourhood of each.
 
     Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more
-    than a few columns. Here, at level h, a visit to row x_i moves within its neighbourhood alone::
+    than a few columns. Here, at level h, a visit to row x_i moves only within its neighbourhood::
 
         x_i + (h^2 / 2) mean_j d_j + h sum_j a_j d_j / sqrt(k)
         d_j = x_nn(j) - x_i over its k nearest neighbours,  a_j ~ N(0, 1)
 
-    that is, a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i) with m_i the mean and C_i the second
-    moments of the differences: a manifold Parzen kernel (Vincent and Bengio 2003), of which the
-    shift takes back the widening (data sharpening, Choi and Hall 1999).
+    It is a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i), with m_i the mean and C_i the second moments
+    of the differences: a manifold Parzen kernel (Vincent and Bengio 2003), of which the shift takes
+    back the widening (data sharpening, Choi and Hall 1999).
     """
     count = min(NEIGHBOURS, len(points) - 1)
     _, nearest = KDTree(points).query(points, count + 1, workers=-1)
@@ -46,7 +46,7 @@ def neighbours(points: Array) -> Noise:
 
 
 def components(points: Array) -> Noise:
-    """Return noise of ``points`` ``(n, D)`` of the shape that a row's mixture component has.
+    """Return noise of ``points`` ``(n, D)`` with the shape of each one's mixture component.
 
     Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and
     neighbours know it from twenty. A visit to row x_i of a component with mean m and covariance C
@@ -54,12 +54,12 @@ def components(points: Array) -> Noise:
 
         N(m + sqrt(1 - h^2) (x_i - m), h^2 C),    0 < h <= 1
 
-    which leaves the mean and the covariance of every component as they are: the shrunk smoothed
-    bootstrap (Silverman and Young 1987), a component at a time. At h = 1 it is the mixture itself,
-    as many draws of it as training asks for. The number of components is the one with the best
-    cross-validated likelihood; a row's component is drawn by how likely each is for it.
+    This leaves the mean and the covariance of every component as they are: it is the shrunk
+    smoothed bootstrap (Silverman and Young 1987), a component at a time. At h = 1 it is the mixture
+    itself, as many draws of it as training asks for. The number of components is the one with the
+    best cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
-    # Here: training by the fixed recipe needs none of it
+    # Imported here, as training by the fixed recipe doesn't need it
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from sklearn.model_selection import GridSearchCV
@@ -69,7 +69,7 @@ def components(points: Array) -> Noise:
     settings = {"reg_covar": 1e-4, "random_state": 0}
     search = GridSearchCV(GaussianMixture(**settings), {"n_components": counts}, cv=3, refit=False)
     with threadpool_limits(1), warnings.catch_warnings():
-        # What is not quite the likeliest mixture will do
+        # A mixture that is not quite the likeliest will do
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture = GaussianMixture(**search.fit(some).best_params_, **settings, n_init=5).fit(some)
         shares = mixture.predict_proba(points).cumsum(axis=1)
@@ -85,7 +85,7 @@ NOISES = {"neighbours": neighbours, "components": components}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to regularise: the preprocessing, which noise, and how much of it."""
+    """A way to regularise: the preprocessing, the kind of noise, and its level."""
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
     noise: str  # of NOISES

@@ -1,9 +1,9 @@
-"""Training with early stopping on folds: members that differ in fold and in regularisation.
+"""Training with early stopping on folds, of members that differ in fold and in regularisation.
 
 They are trained side by side in one batched population. A member learns from the rows outside of
-its fold, and is scored and stopped on those inside, which it never sees. What counts of it is the
-average of its weights over its last steps (Polyak and Juditsky 1992), at the step where the rows of
-its fold were most likely (Prechelt 1998).
+its fold, and is scored and stopped on those inside, which it never sees. Its result is the average
+of its weights over its last steps (Polyak and Juditsky 1992), at the step where the rows of its
+fold were most likely (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEAST_INTERVAL, MOST_INTERVAL = 5, 50
 LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 1_000
 WARM_UP = 50  # steps over which the learning rate rises
-AVERAGE = 0.99  # of a member's weights: what is left of the average a step later
+AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Member:
 
 
 class FoldTrainer:
-    """Trains a population of one member a candidate and fold.
+    """The trainer of a population with one member for each candidate and fold.
 
-    ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is where each is held out, -1
-    where nowhere. ``test``, scaled rows ``(n', 1, D)``, are for the curves alone.
+    ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the fold in which each is
+    held out, or -1 for none. ``test``, scaled rows ``(n', 1, D)``, are used only for the curves.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FoldTrainer:
         train = np.stack([rows[own[:count]] for own in places], axis=1)
         self.held_out = [np.flatnonzero(fold == member.fold) for member in members]
         most = max(map(len, self.held_out))
-        # The first again, to equal length
+        # The first rows are repeated to equal length
         held_out = np.stack([rows[np.resize(own, most)] for own in self.held_out], axis=1)
         self.seen = self._preprocessed(scaler, {"train": train, "held_out": held_out, "test": test})
         model.initialize(self.seen["train"][0])
@@ -78,8 +78,8 @@ class FoldTrainer:
         self.progress: list[tuple[int, float]] = []  # a step and the mean of best_nll, a check
         self.step = 0
         self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
-        # An untrained flow is a Gaussian after whitening, and independent columns after margins:
-        # not every table has more.
+        # An untrained flow is a Gaussian after whitening, and independent columns after margins,
+        # which no step may improve on.
         self.check()
 
     def _preprocessed(self, first: Scaler, parts: dict[str, Array | None]) -> dict[str, Seen]:
@@ -106,7 +106,7 @@ class FoldTrainer:
         return {key: (z.to(dtype).contiguous(), log_det) for key, (z, log_det) in seen.items()}
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
-        """Return for every member the centres ``(N, D)`` that it visits, and the factors."""
+        """Return every member's centres ``(N, D)`` of visits, and the factors ``(N, D, D)``."""
         visits, known = [], {}  # members of one fold and preprocessing have the same neighbours
         points = self.seen["train"][0].double().numpy()
         for member, own in zip(self.members, points, strict=True):
@@ -119,7 +119,7 @@ class FoldTrainer:
         return visits
 
     def points(self, generators: Generators) -> Tensor:
-        """Return what an epoch visits, ``(M, D, N)``."""
+        """Return the points that an epoch visits, ``(M, D, N)``."""
         epoch = []
         for (centres, factors), generator in zip(self.visits, generators, strict=True):
             order = torch.from_numpy(generator.permutation(len(centres)))
@@ -128,9 +128,9 @@ class FoldTrainer:
         return torch.stack(epoch)
 
     def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
-        """Train on, up to ``until`` steps or convergence.
+        """Train up to ``until`` steps in all, or to convergence, at the full learning rate.
 
-        At the full learning rate; or ``cool``: while it falls to 0, and then up to ``until``.
+        With ``cool``, the learning rate falls to 0 instead, and training goes on up to ``until``.
         """
         start = self.step
         while self.step < until and (cool or not self.converged):
@@ -165,7 +165,7 @@ class FoldTrainer:
         )
 
     def check(self) -> None:
-        """Keep the members' averages whose held-out rows are likelier than before."""
+        """Keep the average of every member whose held-out rows are likelier than before."""
         nll = np.array([-log_q.mean() for log_q in self.log_density_held_out(self.average)])
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
@@ -175,9 +175,9 @@ class FoldTrainer:
 
     @torch.no_grad()
     def log_density(self, parameters: Tensor, key: str) -> Array:
-        """Return log-densities ``(M, N)`` in the user's units of the rows ``key``.
+        """Return log-densities ``(M, N)`` of the rows ``key`` in the user's units.
 
-        With these ``parameters`` ``(M, P)``.
+        The members have these ``parameters`` ``(M, P)``.
         """
         z, log_det = self.seen[key]
         now = self.optimizer.parameters.clone()
@@ -198,7 +198,7 @@ class FoldTrainer:
     def scores(self) -> Array:
         """Return the log-density of every row by each candidate's member that did not see it.
 
-        ``(n, C)``, ``NaN`` for a row in no fold.
+        It is ``(n, C)``, and ``NaN`` for a row in no fold.
         """
         scores = np.full((len(self.fold), len(self.candidates)), np.nan)
         log_q = self.log_density_held_out(self.best)
@@ -209,7 +209,8 @@ class FoldTrainer:
     def curves(self) -> dict[Member, dict[str, float]]:
         """Return for every member its mean negative log-likelihoods.
 
-        On the rows that it learns from, on those held out from it, and on the test rows.
+        They are those of the rows that it learns from, of those held out from it, and of the test
+        rows.
         """
         log_q = {
             key: self.log_density_held_out(self.average)
@@ -223,7 +224,7 @@ class FoldTrainer:
         }
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
-        """Go on with these ``candidates`` alone, in ``model``, which has as many members."""
+        """Go on with only these ``candidates``, in ``model``, which has as many members."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         state = {
             name: value[kept] if value.ndim else value

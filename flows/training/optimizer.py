@@ -13,11 +13,10 @@ WARM_UP = 0.3  # share of the steps over which the learning rate rises
 
 
 def one_cycle(progress: float) -> float:
-    """The share of the highest learning rate at ``progress`` from 0 to 1.
+    """Return the share of the highest learning rate at ``progress`` from 0 to 1.
 
-    Up from 1/25 on a cosine, then down to 0 on another.
-
-    Source: Smith and Topin 2019 (Super-convergence), with cosines for its straight lines.
+    It rises from 1/25 on a cosine, then falls to 0 on another. Source: Smith and Topin 2019
+    (Super-convergence), with cosines for its straight lines.
     """
     if progress < WARM_UP:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
@@ -25,9 +24,9 @@ def one_cycle(progress: float) -> float:
 
 
 class ClippedAdam:
-    """Adam (Kingma and Ba 2015), after every member's gradient is scaled down.
+    """Adam (Kingma and Ba 2015) on gradients that are clipped for every member.
 
-    To the norm ``clip`` where it is longer (Pascanu et al. 2013)::
+    A longer gradient is scaled down to the norm ``clip`` (Pascanu et al. 2013)::
 
         g <- g min(1, clip / |g|)
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
@@ -49,7 +48,7 @@ class ClippedAdam:
         self.steps = 0
 
     def step(self, gradient: Tensor, rate: float) -> None:
-        """One step against ``gradient`` ``(M, P)``."""
+        """Take one step against ``gradient`` ``(M, P)``."""
         self.steps += 1
         b1, b2 = self.betas
         correction_1, correction_2 = 1 - b1**self.steps, 1 - b2**self.steps

@@ -1,8 +1,6 @@
-"""Sharpened noise.
+"""Sharpened noise, with which thousands of weights can learn from hundreds of points.
 
-The regularisation that lets a network of thousands of weights learn from hundreds of points.
-
-A flow that sees each training point once more and once more learns the points, not their density.
+A flow that sees the same training points again and again learns the points, not their density.
 Adding fresh noise of standard deviation h at every visit stops that, but what is then learned is
 the density smoothed by a Gaussian kernel: each mode too wide by h^2. Data sharpening takes the
 excess back in advance. Every point first moves towards the local mean of its neighbourhood, a step
@@ -25,7 +23,7 @@ Hall 1999 (Data sharpening as a prelude to density estimation, Biometrika 86:941
 read off the training points: a multiple of the bandwidth with which a kernel density predicts each
 point best from the others (Habbema et al. 1974, leave-one-out likelihood).
 
-NumPy in float64, so that no number depends on how many threads torch has.
+All is computed by NumPy in float64, so that no number depends on how many threads torch has.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array
 
-LEVELS = (0.01, 1.0)  # where a bandwidth is looked for, in standard deviations of the data
+LEVELS = (0.01, 1.0)  # limits of a bandwidth, in standard deviations of the data
 # Larger data sets are represented by so many of their rows: the cost is quadratic
 REFERENCE_ROWS = 2_000
 
@@ -45,9 +43,9 @@ REFERENCE_ROWS = 2_000
 def likelihood_bandwidth(points: Array) -> float:
     """Return the bandwidth h of the Gaussian kernel density with the best likelihood.
 
-    The leave-one-out likelihood on standardised ``points`` ``(n, D)``::
+    It is the leave-one-out likelihood on standardised ``points`` ``(n, D)``::
 
-    h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
+        h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
     """
     reference, _ = _reference(points)
     squared = cdist(reference, reference, "sqeuclidean")
@@ -69,7 +67,7 @@ def likelihood_bandwidth(points: Array) -> float:
 
 
 def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
-    """The ``points`` ``(n, D)`` moved the share ``strength`` of the way to their local means."""
+    """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means."""
     reference, represents = _reference(points)
     moved = np.empty_like(points)
     for start in range(0, len(points), REFERENCE_ROWS):
@@ -88,7 +86,7 @@ def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
 
 
 def _reference(points: Array) -> tuple[Array, float]:
-    """Rows that stand for all, evenly spaced, and how many each stands for."""
+    """Return evenly spaced rows that stand for all, and how many each stands for."""
     step = -(-len(points) // REFERENCE_ROWS)
     reference = points[::step]
     return reference, len(points) / len(reference)

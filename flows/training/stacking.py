@@ -1,6 +1,6 @@
-"""Stacking: the mixture of several densities that rows which none of them saw find most likely.
+"""Stacking: the mixture of densities under which rows that none of them saw are most likely.
 
-Of log-densities ``l`` ``(n, C)``, each row's by models that did not learn from it::
+From log-densities ``l`` ``(n, C)``, each row's by models that did not learn from it::
 
     w = argmax  sum_i log sum_c w_c exp(l_ic),    w_c >= 0,  sum_c w_c = 1
 
@@ -17,11 +17,11 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 STEPS = 300
-ALONE = 0.02
+ALONE = 0.02  # weight of a density's own score beside that of the mixture
 
 
 def weights(log_q: Array) -> Array:
-    """The weights ``(C,)`` of log-densities ``(n, C)``."""
+    """Return the weights ``(C,)`` of log-densities ``(n, C)``."""
     w = np.full(log_q.shape[1], 1 / log_q.shape[1])
     shares = np.exp(log_q - log_q.max(axis=1, keepdims=True))
     for _ in range(STEPS):
@@ -31,17 +31,16 @@ def weights(log_q: Array) -> Array:
 
 
 def mixture(log_q: Array, weights: Array) -> Array:
-    """Log-density ``(n,)`` of the mixture by ``weights``."""
+    """Return the log-density ``(n,)`` of the mixture by ``weights``."""
     with np.errstate(divide="ignore"):  # a weight may be 0
         return logsumexp(log_q + np.log(weights), axis=1)
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
-    """At most ``count`` of the C that do best together, one at a time.
+    """Return at most ``count`` of the C densities that do best together, in ascending order.
 
-    Always the one that adds most to those before. In ascending order.
-
-    What it does alone counts a little, so that it is a good one where none adds much.
+    They are added one at a time, always the one that adds most to those before. Its own score
+    counts a little, so that a good one is taken where none adds much.
     """
     taken: list[int] = []
     while len(taken) < min(count, log_q.shape[1]):

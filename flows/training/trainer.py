@@ -26,11 +26,11 @@ OnLog = Callable[[int, dict[str, Array]], None]
 
 
 class Trainer:
-    """Trains every member of ``model``, one ``epoch()`` after another.
+    """The trainer of all members of ``model``, one ``epoch()`` after another.
 
     ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a
-    member: in the user's units, or, with their ``scaler``, scaled. All inside is features first,
-    ``(M, *event, N)``.
+    member. They are in the user's units or, with their ``scaler``, scaled. Points inside are
+    features first, ``(M, *event, N)``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trainer:
     def seen(self, scaled: Tensor, number: int) -> Seen:
         """Return scaled rows as the networks see them, and the log-determinant.
 
-        ``number``: of this set of rows among those that curves are kept of.
+        ``number`` is the index of these rows among the sets that curves are kept of.
         """
         z, log_det = self.model.preprocessing.from_scaled(
             self.model.features_first(scaled).double()
@@ -60,9 +60,9 @@ class Trainer:
         return self.model.visit(z, generators), log_det
 
     def points(self, generators: Generators) -> Tensor:
-        """Return what one epoch visits, ``(M, *event, N)``.
+        """Return the points that one epoch visits, ``(M, *event, N)``.
 
-        Every member in an order of its own, and with noise of its own.
+        Every member has an order of its own, and noise of its own.
         """
         order = [
             torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device)
@@ -79,7 +79,7 @@ class Trainer:
         return points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
-        """Pass over the points once; return ``(M,)`` booleans: a member's losses were finite."""
+        """Pass over the points once; return whether each member's losses were finite, ``(M,)``."""
         generators = numpy_generators(
             self.settings.seed, "train", self.model.member_range, self.step // self.steps
         )
@@ -116,8 +116,8 @@ def train(
             array of numbers will do.
         test: rows of the same form, scored for the history, never trained on or selected by.
         settings: how to train.
-        scaler: where rows and test rows are real and scaled already, what scaled them; without it
-            they are in the user's units, and their scaler is fitted here.
+        scaler: the scaler of rows and test rows that are real and scaled already; without it they
+            are in the user's units, and their scaler is fitted here.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``model.history``.
         name: of the model, in messages.
@@ -205,16 +205,17 @@ def scaled(
 def _smoothed(
     model: Network, points: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what training visits instead of scaled ``points``, both ``(M, *event, N)``.
+    """Return the points that training visits, and the noise's standard deviation.
 
-    And the noise's standard deviation per member, ``(M, 1, ...)``.
+    The points are made of scaled ``points``, both ``(M, *event, N)``; the deviation is per member,
+    ``(M, 1, ...)``, or ``None`` without noise.
     """
     if settings.noise == 0 or not model.real:
         return points.to(model.dtype).contiguous(), None
     visited: list[Tensor] = []
     levels: list[float] = []
     for member, own in enumerate(points.cpu()):
-        # Members on the same data: the work is done
+        # The work is done already for members on the same data
         if member and torch.equal(points[member], points[member - 1]):
             visited.append(visited[-1])
             levels.append(levels[-1])

@@ -1,9 +1,9 @@
-"""Where independent tasks run, as the environment variable ``FLOWS_WORKERS`` says.
+"""Workers for independent tasks, chosen by the environment variable ``FLOWS_WORKERS``.
 
-Empty or 1: in this process. Another number: in so many processes of this machine, by joblib.
-``tcp://host:port``: on a Dask cluster. A result does not depend on where it was computed: every
-task has one thread, and a worker that would compute otherwise than this process, the head, is
-refused (other code, other versions of packages, kernels on here and off there).
+Empty or 1 is this process, another number that many processes of this machine, by joblib, and
+``tcp://host:port`` a Dask cluster. A result does not depend on where it was computed: every task
+has one thread, and a worker that would compute otherwise than this process, the head, is refused
+(other code, other versions of packages, kernels on here and off there).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flows.core.errors import UserError, one_line
 from flows.kernels.build import library
 
 VARIABLE = "FLOWS_WORKERS"
-# To wait for a scheduler to answer, and for a first worker
+# How long to wait for a scheduler to answer, and for a first worker
 SCHEDULER_SECONDS, WORKER_SECONDS = (15, 30)
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch")
 Outcome = tuple[int, Any, str]
@@ -48,14 +48,13 @@ def completed(
     code: Sequence[str] = ("flows",),
     packages: Sequence[str] = PACKAGES,
 ) -> Iterator[Outcome]:
-    """Run ``function(*tasks[i])`` for every i.
+    """Run ``function(*tasks[i])`` for every i, and yield an outcome as each is done.
 
-    Yield i, the result and what was written to standard error, as each is done.
-
-    Workers must be able to import ``function``, which is in one of the packages of ``code``. Raises
-    ``UserError`` where there is no scheduler or no worker, where a worker differs from the head in
-    ``code``, ``packages`` or kernels, and where workers are lost. What was yielded before is not
-    touched by that.
+    An outcome is i, the result and what was written to standard error. Workers must be able to
+    import ``function``, which is in one of the packages of ``code``. Raises ``UserError`` where
+    there is no scheduler or no worker, where a worker differs from the head in ``code``,
+    ``packages`` or kernels, and where workers are lost. Outcomes that were yielded before stay
+    valid.
     """
     same = tuple(code), tuple(packages)
     calls = [(same, identity(*same), function, i, task) for i, task in enumerate(tasks)]
@@ -73,20 +72,20 @@ def completed(
 
 @cache
 def identity(code: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, str]:
-    """What this process computes with.
+    """Return all of this process that results depend on.
 
-    Digests of the packages ``code``, kernels on or off, the versions of ``packages``.
+    It has digests of the packages ``code``, kernels on or off, and the versions of ``packages``.
     """
-    found = {f"code of {name}": _digest(name) for name in code}
-    found |= {
+    parts = {f"code of {name}": _digest(name) for name in code}
+    parts |= {
         "kernels": "on" if library() is not None else "off",
         "python": platform.python_version(),
     }
-    return found | {name: _version(name) for name in packages}
+    return parts | {name: _version(name) for name in packages}
 
 
 def _digest(package: str) -> str:
-    """Of the source files of a package and their names."""
+    """Return a digest of the source files of a package and their names."""
     folder, whole = Path(next(iter(import_module(package).__path__))), hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".c", ".h")):
         whole.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
@@ -103,24 +102,24 @@ def _version(package: str) -> str:
 def _run(
     same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]
 ) -> Outcome:
-    """On the worker: refuse, or run with one thread."""
+    """Run a task on the worker with one thread, or refuse it by a ``UserError``."""
     for name, here in identity(*same).items():
         if here != head[name]:
             raise UserError(
                 f"a worker on {platform.node()} is not like the head: {name}: {here} there, "
                 f"{head[name]} here"
             )
-    threads, said = torch.get_num_threads(), io.StringIO()
+    threads, notes = torch.get_num_threads(), io.StringIO()
     try:
-        with threadpool_limits(1), redirect_stderr(said):
+        with threadpool_limits(1), redirect_stderr(notes):
             torch.set_num_threads(1)
-            return i, function(*task), said.getvalue()
+            return i, function(*task), notes.getvalue()
     finally:
         torch.set_num_threads(threads)
 
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
-    """By joblib: in so many processes, or in this one."""
+    """Run the calls by joblib, in so many processes or in this one."""
     backend: dict[str, Any] = (
         {"backend": "loky", "inner_max_num_threads": 1}
         if processes > 1
@@ -128,9 +127,9 @@ def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]
     )
     try:
         with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
-            # An idle one, after five minutes
+            # Joblib warns of an idle worker that ends after five minutes
             warnings.filterwarnings("ignore", "A worker stopped while")
-            # A task at a time: of a batch, nothing is handed over before all of it is done.
+            # One task a batch, as nothing of a batch is handed over before all of it is done
             yield from Parallel(batch_size=1, return_as="generator_unordered")(
                 delayed(_run)(*call) for call in calls
             )
@@ -141,7 +140,10 @@ def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]
 
 
 def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
-    """By Dask itself: where it gives a task up, joblib's backend for it would wait for ever."""
+    """Run the calls by Dask itself.
+
+    Joblib's backend for Dask would wait for ever for a task that Dask gives up.
+    """
     try:
         from distributed import Client, as_completed
         from distributed.comm import CommClosedError
@@ -150,7 +152,8 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
         raise UserError(
             f"{VARIABLE} = {address}: Dask is not installed (pip install distributed)"
         ) from None
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # one line is said below
+    # Errors are reported below, in one line
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:
@@ -159,7 +162,7 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
         ) from None
     try:
         _greet(client, address, calls)
-        # The first first
+        # The first tasks have the highest priority
         futures = [
             client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)
         ]
@@ -181,7 +184,7 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
 
 
 def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
-    """Wait for a worker, and see that all can import the code. Raises ``UserError``."""
+    """Wait for a worker, and check that all can import the code. Raises ``UserError``."""
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
@@ -194,10 +197,10 @@ def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
             f"{VARIABLE} = {address}: a worker has {threads} threads; "
             "start workers with --nthreads 1"
         )
-    words = ", ".join(calls[0][0][0]) if calls else "flows"
+    packages = ", ".join(calls[0][0][0]) if calls else "flows"
     try:
         for everywhere in (client.run, client.run_on_scheduler):
-            everywhere(exec, f"import {words}")
+            everywhere(exec, f"import {packages}")
     except ImportError as error:
         how = "start it in the folder of the repository, by python -m dask"
         raise UserError(
