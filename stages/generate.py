@@ -1,7 +1,4 @@
-"""Draw the data set from the truth that ``data:`` describes, or take the user's table.
-
-The data set and its truth are written down.
-"""
+"""Draw the data set from the truth that ``data:`` describes, or take the user's table."""
 
 from __future__ import annotations
 
@@ -39,9 +36,9 @@ def main() -> None:
 
 
 def take(params: settings.Settings) -> tuple[list[Column], Array]:
-    """The user's table: its columns, of the kinds that ``data.columns`` names, and its rows.
+    """Return the columns of the user's table, of the kinds in ``data.columns``, and its rows.
 
-    What is to be said of it is printed.
+    Notices on them are printed.
     """
     kinds = params.data.columns
     tables = [

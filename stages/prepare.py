@@ -1,7 +1,4 @@
-"""Split the raw rows into training and test rows, and standardise both.
-
-With the statistics of the training rows alone.
-"""
+"""Split the raw rows, and standardise both parts with the statistics of the training rows."""
 
 from __future__ import annotations
 

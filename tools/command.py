@@ -1,7 +1,4 @@
-"""What the commands in here share.
-
-Errors of one line, the environment of what they start, what another command says.
-"""
+"""What the commands of this folder share: errors of one line, and running other commands."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from flows.core.errors import UserError, errors_in_one_line
 def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
     """Run a command and exit with its status.
 
-    An error that the user can put right is one line and exit status 1. ``stopped`` is what to say
-    after an interrupt from the keyboard.
+    An error that the user can fix is one line and exit status 1. ``stopped`` is printed after an
+    interrupt from the keyboard.
     """
     with errors_in_one_line(name, stopped):
         try:
@@ -36,14 +33,14 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 
 def environment() -> dict[str, str]:
-    """Return ours with the folder of this Python, `dvc` and `python`, first on the PATH."""
+    """Return the environment with this Python's folder, where `dvc` is, first on the PATH."""
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {**os.environ, "PATH": os.pathsep.join(folders)}
 
 
 def output(*words: str, cwd: Path | None = None) -> str:
-    """Return what a command says. Raises ``UserError`` with its last line where it fails."""
-    # To look is to write nothing: a lock that a full disk leaves behind stops every later command.
+    """Return the output of a command. Raises ``UserError`` with its last line where it fails."""
+    # Git must take no lock here: one that a full disk leaves behind stops every later command.
     looking = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
     done = subprocess.run(words, cwd=cwd, env=looking, capture_output=True, text=True, check=False)
     if done.returncode:

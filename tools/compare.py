@@ -2,7 +2,7 @@
 
 It reads what both have committed and runs nothing: settings, metrics and figures. It writes one
 HTML page that needs nothing but itself, made of ``compare.html`` beside this file, or prints the
-numbers as Markdown (``--format md``). What a verdict means is said on the page.
+numbers as Markdown (``--format md``). The page explains the verdicts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class Side:
-    """What a revision has committed."""
+    """The committed settings, metrics and figures of a revision."""
 
     name: str
     commit: str
@@ -54,7 +54,7 @@ class Side:
 
 @dataclass
 class Number:
-    """A metric of a model on both sides, a value a member, and what the difference comes to."""
+    """A metric of a model on both sides, a value a member, and the test of their difference."""
 
     model: str
     metric: str
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def read(revision: str) -> Side:
-    """Read what ``revision`` has committed.
+    """Read the committed results of ``revision``.
 
     Raises ``UserError`` where it is no revision, or has no results.
     """
@@ -123,7 +123,7 @@ def read(revision: str) -> Side:
 def numbers(a: Side, b: Side) -> list[Number]:
     """Return every metric of every model that both sides have, tested as one family.
 
-    Without those that neither side has a number for.
+    Metrics without a number on either side are left out.
     """
     found = [
         number(model, metric, left[metric].to_numpy(), right[metric].to_numpy())
@@ -141,7 +141,7 @@ def numbers(a: Side, b: Side) -> list[Number]:
 
 
 def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Number:
-    """Return one comparison; without a verdict where a p-value has still to be adjusted."""
+    """Return one comparison; its verdict is empty where a p-value has still to be adjusted."""
     one = Number(model, metric, left, right)
     if np.isfinite(left).all() and np.isfinite(right).all():
         one.difference, one.interval = shift(left, right)
@@ -151,16 +151,16 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
         one.verdict = "different"
     elif min(len(left), len(right)) < 2:
         one.verdict = "changed"
-    else:  # of ranks: a flow without regularisation can score a thousand times the others
+    else:  # by ranks, as a flow without regularisation can score a thousand times the others
         one.p = rank_sum_p(left, right)
     return one
 
 
-# Words
+# The report
 
 
 def label(name: str) -> str:
-    """Return what a model is called: its own name where it is of a commit that nobody knows."""
+    """Return the label of a model, or its own name where this checkout does not have it."""
     try:
         return settings.label_and_color(name)[0]
     except LookupError:
@@ -168,7 +168,7 @@ def label(name: str) -> str:
 
 
 def ordered(names: Set[str]) -> list[str]:
-    """Return the names as ``params.yaml`` lists them; then others by their letters."""
+    """Return the names as ``params.yaml`` lists them; then others in alphabetical order."""
     known = [*settings.References.model_fields, *settings.load().models]
     return [name for name in known if name in names] + sorted(names - set(known))
 
@@ -176,16 +176,16 @@ def ordered(names: Set[str]) -> list[str]:
 def value(values: np.ndarray) -> str:
     """Return mean and standard deviation over members.
 
-    The mean alone where they differ by rounding alone, or there is only one.
+    The mean stands without a deviation where members differ only by rounding, or there is only one.
     """
     lacking = int(np.isnan(values).sum())
     if lacking:
         return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
     mean = float(values.mean())
-    words = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
+    middle = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
     if np.ptp(values) <= 1e-9 * np.abs(values).max():
-        return words
-    return f"{words} \u00b1 {np.std(values, ddof=1):.2g}"
+        return middle
+    return f"{middle} \u00b1 {np.std(values, ddof=1):.2g}"
 
 
 def named(metric: str) -> str:
@@ -205,14 +205,14 @@ def cells(one: Number) -> list[str]:
 
 def summary(found: Sequence[Number]) -> str:
     counts = Counter(one.verdict for one in found)
-    said = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    return f"{len(found)} numbers: {', '.join(said)}"
+    parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    return f"{len(found)} numbers: {', '.join(parts)}"
 
 
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
-    """Yield the settings that differ; then the models.
+    """Yield the blocks of the report: the settings that differ, then the models.
 
-    Those that differ, those that are the same, and those that one side alone has.
+    The models are those that differ, those that are the same, and those that only one side has.
     """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
@@ -244,16 +244,16 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
 
 
 def text(a: Side, b: Side, found: Sequence[Number]) -> str:
-    """Return all but the pictures, in Markdown."""
+    """Return the report in Markdown, without the pictures."""
     marks = {"h2": "## ", "h3": "### ", "p": ""}
     return "\n\n".join(
-        markdown.table(said[0], said[1:], "llr") if kind == "table" else marks[kind] + said
-        for kind, said in report(a, b, found)
+        markdown.table(block[0], block[1:], "llr") if kind == "table" else marks[kind] + block
+        for kind, block in report(a, b, found)
     )
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
-    """Return the whole page. It names no address: styles and pictures are in it."""
+    """Return the whole page, with its styles and pictures in it; it refers to no address."""
     pictures = [figure(a, b, name) for name in sorted({*a.figures, *b.figures})]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         report="\n".join(tagged(*block) for block in report(a, b, found)),
@@ -261,10 +261,10 @@ def page(a: Side, b: Side, found: Sequence[Number]) -> str:
     )
 
 
-def tagged(kind: str, said: Any) -> str:
+def tagged(kind: str, content: Any) -> str:
     if kind != "table":
-        return f"<{kind}>{html.escape(said)}</{kind}>"
-    rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in said]
+        return f"<{kind}>{html.escape(content)}</{kind}>"
+    rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in content]
     table = f'<div class="wide"><table>{"".join(rows)}</table></div>'
     return table.replace("<td>different</td>", "<td><b>different</b></td>")
 

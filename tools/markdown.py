@@ -1,4 +1,4 @@
-"""Markdown, for all that write it."""
+"""Tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "l") -> str:
-    """A table in Markdown.
+    """Return a table in Markdown.
 
     ``align`` has an ``l`` or an ``r`` a column, left or right; the columns beyond it are as its
-    last, so ``"lr"`` sets all but the first right.
+    last, so ``"lr"`` aligns all but the first to the right.
     """
     sides = align.ljust(len(head), align[-1])[: len(head)]
     marks = ["---:" if side == "r" else "---" for side in sides]

@@ -1,7 +1,7 @@
 """Reproduce one stage, as `dvc repro --single-item` does: ``python -m tools.stage dvc.yaml:rank``.
 
-DVC's news are left out, so that what is printed is what the stage says; DVC's warnings and errors
-are not. The exit status says what was done.
+DVC's progress is left out, so that only the stage's own output is printed; DVC's warnings and
+errors are not. The exit status is the outcome.
 """
 
 from __future__ import annotations

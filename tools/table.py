@@ -1,6 +1,7 @@
 """Print the table of results in Markdown: ``python -m tools.table``.
 
-``--readme`` puts it and what the studies and benchmarks found between the marks of the documents.
+``--readme`` writes it, and the results of the studies and benchmarks, between the marks of the
+documents.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
 
 
 def section(file: str, heading: str = "") -> str:
-    """Return what a file holds, or its section below a heading, without pictures."""
+    """Return the content of a file, or its section below a heading, without pictures."""
     text = Path(file).read_text(encoding="utf-8")
     if heading:
         text = text.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
@@ -89,8 +90,8 @@ def section(file: str, heading: str = "") -> str:
 def speed() -> str:
     """Return a line for every library of ``benchmarks/``.
 
-    Milliseconds of an epoch of ten networks and of one, each with as many threads as suit it best;
-    seconds to quality with two recipes.
+    It has the milliseconds of an epoch of ten networks and of one, each with as many threads as
+    suit it best, and the seconds to quality with two recipes.
     """
     import pandas as pd  # here, as `make repro` needs none of it
 
@@ -113,9 +114,9 @@ def speed() -> str:
 
 
 def seconds() -> str:
-    """Return how long a fit of the study of tables took.
+    """Return the table of the seconds that a fit of the study of tables took.
 
-    No two runs take the same, so its own tables don't have it.
+    No two runs take the same, so the study's own tables don't have it.
     """
     from studies.engine import Study  # here, as `make repro` needs none of it
     from studies.tables import report

@@ -9,7 +9,7 @@ others, and training amplifies them. Then the ``kl`` of every model must agree w
 one within 3 sqrt(2) kl_sd / sqrt(members), and a reference's within 0.001 nat.
 Case 3, failure: a ``kl`` moved by more, or a file, or a key of one, is missing or new.
 
-What moved is said by ``git diff --stat``. ``--same``: case 2 fails, too.
+``git diff --stat`` lists what moved. With ``--same``, case 2 fails, too.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def say(words: str) -> None:
 
 
 def case(clone: Path, variables: Mapping[str, str]) -> int:
-    """Run the pipeline of a clean clone, say which of the three cases it is, and return that."""
+    """Run the pipeline of a clean clone, and print and return which of the three cases it is."""
     stale = is_stale(clone)
-    for made in ("figures", "metrics"):  # what is there, DVC need not make
+    for made in ("figures", "metrics"):  # DVC would not make what is there
         shutil.rmtree(clone / made)
-    words = [sys.executable, "-m", "tools.repro"]
-    if subprocess.run(words, cwd=clone, env=variables, check=False).returncode:
+    repro = [sys.executable, "-m", "tools.repro"]
+    if subprocess.run(repro, cwd=clone, env=variables, check=False).returncode:
         say("case 3: FAILED: the pipeline does not run in a clean clone")
         return 3
     if not command.git("status", "--porcelain", cwd=clone):
@@ -76,11 +76,11 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
 
 
 def machines() -> dict[str, dict[str, str]]:
-    """Return this machine, and two that it stands in for: what each has in its environment.
+    """Return, for this machine and two that it stands in for, the environment variables of each.
 
-    NumPy's own list says what it would use beyond AVX2; a processor that has no more is held down
-    by nothing. The OpenBLAS of the wheels has no kernels of its own for Zen, it takes Haswell's; it
-    has some for Nehalem, and they run everywhere.
+    NumPy's own list has what it would use beyond AVX2; on a processor without any of it, nothing is
+    switched off. The OpenBLAS of the wheels has no kernels of its own for Zen, it takes Haswell's;
+    it has some for Nehalem, and they run everywhere.
     """
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found]
 
@@ -107,7 +107,7 @@ def machines() -> dict[str, dict[str, str]]:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return that of a machine. What the caller tells OpenBLAS would make it another."""
+    """Return the environment of a machine, without the caller's settings of OpenBLAS."""
     kept = {
         name: value
         for name, value in command.environment().items()
@@ -119,14 +119,14 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 def is_stale(clone: Path) -> bool:
     """Return whether settings or code changed since the lock of a clean clone was signed.
 
-    To DVC, what only the cache has is deleted there; what was changed is modified or new.
+    DVC reports outputs that only the cache has as deleted there, and changes as modified or new.
     """
-    said = command.output("dvc", "status", "--json", "dvc.yaml", cwd=clone)
-    return any(f'"{word}"' in said for word in ("modified", "new", "changed command"))
+    status = command.output("dvc", "status", "--json", "dvc.yaml", cwd=clone)
+    return any(f'"{change}"' in status for change in ("modified", "new", "changed command"))
 
 
 def failures(clone: Path) -> Iterator[str]:
-    """Yield what no other rounding can do to tracked files, and print every ``kl`` that moved.
+    """Yield changes of tracked files beyond any rounding, and print every ``kl`` that moved.
 
     The tolerance of a ``kl`` is three standard errors of a difference of two means, or 0.001 nat
     for a reference.
@@ -146,11 +146,11 @@ def failures(clone: Path) -> Iterator[str]:
             table = command.git("show", f"HEAD:metrics/{name}/members.csv", cwd=clone)
             error = before["kl_sd"] and before["kl_sd"] / math.sqrt(len(table.splitlines()) - 1)
             tolerance = 3 * math.sqrt(2) * error if error else REFERENCE_TOLERANCE
-            said = f"kl of {name}: {before['kl']} -> {after['kl']}, tolerance {tolerance:.2g}"
-            print(f"  {said}")
+            change = f"kl of {name}: {before['kl']} -> {after['kl']}, tolerance {tolerance:.2g}"
+            print(f"  {change}")
             kls = [math.nan if each["kl"] is None else each["kl"] for each in (before, after)]
             if not abs(kls[1] - kls[0]) <= tolerance:  # not of NaN
-                yield said
+                yield change
 
 
 if __name__ == "__main__":

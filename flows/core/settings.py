@@ -77,7 +77,7 @@ class TrainingSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """How much is drawn for an evaluation.
+    """The settings of an evaluation: how much is drawn.
 
     Args:
         fresh: points from the truth for the divergences.

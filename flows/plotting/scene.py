@@ -1,6 +1,6 @@
-"""What figures may draw from, and what each of them needs of it.
+"""The scene that figures are drawn from, and what each of them needs of it.
 
-A figure whose need is not there is left out.
+A figure whose needs are not met is left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that was learnt of one data set."""
+    """The data, the models, the references and the scores of one data set."""
 
     rows: Sequence[Row]
     histories: Mapping[str, pd.DataFrame]  # training curves by the name of a model
@@ -55,14 +55,14 @@ class Scene:
 
     @property
     def members(self) -> int:
-        """Members of a model; of the one that has the fewest, where they differ."""
+        """The number of members of a model: the smallest, where the models differ."""
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
         """Return the mean of each of the ``metrics``, and two standard errors of it.
 
-        The errors are ``NaN`` for a single fit. The truth has more draws than a model has members.
-        So that bars compare, its error is that of as many draws as there are members.
+        The errors are ``NaN`` for a single fit. As the truth has more draws than a model has
+        members, its error is that of as many draws as there are members, so that bars compare.
         """
         values = row.members[metrics]
         count = self.members if row.name == "truth" else len(values)
@@ -82,12 +82,12 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
 }
 Draw = Callable[[Any], Picture]
-# By file: what it needs, and what draws it
+# By file: its needs, and the function that draws it
 FIGURES: dict[str, tuple[Sequence[str], Draw]] = {}
 
 
 def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Draw], Draw]:
-    """Register the function below: it draws the file ``name`` of a scene with all of ``needs``."""
+    """Register the decorated function, which draws the file ``name`` of a scene with ``needs``."""
 
     def register(function: Draw) -> Draw:
         FIGURES[name] = (needs, function)

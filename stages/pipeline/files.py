@@ -1,6 +1,6 @@
 """The files that stages hand to each other.
 
-Writing is whole or not at all; reading names the file that is wrong.
+A file is written whole or not at all; an error in reading names the file.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def plot_data(name: str) -> Path:
 
 @contextmanager
 def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
-    """Whatever goes wrong inside becomes a ``UserError`` that names ``path``.
+    """Turn any error in the block into a ``UserError`` that names ``path``.
 
-    A damaged file has errors of pandas, NumPy, zipfile, zlib.
+    A damaged file raises errors of pandas, NumPy, zipfile, zlib.
     """
     try:
         yield
@@ -71,19 +71,19 @@ def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An ``OSError`` in writing ``path`` inside becomes a ``UserError`` that names it.
+    """Turn an ``OSError`` in writing ``path`` into a ``UserError`` that names it.
 
-    Such as that of a full disk, or of a read-only checkout. Its folder is made.
+    Such errors come of a full disk or a read-only checkout. The folder of ``path`` is made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:  # of a full disk, it doesn't name the file
+    except OSError as error:  # on a full disk, it doesn't name the file
         raise UserError(f"{path}: can't be written ({reason(error)})") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write whole or not at all. Raises ``UserError`` where that can't be done."""
+    """Write a file whole or not at all. Raises ``UserError`` where that can't be done."""
     with writing(path), atomic.replacing(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -121,7 +121,7 @@ def read_model(name: str) -> Population:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file of numbers."""
+    """Return a CSV file of numbers."""
     with reading(path):
         table = pd.read_csv(path)
         table.astype(float)  # fails for what is no number
@@ -131,9 +131,9 @@ def read_table(path: Path) -> pd.DataFrame:
 def write_target(
     truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()
 ) -> None:
-    """``data/target.json``: of which kind the truth is, what makes it, its entropy in nats.
+    """Write ``data/target.json``: the kind of the truth, its parameters and its entropy in nats.
 
-    Where there is none, the ``columns`` of the table.
+    Where there is no truth, the file holds the ``columns`` of the table.
     """
     content: dict[str, Any] = {
         "kind": None,
@@ -158,9 +158,9 @@ def write_target(
 
 
 def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
-    """The truth and its entropy in nats; then the columns of the user's table.
+    """Return the truth, its entropy in nats, and the columns of the user's table.
 
-    Where there is no truth, the first two are ``None``.
+    The truth and its entropy are ``None`` for a table.
     """
     content = read_json(TARGET)
     with reading(TARGET, "describes neither a mixture nor the columns of a table"):
@@ -176,7 +176,7 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
 
 
 class Prepared(NamedTuple):
-    """What ``prepare`` left: scaled rows ``(n, D)``, what scaled them, a table's columns."""
+    """The output of ``prepare``: scaled rows ``(n, D)``, their scaler, and a table's columns."""
 
     train: Array
     test: Array
@@ -189,21 +189,21 @@ def read_prepared() -> Prepared:
     """Return the rows to learn from and to score, as ``prepare`` scaled them."""
     names, scaler = read_scaler()
     train, test = read_npy(TRAIN), read_npy(TEST)
-    for path, found in ((TRAIN, train), (TEST, test)):
+    for path, rows in ((TRAIN, train), (TEST, test)):
         if (
-            found.ndim != 2
-            or found.shape[1] != len(names)
-            or not np.issubdtype(found.dtype, np.floating)
+            rows.ndim != 2
+            or rows.shape[1] != len(names)
+            or not np.issubdtype(rows.dtype, np.floating)
         ):
             raise UserError(
-                f"{path}: holds {found.dtype} of shape {found.shape}; "
+                f"{path}: holds {rows.dtype} of shape {rows.shape}; "
                 f"it must hold rows of {len(names)} numbers"
             )
     return Prepared(train, test, scaler, read_target()[2], names)
 
 
 def read_problem() -> Problem:
-    """Return what a model is scored on, in the user's units."""
+    """Return the data that a model is scored on, in the user's units."""
     truth, _, columns = read_target()
     prepared = read_prepared()
     train, test = (prepared.scaler.restore(rows) for rows in (prepared.train, prepared.test))
@@ -223,7 +223,7 @@ def read_scaler() -> tuple[list[str], Scaler]:
 
 
 def rounded(value: float | None) -> float | None:
-    """To six digits, as all numbers of the metrics are."""
+    """Return ``value`` rounded to six digits, as all numbers of the metrics are."""
     return None if value is None else float(f"{value:.6g}")
 
 

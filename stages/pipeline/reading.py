@@ -1,4 +1,4 @@
-"""Read a file of settings, and run a stage: whatever is wrong is one line."""
+"""Files of settings and the entry point of stages, with errors of one line."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -
 
 
 def run(stage: Callable[..., None]) -> None:
-    """Run a stage with the words of the command line.
+    """Run a stage with the arguments of the command line.
 
-    An error that the user can put right is one line and exit status 1.
+    An error that the user can fix is one line and exit status 1.
     """
     name, words = Path(sys.argv[0]).stem, sys.argv[1:]
     usage = [
@@ -62,10 +62,9 @@ def run(stage: Callable[..., None]) -> None:
 
 
 def restore() -> None:
-    """Give back what is in Git and DVC took away.
+    """Restore the files of ``metrics`` and ``figures`` that DVC removed before the stage.
 
-    Before a stage it removes what the stage is to write, and this one refused to. Nothing that is
-    there is touched.
+    They are those that are in Git and that the stage did not write. No file that exists is changed.
     """
     missing = "git ls-files -z --deleted metrics figures"
     words = f"{missing} | git checkout-index -z --stdin"

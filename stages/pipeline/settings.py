@@ -1,6 +1,6 @@
-"""What ``params.yaml`` may hold: every key with its type and limit, and what keys must agree on.
+"""The schema of ``params.yaml``: every key with its type and limit, and what keys must agree on.
 
-Every stage reads it, and checks it as a whole, before it does anything else.
+Every stage reads and checks all of it before it does anything else.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from stages.pipeline.reading import run as run
 
 PARAMS = Path("params.yaml")
 LEAST_TEST_ROWS = 10
-TABLE = "table"  # the target that is no truth: the user's own rows
+TABLE = "table"  # the target that stands for the user's own rows, without a truth
 
 Folds = Annotated[int, Field(ge=2)]
-# Of a key without a value, YAML says null.
+# YAML reads a key without a value as null.
 Emptied = BeforeValidator(lambda value: {} if value is None else value)
 
 
@@ -59,9 +59,9 @@ class Data(Section):
     missing: Literal["stop", "drop"] = "stop"
 
     def make_truth(self) -> Truth | None:
-        """Return the truth that these settings describe; of a table there is none.
+        """Return the truth that these settings describe, or ``None`` for a table.
 
-        Raises ``ValueError`` where a custom mixture is none.
+        Raises ``ValueError`` where a custom mixture is invalid.
         """
         if self.target == TABLE:
             return None
@@ -121,9 +121,9 @@ LABELS = {
 
 
 def label_and_color(name: str) -> tuple[str, str]:
-    """Return what a model or a reference is called in tables and figures, and its colour.
+    """Return the label of a model or a reference in tables and figures, and its colour.
 
-    Raises ``LookupError``.
+    Raises ``LookupError`` for an unknown name.
     """
     if name in LABELS:
         return LABELS[name]
