@@ -82,9 +82,9 @@ class Family:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is scored at once: ``settings`` are all that its rows depend on, as JSON holds them."""
+    """A unit of scoring: ``settings`` are all that its rows depend on, as JSON holds them."""
 
-    name: str  # "family/word/...": it says what the cell is
+    name: str  # "family/part/...": the family, and what distinguishes the cell in it
     settings: Mapping[str, Any]
 
     @property
@@ -135,7 +135,7 @@ class Study:
         return [name for name in self.cells if self.key(name) not in self.stored.rows]
 
     def outdated(self) -> dict[str, list[str]]:
-        """The cells with rows in which columns have another meaning by now, and these columns."""
+        """Return the cells with columns of an earlier meaning, and these columns."""
         found = {}
         for name, cell in self.cells.items():
             family, key = self.family(cell), self.key(name)
@@ -147,19 +147,19 @@ class Study:
         return found
 
     def table(self, *words: object) -> pd.DataFrame:
-        """The scores of a cell, a row a replicate and a column a number that it has."""
+        """Return the scores of a cell, a row a replicate and a column a number that it has."""
         name = "/".join(map(str, words))
         if name not in self.cells or self.key(name) not in self.stored.rows:
             raise UserError(f"{name} was not run: python -m studies run {self.name}")
         return pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS).astype(float)
 
     def arrays(self, *words: object) -> dict[str, Any]:
-        """The arrays of a cell; none where it has no file."""
+        """Return the arrays of a cell; none where it has no file."""
         path = self.folder / ARTEFACTS / _file("/".join(map(str, words)))
         return files.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
-        """Make the tables and figures, and say how many cells are outdated.
+        """Make the tables and figures, and print how many cells are outdated.
 
         Raises ``UserError`` where a cell is missing.
         """
@@ -173,7 +173,7 @@ class Study:
         import_module(f"studies.{self.name}.report").report(self)
 
     def seconds(self, *words: object) -> float:
-        """How long the cell took; ``NaN`` where nobody knows."""
+        """Return how long the cell took; ``NaN`` where that is not known."""
         run = self.stored.runs.get(self.key("/".join(map(str, words))), {})
         return float(run.get("seconds") or "nan")
 
@@ -195,8 +195,9 @@ class Stored:
     def add(
         self, key: tuple[str, str], rows: Rows, arrays: Mapping[str, Any], run: dict[str, str]
     ) -> None:
-        """Keep a cell, whole or not at all, in place of what it had with other settings: its rows
-        come last, and without them it is missing.
+        """Keep a cell, whole or not at all, in place of its rows with other settings.
+
+        Its rows are written last, as without them the cell counts as missing.
         """
         if arrays and SMALL not in key[0].split("/"):
             path = self.folder / ARTEFACTS / _file(key[0])
@@ -226,16 +227,17 @@ class Stored:
 
 
 def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False) -> bool:
-    """Score the cells that are missing or outdated, or those of ``names`` that are; ``fresh``: all.
+    """Score the missing and outdated cells of ``names`` or of all; ``fresh`` scores the others too.
 
-    Each is kept as soon as it is there. A cell that fails is named on standard error, and the
-    others go on: False in the end. A run of all cells that succeeds drops the rows of others.
+    Each cell is kept as soon as it is scored. A cell that fails is named on standard error, and the
+    others go on; the result is then False. A run of all cells that succeeds drops the rows of
+    others.
     """
     chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
     with _alone(study):
         due = {*study.missing(), *study.outdated()}
         for name, outcome in scored(study, [name for name in chosen if fresh or name in due]):
-            if fresh:  # not before there are workers: from here on a run goes on after a kill
+            if fresh:  # only once there are workers: from here on a run can be resumed after a kill
                 study.stored.drop(lambda key: key[0] in chosen)
                 fresh = False
             if isinstance(outcome, str):
@@ -255,7 +257,10 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
 
 @contextmanager
 def _alone(study: Study) -> Iterator[None]:
-    """Two runs would write over each other's rows. Raises ``UserError`` for the second."""
+    """Hold the lock of a study, as two runs would write over each other's rows.
+
+    Raises ``UserError`` where another run holds it.
+    """
     folder = os.open(study.folder, os.O_RDONLY)
     try:
         try:
@@ -270,12 +275,12 @@ def _alone(study: Study) -> Iterator[None]:
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
-    """Score these cells anew; what differs from the committed rows, a line a number.
+    """Score these cells anew; return what differs from the committed rows, a line a number.
 
-    Columns in which these are outdated are not compared.
+    Columns in which a cell is outdated are not compared.
     """
     for name in names:
-        study.table(name)  # it is there
+        study.table(name)  # raises an error where the cell is missing
     lines, outdated = [], study.outdated()
     for name, outcome in scored(study, names):
         tolerance, but_for = study.family(study.cells[name]).tolerance, outdated.get(name, [])
@@ -300,7 +305,10 @@ def differences(
     tolerance: Mapping[str, float] | None = None,
     but_for: Iterable[str] = (),
 ) -> Iterator[str]:
-    """What differs between the rows of a cell by more than the tolerance, but for some columns."""
+    """Yield what differs between the rows of a cell by more than the tolerance.
+
+    The columns ``but_for`` are not compared.
+    """
     if len(committed) != len(new):
         yield f": {len(committed)} replicates in results.csv, {len(new)} now"
         return
@@ -315,19 +323,22 @@ def differences(
 
 
 def small(study: Study) -> list[str]:
-    """The cells that are quick to run anew."""
+    """Return the cells that are quick to run anew."""
     return [name for name in study.cells if SMALL in name.split("/")]
 
 
 def draw(study: Study, count: int, seed: int) -> list[str]:
-    """The names of ``count`` cells, drawn by ``seed``."""
+    """Return the names of ``count`` cells, drawn by ``seed``."""
     names = sorted(study.cells)
     order = np.random.default_rng(seed).permutation(len(names))
     return [names[k] for k in order[:count]]
 
 
 def select(study: Study, patterns: Iterable[str]) -> list[str]:
-    """The cells that these words name: a cell, or the beginning of many. Raises ``UserError``."""
+    """Return the cells that these patterns name: a cell, or the beginning of many names.
+
+    Raises ``UserError`` for a pattern without a cell.
+    """
     found: dict[str, None] = {}
     for words in patterns:
         own = [name for name in study.cells if name == words or name.startswith(f"{words}/")]
@@ -341,14 +352,15 @@ def select(study: Study, patterns: Iterable[str]) -> list[str]:
 
 
 def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Score cells where ``FLOWS_WORKERS`` says, the longest first; yield the name of each, and its
-    rows, arrays and seconds, or a line that says why there are none.
+    """Score cells where ``FLOWS_WORKERS`` says, the longest first.
+
+    Yield the name of each cell, and its rows, arrays and seconds, or a line on why there are none.
     """
     known = {name: study.seconds(name) for name in names}
     order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
     tasks = [(study.name, study.cells[name]) for name in order]
     places = {"code": ("flows", "stages", "studies"), "packages": study.code.PACKAGES}
-    said = time.monotonic()
+    reported = time.monotonic()
     with tqdm(total=len(tasks), desc=study.name, unit="cell", disable=None) as bar:
         results = workers.completed(score, tasks, **places)
         for done, (i, outcome, notes) in enumerate(results, 1):
@@ -356,13 +368,16 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 tqdm.write(f"{order[i]}: {line}", file=sys.stderr)
             yield order[i], outcome
             bar.update()
-            if bar.disable and time.monotonic() - said > 60:  # off a terminal
-                said = time.monotonic()
+            if bar.disable and time.monotonic() - reported > 60:  # off a terminal
+                reported = time.monotonic()
                 print(f"{study.name}: {done} of {len(tasks)} cells", file=sys.stderr)
 
 
 def score(study: str, cell: Cell) -> tuple[Rows, Mapping[str, Any], float] | str:
-    """On a worker: the rows and arrays of a cell, and its seconds; a line where it fails."""
+    """Return the rows, the arrays and the seconds of a cell, or one line where it fails.
+
+    This runs on a worker.
+    """
     family = import_module(f"studies.{study}.cells").FAMILIES[cell.family]
     begin = time.perf_counter()
     try:
@@ -374,7 +389,7 @@ def score(study: str, cell: Cell) -> tuple[Rows, Mapping[str, Any], float] | str
 
 
 def as_rows(scores: Scores) -> Rows:
-    """Columns of numbers as the rows of ``results.csv``, of six digits."""
+    """Return columns of numbers as the rows of ``results.csv``, with six digits."""
     count = max(np.size(values) for values in scores.values())
     columns = {name: np.broadcast_to(values, count) for name, values in scores.items()}
     return [
@@ -406,7 +421,7 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 
 
 def _commit() -> str:
-    """The commit of the code at work, with a + where something was changed since."""
+    """Return the commit of the code at work, with a + where something was changed since."""
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
     words = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
     commit, changed = (

@@ -19,8 +19,10 @@ Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric in words, and the margin below which a difference is practically nil: its key in
-    ``params.yaml``, of which ``share`` is a share of the mean.
+    """A metric: its description, and the margin below which a difference is practically nil.
+
+    ``margin`` is a key of the margins in ``params.yaml``, of which ``share`` is a share of the
+    mean.
     """
 
     words: str
@@ -31,8 +33,10 @@ class Metric:
 
 
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:
-    """Compare paired replicates ``(R,)``: the effect ``first - second`` with its intervals over the
-    finite pairs (95% by bootstrap, 90% by t), the two p-values over all pairs, and the margin.
+    """Compare paired replicates ``(R,)``: return the effect ``first - second`` and its tests.
+
+    The effect and its intervals are over the finite pairs (95% by bootstrap, 90% by t), the two
+    p-values over all pairs. The margin is returned in the metric's unit.
     """
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
@@ -72,8 +76,8 @@ def signed_rank_p(differences: Array) -> float:
 def equivalence_p(differences: Array, margin: float) -> float:
     """Return the p of the two one-sided paired t-tests (Schuirmann 1987).
 
-    They test that the mean difference is outside ``(-margin, margin)``. Below 0.05 exactly where
-    the 90% t-interval lies within the margins. 1 where a difference is not finite.
+    They test that the mean difference is outside ``(-margin, margin)``. It is below 0.05 exactly
+    where the 90% t-interval lies within the margins, and 1 where a difference is not finite.
     """
     if not np.isfinite(differences).all():
         return 1.0
@@ -85,7 +89,7 @@ def equivalence_p(differences: Array, margin: float) -> float:
 
 
 def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
-    """Return the verdict on a claimed *positive* difference; the first of these that holds.
+    """Return the verdict on a claimed *positive* difference: the first of these that holds.
 
     ``equivalent``: it is nil for all practical purposes, even where it is significant.
     ``supported`` or ``refuted``: significant, and the whole ``interval`` on the claim's side of 0
@@ -102,8 +106,9 @@ def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: flo
 
 
 def judge(entries: Sequence[dict[str, Any]]) -> None:
-    """Add ``verdict`` and ``p_holm`` to what ``compare`` found, all ``entries`` as one family;
-    ``sign``: that of the difference which is claimed.
+    """Add ``verdict`` and ``p_holm`` to results of ``compare``, all ``entries`` as one family.
+
+    ``sign`` of an entry is that of the difference which is claimed.
     """
     adjusted = statistics.holm(np.array([entry["p"] for entry in entries]))
     for entry, p in zip(entries, adjusted, strict=True):
@@ -113,7 +118,7 @@ def judge(entries: Sequence[dict[str, Any]]) -> None:
 
 
 def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dict[str, Any]:
-    """The entry for a figure: effect and intervals in units of the margin, positive as claimed."""
+    """Return the entry with effect and intervals in units of the margin, positive as claimed."""
     scaled = {
         key: entry["sign"] * np.array(entry[key]) / entry["margin"]
         for key in ("effect", "ci95", "ci90")
@@ -126,7 +131,7 @@ HEAD += ("p (Holm)", "p of equivalence", "verdict")
 
 
 def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> str:
-    """How many verdicts of each kind; a line an entry; and what its metric is."""
+    """Return the counts of verdicts, a line an entry, and the meaning of the metrics."""
     verdicts = [entry["verdict"] for entry in entries]
     kinds = ("supported", "equivalent", "refuted", "inconclusive")
     counts = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds)
@@ -153,7 +158,10 @@ def heading(number: int, claim: str) -> str:
 
 
 def mean_and_interval(values: Array) -> tuple[float, float, float]:
-    """Mean of the finite ``values`` and the ends of its 95% interval; ``NaN`` of fewer than two."""
+    """Return the mean of the finite ``values`` and the ends of its 95% interval.
+
+    All are ``NaN`` for fewer than two values.
+    """
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")

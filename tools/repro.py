@@ -44,7 +44,7 @@ def main() -> int:
         if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
-        from tools import table  # pandas takes a second, and a second `make repro` is told at once
+        from tools import table  # here, as the import of pandas takes a second
 
         print(f"\n{table.table()}")
     return 0
@@ -52,7 +52,7 @@ def main() -> int:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Hold the lock of this checkout. However the process ends, the system takes it away."""
+    """Hold the lock of this checkout, which the system releases however the process ends."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("a") as file:
         try:
@@ -64,7 +64,7 @@ def alone() -> Iterator[None]:
 
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the stages of ``file``, each with those that it needs; and which of them changed."""
+    """Return the stages of ``file`` with those that each needs, and the names of changed ones."""
     from dvc.exceptions import DvcException  # here for the same reason
     from dvc.repo import Repo
 
@@ -83,7 +83,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
 def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) -> bool:
     """Run the stages, as many at once as there are cores, and return whether none failed.
 
-    A stage that is not ``changed``, nor needs one that did anything, is not even started. Those
+    A stage that is not ``changed``, and needs none that did anything, is not even started. Those
     that need one that failed are not run, and all others are.
     """
     cores, width = os.cpu_count() or 1, max(map(len, needs))
@@ -92,11 +92,11 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
-    def finish(stage: str, outcome: str, said: Sequence[str] = (), more: str = "") -> None:
-        """Say it in a line, with the stage's last words, its result; and then its other words."""
+    def finish(stage: str, outcome: str, lines: Sequence[str] = (), more: str = "") -> None:
+        """Print the outcome and the stage's last line, its result; then its other lines."""
         outcomes[stage] = outcome
         sorter.done(stage)
-        *others, result = (*said, "") if outcome == "failed" or not said else said
+        *others, result = (*lines, "") if outcome == "failed" or not lines else lines
         with bar.external_write_mode():
             print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
             print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)
@@ -130,7 +130,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
 
 
 def reproduce(stage: str, share: int) -> tuple[str, list[str]]:
-    """Run a stage with its share of threads; return what was done, and what the stage said."""
+    """Run a stage with its share of threads; return its outcome and the lines that it printed."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     limits = {"OMP_NUM_THREADS": str(share), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -144,13 +144,13 @@ def reproduce(stage: str, share: int) -> tuple[str, list[str]]:
         errors="replace",
     ) as process:
         GROUPS.add(process.pid)
-        said, _ = process.communicate()
+        printed, _ = process.communicate()
         GROUPS.discard(process.pid)
-    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, said.splitlines())]
+    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, printed.splitlines())]
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """Pass a signal on to all that runs, and stop as by an interrupt from the keyboard."""
+    """Pass a signal on to all running processes, and stop as by an interrupt from the keyboard."""
     for group in [*GROUPS]:
         with suppress(ProcessLookupError):
             os.killpg(group, number)

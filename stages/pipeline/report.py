@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``reference`` share: score a model and write its row of the results."""
+"""The scoring of a model and its row of the results, for ``evaluate`` and ``reference``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_report(
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Evaluate ``model``; write its headline, its table of members, what the figures need."""
+    """Evaluate ``model``; write its headline, its table of members and the data of its figures."""
     report = evaluate(model, problem, evaluation, name=name, draws=draws, columns=columns)
     arrays = plot_arrays(model, problem, evaluation)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
@@ -54,10 +54,11 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
-    """Return what is plotted: in the plane samples, densities on a grid, and the way from noise.
+    """Return the data of the figures: samples, and in the plane densities and a trajectory.
 
-    The samples and their way are one member's, the densities that member's and the ensemble's. Of
-    any other number of columns, the ensemble's samples, as many as there are in evaluation.
+    The samples and the trajectory are one member's, the densities that member's and the ensemble's.
+    For any other number of columns, there are only samples of the ensemble, as many as in the
+    evaluation.
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
@@ -88,7 +89,8 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
 def plane_box(problem: Problem) -> tuple[Array, Array]:
     """Return the corners of the box that the densities are drawn in.
 
-    The truth's, or a fifth of the range around the rows, within what kinds allow.
+    It is the truth's, or extends a fifth of their range around the rows, within the columns'
+    bounds.
     """
     if isinstance(problem.truth, Mixture):
         return problem.truth.box()

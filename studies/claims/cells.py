@@ -1,4 +1,4 @@
-"""The cells of the claims: which there are, and what scores them."""
+"""The cells of the study of claims, and the functions that score them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.engine import HERE, Cell, Family
 
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
 TOLERANCE = {"bits": 0.02, "bits_iw": 0.02, "*": 0.05}
-CHANGED = {"c2st_auc": 2}  # of nearest neighbours; in version 1 of a random forest
+CHANGED = {"c2st_auc": 2}  # by nearest neighbours; in version 1 by a random forest
 FAMILIES = {
     "truth": Family(plane.truth, changed=CHANGED),
     "depth": Family(plane.depth, changed=CHANGED),
@@ -32,7 +32,7 @@ FAMILIES = {
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
-    """All cells of ``params.yaml``."""
+    """Yield all cells of ``params.yaml``."""
     protocol, base = params["protocol"], params["base"]
     plain = {"protocol": protocol, "base": base}
     yield Cell("truth", {"protocol": protocol})
@@ -69,7 +69,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
 
 def small(params: dict[str, Any]) -> Iterator[Cell]:
-    """A cell of each family that trains, quick to run anew: for ``check``, in no table."""
+    """Yield a cell of each family that trains, quick to run anew: for ``check``, in no table."""
     changes, images = params["small"], params["images"]
     protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
     plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
@@ -95,7 +95,7 @@ _load = cache(pipeline.load)  # once, and not for every cell
 
 
 def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
+    """Return the settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
     params = _load(HERE.parent / pipeline.PARAMS)
     named = params.train.model_fields_set | params.section(model).keys()
     training = params.training(model).model_dump(include=named - {"members"})

@@ -26,7 +26,7 @@ def label(name: str) -> str:
 def depth(
     depths: Sequence[int], curves: Mapping[tuple[str, str], Array], threshold: float, path: Path
 ) -> None:
-    """Draw KL against couplings; each of ``curves`` ``(K, 3)``: mean and ends of its interval."""
+    """Draw KL against couplings; ``curves`` ``(K, 3)`` are means and ends of their intervals."""
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
     shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
     for shift, ((model, group), values) in zip(shifts, curves.items(), strict=True):

@@ -1,5 +1,6 @@
-"""The pipeline's recipe on other data: the grid and a custom mixture, and random mixtures that
-nothing was chosen by.
+"""The pipeline's recipe on other data: a grid, a custom mixture, and random unseen mixtures.
+
+Nothing in the recipe was chosen by the random mixtures.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ def other_data(
     settings: Settings,
     training: Settings,
 ) -> dict[str, Any]:
-    """A row a data seed: KL of the members (mean and deviation), of their ensemble, and of a kernel
-    density on the same rows, in nats.
+    """Return the KL of members, ensemble and a kernel density in nats, a row a data seed.
+
+    The members' KL is a mean and a deviation over them; the kernel density is fitted to the same
+    rows.
     """
     truth = targets.make(target, **({"components": components} if components else {}))
     drawn = [splits.draw(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
@@ -68,7 +71,7 @@ def in_the_plane(
     settings: Settings,
     training: Settings,
 ) -> dict[str, Array]:
-    """A row a mixture, all learned by one population at once."""
+    """Return a row a mixture, all learned by one population at once."""
     seeds = range(first, first + count)
     truths = [mixture(seed, 2) for seed in seeds]
     drawn = [
@@ -82,12 +85,12 @@ def in_the_plane(
     ]
     log_q = likelihood.log_density(flow, np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
-    found = [worst_member(*each) for each in zip(truths, points, parts, strict=True)]
-    return {key: np.array([each[key] for each in found]) for key in found[0]}
+    scores = [worst_member(*each) for each in zip(truths, points, parts, strict=True)]
+    return {key: np.array([each[key] for each in scores]) for key in scores[0]}
 
 
 def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
-    """One mixture in 3 to 5 dimensions, learned by NSF with the automatic recipe."""
+    """Return the scores of NSF with the automatic recipe on one mixture in 3 to 5 dimensions."""
     truth = mixture(seed, 3 + seed % 3)
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
@@ -97,7 +100,7 @@ def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[
 
 
 def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
-    """KL in nats: the mean over members, and the worst; and the most that one point costs."""
+    """Return KL in nats, the mean over members and the worst, and the most that one point costs."""
     excess = likelihood.true_log_density(truth, points) - log_q
     kl = likelihood.strict_mean(excess)
     return {
@@ -109,8 +112,10 @@ def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
 
 
 def mixture(seed: int, dim: int) -> Mixture:
-    """A random mixture of 3 to 12 components: weights in proportion to draws from 0.05 to 1, means
-    within 5 of the origin, deviations of 0.2 to 1.2, and correlations of at most 0.85.
+    """Draw a random mixture of 3 to 12 components.
+
+    Weights are in proportion to draws from 0.05 to 1, means within 5 of the origin, deviations from
+    0.2 to 1.2, and correlations at most 0.85.
     """
     rng = numpy_generator(seed, "tuning", dim)
     count = int(rng.integers(3, 13))
@@ -133,7 +138,7 @@ def mixture(seed: int, dim: int) -> Mixture:
 def trained(
     model: str, settings: Settings, training: Settings, data_sets: list[Array], members: int
 ) -> Population:
-    """One population: ``members`` on the first data set ``(n, D)``, then as many on the next."""
+    """Train one population: ``members`` on the first data set ``(n, D)``, as many on the next."""
     rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
     options = TrainingSettings(**{**training, "log_every": training["epochs"]})
     shape, count = rows.shape[-1:], rows.shape[1]

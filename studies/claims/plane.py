@@ -1,6 +1,6 @@
-"""How a cell in the plane is scored: one population, whose member r learns the data of replicate r.
+"""The scores of cells in the plane: one population, whose member r learns the data of replicate r.
 
-What is not finite is kept as ``NaN``.
+A score that is not finite is kept as ``NaN``.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Table = dict[str, Any]  # a number a replicate (R,), or one for all of them
 
 
 def truth(protocol: Settings) -> Table:
-    """What samples of the truth itself score."""
+    """Score samples of the truth itself."""
     name = "equal truth"
     scores = sample_scores(protocol, references.truth(TRUTH), name)
     return {"kl": np.zeros(protocol["replicates"]), **scores}
 
 
 def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Table:
-    """A flow of so many couplings: its density, its cost and its samples."""
+    """Train a flow of so many couplings; return scores of its density, its cost and its samples."""
     name = f"depth {model} {couplings}"
     train, test = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
@@ -61,7 +61,7 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
 
 
 def control(model: str, couplings: int, effort: float, base: Settings, protocol: Settings) -> Table:
-    """The same flow with new points every epoch, and ``effort`` times the epochs."""
+    """Train the same flow with new points every epoch, and ``effort`` times the epochs."""
     settings = training(base, epochs=round(effort * base["epochs"]), noise=0)
     train, _ = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
@@ -72,7 +72,7 @@ def control(model: str, couplings: int, effort: float, base: Settings, protocol:
 
 
 def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Table:
-    """A model at the pipeline's own settings, but for what the study changes to equal sizes."""
+    """Score a model at the pipeline's settings, but for what the study changes to equal sizes."""
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
     network = registry.build(model, (DIM,), settings, members=members, seed=train.seed)
@@ -85,7 +85,7 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
 
 
 def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Table:
-    """A flow on more or fewer rows, trained for as many steps as on those of the protocol."""
+    """Train a flow on more or fewer rows, for as many steps as on those of the protocol."""
     train, _ = data(protocol, rows)
     steps, now = (math.ceil(n / base["batch_size"]) for n in (protocol["train"], rows))
     settings = training(base, epochs=max(1, round(base["epochs"] * steps / now)))
@@ -94,7 +94,7 @@ def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Setti
 
 
 def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Settings) -> Table:
-    """A Gaussian mixture with the right number of components, or a kernel density."""
+    """Fit a Gaussian mixture with the right number of components, or a kernel density."""
     train, _ = data(protocol, rows)
 
     def kl(own: Array) -> Array:
@@ -114,7 +114,7 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
 def ablation(
     model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
 ) -> Table:
-    """A flow with one remedy against overfitting, or an ensemble of such."""
+    """Train a flow with one remedy against overfitting, or an ensemble of such flows."""
     amounts = remedies.Remedy.model_fields
     chosen = remedies.Remedy(**{k: v for k, v in remedy.items() if k in amounts})
     changes = {key: value for key, value in remedy.items() if key not in amounts}
@@ -124,12 +124,13 @@ def ablation(
     return {"kl": divergence(protocol, flow, chosen.networks)}
 
 
-# What they share
+# Shared by the cells
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
-    """Training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times; split as
-    by ``prepare`` with its default seed.
+    """Return training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times.
+
+    They are split as by ``prepare`` with its default seed.
     """
     held = protocol["test"]
     drawn = [
@@ -143,12 +144,12 @@ def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array
 
 
 def data_seeds(protocol: Settings) -> range:
-    """The data seeds of the replicates."""
+    """Return the data seeds of the replicates."""
     return range(protocol["first"], protocol["first"] + protocol["replicates"])
 
 
 def training(base: Settings, **changes: Any) -> TrainingSettings:
-    """The training settings of ``base``, with ``changes``."""
+    """Return the training settings of ``base``, with ``changes``."""
     chosen = {key: value for key, value in base.items() if key not in ARCHITECTURE}
     return TrainingSettings(**{**chosen, **changes})
 
@@ -166,8 +167,10 @@ def build(
 def divergence(
     protocol: Settings, model: Population, networks: int = 1, count: int | None = None
 ) -> Array:
-    """KL from the truth ``(R,)`` in nats, of the equal mixture of the ``networks`` of each
-    replicate; on the same fresh points for all cells.
+    """Return the KL from the truth ``(R,)``, in nats, of the ensemble of each replicate.
+
+    An ensemble is the equal mixture of the ``networks`` of a replicate. The fresh points are the
+    same for all cells.
     """
     generator = seeds.numpy_generator(protocol["first"], "fresh")
     fresh = TRUTH.sample(count or protocol["fresh"], generator)
@@ -178,8 +181,9 @@ def divergence(
 
 
 def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
-    """The sample metrics ``(R,)`` of every replicate's network: modes on all its samples,
-    comparisons as means over ``draws`` sets of them.
+    """Return the sample metrics ``(R,)`` of every replicate's network.
+
+    Modes are of all its samples, comparisons are means over ``draws`` sets of them.
     """
     total, held, count = protocol["samples"], protocol["test"], protocol["replicates"]
     generator = seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))

@@ -1,6 +1,4 @@
-"""Ways of training that only this study has: new points every epoch, and remedies against
-overfitting.
-"""
+"""Ways of training of this study only: new points every epoch, and remedies against overfitting."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ class Remedy(Section):
 
 
 class FreshTrainer(Trainer):
-    """Trains on new points from the ``truth`` in every epoch.
+    """A trainer on new points from the ``truth`` in every epoch.
 
     Each member's points are from its own random stream; ``train`` only sets their number and the
     standardisation.
@@ -95,9 +93,9 @@ class MixtureBase(Base):
 
         log p_0(z) = log sum_k w_k N(z; mu_k, diag(s_k)^2)
 
-    At the start the weights are equal, the ``mu_k`` are standard normal draws (each member's from
-    its own generator), and ``s_k = 1/2``.
-    Source: Izmailov et al. 2020 (FlowGMM), there with fixed means.
+    The weights start equal, the ``mu_k`` as standard normal draws (each member's from its own
+    generator), and the ``s_k`` at 1/2. Source: Izmailov et al. 2020 (FlowGMM), there with fixed
+    means.
     """
 
     def __init__(self, components: int, dim: int, generators: Generators) -> None:
@@ -126,8 +124,9 @@ class MixtureBase(Base):
 def train(
     flow: Flow, rows: Array, settings: TrainingSettings, remedy: Remedy | None = None
 ) -> Flow:
-    """Train ``flow`` on ``rows`` ``(n, M, D)`` with the ``remedy``, and return it; where the remedy
-    has a base of its own, a new flow over the same chain is trained and returned.
+    """Train ``flow`` on ``rows`` ``(n, M, D)`` with the ``remedy``, and return it.
+
+    Where the remedy has a base of its own, a new flow over the same chain is trained and returned.
     """
     remedy = remedy or Remedy()
     if remedy.components:

@@ -69,8 +69,9 @@ def report(study: Study) -> None:
 
 
 def examine(study: Study, section: Section) -> list[Entry]:
-    """All comparisons of a section, their p-values adjusted together; ``sign``: that of the
-    difference which is claimed.
+    """Return all comparisons of a section, with their p-values adjusted together.
+
+    ``sign`` is that of the difference which is claimed.
     """
     entries = []
     for number, claim in enumerate(section["claims"], 1):
@@ -91,8 +92,9 @@ def compare(study: Study, section: Section, metric: str, first: Array, second: A
 
 
 def values(study: Study, group: str, metric: str, name: str, depth: int | None = None) -> Array:
-    """The metric of every replicate, ``(R,)``, in the unit of the section's metrics. ``depth``: the
-    couplings of the cells ``depth``; without, those of the verdicts.
+    """Return the metric of every replicate, ``(R,)``, in the unit of the section's metrics.
+
+    ``depth`` are the couplings of the cells ``depth``; without it, they are those of the verdicts.
     """
     if ":" in name:
         first, second = (values(study, group, metric, each) for each in name.split(":"))
@@ -114,11 +116,11 @@ def column(study: Study, metric: str, *cell: object) -> Array:
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
-    """Per replicate, ``(R,)``, where its ``kl`` ``(R, K)`` first is at the ``threshold``: linear in
-    log KL over log couplings.
+    """Return the depth at which each replicate's ``kl`` ``(R, K)`` first reaches the ``threshold``.
 
-    The smallest depth where it is there at once, the largest where it never is. A KL that is not
-    finite is not there.
+    The depth, ``(R,)``, is interpolated linearly in log KL over log couplings. It is the smallest
+    depth where the KL is there at once, and the largest where it never is. A KL that is not finite
+    is above the threshold.
     """
     needed = np.full(len(kl), float(depths[-1]))
     for r, own in enumerate(kl):
@@ -220,7 +222,7 @@ def equal_table(study: Study) -> str:
 
 
 def curves(study: Study) -> dict[str, Array]:
-    """KL against rows, of each flow and reference: mean and the ends of its interval ``(K, 3)``."""
+    """Return the KL against rows of each flow and reference, with its interval, ``(K, 3)``."""
     groups = [*(("curve", flow) for flow in study.params["flows"])]
     groups += [("reference", name) for name in ("gmm", "kde")]
     rows = study.params["curve"]["rows"]
@@ -241,7 +243,7 @@ def curve_table(study: Study) -> str:
 
 
 def remedies(study: Study) -> dict[str, dict[str, Array]]:
-    """The KL of every replicate, by remedy and flow."""
+    """Return the KL of every replicate, by remedy and flow."""
     flows = study.params["flows"]
     found = {}
     for name, remedy in study.params["ablation"]["remedies"].items():
@@ -262,7 +264,7 @@ def ablation_table(study: Study) -> str:
 
 
 def other_table(study: Study) -> str:
-    """What the pipeline's recipe gives on other data, beside a kernel density."""
+    """Return the table of the pipeline's recipe on other data, beside a kernel density."""
     rows, other = [], study.params["other_data"]
     for (target, about), name in product(other["targets"].items(), other["flows"]):
         settings = study.cells[f"other_data/{target}/{name}"].settings["settings"]
@@ -278,7 +280,7 @@ def other_table(study: Study) -> str:
 
 
 def mixtures_table(study: Study) -> str:
-    """How far the worst member is from the truth, over random mixtures."""
+    """Return the table of the members' mean and worst KL over random mixtures."""
     tables = {label(name): study.table("mixtures", name) for name in ("realnvp", "glow", "nsf")}
     seeds = study.params["mixtures"]["auto_seeds"]
     seeds = range(seeds["first"], seeds["first"] + seeds["count"])
@@ -303,7 +305,10 @@ def images_table(study: Study, metrics: Iterable[str]) -> str:
 
 
 def mixture_parameters() -> int:
-    """Free numbers of the truth's form: weights that sum to 1, means, and symmetric covariances."""
+    """Return the number of free parameters of a mixture of the truth's form.
+
+    They are weights that sum to 1, means, and symmetric covariances.
+    """
     components, dim = ring.make().means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
 
@@ -340,7 +345,7 @@ def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]
 
 
 def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:
-    """The effect at the other depths, in margins, of what is claimed of one."""
+    """Return the effect at the other depths, in margins, for a claim on one depth."""
     if entry["group"] != "depth" or entry["metric"] == "couplings_needed":
         return []
     effects = []

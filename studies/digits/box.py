@@ -1,4 +1,4 @@
-"""A spline and a base of the box [-B, B] alone: for ``networks.vector``.
+"""A spline coupling and a base distribution on the box [-B, B], for ``networks.vector``.
 
 They suit densities that jump at the edge of the box, as those of pixels do at black and white.
 """
@@ -21,13 +21,13 @@ from flows.networks.base_distribution import Base
 class BoxSplineCoupling(SplineCoupling):
     """A spline coupling whose slopes at the ends of the box are learnt too.
 
-    So it has a kink at the edge, beyond which it is the identity.
+    It has a kink at the edge, beyond which it is the identity.
     """
 
     def __init__(
         self, dim: int, hidden: int, generators: Generators, *, bins: int, **others: Any
     ) -> None:
-        # Not by SplineCoupling's own, which counts two slopes fewer
+        # SplineCoupling.__init__ would count two slopes fewer
         Coupling.__init__(self, dim, 3 * bins + 1, hidden, generators, **others)
         self.bins = bins
 
@@ -36,9 +36,9 @@ class BoxSplineCoupling(SplineCoupling):
 
 
 class Uniform(Base):
-    """``log p(z) = -D log 2 B`` on the box from -B to B, and minus infinity outside.
+    """The uniform distribution on the box: ``log p(z) = -D log 2 B``, and minus infinity outside.
 
-    What rounding puts outside, by at most ``EDGE``, counts as inside.
+    A point that rounding puts outside, by at most ``EDGE``, counts as inside.
     """
 
     EDGE = 1e-4

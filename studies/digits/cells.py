@@ -1,7 +1,7 @@
 """The cells of the study of digits: one density or sampler, on one split.
 
-Log-densities are of y = x + u in levels. What is not finite is kept. Curves, and the images that
-the figures show, are arrays.
+Log-densities are of y = x + u in levels. Values that are not finite are kept. Curves, and the
+images that the figures show, are arrays.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def network(
     settings: dict[str, Any] | None = None,
     shape: tuple[int, ...] = (1, 8, 8),
 ) -> Scored:
-    """One of our models: a row a network."""
+    """Fit and score one of our models; a row is a network."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     train, _, test, _ = data
     span, seed = range(members), protocol["seed"]
@@ -45,18 +45,18 @@ def network(
 
 
 def peer(name: str, split: str, protocol: Protocol) -> Scored:
-    """Another density: one row."""
+    """Fit and score another density, as one row."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     return scores(data, peers.fit(name, data[0], protocol["seed"]), protocol)
 
 
 def held_out(split: str, protocol: Protocol) -> Scored:
-    """Held-out digits against held-out digits: what perfect samples score."""
+    """Score held-out digits against held-out digits, as perfect samples would."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     test, sets = data[2], protocol["samples"]
 
     def draw(n: int, _: np.random.Generator) -> Array:
-        """The half of the test images that each set is not compared with."""
+        """Return the half of the test images that each set is not compared with."""
         rng = numpy_generator(protocol["seed"], "sample")
         orders = [rng.permutation(len(test)) for _ in range(sets)]
         return np.concatenate([test[order[-(n // sets) :]] for order in orders])[:, None]
@@ -64,12 +64,12 @@ def held_out(split: str, protocol: Protocol) -> Scored:
     return scores(data, Fitted(draw=draw), protocol)
 
 
-# Images train in plain torch, whose last bits depend on the processor. On another the vector flow
+# Images train in plain torch, whose last bits depend on the processor. On another, the vector flow
 # differed as its networks do: by at most 0.021 bits and 0.046 of a score; the other flows came out
 # the same.
 TOLERANCE = {f"{each}bits{end}": 0.02 for each in ("", "ensemble_") for end in ("", "_iw")}
 TOLERANCE["*"] = 0.05
-CHANGED = {"c2st_auc": 2}  # of nearest neighbours; in version 1 of a random forest
+CHANGED = {"c2st_auc": 2}  # by nearest neighbours; in version 1 by a random forest
 FAMILIES = {
     "network": Family(network, changed=CHANGED, tolerance=TOLERANCE),
     "peer": Family(peer, changed=CHANGED, tolerance=TOLERANCE),
@@ -78,7 +78,7 @@ FAMILIES = {
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
-    """All cells of ``params.yaml``."""
+    """Yield all cells of ``params.yaml``."""
     shared = {"protocol": params["protocol"]}
     for split in params["splits"]:
         yield Cell(f"held_out/{split}", {"split": split, **shared})
@@ -97,8 +97,9 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 def scores(
     data: tuple[Array, ...], fitted: Fitted, protocol: Protocol, walk: bool = False
 ) -> Scored:
-    """Bits per dimension and the scores of samples, of each network. ``walk``: also through the
-    latents of the first.
+    """Return bits per dimension and the scores of samples, of each network, and arrays.
+
+    ``walk`` adds interpolations through the latents of the first network.
     """
     train, labels, test, digit = data
     judge = digits.Judge(train, labels, protocol["neighbours"], protocol["seed"])
@@ -126,8 +127,9 @@ def scores(
 def bits_per_dimension(
     log_q: Callable[[Array], Array], test: Array, protocol: Protocol
 ) -> dict[str, Any]:
-    """Of each network, ``(M,)``, and of their ensemble where they are several; both with the ends
-    of the 95% interval over test images.
+    """Return the bits of each network, ``(M,)``, and of their ensemble where there are several.
+
+    Both have the ends of the 95% interval over test images.
     """
     uniform = np.random.Generator.random
     found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
@@ -142,13 +144,16 @@ def bits_per_dimension(
 
 
 def interval(key: str, bits: Array) -> dict[str, float]:
-    """The ends of the 95% interval of the mean over images ``(n,)``."""
+    """Return the ends of the 95% interval of the mean over images ``(n,)``."""
     low, high = statistics.mean_interval(bits, numpy_generator(0, "metric"))
     return {f"{key}_low": low, f"{key}_high": high}
 
 
 def curves(history: dict[str, Array]) -> dict[str, Array]:
-    """Mean and deviation over networks; negative log-likelihoods in bits per dimension."""
+    """Return mean and deviation over networks of every curve of the history.
+
+    Negative log-likelihoods are in bits per dimension.
+    """
     found = {"epoch": history["epoch"]}
     for key, values in history.items():
         if key != "epoch":

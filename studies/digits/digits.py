@@ -37,15 +37,16 @@ CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of 
 
 
 def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Array, Array]:
-    """Return training images ``(train, 64)`` of whole numbers from 0 to 16, their digits
-    ``(train,)``, and as many test images and digits as ``test`` says.
+    """Return training images and their digits, then test images and theirs.
 
-    ``kind``: ``random``, or ``contiguous``. In the latter the test images are the last of the file;
-    its images come in runs by each of 13 writers, so most writers of the test images are new.
+    Images are ``(n, 64)`` of whole numbers from 0 to 16, digits ``(n,)``, for n of ``train`` and
+    ``test``. ``kind``: ``random``, or ``contiguous``. In the latter the test images are the last of
+    the file; its images come in runs by each of 13 writers, so most writers of the test images are
+    new.
     """
     rng, found = np.random.default_rng(seed), load_digits()
     order = rng.permutation(len(found.data)) if kind == "random" else np.arange(len(found.data))
-    # In random order, as models that hold training images out take the last.
+    # The order is random, as models that hold training images out take the last
     learned = rng.permutation(order[:-test])[:train]
     held = order[-test:]
     return found.data[learned], found.target[learned], found.data[held], found.target[held]
@@ -70,7 +71,7 @@ def spread(images: Array, seed: int) -> Array:
 
 
 class Judge:
-    """Scores samples by a small classifier of digits that is trained on the training images.
+    """A judge of samples: a small classifier of digits that is trained on the training images.
 
     It is a perceptron 64 -> 64 -> 32 -> 10 with ReLU, trained by Adam with weight decay 0.01. Its
     penultimate layer, 32 numbers per image, is the feature space of the scores.
@@ -108,7 +109,7 @@ class Judge:
         """Score ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
 
         - ``precision``, ``recall``, ``density``, ``coverage``: in the feature space.
-        - ``c2st_auc``: of nearest neighbours on pixels.
+        - ``c2st_auc``: by nearest neighbours on pixels.
         - ``class_tv``: total variation between the shares of the digits.
         - ``nearest``: mean distance of a fake to the nearest training image.
         - ``close``: share of fakes that are closer to one than 95% of the real images are.
@@ -159,8 +160,9 @@ def densities(
 
 
 def estimates(log_q: Array, name: str = "bits") -> dict[str, Array]:
-    """Return bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``: ``name``, the
-    variational bound, and ``name_iw``, importance weighted.
+    """Return bits per dimension ``(n, ...)`` of log-densities ``(draws, n, ...)``.
+
+    ``name`` is the variational bound, and ``name_iw`` the importance-weighted estimate.
     """
     return {
         name: bits_per_dimension(log_q, PIXELS, weighted=False),

@@ -1,7 +1,6 @@
-"""What the latents of a flow over images encode.
+"""Pictures of what the latents of a flow over images encode.
 
-Two kinds of pictures show it: interpolations between images, and images with the latents of one
-scale drawn anew.
+They are interpolations between images, and images with the latents of one scale drawn anew.
 """
 
 from __future__ import annotations
@@ -67,8 +66,9 @@ def images_of(flow: ImageFlow, noise: Array) -> Array:
 
 
 def scale_of(chain: Sequence[Bijection], x: Tensor) -> Tensor:
-    """Return the scale at which each latent is factored out, 0 for the finest; ``x`` is zeros of
-    the shape of a point.
+    """Return the scale at which each latent is factored out, 0 for the finest.
+
+    ``x`` is zeros of the shape of a point.
     """
     for part in chain:
         if isinstance(part, Chain):

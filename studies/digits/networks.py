@@ -1,5 +1,6 @@
-"""Our models on images: training images ``(n, 64)`` of whole numbers from 0 to 16 in, a density of
-y = x + u and a sampler out.
+"""Our models on images, fitted to whole numbers from 0 to 16, ``(n, 64)``.
+
+A fit gives a density of y = x + u, where there is one, and a sampler.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ def fit(
     seed: int,
     change: Callable[[Network], object] = lambda _: None,
 ) -> Fitted:
-    """Images ``train`` ``(n, 64)``, or ``(n, M, 64)``, are spread afresh at every visit; for a VAE
-    and a GAN, which know no images, once. Test images are for the curves alone. ``change`` is
-    done to the untrained network.
+    """Fit a model to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
+
+    They are spread afresh at every visit or, for a VAE and a GAN, which don't model pixels as whole
+    numbers, once. Test images are only for the curves. ``change`` is applied to the untrained
+    network.
     """
     build = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
     network = build(tuple(shape), settings, members=members, seed=seed)
@@ -63,15 +66,17 @@ def fit(
     return Fitted(log_q if dense else None, draw, network)
 
 
-class Pointwise(Convolution):  # of images of one pixel: a perceptron with dropout
+class Pointwise(Convolution):  # on images of one pixel, a perceptron with dropout
     SIDE = 1
 
 
 def vector(
     shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
 ) -> Network:
-    """A flow that knows nothing of images: a fixed map per pixel, spline couplings over all pixels
-    in random order, uniform noise on the box.
+    """Return a flow that does not use the arrangement of pixels.
+
+    It has a fixed map per pixel, spline couplings over all pixels in random order, and uniform
+    noise on the box.
     """
     generators = numpy_generators(seed, "initialize", members)
     dropout, bound = Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
@@ -91,8 +96,9 @@ def vector(
 
 
 class WideVAE(VAENetwork):
-    """With 16 latent dimensions: too many for the quadrature, so it has samples and no density. Its
-    curve is the bound that it learns by.
+    """A VAE with 16 latent dimensions, which are too many for the quadrature.
+
+    It has samples and no density. Its curve is the bound that it learns by.
     """
 
     LATENT = 16

@@ -1,6 +1,6 @@
-"""Other densities of images: training images ``(n, 64)`` of whole numbers in, a density out.
+"""Other densities of images, fitted to training images ``(n, 64)`` of whole numbers.
 
-Nobody gets the test images; who has something to choose chooses by training images held out.
+None sees the test images; choices are made on training images held out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCH, EPOCHS, PATIENCE = 128, 200, 15
 
 
 def fit(name: str, train: Array, seed: int) -> Fitted:
-    """``independent``, ``normflows``, or one of the study of tables on x + u drawn once."""
+    """Fit ``independent``, ``normflows``, or a peer of the study of tables on x + u drawn once."""
     if name == "normflows":
         return normflows(train, seed)
     rows = spread(train, seed)
@@ -31,8 +31,9 @@ def fit(name: str, train: Array, seed: int) -> Fitted:
 
 
 def independent(rows: Array) -> Fitted:
-    """How often every pixel has each of its values, half an image added to each count
-    (Krichevsky and Trofimov 1981).
+    """Fit the frequency of every value at every pixel, with half an image added to each count.
+
+    Source: Krichevsky and Trofimov 1981.
     """
     counts = (rows.astype(int)[..., None] == np.arange(LEVELS)).sum(0) + 0.5  # (64, 17)
     log_p = np.log(counts / counts.sum(1, keepdims=True))
@@ -40,8 +41,10 @@ def independent(rows: Array) -> Fitted:
 
 
 def normflows(train: Array, seed: int) -> Fitted:
-    """The Glow of normflows at two scales, as in its own example (affine, learned 1x1 convolutions,
-    Adamax), fresh u at every visit; the epoch that is best on a tenth of the training images.
+    """Fit the Glow of normflows at two scales, as in its own example.
+
+    It has affine couplings, learned 1x1 convolutions, Adamax, and a fresh u at every visit. The
+    epoch that is best on a tenth of the training images is kept.
     """
     import normflows as nf
 

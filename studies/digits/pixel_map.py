@@ -9,7 +9,7 @@ from flows.bijections import Bijection
 
 
 class PixelMap(Bijection):
-    """Maps every pixel by the distribution function F of its grey levels, linear within a level.
+    """A map of every pixel by the distribution function F of its levels, linear within each.
 
     B is the bound of the box, L the number of levels, n the number of training images::
 

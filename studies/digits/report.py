@@ -1,4 +1,4 @@
-"""What the fits to digits say: ``tables.md`` and the figures."""
+"""The report on the fits to digits: ``tables.md`` and the figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BITS = {
 }
 SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
-NAMES = {  # of what is no model of the library, or one at other settings
+NAMES = {  # of densities that are no model of the library, or one at other settings
     "independent": "independent pixels",
     "gaussian": "one Gaussian",
     "mixture": "Gaussian mixture",
@@ -48,14 +48,14 @@ def report(study: Study) -> None:
 
 
 def cells(study: Study, split: str) -> dict[str, str]:
-    """The cell of each row of the tables on a split."""
+    """Return the cell of each row of the tables on a split."""
     found = {"held_out": f"held_out/{split}"}
     found |= {name: f"network/{name}/{split}" for name in study.params["networks"]}
     return found | {name: f"peer/{name}/{split}" for name in study.params["peers"]}
 
 
 def document(study: Study) -> str:
-    """The tables of the documents."""
+    """Return the tables of the documents."""
     protocol, parts = study.params["protocol"], []
     for split in study.params["splits"]:
         own = cells(study, split)
@@ -73,7 +73,7 @@ def document(study: Study) -> str:
 
 
 def bits_table(study: Study, own: Mapping[str, str]) -> str:
-    """A line a density, the best first."""
+    """Return a table with a line a density, the best first."""
     tables = {name: study.table(cell) for name, cell in own.items()}
     dense = {name: table for name, table in tables.items() if "bits" in table}
     rows = []
@@ -84,7 +84,7 @@ def bits_table(study: Study, own: Mapping[str, str]) -> str:
 
 
 def interval(table: pd.DataFrame, key: str) -> str:
-    """The mean over networks and images, with its 95% interval over images."""
+    """Return the mean over networks and images, with its 95% interval over images."""
     low, high = table[f"{key}_low"][0], table[f"{key}_high"][0]
     return f"{table[key].mean():.3f} ({low:.3f} to {high:.3f})"
 
@@ -108,7 +108,7 @@ def number(value: float, digits: int) -> str:
 
 
 def draw(study: Study) -> None:
-    """The figures, of the random split."""
+    """Draw the figures, of the random split."""
     own = cells(study, "random")
     arrays = {name: study.arrays(cell) for name, cell in own.items()}
     curves(study, {name: each for name, each in arrays.items() if "train_nll" in each})
@@ -131,7 +131,7 @@ def draw(study: Study) -> None:
 
 
 def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
-    """Bits per dimension against the epoch: a panel a flow."""
+    """Draw bits per dimension against the epoch, a panel a flow."""
     sheet, axes = panels(len(shown), 2, 2.6, sharey=True)
     lowest = min(each["train_nll"].min() for each in shown.values())
     for axis, (name, each) in zip(axes, shown.items(), strict=True):
@@ -156,8 +156,9 @@ def strips(
     words: str,
     ticks: Mapping[int, str] | None = None,
 ) -> None:
-    """A panel a title, of lines of images ``(n, 64)``, one below the other; dark is ink. ``ticks``:
-    what to write below which column.
+    """Draw lines of images ``(n, 64)``, one below the other, a panel a title; dark is ink.
+
+    ``ticks`` has the text below columns, by their numbers.
     """
     sheet, axes = panels(len(shown), 2, 0.4 + 0.38 * len(next(iter(shown.values()))))
     for axis, (title, images) in zip(axes, shown.items(), strict=True):
@@ -173,6 +174,6 @@ def strips(
 
 
 def line_of(images: Array) -> Array:
-    """Images ``(n, 64)`` side by side, a pixel apart."""
+    """Return images ``(n, 64)`` side by side, a pixel apart."""
     framed = np.pad(images.reshape(-1, SIDE, SIDE), ((0, 0), (0, 1), (0, 1)))
     return framed.transpose(1, 0, 2).reshape(SIDE + 1, -1)

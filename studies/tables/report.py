@@ -1,4 +1,4 @@
-"""What the scores of tables say: ``tables.md`` and ``ranks.png``."""
+"""The report on the scores of tables: ``tables.md`` and ``ranks.png``."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def report(study: Study) -> None:
 
 
 def read(study: Study) -> pd.DataFrame:
-    """All scores, a line a cell, with the words of its name and its seconds."""
-    found = []
+    """Return all scores, a line a cell, with the parts of its name and its seconds."""
+    lines = []
     for name in study.cells:
         _, model, table, part, split = name.split("/")
         if part == SMALL:
             continue
-        words = {"model": model, "table": table, "part": part, "split": int(split)}
-        found.append({**words, **study.table(name).iloc[0], "seconds": study.seconds(name)})
-    return pd.DataFrame(found)
+        key = {"model": model, "table": table, "part": part, "split": int(split)}
+        lines.append({**key, **study.table(name).iloc[0], "seconds": study.seconds(name)})
+    return pd.DataFrame(lines)
 
 
 def label(model: str) -> str:
@@ -57,8 +57,9 @@ def label(model: str) -> str:
 def means(
     study: Study, scores: pd.DataFrame, part: str = "ranking", column: str = "log_likelihood"
 ) -> pd.DataFrame:
-    """The mean over splits, a line a model and a column a table. The splits of ``full`` are those
-    of the ranking where a table has no more rows.
+    """Return the mean over splits, a line a model and a column a table.
+
+    The splits of ``full`` are those of the ranking where a table has no more rows.
     """
     chosen = scores["part"] == part
     if part == "full":
@@ -74,7 +75,7 @@ def means(
 
 
 def interval(differences: Array) -> tuple[float, float, float]:
-    """The mean of paired differences over J splits, and its 95% interval::
+    """Return the mean of paired differences over J splits, and its 95% interval::
 
         mean +- t_(J-1) sqrt((1 / J + test / train) var)
 
@@ -89,39 +90,44 @@ def interval(differences: Array) -> tuple[float, float, float]:
 
 
 def gains(scores: pd.DataFrame) -> pd.DataFrame:
-    """What our flow gains over every other model on the splits of the ranking: a line a table and
-    model, with its ``interval`` and verdict.
+    """Return the gains of our flow over every other model on the splits of the ranking.
+
+    There is a line a table and model, with its ``interval`` and verdict.
     """
     lines = []
     for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
         wide = rows.pivot(index="split", columns="model", values="log_likelihood")
         for model in wide.columns.drop(FLOW):
             lines.append((table, model, *interval((wide[FLOW] - wide[model]).to_numpy())))
-    found = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"])
-    word = np.select([found["low"] > 0, found["high"] < 0], ["win", "loss"], "tie")
-    return found.assign(verdict=word).set_index(["table", "model"])
+    frame = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"])
+    verdict = np.select([frame["low"] > 0, frame["high"] < 0], ["win", "loss"], "tie")
+    return frame.assign(verdict=verdict).set_index(["table", "model"])
 
 
 def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
-    """The lines of ``gains`` over the best peer of each table."""
+    """Return the lines of ``gains`` over the best peer of each table."""
     best = means(study, scores).loc[list(PEERS)].idxmax()
     return gains(scores).loc[[*best.items()]]
 
 
 def ranks(table: pd.DataFrame) -> pd.Series:
-    """The mean rank of every model, 1 is the best; what is not finite comes last."""
+    """Return the mean rank of every model; 1 is the best, and what is not finite comes last."""
     return table.fillna(-np.inf).rank(ascending=False).mean(axis=1)
 
 
 def critical_difference(models: int, tables: int) -> float:
-    """Of two mean ranks: ``q sqrt(k (k + 1) / (6 N))`` (Nemenyi 1963, as in Demsar 2006)."""
+    """Return the critical difference of two mean ranks: ``q sqrt(k (k + 1) / (6 N))``.
+
+    Source: Nemenyi 1963, as in Demsar 2006.
+    """
     q = stats.studentized_range.ppf(0.95, models, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(models * (models + 1) / (6 * tables)))
 
 
 def against(table: pd.DataFrame) -> dict[str, float]:
-    """p of Wilcoxon's signed-rank test over tables of our flow against every other model, adjusted
-    for all of them (Holm).
+    """Return the p of our flow against every other model by Wilcoxon's signed-rank test.
+
+    The tests are over tables, and the p are adjusted for all of them (Holm).
     """
     others = table.drop(index=FLOW).fillna(-np.inf)
     p = [signed_rank_p((table.loc[FLOW] - each).to_numpy()) for _, each in others.iterrows()]
@@ -129,7 +135,7 @@ def against(table: pd.DataFrame) -> dict[str, float]:
 
 
 def document(study: Study, scores: pd.DataFrame) -> str:
-    """The tables of the documents."""
+    """Return the tables of the documents."""
     params = study.params
     ranking, full = means(study, scores), means(study, scores, "full")
     p = against(ranking)
@@ -163,7 +169,7 @@ def document(study: Study, scores: pd.DataFrame) -> str:
 
 
 def divergences(study: Study, scores: pd.DataFrame) -> tuple[str, ...]:
-    """The KL from known truths, where a table has one."""
+    """Return the table of the KL from known truths, where there are some."""
     if "kl" not in scores:
         return ()
     known = scores[scores["kl"].notna()]["table"].unique()
@@ -173,8 +179,9 @@ def divergences(study: Study, scores: pd.DataFrame) -> tuple[str, ...]:
 
 
 def seconds(study: Study) -> str:
-    """Mean seconds of a fit and its scores in the ranking: not part of ``tables.md``, as no two
-    runs take the same.
+    """Return the table of mean seconds of a fit and its scores in the ranking.
+
+    It is not part of ``tables.md``, as no two runs take the same.
     """
     mean = means(study, read(study), column="seconds")
     return grid(mean, np.nan * mean.max())
@@ -183,7 +190,7 @@ def seconds(study: Study) -> str:
 def grid(
     values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]
 ) -> str:
-    """A line a model and a column a table; the ``best`` of each is in bold."""
+    """Return a table with a line a model and a column a table; the ``best`` of each is in bold."""
     rows = []
     for k, (model, line) in enumerate(values.iterrows()):
         cells = []
@@ -197,13 +204,13 @@ def grid(
 
 
 def number(value: float) -> str:
-    """Two decimals; a power of ten where a row or two decided."""
+    """Return a number with two decimals, or as a power of ten where a row or two decided."""
     words = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
     return words.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
 def draw(study: Study, scores: pd.DataFrame) -> None:
-    """Mean ranks with their critical difference, and what our flow gains over the best peer."""
+    """Draw mean ranks with their critical difference, and our flow's gains over the best peers."""
     order = ranks(means(study, scores)).sort_values()
     difference = critical_difference(len(order), len(study.params["tables"]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.3 * len(order) + 1.2))

@@ -126,8 +126,9 @@ def _mixture() -> Mixture:
 
 
 def _twonorm() -> Mixture:
-    """Return two standard normals in 20 dimensions with means a and -a, where all coordinates of a
-    are 2 / sqrt(20) (Breiman 1996).
+    """Return two standard normals in 20 dimensions with means a and -a (Breiman 1996).
+
+    All coordinates of a are 2 / sqrt(20).
     """
     means = np.full((1, 20), 2 / np.sqrt(20))
     return Mixture.isotropic(np.concatenate([means, -means]), 1.0)
