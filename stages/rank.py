@@ -28,7 +28,7 @@ def main() -> None:
     print("log-likelihood of a test row (nat), and the ensemble's gain on the best reference:")
     ranking = {}
     for name in ordered:
-        words = "  the best reference" if name == best else ""
+        text = "  the best reference" if name == best else ""
         if name in params.models:
             gains = scores[name] - scores[best]  # on the same rows, so the difference is paired
             half = mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
@@ -37,8 +37,8 @@ def main() -> None:
                 "gain_ci95": files.rounded(half),
                 "gain_over": best,
             }
-            words = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"
-        print(f"{name:12} {scores[name].mean():10.4g}{words}")
+            text = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"
+        print(f"{name:12} {scores[name].mean():10.4g}{text}")
     files.write_json(files.RANKING, ranking)
     print(f"{next(iter(ranking), 'no model')} is the best model, {best} the best reference")
 

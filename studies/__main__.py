@@ -27,23 +27,23 @@ def main(arguments: list[str] | None = None) -> int:
     check = verbs.add_parser("check", help="score cells anew, and compare with the rows")
     for verb in (run, report, check):
         verb.add_argument("name", choices=NAMES)
-    what = "cells, or the words that their names begin with"
+    what = "cells, or the beginnings of their names"
     run.add_argument("--cells", nargs="+", metavar="CELL", help=f"only these: {what}")
     what += "; or how many to draw (without: those named small)"
     check.add_argument("--cells", nargs="+", metavar="CELL", help=what)
     check.add_argument("--seed", type=int, default=0, help="of the draw")
-    words = parser.parse_args(arguments)
-    study = Study(words.name)
-    if words.verb == "run":
-        names = engine.select(study, words.cells) if words.cells else None
-        return 0 if engine.run(study, names, fresh=words.fresh) else 1
-    if words.verb == "check":
-        if not words.cells:
+    options = parser.parse_args(arguments)
+    study = Study(options.name)
+    if options.verb == "run":
+        names = engine.select(study, options.cells) if options.cells else None
+        return 0 if engine.run(study, names, fresh=options.fresh) else 1
+    if options.verb == "check":
+        if not options.cells:
             names = engine.small(study)
-        elif len(words.cells) == 1 and words.cells[0].isdigit() and int(words.cells[0]):
-            names = engine.draw(study, int(words.cells[0]), words.seed)
+        elif len(options.cells) == 1 and options.cells[0].isdigit() and int(options.cells[0]):
+            names = engine.draw(study, int(options.cells[0]), options.seed)
         else:
-            names = engine.select(study, words.cells)
+            names = engine.select(study, options.cells)
         return 1 if engine.check(study, names) else 0
     with plt.rc_context(STYLE):
         study.report()

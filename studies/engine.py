@@ -108,8 +108,8 @@ class Study:
                 if cell.name in self.cells:
                     raise ValueError(f"two cells are called {cell.name}")
                 if cell.family not in self.code.FAMILIES:
-                    words = f"cells.py has the cell {cell.name}, and no family {cell.family}"
-                    raise ValueError(f"{words} in FAMILIES")
+                    message = f"cells.py has the cell {cell.name}, and no family {cell.family}"
+                    raise ValueError(f"{message} in FAMILIES")
                 signature(self.family(cell).score).bind(**cell.settings)
                 self.cells[cell.name] = cell
         except KeyError as error:
@@ -146,16 +146,16 @@ class Study:
                 found[name] = columns
         return found
 
-    def table(self, *words: object) -> pd.DataFrame:
+    def table(self, *parts: object) -> pd.DataFrame:
         """Return the scores of a cell, a row a replicate and a column a number that it has."""
-        name = "/".join(map(str, words))
+        name = "/".join(map(str, parts))
         if name not in self.cells or self.key(name) not in self.stored.rows:
             raise UserError(f"{name} was not run: python -m studies run {self.name}")
         return pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS).astype(float)
 
-    def arrays(self, *words: object) -> dict[str, Any]:
+    def arrays(self, *parts: object) -> dict[str, Any]:
         """Return the arrays of a cell; none where it has no file."""
-        path = self.folder / ARTEFACTS / _file("/".join(map(str, words)))
+        path = self.folder / ARTEFACTS / _file("/".join(map(str, parts)))
         return files.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
@@ -164,17 +164,17 @@ class Study:
         Raises ``UserError`` where a cell is missing.
         """
         if missing := self.missing():
-            words = f"{missing[0]} and {len(missing) - 1} more" if missing[1:] else missing[0]
-            raise UserError(f"not run yet: {words} (python -m studies run {self.name})")
+            summary = f"{missing[0]} and {len(missing) - 1} more" if missing[1:] else missing[0]
+            raise UserError(f"not run yet: {summary} (python -m studies run {self.name})")
         if outdated := self.outdated():
             columns = ", ".join(dict.fromkeys(chain.from_iterable(outdated.values())))
-            words = f"{len(outdated)} of {len(self.cells)} cells are outdated in {columns}"
-            print(f"{self.name}: {words} (python -m studies run {self.name})", file=sys.stderr)
+            summary = f"{len(outdated)} of {len(self.cells)} cells are outdated in {columns}"
+            print(f"{self.name}: {summary} (python -m studies run {self.name})", file=sys.stderr)
         import_module(f"studies.{self.name}.report").report(self)
 
-    def seconds(self, *words: object) -> float:
+    def seconds(self, *parts: object) -> float:
         """Return how long the cell took; ``NaN`` where that is not known."""
-        run = self.stored.runs.get(self.key("/".join(map(str, words))), {})
+        run = self.stored.runs.get(self.key("/".join(map(str, parts))), {})
         return float(run.get("seconds") or "nan")
 
     def write(self, name: str, content: str) -> None:
@@ -340,11 +340,11 @@ def select(study: Study, patterns: Iterable[str]) -> list[str]:
     Raises ``UserError`` for a pattern without a cell.
     """
     found: dict[str, None] = {}
-    for words in patterns:
-        own = [name for name in study.cells if name == words or name.startswith(f"{words}/")]
+    for pattern in patterns:
+        own = [name for name in study.cells if name == pattern or name.startswith(f"{pattern}/")]
         if not own:
             raise UserError(
-                f"{study.name} has no cell {words!r}; the families are: "
+                f"{study.name} has no cell {pattern!r}; the families are: "
                 f"{', '.join(study.code.FAMILIES)}; cells are named like {next(iter(study.cells))}"
             )
         found.update(dict.fromkeys(own))
@@ -423,9 +423,9 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 def _commit() -> str:
     """Return the commit of the code at work, with a + where something was changed since."""
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
-    words = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
+    commands = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
     commit, changed = (
         subprocess.run(["git", *each], cwd=HERE, capture_output=True, text=True, check=False)
-        for each in words
+        for each in commands
     )
     return commit.stdout.strip() + "+" * (changed.returncode == 1)

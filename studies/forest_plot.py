@@ -72,9 +72,9 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
         axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
         text = each["verdict"]
         axis.text(1.01, height, text, color=color, va="center", fontsize=9, transform=beside)
-    for height, words in headings:
+    for height, note in headings:
         font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
-        axis.text(-0.44, height, words, va="center", transform=beside, **font)
+        axis.text(-0.44, height, note, va="center", transform=beside, **font)
     heights = [height for height, _ in lines]
     names = [f"{each['metric']}, {each['comparison']}" for _, each in lines]
     axis.set_yticks(heights, names, fontsize=9)
@@ -87,14 +87,14 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     set_ticks(axis.xaxis, [*(-tick for tick in reversed(ticks)), 0, *ticks])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    words = "mark: mean paired difference; line: its 95% interval (bootstrap)"
+    note = "mark: mean paired difference; line: its 95% interval (bootstrap)"
     if any(each["elsewhere"] for each in effects):
-        words += "; grey ticks: the same difference at other depths"
-    words += (
+        note += "; grey ticks: the same difference at other depths"
+    note += (
         "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies "
         "within the margin, the grey band"
     )
-    figure.suptitle(words, fontsize=9)
+    figure.suptitle(note, fontsize=9)
     # The headings reach further left than constrained layout allows for.
     figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]
     save(figure, path)

@@ -20,7 +20,7 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
     with errors_in_one_line(name, stopped):
         try:
             status = main()
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be reported
         except OSError as error:
             try:
                 sys.stdout.flush()
@@ -38,16 +38,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join(folders)}
 
 
-def output(*words: str, cwd: Path | None = None) -> str:
+def output(*arguments: str, cwd: Path | None = None) -> str:
     """Return the output of a command. Raises ``UserError`` with its last line where it fails."""
     # Git must take no lock here: one that a full disk leaves behind stops every later command.
     looking = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(words, cwd=cwd, env=looking, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        arguments, cwd=cwd, env=looking, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(f"{words[0]} {words[1]}: {said[-1].removeprefix('fatal: ')}")
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{arguments[0]} {arguments[1]}: {lines[-1].removeprefix('fatal: ')}")
     return done.stdout
 
 
-def git(*words: str, cwd: Path | None = None) -> str:
-    return output("git", *words, cwd=cwd)
+def git(*arguments: str, cwd: Path | None = None) -> str:
+    return output("git", *arguments, cwd=cwd)

@@ -97,8 +97,8 @@ def read(revision: str) -> Side:
             f"{revision!r} is no branch, tag or commit of this repository; "
             f"the branches are: {branches}"
         ) from None
-    words = ["git", "archive", "--format", "zip", "-0", revision]
-    stored = subprocess.run(words, capture_output=True, check=True).stdout
+    arguments = ["git", "archive", "--format", "zip", "-0", revision]
+    stored = subprocess.run(arguments, capture_output=True, check=True).stdout
     params, members, figures = {}, {}, {}
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         for name in archive.namelist():
@@ -274,13 +274,15 @@ def figure(a: Side, b: Side, name: str) -> str:
     same = a.figures.get(name) == b.figures.get(name)
     shown = ""
     for side in (a,) if same else (a, b):
-        words = html.escape(f"{name}, the same on both sides" if same else f"{name} of {side.name}")
+        caption = html.escape(
+            f"{name}, the same on both sides" if same else f"{name} of {side.name}"
+        )
         picture = "<p>none</p>"
         if name in side.figures:
             content = base64.b64encode(side.figures[name]).decode()
             source = f"data:image/{name.rpartition('.')[2]};base64,{content}"
-            picture = f'<div class="wide"><img alt="{words}" src="{source}"></div>'
-        shown += f"<figure><figcaption>{words}</figcaption>{picture}</figure>"
+            picture = f'<div class="wide"><img alt="{caption}" src="{source}"></div>'
+        shown += f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
     return f'<div class="{"" if same else "pair"}">{shown}</div>'
 
 

@@ -46,16 +46,16 @@ def run(stage: Callable[..., None]) -> None:
 
     An error that the user can fix is one line and exit status 1.
     """
-    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
+    name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
     usage = [
         f"python -m stages.{name}",
         *(f"<{key}>" for key in inspect.signature(stage).parameters),
     ]
-    if len(words) != len(usage) - 1:
-        sys.exit(f"{name}: got {len(words)} arguments; usage: {' '.join(usage)}")
+    if len(arguments) != len(usage) - 1:
+        sys.exit(f"{name}: got {len(arguments)} arguments; usage: {' '.join(usage)}")
     with errors_in_one_line(name):
         try:
-            stage(*words)
+            stage(*arguments)
         except UserError:
             restore()
             raise
@@ -67,5 +67,5 @@ def restore() -> None:
     They are those that are in Git and that the stage did not write. No file that exists is changed.
     """
     missing = "git ls-files -z --deleted metrics figures"
-    words = f"{missing} | git checkout-index -z --stdin"
-    subprocess.run(words, shell=True, stderr=subprocess.DEVNULL, check=False)
+    command = f"{missing} | git checkout-index -z --stdin"
+    subprocess.run(command, shell=True, stderr=subprocess.DEVNULL, check=False)

@@ -37,21 +37,21 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     plain = {"protocol": protocol, "base": base}
     yield Cell("truth", {"protocol": protocol})
     for model, couplings in product(params["flows"], params["couplings"]):
-        words = {"model": model, "couplings": couplings}
-        yield Cell(f"depth/{model}/{couplings}", {**words, **plain})
-        yield Cell(f"control/{model}/{couplings}", {**words, **params["control"], **plain})
+        own = {"model": model, "couplings": couplings}
+        yield Cell(f"depth/{model}/{couplings}", {**own, **plain})
+        yield Cell(f"control/{model}/{couplings}", {**own, **params["control"], **plain})
     for rows in params["curve"]["rows"]:
         for model in params["flows"]:
-            words = {"model": model, "rows": rows, **params["curve"]["flows"]}
-            yield Cell(f"curve/{model}/{rows}", {**words, **plain})
+            own = {"model": model, "rows": rows, **params["curve"]["flows"]}
+            yield Cell(f"curve/{model}/{rows}", {**own, **plain})
         for name in ("gmm", "kde"):
-            words = {"name": name, "rows": rows, **params["curve"]["references"]}
-            yield Cell(f"reference/{name}/{rows}", {**words, "protocol": protocol})
+            own = {"name": name, "rows": rows, **params["curve"]["references"]}
+            yield Cell(f"reference/{name}/{rows}", {**own, "protocol": protocol})
     ablation = params["ablation"]
     for model, (name, remedy) in product(params["flows"], ablation["remedies"].items()):
         family = "mixture_base" if "components" in remedy else "ablation"
-        words = {"model": model, "couplings": ablation["couplings"], "remedy": remedy}
-        yield Cell(f"{family}/{model}/{name}", {**words, **plain})
+        own = {"model": model, "couplings": ablation["couplings"], "remedy": remedy}
+        yield Cell(f"{family}/{model}/{name}", {**own, **plain})
     for model, changes in params["equal"].items():
         yield Cell(f"equal/{model}", {"protocol": protocol, **pipeline_settings(model, changes)})
     other = params["other_data"]
@@ -63,8 +63,8 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     seeds = params["mixtures"]["auto_seeds"]
     for seed in range(seeds["first"], seeds["first"] + seeds["count"]):
         yield Cell(f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]})
-    for name, words in params["images"]["variants"].items():
-        yield Cell(f"images/{name}", {**words, "protocol": params["images"]["protocol"]})
+    for name, own in params["images"]["variants"].items():
+        yield Cell(f"images/{name}", {**own, "protocol": params["images"]["protocol"]})
     yield from small(params)
 
 
@@ -86,9 +86,9 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     few = {"first": 100, "count": 2, "members": 1, "rows": 200, "fresh": 2000}
     yield Cell("mixtures/small", {**few, **short})
     yield Cell("mixtures_auto/small", {"seed": 99, "members": 1, "rows": 100, "fresh": 2000})
-    words = images["variants"]["glow"] | changes["images"]
+    own = images["variants"]["glow"] | changes["images"]
     own_protocol = images["protocol"] | changes["images"]["protocol"]
-    yield Cell("images/small", {**words, "protocol": own_protocol})
+    yield Cell("images/small", {**own, "protocol": own_protocol})
 
 
 _load = cache(pipeline.load)  # once, and not for every cell

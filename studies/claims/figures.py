@@ -32,11 +32,11 @@ def depth(
     for shift, ((model, group), values) in zip(shifts, curves.items(), strict=True):
         name, color = label_and_color(model)
         if group == "depth":
-            line, words, face = "o-", "800 points", color
+            line, note, face = "o-", "800 points", color
         else:
-            line, words, face = "D--", "new points every epoch", "white"
+            line, note, face = "D--", "new points every epoch", "white"
         style = {"fmt": line, "color": color, "markerfacecolor": face}
-        _bars(axis, shift * np.array(depths), values, label=f"{name}, {words}", **style)
+        _bars(axis, shift * np.array(depths), values, label=f"{name}, {note}", **style)
     axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
     text = axis.text(depths[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
     text.set(fontsize=8, color="#666666", ha="right")
@@ -58,10 +58,10 @@ def curve(
     for shift, (model, values) in zip(shifts, curves.items(), strict=True):
         name, color = label_and_color(model)
         references = {"gmm": "mixture of 8 (EM)", "kde": name}
-        words = references.get(model, f"{name}, {couplings} couplings at every n")
-        _bars(axis, shift * n, values, fmt="o-", color=color, label=words)
-    color, words = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
-    axis.plot(n, parameters / (2 * n), ":", color=color, label=words)
+        note = references.get(model, f"{name}, {couplings} couplings at every n")
+        _bars(axis, shift * n, values, fmt="o-", color=color, label=note)
+    color, note = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
+    axis.plot(n, parameters / (2 * n), ":", color=color, label=note)
     _kl_against(axis, rows, "training points n")
     save(figure, path)
 
@@ -77,16 +77,16 @@ def ablation(remedies: Mapping[str, Mapping[str, Array]], path: Path) -> None:
             faint: dict[str, Any] = {"markersize": 3, "alpha": 0.3, "markeredgewidth": 0}
             axis.plot(kl, heights, "o", color=color, **faint)
             reach = [[mean - low], [high - mean]]
-            words = name if line == 0 else None
+            note = name if line == 0 else None
             style: dict[str, Any] = {"fmt": "o", "markersize": 5, "color": color, "capsize": 3}
-            axis.errorbar(mean, height, xerr=reach, label=words, **style)
+            axis.errorbar(mean, height, xerr=reach, label=note, **style)
     axis.set_yticks(-np.arange(len(remedies)), [variant.replace("_", " ") for variant in remedies])
     axis.set(xscale="log", xlabel=KL)
     set_ticks(axis.xaxis, TICKS)
     axis.grid(axis="x", alpha=0.25)
     axis.legend(frameon=False, fontsize=9)
-    words = "small dots: replicates; large dot and bar: their mean and its 95% interval"
-    axis.set_title(words, fontsize=9)
+    note = "small dots: replicates; large dot and bar: their mean and its 95% interval"
+    axis.set_title(note, fontsize=9)
     save(figure, path)
 
 
@@ -96,9 +96,9 @@ def _bars(axis: Any, x: Array, values: Array, **options: Any) -> None:
     axis.errorbar(x, mean, yerr=reach, markersize=5, capsize=3, linewidth=1.4, **options)
 
 
-def _kl_against(axis: Any, counts: Sequence[int], words: str) -> None:
+def _kl_against(axis: Any, counts: Sequence[int], across: str) -> None:
     """Label the axes, KL against ``counts``, both on logarithmic scales."""
-    axis.set(xscale="log", yscale="log", xlabel=words, ylabel=KL)
+    axis.set(xscale="log", yscale="log", xlabel=across, ylabel=KL)
     set_ticks(axis.xaxis, counts)
     set_ticks(axis.yaxis, TICKS)
     axis.grid(alpha=0.25)

@@ -61,8 +61,8 @@ def report(study: Study) -> None:
     study.write("claims.md", document(study, claims, found))
     draw(study, claims, found)
     for line in lines:
-        words = f"{line['section']}, claim {line['claim']}, {line['metric']}"
-        print(f"{words}, {line['comparison']}: {line['verdict']}")
+        about = f"{line['section']}, claim {line['claim']}, {line['metric']}"
+        print(f"{about}, {line['comparison']}: {line['verdict']}")
 
 
 # The claims
@@ -106,8 +106,8 @@ def values(study: Study, group: str, metric: str, name: str, depth: int | None =
         depths, limit = study.params["couplings"], study.params["verdicts"]["threshold"]
         kl = np.stack([column(study, "kl", "depth", name, k) for k in depths], axis=1)
         return couplings_needed(depths, kl, limit)
-    words = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
-    found = column(study, metric, group, name, *words)
+    own = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
+    found = column(study, metric, group, name, *own)
     return found / 1e6 if metric == "flops_per_epoch" else found
 
 
@@ -226,7 +226,7 @@ def curves(study: Study) -> dict[str, Array]:
     groups = [*(("curve", flow) for flow in study.params["flows"])]
     groups += [("reference", name) for name in ("gmm", "kde")]
     rows = study.params["curve"]["rows"]
-    return {words[1]: intervals(study, [(*words, n) for n in rows]) for words in groups}
+    return {group[1]: intervals(study, [(*group, n) for n in rows]) for group in groups}
 
 
 def intervals(study: Study, cells: Iterable[tuple[object, ...]]) -> Array:
@@ -271,10 +271,10 @@ def other_table(study: Study) -> str:
         flow = other["flows"][name]["model"]
         table = study.table("other_data", target, name)
         seeds = sorted({min(about["seeds"]), max(about["seeds"])})
-        words = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
+        data = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
         coupling = f"{settings['couplings']} {settings.get('transform', 'spline')}"
         numbers = [f"{table[key].mean():.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-        rows.append([label(flow), coupling, words, *numbers])
+        rows.append([label(flow), coupling, data, *numbers])
     head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
     return markdown.table(head, rows, "lllr")
 
@@ -330,8 +330,8 @@ def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]
         effects = [
             verdicts.in_margins(entry, elsewhere(study, section, entry)) for entry in found[name]
         ]
-        words = [claim["says"] for claim in section["claims"]]
-        forest(effects, words, folder / section["figure"])
+        texts = [claim["says"] for claim in section["claims"]]
+        forest(effects, texts, folder / section["figure"])
     depths, flows = params["couplings"], params["flows"]
     by_depth = {
         (flow, group): intervals(study, [(group, flow, k) for k in depths])

@@ -84,11 +84,11 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
         yield Cell(f"held_out/{split}", {"split": split, **shared})
         for name in params["peers"]:
             yield Cell(f"peer/{name}/{split}", {"name": name, "split": split, **shared})
-    for (name, words), split in product(params["networks"].items(), params["splits"]):
-        own = {**words, "split": split, "members": words["members"][split]}
+    for (name, settings), split in product(params["networks"].items(), params["splits"]):
+        own = {**settings, "split": split, "members": settings["members"][split]}
         yield Cell(f"network/{name}/{split}", {**own, **shared})
-    for name, words in params["small"]["networks"].items():
-        own = {**words, "split": "random", "members": 2}
+    for name, settings in params["small"]["networks"].items():
+        own = {**settings, "split": "random", "members": 2}
         yield Cell(f"network/{name}/small", {**own, "protocol": params["small"]["protocol"]})
     few = {"split": "random", "protocol": params["small"]["protocol"]}
     yield Cell("peer/mixture/small", {"name": "mixture", **few})

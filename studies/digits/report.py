@@ -117,17 +117,17 @@ def draw(study: Study) -> None:
         if "samples" in each:
             away = number(study.table(own[name])["nearest"].mean(skipna=False), 1)
             drawn[f"{label(name)} ({away})"] = [each["samples"], each["nearest"]]
-    words = "above: the first images drawn; below each: the training image nearest to it"
-    strips(study, "samples", drawn, f"{words} (in brackets the mean distance, in levels)")
+    note = "above: the first images drawn; below each: the training image nearest to it"
+    strips(study, "samples", drawn, f"{note} (in brackets the mean distance, in levels)")
     flows = {label(name): each for name, each in arrays.items() if "between" in each}
     ends = {0: "test image", 10: "test image"}
-    words = "from test image to test image through latent space, along a great circle of noise"
+    note = "from test image to test image through latent space, along a great circle of noise"
     between = {name: each["between"] for name, each in flows.items()}
-    strips(study, "interpolations", between, words, ends)
-    words = "test images; three times each with the latents of the fine scale drawn anew, all "
-    words += "others kept; of the coarse scale; of both"
+    strips(study, "interpolations", between, note, ends)
+    note = "test images; three times each with the latents of the fine scale drawn anew, all "
+    note += "others kept; of the coarse scale; of both"
     scales = {0: "as it is", 2: "fine", 5: "coarse", 8: "all"}
-    strips(study, "scales", {name: each["anew"] for name, each in flows.items()}, words, scales)
+    strips(study, "scales", {name: each["anew"] for name, each in flows.items()}, note, scales)
 
 
 def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
@@ -138,14 +138,14 @@ def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
         color = COLORS.get(name) or label_and_color(name)[1]
         for key, style in (("train", "--"), ("test", "-")):
             mean, sd, epoch = each[f"{key}_nll"], each[f"{key}_nll_sd"], each["epoch"]
-            words = f"{key}, {mean[-1]:.2f} at the end"
-            axis.plot(epoch, mean, style, color=color, label=words)
+            note = f"{key}, {mean[-1]:.2f} at the end"
+            axis.plot(epoch, mean, style, color=color, label=note)
             axis.fill_between(epoch, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
         axis.set(title=label(name), xlabel="epoch", ylabel="bits per dimension")
         axis.set_ylim(lowest - 0.05, lowest + VIEW)
         axis.legend()
-    words = "random split, one draw of u; line and band: mean \u00b1 1 sd over networks; "
-    explain(sheet, f"{words}nothing is chosen by the test images")
+    note = "random split, one draw of u; line and band: mean \u00b1 1 sd over networks; "
+    explain(sheet, f"{note}nothing is chosen by the test images")
     save(sheet, study.folder / "training.png")
 
 
@@ -153,7 +153,7 @@ def strips(
     study: Study,
     name: str,
     shown: Mapping[str, Sequence[Any]],
-    words: str,
+    note: str,
     ticks: Mapping[int, str] | None = None,
 ) -> None:
     """Draw lines of images ``(n, 64)``, one below the other, a panel a title; dark is ink.
@@ -169,7 +169,7 @@ def strips(
         axis.set_xticks(places, list((ticks or {}).values()))
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    explain(sheet, words)
+    explain(sheet, note)
     save(sheet, study.folder / f"{name}.png")
 
 

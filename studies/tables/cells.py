@@ -57,16 +57,16 @@ FAMILIES = {
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``, named by model, table, part and split."""
     for part in ("ranking", "full", "set_aside", "small"):
-        words = params[part]
-        members = words.get("members", params["members"])
-        tables = words.get("tables", params["tables"])
-        for table, split in product(tables, range(words["splits"])):
-            shared = {"table": table, "split": split, "train": words["train"]}
+        settings = params[part]
+        members = settings.get("members", params["members"])
+        tables = settings.get("tables", params["tables"])
+        for table, split in product(tables, range(settings["splits"])):
+            shared = {"table": table, "split": split, "train": settings["train"]}
             shared |= {"fresh": params["fresh"]}
-            for model in words.get("models", members):
+            for model in settings.get("models", members):
                 own = {"model": model, "members": members[model], **shared}
                 yield Cell(f"ours/{model}/{table}/{part}/{split}", own)
-            for name in words.get("peers", params["peers"]):
+            for name in settings.get("peers", params["peers"]):
                 yield Cell(f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared})
 
 

@@ -68,9 +68,9 @@ def means(
         chosen |= ranking & smaller & (scores["split"] < first)
     grouped = scores[chosen].groupby(["model", "table"])[column]
     mean = grouped.agg(lambda each: each.mean(skipna=False)).unstack()
-    words = study.params[part]
-    models = [*words.get("models", study.params["members"]), *words.get("peers", PEERS)]
-    tables = words["tables"] if part == "set_aside" else study.params["tables"]
+    settings = study.params[part]
+    models = [*settings.get("models", study.params["members"]), *settings.get("peers", PEERS)]
+    tables = settings["tables"] if part == "set_aside" else study.params["tables"]
     return mean.loc[models, tables]
 
 
@@ -195,9 +195,9 @@ def grid(
     for k, (model, line) in enumerate(values.iterrows()):
         cells = []
         for table, value in line.items():
-            words = f"**{number(value)}**" if value == best[table] else number(value)
+            text = f"**{number(value)}**" if value == best[table] else number(value)
             error = np.nan if spread is None else spread.loc[model, table]
-            cells.append(words if np.isnan(error) else f"{words} \u00b1 {number(error)}")
+            cells.append(text if np.isnan(error) else f"{text} \u00b1 {number(error)}")
         rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
     names = [str(name).replace("_", " ") for name in values]
     return markdown.table(["", *names, *more], rows, "lr")
@@ -205,8 +205,8 @@ def grid(
 
 def number(value: float) -> str:
     """Return a number with two decimals, or as a power of ten where a row or two decided."""
-    words = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
-    return words.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
+    text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
+    return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
 def draw(study: Study, scores: pd.DataFrame) -> None:
