@@ -8,6 +8,7 @@ from flows.core.mixture import Mixture
 
 
 def make() -> Mixture:
+    """Return the grid."""
     axis = 2.0 * np.arange(-2, 3)
     means = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return Mixture.isotropic(means, deviation=0.25)

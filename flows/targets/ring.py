@@ -8,5 +8,6 @@ from flows.core.mixture import Mixture
 
 
 def make() -> Mixture:
+    """Return the ring."""
     angle = 2 * np.pi * np.arange(8) / 8
     return Mixture.isotropic(4 * np.stack([np.cos(angle), np.sin(angle)], axis=1), deviation=0.5)

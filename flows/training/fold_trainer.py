@@ -37,6 +37,8 @@ AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 @dataclass(frozen=True)
 class Member:
+    """A network: how it is regularised, and the fold that it does not see."""
+
     candidate: Candidate
     fold: int
 
