@@ -128,7 +128,9 @@ def score(arguments: argparse.Namespace) -> None:
             if count is None:
                 write(frame)
             else:
-                frame = frame.assign(tail_probability=density.tail_probability(log_q).round(6))
+                lowest = np.argsort(log_density, kind="stable")[:count]
+                tail = density.tail_probability(log_q[lowest]).round(6)
+                frame = frame.iloc[lowest].assign(tail_probability=tail)
                 least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[:count]
             dropped += len(piece) - len(values)
             bar.update(len(piece))

@@ -25,9 +25,10 @@ def main(name: str) -> None:
             f"{settings.PARAMS}: references.{name} is not known; "
             f"known: {', '.join(settings.References.model_fields)}"
         )
-    problem = files.read_problem()
+    prepared = files.read_prepared()
+    problem = prepared.problem()
     if name != "truth":
-        model = fit(name, params)
+        model = fit(name, params, prepared)
     elif isinstance(problem.truth, Mixture):
         model = references.truth(problem.truth)
     else:  # its files are there all the same, as DVC expects them
@@ -40,9 +41,9 @@ def main(name: str) -> None:
     write_report(model, name, problem, params.evaluate, draws=draws)
 
 
-def fit(name: str, params: settings.Settings) -> Population:
+def fit(name: str, params: settings.Settings, prepared: files.Prepared) -> Population:
     """Return the reference ``name``, fitted to the training rows."""
-    train, _, scaler, columns, _ = files.read_prepared()
+    columns = prepared.columns
     gmm, kde = params.references.gmm, params.references.kde
     seed = seeds.integer(params.prepare.seed, "reference")
 
@@ -65,7 +66,9 @@ def fit(name: str, params: settings.Settings) -> Population:
         "kde": partial(references.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
     }
     margins = name == "gmm" and bool(columns)
-    return references.reference(fits[name], train, scaler, columns, margins=margins)
+    return references.reference(
+        fits[name], prepared.train, prepared.scaler, columns, margins=margins
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class TailedNormal(StandardNormal):
 
     TRACE = 1e-6
 
-    @property
+    @cached_property  # a step of training asks for it
     def in_training(self) -> Base:
         return StandardNormal(self.members, self.event_shape)
 

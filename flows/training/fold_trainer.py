@@ -98,14 +98,12 @@ class FoldTrainer:
         preprocessing.add_margins(without("margins"))
         preprocessing.add_whitening(without("whiten"))
         scaled = {
-            key: self.model.features_first(torch.from_numpy(own.scale(part)))
+            key: torch.from_numpy(own.scale(part))
             for key, part in parts.items()
             if part is not None
         }
-        preprocessing.fit(scaled["train"], own.after(first))
-        seen = {key: preprocessing.from_scaled(part) for key, part in scaled.items()}
-        dtype = self.model.dtype
-        return {key: (z.to(dtype).contiguous(), log_det) for key, (z, log_det) in seen.items()}
+        preprocessing.fit(self.model.features_first(scaled["train"]), own.after(first))
+        return {key: self.model.preprocess_scaled(part) for key, part in scaled.items()}
 
     def _visits(self) -> list[tuple[Tensor, Tensor]]:
         """Return every member's centres ``(N, D)`` of visits, and the factors ``(N, D, D)``."""

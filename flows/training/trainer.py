@@ -52,10 +52,7 @@ class Trainer:
 
         ``number`` is the index of these rows among the sets that curves are kept of.
         """
-        z, log_det = self.model.preprocessing.from_scaled(
-            self.model.features_first(scaled).double()
-        )
-        z = z.to(self.model.dtype).contiguous()
+        z, log_det = self.model.preprocess_scaled(scaled)
         generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
         return self.model.visit(z, generators), log_det
 

@@ -176,17 +176,30 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
 
 
 class Prepared(NamedTuple):
-    """The output of ``prepare``: scaled rows ``(n, D)``, their scaler, and a table's columns."""
+    """The output of ``prepare``: scaled rows ``(n, D)``, their scaler, and a table's columns.
+
+    ``truth`` is the distribution behind the rows, where it is known.
+    """
 
     train: Array
     test: Array
     scaler: Scaler
     columns: list[Column]
     names: list[str]
+    truth: Mixture | None
+
+    def problem(self) -> Problem:
+        """Return the data that a model is scored on, in the user's units."""
+        train, test = (self.scaler.restore(rows) for rows in (self.train, self.test))
+        if self.columns:
+            train = from_real(self.columns, train)
+            test = from_real(self.columns, test, whole=True)
+        return Problem(train, test, self.truth, self.columns)
 
 
 def read_prepared() -> Prepared:
     """Return the rows to learn from and to score, as ``prepare`` scaled them."""
+    truth, _, columns = read_target()
     names, scaler = read_scaler()
     train, test = read_npy(TRAIN), read_npy(TEST)
     for path, rows in ((TRAIN, train), (TEST, test)):
@@ -199,17 +212,12 @@ def read_prepared() -> Prepared:
                 f"{path}: holds {rows.dtype} of shape {rows.shape}; "
                 f"it must hold rows of {len(names)} numbers"
             )
-    return Prepared(train, test, scaler, read_target()[2], names)
+    return Prepared(train, test, scaler, columns, names, truth)
 
 
 def read_problem() -> Problem:
     """Return the data that a model is scored on, in the user's units."""
-    truth, _, columns = read_target()
-    prepared = read_prepared()
-    train, test = (prepared.scaler.restore(rows) for rows in (prepared.train, prepared.test))
-    if columns:
-        train, test = from_real(columns, train), from_real(columns, test, whole=True)
-    return Problem(train, test, truth, columns)
+    return read_prepared().problem()
 
 
 def read_scaler() -> tuple[list[str], Scaler]:
