@@ -112,6 +112,8 @@ class Study:
                     raise ValueError(f"{message} in FAMILIES")
                 signature(self.family(cell).score).bind(**cell.settings)
                 self.cells[cell.name] = cell
+        except UserError:  # names its own file, as the pipeline's settings
+            raise
         except KeyError as error:
             raise UserError(f"{path}: {error.args[0]} is missing") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:

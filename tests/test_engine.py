@@ -285,6 +285,17 @@ def test_wrong_settings_are_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_wrong_setting_in_another_file_is_told_with_the_name_of_that_file_alone(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cells(params: dict[str, Any]) -> Iterator[Cell]:
+        raise UserError("other.yaml: base is missing")
+
+    monkeypatch.setattr(toy, "cells", cells)
+    with pytest.raises(UserError, match=r"^other\.yaml: base is missing$"):
+        Study("toy", tmp_path)
+
+
 def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
     with pytest.raises(

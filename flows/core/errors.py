@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class UserError(Exception):
-    """An error that the user can fix.
+class UserError(ValueError):
+    """An error that the user can fix: a ``ValueError``, as scikit-learn and notebooks expect.
 
     Its message is one line that names the key or the file.
     """
