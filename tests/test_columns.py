@@ -91,9 +91,9 @@ def test_a_sound_table_is_left_as_it_is_without_a_notice():
     assert inspect(columns, rows("normal", "share", "count")) == (columns, [])
 
 
-def test_twelve_rows_are_too_few_and_thirteen_are_not():
-    assert "12 rows" in error([Column("a")], rows("normal", n=12))
-    inspect([Column("a")], rows("normal", n=13))
+def test_nine_rows_are_too_few_and_ten_are_not():
+    assert "9 rows" in error([Column("a")], rows("normal", n=9))
+    inspect([Column("a")], rows("normal", n=10))
 
 
 @pytest.mark.parametrize(

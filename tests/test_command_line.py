@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
         (lambda t: t.assign(bmi=t["price"]), "column price equals bmi"),
         (lambda t: t.assign(bmi=2 * t["price"] + 1), "linear combination"),
         (lambda t: t.assign(bmi=t["bmi"].mask(t.index == 4)), "column bmi, row 5 holds no value"),
-        (lambda t: t[:12], "12 rows"),
+        (lambda t: t[:9], "9 rows"),
         (lambda t: t[:0], "no rows"),
     ],
 )

@@ -213,7 +213,7 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
         ({}, ["data/source/", "one CSV or Parquet file", "it holds nothing"]),
         ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, ["data/source/", "a.csv, b.csv"]),
         ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,no\n"}, ["data/source/a.csv", "column y", "'no'"]),
-        ({"a.csv": "x,y\n1,2\n"}, ["data/source/a.csv", "1 rows", "at least 13"]),
+        ({"a.csv": "x,y\n1,2\n"}, ["data/source/a.csv", "1 rows", "at least 10"]),
     ],
     ids=["none", "two", "text", "too short"],
 )

@@ -277,7 +277,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     ),
     "constant": (lambda frame: frame.assign(zero=0), {}, [SOURCE, "column zero"]),
     "twice": (lambda frame: frame.assign(twin=frame["share"]), {}, [SOURCE, "twin", "share"]),
-    "12 rows": (lambda frame: frame.head(12), {}, [SOURCE, "12 rows", "at least 13"]),
+    "9 rows": (lambda frame: frame.head(9), {}, [SOURCE, "9 rows", "at least 10"]),
     "few test rows": (
         lambda frame: frame.head(40),
         {},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
 
-LEAST_ROWS = 13
+LEAST_ROWS = 10
 DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
 ADVICE = {"positive": "; or leave it real", "interval": "; widen the bounds"}
 
