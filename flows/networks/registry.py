@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -84,9 +85,12 @@ def build(
         raise ValueError(explain(error, kind, prefix=name)) from None
     if columns and list(event_shape) != [len(columns)]:
         raise ValueError(f"{len(columns)} columns for points of shape {tuple(event_shape)}")
-    span = members if isinstance(members, range) else range(members)
-    if not span or span.step != 1 or span.start < 0:
-        raise ValueError(f"members must be at least 1, or a range of step 1; got {members!r}")
+    span = range(members) if isinstance(members, Integral) else members
+    if not isinstance(span, range) or not span or span.step != 1 or span.start < 0:
+        must = "a whole number of at least 1"
+        if isinstance(members, range):
+            must = "a range of step 1 from 0 or above, with a member in it"
+        raise ValueError(f"members = {members!r}: must be {must}")
     description = {
         "model": name,
         "event_shape": list(event_shape),
