@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from flows.data.problem import Problem as Problem
     from flows.density import Density as Density
     from flows.density import fit as fit
+    from flows.density import load as load
     from flows.networks.base_distribution import StandardNormal as StandardNormal
     from flows.networks.flow import Flow as Flow
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.networks.registry import build as build
-    from flows.networks.registry import load as load
     from flows.training.trainer import train as train
 
 # Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
@@ -44,7 +44,7 @@ _MODULES = {  # the same at run time; a test compares the two lists
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.core.population",
     "fit": "flows.density",
-    "load": "flows.networks.registry",
+    "load": "flows.density",
     "save": "flows.core.checkpoint",
     "train": "flows.training.trainer",
 }

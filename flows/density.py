@@ -229,3 +229,12 @@ def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:
         raise UserError(f"expected an array of {wanted}; got one of shape {values.shape}")
     columns = names or [f"x{d}" for d in range(values.shape[1])]
     return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
+
+
+def load(path: str | Path) -> Density | Population:
+    """Return what was saved to ``path``: the ``Density`` of a table, or any other population.
+
+    Raises ``CheckpointError``, which names the file.
+    """
+    network = registry.load(path)
+    return Density(network) if network.description.get("columns") else network

@@ -154,13 +154,14 @@ def test_a_density_of_the_found_recipe_is_read_as_one_of_the_automatic_recipe(tm
     found = {"held_out": -1.2, "held_out_se": 0.1, "floors": {"one Gaussian": -1.5}}
     training = {"recipe": "found", "rows": 40, "members": members, **found}
     write(tmp_path / "old.flow", model, {"training": training}, state)
-    loaded = flows.load(tmp_path / "old.flow")
+    density = flows.load(tmp_path / "old.flow")
+    loaded = density.network
     assert torch.equal(loaded.log_prob(ROWS), model.log_prob(ROWS))
     about = loaded.description["training"]
     assert about["recipe"] == "auto"
     assert about["references"] == {"one Gaussian": -1.5}
     assert "floors" not in about
-    said = repr(flows.Density(loaded))
+    said = repr(density)
     assert "trained by the auto recipe on 40 rows" in said
     assert "2 members with raw: weight 1.00, steps 9 to 10" in said
     assert said.endswith("one Gaussian -1.50")
@@ -180,7 +181,7 @@ def test_a_floor_is_read_as_a_mixture(tmp_path, margins):
     }
     state["weights"] = torch.ones(1, dtype=torch.float64)
     write(tmp_path / "old", model, {"model": "floor", "event_shape": [2]}, state)
-    loaded = flows.load(tmp_path / "old")
+    loaded = flows.load(tmp_path / "old").network
     assert torch.equal(loaded.log_prob(ROWS), model.log_prob(ROWS))
     assert loaded.description["columns"] == [column.to_dict() for column in COLUMNS]
 

@@ -272,6 +272,8 @@ def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_p
     assert flows.Problem(values, values, None, MIXED).columns == MIXED
     density.save(tmp_path / "model")
     assert flows.Density.load(tmp_path / "model").columns == MIXED
+    flows.save(flows.load(tmp_path / "model"), tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
     frame = density.sample(3)
     assert list(frame) == density.names
     assert np.isfinite(density.log_prob(frame[list("dcba")])).all()

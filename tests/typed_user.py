@@ -21,7 +21,8 @@ def page(folder: Path) -> None:
     assert_type(trained.sample((5,)), Tensor)
     flows.save(trained, folder / "model.safetensors")
     loaded = flows.load(folder / "model.safetensors")
-    assert_type(loaded, flows.Population)
+    assert_type(loaded, flows.Density | flows.Population)
+    assert isinstance(loaded, flows.Population)
     assert_type(flows.ensemble_log_prob(loaded.log_prob(rows)), Tensor)
 
     settings = {"recipe": "fixed", "epochs": 1, "hidden": 4}
@@ -33,6 +34,7 @@ def page(folder: Path) -> None:
     assert len(density.sample(5)) == 5
     density.save(folder / "density.flow")
     assert_type(flows.Density.load(folder / "density.flow"), flows.Density)
+    assert isinstance(flows.load(folder / "density.flow"), flows.Density)
 
     problem = flows.Problem(rows[20:], rows[:20], None, density.columns)
     assert_type(problem.columns[0].bounds, tuple[float, float])

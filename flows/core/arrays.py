@@ -32,10 +32,15 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
 
     ``points`` may be a tensor, an array of any numbers or a nested list; integers become double
     precision. ``what`` names them in messages. Raises ``TypeError`` where they are not real
-    numbers.
+    numbers, and for a data frame, whose columns have names that would not be looked at.
     """
     import torch
 
+    if hasattr(points, "columns"):
+        raise TypeError(
+            f"{what}: a data frame would be read by position; give an array, frame.to_numpy(), or "
+            "use flows.fit and flows.Density, which find columns by name"
+        )
     try:
         if not isinstance(points, torch.Tensor):
             # Torch does not support read-only arrays, as the values of a table may be

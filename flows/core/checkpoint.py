@@ -1,14 +1,14 @@
 """Checkpoints: models as safetensors files, without pickle.
 
-A JSON entry in the metadata says how to build the model again. ``flows.load``
-(``networks/registry.py``) does so from the result of ``read``.
+A JSON entry in the metadata says how to build the model again. ``networks/registry.py`` does so
+from the result of ``read``.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from flows.core import atomic
 from flows.core.population import Population
+
+if TYPE_CHECKING:
+    from flows.density import Density
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
@@ -27,23 +30,24 @@ class CheckpointError(ValueError):
     """A file that is damaged, or not a checkpoint of this project; the message names it."""
 
 
-def save(model: Population, path: str | Path) -> None:
-    """Write ``model`` to ``path``, whole or not at all.
+def save(model: Population | Density, path: str | Path) -> None:
+    """Write ``model``, or the network of a density, to ``path``, whole or not at all.
 
     The same model gives the same bytes. Raises ``OSError`` where the file can't be written, and
     ``ValueError`` for a model without a ``description`` of how to build it again.
     """
-    if not model.description:
+    network = model if isinstance(model, Population) else model.network
+    if not network.description:
         raise ValueError(
-            f"a {type(model).__name__} that was put together by hand can't be saved; "
+            f"a {type(network).__name__} that was put together by hand can't be saved; "
             "what flows.build makes can"
         )
-    entry = json.dumps(model.description, sort_keys=True)
+    entry = json.dumps(network.description, sort_keys=True)
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     history = {
-        f"{HISTORY}{name}": torch.from_numpy(values) for name, values in model.history.items()
+        f"{HISTORY}{name}": torch.from_numpy(values) for name, values in network.history.items()
     }
     with atomic.replacing(Path(path)) as unfinished:
         unfinished.write_bytes(to_bytes({**state, **history}, metadata={METADATA_KEY: entry}))
