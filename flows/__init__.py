@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from flows.density import Density as Density
     from flows.density import fit as fit
     from flows.density import load as load
+    from flows.estimator import DensityEstimator as DensityEstimator
     from flows.networks.base_distribution import StandardNormal as StandardNormal
     from flows.networks.flow import Flow as Flow
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
@@ -34,6 +35,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _MODULES = {  # the same at run time; a test compares the two lists
     "Column": "flows.core.columns",
     "Density": "flows.density",
+    "DensityEstimator": "flows.estimator",
     "Flow": "flows.networks.flow",
     "GaussianMixture": "flows.networks.gaussian_mixture",
     "Mixture": "flows.core.mixture",

@@ -35,6 +35,13 @@ def page(folder: Path) -> None:
     density.save(folder / "density.flow")
     assert_type(flows.Density.load(folder / "density.flow"), flows.Density)
     assert isinstance(flows.load(folder / "density.flow"), flows.Density)
+    estimator = flows.DensityEstimator(
+        "realnvp", members=2, recipe="fixed", epochs=1, settings={"hidden": 4}
+    ).fit(rows)
+    assert_type(estimator, flows.DensityEstimator)
+    assert_type(estimator.score_samples(rows), Array)
+    assert_type(estimator.score(rows), float)
+    assert_type(estimator.density_, flows.Density)
 
     problem = flows.Problem(rows[20:], rows[:20], None, density.columns)
     assert_type(problem.columns[0].bounds, tuple[float, float])

@@ -1,0 +1,144 @@
+"""The density of a table as an estimator of scikit-learn, for its pipelines and its searches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.density import Density, fit
+
+
+class DensityEstimator(DensityMixin, BaseEstimator):
+    """An estimator of the density of a table, by ``flows.fit``.
+
+    A data frame may hold all that ``flows.fit`` takes. Its columns are found by name, in any order,
+    and samples are a data frame, too. Of an array, columns are called ``x0``, ``x1``, and so on,
+    and are matched by position.
+
+    Args:
+        model: a model of tables, such as ``"nsf"``, ``"realnvp"`` or ``"glow"``.
+        members: networks of the ensemble: up to 5, or a multiple of 5.
+        recipe: ``"auto"``, or ``"fixed"``, which trains for a number of epochs.
+        epochs: passes over the rows, for the fixed recipe alone; ``None`` is its default.
+        columns: the kinds of columns that are not real, by name.
+        settings: other settings of training (``TrainingSettings``) or of the model's class.
+        random_state: the seed of all that is random: a whole number, or as in scikit-learn.
+
+    ``density_`` is the fitted ``Density``, whose ``save`` writes a file. ``n_features_in_`` is the
+    number of columns, and ``feature_names_in_`` are their names, where they are text. Pickles are
+    for processes of the same program; they are no files to keep.
+    """
+
+    density_: Density
+    n_features_in_: int
+
+    def __init__(
+        self,
+        model: str = "nsf",
+        *,
+        members: int = 10,
+        recipe: str = "auto",
+        epochs: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.model = model
+        self.members = members
+        self.recipe = recipe
+        self.epochs = epochs
+        self.columns = columns
+        self.settings = settings
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> DensityEstimator:
+        """Fit the density of the rows ``X`` ``(n, D)``, and return the estimator.
+
+        ``y`` is ignored. Raises ``ValueError``, with one line, for rows and parameters that can't
+        be fitted.
+        """
+        rows = self._rows(X, reset=True)
+        try:
+            self.density_ = fit(
+                rows,
+                self.model,
+                members=_plain(self.members),
+                columns=self.columns,
+                settings=self._training(),
+                seed=_seed(self.random_state),
+            )
+        except LookupError as error:  # no such model
+            raise UserError(error.args[0]) from None
+        return self
+
+    def score_samples(self, X: Any) -> Array:
+        """Return the log-density of every row in nats, ``(n,)``, in the units of the rows."""
+        check_is_fitted(self)
+        return self.density_.log_prob(self._rows(X, reset=False))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the log-likelihood of all rows in nats, the sum of ``score_samples``."""
+        return float(self.score_samples(X).sum())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw ``n_samples`` rows: an array ``(n_samples, D)``, or a data frame after one.
+
+        They are others at every call, unless ``random_state`` is a number.
+        """
+        check_is_fitted(self)
+        drawn = self.density_.sample(n_samples, _seed(random_state))
+        return drawn if hasattr(self, "feature_names_in_") else drawn.to_numpy()
+
+    def _training(self) -> dict[str, Any]:
+        """Return the settings of training and of the model, as ``flows.fit`` takes them."""
+        if self.recipe == "auto" and self.epochs is not None:
+            raise UserError(
+                f"epochs = {self.epochs}: the automatic recipe stops by itself; "
+                "leave epochs out, or write recipe='fixed'"
+            )
+        settings = dict(self.settings or {})
+        for name in ("recipe", "epochs"):
+            if name in settings:
+                raise UserError(
+                    f"settings: {name} is a parameter of its own; write "
+                    f"DensityEstimator({name}={settings[name]!r})"
+                )
+        settings["recipe"] = self.recipe
+        if self.epochs is not None:
+            settings["epochs"] = self.epochs
+        return {name: _plain(value) for name, value in settings.items()}
+
+    def _rows(self, X: Any, *, reset: bool) -> Any:
+        """Return checked rows: a data frame where columns have names, or else an array.
+
+        ``reset`` is whether the columns are learned from them.
+        """
+        if isinstance(X, pd.DataFrame):
+            if reset:
+                validate_data(self, X, skip_check_array=True)
+            return X
+        least = 2 if reset else 1  # `flows.fit` says how many it needs
+        rows = validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least)
+        names = getattr(self, "feature_names_in_", None)
+        return rows if names is None else pd.DataFrame(rows, columns=names)
+
+
+def _seed(random_state: Any) -> int:
+    """Return a whole number as it is, or one that is drawn as scikit-learn draws."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy, as grids of parameters hold, as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,113 @@
+"""The density of a table as an estimator: what scikit-learn expects, and what a table needs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import flows
+from flows import DensityEstimator
+
+SMALL = {"couplings": 2, "hidden": 4, "bins": 3}
+COLUMNS = {"visits": "integer"}
+
+
+def estimator(**changes: Any) -> DensityEstimator:
+    quick = {"recipe": "fixed", "epochs": 5, "members": 2, "settings": SMALL}
+    return DensityEstimator(**{**quick, **changes})
+
+
+def frame(count: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    height = rng.normal(170, 10, count)
+    weight = 0.5 * height + rng.normal(0, 5, count)
+    return pd.DataFrame({"height": height, "weight": weight, "visits": 1.0 * rng.poisson(3, count)})
+
+
+def test_it_passes_the_checks_of_scikit_learn():
+    found = check_estimator(estimator(), on_skip=None)
+    assert {each["check_name"] for each in found if each["status"] != "passed"} == {
+        "check_array_api_input"  # skipped without an option of SciPy's
+    }
+
+
+def test_it_is_the_density_of_the_data_frame_with_its_columns_found_by_name():
+    table = frame()
+    fitted = estimator(columns=COLUMNS, random_state=7).fit(table)
+    settings = {"recipe": "fixed", "epochs": 5, **SMALL}
+    density = flows.fit(table, members=2, columns=COLUMNS, settings=settings, seed=7)
+    expected = density.log_prob(table)
+    np.testing.assert_array_equal(fitted.score_samples(table), expected)
+    other = table[table.columns[::-1]].assign(name="somebody")
+    np.testing.assert_array_equal(fitted.score_samples(other), expected)
+    assert fitted.score(table) == pytest.approx(expected.sum())
+    assert list(fitted.feature_names_in_) == density.names
+    pd.testing.assert_frame_equal(fitted.sample(4, random_state=3), density.sample(4, seed=3))
+
+
+def test_samples_of_an_array_are_an_array_and_others_at_every_call_without_a_seed():
+    fitted = estimator().fit(frame().to_numpy())
+    first, second = fitted.sample(5), fitted.sample(5)
+    assert first.shape == (5, 3)
+    assert (first != second).all()
+    np.testing.assert_array_equal(fitted.sample(5, random_state=1), fitted.sample(5, 1))
+    with pytest.raises(ValueError, match="holds no column x0; its columns are: height, "):
+        fitted.score_samples(frame())
+
+
+def test_a_pipeline_and_a_search_over_two_settings_run():
+    rows = frame().to_numpy()
+    line = make_pipeline(StandardScaler(), estimator()).fit(rows)
+    scaled = StandardScaler().fit_transform(rows)
+    alone = estimator().fit(scaled)
+    np.testing.assert_array_equal(line.score_samples(rows), alone.score_samples(scaled))
+    # Numbers of NumPy, as grids often hold
+    search = GridSearchCV(line, {"densityestimator__epochs": np.array([1, 40])}, cv=2).fit(rows)
+    assert search.best_params_ == {"densityestimator__epochs": 40}
+    assert search.score(rows) == search.best_estimator_.score(rows)
+
+
+@pytest.mark.parametrize("model", ["nsf", "realnvp", "glow"])
+def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_a_file(
+    model: str, tmp_path: Path
+):
+    rows = frame()
+    own = {"couplings": 2, "hidden": 4}
+    fitted = estimator(model=model, settings=own).fit(rows)
+    joblib.dump(fitted, tmp_path / "estimator")
+    fitted.density_.save(tmp_path / "density.flow")
+    expected = fitted.score_samples(rows)
+    for again in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "estimator")):
+        np.testing.assert_array_equal(again.score_samples(rows), expected)
+        pd.testing.assert_frame_equal(again.sample(3, 0), fitted.sample(3, 0))
+    np.testing.assert_array_equal(flows.load(tmp_path / "density.flow").log_prob(rows), expected)
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"recipe": "auto"}, "^epochs = 5: the automatic recipe stops by itself; leave epochs out"),
+        ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
+        ({"settings": {"hiden": 4}}, "^nsf.hiden is not a known key"),
+        ({"model": "nfs"}, "^no model 'nfs' of tables; these are: "),
+        ({"members": 0}, "^members = 0: must be a whole number of at least 1$"),
+        ({"members": 2.5}, "^members = 2.5: must be a whole number of at least 1$"),
+        ({"columns": {"age": "integer"}}, "^there is no column age"),
+    ],
+)
+def test_a_wrong_parameter_is_a_value_error_of_one_line(changes: dict[str, Any], says: str):
+    with pytest.raises(ValueError, match=says) as error:
+        estimator(**changes).fit(frame())
+    assert "\n" not in str(error.value)
