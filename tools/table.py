@@ -44,13 +44,16 @@ def main() -> None:
 def table() -> str:
     """Return a line for every reference and model.
 
-    Numbers are means, with the standard deviation over members (or the truth's draws).
+    Numbers are means, with the standard deviation over members (or the truth's draws). A table has
+    no truth.
     """
     params = settings.load()
-    ranking = files.read_json(files.RANKING) if params.data.target == settings.TABLE else {}
+    references, ranking = [*settings.References.model_fields], {}
+    if params.data.target == settings.TABLE:
+        references, ranking = settings.TABLE_REFERENCES, files.read_json(files.RANKING)
     over = next((each["gain_over"] for each in ranking.values()), None)  # no truth: what counts
     rows = []
-    for name in [*settings.References.model_fields, *params.models]:
+    for name in [*references, *params.models]:
         headline = files.read_json(files.headline(name))
         sds = files.read_table(files.members(name)).std()
         cells = [(headline["test_nll"], headline["test_nll_ci95"], 2)]
