@@ -102,8 +102,6 @@ def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_
         ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
         ({"settings": {"hiden": 4}}, "^nsf.hiden is not a known key"),
         ({"model": "nfs"}, "^no model 'nfs' of tables; these are: "),
-        ({"members": 0}, "^members = 0: must be a whole number of at least 1$"),
-        ({"members": 2.5}, "^members = 2.5: must be a whole number of at least 1$"),
         ({"columns": {"age": "integer"}}, "^there is no column age"),
     ],
 )

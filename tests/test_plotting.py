@@ -9,17 +9,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flows import plotting
+from flows import Column, plotting
 from flows.core.mixture import Mixture
 from flows.plotting import style
 from flows.plotting.scene import NEEDS
@@ -336,6 +338,45 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
     for axis in sheet("probability.png", exact).axes[:3]:
         for line in axis.lines:
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
+
+
+def cells_up(kinds: Sequence[Any], **columns: np.ndarray) -> np.ndarray:
+    """The samples in each cell of the first column, without the empty ones beyond all of them."""
+    axis = sheet("pairs.png", replace(of_a_table(**columns), kinds=kinds)).axes[1]
+    (mesh,) = axis.findobj(QuadMesh)
+    return np.trim_zeros(np.asarray(mesh.get_array()).sum(axis=1))
+
+
+@pytest.mark.parametrize("step", [1.0, 0.1])
+def test_every_cell_holds_as_many_steps_so_that_even_columns_have_no_stripes(step: float):
+    x, y = step * np.stack(np.meshgrid(range(20, 97), range(5))).reshape(2, -1)
+    kinds = [Column("x", "integer", step=step), Column("y", step=step), Column("z")]
+    found = cells_up(kinds, x=x, y=y, z=normal(1, len(x)))
+    assert len(found) > 15
+    assert len({*found[1:-1]}) == 1
+    assert len(cells_up(kinds[1:2] + kinds[:1] + kinds[2:], y=y, x=x, z=normal(1, len(x)))) == 5
+
+
+def test_the_logarithms_of_whole_numbers_leave_no_gaps():
+    visits = np.append(np.repeat(np.arange(1.0, 500), 5), 0.1)  # less than half a step from 0
+    kinds = [Column("visits", step=1.0), Column("b"), Column("c")]
+    found = cells_up(kinds, visits=visits, b=normal(1, len(visits)), c=normal(2, len(visits)))
+    assert len(found) > 15
+    assert (found > 0).all()
+
+
+def test_labels_are_ticks_with_a_class_each_and_every_row_of_pairs_has_its_name():
+    sizes = np.random.default_rng(0).integers(0, 3, 200).astype(float)
+    labels = ("small", "medium", "large", "a label that is far too long")  # the last in no row
+    kinds = [SimpleNamespace(kind="category", step=None, labels=labels), Column("b"), Column("c")]
+    table = replace(of_a_table(size=sizes, b=normal(1), c=normal(2)), kinds=kinds)
+    for name, lowest in (("margins.png", 0), ("pairs.png", 6)):
+        axes = sheet(name, table).axes
+        ticks = [each.get_text() for each in axes[lowest].get_xticklabels()]
+        assert ticks == ["small", "medium", "large", "a label t\u2026"]
+        assert axes[0].get_xlim() == pytest.approx((-0.6, 3.6))
+        assert {-0.5, 0.5, 1.5, 2.5, 3.5} <= {*axes[0].patches[-1].get_xy()[:, 0].round(6)}
+    assert [axis.get_ylabel() for axis in sheet("pairs.png", table).axes[::3]] == ["size", "b", "c"]
 
 
 def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others():

@@ -1,14 +1,15 @@
 """Figures of tables with any number of columns: every column by itself, and pairs of columns.
 
 An axis spans the middle 99% of the data and a little more; a positive column that spans more than
-two powers of ten there is shown by its logarithm.
+two powers of ten there is shown by its logarithm. Where values have steps, as whole numbers have,
+every cell of a picture holds as many steps: otherwise those that hold one more look like structure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.plotting.scene import Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
 DOTS = 1_000  # of the data and of the samples, in a panel
 CELLS = 30  # of a density along each axis
-LETTERS = 18  # of a column's name
+LETTERS, LABEL = 18, 10  # letters of a column's name, and of a label
+TICK, LETTER = 0.15, 0.075  # inches of a line of tick labels, and of a letter in it
 
 
 @figure("margins.png", needs=("table",))
@@ -33,6 +36,8 @@ def margins(scene: Scene) -> Figure:
     for k, axis in enumerate(axes):
         _histogram(axis, scene, k)
         axis.set(xlabel=scene.columns[k], yticks=[])
+        axis.locator_params("x", nbins=5)
+        _set_ticks(axis, "x", scene, k, 2.6)
     add_legend(sheet, axes[0], 7)
     text = f"grey: {len(scene.data):,} rows of data; line: samples of a model"
     explain(sheet, text + _rest(scene, range(len(axes))), up="density")
@@ -86,10 +91,11 @@ def pairs(scene: Scene) -> Figure:
     correlation = pd.DataFrame(scene.data).corr("spearman").abs()
     strength = (correlation - np.eye(len(correlation))).max().fillna(0)
     shown = sorted(strength.nlargest(PAIRED).index)
-    boxes = np.array([_frame(column) for column in scene.data.T])
-    data = np.random.default_rng(0).permutation(scene.data)[:DOTS]
-    samples = row.arrays["samples"]
-    sheet, axes = panels(len(shown) ** 2, len(shown), 8.2 / len(shown))
+    boxes = np.array([_frame(scene, k) for k in range(len(scene.columns))])
+    steps, samples, side = _steps(scene), row.arrays["samples"], 8.2 / len(shown)
+    data = _spread(np.random.default_rng(0).permutation(scene.data)[:DOTS], 0.8 * steps)
+    dots = _spread(samples[: len(data)], 0.8 * steps)
+    sheet, axes = panels(len(shown) ** 2, len(shown), side)
     for place, axis in enumerate(axes):
         line, column = divmod(place, len(shown))
         y, x = shown[line], shown[column]
@@ -97,23 +103,31 @@ def pairs(scene: Scene) -> Figure:
             _histogram(axis, scene, x)
         elif line > column:
             _dots(axis, data[:, [x, y]], boxes[[x, y]], size=8, color=DATA_COLOR)
-            _dots(axis, samples[: len(data), [x, y]], boxes[[x, y]], size=3, color=row.color)
+            _dots(axis, dots[:, [x, y]], boxes[[x, y]], size=3, color=row.color)
         else:
-            box = boxes[[x, y]].tolist()
-            axis.hist2d(samples[:, x], samples[:, y], bins=CELLS, range=box, cmap="magma")
+            cells = [_edges(scene, x, CELLS), _edges(scene, y, CELLS)]
+            axis.hist2d(samples[:, x], samples[:, y], bins=cells, cmap="magma")
         axis.set_xlim(boxes[x])
         if x != y:
             axis.set_ylim(boxes[y])
-        left, bottom = column == 0 < line, line == len(shown) - 1
+        left, bottom = column == 0, line == len(shown) - 1
         axis.locator_params(nbins=3)
-        axis.tick_params(labelsize=8, left=x != y, labelleft=left, labelbottom=bottom)
+        _set_ticks(axis, "x", scene, x, side)
+        if x != y:
+            _set_ticks(axis, "y", scene, y, side)
+        axis.tick_params(labelsize=8, left=x != y, labelleft=left and x != y, labelbottom=bottom)
+        if line == 0 < column == len(shown) - 1:  # the first row has its numbers at its end
+            axis.tick_params(right=True, labelright=True)
         axis.set_xlabel(scene.columns[x] if bottom else "", fontsize=9)
         axis.set_ylabel(scene.columns[y] if left else "", fontsize=9)
     text = (
         f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
-        f"{len(samples):,} samples counted in cells{_rest(scene, shown)}"
+        f"{len(samples):,} samples counted in cells"
     )
-    explain(sheet, text)
+    if steps[shown].any():
+        text += "\ndots of labels, whole and rounded numbers are spread over their steps"
+    explain(sheet, text + _rest(scene, shown))
+    sheet.align_ylabels()
     return sheet
 
 
@@ -130,9 +144,8 @@ def _histogram(axis: Axes, scene: Scene, k: int) -> None:
     """
     values = np.unique(scene.data[:, k])
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
-    low, high = _frame(scene.data[:, k])
-    edges = np.linspace(low, high, count + 1).tolist()
-    if 1 < len(values) <= count:
+    edges = _edges(scene, k, count)
+    if 1 < len(values) <= count and not _steps(scene)[k]:
         middle = (values[1:] + values[:-1]) / 2
         edges = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
     form: Any = {"bins": edges, "density": True}
@@ -140,39 +153,93 @@ def _histogram(axis: Axes, scene: Scene, k: int) -> None:
     for row in scene.rows:
         drawn = row.arrays["samples"][:, k]
         axis.hist(drawn, histtype="step", linewidth=1.3, color=row.color, label=row.label, **form)
-    axis.set_xlim(low, high)
+    axis.set_xlim(_frame(scene, k))
 
 
-def _frame(column: Array) -> tuple[float, float]:
-    """Return the ends of the axis of a column."""
+def _edges(scene: Scene, k: int, count: int) -> list[float]:
+    """Return the edges of about ``count`` cells of equal width along the axis of column k.
+
+    Where its values have steps, an edge is half-way between two; a label has its own cell.
+    """
+    (low, high), step = _frame(scene, k), _steps(scene)[k]
+    if not step:
+        return np.linspace(low, high, count + 1).tolist()
+    width = step if _labels(scene, k) else step * np.ceil((high - low) / step / count)
+    half = scene.data[:, k].min() - step / 2
+    return np.arange(half + step * np.floor((low - half) / step), high + width, width).tolist()
+
+
+def _frame(scene: Scene, k: int) -> tuple[float, float]:
+    """Return the ends of the axis of column k: all labels, or the middle 99% and a little more."""
+    if labels := _labels(scene, k):
+        return -0.6, len(labels) - 0.4
+    column = scene.data[:, k]
     low, high = np.quantile(column, [0.005, 0.995])
     if low == high:
         low, high = column.min(), column.max()
     margin = 0.15 * (high - low) or 0.5  # 0.5 for a column of a single value
+    margin = max(margin, 0.6 * _steps(scene)[k])
     return low - margin, high + margin
+
+
+def _steps(scene: Scene) -> Array:
+    """Return the step of the values of each column, ``(D,)``: 1 for labels, 0 for real numbers."""
+    steps = [1.0 if kind.kind == "category" else kind.step or 0.0 for kind in scene.kinds]
+    return np.array(steps or [0.0] * len(scene.columns))
+
+
+def _labels(scene: Scene, k: int) -> Sequence[str]:
+    """Return the labels that the values of column k stand for; none of a column of numbers."""
+    kind = scene.kinds[k] if scene.kinds else None
+    return getattr(kind, "labels", None) or ()
+
+
+def _spread(rows: Array, steps: Array) -> Array:
+    """Return ``rows`` with each value moved within its step, so that equal ones are seen apart."""
+    return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
+
+
+def _set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: float) -> None:
+    """Set ticks of column k on an axis that is so many ``inches`` long.
+
+    Labels have a tick each, as far as there is room; whole numbers have none in between.
+    """
+    labels = [_short(label, LABEL) for label in _labels(scene, k)]
+    if not labels:
+        axis.locator_params(way, integer=_steps(scene)[k] >= 1)
+        return
+    every = int(np.ceil(TICK * len(labels) / inches))
+    turned = way == "x" and LETTER * (max(map(len, labels)) + 1) * len(labels) > inches
+    line = axis.xaxis if way == "x" else axis.yaxis
+    line.set_ticks(range(0, len(labels), every), labels[::every], rotation=90 if turned else 0)
+
+
+def _short(name: str, letters: int = LETTERS) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
 
 
 def _as_shown(scene: Scene) -> Scene:
     """Return the scene with only models, short names of columns, and logarithms of wide ones."""
     low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
     wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
+    columns, kinds, steps = [*map(_short, scene.columns)], [*scene.kinds], wide * _steps(scene)
+    for k in np.flatnonzero(wide):
+        columns[k] = f"log\u2081\u2080 {columns[k]}"
+        if kinds:
+            kinds[k] = Column(columns[k])  # logarithms have no equal steps
 
     def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
-            return np.where(wide, np.log10(np.fmax(rows, 0)), rows)
+            apart = _spread(rows, np.minimum(steps, rows))  # no value moves as far as 0
+            return np.where(wide, np.log10(np.fmax(apart, 0)), rows)
 
-    columns = [
-        name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026" for name in scene.columns
-    ]
-    for k in np.flatnonzero(wide):
-        columns[k] = f"log\u2081\u2080 {columns[k]}"
     rows = [
         replace(row, arrays={**row.arrays, "samples": shown(row.arrays["samples"])})
         for row in scene.rows
         if row.is_model
     ]
     data, test = shown(scene.data), shown(scene.test)
-    return replace(scene, rows=rows, columns=columns, data=data, test=test)
+    return replace(scene, rows=rows, columns=columns, data=data, test=test, kinds=kinds)
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.plotting.style import STYLE, Picture, save
 
 
@@ -47,6 +48,7 @@ class Scene:
     entropy: float | None  # nat
     fresh: int  # draws of the truth that calibration was counted on
     test: Array  # the rows of the data that nothing was trained on, (n, D)
+    kinds: Sequence[Column] = ()  # of a table, for the steps and the labels of its values
 
     @property
     def by_name(self) -> dict[str, Row]:
