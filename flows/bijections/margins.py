@@ -13,7 +13,7 @@ from flows.core.arrays import Array
 
 COUNTS = (4, 6, 10, 16, 25, 40, 63)  # numbers of kernels of a column to choose from
 FOLDS = 5
-TRACE = 0.001  # the weight of the Cauchy distribution
+TRACE = 0.001  # the weight of the wide distribution
 ROWS = 4_000  # rows of a column that the number of kernels is chosen on, at most
 SCORES = np.linspace(-8, 8, 321)  # approximate places of the knots
 
@@ -28,13 +28,14 @@ class Margins(Bijection):
 
         at its knots       S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k))
         beyond the last    straight on
-        F(x) = (1 - e) / m  sum_j T_4((x - q_j) / b_j) + e C(x),    e = 0.001
+        F(x) = (1 - e) / m  sum_j T((x - q_j) / b_j) + e T((x - q) / s),    e = 0.001
 
-    ``q_j`` are m quantiles of the column, ``b_j`` the distance from one to the next, ``T_4`` is the
-    distribution function of Student's t with 4 degrees of freedom and ``C`` that of a Cauchy
-    distribution as wide as the column: a far outlier comes out near z = 8. The count m is the one
-    with the best likelihood on five folds. The log-determinant is that of the spline itself, so
-    densities are exact, however well it follows F.
+    ``T`` is the distribution function of Student's t with 4 degrees of freedom, ``q_j`` are m
+    quantiles of the column, ``b_j`` the distance from one to the next, ``q`` their mean and ``s``
+    the column's standard deviation. The last term keeps an outlier from being impossible; as it has
+    a variance, samples have one too. The count m is the one with the best likelihood on five folds.
+    The log-determinant is that of the spline itself, so densities are exact, however well it
+    follows F.
 
     The map is in double precision and fitted to each member's own rows. It is the identity until
     ``initialize``, and always for the members ``without``. Sources: normal scores, as of a Gaussian
@@ -142,22 +143,26 @@ def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:
 
 def _density(x: Array, kernels: tuple[Array, Array, float]) -> Array:
     centers, widths, scale = kernels
-    t = (x[:, None] - centers) / widths
-    bulk = ((3 / 8) * (1 + t**2 / 4) ** -2.5 / widths).mean(axis=1)
-    return (1 - TRACE) * bulk + TRACE / (np.pi * scale * (1 + ((x - centers.mean()) / scale) ** 2))
+    bulk = (_student((x[:, None] - centers) / widths) / widths).mean(axis=1)
+    return (1 - TRACE) * bulk + TRACE * _student((x - centers.mean()) / scale) / scale
 
 
 def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
     """Return ``Phi^-1(F(x))``, from the smaller of F and 1 - F: the upper tail keeps its digits."""
     centers, widths, scale = kernels
-    t = (x[:, None] - centers) / widths
-    c = (x - centers.mean()) / scale
+    narrow = (x[:, None] - centers) / widths
+    wide = (x - centers.mean()) / scale
 
-    def below(t: Array, c: Array) -> Array:
-        return (1 - TRACE) * _student_tail(-t).mean(axis=1) + TRACE * np.arctan2(1, -c) / np.pi
+    def above(narrow: Array, wide: Array) -> Array:
+        return (1 - TRACE) * _student_tail(narrow).mean(axis=1) + TRACE * _student_tail(wide)
 
-    lower, upper = below(t, c), below(-t, -c)
+    lower, upper = above(-narrow, -wide), above(narrow, wide)
     return np.where(lower < upper, ndtri(lower), -ndtri(upper))
+
+
+def _student(t: Array) -> Array:
+    """Return the density of Student's t with 4 degrees of freedom."""
+    return (3 / 8) * (1 + t**2 / 4) ** -2.5
 
 
 def _student_tail(t: Array) -> Array:
