@@ -21,8 +21,9 @@ from flows.data.preparation import from_real, to_real
 from flows.data.splits import draw
 from flows.evaluation import likelihood
 from flows.networks.base_distribution import StandardNormal, TailedNormal
-from flows.training import auto, candidates, fold_trainer, stacking
+from flows.training import auto, fold_trainer, prepared_fold, stacking
 from flows.training.candidates import CANDIDATES
+from flows.training.noise import ComponentNoise, NeighbourNoise
 
 
 @pytest.fixture
@@ -72,20 +73,25 @@ def test_a_pair_is_chosen_for_what_it_does_together():
 # Noise of the shape of the rows
 
 
+def visits(noise: Any, row: int, level: float) -> np.ndarray:
+    return noise.visit(np.full(40_000, row), level, np.random.default_rng(0)).astype(float)
+
+
 def test_noise_has_the_shape_of_the_neighbourhood():
     points = rows(50)
     nearest = np.argsort(np.linalg.norm(points - points[7], axis=1))[1:21]
     differences = points[nearest] - points[7]
-    centres, factors = candidates.neighbours(points)(0.5)
-    np.testing.assert_allclose(centres[7], points[7] + 0.125 * differences.mean(axis=0))
+    moved = visits(NeighbourNoise(points), 7, 0.5)
+    expected = points[7] + 0.125 * differences.mean(axis=0)
+    np.testing.assert_allclose(moved.mean(axis=0), expected, atol=0.02)
     expected = 0.25 * differences.T @ differences / 20
-    np.testing.assert_allclose(factors[7] @ factors[7].T, expected, atol=1e-12)
+    np.testing.assert_allclose(np.cov(moved.T), expected, atol=0.03 * np.abs(expected).max())
 
 
 def test_on_a_ridge_the_noise_stays_on_it():
     line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
-    _, factors = candidates.neighbours(line)(1.0)
-    assert np.abs(factors.transpose(0, 2, 1) @ np.array([2.0, -1.0])).max() < 1e-7
+    moved = visits(NeighbourNoise(line), 3, 1.0)
+    assert np.abs(moved @ [2.0, -1.0]).max() < 1e-5
 
 
 @pytest.mark.parametrize("level", [0.5, 1.0])
@@ -93,12 +99,11 @@ def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
     rng = np.random.default_rng(0)
     first = rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0]
     points = np.concatenate([first, rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
-    centres, factors = candidates.components(points)(level)
-    for part in (slice(300), slice(300, 500)):
-        np.testing.assert_allclose(centres[part].mean(axis=0), points[part].mean(axis=0), atol=0.02)
-        within = (factors[part] @ factors[part].transpose(0, 2, 1)).mean(axis=0)
-        expected = np.cov(points[part].T)
-        np.testing.assert_allclose(np.cov(centres[part].T) + within, expected, atol=0.02)
+    noise = ComponentNoise(points)
+    for part in (range(300), range(300, 500)):
+        moved = noise.visit(np.resize(part, 40_000), level, rng)
+        np.testing.assert_allclose(moved.mean(axis=0), points[part].mean(axis=0), atol=0.03)
+        np.testing.assert_allclose(np.cov(moved.T), np.cov(points[part].T), atol=0.03)
 
 
 # Preprocessing
@@ -256,6 +261,37 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
     loaded = flows.load(tmp_path / "first")
     assert torch.equal(loaded.ensemble_log_prob(rows()), first.ensemble_log_prob(rows()))
     assert loaded.description == first.description
+
+
+@pytest.mark.usefixtures("short")
+def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
+    x = rows(40)
+    fold = fit(model(), np.concatenate([x, x, x])).history["fold"].reshape(3, 40)
+    assert (fold == fold[0]).all()
+    assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
+
+
+@pytest.mark.usefixtures("short")
+def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for module, name, most in (
+        (prepared_fold, "TRAIN_ROWS", 30),
+        (prepared_fold, "PIECE", 8),
+        (fold_trainer, "PIECE", 7),
+        (fold_trainer, "CHECK_ROWS", 5),
+        (prepared_fold, "CHECK_ROWS", 5),
+        (fold_trainer, "EPOCH", 2),
+    ):
+        monkeypatch.setattr(module, name, most)
+    x = rows(101)
+    fitted = fit(model(), x, rows(20))
+    assert np.isfinite(fitted.history["held_out"]).all()
+    log_q, fold = fitted.log_prob(x).numpy(), fitted.history["fold"]
+    unseen = np.array([m["fold"] for m in fitted.description["training"]["members"]])
+    weights = fitted.weights.numpy()[unseen == fold[100]]
+    expected = logsumexp(log_q[100, unseen == fold[100]], b=weights / weights.sum())
+    assert abs(expected - fitted.history["held_out"][100]) < 1e-4
 
 
 @pytest.mark.usefixtures("short")

@@ -1,7 +1,7 @@
 """The automatic recipe: how a table is regularised is chosen from its own training rows.
 
-1. *Folds.* The rows are cut into five. A member learns from four fifths and is scored on the fifth
-   that it never sees (``fold_trainer.py``).
+1. *Folds.* The rows are cut into five; equal rows are not parted. A member learns from four fifths
+   and is scored on the fifth that it never sees (``fold_trainer.py``).
 2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has a member a
    fold. Twice, only the candidates whose mixture makes the held-out rows most likely go on.
 3. *Stopping.* Training ends when the members gain next to nothing any more. Then the learning rate
@@ -16,15 +16,17 @@ halving); Hu et al. 2024 (MiniCPM, the cooling). docs/settings.md has what each 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
+from flows.core.progress import announce, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, TrainingSettings, folds_and_candidates
@@ -34,11 +36,12 @@ from flows.networks.preprocessing import Preprocessing
 from flows.references import fit_gaussian
 from flows.training import stacking
 from flows.training.candidates import CANDIDATES
-from flows.training.fold_trainer import FoldTrainer, Member
+from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
 
 ROUNDS = (125, 1_000)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of those that are kept at last; 4 at least
 SPARE = 2
+TIMED = 6  # checks by which the time of a fit is told
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
 COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
@@ -60,6 +63,7 @@ def train_auto(
     that the folds and candidates can't give.
     """
     folds, kept = folds_and_candidates(model.members)
+    spare = max(SPARE * kept, 4)
     about = model.description
     if not about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError(
@@ -79,27 +83,32 @@ def train_auto(
         return cast(DensityNetwork, network)
 
     z = rows[:, 0].numpy()
-    fold = numpy_generator(settings.seed, "folds").permutation(np.arange(len(z)) % FOLDS)
+    fold = cut_into_folds(z, settings.seed)
     fold[fold >= folds] = -1
     curves: dict[int, dict[Member, dict[str, float]]] = {}
-    with tqdm(total=round((1 + COOLING) * MOST_STEPS), desc=name, unit="step", disable=None) as bar:
-        bar.set_postfix_str("fitting margins, finding neighbours")
+    most = round((1 + COOLING) * MOST_STEPS)
+    with progress(name, most, "step") as bar:
+        say(bar, "fitting margins, finding neighbours")
         members = [Member(candidate, f) for candidate in CANDIDATES for f in range(folds)]
         start = population(len(CANDIDATES))
-        held = None if test is None else test.numpy()
+        held = None if test is None else test[:, 0].numpy()
         trainer = FoldTrainer(start, z, scaler, held, members, fold, settings)
+        clock: dict[int, float] = {}
 
         def on_check() -> None:
+            clock[trainer.step] = time.monotonic()
+            if len(clock) == TIMED:
+                announce(bar, f"{name}: {_expected(trainer, clock, spare, kept)}")
+            state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
+            say(bar, state)
             bar.update(trainer.step - bar.n)
-            bar.set_postfix_str(
-                f"{len(trainer.candidates)} candidates, held_out_nll {trainer.best_nll.min():.3f}"
-            )
             if trainer.step // LOG > max(curves, default=0) // LOG:
                 curves[trainer.step] = trainer.curves()
 
-        for until, count in zip(ROUNDS, (max(SPARE * kept, 4), kept), strict=True):
+        for until, count in zip(ROUNDS, (spare, kept), strict=True):
             trainer.train(until, on_check)
-            chosen = stacking.chosen(trainer.scores()[fold >= 0], count)
+            scores = trainer.scores()
+            chosen = stacking.chosen(scores[~np.isnan(scores[:, 0])], count)
             trainer.keep(
                 [trainer.candidates[c] for c in chosen],
                 model if count == kept else population(len(chosen)),
@@ -108,12 +117,12 @@ def train_auto(
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         curves[trainer.step] = trainer.curves()
     trainer.optimizer.parameters.copy_(trainer.best)
-    scores = trainer.scores()
+    scores = trainer.scores(every_row=True)
     weights = stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
     held_out = stacking.mixture(scores, weights)
     model.history = {
-        "epoch": np.array([step // trainer.steps for step in curves], dtype=np.float64),
+        "epoch": np.array([trainer.epochs(step) for step in curves], dtype=np.float64),
         "held_out": held_out,
         "fold": fold.astype(np.float64),
     }
@@ -141,8 +150,34 @@ def train_auto(
     }
 
 
+def cut_into_folds(rows: Array, seed: int) -> Whole:
+    """Return the fold of each of ``rows`` ``(n, D)``, at random; equal rows are in the same."""
+    group = pd.DataFrame(rows).groupby(list(range(rows.shape[1])), sort=False).ngroup().to_numpy()
+    count = group.max() + 1
+    return numpy_generator(seed, "folds").permutation(np.arange(count) % FOLDS)[group]
+
+
+def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int) -> str:
+    """Return how long training will take, by the ``clock`` (s) at its first steps.
+
+    The time of a step is in proportion to the candidates: all, then ``spare``, then ``kept``.
+    """
+    candidate_steps = [
+        len(CANDIDATES) * ROUNDS[0] + spare * (second - ROUNDS[0]) + kept * (last - second)
+        for second, last in (
+            (LEAST_OVERFITTED, (1 + COOLING) * LEAST_OVERFITTED),
+            (ROUNDS[1], (1 + COOLING) * MOST_STEPS),
+        )
+    ]
+    (first, begun), *_, (last_step, now) = clock.items()
+    share = (now - begun) / (last_step - first) / len(CANDIDATES)
+    least, most = (share * steps for steps in candidate_steps)
+    n, dim = trainer.rows.shape
+    return f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s"
+
+
 def score_references(
-    z: Array, scaler: Scaler, model: DensityNetwork, fold: Array
+    z: Array, scaler: Scaler, model: DensityNetwork, fold: Whole
 ) -> dict[str, float]:
     """Return the mean log-density of two simple models on the same folds, in nats.
 

@@ -11,26 +11,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
 from flows.core.scaler import Scaler
-from flows.core.seeds import Generators, normal, numpy_generators
+from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import DensityNetwork, Seen
-from flows.training.candidates import NOISES, Candidate
+from flows.networks.preprocessing import Preprocessing
+from flows.training.candidates import Candidate
 from flows.training.optimizer import ClippedAdam
+from flows.training.prepared_fold import CHECK_ROWS, PIECE, PreparedFold, some
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
+EPOCH = 25  # steps of an epoch, at most: bounds the memory
 # Steps between two checks on the held-out rows: a tenth of those before, within these limits
 LEAST_INTERVAL, MOST_INTERVAL = 5, 50
 # Training has converged when in this last share of its steps the members gained less than this, in
 # nats a row and column
 LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 1_000
+# It is over, too, when no member was at its best in the last two thirds of the steps
+LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
@@ -47,7 +53,7 @@ class FoldTrainer:
     """The trainer of a population with one member for each candidate and fold.
 
     ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the fold in which each is
-    held out, or -1 for none. ``test``, scaled rows ``(n', 1, D)``, are used only for the curves.
+    held out, or -1 for none. ``test``, scaled rows ``(n', D)``, are used only for the curves.
     """
 
     def __init__(
@@ -57,20 +63,34 @@ class FoldTrainer:
         scaler: Scaler,
         test: Array | None,
         members: Sequence[Member],
-        fold: Array,
+        fold: Whole,
         settings: TrainingSettings,
     ) -> None:
-        self.model, self.settings, self.members, self.fold = model, settings, list(members), fold
-        places = [np.flatnonzero(fold != member.fold) for member in members]
-        count = min(map(len, places))  # folds may differ by a row
-        train = np.stack([rows[own[:count]] for own in places], axis=1)
-        self.held_out = [np.flatnonzero(fold == member.fold) for member in members]
-        most = max(map(len, self.held_out))
-        # The first rows are repeated to equal length
-        held_out = np.stack([rows[np.resize(own, most)] for own in self.held_out], axis=1)
-        self.seen = self._preprocessed(scaler, {"train": train, "held_out": held_out, "test": test})
-        model.initialize(self.seen["train"][0])
-        self.visits = self._visits()
+        self.model, self.settings, self.members = model, settings, list(members)
+        self.rows, self.fold = rows, fold
+        known: dict[tuple[int, str], PreparedFold] = {}
+        for member in members:
+            key = member.fold, member.candidate.preprocessing
+            if key not in known:
+                known[key] = PreparedFold(rows, scaler, model, fold, *key)
+        self.prepared = [known[each.fold, each.candidate.preprocessing] for each in members]
+        _set_preprocessing(model, [each.preprocessing for each in self.prepared])
+        count = min(len(each.train) for each in known.values())
+        batch = min(BATCH, settings.batch_size, count)
+        # Points and steps of an epoch, which passes over all rows of a small table
+        self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
+        self.steps = math.ceil(self.visits / batch)
+        most = max(len(each.checked) for each in self.prepared)
+        self.seen = {  # what checks and curves are computed on
+            "train": self._seen(lambda fold: fold.seen(some(fold.train[:count], CHECK_ROWS))),
+            # The first rows are repeated to equal length
+            "held_out": self._seen(lambda fold: fold.seen(np.resize(fold.checked, most))),
+        }
+        if test is not None:
+            few = test[some(np.arange(len(test)), CHECK_ROWS)]
+            self.seen["test"] = self._seen(lambda fold: fold.seen(rows=few))
+        places = some(np.arange(count), EPOCH * BATCH)
+        model.initialize(torch.stack([each.points[:, places] for each in self.prepared]))
         self.streams = list(range(len(members)))  # numbers of the members' random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average = self.optimizer.parameters.clone()
@@ -79,53 +99,23 @@ class FoldTrainer:
         self.best_step = np.zeros(len(members), dtype=int)
         self.progress: list[tuple[int, float]] = []  # a step and the mean of best_nll, a check
         self.step = 0
-        self.steps = math.ceil(count / min(BATCH, settings.batch_size, count))  # of an epoch
         # An untrained flow is a Gaussian after whitening, and independent columns after margins,
         # which no step may improve on.
         self.check()
 
-    def _preprocessed(self, first: Scaler, parts: dict[str, Array | None]) -> dict[str, Seen]:
-        """Fit the members' preprocessing to the training rows, and return all parts after it."""
-        preprocessing = self.model.preprocessing
-        train = parts["train"]
-        assert train is not None
-        own = Scaler.fit(train)  # of each member's fold
-
-        def without(name: str) -> list[int]:
-            candidates = [member.candidate for member in self.members]
-            return [m for m, each in enumerate(candidates) if each.preprocessing != name]
-
-        preprocessing.add_margins(without("margins"))
-        preprocessing.add_whitening(without("whiten"))
-        scaled = {
-            key: torch.from_numpy(own.scale(part))
-            for key, part in parts.items()
-            if part is not None
-        }
-        preprocessing.fit(self.model.features_first(scaled["train"]), own.after(first))
-        return {key: self.model.preprocess_scaled(part) for key, part in scaled.items()}
-
-    def _visits(self) -> list[tuple[Tensor, Tensor]]:
-        """Return every member's centres ``(N, D)`` of visits, and the factors ``(N, D, D)``."""
-        visits, known = [], {}  # members of one fold and preprocessing have the same neighbours
-        points = self.seen["train"][0].double().numpy()
-        for member, own in zip(self.members, points, strict=True):
-            candidate = member.candidate
-            key = candidate.preprocessing, candidate.noise, member.fold
-            if key not in known:
-                known[key] = NOISES[candidate.noise](own.T)
-            centres, factors = known[key](candidate.level)
-            visits.append((torch.from_numpy(centres).float(), torch.from_numpy(factors).float()))
-        return visits
+    def _seen(self, part: Callable[[PreparedFold], Seen]) -> Seen:
+        """Return a ``part`` of each member's fold, as the members see it."""
+        parts = {fold: part(fold) for fold in dict.fromkeys(self.prepared)}
+        z, log_det = zip(*(parts[fold] for fold in self.prepared), strict=True)
+        return torch.stack(z), torch.stack(log_det)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
-        epoch = []
-        for (centres, factors), generator in zip(self.visits, generators, strict=True):
-            order = torch.from_numpy(generator.permutation(len(centres)))
-            noise = normal(generator, *centres.shape, 1).float()
-            epoch.append((centres[order] + (factors[order] @ noise)[:, :, 0]).T)
-        return torch.stack(epoch)
+        visited = [
+            each.visit(member.candidate.noise, member.candidate.level, self.visits, generator)
+            for member, each, generator in zip(self.members, self.prepared, generators, strict=True)
+        ]
+        return torch.stack(visited)
 
     def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
         """Train up to ``until`` steps in all, or to convergence, at the full learning rate.
@@ -155,8 +145,15 @@ class FoldTrainer:
                     self.check()
                     on_check()
 
+    def epochs(self, step: int) -> int:
+        """Return how often a member has passed over its rows after ``step`` steps."""
+        return step * self.visits // (self.steps * self.rows_of_a_member)
+
     @property
     def converged(self) -> bool:
+        """Whether the members gain next to nothing any more, or only learn their rows by heart."""
+        if self.step >= max(LEAST_OVERFITTED, OVERFITTED * self.best_step.max()):
+            return True
         before = [nll for step, nll in self.progress if step <= (1 - LAST) * self.step]
         return (
             self.step >= LEAST_STEPS
@@ -174,12 +171,12 @@ class FoldTrainer:
         self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
 
     @torch.no_grad()
-    def log_density(self, parameters: Tensor, key: str) -> Array:
-        """Return log-densities ``(M, N)`` of the rows ``key`` in the user's units.
+    def log_density(self, parameters: Tensor, seen: Seen) -> Array:
+        """Return log-densities ``(M, N)`` of the rows ``seen``, in the user's units.
 
         The members have these ``parameters`` ``(M, P)``.
         """
-        z, log_det = self.seen[key]
+        z, log_det = seen
         now = self.optimizer.parameters.clone()
         self.optimizer.parameters.copy_(parameters)
         log_q = (self.model.log_density(z).double() + log_det).numpy()
@@ -187,36 +184,47 @@ class FoldTrainer:
         return log_q
 
     def log_density_held_out(self, parameters: Tensor) -> list[Array]:
-        """Return for every member the log-densities of its held-out rows, in their order."""
-        log_q = self.log_density(parameters, "held_out")
-        return [each[: len(own)] for each, own in zip(log_q, self.held_out, strict=True)]
+        """Return for every member the log-densities of the rows that it is checked on."""
+        log_q = self.log_density(parameters, self.seen["held_out"])
+        return [each[: len(own.checked)] for each, own in zip(log_q, self.prepared, strict=True)]
 
     @property
     def candidates(self) -> list[Candidate]:
         return list(dict.fromkeys(member.candidate for member in self.members))
 
-    def scores(self) -> Array:
+    def scores(self, *, every_row: bool = False) -> Array:
         """Return the log-density of every row by each candidate's member that did not see it.
 
-        It is ``(n, C)``, and ``NaN`` for a row in no fold.
+        It is ``(n, C)``, and ``NaN`` for a row in no fold or, unless ``every_row`` is asked for, in
+        no check.
         """
-        scores = np.full((len(self.fold), len(self.candidates)), np.nan)
-        log_q = self.log_density_held_out(self.best)
-        for member, own, values in zip(self.members, self.held_out, log_q, strict=True):
-            scores[own, self.candidates.index(member.candidate)] = values
+        scores = np.full((len(self.rows), len(self.candidates)), np.nan)
+
+        def piece(start: int, fold: PreparedFold) -> Whole:
+            # The rows of a smaller fold are repeated, and scored twice
+            own = fold.held_out if every_row else fold.checked
+            return np.resize(own, most)[start : start + PIECE]
+
+        def seen(start: int, fold: PreparedFold) -> Seen:
+            return fold.seen(piece(start, fold))
+
+        most = max(len(fold.held_out if every_row else fold.checked) for fold in self.prepared)
+        for start in range(0, most, PIECE):
+            log_q = self.log_density(self.best, self._seen(partial(seen, start)))
+            for member, fold, values in zip(self.members, self.prepared, log_q, strict=True):
+                scores[piece(start, fold), self.candidates.index(member.candidate)] = values
         return scores
 
     def curves(self) -> dict[Member, dict[str, float]]:
         """Return for every member its mean negative log-likelihoods.
 
-        They are those of the rows that it learns from, of those held out from it, and of the test
-        rows.
+        They are those of rows that it learns from, of those held out from it, and of the test rows.
         """
-        log_q = {
+        log_q: dict[str, Sequence[Array]] = {
             key: self.log_density_held_out(self.average)
             if key == "held_out"
-            else self.log_density(self.average, key)
-            for key in self.seen
+            else list(self.log_density(self.average, seen))
+            for key, seen in self.seen.items()
         }
         return {
             member: {f"{key}_nll": float(-each[m].mean()) for key, each in log_q.items()}
@@ -243,6 +251,16 @@ class FoldTrainer:
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
-        for name in ("members", "held_out", "visits", "streams"):
+        for name in ("members", "prepared", "streams"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
         self.progress = []
+
+
+def _set_preprocessing(model: DensityNetwork, fitted: Sequence[Preprocessing]) -> None:
+    """Set the members' preprocessing to what was ``fitted`` for each, a population of one."""
+    states = [each.state_dict() for each in fitted]
+    model.preprocessing.add_margins()
+    model.preprocessing.add_whitening()
+    model.preprocessing.load_state_dict(
+        {name: torch.cat([state[name] for state in states]) for name in states[0]}
+    )

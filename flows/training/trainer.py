@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flows.core.arrays import Array, rounded
+from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -142,9 +143,8 @@ def train(
         model.eval()
         return model
     model.to(device)
-    # None: quiet when not on a terminal
-    with tqdm(total=settings.epochs, desc=name, unit="epoch", disable=None) as bar:
-        bar.set_postfix_str("estimating the noise level")
+    with progress(name, settings.epochs, "epoch") as bar:
+        say(bar, "estimating the noise level")
         trainer = Trainer(model, rows, settings, scaler)
         failed = _run(trainer, test, on_log, bar)
     for member, epoch in failed.items():
@@ -168,13 +168,13 @@ def _run(trainer: Trainer, test: Tensor | None, on_log: OnLog | None, bar: tqdm)
     for epoch in range(1, settings.epochs + 1):
         for member in (~trainer.epoch()).nonzero().flatten().tolist():
             failed.setdefault(member, epoch)
-        bar.update()
         if epoch % settings.log_every == 0 or epoch == settings.epochs:
             log[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
             means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
-            bar.set_postfix_str(", ".join(means))
+            say(bar, ", ".join(means))
             if on_log is not None:
                 on_log(epoch, log[epoch])
+        bar.update()
     model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
     model.history = {"epoch": np.array(list(log), dtype=np.float64)}
     model.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}

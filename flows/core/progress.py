@@ -1,0 +1,39 @@
+"""Progress of long work: a bar on a terminal and, off it, a line a minute at most."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress(name: str | None, total: int | None, unit: str) -> tqdm:
+    """Return a bar for ``total`` steps of work; ``None`` where their number is not known.
+
+    It writes to standard error. Work that takes less than a minute leaves nothing in a log.
+    """
+    if sys.stderr.isatty():
+        return tqdm(desc=name, total=total, unit=unit, unit_scale=True)
+    return tqdm(
+        desc=name,
+        total=total,
+        unit=unit,
+        delay=60,
+        mininterval=60,
+        maxinterval=60,
+        leave=False,
+        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n",
+    )
+
+
+def announce(bar: tqdm, line: str) -> None:
+    """Print a line at once, above the bar."""
+    if bar.delay:
+        print(line, file=sys.stderr)
+    else:
+        bar.write(line, file=sys.stderr)
+
+
+def say(bar: tqdm, text: str) -> None:
+    """Show ``text`` beside the bar; off a terminal, in its next line."""
+    bar.set_postfix_str(text, refresh=bar.delay == 0)

@@ -1,0 +1,110 @@
+"""Noise with the shape of the rows, by which the automatic recipe regularises."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.spatial import KDTree
+from threadpoolctl import threadpool_limits
+
+from flows.core.arrays import Array, Whole
+
+NEIGHBOURS = 20
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
+ROWS = 1_500  # rows that a mixture is fitted to, at most
+
+
+class Noise(ABC):
+    """Noise around each of ``points`` ``(n, D)``."""
+
+    @abstractmethod
+    def __init__(self, points: Array) -> None: ...
+
+    @abstractmethod
+    def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        """Return the points at the places ``order``, moved by fresh noise, in single precision."""
+
+
+class NeighbourNoise(Noise):
+    """Noise with the shape of the neighbourhood of each point.
+
+    Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more
+    than a few columns. Here, at level h, a visit to row x_i moves only within its neighbourhood::
+
+        x_i + (h^2 / 2) mean_j d_j + h sum_j a_j d_j / sqrt(k)
+        d_j = x_nn(j) - x_i over its k nearest neighbours,  a_j ~ N(0, 1)
+
+    It is a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i), with m_i the mean and C_i the second moments
+    of the differences: a manifold Parzen kernel (Vincent and Bengio 2003), of which the shift takes
+    back the widening (data sharpening, Choi and Hall 1999).
+    """
+
+    def __init__(self, points: Array) -> None:
+        self.points = points.astype(np.float32)
+        self.count = min(NEIGHBOURS, len(points) - 1)
+        # The row itself is among them, as a difference of 0
+        nearest = KDTree(points).query(points, self.count + 1, workers=-1)[1]
+        self.nearest = nearest.astype(np.int32)
+
+    def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        points, nearest = self.points[order], self.nearest[order]
+        normal = generator.standard_normal(nearest.shape).astype(np.float32)
+        weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
+        return points + np.einsum(
+            "nk,nkd->nd", weights.astype(np.float32), self.points[nearest] - points[:, None]
+        )
+
+
+class ComponentNoise(Noise):
+    """Noise with the shape of each point's component of a mixture of Gaussians.
+
+    Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and
+    neighbours know it from twenty. A visit to row x_i of a component with mean m and covariance C
+    is a draw from::
+
+        N(m + sqrt(1 - h^2) (x_i - m), h^2 C),    0 < h <= 1
+
+    This leaves the mean and the covariance of every component as they are: it is the shrunk
+    smoothed bootstrap (Silverman and Young 1987), a component at a time. At h = 1 it is the mixture
+    itself, as many draws of it as training asks for. The number of components is the one with the
+    best cross-validated likelihood; a row's component is drawn by how likely each is for it.
+    """
+
+    def __init__(self, points: Array) -> None:
+        # Imported here, as training by the fixed recipe doesn't need it
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+        from sklearn.model_selection import GridSearchCV
+
+        some = points[:: -(-len(points) // ROWS)]
+        counts = [count for count in COMPONENTS if count == 1 or 10 * count <= len(some)]
+        settings = {"reg_covar": 1e-4, "random_state": 0}
+        search = GridSearchCV(
+            GaussianMixture(**settings), {"n_components": counts}, cv=3, refit=False
+        )
+        with threadpool_limits(1), warnings.catch_warnings():
+            # A mixture that is not quite the likeliest will do
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture = GaussianMixture(**search.fit(some).best_params_, **settings, n_init=5)
+            shares = mixture.fit(some).predict_proba(points).cumsum(axis=1)
+        drawn = np.random.default_rng(0).uniform(size=(len(points), 1))
+        self.points = points.astype(np.float32)
+        self.component = (shares[:, :-1] < drawn).sum(axis=1)
+        self.means = mixture.means_.astype(np.float32)
+        self.factors = np.linalg.cholesky(mixture.covariances_).astype(np.float32)
+
+    def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        points, component = self.points[order], self.component[order]
+        normal = generator.standard_normal(points.shape).astype(np.float32)
+        noise = np.empty_like(points)
+        for own in np.unique(component):
+            rows = component == own
+            noise[rows] = np.einsum("nd,cd->nc", normal[rows], self.factors[own])
+        mean = self.means[component]
+        return mean + math.sqrt(1 - level**2) * (points - mean) + level * noise
+
+
+NOISES: dict[str, type[Noise]] = {"neighbours": NeighbourNoise, "components": ComponentNoise}
