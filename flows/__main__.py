@@ -331,6 +331,8 @@ def _whole(least: int) -> Callable[[str], int]:
 def _format(arguments: argparse.Namespace) -> Format:
     from flows.data.frames import Format
 
+    if arguments.thousands == arguments.decimal:
+        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
     return Format(*(getattr(arguments, name) for name in Format._fields))
 
 

@@ -202,7 +202,7 @@ def fit(
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
     training, architecture = _checked(model, settings or {}, members, seed)
-    kinds = dict(columns or {})
+    kinds = {str(name): word for name, word in (columns or {}).items()}
     if not isinstance(frame, frames.Table):
         frame = _frame(frame)
         frame = frames.parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})

@@ -135,6 +135,7 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         ("-Sseed=4", "seed is no setting: write --seed"),
         ("-Sbatch_size=121", "batch_size = 121: there are 120 rows"),
         ("--sep=ab", "--sep 'ab': must be one character, or"),
+        ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
         ("--encoding=nonsense", "unknown encoding: nonsense"),
     ],
 )
@@ -246,7 +247,7 @@ def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path,
     assert "nsf (the default), realnvp, glow or vae" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path, capsys):
+def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path):
     frame = make().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
     frame.to_csv(tmp_path / "plain.csv", index=False)
     options = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
@@ -258,15 +259,11 @@ def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_p
     a, b = Density.load(tmp_path / "a"), Density.load(tmp_path / "b")
     assert a.names == ["age", "größe", "share", "price"]
     assert a.log_prob(frame).tolist() == b.log_prob(frame).tolist()
-    capsys.readouterr()
     run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
     found = pd.read_csv(tmp_path / "o.csv.gz")
     np.testing.assert_allclose(found["log_density"], a.log_prob(frame), rtol=0, atol=1e-6)
     assert found["share"].str.contains(",").all()  # as it was written
     run("plot", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "page.png")
-    assert "--sep ';' --decimal ," in error(
-        capsys, "score", tmp_path / "b", tmp_path / "other.csv", "--encoding=latin-1"
-    )
 
 
 # Categories

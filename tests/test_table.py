@@ -102,7 +102,6 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (SEMICOLONS, "its separator is another: --sep ';' --decimal ,"),
         (lines(["width, mm;b"], a="{i},5", apart=";"), "--sep ';' --decimal ,"),
         (lines(["a\tb"], apart="\t"), r"its separator is another: --sep '\t'"),
-        (lines(["a|b"], apart="|"), "its separator is another: --sep '|'"),
         (lines(["a  b"], apart="  "), r"its separator is another: --sep '\s+'"),
         (lines(["a,b"], a='"{i},5"'), "holds '1,5'; if that is a number, write --decimal ,"),
         (THOUSANDS, "holds '1,234'; if that is a number, write --thousands ,"),
@@ -174,11 +173,13 @@ def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
 
 @pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t.TSV.GZ"])
 def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, name):
-    for path in (tmp_path / name, tmp_path / f"again {name}"):
+    path, content = tmp_path / name, []
+    for _ in range(2):
         with table.writing(path) as put:
             put(frame[:9])
             put(frame[9:])
-    assert path.read_bytes() == (tmp_path / name).read_bytes()
+        content.append(path.read_bytes())
+    assert content[0] == content[1]
     apart = "\t" if "tsv" in name.lower() else ","
     pd.testing.assert_frame_equal(pd.read_csv(path, sep=apart, compression="infer"), frame)
     assert (table.read_numbers(path)[1] == frame.to_numpy()).all()
@@ -187,8 +188,9 @@ def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, 
 def test_columns_are_chosen_by_name_and_unknown_ones_are_refused(path):
     assert list(table.read(path, only=["c", "a"]).frame) == ["a", "c"]
     assert list(table.read(path, drop=["n"]).frame) == ["a", "c"]
-    with pytest.raises(UserError, match="holds no column m, k; its columns are: a, n, c"):
-        table.read(path, only=["m"], drop=["k"])
+    for wrong in ({"only": ["m"]}, {"drop": ["m"]}):
+        with pytest.raises(UserError, match="holds no column m; its columns are: a, n, c"):
+            table.read(path, **wrong)
     with pytest.raises(UserError, match="no column is left; its columns are: a, n, c"):
         table.read(path, only=["n"], drop=["n"])
 

@@ -86,7 +86,7 @@ def parse(
 
     names = list(map(str, frame.columns))
     parsed = {
-        name: _parse(frame.iloc[:, _place(names, name, source)], word == "category", written)
+        name: _parse(frame.iloc[:, place(names, name, source)], word == "category", written)
         for name, word in kinds.items()
     }
     return Table(pd.DataFrame(parsed, index=frame.index), source)
@@ -102,7 +102,7 @@ def take(
     """
     frame, source = table
     for name in kinds:
-        _place(list(frame), name, source)
+        place(list(frame), name, source)
     index = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
     for name in index:
         if not (frame[name].isna().all() or (name == frame.columns[0] and _counts(frame[name]))):
@@ -217,7 +217,7 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _place(names: list[str], name: str, source: str) -> int:
+def place(names: list[str], name: str, source: str) -> int:
     """Return the place of the column ``name``."""
     if names.count(name) > 1:
         raise UserError(f"{source}: {names.count(name)} columns are called {name}; rename them")

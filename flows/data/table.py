@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import re
 import sys
 import zlib
@@ -25,7 +24,7 @@ from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
-from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse
+from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,17 +62,17 @@ def read(
     for piece in stream(path, written):
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
+        for name in (*only, *drop):
+            place(names, name, str(path))
         chosen = [name for name in names if name in (only or names) and name not in drop]
-        if not chosen or not {*only, *drop} <= {*names}:
-            wrong = ", ".join(name for name in (*only, *drop) if name not in names)
-            problem = f"holds no column {wrong}" if wrong else "no column is left"
-            raise UserError(f"{path}: {problem}; its columns are: {', '.join(names)}")
+        if not chosen:
+            raise UserError(f"{path}: no column is left; its columns are: {', '.join(names)}")
         words = {name: kinds.get(name, "") for name in chosen}
         parts.append(parse(piece, words, str(path), written).frame)
     frame = pd.concat(parts)
-    for name in frame if is_csv(path) else ():
+    for name in frame:
         # The fields of a CSV file are text: of a category, 7 is a number, and 007 is not
-        if kinds.get(name) == "category":
+        if is_csv(path) and kinds.get(name) == "category":
             digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
             frame[name] = pd.to_numeric(frame[name]) if digits.all() else frame[name]
     return Table(frame, str(path))
@@ -223,22 +222,18 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
     It writes to ``path``, whole or not at all, or as CSV to standard output where that is ``None``.
     """
     with ExitStack() as stack:
-        parquet = path is not None and not is_csv(path)
+        ending = ".csv" if path is None else _ending(path)
         out: Any = sys.stdout
-        separator = ","
         if path is not None:
-            unfinished = stack.enter_context(atomic.replacing(path))
-            if not parquet:
-                separator = SEPARATORS[_ending(path)]
-                out = stack.enter_context(unfinished.open("wb"))
-                if path.suffix.lower() == ".gz":  # without name and time: the same bytes each time
-                    out = stack.enter_context(gzip.GzipFile("", "wb", fileobj=out, mtime=0))
-                out = stack.enter_context(io.TextIOWrapper(out, encoding="utf-8"))
+            out = unfinished = stack.enter_context(atomic.replacing(path))
+        options: Any = {"sep": SEPARATORS.get(ending), "index": False, "lineterminator": "\n"}
+        if ending.endswith(".gz"):
+            options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
         begun = False
 
         def write(frame: pd.DataFrame) -> None:
             nonlocal out, begun
-            if parquet:
+            if ending == ".parquet":
                 import pyarrow as pa
                 import pyarrow.parquet as pq
 
@@ -247,7 +242,7 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
                     out = stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
                 out.write_table(piece)
             else:
-                frame.to_csv(out, sep=separator, index=False, header=not begun, lineterminator="\n")
+                frame.to_csv(out, header=not begun, mode="a" if begun else "w", **options)
             begun = True
 
         yield write
