@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flows.data.frames import Format
     from flows.networks.image_flow import ImageFlow
 
 SAMPLES = 10_000  # at least so many are drawn in a picture
@@ -50,21 +52,25 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
+    from flows.data import table
     from flows.density import fit as fit_density
 
     # Before hours of training are lost
-    if arguments.output.is_dir() or _suffix(arguments.output) in (".csv", ".parquet"):
+    if arguments.output.is_dir() or arguments.output.name.lower().endswith(table.ENDINGS):
         raise UserError(
             f"{arguments.output}: is a folder or a table; a density goes into a file of its own, "
             "as table.flow"
         )
+    kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
+    which = {"only": arguments.only, "drop": arguments.drop}
     density = fit_density(
-        _read(arguments),
+        table.read(arguments.table, kinds, _format(arguments), **which),
         arguments.model,
         members=arguments.members,
-        columns=dict(arguments.column),
-        settings=dict(arguments.settings),
+        columns=kinds,
+        settings=settings,
         seed=arguments.seed,
+        missing=arguments.missing,
     )
     density.save(arguments.output)
     print(density)
@@ -96,7 +102,7 @@ def score(arguments: argparse.Namespace) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from flows.data import table
+    from flows.data import frames, table
     from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
@@ -104,23 +110,29 @@ def score(arguments: argparse.Namespace) -> None:
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
     source, output, count = arguments.table, arguments.output, arguments.anomalies
+    written, unknown = _format(arguments), Counter[str]()
     added = ["log_density", "log_density_sd"]
     if count is not None:
         added += ["row", "tail_probability"]
     least: pd.DataFrame | None = None
     dropped = 0
     with table.writing(output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
-        for piece in table.stream(source):
+        for piece in table.stream(source, written):
             for name in piece.columns.intersection(added)[:1]:
                 raise UserError(
                     f"{source}: column {name}: `score` adds a column of this name; "
                     "rename yours, or leave it out"
                 )
-            values, frame = table.numbers(piece, density.names, str(source), arguments.missing)
-            if _suffix(source) == ".csv" and _suffix(output) == ".parquet":
+            parsed = frames.parse(piece, density.kinds, str(source), written)
+            kept = frames.complete(parsed, arguments.missing)
+            values = frames.numbers(kept, density.columns)
+            unknown += frames.count_unknown(kept, density.columns, values)
+            frame = piece.loc[kept.frame.index]
+            if output is not None and table.is_csv(source) and not table.is_csv(output):
                 # The fields of a CSV file are text; in a Parquet file numbers are numbers
-                frame = frame.assign(**dict(zip(density.names, values.T, strict=True)))
-            log_q = density.log_prob_members(values)
+                columns = zip(density.columns, values.T, strict=True)
+                frame = frame.assign(**{c.name: x for c, x in columns if not c.labels})
+            log_q = density.log_prob_numbers(values)
             # 0 where all are minus infinity
             sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
             log_density = density.ensemble(log_q).round(6)
@@ -142,7 +154,7 @@ def score(arguments: argparse.Namespace) -> None:
             "and this density was not fitted by it",
             file=sys.stderr,
         )
-    _say_dropped(dropped)
+    frames.say([*frames.unknown_labels(unknown), *frames.left_out(dropped)])
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
@@ -187,8 +199,10 @@ def info(arguments: argparse.Namespace) -> None:
 
 def plot(arguments: argparse.Namespace) -> None:
     """Draw samples of a density over the rows of a table."""
+    import numpy as np
     import pandas as pd
 
+    from flows.data import frames, table
     from flows.density import Density
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
@@ -201,8 +215,10 @@ def plot(arguments: argparse.Namespace) -> None:
             f"{arguments.model}: is a model of images, which has no page; "
             "`flows sample` draws images to a .png"
         )
-    rows = _read(arguments, density.names).to_numpy()
-    samples = {"samples": density.sample(max(len(rows), SAMPLES)).to_numpy(dtype=float)}
+    source = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
+    rows = frames.numbers(frames.complete(source, arguments.missing), density.columns)
+    frames.say(frames.left_out(len(source.frame) - len(rows)))
+    samples = {"samples": np.concatenate([*density.draws(max(len(rows), SAMPLES))])}
     name = density.network.description["model"]
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
@@ -234,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb is not fit:
             add("model", metavar="MODEL", type=Path, help="what `fit` wrote")
         if verb in (fit, score, plot):
-            what = "a .csv or .parquet file"
+            what = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
             if verb is score:
                 what += ", or .npy of a model of images"
             add("table", metavar="TABLE", type=Path, help=what)
@@ -252,13 +268,24 @@ def _parser() -> argparse.ArgumentParser:
                 "or left out and counted"
             )
             add("--missing", choices=["stop", "drop"], default="stop", help=what)
+            # How a CSV file is written
+            what = r"what stands between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)"
+            add("--sep", metavar="MARK", help=what)
+            what = "what stands before decimals (.)"
+            add("--decimal", metavar="MARK", choices=[".", ","], default=".", help=what)
+            what = "what stands between thousands (nothing)"
+            add("--thousands", metavar="MARK", choices=[",", ".", " ", "'"], help=what)
+            what = "of the text: latin-1, utf-16, ... (utf-8)"
+            add("--encoding", metavar="NAME", default="utf-8", help=what)
     add = verbs.choices["fit"].add_argument
     many: Any = {"action": "append", "default": []}
-    add("--model", default="nsf", help="nsf (the default), realnvp or glow")
+    add("--model", default="nsf", help="nsf (the default), realnvp, glow or vae")
     what = "networks that are kept: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=what)
-    what = "real, positive, interval:LOW:HIGH, integer or integer:STEP"
+    what = "real, positive, interval:LOW:HIGH, integer, integer:STEP, count or category"
     add("--column", metavar="NAME=KIND", type=_pair, help=what, **many)
+    add("--drop", metavar="NAME", help="a column to leave out", **many)
+    add("--only", metavar="NAME", help="a column to learn, where others are left out", **many)
     what = "a setting of training or of the model"
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=what, **many)
     add = verbs.choices["sample"].add_argument
@@ -301,28 +328,25 @@ def _whole(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _read(arguments: argparse.Namespace, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the columns ``names`` of the table (all, unless given).
+def _format(arguments: argparse.Namespace) -> Format:
+    from flows.data.frames import Format
 
-    The index holds the numbers of the rows in the file.
-    """
-    import pandas as pd
+    if arguments.thousands == arguments.decimal:
+        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
+    return Format(*(getattr(arguments, name) for name in Format._fields))
 
-    from flows.data import table
 
-    found = table.read(arguments.table, arguments.missing, names)
-    _say_dropped(found.dropped)
-    return pd.DataFrame(found.values, columns=found.names, index=found.rows)
+def _once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as a dict. Raises ``UserError`` for a name that is there twice."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise UserError(f"{option} {name}=... is given {count} times; give it once")
+    return dict(pairs)
 
 
 def _suffix(path: Path | None) -> str:
     """Return the extension of a file in small letters; nothing for standard output."""
     return "" if path is None else path.suffix.lower()
-
-
-def _say_dropped(rows: int) -> None:
-    if rows:
-        print(f"left out: {rows} row{'s' * (rows > 1)} with a missing value", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """The density of a table in three lines of Python, on which the command line is built::
 
-density = flows.fit(frame)        # a data frame of numbers, or an array of rows
+density = flows.fit(frame)        # a data frame, or an array of rows
 new = density.sample(1000)        # a data frame
 log_q = density.log_prob(frame)   # nats a row, in the units of the frame
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,24 +18,30 @@ from pydantic import ValidationError
 
 from flows.core.arrays import Array
 from flows.core.checkpoint import save
-from flows.core.columns import Column, inspect
+from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
 from flows.core.population import Population
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
-from flows.core.settings import TrainingSettings, explain
-from flows.data import table
+from flows.core.settings import TrainingSettings, explain, folds_and_candidates
+from flows.data import frames
 from flows.data.preparation import learnable
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.training.trainer import train
 
+PIECE = 50_000  # rows that are drawn at a time: bounds the memory
+# What the automatic recipe uses of the settings of training; it says itself how often it logs
+USED = {"recipe", "learning_rate", "clip", "batch_size", "log_every"}
+WITHOUT_DENSITY = ("gan",)
+
 
 class Density:
     """A fitted population and the columns of its table.
 
-    Columns of a frame are found by name, in any order; others are ignored.
+    Columns of a frame are found by name, in any order; others are ignored. Only the columns of an
+    array are found by their place.
     """
 
     def __init__(self, network: Population) -> None:
@@ -44,6 +50,7 @@ class Density:
         if not self.columns and len(network.event_shape) == 1:  # an image has no columns
             self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
         self.names = [column.name for column in self.columns]
+        self.kinds = {column.name: column.word for column in self.columns}
 
     @classmethod
     def load(cls, path: str | Path) -> Density:
@@ -57,13 +64,21 @@ class Density:
     def log_prob(self, frame: Any) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
 
-        It is minus infinity for a row that a column's kind does not allow.
+        It is minus infinity for a row that a column's kind does not allow, and for a label that
+        was not there when the density was fitted; a line on standard error tells of the latter.
         """
         return self.ensemble(self.log_prob_members(frame))
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``."""
-        rows, _ = table.numbers(_frame(frame, self.names), self.names)
+        rows = frames.complete(frames.parse(_frame(frame, self.names), self.kinds))
+        values = frames.numbers(rows, self.columns)
+        unknown = frames.count_unknown(rows, self.columns, values)
+        frames.say(frames.unknown_labels(unknown))
+        return self.log_prob_numbers(values)
+
+    def log_prob_numbers(self, rows: Array) -> Array:
+        """Return what ``log_prob_members`` does, for rows ``(n, D)`` with codes for labels."""
         allowed = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         held = np.all(allowed, axis=0)
         log_q = np.full((len(rows), self.network.members), -np.inf)
@@ -102,20 +117,26 @@ class Density:
         return (1 + count) / (1 + (fold >= 0).sum())
 
     def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """Draw ``n`` rows from the ensemble."""
-        return pd.concat(list(self.pieces(n, seed)))
+        """Draw ``n`` rows from the ensemble.
+
+        The same ``n`` and ``seed`` give the same rows each time: for others, give another seed.
+        """
+        return pd.concat(self.pieces(n, seed), ignore_index=True)
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """Yield the rows of ``sample``, a piece at a time.
+        """Yield the rows of ``sample``, a piece at a time."""
+        for rows in self.draws(n, seed):
+            columns = zip(self.columns, rows.T, strict=True)
+            yield pd.DataFrame({column.name: _typed(column, x) for column, x in columns})
+
+    def draws(self, n: int, seed: int = 0) -> Iterator[Array]:
+        """Yield the rows of ``sample`` as numbers ``(n, D)``, with codes for labels, in pieces.
 
         Every row is drawn from a member, which is chosen by the weights.
         """
         rng = numpy_generator(seed, "sample")
-        whole = [c.name for c in self.columns if c.kind == "integer" and (c.step or 0) % 1 == 0]
-        for start in range(0, max(n, 1), table.PIECE):
-            rows = draw(self.network, min(table.PIECE, n - start), rng)
-            frame = pd.DataFrame(rows, columns=self.names, index=range(start, start + len(rows)))
-            yield frame.astype(dict.fromkeys(whole, "int64"))
+        for start in range(0, max(n, 1), PIECE):
+            yield draw(self.network, min(PIECE, n - start), rng)
 
     def __repr__(self) -> str:
         about = self.network.description
@@ -124,9 +145,11 @@ class Density:
         chosen = ", ".join(f"{key} {value}" for key, value in settings)
         lines = [f"{about['model']} of {self.network.members} members, {chosen}"]
         for column in self.columns:
-            is_rounded = column.step and column.kind != "integer"
+            is_rounded = column.step and column.kind not in WHOLE
             steps = f", rounded to steps of {column.step:g}" if is_rounded else ""
-            lines.append(f"column {column.name}: {column.word}{steps}")
+            labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
+            is_what = f"{column.word} of {len(column.labels)} labels: {labels}"
+            lines.append(f"column {column.name}: {is_what if labels else column.word}{steps}")
         lines.append(
             f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, "
             f"seed {about.get('seed')}"
@@ -156,17 +179,21 @@ def fit(
     columns: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
+    missing: Literal["stop", "drop"] = "stop",
 ) -> Density:
     """Return the density of a table, fitted by the automatic recipe.
 
     Args:
-        frame: a data frame of numbers, or an array ``(n, D)``.
-        model: a model of tables, such as ``"nsf"``, ``"realnvp"`` or ``"glow"``.
+        frame: a data frame, an array ``(n, D)``, or what ``flows.data.table.read`` returns.
+        model: a model of tables with a density: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
         members: networks of the ensemble: up to 5, or a multiple of 5.
-        columns: the kind of a column that is not real: ``{"age": "integer",
-            "share": "interval:0:1", "price": "positive"}``.
-        settings: settings of training (``TrainingSettings``) or of the model's class.
+        columns: the kind of a column that is not real: ``{"age": "integer", "visits": "count",
+            "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'
+            categories, and text of at most 20 values are categories without being named.
+        settings: settings of training (``TrainingSettings``) or of the model's class. The automatic
+            recipe finds most of the former by itself, and refuses them.
         seed: the seed of all that is random.
+        missing: rows with a missing value are an error, or left out and counted.
 
     Notices, as on a rounded column, are printed on standard error. Raises ``UserError`` for a table
     that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for
@@ -174,33 +201,59 @@ def fit(
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
-    models = [each for each in registry.names() if not issubclass(registry.find(each), ImageModel)]
-    if model not in models:
-        raise LookupError(f"no model {model!r} of tables; these are: {', '.join(models)}")
-    frame, kinds = _frame(frame), columns or {}
-    names = list(map(str, frame.columns))
-    for name in kinds:
-        if name not in names:
-            raise UserError(f"there is no column {name}; the columns are: {', '.join(names)}")
-    values, _ = table.numbers(frame, names)
-    declared = [Column.parse(name, kinds.get(name, "real")) for name in names]
-    inspected, notices = inspect(declared, values, frame.index.to_numpy())
-    for notice in notices:
-        print(notice, file=sys.stderr)
-    architecture = dict(settings or {})
-    fields = TrainingSettings.model_fields
-    training = {key: architecture.pop(key) for key in fields if key in architecture}
-    try:
-        options = TrainingSettings(**{"recipe": "auto", "seed": seed, **training})
-    except ValidationError as error:
-        raise ValueError(explain(error, TrainingSettings)) from None
+    training, architecture = _checked(model, settings or {}, members, seed)
+    kinds = {str(name): word for name, word in (columns or {}).items()}
+    if not isinstance(frame, frames.Table):
+        frame = _frame(frame)
+        frame = frames.parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
+    inspected, values, notices = frames.take(frame, kinds, missing)
+    if "batch_size" in (settings or {}) and training.batch_size > len(values):
+        raise ValueError(f"batch_size = {training.batch_size}: there are {len(values)} rows")
     network = registry.build(
-        model, (len(names),), architecture, members=members, seed=seed, columns=inspected
+        model, (len(inspected),), architecture, members=members, seed=seed, columns=inspected
     )
     rows = learnable(inspected, values, seed)
-    scaler = Scaler.fit(rows, names)
-    train(network, scaler.scale(rows), settings=options, scaler=scaler, name=model)
+    scaler = Scaler.fit(rows, [column.name for column in inspected])
+    frames.say(notices)  # now that nothing is in the way of training
+    train(network, scaler.scale(rows), settings=training, scaler=scaler, name=model)
     return Density(network)
+
+
+def _checked(
+    model: str, settings: Mapping[str, Any], members: int, seed: int
+) -> tuple[TrainingSettings, dict[str, Any]]:
+    """Return the settings of training, and what is left of ``settings`` for the model.
+
+    Raises ``LookupError`` for a model that is not of tables, and ``ValueError`` for a setting that
+    is wrong, or would be ignored.
+    """
+    models = [name for name in registry.names() if name not in WITHOUT_DENSITY]
+    models = [name for name in models if not issubclass(registry.find(name), ImageModel)]
+    if model not in models:
+        why = ", as it has no density" if model in WITHOUT_DENSITY else ""
+        raise LookupError(f"no model {model!r} of tables{why}; these are: {', '.join(models)}")
+    own = registry.find(model).model_fields
+    known = [key for key in TrainingSettings.model_fields if key != "seed"]
+    given = {key: settings[key] for key in settings if key in known}
+    if "seed" in settings:
+        raise ValueError("seed is no setting: write --seed, or flows.fit(..., seed=) in Python")
+    for key in settings:
+        if key not in (*own, *known):
+            raise ValueError(
+                f"{key} is not a known key; allowed in {model}: {', '.join(own)}; "
+                f"in training: {', '.join(known)}"
+            )
+    try:
+        training = TrainingSettings(**{"recipe": "auto", "seed": seed, **given})
+    except ValidationError as error:
+        raise ValueError(explain(error, TrainingSettings)) from None
+    if members < 1:
+        raise ValueError(f"members = {members}: must be at least 1")
+    if training.recipe == "auto" and registry.is_flow(model):
+        folds_and_candidates(members)
+        for key in sorted(given.keys() - USED):
+            raise ValueError(f"{key}: the automatic recipe does not use it; -S recipe=fixed does")
+    return training, {key: settings[key] for key in settings if key not in given}
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
@@ -217,6 +270,17 @@ def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
     for m in range(len(weights)):
         points[member == m] = draws[: (member == m).sum(), m]
     return points
+
+
+def _typed(column: Column, values: Array) -> Any:
+    """Return numbers ``(n,)`` as what a user's column holds: labels, whole numbers or floats."""
+    if column.labels:
+        codes = values.astype(np.int64)
+        if column.ordered:
+            return pd.Categorical.from_codes(codes, list(column.labels), ordered=True)
+        return np.array(column.labels)[codes]
+    is_whole = column.kind in WHOLE and (column.step or 0) % 1 == 0
+    return values.astype(np.int64) if is_whole else values
 
 
 def _frame(rows: Any, names: list[str] | None = None) -> pd.DataFrame:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flows.core.arrays import Array
-from flows.core.columns import Column, inspect
+from flows.core.columns import Column
 from flows.core.errors import UserError
 from flows.core.mixture import entropy
 from flows.core.seeds import numpy_generator
-from flows.data import table
+from flows.data import frames, table
 from stages.pipeline import files, settings
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
@@ -53,31 +53,18 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
             f"it holds {there}"
         )
     source = tables[0]
-    found = table.read(source, params.data.missing)
+    found = table.read(source, kinds)
     for name in kinds:
-        if name not in found.names:
+        if name not in found.frame:
             raise UserError(
                 f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; "
-                f"its columns are: {', '.join(found.names)}"
+                f"its columns are: {', '.join(found.frame)}"
             )
-    try:
-        columns, notices = inspect(
-            [Column.parse(name, kinds.get(name, "real")) for name in found.names],
-            found.values,
-            found.rows,
-        )
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
-    settings.check_rows(params, len(found.values))
-    if found.dropped:
-        notices = [
-            f"{found.dropped} of {found.dropped + len(found.values)} rows "
-            "have a missing value and are left out",
-            *notices,
-        ]
+    columns, values, notices = frames.take(found, kinds, params.data.missing)
+    settings.check_rows(params, len(values))
     for notice in notices:
         print(notice)
-    return columns, found.values
+    return columns, values
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from stages.pipeline import files, settings
 def main() -> None:
     params = settings.load()
     truth, entropy, _ = files.read_target()
-    columns, data, *_ = table.read(files.RAW)
+    columns, data = table.read_numbers(files.RAW)
     # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
     references = [name for name in settings.References.model_fields if name not in apart]

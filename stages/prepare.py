@@ -12,7 +12,7 @@ from stages.pipeline import files, settings
 
 def main() -> None:
     prepare = settings.load().prepare
-    names, rows, *_ = table.read(files.RAW)
+    names, rows = table.read_numbers(files.RAW)
     *_, columns = files.read_target()
     count = prepare.test_rows(len(rows))
     train, _ = holdout(learnable(columns, rows, prepare.seed), count, prepare.seed)

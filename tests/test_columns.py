@@ -5,6 +5,8 @@ What a user writes, what is wrong with a table, rounded columns, and the maps to
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ import flows
 from flows.bijections import ToReal
 from flows.core.columns import Column, dequantise, inspect
 from flows.core.errors import UserError
+from flows.data.preparation import as_drawn, from_real, learnable, scorable
 
 ROWS = 100
 MIXED = [
@@ -23,6 +26,8 @@ MIXED = [
     Column.parse("c", "interval:-2:3"),
     Column.parse("d", "integer"),
 ]
+COUNT = Column.parse("n", "count")
+WARDS = Column("ward", "category", step=1.0, labels=("east", "north", "west"))
 
 
 def rows(*columns, n=ROWS):
@@ -51,12 +56,20 @@ def error(columns, values, **others):
 
 
 @pytest.mark.parametrize(
-    "word", ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1"]
+    "word",
+    ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1", "count"],
 )
 def test_a_kind_is_read_as_it_is_written(word):
     column = Column.parse("x", word)
     assert column.word == word
     assert Column.from_dict(column.to_dict()) == column
+
+
+def test_a_category_keeps_its_labels_and_other_columns_are_written_as_they_were():
+    again = Column.from_dict(json.loads(json.dumps(WARDS.to_dict())))
+    assert again == WARDS
+    assert hash(again) == hash(WARDS)
+    assert Column("a").to_dict().keys() == {"name", "kind", "low", "high", "step"}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +91,7 @@ def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
     with pytest.raises(
         ValueError,
         match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, "
-        r"integer or integer:STEP.*$",
+        r"integer, integer:STEP, count or category$",
     ):
         Column.parse("age", word)
 
@@ -105,6 +118,8 @@ def test_nine_rows_are_too_few_and_ten_are_not():
         ("interval:0:1", -0.5, "strictly between 0 and 1"),
         ("integer", 2.5, "a multiple of 1"),
         ("integer:0.25", 2.6, "a multiple of 0.25"),
+        ("count", 2.5, "a whole number of at least 0; or leave it real"),
+        ("count", -1.0, "a whole number of at least 0"),
         ("real", np.nan, "finite"),
         ("real", -np.inf, "finite"),
     ],
@@ -153,6 +168,7 @@ def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combination
         (0, 1.0, "--column age=integer"),
         (0, 0.1, "--column age=integer:0.1"),
         (0, 25.0, "--column age=integer:25"),
+        (-20, 1.0, "--column age=integer"),
         (0.5, 1.0, "; leave it real: its samples lie between the steps too"),
     ],
 )
@@ -163,6 +179,11 @@ def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(sta
     assert "column age holds" in notice
     assert f"in steps of {step:g}: a density does not exist" in notice
     assert notice.endswith(said)
+
+
+def test_a_column_with_a_zero_and_none_below_is_proposed_as_a_count():
+    _, (notice,) = inspect([Column("visits")], np.abs(rows("count") - 20))
+    assert notice.endswith("--column visits=count")
 
 
 def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
@@ -209,6 +230,40 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
     assert ((low < spread) & (spread < high)).all()
 
 
+def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
+    codes = rows(np.repeat([0.0, 1, 2, 2], ROWS // 4))
+    assert inspect([WARDS], codes) == ([WARDS], [])
+    spread = dequantise([WARDS], codes, 0)
+    assert WARDS.bounds == (-0.5, 2.5)
+    assert (np.round(spread) == codes).all()
+    assert spread[:25].min() < -0.4
+    assert spread[-25:].max() > 2.4
+
+
+def test_a_category_of_one_label_and_one_that_repeats_a_column_are_refused():
+    one = Column("ward", "category", step=1.0, labels=("east",))
+    message = error([Column("a"), one], rows("normal", np.zeros(ROWS)))
+    assert "column ward holds 'east' in every row; leave it out: --drop ward" in message
+    codes = np.repeat([0.0, 1, 2, 2], ROWS // 4)
+    message = error([WARDS, Column("code", "integer", step=1.0)], rows(codes, codes))
+    assert "column code equals ward" in message
+
+
+def test_the_numbers_of_a_count_are_whole_and_not_below_0_and_of_a_category_are_its_codes():
+    x = np.array([-1, -0.3, 0, 1, 1.5, 2, 3, np.inf, np.nan])
+    assert COUNT.holds(x).tolist() == [False, False, True, True, False, True, True, False, False]
+    assert WARDS.holds(x).tolist() == [False, False, True, True, False, True, *[False] * 3]
+
+
+def test_what_is_scored_is_whole_for_a_count_and_spread_for_a_category_and_drawn_whole():
+    columns, values = [COUNT, WARDS], rows("count", np.repeat([0.0, 1, 2, 2], ROWS // 4))
+    scored = from_real(columns, scorable(columns, values, 0), whole=True)
+    assert (scored[:, 0] == values[:, 0]).all()
+    assert (scored[:, 1] != values[:, 1]).all()
+    assert (as_drawn(columns, scored) == values).all()
+    assert (as_drawn(columns, from_real(columns, learnable(columns, values, 0))) == values).all()
+
+
 # The bijection
 
 
@@ -219,7 +274,7 @@ def noise(count=50, scale=3.0):
 
 
 def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
-    bijection, z = ToReal(MIXED), noise()
+    bijection, z = ToReal([*MIXED[:3], COUNT]), noise()
     x, back = bijection.inverse(z)
     again, there = bijection(x)
     assert_close(again, z, rtol=0, atol=1e-9)
@@ -228,7 +283,7 @@ def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_the_log_determinant_is_that_of_the_jacobian(direction):
-    bijection, x = ToReal(MIXED), noise(3, 0.5).sigmoid()
+    bijection, x = ToReal([*MIXED[:3], COUNT]), noise(3, 0.5).sigmoid()
     step = getattr(bijection, direction)
     blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
     assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
@@ -242,7 +297,8 @@ def test_real_and_whole_columns_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "word", ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9"]
+    "word",
+    ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9", "count"],
 )
 def test_samples_are_strictly_inside_however_far_the_noise_is(word):
     column = Column.parse("a", word)
@@ -259,6 +315,9 @@ def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
     assert str(tenths[0, 0, 2].item()) == "0.0"
     ones = ToReal([Column.parse("a", "integer")]).rounded(x)
     assert ones.tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
+    assert ToReal([WARDS]).rounded(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
+    least = torch.tensor([[[-0.499, 0.2, 1e300]]], dtype=torch.float64)
+    assert ToReal([COUNT]).rounded(least).tolist() == [[[0, 0, 2.0**53]]]
 
 
 # Columns of models and problems

@@ -16,6 +16,9 @@ import flows
 from flows import Density, plotting
 from flows.__main__ import _parser, main
 from flows.core.errors import UserError
+from flows.data import table
+from flows.data.frames import PLAIN
+from flows.density import USED
 
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
@@ -114,14 +117,26 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("--column=agee=integer", "no column agee; the columns are: age, bmi, share, price"),
-        ("--column=age=whole", "column age: 'whole' is no kind"),
+        ("--column=agee=integer", "no column agee; its columns are: age, bmi, share, price"),
+        ("--column=bmi=whole", "column bmi: 'whole' is no kind"),
+        ("--column=age=positive", "--column age=... is given 2 times"),
+        ("--drop=agee", "no column agee; its columns are: age, bmi, share, price"),
+        ("--only=bmi", "holds no column age; its columns are: bmi"),
         ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
-        ("--members=0", "members"),
+        ("--members=0", "members = 0: must be at least 1"),
         ("--model=nothing", "no model 'nothing' of tables; these are: "),
         ("--model=realnvp_image", "no model 'realnvp_image' of tables; these are: "),
-        ("-Shiden=3", "hiden is not a known key"),
-        ("-Sepochs=many", "epochs = 'many'"),
+        ("--model=gan", "no model 'gan' of tables, as it has no density; these are: "),
+        ("-Shiden=3", "hiden is not a known key; allowed in nsf: couplings, hidden, bins"),
+        ("-Sdevice=cuda", "device is not a known key; "),
+        ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
+        ("-Slog_every=many", "log_every = 'many'"),
+        ("-Sepochs=4", "-S epochs=... is given 2 times"),
+        ("-Sseed=4", "seed is no setting: write --seed"),
+        ("-Sbatch_size=121", "batch_size = 121: there are 120 rows"),
+        ("--sep=ab", "--sep 'ab': must be one character, or"),
+        ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
+        ("--encoding=nonsense", "unknown encoding: nonsense"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word, said):
@@ -132,7 +147,8 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.assign(bmi="fat"), "column bmi, row 1 holds 'fat'"),
+        (lambda t: t.assign(bmi=t["bmi"].map("p{}".format)), "column bmi, row 1 holds 'p2"),
+        (lambda t: t.assign(bmi="fat"), "column bmi holds 'fat' in every row"),
         (lambda t: t.assign(bmi=7), "column bmi holds 7 in every row"),
         (lambda t: t.assign(bmi=t["price"]), "column price equals bmi"),
         (lambda t: t.assign(bmi=2 * t["price"] + 1), "linear combination"),
@@ -184,6 +200,148 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
     captured = capsys.readouterr()
     assert "left out: 2 rows" in captured.err
     assert len(captured.out.splitlines()) == 119
+
+
+def test_python_leaves_out_rows_with_missing_values_where_that_is_asked_for(capsys):
+    frame = make()
+    frame.loc[3, "bmi"] = np.nan
+    with pytest.raises(UserError, match=r"row 3 holds no value; flows\.fit\(\.\.\., missing="):
+        flows.fit(frame, settings=SHORT)
+    density = flows.fit(frame, members=1, settings=SHORT, missing="drop")
+    assert "on 119 rows" in str(density)
+    assert capsys.readouterr().err.startswith("left out: 1 row with a missing value\n")
+    with pytest.raises(ValueError, match="missing = 'ignore': must be 'stop' or 'drop'"):
+        flows.fit(frame, settings=SHORT, missing="ignore")
+
+
+@pytest.mark.parametrize("key", sorted({*flows.TrainingSettings.model_fields} - USED - {"seed"}))
+def test_a_setting_that_the_automatic_recipe_does_not_use_is_refused_for_flows(key):
+    value = flows.TrainingSettings.model_fields[key].default
+    with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
+        flows.fit(make(), settings={key: value})
+
+
+def test_an_error_comes_alone_and_a_notice_only_before_training(tmp_path, capsys):
+    """Of a table with a rounded column, a column of text and one without a name."""
+    frame = make().assign(who=["a", "b"] * 60).astype({"age": float})
+    frame.to_csv(tmp_path / "t.csv")
+    words = ["fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "--members=1", *WORDS[3:-1]]
+    for wrong in ("-Sbatch_size=121", "-Shidden=0", "-Sclip=0", "--column=share=positive:1"):
+        with pytest.raises(SystemExit):
+            run(*words, wrong)
+        assert capsys.readouterr().err == ""
+    run(*words)
+    notices = capsys.readouterr().err.splitlines()
+    assert notices[0].startswith("left out: column 'Unnamed: 0', without a name")
+    assert notices[1] == "column who is taken as a category of 2 labels"
+    assert notices[2].startswith("column age holds ")
+    assert len(notices) == 3
+
+
+def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path, capsys):
+    said = error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m", "--model=nothing")
+    names = said.partition("these are: ")[2].split(", ")
+    with pytest.raises(SystemExit):
+        run("fit", "--help")
+    assert sorted(names) == ["glow", "nsf", "realnvp", "vae"]
+    assert "nsf (the default), realnvp, glow or vae" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path):
+    frame = make().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    options = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
+    frame.to_csv(tmp_path / "other.csv", index=False, **options)
+    words = [f"--{key}={value}" for key, value in options.items()]
+    chosen = ["--only=age", "--only=share", "--only=price", "--only=größe"]
+    run("fit", tmp_path / "plain.csv", "-o", tmp_path / "a", "--drop=who", "--drop=id", *WORDS)
+    run("fit", tmp_path / "other.csv", "-o", tmp_path / "b", *chosen, *words, *WORDS)
+    a, b = Density.load(tmp_path / "a"), Density.load(tmp_path / "b")
+    assert a.names == ["age", "größe", "share", "price"]
+    assert a.log_prob(frame).tolist() == b.log_prob(frame).tolist()
+    run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
+    found = pd.read_csv(tmp_path / "o.csv.gz")
+    np.testing.assert_allclose(found["log_density"], a.log_prob(frame), rtol=0, atol=1e-6)
+    assert found["share"].str.contains(",").all()  # as it was written
+    run("plot", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "page.png")
+
+
+# Categories
+
+SIZES = pd.CategoricalDtype(["small", "mid", "tall"], ordered=True)
+
+
+def people(n=120):
+    rng = np.random.default_rng(0)
+    size = pd.Categorical(np.array(["tall", "small", "mid"])[rng.integers(0, 3, n)], dtype=SIZES)
+    return make(n)[["bmi"]].assign(
+        ward=np.array(["west", "east"])[rng.integers(0, 2, n)],
+        grade=rng.integers(1, 5, n),
+        well=rng.uniform(size=n) < 0.5,
+        size=size,
+        visits=rng.poisson(0.5, n),
+    )
+
+
+PEOPLE = {"grade": "category", "visits": "count"}
+
+
+@pytest.fixture(scope="module")
+def of_people():
+    return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
+
+
+def test_samples_are_labels_of_the_type_that_was_learnt_and_counts_are_whole(of_people):
+    frame, drawn = people(), of_people.sample(3000)
+    for name in ("ward", "grade", "well"):
+        assert set(drawn[name].unique()) == set(frame[name])
+        assert drawn[name].dtype == frame[name].dtype
+    assert drawn["size"].dtype == SIZES
+    assert drawn["size"].nunique() == 3
+    assert drawn["visits"].dtype == np.int64
+    assert drawn["visits"].min() == 0
+    assert np.isfinite(of_people.log_prob(drawn)).all()
+    assert "column ward: category of 2 labels: east, west\n" in str(of_people)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.tsv.gz"])
+def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_saving(
+    of_people, tmp_path, name
+):
+    of_people.save(tmp_path / "m.flow")
+    assert Density.load(tmp_path / "m.flow").columns == of_people.columns
+    frame = people()[list(people())[::-1]]
+    with table.writing(tmp_path / name) as write:
+        write(frame.astype({"grade": float}))  # 4.0 is 4
+    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
+    found = pd.read_parquet(tmp_path / "o.parquet")
+    np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)
+    assert found["ward"].tolist() == frame["ward"].tolist()
+    run("sample", tmp_path / "m.flow", "-n", 50, "-o", tmp_path / name)
+    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.csv")
+    assert np.isfinite(pd.read_csv(tmp_path / "o.csv")["log_density"]).all()
+    run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
+
+
+def test_a_label_that_was_not_there_has_no_density_and_a_line_for_all_its_rows(
+    of_people, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("flows.data.table.stream.__defaults__", (PLAIN, 7))
+    frame = people()[:20].assign(ward=["south"] * 9 + ["east"] * 11)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    of_people.save(tmp_path / "m.flow")
+    run("score", tmp_path / "m.flow", tmp_path / "t.csv", "-o", tmp_path / "o.csv")
+    said = (
+        "column ward: 'south' was not there when the density was fitted, "
+        "so the log-density of 9 rows is minus infinity\n"
+    )
+    assert capsys.readouterr().err == said
+    assert (
+        np.isneginf(pd.read_csv(tmp_path / "o.csv")["log_density"]).tolist()
+        == [True] * 9 + [False] * 11
+    )
+    assert np.isneginf(of_people.log_prob(frame)).sum() == 9
+    assert capsys.readouterr().err == said
 
 
 # Sample
@@ -241,9 +399,9 @@ def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(
     frame = make()
     log_q, members = density.log_prob(frame), density.log_prob_members(frame)
     near = {"rtol": 0, "atol": 1e-6}
-    for table in ("t.csv", "t.parquet"):
+    for name in ("t.csv", "t.parquet"):
         for out in ("o.csv", "o.parquet"):
-            found = scored(folder, tmp_path / out, table)
+            found = scored(folder, tmp_path / out, name)
             kept = found[frame.columns].to_numpy(float)
             np.testing.assert_allclose(kept, frame.to_numpy(float), rtol=1e-15)
             assert found.dtypes.map(lambda kind: kind.kind in "if").all()
@@ -265,7 +423,7 @@ def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder,
 @pytest.mark.parametrize("words", [[], ["--anomalies", 9]], ids=["all", "lowest"])
 def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch, words):
     whole = scored(folder, tmp_path / "a.csv", "t.csv", *words)
-    monkeypatch.setattr("flows.data.table.stream.__defaults__", (7,))
+    monkeypatch.setattr("flows.data.table.stream.__defaults__", (PLAIN, 7))
     found = scored(folder, tmp_path / "b.csv", "t.csv", *words)
     np.testing.assert_allclose(found, whole, rtol=0, atol=2e-6)
 
@@ -396,8 +554,8 @@ def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypat
 
 
 def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path):
-    for name, table in (("a.png", "t.csv"), ("b.png", "t.parquet")):
-        run("plot", folder / "m.flow", folder / table, "-o", tmp_path / name)
+    for name, source in (("a.png", "t.csv"), ("b.png", "t.parquet")):
+        run("plot", folder / "m.flow", folder / source, "-o", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

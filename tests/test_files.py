@@ -15,7 +15,7 @@ import flows
 from flows import targets
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
-from flows.data.table import read
+from flows.data.table import read_numbers
 from stages import evaluate, generate, plot, prepare, reference, train
 from stages.pipeline import files
 
@@ -178,7 +178,7 @@ def test_the_truth_is_read_as_it_was_written(folder: Path):
 
 def test_a_problem_is_in_the_units_of_the_raw_rows(folder: Path):
     prepare.main()
-    problem, (_, raw, *_) = files.read_problem(), read(files.RAW)
+    problem, (_, raw) = files.read_problem(), read_numbers(files.RAW)
     both = np.concatenate([problem.train, problem.test])
     np.testing.assert_allclose(both[np.lexsort(both.T)], raw[np.lexsort(raw.T)], rtol=0, atol=1e-9)
 
@@ -198,9 +198,9 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
     for beside in (".gitignore", "mine.csv.dvc"):
         (source / beside).touch()
     generate.main()
-    found = read(files.RAW)
-    assert found.names == names
-    np.testing.assert_allclose(found.values, rows, rtol=0, atol=1e-11)
+    found, values = read_numbers(files.RAW)
+    assert found == names
+    np.testing.assert_allclose(values, rows, rtol=0, atol=1e-11)
     prepare.main()
     problem = files.read_problem()
     assert problem.truth is None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from flows.core.columns import Column
 from flows.core.errors import UserError
-from flows.data import table
+from flows.data import frames, table
+from flows.data.frames import Format
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -17,13 +21,18 @@ def write(path, content):
     return path
 
 
-def error(path, *words):
+def error(path, missing="stop"):
     with pytest.raises(UserError) as caught:
-        table.read(path, *words)
+        frames.take(table.read(path), {}, missing)
     message = str(caught.value)
     assert "\n" not in message
     assert path.name in message
     return message
+
+
+def numbers(frame, *names):
+    parsed = frames.parse(frame, dict.fromkeys(names, "real"))
+    return frames.numbers(frames.complete(parsed), [Column(name) for name in names])
 
 
 @pytest.fixture
@@ -42,19 +51,32 @@ def path(request, tmp_path, frame):
 
 
 def test_a_table_is_read_as_it_was_written(path, frame):
-    found = table.read(path)
-    assert found.names == ["a", "n", "c"]
-    assert found.dropped == 0
-    assert (found.values == frame.to_numpy(float)).all()
+    names, values = table.read_numbers(path)
+    assert names == ["a", "n", "c"]
+    assert (values == frame.to_numpy(float)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
 def test_pieces_are_the_whole(path, frame, rows):
-    pieces = list(table.stream(path, rows))
+    pieces = list(table.stream(path, rows=rows))
     expected = np.split(np.arange(1, 26), range(rows, 25, rows))
     assert [list(piece.index) for piece in pieces] == [list(part) for part in expected]
-    values = np.concatenate([table.numbers(piece, ["c", "a"])[0] for piece in pieces])
+    values = np.concatenate([numbers(piece, "c", "a") for piece in pieces])
     assert (values == frame[["c", "a"]].to_numpy()).all()
+
+
+# Files as people have them: what is in one, and the words that its one line has
+
+
+def lines(first, *, a="{i}.5", b="{square}", apart=",", end="\n"):
+    """A file of 30 rows of two columns, below the ``first`` lines."""
+    rows = (apart.join([a, b]).format(i=i, square=i * i, digit=i % 3) for i in range(1, 31))
+    return end.join([*first, *rows, ""])
+
+
+PLAIN = lines(["a,b"])
+SEMICOLONS = lines(["a;b"], a="{i},5", apart=";")
+THOUSANDS = lines(["a,b"], a='"{i},234"')
 
 
 @pytest.mark.parametrize(
@@ -62,43 +84,217 @@ def test_pieces_are_the_whole(path, frame, rows):
     [
         ("", "is no table"),
         ("a,b\n", "holds no rows"),
-        ("a,b\n1,2\n3,red\n", "column b, row 2 holds 'red'; every value must be a number"),
-        ("a,b\n1,2\n3,inf\n", "column b, row 2 holds inf"),
-        ("a,b\n1,2\n\n3,\n", "column b, row 2 holds no value"),
-        ("a,b\n1,2\n3,N/A\n", "column b, row 2 holds no value"),
-        ("a,b\n1,2\n3,4,5\n", "line 3 holds 3 fields, and the first line names 2 columns"),
-        ("a,b\n1,2\n3\n", "column b, row 2 holds no value"),
-        ("a,b\n1,2,3\n3,4,5\n", "more fields than its first line"),
-        ("a;b\n1;2\n", "'a;b'; each must have a name, and commas must be between them"),
-        ("a\tb\n1\t2\n", "commas"),
-        ("1.5,2\n1,2\n", "each must have a name"),
-        (",a\n0,2\n", "each must have a name"),
+        (PLAIN + "red,2\n", "column a, row 31 holds 'red'; every value must be a number"),
+        (PLAIN + "inf,2\n", "column a, row 31 holds inf"),
+        (PLAIN + "\n3,\n", "column b, row 31 holds no value; `--missing drop`"),
+        (PLAIN + "N/A,3\n", "column a, row 31 holds no value"),
+        (PLAIN + "?,3\n", "column a, row 31 holds '?', which counts as no value; `--missing drop`"),
+        (PLAIN + " - ,3\n", "column a, row 31 holds '-', which counts as no value"),
+        (PLAIN + "3\n", "column b, row 31 holds no value"),
+        (lines(["a,b"], b=""), "column b holds no value in any row; leave it out: --drop b"),
+        (PLAIN + "12%,3\n", "'12%'; it is a number with a percent sign; take the sign away"),
+        (lines(["a,b"], a='"{i},5 %"'), "it is a number with a percent sign"),
+        (lines(["a,b"], a="${i}"), "it is a number with a currency sign; take the sign away"),
+        (lines(["a,b"], a="\u2212{i}"), "it is a number with a long minus; write -"),
+        (PLAIN + "3,4,5\n", "line 32 holds 3 fields, and the first line names 2 columns"),
+        (lines(["a,b"], b="1,"), "more fields than its first line names columns: name every"),
+        (lines(["A title", "a,b"]), "more fields than its first line names columns: name every"),
+        (SEMICOLONS, "its separator is another: --sep ';' --decimal ,"),
+        (lines(["width, mm;b"], a="{i},5", apart=";"), "--sep ';' --decimal ,"),
+        (lines(["a\tb"], apart="\t"), r"its separator is another: --sep '\t'"),
+        (lines(["a  b"], apart="  "), r"its separator is another: --sep '\s+'"),
+        (lines(["a,b"], a='"{i},5"'), "holds '1,5'; if that is a number, write --decimal ,"),
+        (THOUSANDS, "holds '1,234'; if that is a number, write --thousands ,"),
+        (lines(["a,b"], a='"{i}.234,5"'), "write --decimal , --thousands ."),
+        (lines(["a,b"], a="{i} 234"), "write --thousands ' '"),
+        (lines([]), "its columns are called 1.5, 1; write a line of names above"),
+        (lines(["#a,b"], a="1"), "which does not begin with #"),
+        ("age,age\n1,2\n", "2 columns are called age; rename them"),
+        (lines([",b"], a="p{i}"), "'Unnamed: 0' has no name; write one above it, or leave it out"),
+        (lines(["a,"]), "'Unnamed: 1' has no name; write one above it, or leave it out: --drop"),
+        (lines(["a,b"], b="p{i}"), "text, of 30 values in all: --column b=category learns them"),
+        (lines(["a,b"], b="2020-01-{i:02}"), "is a date: write the days since the first"),
+        (lines(["a,b"], b="x"), "column b holds 'x' in every row; leave it out: --drop b"),
         ('a,b\n"1,2\n', "is no table"),
-        (b"a,b\n\xff\xfe,2\n", "is no table"),
+        (lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"), "--encoding latin-1"),
+        (PLAIN.encode("utf-16"), "--encoding utf-16"),
+        (PLAIN.encode("utf-16-le"), "--encoding utf-16-le"),
+        (b"PK\x03\x04\xff", "is a spreadsheet or an archive; save it as a CSV file"),
+        (gzip.compress(PLAIN.encode()), "is packed by gzip; call it .csv.gz"),
     ],
 )
-def test_what_is_wrong_with_a_csv_file_is_one_line(tmp_path, content, said):
-    assert said in error(write(tmp_path / "t.csv", content))
+def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, content, said):
+    path = write(tmp_path / "t.csv", content)
+    with pytest.raises(UserError) as caught:
+        frames.take(table.read(path), {})
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert said in message
 
 
-def test_a_byte_order_mark_spaces_and_quotes_are_no_harm(tmp_path):
-    found = table.read(write(tmp_path / "t.csv", '\ufeffa, b\r\n1, 2.5\r\n"3",4 \r\n'))
-    assert found.names == ["a", "b"]
-    assert found.values.tolist() == [[1, 2.5], [3, 4]]
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("\ufeff" + PLAIN, {}),
+        (lines(['"a", b '], a=" {i}.5 ", b='"{square}"', end="\r\n") + "\r\n\r\n", {}),
+        (lines(["# from a lab", "# in mm", "", "a,b"]), {}),
+        (lines(["sep=;", "a;b"], apart=";"), {}),
+        (lines(["a,b,"], b="{square},"), {}),
+        (lines([",a,b"], a="{square},{i}.5"), {}),
+        (lines(["Unnamed: 0,a,b"], a="{i},{i}.5"), {}),
+        (SEMICOLONS, {"sep": ";", "decimal": ","}),
+        (lines(["a b"], apart="   "), {"sep": r"\s+"}),
+        (lines(["a\tb"], apart="\t"), {"sep": r"\t"}),
+        (
+            lines(["a;b"], a="{i},5", b="0.{square:03}", apart=";"),
+            {"sep": ";", "decimal": ",", "thousands": "."},
+        ),
+        (PLAIN.encode("utf-16"), {"encoding": "utf-16"}),
+        (PLAIN.encode("latin-1"), {"encoding": "latin-1"}),
+        (("\ufeff" + PLAIN).encode(), {"encoding": "UTF-8"}),
+    ],
+)
+def test_an_ugly_file_is_read_as_a_person_reads_it(tmp_path, content, options):
+    path = write(tmp_path / "t.csv", content)
+    columns, values, _ = frames.take(table.read(path, {}, Format(**options)), {})
+    assert [column.name for column in columns] == ["a", "b"]
+    assert (values == [[i + 0.5, i * i] for i in range(1, 31)]).all()
+
+
+@pytest.mark.parametrize("written", [Format(decimal=","), Format(thousands=",")])
+def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
+    """1.5 is none with a decimal comma, nor is 1,5 fifteen where commas group thousands."""
+    field = "{i}.5" if written.decimal == "," else '"{i},5"'
+    path = write(tmp_path / "t.csv", lines(["a,b"], a=field))
+    with pytest.raises(UserError, match="if that is a number, write --decimal"):
+        frames.take(table.read(path, {}, written), {})
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t.TSV.GZ"])
+def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, name):
+    path, content = tmp_path / name, []
+    for _ in range(2):
+        with table.writing(path) as put:
+            put(frame[:9])
+            put(frame[9:])
+        content.append(path.read_bytes())
+    assert content[0] == content[1]
+    apart = "\t" if "tsv" in name.lower() else ","
+    pd.testing.assert_frame_equal(pd.read_csv(path, sep=apart, compression="infer"), frame)
+    assert (table.read_numbers(path)[1] == frame.to_numpy()).all()
+
+
+def test_columns_are_chosen_by_name_and_unknown_ones_are_refused(path):
+    assert list(table.read(path, only=["c", "a"]).frame) == ["a", "c"]
+    assert list(table.read(path, drop=["n"]).frame) == ["a", "c"]
+    for wrong in ({"only": ["m"]}, {"drop": ["m"]}):
+        with pytest.raises(UserError, match="holds no column m; its columns are: a, n, c"):
+            table.read(path, **wrong)
+    with pytest.raises(UserError, match="no column is left; its columns are: a, n, c"):
+        table.read(path, only=["n"], drop=["n"])
+
+
+# Categories
+
+
+def labels(frame, kinds=None):
+    """The labels of the last column of a frame or of a file."""
+    found = frame if isinstance(frame, frames.Table) else frames.parse(frame, dict.fromkeys(frame))
+    return frames.take(found, kinds or {})[0][-1].labels
+
+
+def with_values(values):
+    return pd.DataFrame({"a": np.arange(60.0) ** 2, "b": (list(values) * 60)[:60]})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["x", "z", "y"], ("x", "y", "z")),
+        ([True, False], (False, True)),
+        (["TRUE", "False"], (False, True)),
+        (pd.array([True, None, False], "boolean"), (False, True)),
+        (pd.Categorical([3, 1, 2]), (1, 2, 3)),
+        (pd.Categorical(["2", "10"]), ("10", "2")),
+        ([f"group {k:02}" for k in range(20)], tuple(f"group {k:02}" for k in range(20))),
+    ],
+)
+def test_text_of_few_values_booleans_and_categories_have_labels_without_being_asked(
+    values, expected
+):
+    frame = with_values(values)
+    if isinstance(values, pd.Categorical):
+        frame["b"] = frame["b"].astype("category")
+    parsed = frames.parse(frame, {"a": "", "b": ""})
+    (_, column), codes, notices = frames.take(parsed, {}, missing="drop")
+    assert repr(column.labels) == repr(expected)
+    assert f"column b is taken as a category of {len(expected)} labels" in notices
+    assert set(codes[:, 1]) == {*range(len(expected))}
+
+
+def test_an_ordered_category_keeps_its_order_without_the_labels_of_no_row(tmp_path):
+    sizes = pd.CategoricalDtype(["none", "small", "mid", "tall"], ordered=True)
+    frame = with_values(["tall", "small", "mid"]).astype({"b": sizes})
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=7)
+    for found in (frame, table.read(tmp_path / "t.parquet")):
+        assert labels(found) == ("small", "mid", "tall")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [(["2", "10"], (2, 10)), (["007", "7"], ("007", "7")), (["3+", "1"], ("1", "3+"))],
+)
+def test_any_column_is_a_category_where_that_is_asked_for(tmp_path, fields, expected):
+    with_values(fields).to_csv(tmp_path / "t.csv", index=False)
+    kinds = {"b": "category"}
+    assert labels(table.read(tmp_path / "t.csv", kinds), kinds) == expected
+    many = with_values(np.arange(60) / 2)
+    assert len(labels(frames.parse(many, {"a": "", "b": "category"}), kinds)) == 60
+
+
+def test_labels_are_known_by_their_text_in_whatever_file():
+    column = Column("b", "category", step=1.0, labels=(3, 4))
+    for values in ([4, 3, 5], [4.0, 3.0, 5.0], ["4", " 3 ", "four"], pd.array([4, 3, 9], "Int64")):
+        found = frames.parse(pd.DataFrame({"b": values}), {"b": "category"})
+        codes = frames.numbers(frames.complete(found), [column])
+        assert codes[:, 0].tolist() == [1, 0, -1]
+    (unknown,) = frames.count_unknown(found, [column], codes).items()
+    assert unknown == ("column b: 9", 1)
+    flags = Column("b", "category", step=1.0, labels=(False, True))
+    found = frames.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
+    assert frames.numbers(found, [flags])[:, 0].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("word", ["May", "T1", "18-25", "Q3", "mon"])
+def test_words_that_look_like_dates_only_to_a_computer_are_labels(word):
+    assert labels(with_values([word, "other"])) == tuple(sorted([word, "other"]))
+
+
+def test_dates_of_a_frame_are_refused():
+    days = pd.Series(pd.date_range("2020-01-01", periods=60))
+    with pytest.raises(UserError, match="column b, row 0 holds '2020-01-01', which is a date"):
+        labels(with_values([0]).assign(b=days))
+
+
+# Parquet files
 
 
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (["x", "y"], "column b, row 1 holds 'x'"),
-        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "column b, row 1 holds '2020-01-01"),
-        ([1.0, np.nan], "column b, row 2 holds no value"),
-        ([1.0, -np.inf], "column b, row 2 holds -inf"),
+        ([f"p{i}" for i in range(30)], "column b, row 1 holds 'p0', which is text, of 30 values"),
+        (
+            pd.date_range("2020-01-01", periods=30),
+            "row 1 holds '2020-01-01 00:00:00', which is a date",
+        ),
+        ([1.0, np.nan] * 15, "column b, row 2 holds no value"),
+        ([1.0, -np.inf] * 15, "column b, row 2 holds -inf"),
     ],
 )
 def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path, column, said):
     path = tmp_path / "t.parquet"
-    pd.DataFrame({"a": [1.0, 2.0], "b": column}).to_parquet(path)
+    pd.DataFrame({"a": np.arange(30.0), "b": column}).to_parquet(path)
     assert said in error(path)
 
 
@@ -117,10 +313,11 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
     frame.loc[[3, 7], "a"] = np.nan
     for name, save in (("t.csv", frame.to_csv), ("t.parquet", frame.to_parquet)):
         save(tmp_path / name, index=False)
-        found = table.read(tmp_path / name, "drop")
-        assert found.dropped == 2
-        assert (found.values == frame.dropna().to_numpy(float)).all()
-        assert list(found.rows) == [row for row in range(1, 26) if row not in (4, 8)]
+        _, values, notices = frames.take(table.read(tmp_path / name), {}, "drop")
+        assert "left out: 2 rows with a missing value" in notices
+        assert (values == frame.dropna().to_numpy(float)).all()
+        kept = frames.complete(table.read(tmp_path / name), "drop").frame
+        assert list(kept.index) == [row for row in range(1, 26) if row not in (4, 8)]
         assert "row 4" in error(tmp_path / name)
     assert "inf" in error(write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n"), "drop")  # never dropped
 
@@ -132,11 +329,11 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
     out = tmp_path / f"out.{target}"
     with table.writing(out) as write:
-        for piece in table.stream(path, 10):
-            write(piece.assign(twice=2 * table.numbers(piece, ["a"])[0][:, 0]))
-    found = table.read(out)
-    assert found.names == ["a", "n", "c", "twice"]
-    assert (found.values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
+        for piece in table.stream(path, rows=10):
+            write(piece.assign(twice=2 * numbers(piece, "a")[:, 0]))
+    names, values = table.read_numbers(out)
+    assert names == ["a", "n", "c", "twice"]
+    assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
 
 
 def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame):
@@ -145,7 +342,7 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("out.parquet", "out.csv"):
         with table.writing(tmp_path / name) as write:
-            for piece in table.stream(tmp_path / "t.parquet", 10):
+            for piece in table.stream(tmp_path / "t.parquet", rows=10):
                 write(piece)
     before, after = (pq.read_schema(tmp_path / name).types for name in ("t.parquet", "out.parquet"))
     assert before == after
@@ -156,7 +353,7 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
 
 def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_path, frame):
     frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
-    assert table.read(tmp_path / "t.parquet").names == ["a", "n", "c"]
+    assert list(table.read(tmp_path / "t.parquet").frame) == ["a", "n", "c"]
     assert "__index_level_0__" in next(table.stream(tmp_path / "t.parquet"))
 
 
@@ -175,8 +372,8 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
 
     def copy():
         with table.writing(tmp_path / name) as put:
-            for piece in table.stream(path, 1):
-                put(piece.assign(b=table.numbers(piece, ["a"])[0][:, 0]))
+            for piece in table.stream(path, rows=1):
+                put(piece.assign(b=numbers(piece, "a")[:, 0]))
 
     with pytest.raises(UserError, match="row 2"):
         copy()
@@ -187,15 +384,15 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
 
 
 def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame):
-    values, kept = table.numbers(frame.assign(who="x"), ["c", "a"])
-    assert (values == frame[["c", "a"]].to_numpy()).all()
-    assert list(kept.columns) == ["a", "n", "c", "who"]
+    assert (numbers(frame.assign(who="x"), "c", "a") == frame[["c", "a"]].to_numpy()).all()
 
 
 def test_what_is_wrong_with_a_frame_is_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
-        table.numbers(frame.assign(a="red"), ["a"])
-    with pytest.raises(UserError, match=r"row 0 holds no value; frame\.dropna\(\) leaves such"):
-        table.numbers(frame.assign(a=[np.nan] + [1.0] * 24), ["a"])
+        numbers(frame.assign(a="red"), "a")
+    with pytest.raises(UserError, match=r"row 0 holds no value; .*frame\.dropna\(\), leaves such"):
+        numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
     with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
-        table.numbers(frame, ["a", "b"])
+        numbers(frame, "a", "b")
+    with pytest.raises(UserError, match="2 columns are called a; rename them"):
+        numbers(pd.concat([frame, frame], axis=1), "a")

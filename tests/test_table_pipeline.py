@@ -23,7 +23,8 @@ from flows import Column, Problem
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.data import table
-from flows.data.preparation import from_real, to_real
+from flows.data.preparation import from_real, scorable, to_real
+from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.references import components, fit_gaussian, fit_gmm, reference
 from stages import generate, prepare, rank
@@ -37,9 +38,9 @@ REFERENCES = ("independent", "gaussian", "gmm", "kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
-    """A positive column over 20 powers of ten, a share, whole numbers and a rounded one.
+    """A positive column over 20 powers of ten, a share, whole numbers, a rounded column, and text.
 
-    One column is far from 0; all depend on each other.
+    One column is far from 0; all but the text depend on each other.
     """
     rng = np.random.default_rng(seed)
     z, noise = rng.normal(size=count), rng.normal(size=(count, 4))
@@ -49,6 +50,7 @@ def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
         "children": rng.poisson(np.exp(0.5 * z)),
         "far away": 1e9 + z + 0.1 * noise[:, 2],
         "temperature": (20 + 5 * z**2 + noise[:, 3]).round(1),
+        "ward": [("west", "east", "north")[k % 3] for k in range(count)],
     }
     return pd.DataFrame(columns)
 
@@ -118,9 +120,10 @@ def test_of_a_table_what_needs_a_truth_is_null_and_the_rest_is_there(of_a_table:
 def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
     _, said = of_a_table
     lines = said.splitlines()
-    assert lines[0] == "3 of 93 rows have a missing value and are left out"
-    assert lines[1].startswith("column temperature holds ")
-    assert lines[2] == "90 rows of 5 columns from table, no truth known"
+    assert lines[0] == "left out: 3 rows with a missing value"
+    assert lines[1] == "column ward is taken as a category of 3 labels"
+    assert lines[2].startswith("column temperature holds ")
+    assert lines[3] == "90 rows of 6 columns from table, no truth known"
     assert [line for line in lines if "truth: none is known" in line]
     assert lines[-2].startswith("realnvp is the best model, ")
     assert "8 rows" not in said
@@ -146,11 +149,12 @@ def test_models_and_references_alike_draw_what_the_kinds_allow_and_score_every_t
     clone, _ = of_a_table
     for name in (*MODELS, *REFERENCES):
         arrays = kept(clone, name)
-        income, share, children, *_ = arrays["samples"].T
+        income, share, children, *_, ward = arrays["samples"].T
         assert len(income) == 500
         assert (income > 0).all()
         assert ((share > 0) & (share < 1)).all()
         assert (children == children.round()).all()
+        assert set(ward) <= {0, 1, 2}
         if name != "gan":
             members = 2 if name in MODELS else 1
             assert arrays["test_log_density"].shape == (18, members)
@@ -180,10 +184,12 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
 ):
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
-    problem, (names, raw, *_) = files.read_problem(), table.read(files.RAW)
+    problem, (names, raw) = files.read_problem(), table.read_numbers(files.RAW)
     assert names == [column.name for column in problem.columns] == list(people().columns)
     steps = [column.step for column in problem.columns]
-    assert steps == [None, None, 1.0, None, pytest.approx(0.1)]
+    assert steps == [None, None, 1.0, None, pytest.approx(0.1), 1.0]
+    assert problem.columns[-1].labels == ("east", "north", "west")
+    assert raw[:3, -1].tolist() == [2, 0, 1]
     for rows, half in ((problem.train, 0.5), (problem.test, 0)):
         nearest = raw[np.abs(np.log(rows[:, :1] / raw[:, 0])).argmin(axis=1)]
         off = np.abs(rows - nearest)
@@ -191,6 +197,24 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
         assert off[:, 3].max() < 1e-6
         assert 0.1 * half <= off[:, 2].max() <= half
         assert 0.005 < off[:, 4].max() < 0.0505
+        assert 0.4 < off[:, 5].max() < 0.5  # a category fills its cells, where it is scored too
+
+
+def test_samples_are_compared_with_labels_where_the_test_rows_are_spread():
+    columns = [Column("x"), Column("ward", "category", step=1.0, labels=("east", "west"))]
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.normal(size=80), rng.integers(0, 2, 80)], axis=1)
+    spread = from_real(columns, scorable(columns, rows, 0), whole=True)
+    model = of_table(columns, spread)
+    few = Evaluate.model_validate(yaml.safe_load(TINY)["evaluate"])
+    found, expected = (
+        evaluate(
+            model, Problem(spread[20:], test[:20], None, columns), few, name="gaussian"
+        ).members
+        for test in (spread, rows)
+    )
+    assert found["precision"] == expected["precision"]
+    assert found["c2st_auc"] == expected["c2st_auc"]
 
 
 def test_the_readmes_table_and_a_comparison_of_branches_know_tables(of_a_table: tuple[Clone, str]):
@@ -260,6 +284,11 @@ SOURCE = "data/source/people.csv"
 WRONG: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "missing": (with_value("income", None), {}, [SOURCE, "column income", "row 7", "drop"]),
     "text": (with_value("share", "half"), {}, ["column share", "row 7", "'half'"]),
+    "names": (
+        lambda frame: frame.assign(ward=[f"p{k}" for k in range(50)]),
+        {},
+        [SOURCE, "column ward, row 1", "text, of 50 values", "--column ward=category"],
+    ),
     "unknown": (
         same,
         {"columns": {"childern": "integer"}},
@@ -312,7 +341,7 @@ def test_settings_for_many_rows_do_for_few(source: Path):
     Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     generate.main()
     prepare.main()
-    assert files.read_problem().train.shape == (48, 5)
+    assert files.read_problem().train.shape == (48, 6)
 
 
 def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clone, str]):

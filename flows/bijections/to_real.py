@@ -8,7 +8,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from flows.bijections.bijection import Bijection
-from flows.core.columns import Column
+from flows.core.columns import WHOLE, Column
+
+HALF_LINE = ("positive", "count")  # the kinds with a low bound alone
+LARGEST = 2.0**53  # above it, not every whole number is a floating-point number
 
 
 class ToReal(Bijection):
@@ -16,18 +19,20 @@ class ToReal(Bijection):
 
     ``log_det`` sums the logarithms of the slopes, which stand beside or below the maps::
 
-        forward:  real, integer          z = x                             0
-                  positive               z = log x                         -log x
+        forward:  real, integer,         z = x                             0
+                  category
+                  positive, count        z = log (x - low)                 -log (x - low)
                   interval low to high   z = log (x - low) / (high - x)
                                          log (high - low) - log (x - low) - log (high - x)
 
-        inverse:  positive               x = e^z                           z
+        inverse:  positive, count        x = low + e^z                     z
                   interval low to high   x = low + (high - low) s(z)
                                          log (high - low) + log s(z) + log s(-z)
                                          s(z) = 1 / (1 + e^-z)
 
-    It has no parameters and no buffers, as the columns are in the checkpoint's description. Samples
-    stay strictly between the bounds, where rounding would put them on one.
+    The low bound is 0 of a positive column, and -1/2 of a count. The map has no parameters and no
+    buffers, as the columns are in the checkpoint's description. Samples stay strictly between the
+    bounds, where rounding would put them on one.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -38,9 +43,9 @@ class ToReal(Bijection):
         z, log_det = x.clone(), x.new_zeros(len(x), x.shape[-1])
         for d, column in enumerate(self.columns):
             low, high = column.bounds
-            if column.kind == "positive":
-                z[:, d] = x[:, d].log()
-                log_det = log_det - x[:, d].log()
+            if column.kind in HALF_LINE:
+                z[:, d] = (x[:, d] - low).log()
+                log_det = log_det - z[:, d]
             elif column.kind == "interval":
                 below, above = (x[:, d] - low).log(), (high - x[:, d]).log()
                 z[:, d] = below - above
@@ -51,26 +56,32 @@ class ToReal(Bijection):
         x, log_det = z.clone(), z.new_zeros(len(z), z.shape[-1])
         for d, column in enumerate(self.columns):
             (low, high), part = column.bounds, z[:, d]
-            if column.kind == "positive":
-                x[:, d] = part.exp().clamp(torch.finfo(z.dtype).tiny, torch.finfo(z.dtype).max)
+            ends = torch.tensor([low, high], dtype=z.dtype)
+            inside = torch.nextafter(ends, ends.flip(0))
+            if column.kind in HALF_LINE:
+                x[:, d] = (low + part.exp().clamp(torch.finfo(z.dtype).tiny)).clamp(*inside)
                 log_det = log_det + part
             elif column.kind == "interval":
                 # The distance to the nearer bound, so that a small one keeps its digits
                 near = (high - low) * part.abs().neg().sigmoid()
-                ends = torch.tensor([low, high], dtype=z.dtype)
-                x[:, d] = torch.where(part < 0, low + near, high - near).clamp(
-                    *torch.nextafter(ends, ends.flip(0))
-                )
+                x[:, d] = torch.where(part < 0, low + near, high - near).clamp(*inside)
                 log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
         return x, log_det
 
     def rounded(self, x: Tensor) -> Tensor:
-        """Return ``x`` ``(M, D, N)`` with integer columns rounded to multiples of their steps."""
+        """Return ``x`` ``(M, D, N)`` with whole columns rounded to multiples of their steps.
+
+        Those are integers and counts, and categories, which become codes.
+        """
         x = x.clone()
         for d, column in enumerate(self.columns):
-            if column.kind == "integer" and column.step:
+            if column.kind in WHOLE and column.step:
                 # + 0.0 takes the sign of a zero away
                 count, inverse = ((x[:, d] / column.step).round() + 0.0, round(1 / column.step))
                 # 3 tenths are 0.3, not 0.30000000000000004
                 x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step
+            if column.kind == "category":
+                x[:, d] = x[:, d].clamp(0, len(column.labels) - 1)
+            elif column.kind == "count":
+                x[:, d] = x[:, d].clamp(max=LARGEST)
         return x

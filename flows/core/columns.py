@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,30 @@ from flows.core.errors import UserError
 
 LEAST_ROWS = 10
 DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
-ADVICE = {"positive": "; or leave it real", "interval": "; widen the bounds"}
+WHOLE = ("integer", "count", "category")  # the kinds whose samples are rounded
+ADVICE = {
+    "positive": "; or leave it real",
+    "count": "; or leave it real",
+    "interval": "; widen the bounds",
+}
+Label = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, kind, bounds of an ``interval`` and step of rounded values."""
+    """A column: its name, kind, bounds of an ``interval`` and step of rounded values.
+
+    The numbers of a ``category`` are codes: 0 stands for the first of its ``labels``, 1 for the
+    next. ``ordered`` says whether their order has a meaning.
+    """
 
     name: str
     kind: str = "real"
     low: float | None = None
     high: float | None = None
     step: float | None = None
+    labels: tuple[Label, ...] = ()
+    ordered: bool = False
 
     @classmethod
     def parse(cls, name: str, word: str) -> Column:
@@ -43,7 +56,7 @@ class Column:
             match kind, [float(text) for text in texts]:
                 case "real" | "positive", []:
                     return cls(name, kind)
-                case "integer", []:
+                case "integer" | "count" | "category", []:
                     return cls(name, kind, step=1.0)
                 case "integer", [step] if 0 < step < math.inf:
                     return cls(name, kind, step=step)
@@ -53,15 +66,18 @@ class Column:
             pass
         raise ValueError(
             f"column {name}: {word!r} is no kind; it must be real, positive, interval:LOW:HIGH, "
-            "integer or integer:STEP"
+            "integer, integer:STEP, count or category"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        content = {**asdict(self), "labels": list(self.labels)}
+        if self.kind != "category":
+            del content["labels"], content["ordered"]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Column:
-        return cls(**content)
+        return cls(**{**content, "labels": tuple(content.get("labels", ()))})
 
     @property
     def word(self) -> str:
@@ -78,13 +94,15 @@ class Column:
         """The two numbers that all values lie strictly between."""
         if self.low is not None and self.high is not None:
             return self.low, self.high
-        return 0.0 if self.kind == "positive" else -math.inf, math.inf
+        if self.kind == "category":  # the cells of the codes, which are one wide
+            return -0.5, len(self.labels) - 0.5
+        return {"positive": 0.0, "count": -0.5}.get(self.kind, -math.inf), math.inf
 
     def holds(self, x: Array) -> NDArray[np.bool_]:
         """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
         low, high = self.bounds
         inside = (low < x) & (x < high)
-        if self.kind != "integer":
+        if self.kind not in WHOLE:
             return inside
         steps = x / (self.step or 1.0)
         with np.errstate(invalid="ignore"):  # infinities
@@ -113,7 +131,7 @@ def inspect(
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
         distinct = np.unique(x)
-        if column.kind != "integer" and len(distinct) < DISTINCT * len(x):
+        if column.kind not in WHOLE and len(distinct) < DISTINCT * len(x):
             inspected[d] = replace(column, step=_step(distinct))
             notices.append(_notice(inspected[d], x, len(distinct)))
     _check_together([column.name for column in columns], values)
@@ -127,12 +145,18 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
         must = f"a finite number strictly between {low:g} and {high:g}"
         if column.kind == "integer":
             must = f"a multiple of {column.step:g}"
+        elif column.kind == "count":
+            must = "a whole number of at least 0"
         raise UserError(
             f"column {column.name}, row {rows[at]} holds {x[at]}; {column.word} must be "
             f"{must}{ADVICE.get(column.kind, '')}"
         )
     if x.min() == x.max():
-        raise UserError(f"column {column.name} holds {x[0]:g} in every row; leave it out")
+        value = repr(column.labels[0]) if column.labels else f"{x[0]:g}"
+        raise UserError(
+            f"column {column.name} holds {value} in every row; leave it out: "
+            f"--drop {quote(column.name)}"
+        )
     with np.errstate(over="ignore", under="ignore"):
         if not 0 < x.std() < math.inf:
             raise UserError(
@@ -143,6 +167,8 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
 def _notice(column: Column, x: Array, distinct: int) -> str:
     """Return the notice for a rounded column ``(n,)`` with ``distinct`` distinct values."""
     whole = replace(column, kind="integer", step=float(f"{column.step:.6g}"))
+    if whole.step == 1 and x.min() == 0:  # samples of a whole number may be below 0
+        whole = replace(whole, kind="count")
     if column.kind == "real" and whole.holds(x).all():
         advice = f"for samples in whole steps write --column {column.name}={whole.word}"
     else:
@@ -200,6 +226,6 @@ def _check_together(names: Sequence[str], values: Array) -> None:
         if involved.any():
             others = ", ".join(names[k] for k in np.flatnonzero(involved).tolist())
             raise UserError(
-                f"column {names[d]} {is_what} {others}; leave one of them out: "
-                "together they have no density"
+                f"column {names[d]} {is_what} {others}; leave one of them out, as by "
+                f"--drop {quote(names[d])}: together they have no density"
             )

@@ -21,10 +21,13 @@ def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return real rows ``(n, D)`` to score: integers stay whole, as they are drawn."""
+    """Return real rows ``(n, D)`` to score: integers and counts stay whole, as they are drawn.
+
+    A category is spread over its cell, where every model then scores the same point.
+    """
     if not columns:
         return values
-    whole = [column.kind == "integer" for column in columns]
+    whole = [column.kind in ("integer", "count") for column in columns]
     return to_real(columns, np.where(whole, values, dequantise(columns, values, seed)))
 
 
@@ -35,7 +38,16 @@ def to_real(columns: Sequence[Column], rows: Array) -> Array:
 
 
 def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
-    """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integer columns."""
-    map_ = ToReal(columns)
-    x = map_.inverse(torch.from_numpy(rows.T.copy())[None])[0]
-    return np.ascontiguousarray((map_.rounded(x) if whole else x)[0].numpy().T)
+    """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integers and counts."""
+    x = ToReal(columns).inverse(torch.from_numpy(rows.T.copy())[None])[0]
+    spread = np.ascontiguousarray(x[0].numpy().T)
+    if not whole:
+        return spread
+    is_category = [column.kind == "category" for column in columns]
+    return np.where(is_category, spread, as_drawn(columns, spread))
+
+
+def as_drawn(columns: Sequence[Column], rows: Array) -> Array:
+    """Return rows ``(n, D)`` in the user's units as models draw them: rounded, by their kinds."""
+    x = ToReal(columns).rounded(torch.from_numpy(rows.T.copy())[None])
+    return np.ascontiguousarray(x[0].numpy().T)

@@ -1,82 +1,112 @@
 """Users' tables as CSV or Parquet files, which are read, checked and written.
 
-A file is read whole or a piece at a time. CSV is UTF-8 text with commas, and names in its first
-line; its fields are passed on as they were written. A piece is a data frame whose index holds the
-numbers of its rows: 1 is the first below the names. Any fault is one ``UserError`` that names file,
-column and row.
+A file is read whole or a piece at a time. CSV is text with names in its first line, perhaps packed
+by gzip; its fields are passed on as they were written. A piece is a data frame whose index holds
+the numbers of its rows: 1 is the first below the names. Any fault is one ``UserError`` that names
+file, column and row.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from flows.core import atomic
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array
+from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
+from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, place
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SPACES = r"\s+"  # the one separator of several characters
 PIECE = 50_000  # rows: bounds the memory
-FRAME = "the table"  # names a data frame in messages, as it has no file
-# How a missing value is written, in any case
-MISSING = {"", "na", "n/a", "nan", "null", "none", "<na>"}
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
+ENDINGS = (*SEPARATORS, ".parquet")
+# What a file is that is no text of the encoding, by its first bytes, and what to do
+FOREIGN = {
+    b"PK": "is a spreadsheet or an archive; save it as a CSV file",
+    b"\x1f\x8b": "is packed by gzip; call it .csv.gz",
+    b"PAR1": "is a Parquet file; call it .parquet",
+    b"\xff\xfe": "is text of another encoding: --encoding utf-16",
+    b"\xfe\xff": "is text of another encoding: --encoding utf-16",
+    b"": "is text of another encoding: --encoding latin-1, or the one that it was saved in",
+}
 
 
-class Table(NamedTuple):
-    """Columns that were read from a file.
+def read(
+    path: str | Path,
+    kinds: Mapping[str, str] | None = None,
+    written: Format = PLAIN,
+    *,
+    only: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> Table:
+    """Return a file, parsed: the columns ``only`` (all, unless given) without those to ``drop``.
 
-    ``values`` are ``(n, D)``, ``dropped`` is the number of rows that were left out, and ``rows``
-    ``(n,)`` are the numbers of the others in the file.
+    ``kinds`` are the words of the user, by column.
     """
+    import pandas as pd
 
-    names: list[str]
-    values: Array
-    dropped: int
-    rows: Whole
+    kinds, parts = kinds or {}, []
+    for piece in stream(path, written):
+        # Without the index of a data frame, which Parquet files may hold
+        names = [name for name in piece if not name.startswith("__index_level_")]
+        for name in (*only, *drop):
+            place(names, name, str(path))
+        chosen = [name for name in names if name in (only or names) and name not in drop]
+        if not chosen:
+            raise UserError(f"{path}: no column is left; its columns are: {', '.join(names)}")
+        words = {name: kinds.get(name, "") for name in chosen}
+        parts.append(parse(piece, words, str(path), written).frame)
+    frame = pd.concat(parts)
+    for name in frame:
+        # The fields of a CSV file are text: of a category, 7 is a number, and 007 is not
+        if is_csv(path) and kinds.get(name) == "category":
+            digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
+            frame[name] = pd.to_numeric(frame[name]) if digits.all() else frame[name]
+    return Table(frame, str(path))
 
 
-def read(path: str | Path, missing: str = "stop", names: Sequence[str] | None = None) -> Table:
-    """Return the columns ``names`` of a file (all, unless given); ``missing`` as in ``numbers``."""
-    dropped, parts, rows = 0, [], []
-    for piece in stream(path):
-        if names is None:
-            # Without the index of a data frame, which Parquet files may hold
-            names = [name for name in piece.columns if not name.startswith("__index_level_")]
-        values, kept = numbers(piece, names, str(path), missing)
-        dropped += len(piece) - len(kept)
-        parts.append(values)
-        rows.append(kept.index.to_numpy())
-    return Table(list(names or ()), np.concatenate(parts), dropped, np.concatenate(rows))
+def read_numbers(path: str | Path) -> tuple[list[str], Array]:
+    """Return the names of a file of numbers alone, and its rows ``(n, D)``."""
+    table = read(path)
+    names = list(table.frame)
+    return names, numbers(complete(table), [Column(name) for name in names])
 
 
-def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
+def stream(path: str | Path, written: Format = PLAIN, rows: int = PIECE) -> Iterator[pd.DataFrame]:
     """Yield the file, ``rows`` rows at a time.
 
     Raises ``UserError`` for a file that is no table, or has no rows.
     """
     path, first = Path(path), 1
-    pieces = _parquet(path, rows) if _is_parquet(path) else _csv(path, rows)
+    if not is_csv(path) and written != PLAIN:
+        raise UserError(f"{path}: --sep, --decimal, --thousands and --encoding are for CSV files")
+    pieces = _csv(path, written, rows) if is_csv(path) else _parquet(path, rows)
     try:
         for piece in pieces:
-            names = ",".join(piece.columns)
-            # No names, another separator, or numbers in place of names
-            if re.search(r"(^|,)(Unnamed: |$)|[;\t|]|^[-\d.eE,]*\.[-\d.eE,]*$", names):
-                raise UserError(
-                    f"{path}: its columns are called {names!r}; each must have a name, "
-                    "and commas must be between them"
-                )
             if len(piece):
                 yield piece.set_axis(range(first, first + len(piece)))
             first += len(piece)
-    except (OSError, ValueError) as error:
+    except UserError:
+        raise
+    except UnicodeError:
+        with _open(path, "rb") as file:
+            start = file.read(4)
+        what = next(what for mark, what in FOREIGN.items() if start.startswith(mark))
+        raise UserError(f"{path}: {what}") from None
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         # What pandas and Arrow raise for a damaged file is a ValueError, too
         raise UserError(
             f"{path}: {getattr(error, 'strerror', None) or 'is no table: ' + one_line(error)}"
@@ -85,63 +115,44 @@ def stream(path: str | Path, rows: int = PIECE) -> Iterator[pd.DataFrame]:
         raise UserError(f"{path}: holds no rows")
 
 
-def numbers(
-    frame: pd.DataFrame, names: Sequence[str], source: str = FRAME, missing: str = "stop"
-) -> tuple[Array, pd.DataFrame]:
-    """Return the columns ``names`` of a piece as ``(n, D)``, and the piece's rows that these are.
-
-    The columns may be in any order there. A missing value is an error where ``missing`` is
-    ``"stop"``; its row is left out of both where it is ``"drop"``.
-    """
-    values = np.stack([_column(frame, name, source) for name in names], axis=1)
-    wrong = np.isinf(values) if missing == "drop" else ~np.isfinite(values)
-    for place, d in np.argwhere(wrong)[:1]:
-        problem = f"holds {values[place, d]}; every value must be finite"
-        if np.isnan(values[place, d]):
-            remedy = "`--missing drop` (in the pipeline `data.missing: drop`)"
-            if source == FRAME:
-                remedy = "frame.dropna()"
-            problem = f"holds no value; {remedy} leaves such rows out"
-        raise UserError(f"{source}: column {names[d]}, row {frame.index[place]} {problem}")
-    keep = ~np.isnan(values).any(axis=1)
-    return values[keep], frame[keep]
+def is_csv(path: str | Path) -> bool:
+    """Return whether a table is text, by its name. Raises ``UserError`` for an unknown ending."""
+    return _ending(Path(path)) != ".parquet"
 
 
-def _column(frame: pd.DataFrame, name: str, source: str) -> Array:
-    """Return a column as numbers ``(n,)``, ``NaN`` where a value is missing."""
+def _ending(path: Path) -> str:
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return ending
+    raise UserError(f"{path}: the name of a table ends in {', '.join(ENDINGS[:-1])} or .parquet")
+
+
+def _open(path: Path, mode: str, **options: Any) -> Any:
+    return (gzip.open if path.suffix.lower() == ".gz" else open)(path, mode, **options)
+
+
+def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
-    held = list(map(str, frame.columns))
-    if name not in held:
-        raise UserError(f"{source}: holds no column {name}; its columns are: {', '.join(held)}")
-    column = frame.iloc[:, held.index(name)]
-    if column.dtype.kind not in "iufb":
-        column = column.astype(object)
-    found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    for row, value in column[np.isnan(found)].items():
-        if str(value).strip().lower() not in MISSING:
-            raise UserError(
-                f"{source}: column {name}, row {row} holds {str(value)!r}; "
-                "every value must be a number"
-            )
-    return found
-
-
-def _is_parquet(path: Path) -> bool:
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise UserError(f"{path}: the name of a table ends in .csv or .parquet")
-    return path.suffix.lower() == ".parquet"
-
-
-def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-
+    separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
+    if separator != SPACES and len(separator) > 1:
+        raise UserError(rf"--sep {separator!r}: must be one character, or '\s+' for spaces")
+    # With or without a byte-order mark
+    encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
+    above, separator, names = _heading(path, separator, encoding)
+    for name, count in Counter(names).items():
+        if count > 1:  # pandas would rename the second
+            raise UserError(f"{path}: {count} columns are called {name}; rename them")
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
-    with pd.read_csv(path, encoding="utf-8-sig", chunksize=rows, **as_written) as pieces:
+    where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
+    with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
-                    raise ValueError("its rows have more fields than its first line names columns")
+                    raise ValueError(
+                        "its rows have more fields than its first line names columns: "
+                        "name every column there, and end no line with a separator"
+                    )
                 yield piece
         except pd.errors.ParserError as error:
             ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
@@ -153,16 +164,55 @@ def _csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             ) from None
 
 
+def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[str]]:
+    """Return how many lines stand above the names of a CSV file, its separator, and the names.
+
+    Above may be comments, empty lines, and ``sep=;``, as a spreadsheet writes it.
+    """
+    with _open(path, "rt", encoding=encoding, newline="") as file:
+        above, line = 0, ""
+        for line in file:
+            said = re.fullmatch(r"sep=(.)\s*", line)
+            separator = said[1] if said else separator
+            if line.strip() and not said and not line.startswith("#"):
+                break
+            above += 1
+        names = line.split()
+        if separator != SPACES:
+            reader = csv.reader(chain([line], file), delimiter=separator, skipinitialspace=True)
+            names = [name.strip() for name in next(reader, [])]
+        below = next(file, "")
+    if "\0" in line:
+        raise UserError(f"{path}: is text of another encoding: --encoding utf-16-le")
+    for other in ";\t|," if len(names) == 1 else ";\t|" if separator == "," else "":
+        if other != separator and 0 < line.count(other) <= below.count(other):
+            decimal = " --decimal ," if other != "," and re.search(r"\d,\d", below) else ""
+            raise UserError(f"{path}: its separator is another: --sep {other!r}{decimal}")
+    if len(names) == 1 and len(line.split()) == len(below.split()) > 1:
+        raise UserError(f"{path}: its separator is another: --sep '{SPACES}'")
+    are_numbers = all(re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", name.lower()) for name in names)
+    if names and are_numbers and (above or "." in line or len({*names}) < len(names)):
+        raise UserError(
+            f"{path}: its columns are called {', '.join(names)}; write a line of names above, "
+            "which does not begin with #"
+        )
+    return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
+
+
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def type_of(kind: pa.DataType) -> pd.ArrowDtype | None:
+        # Arrow's types: a whole number stays one beside a missing one. Pandas has categories too.
+        return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
+
     with path.open("rb") as file:
-        # Not a whole group of rows at once, which may be the whole file. Arrow's types: a whole
-        # number stays one beside a missing one.
+        # Not a whole group of rows at once, which may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
         for batch in whole.iter_batches(batch_size=rows):
-            yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+            yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
 
 
 @contextmanager
@@ -172,24 +222,27 @@ def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
     It writes to ``path``, whole or not at all, or as CSV to standard output where that is ``None``.
     """
     with ExitStack() as stack:
-        parquet = path is not None and _is_parquet(path)
+        ending = ".csv" if path is None else _ending(path)
         out: Any = sys.stdout
         if path is not None:
-            unfinished = stack.enter_context(atomic.replacing(path))
-            out = None if parquet else stack.enter_context(unfinished.open("w", encoding="utf-8"))
+            out = unfinished = stack.enter_context(atomic.replacing(path))
+        options: Any = {"sep": SEPARATORS.get(ending), "index": False, "lineterminator": "\n"}
+        if ending.endswith(".gz"):
+            options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
         begun = False
 
         def write(frame: pd.DataFrame) -> None:
             nonlocal out, begun
-            if parquet:
+            if ending == ".parquet":
                 import pyarrow as pa
                 import pyarrow.parquet as pq
 
                 piece = pa.Table.from_pandas(frame, preserve_index=False)
-                out = out or stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
+                if not begun:
+                    out = stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
                 out.write_table(piece)
             else:
-                frame.to_csv(out, index=False, header=not begun, lineterminator="\n")
+                frame.to_csv(out, header=not begun, mode="a" if begun else "w", **options)
             begun = True
 
         yield write

@@ -19,7 +19,7 @@ from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
 from flows.core.settings import EvaluationSettings as EvaluationSettings
-from flows.data.preparation import to_real
+from flows.data.preparation import as_drawn, to_real
 from flows.data.problem import Problem
 from flows.evaluation import calibration, likelihood, samples, statistics
 
@@ -199,7 +199,8 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     own = own[:, : len(test)]
     if problem.columns:  # the columns' units have nothing to do with each other
         scale = to_real(problem.columns, problem.train).std(axis=0)
-        test = to_real(problem.columns, test) / scale
+        # Samples are whole where scored rows may be spread
+        test = to_real(problem.columns, as_drawn(problem.columns, test)) / scale
         own = np.stack([to_real(problem.columns, row) for row in own]) / scale
     directions = samples.unit_directions(
         settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")

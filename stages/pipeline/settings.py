@@ -192,6 +192,8 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             # Other models train by the fixed recipe in any case.
             if training.recipe == "auto" and registry.is_flow(name):
                 folds_and_candidates(training.members)
+        except UserError:
+            raise
         except (LookupError, ValueError) as error:
             raise UserError(f"{path}: models.{name}: {error.args[0]}") from None
     if settings.data.target != TABLE:  # its rows are counted when they are read
