@@ -100,8 +100,8 @@ def score(arguments: argparse.Namespace) -> None:
     """
     import numpy as np
     import pandas as pd
-    from tqdm import tqdm
 
+    from flows.core.progress import progress
     from flows.data import frames, table
     from flows.density import Density
     from flows.networks.image_flow import ImageFlow
@@ -116,7 +116,7 @@ def score(arguments: argparse.Namespace) -> None:
         added += ["row", "tail_probability"]
     least: pd.DataFrame | None = None
     dropped = 0
-    with table.writing(output) as write, tqdm(unit="row", unit_scale=True, disable=None) as bar:
+    with table.writing(output) as write, progress("score", None, "row") as bar:
         for piece in table.stream(source, written):
             for name in piece.columns.intersection(added)[:1]:
                 raise UserError(
@@ -222,7 +222,7 @@ def plot(arguments: argparse.Namespace) -> None:
     name = density.network.description["model"]
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.names, rows, None, None, 0, rows)
+    scene = Scene([row], {}, density.names, rows, None, None, 0, rows, density.columns)
     draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
 
 

@@ -8,12 +8,14 @@ log_q = density.log_prob(frame)   # nats a row, in the units of the frame
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from flows.core.arrays import Array
@@ -26,11 +28,13 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
 from flows.data import frames
 from flows.data.preparation import learnable
+from flows.evaluation import cells
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.training.trainer import train
 
+CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
 PIECE = 50_000  # rows that are drawn at a time: bounds the memory
 # What the automatic recipe uses of the settings of training; it says itself how often it logs
 USED = {"recipe", "learning_rate", "clip", "batch_size", "log_every"}
@@ -78,12 +82,16 @@ class Density:
         return self.log_prob_numbers(values)
 
     def log_prob_numbers(self, rows: Array) -> Array:
-        """Return what ``log_prob_members`` does, for rows ``(n, D)`` with codes for labels."""
+        """Return what ``log_prob_members`` does, for rows ``(n, D)`` with codes for labels.
+
+        A label has a probability: the density, integrated over its cell (``evaluation/cells.py``).
+        """
         allowed = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         held = np.all(allowed, axis=0)
         log_q = np.full((len(rows), self.network.members), -np.inf)
         if held.any():
-            log_q[held] = log_density(self.network, rows[held])
+            scored = partial(log_density, self.network)
+            log_q[held] = cells.log_probability(scored, self.columns, rows[held])
         return log_q
 
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
@@ -93,6 +101,11 @@ class Density:
         """
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
+
+    def unseen(self, fold: float) -> NDArray[np.bool_]:
+        """Return which members did not see the rows of a fold, ``(M,)``."""
+        members = self.network.description["training"]["members"]
+        return np.array([member["fold"] == fold for member in members])
 
     def tail_probability(self, log_q: Array) -> Array:
         """Return the probability that a row of the table has so low a density, ``(n,)``.
@@ -108,11 +121,9 @@ class Density:
         if "held_out" not in self.network.history:
             return np.full(len(log_q), np.nan)
         fold, held_out = self.network.history["fold"], self.network.history["held_out"]
-        members = self.network.description["training"]["members"]
-        unseen = np.array([member["fold"] for member in members])
         count = np.zeros(len(log_q))
         for f in np.unique(fold[fold >= 0]):
-            known, new = np.sort(held_out[fold == f]), self.ensemble(log_q, unseen == f)
+            known, new = np.sort(held_out[fold == f]), self.ensemble(log_q, self.unseen(f))
             count += np.searchsorted(known, new, side="right")
         return (1 + count) / (1 + (fold >= 0).sum())
 
@@ -216,7 +227,10 @@ def fit(
     scaler = Scaler.fit(rows, [column.name for column in inspected])
     frames.say(notices)  # now that nothing is in the way of training
     train(network, scaler.scale(rows), settings=training, scaler=scaler, name=model)
-    return Density(network)
+    density = Density(network)
+    if "held_out" in network.history and any(column.labels for column in inspected):
+        _score_cells(density, values)
+    return density
 
 
 def _checked(
@@ -254,6 +268,22 @@ def _checked(
         for key in sorted(given.keys() - USED):
             raise ValueError(f"{key}: the automatic recipe does not use it; -S recipe=fixed does")
     return training, {key: settings[key] for key in settings if key not in given}
+
+
+def _score_cells(density: Density, values: Array) -> None:
+    """Score some of the held-out rows again, as new rows will be: labels by their cells.
+
+    The others are in no fold any more: ``tail_probability`` counts the scored ones.
+    """
+    history = density.network.history
+    fold, places = history["fold"], np.flatnonzero(history["fold"] >= 0)
+    places = places[:: -(-len(places) // CALIBRATED)]
+    log_q = density.log_prob_numbers(values[places])
+    history["fold"] = np.full(len(fold), -1.0)
+    history["fold"][places] = fold[places]
+    for f in np.unique(fold[places]):
+        own = fold[places] == f
+        history["held_out"][places[own]] = density.ensemble(log_q[own], density.unseen(f))
 
 
 def draw(network: Population, n: int, rng: np.random.Generator) -> Array:

@@ -10,7 +10,7 @@ from stages.pipeline import files, settings
 
 def main() -> None:
     params = settings.load()
-    truth, entropy, _ = files.read_target()
+    truth, entropy, kinds = files.read_target()
     columns, data = table.read_numbers(files.RAW)
     # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
@@ -21,9 +21,8 @@ def main() -> None:
         add_gains(rows)
     histories = {name: files.read_table(files.history(name)) for name in params.models}
     _, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)
-    scene = plotting.Scene(
-        rows, histories, columns, data, truth, entropy, params.evaluate.fresh, test
-    )
+    fresh = params.evaluate.fresh
+    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, fresh, test, kinds=kinds)
     missing = plotting.missing(scene)
     figures = [name for name in plotting.FIGURES if name not in missing]
     for name in figures:

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import ToReal
-from flows.core.columns import Column, dequantise, inspect
+from flows.core.columns import Column, dequantise, first_copies, inspect
 from flows.core.errors import UserError
 from flows.data.preparation import as_drawn, from_real, learnable, scorable
 
@@ -336,3 +336,47 @@ def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_p
     frame = density.sample(3)
     assert list(frame) == density.names
     assert np.isfinite(density.log_prob(frame[list("dcba")])).all()
+
+
+# Copies
+
+
+def patients(n: int = 300) -> np.ndarray:
+    """Return rows of four rounded columns, hardly any two of which are equal."""
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(n, 4)) + rng.normal(size=(n, 1))
+    return np.round(spread * [12, 5, 14, 11] + [50, 26, 95, 91], [0, 1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.random.default_rng(0).normal(size=(300, 2)),
+        patients(),
+        np.column_stack([np.random.default_rng(0).normal(size=300), np.arange(300) % 2]),
+    ],
+    ids=["real", "rounded", "with a label"],
+)
+def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
+    tripled = np.concatenate([rows, rows, rows])
+    np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
+    columns, notices = inspect([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
+    once, _ = inspect(columns, rows)
+    assert columns == once
+    assert any("600 of 900 rows are copies of others" in notice for notice in notices)
+    spread = dequantise(columns, tripled, 0)
+    np.testing.assert_array_equal(spread[:300], spread[300:600])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.random.default_rng(0).integers(0, 20, (1000, 2)),
+        np.random.default_rng(0).integers(0, 3, (1000, 6)),
+        patients()[:, :1],
+        np.array([[4.0, 5.0]] * 900 + [[5.0, 4.0]] * 100),
+    ],
+    ids=["two whole numbers", "six labels", "one column", "two different rows"],
+)
+def test_rows_that_are_equal_by_chance_are_no_copies(rows: np.ndarray):
+    np.testing.assert_array_equal(first_copies(rows.astype(float)), np.arange(len(rows)))

@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_limits
 from flows.core.arrays import Array, Whole
 
 NEIGHBOURS = 20
+REFERENCE_ROWS = 20_000  # rows that neighbours are looked for among, at most
+MOST_TREE_COLUMNS = 15  # in more, a search tree is slower than all distances
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
 ROWS = 1_500  # rows that a mixture is fitted to, at most
 
@@ -43,10 +45,17 @@ class NeighbourNoise(Noise):
     """
 
     def __init__(self, points: Array) -> None:
-        self.points = points.astype(np.float32)
+        from sklearn.neighbors import NearestNeighbors
+
+        reference = points[:: -(-len(points) // REFERENCE_ROWS)]
+        self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(points) - 1)
-        # The row itself is among them, as a difference of 0
-        nearest = KDTree(points).query(points, self.count + 1, workers=-1)[1]
+        # The row itself may be among them, as a difference of 0
+        if points.shape[1] <= MOST_TREE_COLUMNS:
+            nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
+        else:
+            search = NearestNeighbors(n_neighbors=self.count + 1, algorithm="brute")
+            nearest = search.fit(reference).kneighbors(points, return_distance=False)
         self.nearest = nearest.astype(np.int32)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
@@ -54,7 +63,7 @@ class NeighbourNoise(Noise):
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
         return points + np.einsum(
-            "nk,nkd->nd", weights.astype(np.float32), self.points[nearest] - points[:, None]
+            "nk,nkd->nd", weights.astype(np.float32), self.reference[nearest] - points[:, None]
         )
 
 

@@ -1,0 +1,108 @@
+"""The probability of labels: a density, integrated over the cells of its categories.
+
+The code k of a label stands for the cell from k - 1/2 to k + 1/2; the first cell has no lower end,
+and the last no upper one. So the cells tile the line, and the probabilities of a column's labels
+sum to the density of the rest of the row::
+
+    q(k, rest) = integral over the cell of k of  q(x, rest) dx
+
+Over one category it is integrated to ``TOLERANCE``. Over several together, the cells' product is
+sampled by ``POINTS`` quasi-random points (Sobol 1967).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import qmc
+
+from flows.core.arrays import Array, Whole
+from flows.core.columns import Column
+
+LogDensity = Callable[[Array], Array]  # of rows (n, D), per member: (n, M)
+
+TOLERANCE = 1e-6  # relative
+NODES, HALVINGS = 8, 12  # of Gauss and Legendre in an interval, which is halved so often at most
+POINTS = 1_024
+ROWS = 2_000  # at a time
+
+
+def log_probability(log_density: LogDensity, columns: Sequence[Column], rows: Array) -> Array:
+    """Return the log-density ``(n, M)`` of ``rows`` ``(n, D)`` whose categories are codes.
+
+    ``log_density`` is of rows with real numbers in place of the codes.
+    """
+    places = [d for d, column in enumerate(columns) if column.kind == "category"]
+    if not places or not len(rows):
+        return log_density(rows)
+    size = ROWS if len(places) == 1 else max(1, ROWS * NODES // POINTS)
+    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+    last = [len(columns[d].labels) - 1 for d in places]
+    if len(places) == 1:
+        return np.concatenate([_adaptive(log_density, each, places[0], last[0]) for each in pieces])
+    u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(POINTS)
+    return np.concatenate([_quasi_random(log_density, each, places, last, u) for each in pieces])
+
+
+def _within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
+    """Return the place in the cell of ``code`` at ``u`` from 0 to 1, and its slope by ``u``.
+
+    An end at infinity is reached by ``u / (1 - u)``, under which a tail that falls as a power, as
+    Student's t does, stays smooth.
+    """
+    x, slope = code - 0.5 + u, np.ones(np.broadcast(u, code).shape)
+    far, steep = u / (1 - u), 1 / (1 - u) ** 2
+    x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, x))
+    return x, np.where((code == 0) | (code == last), steep, slope)
+
+
+def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int) -> Array:
+    """Integrate over the cells of column ``d``: halve intervals until the halves agree with them.
+
+    The measure is the sum of the members.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = (nodes + 1) / 2, weights / 2
+
+    def integrate(row: Whole, start: Array, width: float) -> Array:
+        x, slope = _within(start[:, None] + width * nodes, rows[row, d][:, None], last)
+        points = rows[row].repeat(NODES, axis=0)
+        points[:, d] = x.ravel()
+        log_q = log_density(points).reshape(len(row), NODES, -1)
+        if not len(scale):
+            scale.extend(log_q.max(axis=(1, 2)))
+        relative = np.exp(log_q - np.array(scale)[row][:, None, None])
+        return np.einsum("rnm,rn->rm", relative, width * weights * slope)
+
+    scale: list[float] = []  # of each row, for exponentials that don't under- or overflow
+    row, start, width = np.arange(len(rows)), np.zeros(len(rows)), 1.0
+    whole = integrate(row, start, width)
+    total = whole.copy()
+    for _ in range(HALVINGS):
+        width /= 2
+        halves = np.stack(
+            [integrate(row, start, width), integrate(row, start + width, width)], axis=1
+        )
+        difference = halves.sum(axis=1) - whole
+        np.add.at(total, row, difference)
+        far = np.abs(difference).sum(axis=1) > TOLERANCE * total[row].sum(axis=1)
+        start = np.concatenate([start[far], start[far] + width])
+        row, whole = np.tile(row[far], 2), np.concatenate([halves[far, 0], halves[far, 1]])
+        if not len(row):
+            break
+    with np.errstate(divide="ignore"):  # a probability may be 0 in double precision
+        return np.log(total) + np.array(scale)[:, None]
+
+
+def _quasi_random(
+    log_density: LogDensity, rows: Array, places: list[int], last: list[int], u: Array
+) -> Array:
+    """Average over the points ``u`` ``(POINTS, places)`` in the product of the cells."""
+    points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
+    log_slope = np.zeros(points.shape[:2])
+    for k, d in enumerate(places):
+        points[:, :, d], slope = _within(u[:, k], rows[:, d, None], last[k])
+        log_slope += np.log(slope)
+    log_q = log_density(points.reshape(-1, rows.shape[1])).reshape(*points.shape[:2], -1)
+    return np.logaddexp.reduce(log_q + log_slope[:, :, None], axis=1) - np.log(len(u))

@@ -1,0 +1,92 @@
+"""The probability of labels: densities integrated over the cells of categories."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+import flows
+from flows import Column
+from flows.evaluation import cells
+from flows.evaluation.likelihood import log_density
+
+QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
+
+
+def category(count: int) -> Column:
+    return Column("label", "category", step=1.0, labels=tuple(range(count)))
+
+
+def test_cells_of_a_normal_density_have_its_probabilities():
+    def log_density(rows: np.ndarray) -> np.ndarray:
+        return norm.logpdf(rows, loc=[[2.0]], scale=[[1.5]])
+
+    codes = np.arange(5.0)[:, None]
+    found = np.exp(cells.log_probability(log_density, [category(5)], codes))[:, 0]
+    expected = np.diff(norm.cdf([-np.inf, 0.5, 1.5, 2.5, 3.5, np.inf], 2.0, 1.5))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_cells_of_two_categories_are_a_product():
+    covariance = [[1.0, 0.6], [0.6, 1.0]]
+    law = multivariate_normal([1.0, 1.0], covariance)
+    codes = np.stack(np.meshgrid([0.0, 1.0, 2.0], [0.0, 1.0, 2.0]), axis=-1).reshape(-1, 2)
+    columns = [category(3), category(3)]
+    found = np.exp(cells.log_probability(lambda rows: law.logpdf(rows)[:, None], columns, codes))
+    edges = np.array([-10.0, 0.5, 1.5, 10.0])
+    low, high = edges[codes.astype(int)], edges[codes.astype(int) + 1]
+    expected = [law.cdf(above, lower_limit=below) for below, above in zip(low, high, strict=True)]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=0.02)
+    assert abs(found.sum() - 1) < 0.005
+
+
+@pytest.fixture(scope="module")
+def density() -> flows.Density:
+    """Return a density of a number and one of 20 labels, whose order means nothing."""
+    rng = np.random.default_rng(0)
+    labels = np.array([f"ward {letter}" for letter in "qwertzuiopasdfghjkly"])
+    code = rng.integers(0, 20, 400)
+    frame = pd.DataFrame({"ward": labels[code], "x": (code * 7) % 20 / 4 + rng.normal(size=400)})
+    return flows.fit(frame, members=2, settings=QUICK)
+
+
+def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(density):
+    (column,) = [each for each in density.columns if each.kind == "category"]
+    assert len(column.labels) == 20
+    x = np.array([-0.5, 1.0, 4.2])
+    each = [density.log_prob(pd.DataFrame({"x": x, "ward": label})) for label in column.labels]
+    # The whole line of codes, cut far finer than the cells
+    angle = np.pi * ((np.arange(1_000_000) + 0.5) / 1_000_000 - 0.5)
+    codes, slope = 9.5 + 5 * np.tan(angle), 5 * np.pi / np.cos(angle) ** 2
+    for place, value in enumerate(x):
+        rows = np.column_stack([codes, np.full(len(codes), value)])
+        log_q = density.ensemble(log_density(density.network, rows))
+        marginal = float((np.exp(log_q) * slope).mean())
+        assert sum(np.exp(each)[:, place]) == pytest.approx(marginal, rel=1e-6)
+
+
+def test_samples_have_labels_about_as_often_as_their_probability(density):
+    drawn = density.sample(20_000)["ward"].value_counts(normalize=True)
+    grid = np.linspace(-8, 14, 500)
+    for label in ("ward a", "ward z"):
+        rows = pd.DataFrame({"x": grid, "ward": label})
+        expected = np.exp(density.log_prob(rows)).sum() * (grid[1] - grid[0])
+        assert drawn[label] == pytest.approx(expected, abs=0.01)
+
+
+def test_tail_probabilities_of_rows_with_labels_are_those_of_fresh_rows(monkeypatch):
+    """Rows are scored as the held-out ones are: by their cells."""
+    for name, few in (("ROUNDS", (5, 10)), ("MOST_STEPS", 40)):
+        monkeypatch.setattr(f"flows.training.auto.{name}", few)
+    rng = np.random.default_rng(1)
+
+    def draw(n: int) -> pd.DataFrame:
+        label = rng.choice(["a", "b", "c"], n)
+        return pd.DataFrame({"label": label, "x": rng.normal(size=n) + (label == "c")})
+
+    density = flows.fit(draw(300), members=5, settings={"couplings": 2, "hidden": 8})
+    tail = density.tail_probability(density.log_prob_members(draw(2_000)))
+    for share in (0.05, 0.2, 0.5):
+        assert (tail <= share).mean() == pytest.approx(share, abs=0.06)
