@@ -345,7 +345,7 @@ def patients(n: int = 300) -> np.ndarray:
     """Return rows of four rounded columns, hardly any two of which are equal."""
     rng = np.random.default_rng(0)
     spread = rng.normal(size=(n, 4)) + rng.normal(size=(n, 1))
-    return np.round(spread * [12, 5, 14, 11] + [50, 26, 95, 91], [0, 1, 0, 0])
+    return np.round(spread * [12, 50, 14, 11] + [50, 260, 95, 91])
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,9 @@ def inspect(
             f"the columns are called {names}: if that is a row of a file without names, "
             "write a line of names above it"
         )
-    first = first_copies(values)
-    count = len(np.unique(first))
+    for column, x in zip(columns, values.T, strict=True):
+        _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
+    count = len(np.unique(first_copies(values)))
     if count < len(values):
         copies = len(values) - count
         notices.append(
@@ -142,7 +143,6 @@ def inspect(
     if count < LEAST_ROWS:
         raise UserError(f"the table has {count} different rows; a fit needs at least {LEAST_ROWS}")
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
-        _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
         distinct = np.unique(x)
         if column.kind not in WHOLE and len(distinct) < DISTINCT * count:
             inspected[d] = replace(column, step=_step(distinct))

@@ -38,7 +38,7 @@ from flows.training import stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
 
-ROUNDS = (125, 1_000)  # steps after which candidates are dropped
+ROUNDS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of those that are kept at last; 4 at least
 SPARE = 2
 TIMED = 6  # checks by which the time of a fit is told

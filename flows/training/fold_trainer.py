@@ -34,7 +34,7 @@ LEAST_INTERVAL, MOST_INTERVAL = 5, 50
 # Training has converged when in this last share of its steps the members gained less than this, in
 # nats a row and column
 LAST, GAIN = 1 / 3, 0.001
-LEAST_STEPS = 1_000
+LEAST_STEPS = 500
 # It is over, too, when no member was at its best in the last two thirds of the steps
 LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
@@ -97,7 +97,7 @@ class FoldTrainer:
         self.best = self.optimizer.parameters.clone()
         self.best_nll = np.full(len(members), np.inf)
         self.best_step = np.zeros(len(members), dtype=int)
-        self.progress: list[tuple[int, float]] = []  # a step and the mean of best_nll, a check
+        self.progress: dict[int, Array] = {}  # best_nll by the step of each check
         self.step = 0
         # An untrained flow is a Gaussian after whitening, and independent columns after margins,
         # which no step may improve on.
@@ -154,12 +154,9 @@ class FoldTrainer:
         """Whether the members gain next to nothing any more, or only learn their rows by heart."""
         if self.step >= max(LEAST_OVERFITTED, OVERFITTED * self.best_step.max()):
             return True
-        before = [nll for step, nll in self.progress if step <= (1 - LAST) * self.step]
-        return (
-            self.step >= LEAST_STEPS
-            and len(before) > 0
-            and before[-1] - self.best_nll.mean() < GAIN * self.model.event_shape.numel()
-        )
+        before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
+        gain = (self.progress[before] - self.best_nll).mean()
+        return self.step >= LEAST_STEPS and gain < GAIN * self.model.event_shape.numel()
 
     def check(self) -> None:
         """Keep the average of every member whose held-out rows are likelier than before."""
@@ -167,7 +164,7 @@ class FoldTrainer:
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
-        self.progress.append((self.step, float(self.best_nll.mean())))
+        self.progress[self.step] = self.best_nll.copy()
         self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
 
     @torch.no_grad()
@@ -253,7 +250,7 @@ class FoldTrainer:
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
         for name in ("members", "prepared", "streams"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
-        self.progress = []
+        self.progress = {step: nll[kept] for step, nll in self.progress.items()}
 
 
 def _set_preprocessing(model: DensityNetwork, fitted: Sequence[Preprocessing]) -> None:

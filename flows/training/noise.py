@@ -86,19 +86,24 @@ class ComponentNoise(Noise):
         # Imported here, as training by the fixed recipe doesn't need it
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
-        from sklearn.model_selection import GridSearchCV
+        from sklearn.model_selection import cross_val_score
 
         some = points[:: -(-len(points) // ROWS)]
-        counts = [count for count in COMPONENTS if count == 1 or 10 * count <= len(some)]
         settings = {"reg_covar": 1e-4, "random_state": 0}
-        search = GridSearchCV(
-            GaussianMixture(**settings), {"n_components": counts}, cv=3, refit=False
-        )
+        scores: dict[int, float] = {}
         with threadpool_limits(1), warnings.catch_warnings():
             # A mixture that is not quite the likeliest will do
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture = GaussianMixture(**search.fit(some).best_params_, **settings, n_init=5)
-            shares = mixture.fit(some).predict_proba(points).cumsum(axis=1)
+            for count in COMPONENTS:
+                if count > 1 and 10 * count > len(some):
+                    break
+                mixture = GaussianMixture(count, **settings)
+                scores[count] = float(cross_val_score(mixture, some, cv=3).mean())
+                best = max(scores, key=scores.__getitem__)
+                if best not in list(scores)[-3:]:  # three in a row were worse
+                    break
+            mixture = GaussianMixture(best, **settings, n_init=5).fit(some)
+            shares = mixture.predict_proba(points).cumsum(axis=1)
         drawn = np.random.default_rng(0).uniform(size=(len(points), 1))
         self.points = points.astype(np.float32)
         self.component = (shares[:, :-1] < drawn).sum(axis=1)
