@@ -204,7 +204,7 @@ def _set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches:
 
     Labels have a tick each, as far as there is room; whole numbers have none in between.
     """
-    labels = [_short(label, LABEL) for label in _labels(scene, k)]
+    labels = [_short(str(label), LABEL) for label in _labels(scene, k)]
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)
         return
