@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.testing import assert_close
 import flows
 from flows import Column, targets
 from flows.bijections import Margins, Whiten
+from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -140,6 +142,16 @@ def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: t
     z, log_det = margins((x[..., 1:] + x[..., :-1]) / 2)
     mass = ((log_det - 0.5 * z[:, 0] ** 2).exp() * x.diff(dim=2)[:, 0]).sum() / np.sqrt(2 * np.pi)
     assert abs(float(mass) - 1) < 0.001
+
+
+def test_samples_behind_margins_have_the_spread_of_the_column():
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(400))[None, None]
+    margins = Margins(1, 1)
+    margins.initialize(x)
+    z = torch.from_numpy(np.random.default_rng(1).standard_normal(400_000))[None, None]
+    drawn = margins.inverse(z)[0]
+    assert float(drawn.std() / x.std()) == pytest.approx(1, abs=0.08)
+    assert float(drawn.abs().max()) < 30
 
 
 def test_margins_leave_a_large_normal_column_about_as_it_is():
@@ -292,6 +304,27 @@ def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
     weights = fitted.weights.numpy()[unseen == fold[100]]
     expected = logsumexp(log_q[100, unseen == fold[100]], b=weights / weights.sum())
     assert abs(expected - fitted.history["held_out"][100]) < 1e-4
+
+
+@pytest.mark.usefixtures("short")
+def test_the_time_and_the_memory_of_a_fit_are_said_at_its_start(capfd, monkeypatch):
+    monkeypatch.setattr(auto, "TIMED", 2)
+    fit(model(), rows(), name="patients")
+    said = r"patients: 60 rows of 3 columns: training will take \d+ to \d+ s, and about [\d.]+ GB"
+    assert re.match(said, capfd.readouterr().err)
+
+
+def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with progress("fit", 1000, "step") as bar:
+        for second in range(0, 200):
+            now[0] = float(second)
+            say(bar, "at work")
+            bar.update()
+    lines = [line for line in capfd.readouterr().err.replace("\r", "").split("\n") if line.strip()]
+    assert len(lines) in (2, 3)
+    assert re.match(r"fit: \d+ of 1000 steps after 0[123]:\d\d, at work", lines[0])
 
 
 @pytest.mark.usefixtures("short")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 from tqdm import tqdm
@@ -37,3 +38,13 @@ def announce(bar: tqdm, line: str) -> None:
 def say(bar: tqdm, text: str) -> None:
     """Show ``text`` beside the bar; off a terminal, in its next line."""
     bar.set_postfix_str(text, refresh=bar.delay == 0)
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has held, in GB; ``NaN`` on Windows."""
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9

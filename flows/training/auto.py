@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole
-from flows.core.progress import announce, progress, say
+from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, TrainingSettings, folds_and_candidates
@@ -158,22 +158,24 @@ def cut_into_folds(rows: Array, seed: int) -> Whole:
 
 
 def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int) -> str:
-    """Return how long training will take, by the ``clock`` (s) at its first steps.
+    """Return how long training will take, by the ``clock`` (s) at its first steps, and its memory.
 
     The time of a step is in proportion to the candidates: all, then ``spare``, then ``kept``.
     """
-    candidate_steps = [
-        len(CANDIDATES) * ROUNDS[0] + spare * (second - ROUNDS[0]) + kept * (last - second)
-        for second, last in (
-            (LEAST_OVERFITTED, (1 + COOLING) * LEAST_OVERFITTED),
-            (ROUNDS[1], (1 + COOLING) * MOST_STEPS),
-        )
-    ]
-    (first, begun), *_, (last_step, now) = clock.items()
-    share = (now - begun) / (last_step - first) / len(CANDIDATES)
-    least, most = (share * steps for steps in candidate_steps)
+
+    def candidate_steps(halved: int, last: int) -> float:
+        first = len(CANDIDATES) * ROUNDS[0] + spare * (halved - ROUNDS[0])
+        return first + kept * ((1 + COOLING) * last - halved)
+
+    (start, begun), *_, (step, now) = clock.items()
+    share = (now - begun) / (step - start) / len(CANDIDATES)
+    least = share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED)
+    most = share * candidate_steps(ROUNDS[1], MOST_STEPS)
     n, dim = trainer.rows.shape
-    return f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s"
+    return (
+        f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s, "
+        f"and about {peak_memory():.1f} GB of memory"
+    )
 
 
 def score_references(
