@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import ToReal
-from flows.core.columns import Column, dequantise, first_copies, inspect
+from flows.core.columns import Column, dequantise, inspect
+from flows.core.copies import first_copies
 from flows.core.errors import UserError
 from flows.data.preparation import as_drawn, from_real, learnable, scorable
 

@@ -13,16 +13,14 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from flows.core.arrays import Array, Whole
+from flows.core.copies import first_copies
 from flows.core.errors import UserError
+from flows.core.steps import DISTINCT, common_step
 
 LEAST_ROWS = 10
-MOST_COPIES = 5  # of a row, in the mean; values that recur more often are of a discrete table
-COMMON = 0.1  # share of the gaps between values from which on one is the step of the column
-DISTINCT = 0.9  # with a smaller share of distinct values, a column is rounded
 WHOLE = ("integer", "count", "category")  # the kinds whose samples are rounded
 ADVICE = {
     "positive": "; or leave it real",
@@ -145,7 +143,7 @@ def inspect(
     for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
         distinct = np.unique(x)
         if column.kind not in WHOLE and len(distinct) < DISTINCT * count:
-            inspected[d] = replace(column, step=_step(distinct))
+            inspected[d] = replace(column, step=common_step(distinct))
             notices.append(_notice(inspected[d], x, len(distinct)))
     _check_together([column.name for column in columns], values)
     return inspected, notices
@@ -206,58 +204,6 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
     low, high = np.array([column.bounds for column in columns]).T
     steps = np.array([column.step or 0.0 for column in columns])
     return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))
-
-
-def first_copies(values: Array) -> Whole:
-    """Return for each of the rows ``(n, D)`` the place of the first that it is a copy of, ``(n,)``.
-
-    Equal rows are copies where a column is continuous, or where hardly more pairs of rows agree in
-    all columns but one. Else they are equal by chance, as whole numbers of few values are, and each
-    is the first of itself, as are rows that equal no other.
-    """
-    n, dim = values.shape
-    frame = pd.DataFrame(values)
-
-    def groups(without: int | None = None) -> Whole:
-        columns = [d for d in range(dim) if d != without]
-        return frame.groupby(columns, sort=False).ngroup().to_numpy()
-
-    def pairs(group: Whole) -> float:
-        counts = np.bincount(group).astype(float)
-        return float((counts * (counts - 1)).sum())
-
-    group = groups()
-    different = int(group.max()) + 1
-    if dim == 1 or not different < n <= MOST_COPIES * different:
-        return np.arange(n)
-    distinct = [np.unique(x) for x in values.T]
-    continuous = any(len(x) >= DISTINCT * different and not _has_step(x) for x in distinct)
-    if continuous or all(pairs(groups(d)) < 2 * pairs(group) for d in range(dim)):
-        return np.unique(group, return_index=True)[1][group]
-    return np.arange(n)
-
-
-def _gaps(distinct: Array) -> tuple[Array, Whole]:
-    """Return the gaps between sorted distinct values, and how often each occurs."""
-    gaps = np.diff(distinct)
-    rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
-    _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
-    return gaps, counts[place]
-
-
-def _has_step(distinct: Array) -> bool:
-    """Return whether one gap between sorted distinct values is common."""
-    gaps, counts = _gaps(distinct)
-    return bool(len(gaps) and counts.max() > max(1, COMMON * len(gaps)))
-
-
-def _step(distinct: Array) -> float:
-    """Return the commonest gap between sorted distinct values.
-
-    Where no gap occurs twice, as in a column with many zeros, return the median gap.
-    """
-    gaps, counts = _gaps(distinct)
-    return float(np.median(gaps[counts == counts.max()] if counts.max() > 1 else gaps))
 
 
 def _check_together(names: Sequence[str], values: Array) -> None:
