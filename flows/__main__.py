@@ -222,7 +222,7 @@ def plot(arguments: argparse.Namespace) -> None:
     name = density.network.description["model"]
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.names, rows, None, None, 0, rows, density.columns)
+    scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
 
 
