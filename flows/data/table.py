@@ -13,7 +13,6 @@ import gzip
 import re
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -140,9 +139,8 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     # With or without a byte-order mark
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
     above, separator, names = _heading(path, separator, encoding)
-    for name, count in Counter(names).items():
-        if count > 1:  # pandas would rename the second
-            raise UserError(f"{path}: {count} columns are called {name}; rename them")
+    for name in names:
+        place(names, name, str(path))  # two of a name are refused
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
     where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
     with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
