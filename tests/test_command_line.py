@@ -123,7 +123,7 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         ("--drop=agee", "no column agee; its columns are: age, bmi, share, price"),
         ("--only=bmi", "holds no column age; its columns are: bmi"),
         ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
-        ("--members=0", "members = 0: must be at least 1"),
+        ("--members=0", "members = 0: must be a whole number of at least 1"),
         ("--model=nothing", "no model 'nothing' of tables; these are: "),
         ("--model=realnvp_image", "no model 'realnvp_image' of tables; these are: "),
         ("--model=gan", "no model 'gan' of tables, as it has no density; these are: "),
