@@ -138,17 +138,9 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
 
 
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Draw a histogram of column k of the data, and one of the samples in outline.
-
-    Where the column has few values, each has a class of its own.
-    """
-    values = np.unique(scene.data[:, k])
+    """Draw a histogram of column k of the data, and one of the samples in outline."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
-    edges = _edges(scene, k, count)
-    if 1 < len(values) <= count and not _steps(scene)[k]:
-        middle = (values[1:] + values[:-1]) / 2
-        edges = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
-    form: Any = {"bins": edges, "density": True}
+    form: Any = {"bins": _edges(scene, k, count), "density": True}
     axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
     for row in scene.rows:
         drawn = row.arrays["samples"][:, k]
