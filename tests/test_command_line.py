@@ -145,26 +145,6 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda t: t.assign(bmi=t["bmi"].map("p{}".format)), "column bmi, row 1 holds 'p2"),
-        (lambda t: t.assign(bmi="fat"), "column bmi holds 'fat' in every row"),
-        (lambda t: t.assign(bmi=7), "column bmi holds 7 in every row"),
-        (lambda t: t.assign(bmi=t["price"]), "column price equals bmi"),
-        (lambda t: t.assign(bmi=2 * t["price"] + 1), "linear combination"),
-        (lambda t: t.assign(bmi=t["bmi"].mask(t.index == 4)), "column bmi, row 5 holds no value"),
-        (lambda t: t[:9], "9 rows"),
-        (lambda t: t[:0], "no rows"),
-    ],
-)
-def test_what_is_wrong_with_a_table_is_one_line(tmp_path, capsys, change, said):
-    change(make()).to_csv(tmp_path / "t.csv", index=False)
-    words = ["-o", tmp_path / "m.flow", "-Srecipe=fixed", "-Sepochs=1", "--members=1"]
-    assert said in error(capsys, "fit", tmp_path / "t.csv", *words)
-    assert not (tmp_path / "m.flow").exists()
-
-
-@pytest.mark.parametrize(
     ("words", "output", "said"),
     [
         ("fit t.csv", "other.csv", "is a folder or a table"),
@@ -614,8 +594,6 @@ def test_the_program_is_quiet_in_a_pipe_and_a_reader_that_has_enough_is_no_error
     assert (done.stdout, done.stderr) == ("age,bmi,share,price\n", "")
 
 
-def test_python_names_what_is_wrong_with_a_frame(density):
-    with pytest.raises(UserError, match="holds no column price"):
-        density.log_prob(make().drop(columns="price"))
+def test_an_array_of_other_columns_is_refused(density):
     with pytest.raises(UserError, match="rows of 4 numbers"):
         density.log_prob(np.zeros((3, 5)))
