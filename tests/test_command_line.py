@@ -124,7 +124,6 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         ("--only=bmi", "holds no column age; its columns are: bmi"),
         ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
         ("--members=0", "members = 0: must be a whole number of at least 1"),
-        ("--model=nothing", "no model 'nothing' of tables; these are: "),
         ("--model=realnvp_image", "no model 'realnvp_image' of tables; these are: "),
         ("--model=gan", "no model 'gan' of tables, as it has no density; these are: "),
         ("-Shiden=3", "hiden is not a known key; allowed in nsf: couplings, hidden, bins"),
@@ -185,8 +184,6 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 def test_python_leaves_out_rows_with_missing_values_where_that_is_asked_for(capsys):
     frame = make()
     frame.loc[3, "bmi"] = np.nan
-    with pytest.raises(UserError, match=r"row 3 holds no value; flows\.fit\(\.\.\., missing="):
-        flows.fit(frame, settings=SHORT)
     density = flows.fit(frame, members=1, settings=SHORT, missing="drop")
     assert "on 119 rows" in str(density)
     assert capsys.readouterr().err.startswith("left out: 1 row with a missing value\n")
@@ -291,8 +288,7 @@ def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_savin
     of_people.save(tmp_path / "m.flow")
     assert Density.load(tmp_path / "m.flow").columns == of_people.columns
     frame = people()[list(people())[::-1]]
-    with table.writing(tmp_path / name) as write:
-        write(frame.astype({"grade": float}))  # 4.0 is 4
+    table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
     found = pd.read_parquet(tmp_path / "o.parquet")
     np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)

@@ -26,7 +26,7 @@ def error(path, missing="stop"):
         frames.take(table.read(path), {}, missing)
     message = str(caught.value)
     assert "\n" not in message
-    assert path.name in message
+    assert message.startswith(f"{path}: ")
     return message
 
 
@@ -124,13 +124,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, content, said):
-    path = write(tmp_path / "t.csv", content)
-    with pytest.raises(UserError) as caught:
-        frames.take(table.read(path), {})
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    assert said in message
+    assert said in error(write(tmp_path / "t.csv", content))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +169,7 @@ def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
 def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, name):
     path, content = tmp_path / name, []
     for _ in range(2):
-        with table.writing(path) as put:
-            put(frame[:9])
-            put(frame[9:])
+        table.write(path, [frame[:9], frame[9:]])
         content.append(path.read_bytes())
     assert content[0] == content[1]
     apart = "\t" if "tsv" in name.lower() else ","
@@ -321,9 +313,8 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 @pytest.mark.parametrize("target", ["csv", "parquet"])
 def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
     out = tmp_path / f"out.{target}"
-    with table.writing(out) as write:
-        for piece in table.stream(path, rows=10):
-            write(piece.assign(twice=2 * numbers(piece, "a")[:, 0]))
+    pieces = table.stream(path, rows=10)
+    table.write(out, (piece.assign(twice=2 * numbers(piece, "a")[:, 0]) for piece in pieces))
     names, values = table.read_numbers(out)
     assert names == ["a", "n", "c", "twice"]
     assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
@@ -334,9 +325,7 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
     frame = frame.assign(n=whole, who=who, when=pd.Timestamp("2020-01-01"))
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("out.parquet", "out.csv"):
-        with table.writing(tmp_path / name) as write:
-            for piece in table.stream(tmp_path / "t.parquet", rows=10):
-                write(piece)
+        table.write(tmp_path / name, table.stream(tmp_path / "t.parquet", rows=10))
     before, after = (pq.read_schema(tmp_path / name).types for name in ("t.parquet", "out.parquet"))
     assert before == after
     first, second = (tmp_path / "out.csv").read_text().splitlines()[1:3]
@@ -352,9 +341,8 @@ def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_pa
 
 def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
     path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
-    with table.writing(tmp_path / "out.csv") as put:
-        for piece in table.stream(path):
-            put(piece.assign(b=[0.1, 1e-7]))
+    pieces = table.stream(path)
+    table.write(tmp_path / "out.csv", (piece.assign(b=[0.1, 1e-7]) for piece in pieces))
     expected = 'who,a,b\n"x, y",1.50,0.1\n"say ""no""",007,1e-07\n'
     assert (tmp_path / "out.csv").read_text() == expected
 
@@ -362,14 +350,10 @@ def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
     path = write(tmp_path / "t.csv", "a\n1\nred\n")
-
-    def copy():
-        with table.writing(tmp_path / name) as put:
-            for piece in table.stream(path, rows=1):
-                put(piece.assign(b=numbers(piece, "a")[:, 0]))
-
+    pieces = table.stream(path, rows=1)
+    changed = (piece.assign(b=numbers(piece, "a")[:, 0]) for piece in pieces)
     with pytest.raises(UserError, match="row 2"):
-        copy()
+        table.write(tmp_path / name, changed)
     assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
 
 
@@ -379,7 +363,9 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
 def test_what_is_wrong_with_a_frame_is_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
         numbers(frame.assign(a="red"), "a")
-    with pytest.raises(UserError, match=r"row 0 holds no value; .*frame\.dropna\(\), leaves such"):
+    with pytest.raises(
+        UserError, match=r"no value; flows\.fit\(\.\.\., missing='drop'\), or frame\.dropna"
+    ):
         numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
     with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
         numbers(frame, "a", "b")

@@ -13,8 +13,7 @@ import gzip
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,34 +212,36 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
 
 
-@contextmanager
-def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that writes a table a piece at a time.
+def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:
+    """Write a table a piece at a time to ``path``, whole or not at all.
 
-    It writes to ``path``, whole or not at all, or as CSV to standard output where that is ``None``.
+    Without a path, write it as CSV to standard output.
     """
-    with ExitStack() as stack:
-        ending = ".csv" if path is None else _ending(path)
-        out: Any = sys.stdout
-        if path is not None:
-            out = unfinished = stack.enter_context(atomic.replacing(path))
-        options: Any = {"sep": SEPARATORS.get(ending), "index": False, "lineterminator": "\n"}
-        if ending.endswith(".gz"):
-            options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
-        begun = False
+    if path is None:
+        _write_csv(sys.stdout, pieces, ".csv")
+        return
+    ending = _ending(path)
+    with atomic.replacing(path) as unfinished:
+        if ending == ".parquet":
+            _write_parquet(unfinished, pieces)
+        else:
+            _write_csv(unfinished, pieces, ending)
 
-        def write(frame: pd.DataFrame) -> None:
-            nonlocal out, begun
-            if ending == ".parquet":
-                import pyarrow as pa
-                import pyarrow.parquet as pq
 
-                piece = pa.Table.from_pandas(frame, preserve_index=False)
-                if not begun:
-                    out = stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
-                out.write_table(piece)
-            else:
-                frame.to_csv(out, header=not begun, mode="a" if begun else "w", **options)
-            begun = True
+def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str) -> None:
+    options: Any = {"sep": SEPARATORS[ending], "index": False, "lineterminator": "\n"}
+    if ending.endswith(".gz"):
+        options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
+    for number, frame in enumerate(pieces):
+        frame.to_csv(out, header=number == 0, mode="a" if number else "w", **options)
 
-        yield write
+
+def _write_parquet(out: Path, pieces: Iterable[pd.DataFrame]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = (pa.Table.from_pandas(piece, preserve_index=False) for piece in pieces)
+    first = next(tables)
+    with pq.ParquetWriter(out, first.schema) as writer:
+        for each in chain([first], tables):
+            writer.write_table(each)
