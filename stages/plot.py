@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flows import Column, plotting
+from flows import plotting
+from flows.core.columns import Column
 from flows.data import table
 from flows.data.splits import holdout
 from stages.pipeline import files, settings

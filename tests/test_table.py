@@ -363,9 +363,7 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
 def test_what_is_wrong_with_a_frame_is_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
         numbers(frame.assign(a="red"), "a")
-    with pytest.raises(
-        UserError, match=r"no value; flows\.fit\(\.\.\., missing='drop'\), or frame\.dropna"
-    ):
+    with pytest.raises(UserError, match=r"flows\.fit\(.*missing='drop'\), or frame\.dropna"):
         numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
     with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
         numbers(frame, "a", "b")
