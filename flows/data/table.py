@@ -22,7 +22,7 @@ from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
-from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, place
+from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, position
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def read(
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
         for name in (*only, *drop):
-            place(names, name, str(path))
+            position(names, name, str(path))
         chosen = [name for name in names if name in (only or names) and name not in drop]
         if not chosen:
             raise UserError(f"{path}: no column is left; its columns are: {', '.join(names)}")
@@ -83,15 +83,15 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
     return names, numbers(complete(table), [Column(name) for name in names])
 
 
-def stream(path: str | Path, written: Format = PLAIN, rows: int = PIECE) -> Iterator[pd.DataFrame]:
-    """Yield the file, ``rows`` rows at a time.
+def stream(path: str | Path, written: Format = PLAIN) -> Iterator[pd.DataFrame]:
+    """Yield the file, ``PIECE`` rows at a time.
 
     Raises ``UserError`` for a file that is no table, or has no rows.
     """
     path, first = Path(path), 1
     if not is_csv(path) and written != PLAIN:
         raise UserError(f"{path}: --sep, --decimal, --thousands and --encoding are for CSV files")
-    pieces = _csv(path, written, rows) if is_csv(path) else _parquet(path, rows)
+    pieces = _csv(path, written) if is_csv(path) else _parquet(path)
     try:
         for piece in pieces:
             if len(piece):
@@ -129,7 +129,7 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
     return (gzip.open if path.suffix.lower() == ".gz" else open)(path, mode, **options)
 
 
-def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
+def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
@@ -139,10 +139,10 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
     above, separator, names = _heading(path, separator, encoding)
     for name in names:
-        place(names, name, str(path))  # two of a name are refused
+        position(names, name, str(path))  # two of a name are refused
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
     where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
-    with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
+    with pd.read_csv(path, header=0, chunksize=PIECE, **where, **as_written) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
@@ -196,7 +196,7 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
     return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
 
 
-def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+def _parquet(path: Path) -> Iterator[pd.DataFrame]:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -208,7 +208,7 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
-        for batch in whole.iter_batches(batch_size=rows):
+        for batch in whole.iter_batches(batch_size=PIECE):
             yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
 
 
