@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flows.data.frames import Format
+    from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
 SAMPLES = 10_000  # at least so many are drawn in a picture
@@ -80,7 +81,7 @@ def sample(arguments: argparse.Namespace) -> None:
     """Draw rows, or images, from a density."""
     from flows.core.seeds import numpy_generator
     from flows.data import images
-    from flows.data.table import writing
+    from flows.data.table import write
     from flows.density import Density, draw
     from flows.networks.image_flow import ImageFlow
 
@@ -88,9 +89,7 @@ def sample(arguments: argparse.Namespace) -> None:
     if isinstance(density.network, ImageFlow):
         drawn = draw(density.network, arguments.n, numpy_generator(arguments.seed, "sample"))
         return images.write(arguments.output, drawn, density.network.levels)
-    with writing(arguments.output) as write:
-        for piece in density.pieces(arguments.n, arguments.seed):
-            write(piece)
+    write(arguments.output, density.pieces(arguments.n, arguments.seed))
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -98,25 +97,31 @@ def score(arguments: argparse.Namespace) -> None:
 
     Nothing is fitted. The scores of images are their log-probabilities.
     """
-    import numpy as np
-    import pandas as pd
-
-    from flows.core.progress import progress
-    from flows.data import frames, table
+    from flows.data import table
     from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
     density = Density.load(arguments.model)
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
+    table.write(arguments.output, _scored(arguments, density))
+
+
+def _scored(arguments: argparse.Namespace, density: Density) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a table with their log-densities, or last the least likely of them."""
+    import numpy as np
+    import pandas as pd
+
+    from flows.core.progress import progress
+    from flows.data import frames, table
+
     source, output, count = arguments.table, arguments.output, arguments.anomalies
-    written, unknown = _format(arguments), Counter[str]()
+    written, unknown, dropped = _format(arguments), Counter[str](), 0
     added = ["log_density", "log_density_sd"]
     if count is not None:
         added += ["row", "tail_probability"]
     least: pd.DataFrame | None = None
-    dropped = 0
-    with table.writing(output) as write, progress("score", None, "row") as bar:
+    with progress("score", None, "row") as bar:
         for piece in table.stream(source, written):
             for name in piece.columns.intersection(added)[:1]:
                 raise UserError(
@@ -138,7 +143,7 @@ def score(arguments: argparse.Namespace) -> None:
             log_density = density.ensemble(log_q).round(6)
             frame = frame.assign(log_density=log_density, log_density_sd=sd.round(6))
             if count is None:
-                write(frame)
+                yield frame
             else:
                 lowest = np.argsort(log_density, kind="stable")[:count]
                 tail = density.tail_probability(log_q[lowest]).round(6)
@@ -146,15 +151,15 @@ def score(arguments: argparse.Namespace) -> None:
                 least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[:count]
             dropped += len(piece) - len(values)
             bar.update(len(piece))
-        if least is not None:
-            write(least.reset_index(names="row"))
-    if least is not None and "held_out" not in density.network.history:
-        print(
-            "tail_probability is empty: only the automatic recipe keeps rows unseen, "
-            "and this density was not fitted by it",
-            file=sys.stderr,
-        )
-    frames.say([*frames.unknown_labels(unknown), *frames.left_out(dropped)])
+    notices = [*frames.unknown_labels(unknown), *frames.left_out(dropped)]
+    if least is not None:
+        yield least.reset_index(names="row")
+        if "held_out" not in density.network.history:
+            notices.append(
+                "tail_probability is empty: only the automatic recipe keeps rows unseen, "
+                "and this density was not fitted by it"
+            )
+    frames.say(notices)
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
@@ -222,7 +227,7 @@ def plot(arguments: argparse.Namespace) -> None:
     name = density.network.description["model"]
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.names, rows, None, None, 0, rows, density.columns)
+    scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
     draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
 
 

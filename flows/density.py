@@ -23,7 +23,6 @@ from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
 from flows.core.population import Population
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
 from flows.data import frames
@@ -224,7 +223,7 @@ def fit(
         model, (len(inspected),), architecture, members=members, seed=seed, columns=inspected
     )
     rows = learnable(inspected, values, seed)
-    scaler = Scaler.fit(rows, [column.name for column in inspected])
+    scaler = network.fit_scaler(rows)
     frames.say(notices)  # now that nothing is in the way of training
     train(network, scaler.scale(rows), settings=training, scaler=scaler, name=model)
     density = Density(network)
@@ -261,12 +260,10 @@ def _checked(
         training = TrainingSettings(**{"recipe": "auto", "seed": seed, **given})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    if members < 1:
-        raise ValueError(f"members = {members}: must be at least 1")
     if training.recipe == "auto" and registry.is_flow(model):
         folds_and_candidates(members)
         for key in sorted(given.keys() - USED):
-            raise ValueError(f"{key}: the automatic recipe does not use it; -S recipe=fixed does")
+            raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")
     return training, {key: settings[key] for key in settings if key not in given}
 
 

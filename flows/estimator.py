@@ -100,11 +100,6 @@ class DensityEstimator(DensityMixin, BaseEstimator):
 
     def _training(self) -> dict[str, Any]:
         """Return the settings of training and of the model, as ``flows.fit`` takes them."""
-        if self.recipe == "auto" and self.epochs is not None:
-            raise UserError(
-                f"epochs = {self.epochs}: the automatic recipe stops by itself; "
-                "leave epochs out, or write recipe='fixed'"
-            )
         settings = dict(self.settings or {})
         for name in ("recipe", "epochs"):
             if name in settings:
@@ -118,7 +113,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return {name: _plain(value) for name, value in settings.items()}
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """Return checked rows: a data frame where columns have names, or else an array.
+        """Return checked rows: a data frame as it is, or else an array.
 
         ``reset`` is whether the columns are learned from them.
         """
@@ -127,9 +122,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
                 validate_data(self, X, skip_check_array=True)
             return X
         least = 2 if reset else 1  # `flows.fit` says how many it needs
-        rows = validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least)
-        names = getattr(self, "feature_names_in_", None)
-        return rows if names is None else pd.DataFrame(rows, columns=names)
+        return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least)
 
 
 def _seed(random_state: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows import plotting
+from flows.core.columns import Column
 from flows.data import table
 from flows.data.splits import holdout
 from stages.pipeline import files, settings
@@ -10,19 +11,20 @@ from stages.pipeline import files, settings
 
 def main() -> None:
     params = settings.load()
-    truth, entropy, kinds = files.read_target()
-    columns, data = table.read_numbers(files.RAW)
+    truth, entropy, columns = files.read_target()
+    names, data = table.read_numbers(files.RAW)
+    columns = columns or [Column(name) for name in names]
     # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
     references = [name for name in settings.References.model_fields if name not in apart]
-    names = (*references, *params.models)
-    rows = [read_row(name, is_model=name in params.models) for name in names]
+    shown = (*references, *params.models)
+    rows = [read_row(name, is_model=name in params.models) for name in shown]
     if truth is None:
         add_gains(rows)
     histories = {name: files.read_table(files.history(name)) for name in params.models}
     _, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)
     fresh = params.evaluate.fresh
-    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, fresh, test, kinds=kinds)
+    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, fresh, test)
     missing = plotting.missing(scene)
     figures = [name for name in plotting.FIGURES if name not in missing]
     for name in figures:

@@ -196,13 +196,6 @@ def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
     assert not inspect([Column("17"), Column("b")], rows("normal", "share"))[1]
 
 
-def test_the_step_moves_with_the_unit():
-    x = np.round(rows("normal"), 1)
-    (before,), _ = inspect([Column("a")], x)
-    (after,), _ = inspect([Column("a")], x / 3.7)
-    assert after.step == pytest.approx(before.step / 3.7, rel=1e-12)
-
-
 def test_many_zeros_are_noticed_too():
     x = rows("normal")[:, 0]
     (column,), (notice,) = inspect([Column("rain")], rows(np.where(x < 0, 0, x)))

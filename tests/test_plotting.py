@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -86,7 +85,7 @@ def scene(
     return plotting.Scene(
         rows=rows,
         histories={"flow": nll, "vae": nll, "gan": epochs.assign(**losses)},
-        columns=[f"x{k}" for k in range(dim)],
+        columns=[Column(f"x{k}") for k in range(dim)],
         data=rng.standard_normal((80, dim)),
         truth=truth if "components" in needs else SampleOnly() if known else None,
         entropy=3.5 if known else None,
@@ -258,7 +257,7 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
     wide, files = SCENES["wide"], plot.files
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    files.write_csv(files.RAW, dict(zip(wide.columns, wide.data.T, strict=True)), "%.6g")
+    files.write_csv(files.RAW, dict(zip(wide.names, wide.data.T, strict=True)), "%.6g")
     files.write_target(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
     files.write_npy(files.TRAIN, wide.data)
     kinds = {row.name: row.name for row in wide.rows}
@@ -293,7 +292,8 @@ def of_a_table(**columns: np.ndarray) -> plotting.Scene:
         replace(row, arrays={**row.arrays, "samples": np.random.default_rng(1).permutation(data)})
         for row in whole.rows
     ]
-    return replace(whole, columns=list(columns), data=data, test=data[::5], rows=rows)
+    kinds = [Column(name) for name in columns]
+    return replace(whole, columns=kinds, data=data, test=data[::5], rows=rows)
 
 
 def normal(seed: int, count: int = 200) -> np.ndarray:
@@ -340,9 +340,9 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
 
 
-def cells_up(kinds: Sequence[Any], **columns: np.ndarray) -> np.ndarray:
+def cells_up(kinds: Sequence[Column], **columns: np.ndarray) -> np.ndarray:
     """The samples in each cell of the first column, without the empty ones beyond all of them."""
-    axis = sheet("pairs.png", replace(of_a_table(**columns), kinds=kinds)).axes[1]
+    axis = sheet("pairs.png", replace(of_a_table(**columns), columns=kinds)).axes[1]
     (mesh,) = axis.findobj(QuadMesh)
     return np.trim_zeros(np.asarray(mesh.get_array()).sum(axis=1))
 
@@ -368,8 +368,9 @@ def test_the_logarithms_of_whole_numbers_leave_no_gaps():
 def test_labels_are_ticks_with_a_class_each_and_every_row_of_pairs_has_its_name():
     sizes = np.random.default_rng(0).integers(0, 3, 200).astype(float)
     labels = ("small", "medium", "large", "a label that is far too long")  # the last in no row
-    kinds = [SimpleNamespace(kind="category", step=None, labels=labels), Column("b"), Column("c")]
-    table = replace(of_a_table(size=sizes, b=normal(1), c=normal(2)), kinds=kinds)
+    size = Column("size", "category", step=1.0, labels=labels)
+    table = of_a_table(size=sizes, b=normal(1), c=normal(2))
+    table = replace(table, columns=[size, *table.columns[1:]])
     for name, lowest in (("margins.png", 0), ("pairs.png", 6)):
         axes = sheet(name, table).axes
         ticks = [each.get_text() for each in axes[lowest].get_xticklabels()]

@@ -26,7 +26,7 @@ def error(path, missing="stop"):
         frames.take(table.read(path), {}, missing)
     message = str(caught.value)
     assert "\n" not in message
-    assert path.name in message
+    assert message.startswith(f"{path}: ")
     return message
 
 
@@ -57,8 +57,9 @@ def test_a_table_is_read_as_it_was_written(path, frame):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
-def test_pieces_are_the_whole(path, frame, rows):
-    pieces = list(table.stream(path, rows=rows))
+def test_pieces_are_the_whole(path, frame, rows, monkeypatch):
+    monkeypatch.setattr(table, "PIECE", rows)
+    pieces = list(table.stream(path))
     expected = np.split(np.arange(1, 26), range(rows, 25, rows))
     assert [list(piece.index) for piece in pieces] == [list(part) for part in expected]
     values = np.concatenate([numbers(piece, "c", "a") for piece in pieces])
@@ -124,13 +125,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, content, said):
-    path = write(tmp_path / "t.csv", content)
-    with pytest.raises(UserError) as caught:
-        frames.take(table.read(path), {})
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    assert said in message
+    assert said in error(write(tmp_path / "t.csv", content))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +170,7 @@ def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
 def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, name):
     path, content = tmp_path / name, []
     for _ in range(2):
-        with table.writing(path) as put:
-            put(frame[:9])
-            put(frame[9:])
+        table.write(path, [frame[:9], frame[9:]])
         content.append(path.read_bytes())
     assert content[0] == content[1]
     apart = "\t" if "tsv" in name.lower() else ","
@@ -271,19 +264,12 @@ def test_words_that_look_like_dates_only_to_a_computer_are_labels(word):
     assert labels(with_values([word, "other"])) == tuple(sorted([word, "other"]))
 
 
-def test_dates_of_a_frame_are_refused():
-    days = pd.Series(pd.date_range("2020-01-01", periods=60))
-    with pytest.raises(UserError, match="column b, row 0 holds '2020-01-01', which is a date"):
-        labels(with_values([0]).assign(b=days))
-
-
 # Parquet files
 
 
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ([f"p{i}" for i in range(30)], "column b, row 1 holds 'p0', which is text, of 30 values"),
         (
             pd.date_range("2020-01-01", periods=30),
             "row 1 holds '2020-01-01 00:00:00', which is a date",
@@ -326,24 +312,25 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 
 
 @pytest.mark.parametrize("target", ["csv", "parquet"])
-def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
+def test_what_is_written_is_what_was_read_with_more_columns(
+    path, frame, target, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(table, "PIECE", 10)
     out = tmp_path / f"out.{target}"
-    with table.writing(out) as write:
-        for piece in table.stream(path, rows=10):
-            write(piece.assign(twice=2 * numbers(piece, "a")[:, 0]))
+    pieces = table.stream(path)
+    table.write(out, (piece.assign(twice=2 * numbers(piece, "a")[:, 0]) for piece in pieces))
     names, values = table.read_numbers(out)
     assert names == ["a", "n", "c", "twice"]
     assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
 
 
-def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame):
+def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame, monkeypatch):
+    monkeypatch.setattr(table, "PIECE", 10)
     whole, who = pd.array([None, *range(24)], "Int64"), ["x", *[None] * 24]
     frame = frame.assign(n=whole, who=who, when=pd.Timestamp("2020-01-01"))
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("out.parquet", "out.csv"):
-        with table.writing(tmp_path / name) as write:
-            for piece in table.stream(tmp_path / "t.parquet", rows=10):
-                write(piece)
+        table.write(tmp_path / name, table.stream(tmp_path / "t.parquet"))
     before, after = (pq.read_schema(tmp_path / name).types for name in ("t.parquet", "out.parquet"))
     assert before == after
     first, second = (tmp_path / "out.csv").read_text().splitlines()[1:3]
@@ -359,38 +346,30 @@ def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_pa
 
 def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
     path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
-    with table.writing(tmp_path / "out.csv") as put:
-        for piece in table.stream(path):
-            put(piece.assign(b=[0.1, 1e-7]))
+    pieces = table.stream(path)
+    table.write(tmp_path / "out.csv", (piece.assign(b=[0.1, 1e-7]) for piece in pieces))
     expected = 'who,a,b\n"x, y",1.50,0.1\n"say ""no""",007,1e-07\n'
     assert (tmp_path / "out.csv").read_text() == expected
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
+def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(table, "PIECE", 1)
     path = write(tmp_path / "t.csv", "a\n1\nred\n")
-
-    def copy():
-        with table.writing(tmp_path / name) as put:
-            for piece in table.stream(path, rows=1):
-                put(piece.assign(b=numbers(piece, "a")[:, 0]))
-
+    pieces = table.stream(path)
+    changed = (piece.assign(b=numbers(piece, "a")[:, 0]) for piece in pieces)
     with pytest.raises(UserError, match="row 2"):
-        copy()
+        table.write(tmp_path / name, changed)
     assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
 
 
 # Frames
 
 
-def test_columns_are_found_by_name_in_any_order_and_others_are_left_alone(frame):
-    assert (numbers(frame.assign(who="x"), "c", "a") == frame[["c", "a"]].to_numpy()).all()
-
-
 def test_what_is_wrong_with_a_frame_is_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
         numbers(frame.assign(a="red"), "a")
-    with pytest.raises(UserError, match=r"row 0 holds no value; .*frame\.dropna\(\), leaves such"):
+    with pytest.raises(UserError, match=r"flows\.fit\(.*missing='drop'\), or frame\.dropna"):
         numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
     with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
         numbers(frame, "a", "b")

@@ -86,7 +86,7 @@ def parse(
 
     names = list(map(str, frame.columns))
     parsed = {
-        name: _parse(frame.iloc[:, place(names, name, source)], word == "category", written)
+        name: _parse(frame.iloc[:, position(names, name, source)], word == "category", written)
         for name, word in kinds.items()
     }
     return Table(pd.DataFrame(parsed, index=frame.index), source)
@@ -102,15 +102,16 @@ def take(
     """
     frame, source = table
     for name in kinds:
-        place(list(frame), name, source)
-    index = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
-    for name in index:
-        if not (frame[name].isna().all() or (name == frame.columns[0] and _counts(frame[name]))):
+        position(list(frame), name, source)
+    nameless = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
+    for name in nameless:
+        is_index = name == frame.columns[0] and _are_row_numbers(frame[name])
+        if not is_index and frame[name].notna().any():
             raise UserError(
                 f"{source}: the column {name!r} has no name; write one above it, or leave it out: "
                 f"--drop {quote(name)}"
             )
-    frame = frame.drop(columns=index)
+    frame = frame.drop(columns=nameless)
     for name in frame.columns[frame.isna().all()] if len(frame) else ():
         raise UserError(
             f"{source}: column {name} holds no value in any row; leave it out: --drop {quote(name)}"
@@ -118,7 +119,9 @@ def take(
     kept = complete(Table(frame, source), missing)
     columns = [_declare(kept, name, kinds.get(name)) for name in kept.frame]
     values = numbers(kept, columns)
-    notices = [f"left out: column {name!r}, without a name or anything to learn" for name in index]
+    notices = [
+        f"left out: column {name!r}, without a name or anything to learn" for name in nameless
+    ]
     notices += left_out(len(frame) - len(values))
     notices += [
         f"column {column.name} is taken as a category of {len(column.labels)} labels"
@@ -217,8 +220,8 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def place(names: list[str], name: str, source: str) -> int:
-    """Return the place of the column ``name``."""
+def position(names: list[str], name: str, source: str) -> int:
+    """Return the place of the column ``name``. Raises ``UserError`` unless there is just one."""
     if names.count(name) > 1:
         raise UserError(f"{source}: {names.count(name)} columns are called {name}; rename them")
     if name not in names:
@@ -226,7 +229,7 @@ def place(names: list[str], name: str, source: str) -> int:
     return names.index(name)
 
 
-def _counts(column: pd.Series) -> bool:
+def _are_row_numbers(column: pd.Series) -> bool:
     """Return whether a column can be the numbers of rows."""
     return column.dtype.kind == "f" and column.is_unique and bool((column % 1 == 0).all())
 

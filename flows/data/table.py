@@ -13,9 +13,7 @@ import gzip
 import re
 import sys
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,7 @@ from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
-from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, place
+from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, position
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +61,7 @@ def read(
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
         for name in (*only, *drop):
-            place(names, name, str(path))
+            position(names, name, str(path))
         chosen = [name for name in names if name in (only or names) and name not in drop]
         if not chosen:
             raise UserError(f"{path}: no column is left; its columns are: {', '.join(names)}")
@@ -85,15 +83,15 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
     return names, numbers(complete(table), [Column(name) for name in names])
 
 
-def stream(path: str | Path, written: Format = PLAIN, rows: int = PIECE) -> Iterator[pd.DataFrame]:
-    """Yield the file, ``rows`` rows at a time.
+def stream(path: str | Path, written: Format = PLAIN) -> Iterator[pd.DataFrame]:
+    """Yield the file, ``PIECE`` rows at a time.
 
     Raises ``UserError`` for a file that is no table, or has no rows.
     """
     path, first = Path(path), 1
     if not is_csv(path) and written != PLAIN:
         raise UserError(f"{path}: --sep, --decimal, --thousands and --encoding are for CSV files")
-    pieces = _csv(path, written, rows) if is_csv(path) else _parquet(path, rows)
+    pieces = _csv(path, written) if is_csv(path) else _parquet(path)
     try:
         for piece in pieces:
             if len(piece):
@@ -131,7 +129,7 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
     return (gzip.open if path.suffix.lower() == ".gz" else open)(path, mode, **options)
 
 
-def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
+def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
@@ -140,12 +138,11 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     # With or without a byte-order mark
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
     above, separator, names = _heading(path, separator, encoding)
-    for name, count in Counter(names).items():
-        if count > 1:  # pandas would rename the second
-            raise UserError(f"{path}: {count} columns are called {name}; rename them")
+    for name in names:
+        position(names, name, str(path))  # two of a name are refused
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
     where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
-    with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
+    with pd.read_csv(path, header=0, chunksize=PIECE, **where, **as_written) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
@@ -199,7 +196,7 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
     return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
 
 
-def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+def _parquet(path: Path) -> Iterator[pd.DataFrame]:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -211,38 +208,40 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
-        for batch in whole.iter_batches(batch_size=rows):
+        for batch in whole.iter_batches(batch_size=PIECE):
             yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
 
 
-@contextmanager
-def writing(path: Path | None) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that writes a table a piece at a time.
+def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:
+    """Write a table a piece at a time to ``path``, whole or not at all.
 
-    It writes to ``path``, whole or not at all, or as CSV to standard output where that is ``None``.
+    Without a path, write it as CSV to standard output.
     """
-    with ExitStack() as stack:
-        ending = ".csv" if path is None else _ending(path)
-        out: Any = sys.stdout
-        if path is not None:
-            out = unfinished = stack.enter_context(atomic.replacing(path))
-        options: Any = {"sep": SEPARATORS.get(ending), "index": False, "lineterminator": "\n"}
-        if ending.endswith(".gz"):
-            options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
-        begun = False
+    if path is None:
+        _write_csv(sys.stdout, pieces, ".csv")
+        return
+    ending = _ending(path)
+    with atomic.replacing(path) as unfinished:
+        if ending == ".parquet":
+            _write_parquet(unfinished, pieces)
+        else:
+            _write_csv(unfinished, pieces, ending)
 
-        def write(frame: pd.DataFrame) -> None:
-            nonlocal out, begun
-            if ending == ".parquet":
-                import pyarrow as pa
-                import pyarrow.parquet as pq
 
-                piece = pa.Table.from_pandas(frame, preserve_index=False)
-                if not begun:
-                    out = stack.enter_context(pq.ParquetWriter(unfinished, piece.schema))
-                out.write_table(piece)
-            else:
-                frame.to_csv(out, header=not begun, mode="a" if begun else "w", **options)
-            begun = True
+def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str) -> None:
+    options: Any = {"sep": SEPARATORS[ending], "index": False, "lineterminator": "\n"}
+    if ending.endswith(".gz"):
+        options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
+    for number, frame in enumerate(pieces):
+        frame.to_csv(out, header=number == 0, mode="a" if number else "w", **options)
 
-        yield write
+
+def _write_parquet(out: Path, pieces: Iterable[pd.DataFrame]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = (pa.Table.from_pandas(piece, preserve_index=False) for piece in pieces)
+    first = next(tables)
+    with pq.ParquetWriter(out, first.schema) as writer:
+        for each in chain([first], tables):
+            writer.write_table(each)

@@ -35,7 +35,7 @@ def margins(scene: Scene) -> Figure:
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
         _histogram(axis, scene, k)
-        axis.set(xlabel=scene.columns[k], yticks=[])
+        axis.set(xlabel=scene.names[k], yticks=[])
         axis.locator_params("x", nbins=5)
         _set_ticks(axis, "x", scene, k, 2.6)
     add_legend(sheet, axes[0], 7)
@@ -62,7 +62,7 @@ def probability(scene: Scene) -> Figure:
             expected = _share_below(row.arrays["samples"][:, k], values)
             x, y = [0, *expected, 1], [0, *(below - expected), 0]
             axis.plot(x, y, color=row.color, linewidth=1.3, label=row.label)
-        axis.set_title(scene.columns[k], fontsize=10)
+        axis.set_title(scene.names[k], fontsize=10)
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
     add_legend(sheet, axes[0], 7)
@@ -118,8 +118,8 @@ def pairs(scene: Scene) -> Figure:
         axis.tick_params(labelsize=8, left=x != y, labelleft=left and x != y, labelbottom=bottom)
         if line == 0 < column == len(shown) - 1:  # the first row has its numbers at its end
             axis.tick_params(right=True, labelright=True)
-        axis.set_xlabel(scene.columns[x] if bottom else "", fontsize=9)
-        axis.set_ylabel(scene.columns[y] if left else "", fontsize=9)
+        axis.set_xlabel(scene.names[x] if bottom else "", fontsize=9)
+        axis.set_ylabel(scene.names[y] if left else "", fontsize=9)
     text = (
         f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
         f"{len(samples):,} samples counted in cells"
@@ -138,17 +138,9 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
 
 
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Draw a histogram of column k of the data, and one of the samples in outline.
-
-    Where the column has few values, each has a class of its own.
-    """
-    values = np.unique(scene.data[:, k])
+    """Draw a histogram of column k of the data, and one of the samples in outline."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
-    edges = _edges(scene, k, count)
-    if 1 < len(values) <= count and not _steps(scene)[k]:
-        middle = (values[1:] + values[:-1]) / 2
-        edges = [2 * values[0] - middle[0], *middle, 2 * values[-1] - middle[-1]]
-    form: Any = {"bins": edges, "density": True}
+    form: Any = {"bins": _edges(scene, k, count), "density": True}
     axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
     for row in scene.rows:
         drawn = row.arrays["samples"][:, k]
@@ -164,19 +156,19 @@ def _edges(scene: Scene, k: int, count: int) -> list[float]:
     (low, high), step = _frame(scene, k), _steps(scene)[k]
     if not step:
         return np.linspace(low, high, count + 1).tolist()
-    width = step if _labels(scene, k) else step * np.ceil((high - low) / step / count)
+    width = step if scene.columns[k].labels else step * np.ceil((high - low) / step / count)
     half = scene.data[:, k].min() - step / 2
     return np.arange(half + step * np.floor((low - half) / step), high + width, width).tolist()
 
 
 def _frame(scene: Scene, k: int) -> tuple[float, float]:
     """Return the ends of the axis of column k: all labels, or the middle 99% and a little more."""
-    if labels := _labels(scene, k):
+    if labels := scene.columns[k].labels:
         return -0.6, len(labels) - 0.4
-    column = scene.data[:, k]
-    low, high = np.quantile(column, [0.005, 0.995])
+    values = scene.data[:, k]
+    low, high = np.quantile(values, [0.005, 0.995])
     if low == high:
-        low, high = column.min(), column.max()
+        low, high = values.min(), values.max()
     margin = 0.15 * (high - low) or 0.5  # 0.5 for a column of a single value
     margin = max(margin, 0.6 * _steps(scene)[k])
     return low - margin, high + margin
@@ -184,14 +176,7 @@ def _frame(scene: Scene, k: int) -> tuple[float, float]:
 
 def _steps(scene: Scene) -> Array:
     """Return the step of the values of each column, ``(D,)``: 1 for labels, 0 for real numbers."""
-    steps = [1.0 if kind.kind == "category" else kind.step or 0.0 for kind in scene.kinds]
-    return np.array(steps or [0.0] * len(scene.columns))
-
-
-def _labels(scene: Scene, k: int) -> Sequence[str]:
-    """Return the labels that the values of column k stand for; none of a column of numbers."""
-    kind = scene.kinds[k] if scene.kinds else None
-    return getattr(kind, "labels", None) or ()
+    return np.array([column.step or 0.0 for column in scene.columns])
 
 
 def _spread(rows: Array, steps: Array) -> Array:
@@ -204,7 +189,7 @@ def _set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches:
 
     Labels have a tick each, as far as there is room; whole numbers have none in between.
     """
-    labels = [_short(str(label), LABEL) for label in _labels(scene, k)]
+    labels = [_short(str(label), LABEL) for label in scene.columns[k].labels]
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)
         return
@@ -222,11 +207,10 @@ def _as_shown(scene: Scene) -> Scene:
     """Return the scene with only models, short names of columns, and logarithms of wide ones."""
     low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
     wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
-    columns, kinds, steps = [*map(_short, scene.columns)], [*scene.kinds], wide * _steps(scene)
-    for k in np.flatnonzero(wide):
-        columns[k] = f"log\u2081\u2080 {columns[k]}"
-        if kinds:
-            kinds[k] = Column(columns[k])  # logarithms have no equal steps
+    columns = [replace(column, name=_short(column.name)) for column in scene.columns]
+    steps = wide * _steps(scene)
+    for k in np.flatnonzero(wide):  # logarithms have no equal steps
+        columns[k] = Column(f"log\u2081\u2080 {columns[k].name}")
 
     def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
@@ -239,11 +223,11 @@ def _as_shown(scene: Scene) -> Scene:
         if row.is_model
     ]
     data, test = shown(scene.data), shown(scene.test)
-    return replace(scene, rows=rows, columns=columns, data=data, test=test, kinds=kinds)
+    return replace(scene, rows=rows, columns=columns, data=data, test=test)
 
 
 def _rest(scene: Scene, shown: Sequence[int]) -> str:
     """Return the line that names the columns that are not shown."""
-    rest = [name for k, name in enumerate(scene.columns) if k not in shown]
+    rest = [name for k, name in enumerate(scene.names) if k not in shown]
     more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""
     return f"\nnot shown: {', '.join(rest[:4])}{more}" if rest else ""

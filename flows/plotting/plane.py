@@ -37,7 +37,7 @@ def samples(scene: Scene) -> Figure:
         axis.set_title(title)
         _frame(axis, low - margin, high + margin)
     text = f"{len(scene.data):,} points a panel; of a model, one member's samples"
-    explain(sheet, text, *scene.columns)
+    explain(sheet, text, *scene.names)
     return sheet
 
 
@@ -67,7 +67,7 @@ def density(scene: Scene) -> Figure:
         _frame(axis, low, high)
     label = "density (per unit area)"
     sheet.colorbar(picture, ax=axes, label=label, shrink=0.7, aspect=30, extend="max")
-    explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.columns)
+    explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.names)
     return sheet
 
 

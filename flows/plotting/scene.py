@@ -42,13 +42,17 @@ class Scene:
 
     rows: Sequence[Row]
     histories: Mapping[str, pd.DataFrame]  # training curves by the name of a model
-    columns: Sequence[str]
+    columns: Sequence[Column]
     data: Array  # (n, D)
     truth: Any  # None where it is unknown, and its entropy with it
     entropy: float | None  # nat
     fresh: int  # draws of the truth that calibration was counted on
     test: Array  # the rows of the data that nothing was trained on, (n, D)
-    kinds: Sequence[Column] = ()  # of a table, for the steps and the labels of its values
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
 
     @property
     def by_name(self) -> dict[str, Row]:
