@@ -375,3 +375,17 @@ def test_what_is_wrong_with_a_frame_is_one_line(frame):
         numbers(frame, "a", "b")
     with pytest.raises(UserError, match="2 columns are called a; rename them"):
         numbers(pd.concat([frame, frame], axis=1), "a")
+
+
+@pytest.mark.parametrize("label", ["none", "None", "-"])
+def test_marks_of_a_missing_value_are_labels_among_other_texts(tmp_path, label):
+    texts, numbers = [label, "mild", "severe"] * 8, [str(k) for k in range(23)] + [label]
+    frame = pd.DataFrame({"pain": texts, "age": numbers})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = table.read(tmp_path / "t.csv")
+    assert set(found.frame["pain"]) == {label, "mild", "severe"}
+    with pytest.raises(UserError, match=f"column age, row 24 holds '{label}', which counts as no"):
+        frames.complete(found)
+    columns, values, _ = frames.take(found, {}, missing="drop")
+    assert columns[0].labels == tuple(sorted({label, "mild", "severe"}))
+    assert len(values) == 23

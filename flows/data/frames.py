@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 FRAME = "the table"  # names a data frame in messages, as it has no file
 NAMELESS = r"(Unnamed: \d+)?"  # what a column without a name is called, by pandas too
 # How a missing value is written, in any case
-MISSING = {"", "na", "n/a", "nan", "nat", "null", "none", "<na>"}
-MARKS = ("?", "-")  # a missing value, too, where they are alone in a field
+MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>"}
+# A missing value among numbers, too; among other texts these are labels
+MARKS = ("-", "none", "None")
+UNKNOWN = "?"  # a missing value everywhere, which a message quotes
 MOST_LABELS = 20  # of a column of text that is a category without being asked
 SOME = 1_000  # texts of a column that are looked at, to tell what they are
 
@@ -150,11 +152,12 @@ def complete(table: Table, missing: str = "stop") -> Table:
         raise ValueError(f"missing = {missing!r}: must be 'stop' or 'drop'")
     frame, source = table
     gaps = frame.isna()
-    for name in frame.select_dtypes(["object", "category"]):
-        gaps[name] |= frame[name].isin(MARKS)
+    for name in frame.select_dtypes("object"):
+        among_numbers = any(isinstance(value, float) for value in frame[name].dropna())
+        gaps[name] |= frame[name].isin([UNKNOWN, *(MARKS if among_numbers else ())])
     for row, d in np.argwhere(gaps.to_numpy())[:1] if missing == "stop" else ():
         value = frame.iat[row, d]
-        problem = f"{value!r}, which counts as no value" if value in MARKS else "no value"
+        problem = f"{value!r}, which counts as no value" if isinstance(value, str) else "no value"
         remedy = "`--missing drop` (in the pipeline `data.missing: drop`)"
         if source == FRAME:
             remedy = "flows.fit(..., missing='drop'), or frame.dropna(),"
