@@ -35,8 +35,8 @@ from flows.training.trainer import train
 
 CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
 PIECE = 50_000  # rows that are drawn at a time: bounds the memory
-# What the automatic recipe uses of the settings of training; it says itself how often it logs
-USED = {"recipe", "learning_rate", "clip", "batch_size", "log_every"}
+# What the automatic recipe uses of the settings of training
+USED = {"recipe", "learning_rate", "clip", "batch_size"}
 WITHOUT_DENSITY = ("gan",)
 
 

@@ -144,8 +144,7 @@ def test_our_models_are_fitted_by_the_defaults_of_the_command_line(
     monkeypatch.setattr(cells.our_density, "fit", fit_table)
     line = cells.ours("nsf", 10, "iris", 0, 100, 50)
     assert (line["log_likelihood"], line["weakest"], line["lost"]) == (-2, -3, 0)
-    # `log_every` is no setting of what is learnt.
-    assert asked == [((100, 4), ("nsf",), {"members": 10, "settings": {"log_every": 1000}})]
+    assert asked == [((100, 4), ("nsf",), {"members": 10, "settings": {}})]
 
 
 # What the scores say

@@ -14,6 +14,8 @@ from studies.engine import HERE, Cell, Family
 
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
 TOLERANCE = {"bits": 0.02, "bits_iw": 0.02, "*": 0.05}
+# By the recipe for tables, which has other tails and ends earlier since version 2
+RECIPE_CHANGED = {"kl": 2, "kl_worst": 2, "costliest": 2}
 CHANGED = {"c2st_auc": 2}  # by nearest neighbours; in version 1 by a random forest
 FAMILIES = {
     "truth": Family(plane.truth, changed=CHANGED),
@@ -26,7 +28,9 @@ FAMILIES = {
     "mixture_base": Family(plane.ablation, tolerance=TOLERANCE),
     "other_data": Family(mixtures.other_data),
     "mixtures": Family(mixtures.in_the_plane),
-    "mixtures_auto": Family(mixtures.by_automatic_recipe, tolerance=TOLERANCE),
+    "mixtures_auto": Family(
+        mixtures.by_automatic_recipe, changed=RECIPE_CHANGED, tolerance=TOLERANCE
+    ),
     "images": Family(images.variant, changed=CHANGED, tolerance=TOLERANCE),
 }
 

@@ -29,8 +29,9 @@ def ours(
     """Fit and score one of our models by ``flows.fit``, as the command line does, with defaults."""
 
     def fit(rows: Array) -> Density:
-        # The curves are not used, and a VAE's take long.
-        fitted = our_density.fit(rows, model, members=members, settings={"log_every": 1000})
+        # The curves are not used, and a VAE's take long
+        settings = {"log_every": 1000} if model == "vae" else {}
+        fitted = our_density.fit(rows, model, members=members, settings=settings)
 
         def density(rows: Array) -> Array:
             log_q = fitted.log_prob_members(rows)
@@ -46,10 +47,12 @@ def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str,
     return scores(peers.FITS[name], table, split, train, fresh)
 
 
+# Since the recipe for tables has margins with tails of Student's t, and ends its race earlier
+CHANGED = dict.fromkeys(("log_likelihood", "se", "median", "worst", "weakest", "kl"), 2)
 # Last bits depend on the processor. Held down to AVX2, our models came out the same, and zuko's NSF
 # moved: the mean over test rows by 0.008 nat, their median by 0.12.
 FAMILIES = {
-    "ours": Family(ours, tolerance={"*": 0.02}),
+    "ours": Family(ours, changed=CHANGED, tolerance={"*": 0.02}),
     "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
 }
 
