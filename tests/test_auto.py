@@ -278,8 +278,11 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
 @pytest.mark.usefixtures("short")
 def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
     x = rows(40)
-    fold = fit(model(), np.concatenate([x, x, x])).history["fold"].reshape(3, 40)
+    fitted = fit(model(), np.concatenate([x, x, x]))
+    fold = fitted.history["fold"].reshape(3, 40)
     assert (fold == fold[0]).all()
+    error = fitted.history["held_out"].std() / np.sqrt(40)
+    assert fitted.description["training"]["held_out_se"] == pytest.approx(error)
     assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
 
 

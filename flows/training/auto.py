@@ -135,6 +135,7 @@ def train_auto(
             each = {key: value[place] for key, value in model.history.items() if value.ndim == 2}
             on_log(int(epoch), each)
     unseen = held_out[fold >= 0]
+    different = len(pd.DataFrame(z[fold >= 0]).drop_duplicates())  # copies add no evidence
     about["training"] = {
         "recipe": "auto",
         "rows": len(z),
@@ -145,7 +146,7 @@ def train_auto(
             for member, step in zip(trainer.members, trainer.best_step, strict=True)
         ],
         "held_out": float(unseen.mean()),
-        "held_out_se": float(unseen.std() / math.sqrt(len(unseen))),
+        "held_out_se": float(unseen.std() / math.sqrt(different)),
         "references": score_references(z, scaler, model, fold),
     }
 
