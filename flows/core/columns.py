@@ -200,9 +200,11 @@ def dequantise(columns: Sequence[Column], values: Array, seed: int) -> Array:
     depend only on ``seed`` and the shape, so a table is spread in the same way for every model.
     Copies of a row are spread alike, so that they are copies still.
     """
+    steps = np.array([column.step or 0.0 for column in columns])
+    if not steps.any():  # nothing to spread, so that copies need not be sought
+        return values
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[first_copies(values)]
     low, high = np.array([column.bounds for column in columns]).T
-    steps = np.array([column.step or 0.0 for column in columns])
     return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,15 @@ from flows.core.arrays import Array, Whole
 from flows.core.steps import DISTINCT, has_step
 
 MOST_COPIES = 5  # of a row, in the mean; values that recur more often are of a discrete table
+
+
+def equal_rows(values: Array, columns: Sequence[int] | None = None) -> Whole:
+    """Return the number of a group for each of the rows ``(n, D)``; equal rows share one, ``(n,)``.
+
+    Groups are numbered from 0 in the order of their first rows. Only ``columns`` count, or all.
+    """
+    by = range(values.shape[1]) if columns is None else columns
+    return pd.DataFrame(values).groupby(list(by), sort=False).ngroup().to_numpy()
 
 
 def first_copies(values: Array) -> Whole:
@@ -19,22 +30,18 @@ def first_copies(values: Array) -> Whole:
     is the first of itself, as are rows that equal no other.
     """
     n, dim = values.shape
-    frame = pd.DataFrame(values)
-
-    def groups(without: int | None = None) -> Whole:
-        columns = [d for d in range(dim) if d != without]
-        return frame.groupby(columns, sort=False).ngroup().to_numpy()
 
     def pairs(group: Whole) -> float:
         counts = np.bincount(group).astype(float)
         return float((counts * (counts - 1)).sum())
 
-    group = groups()
+    group = equal_rows(values)
     different = int(group.max()) + 1
     if dim == 1 or not different < n <= MOST_COPIES * different:
         return np.arange(n)
     distinct = [np.unique(x) for x in values.T]
     continuous = any(len(x) >= DISTINCT * different and not has_step(x) for x in distinct)
-    if continuous or all(pairs(groups(d)) < 2 * pairs(group) for d in range(dim)):
+    others = ([k for k in range(dim) if k != d] for d in range(dim))
+    if continuous or all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
         return np.unique(group, return_index=True)[1][group]
     return np.arange(n)

@@ -9,9 +9,8 @@ fold were most likely (Prechelt 1998).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ class FoldTrainer:
         settings: TrainingSettings,
     ) -> None:
         self.model, self.settings, self.members = model, settings, list(members)
-        self.rows, self.fold = rows, fold
+        self.rows = rows
         known: dict[tuple[int, str], PreparedFold] = {}
         for member in members:
             key = member.fold, member.candidate.preprocessing
@@ -82,13 +81,17 @@ class FoldTrainer:
         self.steps = math.ceil(self.visits / batch)
         most = max(len(each.checked) for each in self.prepared)
         self.seen = {  # what checks and curves are computed on
-            "train": self._seen(lambda fold: fold.seen(some(fold.train[:count], CHECK_ROWS))),
+            "train": self._seen(
+                {each: rows[some(each.train[:count], CHECK_ROWS)] for each in self.folds}
+            ),
             # The first rows are repeated to equal length
-            "held_out": self._seen(lambda fold: fold.seen(np.resize(fold.checked, most))),
+            "held_out": self._seen(
+                {each: rows[np.resize(each.checked, most)] for each in self.folds}
+            ),
         }
         if test is not None:
             few = test[some(np.arange(len(test)), CHECK_ROWS)]
-            self.seen["test"] = self._seen(lambda fold: fold.seen(rows=few))
+            self.seen["test"] = self._seen(dict.fromkeys(self.folds, few))
         places = some(np.arange(count), EPOCH * BATCH)
         model.initialize(torch.stack([each.points[:, places] for each in self.prepared]))
         self.streams = list(range(len(members)))  # numbers of the members' random streams
@@ -103,10 +106,15 @@ class FoldTrainer:
         # which no step may improve on.
         self.check()
 
-    def _seen(self, part: Callable[[PreparedFold], Seen]) -> Seen:
-        """Return a ``part`` of each member's fold, as the members see it."""
-        parts = {fold: part(fold) for fold in dict.fromkeys(self.prepared)}
-        z, log_det = zip(*(parts[fold] for fold in self.prepared), strict=True)
+    @property
+    def folds(self) -> list[PreparedFold]:
+        """The prepared folds of the members, each once."""
+        return list(dict.fromkeys(self.prepared))
+
+    def _seen(self, rows: Mapping[PreparedFold, Array]) -> Seen:
+        """Return the ``rows`` of each member's fold, as the members see them."""
+        seen = {fold: fold.seen(own) for fold, own in rows.items()}
+        z, log_det = zip(*(seen[fold] for fold in self.prepared), strict=True)
         return torch.stack(z), torch.stack(log_det)
 
     def points(self, generators: Generators) -> Tensor:
@@ -196,20 +204,16 @@ class FoldTrainer:
         no check.
         """
         scores = np.full((len(self.rows), len(self.candidates)), np.nan)
-
-        def piece(start: int, fold: PreparedFold) -> Whole:
-            # The rows of a smaller fold are repeated, and scored twice
-            own = fold.held_out if every_row else fold.checked
-            return np.resize(own, most)[start : start + PIECE]
-
-        def seen(start: int, fold: PreparedFold) -> Seen:
-            return fold.seen(piece(start, fold))
-
-        most = max(len(fold.held_out if every_row else fold.checked) for fold in self.prepared)
+        places = {fold: fold.held_out if every_row else fold.checked for fold in self.folds}
+        most = max(map(len, places.values()))
+        # The rows of a smaller fold are repeated to equal length, and scored twice
+        places = {fold: np.resize(own, most) for fold, own in places.items()}
         for start in range(0, most, PIECE):
-            log_q = self.log_density(self.best, self._seen(partial(seen, start)))
+            piece = {fold: own[start : start + PIECE] for fold, own in places.items()}
+            seen = self._seen({fold: self.rows[own] for fold, own in piece.items()})
+            log_q = self.log_density(self.best, seen)
             for member, fold, values in zip(self.members, self.prepared, log_q, strict=True):
-                scores[piece(start, fold), self.candidates.index(member.candidate)] = values
+                scores[piece[fold], self.candidates.index(member.candidate)] = values
         return scores
 
     def curves(self) -> dict[Member, dict[str, float]]:

@@ -45,8 +45,6 @@ class NeighbourNoise(Noise):
     """
 
     def __init__(self, points: Array) -> None:
-        from sklearn.neighbors import NearestNeighbors
-
         reference = points[:: -(-len(points) // REFERENCE_ROWS)]
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(points) - 1)
@@ -54,6 +52,8 @@ class NeighbourNoise(Noise):
         if points.shape[1] <= MOST_TREE_COLUMNS:
             nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
         else:
+            from sklearn.neighbors import NearestNeighbors
+
             search = NearestNeighbors(n_neighbors=self.count + 1, algorithm="brute")
             nearest = search.fit(reference).kneighbors(points, return_distance=False)
         self.nearest = nearest.astype(np.int32)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flows.core.arrays import Array, Whole
 from flows.core.scaler import Scaler
-from flows.networks.network import DensityNetwork
+from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
 from flows.training.noise import NOISES, Noise
 
@@ -30,7 +30,7 @@ class PreparedFold:
     def __init__(
         self, rows: Array, first: Scaler, model: DensityNetwork, fold: Whole, number: int, name: str
     ) -> None:
-        self.rows, self.dtype = rows, model.dtype
+        self.dtype = model.dtype
         # In the order of the rows, and from all of them alike
         self.train = some(np.flatnonzero(fold != number), TRAIN_ROWS)
         self.held_out = np.flatnonzero(fold == number)
@@ -40,18 +40,17 @@ class PreparedFold:
         self.preprocessing.add_whitening(without=[0] if name != "whiten" else ())
         scaled = self.own.scale(rows[self.train])
         self.preprocessing.fit(torch.from_numpy(scaled.T.copy())[None], self.own.after(first))
-        self.points, _ = self.seen(self.train)
+        self.points, _ = self.seen(rows[self.train])
         self.noises: dict[str, Noise] = {}
 
-    def seen(self, places: Whole | None = None, rows: Array | None = None) -> tuple[Tensor, Tensor]:
-        """Return rows as the networks see them, ``(D, n)``, and the log-determinant ``(n,)``.
+    def seen(self, rows: Array) -> Seen:
+        """Return ``rows`` ``(n, D)`` as the networks see them, ``(D, n)``.
 
-        They are those at ``places``, or other ``rows`` ``(n, D)`` of the same scale.
+        With them comes the log-determinant, ``(n,)``.
         """
-        chosen = self.rows[places] if rows is None else rows
         seen = []
-        for start in range(0, len(chosen), PIECE):
-            scaled = self.own.scale(chosen[start : start + PIECE])
+        for start in range(0, len(rows), PIECE):
+            scaled = self.own.scale(rows[start : start + PIECE])
             z, log_det = self.preprocessing.from_scaled(torch.from_numpy(scaled.T.copy())[None])
             seen.append((z[0].to(self.dtype), log_det[0].expand(z.shape[-1])))
         return torch.cat([z for z, _ in seen], dim=1), torch.cat([each for _, each in seen])
