@@ -6,6 +6,7 @@ Only NumPy is needed, so that drawing data doesn't import torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -90,21 +91,29 @@ class Mixture:
 
     def log_prob(self, x: Array) -> Array:
         """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``."""
-        factors = np.linalg.cholesky(self.covariances)
-        # Inverting is safe, as D is small and the factors triangular, and takes one product a chunk
-        whitening = np.linalg.inv(factors)
-        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * x.shape[
-            1
-        ] * np.log(2 * np.pi)
-        log_weight = (np.log(self.weights) - log_norm)[:, None]
         parts = [np.empty(0)]
         for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
-            white = whitening @ (chunk - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
-            terms = log_weight - 0.5 * np.einsum("kdn,kdn->kn", white, white)
+            terms = self.log_terms(chunk)
             highest = terms.max(axis=0)
             terms -= highest
             parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
+
+    def log_terms(self, x: Array) -> Array:
+        """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``, of points ``(n, D)``."""
+        whitening, log_scale = self._components
+        white = whitening @ (x - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
+        return log_scale - 0.5 * np.einsum("kdn,kdn->kn", white, white)
+
+    @cached_property
+    def _components(self) -> tuple[Array, Array]:
+        """The inverses of the factors L, ``(K, D, D)``, and what is constant in each term."""
+        factors = np.linalg.cholesky(self.covariances)
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * self.means.shape[
+            1
+        ] * np.log(2 * np.pi)
+        # Inverting is safe, as D is small and the factors triangular, and takes one product a chunk
+        return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.

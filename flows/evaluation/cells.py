@@ -6,8 +6,8 @@ sum to the density of the rest of the row::
 
     q(k, rest) = integral over the cell of k of  q(x, rest) dx
 
-Over one category it is integrated to ``TOLERANCE``. Over several together, the cells' product is
-sampled by ``POINTS`` quasi-random points (Sobol 1967).
+Over one category it is integrated adaptively (``quadrature.py``). Over several together, the cells'
+product is sampled by ``POINTS`` quasi-random points (Sobol 1967).
 """
 
 from __future__ import annotations
@@ -19,33 +19,41 @@ from scipy.stats import qmc
 
 from flows.core.arrays import Array, Whole
 from flows.core.columns import Column
+from flows.evaluation.quadrature import NODES, integrate
 
 LogDensity = Callable[[Array], Array]  # of rows (n, D), per member: (n, M)
 
 TOLERANCE = 1e-6  # relative
-NODES, HALVINGS = 8, 12  # of Gauss and Legendre in an interval, which is halved so often at most
 POINTS = 1_024
 ROWS = 2_000  # at a time
 
 
-def log_probability(log_density: LogDensity, columns: Sequence[Column], rows: Array) -> Array:
+def log_probability(
+    log_density: LogDensity,
+    columns: Sequence[Column],
+    rows: Array,
+    tolerance: float = TOLERANCE,
+) -> Array:
     """Return the log-density ``(n, M)`` of ``rows`` ``(n, D)`` whose categories are codes.
 
-    ``log_density`` is of rows with real numbers in place of the codes.
+    ``log_density`` is of rows with real numbers in place of the codes. Over one category it is
+    integrated to the relative ``tolerance``.
     """
     places = [d for d, column in enumerate(columns) if column.kind == "category"]
     if not places or not len(rows):
         return log_density(rows)
-    size = ROWS if len(places) == 1 else max(1, ROWS * NODES // POINTS)
+    size = ROWS if len(places) == 1 else max(1, NODES * ROWS // POINTS)
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     last = [len(columns[d].labels) - 1 for d in places]
     if len(places) == 1:
-        return np.concatenate([_adaptive(log_density, each, places[0], last[0]) for each in pieces])
+        return np.concatenate(
+            [_adaptive(log_density, each, places[0], last[0], tolerance) for each in pieces]
+        )
     u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(POINTS)
     return np.concatenate([_quasi_random(log_density, each, places, last, u) for each in pieces])
 
 
-def _within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
+def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     """Return the place in the cell of ``code`` at ``u`` from 0 to 1, and its slope by ``u``.
 
     An end at infinity is reached by ``u / (1 - u)``, under which a tail that falls as a power, as
@@ -57,42 +65,16 @@ def _within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     return x, np.where((code == 0) | (code == last), steep, slope)
 
 
-def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int) -> Array:
-    """Integrate over the cells of column ``d``: halve intervals until the halves agree with them.
+def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int, tolerance: float) -> Array:
+    """Integrate over the cells of column ``d``; the measure is the sum of the members."""
 
-    The measure is the sum of the members.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    nodes, weights = (nodes + 1) / 2, weights / 2
-
-    def integrate(row: Whole, start: Array, width: float) -> Array:
-        x, slope = _within(start[:, None] + width * nodes, rows[row, d][:, None], last)
-        points = rows[row].repeat(NODES, axis=0)
+    def log_integrand(row: Whole, u: Array) -> Array:
+        x, slope = within(u, rows[row, d][:, None], last)
+        points = rows[row].repeat(u.shape[1], axis=0)
         points[:, d] = x.ravel()
-        log_q = log_density(points).reshape(len(row), NODES, -1)
-        if not len(scale):
-            scale.extend(log_q.max(axis=(1, 2)))
-        relative = np.exp(log_q - np.array(scale)[row][:, None, None])
-        return np.einsum("rnm,rn->rm", relative, width * weights * slope)
+        return log_density(points).reshape(*u.shape, -1) + np.log(slope)[:, :, None]
 
-    scale: list[float] = []  # of each row, for exponentials that don't under- or overflow
-    row, start, width = np.arange(len(rows)), np.zeros(len(rows)), 1.0
-    whole = integrate(row, start, width)
-    total = whole.copy()
-    for _ in range(HALVINGS):
-        width /= 2
-        halves = np.stack(
-            [integrate(row, start, width), integrate(row, start + width, width)], axis=1
-        )
-        difference = halves.sum(axis=1) - whole
-        np.add.at(total, row, difference)
-        far = np.abs(difference).sum(axis=1) > TOLERANCE * total[row].sum(axis=1)
-        start = np.concatenate([start[far], start[far] + width])
-        row, whole = np.tile(row[far], 2), np.concatenate([halves[far, 0], halves[far, 1]])
-        if not len(row):
-            break
-    with np.errstate(divide="ignore"):  # a probability may be 0 in double precision
-        return np.log(total) + np.array(scale)[:, None]
+    return integrate(log_integrand, len(rows), tolerance).log_integral(len(rows))
 
 
 def _quasi_random(
@@ -102,7 +84,7 @@ def _quasi_random(
     points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
     log_slope = np.zeros(points.shape[:2])
     for k, d in enumerate(places):
-        points[:, :, d], slope = _within(u[:, k], rows[:, d, None], last[k])
+        points[:, :, d], slope = within(u[:, k], rows[:, d, None], last[k])
         log_slope += np.log(slope)
     log_q = log_density(points.reshape(-1, rows.shape[1])).reshape(*points.shape[:2], -1)
     return np.logaddexp.reduce(log_q + log_slope[:, :, None], axis=1) - np.log(len(u))

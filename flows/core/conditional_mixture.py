@@ -1,0 +1,85 @@
+"""A mixture of Gaussians of some coordinates, given the others: again a mixture, in closed form."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
+
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture
+
+
+class ConditionalMixture(NamedTuple):
+    """The density of the unknown coordinates u of n points, given their known ones o::
+
+        p(u | o) = sum_k w_k(o) N(u; m_k(o), L_k L_k^T)
+
+        log w_k(o) = log w_k + log N(o; mu_k,o, Sigma_k,oo) - log p(o)
+        m_k(o)     = mu_k,u + Sigma_k,uo Sigma_k,oo^-1 (o - mu_k,o)
+        L_k L_k^T  = Sigma_k,uu - Sigma_k,uo Sigma_k,oo^-1 Sigma_k,ou
+
+    ``log_weights`` are ``(n, K)``, ``means`` ``(n, K, U)``, ``factors`` L ``(K, U, U)``, and
+    ``log_evidence`` is log p(o), ``(n,)``. Source: Bishop 2006, equations 2.81 and 2.82.
+    """
+
+    log_weights: Array
+    means: Array
+    factors: Array
+    log_evidence: Array
+
+    @classmethod
+    def of(
+        cls, mixture: Mixture, points: Array, is_unknown: NDArray[np.bool_]
+    ) -> ConditionalMixture:
+        """Return the conditional of ``mixture`` given what is known of ``points`` ``(n, D)``.
+
+        ``is_unknown`` ``(D,)`` says which coordinates are unknown in all of the points.
+        """
+        u, o = np.flatnonzero(is_unknown), np.flatnonzero(~is_unknown)
+        covariances = mixture.covariances
+        known = covariances[:, o[:, None], o]
+        regression = np.linalg.solve(known, covariances[:, o[:, None], u])  # (K, O, U)
+        rest = covariances[:, u[:, None], u] - covariances[:, u[:, None], o] @ regression
+        difference = points[:, o] - mixture.means[:, None, o]  # (K, n, O)
+        means = mixture.means[:, None, u] + difference @ regression
+        marginal = Mixture(mixture.weights, mixture.means[:, o], known)
+        log_joint = marginal.log_terms(points[:, o])
+        log_evidence = logsumexp(log_joint, axis=0)
+        return cls(
+            (log_joint - log_evidence).T,
+            means.transpose(1, 0, 2),
+            np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2),
+            log_evidence,
+        )
+
+    def sample(self, generator: np.random.Generator) -> Array:
+        """Draw one value of the unknown coordinates for every point, ``(n, U)``."""
+        shares = np.exp(self.log_weights).cumsum(axis=1)
+        level = generator.random((len(shares), 1)) * shares[:, -1:]
+        component = (shares[:, :-1] < level).sum(axis=1)
+        noise = generator.standard_normal((len(shares), self.means.shape[2]))
+        means = self.means[np.arange(len(shares)), component]
+        return means + np.einsum("nuv,nv->nu", self.factors[component], noise)
+
+    def log_prob(self, values: Array) -> Array:
+        """Return the log-density, ``(n,)``, of one value a point, ``(n, U)``."""
+        difference = (values[:, None] - self.means).transpose(1, 2, 0)  # (K, U, n)
+        white = np.linalg.inv(self.factors) @ difference
+        log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        terms = -0.5 * np.einsum("kun,kun->nk", white, white) - log_norm
+        constant = 0.5 * values.shape[1] * np.log(2 * np.pi)
+        return logsumexp(self.log_weights + terms, axis=1) - constant
+
+    def moments(self) -> tuple[Array, Array]:
+        """Return the mean and the standard deviation of each unknown coordinate, ``(n, U)`` both.
+
+        They are of the whole mixture.
+        """
+        weights = softmax(self.log_weights, axis=1)
+        mean = np.einsum("nk,nku->nu", weights, self.means)
+        within = np.einsum("kuv,kuv->ku", self.factors, self.factors)
+        second = np.einsum("nk,nku->nu", weights, (self.means - mean[:, None]) ** 2 + within)
+        return mean, np.sqrt(second)
