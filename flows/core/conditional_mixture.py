@@ -51,7 +51,7 @@ class ConditionalMixture(NamedTuple):
         return cls(
             (log_joint - log_evidence).T,
             means.transpose(1, 0, 2),
-            np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2),
+            np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64),
             log_evidence,
         )
 

@@ -143,18 +143,21 @@ def left_out(rows: int) -> list[str]:
 
 
 def complete(table: Table, missing: str = "stop") -> Table:
-    """Return the rows of a table that lack no value.
+    """Return the rows of a table that lack no value or, where gaps are kept, all of its rows.
 
     A missing value is an error where ``missing`` is ``"stop"``; its row is left out where it is
-    ``"drop"``. Raises ``ValueError`` for another word.
+    ``"drop"``; it is kept, as ``NaN``, where it is ``"keep"``. Raises ``ValueError`` for another
+    word.
     """
-    if missing not in ("stop", "drop"):
-        raise ValueError(f"missing = {missing!r}: must be 'stop' or 'drop'")
+    if missing not in ("stop", "drop", "keep"):
+        raise ValueError(f"missing = {missing!r}: must be 'stop', 'drop' or 'keep'")
     frame, source = table
     gaps = frame.isna()
     for name in frame.select_dtypes("object"):
         among_numbers = any(isinstance(value, float) for value in frame[name].dropna())
         gaps[name] |= frame[name].isin([UNKNOWN, *(MARKS if among_numbers else ())])
+    if missing == "keep":
+        return Table(frame.mask(gaps), source)
     for row, d in np.argwhere(gaps.to_numpy())[:1] if missing == "stop" else ():
         value = frame.iat[row, d]
         problem = f"{value!r}, which counts as no value" if isinstance(value, str) else "no value"
@@ -169,7 +172,7 @@ def complete(table: Table, missing: str = "stop") -> Table:
 
 
 def numbers(table: Table, columns: Sequence[Column]) -> Array:
-    """Return the ``columns`` of a complete table as numbers ``(n, D)``.
+    """Return the ``columns`` of a table as numbers ``(n, D)``, ``NaN`` where a value is missing.
 
     A category becomes codes: the places of its labels, and -1 for what is none of them.
     """
@@ -335,7 +338,7 @@ def _codes(table: Table, column: Column) -> Array:
 
     places = {_text(label): code for code, label in enumerate(column.labels)}
     which, distinct = pd.factorize(table.frame[column.name].astype(object))
-    codes = [places.get(_text(value), -1) for value in distinct]
+    codes = [*(places.get(_text(value), -1) for value in distinct), np.nan]  # which is -1 in a gap
     return np.array(codes, dtype=np.float64)[which]
 
 
@@ -344,7 +347,7 @@ def _floats(table: Table, column: Column) -> Array:
     found = as_numbers(values)
     if values.dtype == object:  # text is left only where the file's format did not read it
         found = np.where([isinstance(value, str) for value in values], np.nan, found)
-    for row, value in values[~np.isfinite(found)][:1].items():
+    for row, value in values[~np.isfinite(found) & values.notna()][:1].items():
         remedy = "every value must be finite"
         if not isinstance(value, float):
             readings = _readings(values[np.isnan(found)].astype(str).head(SOME))
