@@ -19,6 +19,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from scipy.stats import norm
 
 from flows import Column, plotting
 from flows.core.mixture import Mixture
@@ -160,7 +161,7 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
 UNKNOWN = {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}
 LAYERS = {"layers.gif": ["plane"], "layers.png": ["plane"]}
 FLAT = {name: ["plane", "trajectory"] for name in LAYERS}
-PLANE = {name: ["plane"] for name in ("density.png", "samples.png")}
+PLANE = {name: ["plane"] for name in ("conditional.png", "density.png", "samples.png")}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_spike_that_is_cut_off_is_told():
 
 def test_without_a_truth_no_figure_speaks_of_one():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png"}
-    pictures |= {"samples.png", "summary.png", "training.png"}
+    pictures |= {"conditional.png", "samples.png", "summary.png", "training.png"}
     assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
     for name in pictures - {"layers.png"}:
         said = re.findall(r"\w+", words(name, SCENES["no truth"]))
@@ -209,6 +210,42 @@ def test_the_densities_of_one_model_are_drawn():
 
 def test_a_model_without_a_density_says_so():
     assert "GAN:\nno density" in words("density.png", scene())
+
+
+def test_a_conditional_has_area_1_and_that_of_the_truth_is_its_closed_form():
+    weights, means = np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -2.0]])
+    covariances = np.array([[[1.0, 0.6], [0.6, 0.8]], [[0.5, -0.2], [-0.2, 1.0]]])
+    truth = Mixture(weights, means, covariances)
+    box = np.array(truth.box(6))
+    points = np.stack(np.meshgrid(*np.linspace(*box, 200).T), axis=-1)
+    joint = np.exp(truth.log_prob(points.reshape(-1, 2))).reshape(200, 200)
+    whole = scene(truth=truth)
+    grids = {"box": box, "density_ensemble": joint}
+    able = [row for row in whole.rows if "box" in row.arrays]
+    rows = [replace(row, arrays={**row.arrays, **grids}) for row in able]
+    data = truth.sample(1000, np.random.default_rng(0))
+    first, *panels = sheet("conditional.png", replace(whole, data=data, rows=rows)).axes
+    assert len(first.lines) == len(panels) == 3
+    for mark, axis in zip(first.lines, panels, strict=True):
+        assert [line.get_label() for line in axis.lines] == ["TRUTH", "FLOW", "VAE"]
+        (c, _), (share, y) = mark.get_xdata(), axis.lines[0].get_data()
+        slope = covariances[:, 0, 1] / covariances[:, 0, 0]
+        mean = means[:, 1] + slope * (c - means[:, 0])
+        variance = covariances[:, 1, 1] - slope * covariances[:, 0, 1]
+        posterior = weights * norm.pdf(c, means[:, 0], covariances[:, 0, 0] ** 0.5)
+        exact = norm.pdf(y[:, None], mean, variance**0.5) @ (posterior / posterior.sum())
+        np.testing.assert_allclose(share, exact, atol=1e-9)
+        for line in axis.lines:
+            assert np.trapezoid(*line.get_data()) == pytest.approx(1)
+
+
+def test_a_column_of_one_value_has_one_conditional_and_a_line_without_mass_none():
+    whole = scene()
+    empty = {"density_ensemble": np.zeros((9, 9))}
+    lost = replace(whole.by_name["flow"], arrays={**whole.by_name["flow"].arrays, **empty})
+    rows = [lost if row.name == "flow" else row for row in whole.rows]
+    _, panel = sheet("conditional.png", replace(whole, data=0 * whole.data, rows=rows)).axes
+    assert [bool(np.isnan(line.get_xdata()).all()) for line in panel.lines] == [False, True, False]
 
 
 def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
@@ -275,7 +312,7 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
     plot.main()
     line = capsys.readouterr().out
     assert line.startswith("8 figures in figures/; ")
-    assert "no plane: no samples.png, density.png, layers.png, layers.gif" in line
+    assert "no plane: no samples.png, density.png, conditional.png, layers.png, layers.gif" in line
     assert line.count("\n") == 1
     drawn = {"calibration.png", "modes.png", "quality.png", "summary.png", "training.png"}
     assert {path.name for path in files.FIGURES.iterdir()} == {*drawn, *OF_TABLES}

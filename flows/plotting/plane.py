@@ -1,4 +1,4 @@
-"""Data of two columns: samples, densities, and how a flow carries noise to data."""
+"""Data of two columns: samples, densities, conditionals, and how a flow carries noise to data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
-from flows.plotting.style import DATA_COLOR, explain, panels
+from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels
 
 COLUMNS = 4
 PANELS, FRAMES, POINTS = 7, 60, 1_000  # panels of the strip; frames and points of the film
@@ -69,6 +69,59 @@ def density(scene: Scene) -> Figure:
     sheet.colorbar(picture, ax=axes, label=label, shrink=0.7, aspect=30, extend="max")
     explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.names)
     return sheet
+
+
+@figure("conditional.png", needs=("plane", "density"))
+def conditional(scene: Scene) -> Figure:
+    """Draw the density of the second column given the first, ``p(y | x = c)``, for three ``c``.
+
+    The data, with the lines ``x = c``, come first. The ``c`` are the lines of the grid nearest to
+    the lower quartile of ``x``, its median and the middle of both; equal ones are drawn once. The
+    curves are the truth's and those of the models' ensembles; the references' where none of these
+    has a density.
+    """
+    points, known = scene.data, [row for row in scene.rows if "box" in row.arrays]
+    shown = [row for row in known if row.is_model or row.name == "truth"] or known
+    low, high = known[0].arrays["box"]
+    x, y = np.linspace(low, high, len(known[0].arrays["density_ensemble"])).T
+    quartile, median = np.quantile(points[:, 0], [0.25, 0.5])
+    rule = {"lower quartile": quartile, "halfway": (quartile + median) / 2, "median": median}
+    lines = {int(np.abs(x - c).argmin()): name for name, c in rule.items()}
+    sheet, axes = panels(len(lines) + 1, len(lines) + 1, 3.7, sharey=True)
+    axes[0].scatter(points[:, 0], points[:, 1], s=3, color=DATA_COLOR, alpha=0.5, linewidths=0)
+    axes[0].set(title="data, and\nthe lines at c", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for axis, (line, name) in zip(axes[1:], lines.items(), strict=True):
+        axes[0].axvline(x[line], color=TRUTH_COLOR, linewidth=1, linestyle="--")
+        for row in shown:
+            share = _conditional(row.arrays["density_ensemble"][:, line], y)
+            if row.name == "truth":
+                axis.fill_betweenx(y, share, color=row.color, alpha=0.15, linewidth=0)
+            axis.plot(share, y, color=row.color, linewidth=1.3, label=row.label)
+        axis.set_title(f"c = {x[line]:.3g}\n{name}".replace("-", "\u2212"))
+        axis.grid(alpha=0.25)
+        axis.sharex(axes[1])
+    axes[1].set_xlim(left=0)
+    across, up = scene.names
+    axes[0].set(xlabel=across, ylabel=up)
+    axes[len(axes) // 2].set_xlabel(f"p({up} | {across} = c)\n(per unit of {up})")
+    add_legend(sheet, axes[1], 7)
+    silent = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
+    text = (
+        f"curve: the joint density along a line, divided by its area, at {len(y)} points, too few "
+        "for narrow ridges; a model's is its ensemble's\n"
+        f"c: lower quartile of {across}, median, and halfway between, as near as the grid has them"
+    )
+    explain(sheet, text + "".join(f"; {label}: no density" for label in silent))
+    return sheet
+
+
+def _conditional(joint: Array, y: Array) -> Array:
+    """Return ``p(y | x = c)`` from ``p(c, y)`` over ``y``: divided by its area, a trapezoid rule.
+
+    It is ``NaN`` where the area is 0 or not finite.
+    """
+    area = np.trapezoid(joint, y)
+    return joint / (area if 0 < area < np.inf else np.nan)
 
 
 def _frame(axis: Axes, low: Array, high: Array) -> None:
