@@ -7,17 +7,18 @@ log_q = density.log_prob(frame)   # nats a row, in the units of the frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from flows import questions
 from flows.core.arrays import Array
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
@@ -28,9 +29,12 @@ from flows.core.settings import TrainingSettings, explain, folds_and_candidates
 from flows.data import frames
 from flows.data.preparation import learnable
 from flows.evaluation import cells
+from flows.evaluation.distillation import SAMPLES, Distilled
 from flows.evaluation.likelihood import ensemble, log_density
+from flows.evaluation.unknowns import Unknowns
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
+from flows.questions import Estimate
 from flows.training.trainer import train
 
 CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
@@ -64,34 +68,210 @@ class Density:
         """Write the density to one file, whole or not at all."""
         save(self.network, path)
 
-    def log_prob(self, frame: Any) -> Array:
+    @overload
+    def log_prob(
+        self, frame: Any, given: Sequence[str] = ..., *, with_error: Literal[False] = ...
+    ) -> Array: ...
+
+    @overload
+    def log_prob(
+        self, frame: Any, given: Sequence[str] = ..., *, with_error: Literal[True]
+    ) -> tuple[Array, Array]: ...
+
+    def log_prob(
+        self, frame: Any, given: Sequence[str] = (), *, with_error: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Return the log-density of the ensemble in nats, ``(n,)``.
+
+        Args:
+            frame: rows of the table. A missing value is unknown: the log-density of such a row is
+                that of the values that are there, the marginal.
+            given: columns to condition on: the log-density is that of the others, given these.
+            with_error: return the standard errors as well, ``(n,)``, in nats: 0 for rows without
+                a gap, and where at most one column is unknown.
 
         It is minus infinity for a row that a column's kind does not allow, and for a label that
         was not there when the density was fitted; a line on standard error tells of the latter.
         """
-        return self.ensemble(self.log_prob_members(frame))
+        is_given = self._places(given) if given else None
+        found = self.estimate(self._numbers(frame), is_given)
+        frames.say(questions.rough(found.effective, "log-densities"))
+        log_q = self.ensemble(found.log_q)
+        return (log_q, found.error) if with_error else log_q
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``."""
-        rows = frames.complete(frames.parse(_frame(frame, self.names), self.kinds))
-        values = frames.numbers(rows, self.columns)
-        unknown = frames.count_unknown(rows, self.columns, values)
-        frames.say(frames.unknown_labels(unknown))
-        return self.log_prob_numbers(values)
+        return self.log_prob_numbers(self._numbers(frame))
 
     def log_prob_numbers(self, rows: Array) -> Array:
         """Return what ``log_prob_members`` does, for rows ``(n, D)`` with codes for labels.
 
         A label has a probability: the density, integrated over its cell (``evaluation/cells.py``).
         """
-        allowed = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
-        held = np.all(allowed, axis=0)
-        log_q = np.full((len(rows), self.network.members), -np.inf)
-        if held.any():
-            scored = partial(log_density, self.network)
-            log_q[held] = cells.log_probability(scored, self.columns, rows[held])
-        return log_q
+        return self.estimate(rows).log_q
+
+    def estimate(
+        self, rows: Array, given: NDArray[np.bool_] | None = None, first: int = 0
+    ) -> Estimate:
+        """Return the members' log-densities of rows ``(n, D)``, with their errors.
+
+        Values are codes for labels, and ``NaN`` for what is unknown; ``given`` ``(D,)`` are the
+        columns to condition on. ``first`` is the number of the first row in its table.
+        """
+        n, unknown = len(rows), np.isnan(rows)
+        found = Estimate(
+            np.full((n, self.network.members), -np.inf), np.zeros(n), np.full(n, np.inf)
+        )
+        held = (self._holds(rows) | unknown).all(axis=1)
+        direct = held & ~unknown.any(axis=1) if given is None else np.zeros(n, dtype=bool)
+        if direct.any():
+            found.log_q[direct] = cells.log_probability(self._score, self.columns, rows[direct])
+        places = np.flatnonzero(held & ~direct)
+        if len(places):
+            if given is None:
+                own = questions.evidence(self.unknowns, rows[places], first + places)
+            else:
+                own = questions.conditional(self.unknowns, rows[places], given, first + places)
+            for part, new in zip(found, own, strict=True):
+                part[places] = new
+        return found
+
+    def _score(self, rows: Array) -> Array:
+        return log_density(self.network, rows)
+
+    def _holds(self, rows: Array) -> NDArray[np.bool_]:
+        """Return which of the values ``(n, D)`` the columns' kinds allow."""
+        held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
+        return np.stack(held, axis=1)
+
+    @cached_property
+    def unknowns(self) -> Unknowns:
+        """What answers questions on unknown columns; it is made of samples at the first one.
+
+        Raises ``UserError`` for a model that is not of a table.
+        """
+        if not self.columns:
+            raise UserError("a model of images has no columns to ask about")
+        samples = np.concatenate([*self.draws(SAMPLES)])
+        distilled = Distilled(self.columns, samples)
+        return Unknowns(self._score, distilled, self.network.member_weights.log().numpy())
+
+    def impute(self, frame: Any, draws: int = 0, seed: int = 0, *, first: int = 0) -> Any:
+        """Return the frame with its gaps filled, given what is known of each row.
+
+        They hold conditional medians, and the likeliest label of a category. With ``draws``, it is
+        a list of so many frames, in each of which the gaps of a row are drawn together: how far
+        results differ between them is what the gaps leave open (multiple imputation, Rubin 1987).
+        Columns that are not the density's stay as they are. ``first`` is the number of the first
+        row in its table, where that comes in pieces.
+        """
+        frame = _frame(frame, self.names)
+        rows = self._known(frame)
+        numbers = first + np.arange(len(rows))
+        if draws:
+            versions, effective = questions.complete(self.unknowns, rows, numbers, draws, seed)
+        else:
+            filled, effective = questions.fill(self.unknowns, rows, numbers)
+            versions = filled[None]
+        frames.say(questions.rough(effective, "imputed values"))
+        found = [self._filled(frame, np.isnan(rows), each) for each in versions]
+        return found if draws else found[0]
+
+    def predict(
+        self,
+        frame: Any,
+        column: str,
+        quantiles: Sequence[float] = questions.QUANTILES,
+        *,
+        first: int = 0,
+    ) -> pd.DataFrame:
+        """Return the distribution of ``column`` given what the frame holds of the other columns.
+
+        There is a line a row, with its index: ``mean``, ``sd``, and ``q0.05`` and so on, in the
+        column's units, or the probability of each label of a category. ``effective_draws`` is the
+        effective number of draws, empty where nothing had to be drawn. Columns that the frame lacks
+        are unknown. ``questions.predict`` says what mean and sd are of; ``first`` is as in
+        ``impute``.
+        """
+        d = int(np.flatnonzero(self._places([column]))[0])
+        for level in quantiles:
+            if not 0 < level < 1:
+                raise UserError(f"quantile {level}: must be between 0 and 1")
+        frame = self._widened(frame)
+        rows = self._known(frame.assign(**{column: np.nan}))
+        numbers = first + np.arange(len(rows))
+        found = questions.predict(self.unknowns, rows, d, quantiles, numbers)
+        frames.say(questions.rough(found["effective_draws"].to_numpy(), "predictions"))
+        return found.set_index(frame.index)
+
+    def surprise(self, frame: Any, *, first: int = 0) -> pd.DataFrame:
+        """Return by how much the rest of its row speaks against every value, in nats.
+
+        It has the frame's index, and the density's columns. At 0 the others are neither for nor
+        against a value; one that its column does not allow is infinitely odd; a gap has ``NaN``.
+        ``questions.surprise`` has the formula; ``first`` is as in ``impute``.
+        """
+        frame = _frame(frame, self.names)
+        rows = self._numbers(frame)
+        odd = ~(self._holds(rows) | np.isnan(rows))
+        numbers = first + np.arange(len(rows))
+        found, effective = questions.surprise(self.unknowns, np.where(odd, np.nan, rows), numbers)
+        frames.say(questions.rough(effective, "surprises"))
+        return pd.DataFrame(np.where(odd, np.inf, found), index=frame.index, columns=self.names)
+
+    def _places(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which columns have these ``names``, ``(D,)``.
+
+        Raises ``UserError`` for another name.
+        """
+        for name in names:
+            frames.position(self.names, name, "the density")
+        return np.isin(self.names, names)
+
+    def _numbers(self, frame: Any) -> Array:
+        """Return a frame as numbers ``(n, D)``, with ``NaN`` in its gaps; say what labels are new.
+
+        A label that was not there when the density was fitted is -1.
+        """
+        rows = frames.complete(frames.parse(_frame(frame, self.names), self.kinds), "keep")
+        values = frames.numbers(rows, self.columns)
+        frames.say(frames.unknown_labels(frames.count_unknown(rows, self.columns, values)))
+        return values
+
+    def _known(self, frame: pd.DataFrame) -> Array:
+        """Return a frame as numbers ``(n, D)``, with ``NaN`` for what its columns do not allow.
+
+        A notice says what that is.
+        """
+        table = frames.complete(frames.parse(frame, self.kinds), "keep")
+        rows = frames.numbers(table, self.columns)
+        odd = ~(self._holds(rows) | np.isnan(rows))
+        for k, d in np.argwhere(odd)[:1]:
+            name, more = self.names[d], int(odd.sum()) - 1
+            others = f", and so {'is' if more == 1 else 'are'} {more} more" if more else ""
+            place = f"column {name}, row {frame.index[k]} holds {table.frame[name].iat[k]!r}"
+            why = f"which its kind, {self.kinds[name]}, does not allow"
+            frames.say([f"{place}, {why}: it is taken as unknown{others}"])
+        return np.where(odd, np.nan, rows)
+
+    def _widened(self, frame: Any) -> pd.DataFrame:
+        """Return a frame with gaps in place of the columns that it lacks."""
+        frame = _frame(frame, self.names)
+        lacking = [name for name in self.names if name not in map(str, frame.columns)]
+        return frame.assign(**dict.fromkeys(lacking, np.nan))
+
+    def _filled(self, frame: pd.DataFrame, gaps: NDArray[np.bool_], rows: Array) -> pd.DataFrame:
+        """Return ``frame`` with the values of ``rows`` in its ``gaps``, both ``(n, D)``."""
+        found = frame.copy()
+        for column, gap, x in zip(self.columns, gaps.T, rows.T, strict=True):
+            if gap.any():
+                place = frames.position(list(map(str, frame)), column.name, frames.FRAME)
+                values = pd.Series(_typed(column, x[gap]))
+                is_text = isinstance(frame.dtypes.iloc[place], pd.StringDtype)
+                own = found.iloc[:, place].copy()
+                own[gap] = (values.astype(str) if is_text else values).to_numpy()
+                found.isetitem(place, own)
+        return found
 
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
         """Return the log-density ``(n,)`` of the mixture of ``members`` by their weights.
@@ -126,18 +306,53 @@ class Density:
             count += np.searchsorted(known, new, side="right")
         return (1 + count) / (1 + (fold >= 0).sum())
 
-    def sample(self, n: int, seed: int = 0) -> pd.DataFrame:
-        """Draw ``n`` rows from the ensemble.
+    def sample(
+        self, n: int | None = None, seed: int = 0, *, given: Any = None, first: int = 0
+    ) -> pd.DataFrame:
+        """Draw rows from the ensemble.
 
         The same ``n`` and ``seed`` give the same rows each time: for others, give another seed.
+
+        Args:
+            n: how many.
+            seed: the seed of all that is random.
+            given: what is known of the rows: values by column, as ``{"age": 50}``, of all ``n``
+                rows; or a frame, to each row of which one is drawn, with its index. Its gaps, and
+                the columns that it lacks, are drawn.
+            first: as in ``impute``.
         """
-        return pd.concat(self.pieces(n, seed), ignore_index=True)
+        if given is None:
+            if n is None:
+                raise TypeError("sample needs n, the number of rows, or rows that are given")
+            return pd.concat(self.pieces(n, seed), ignore_index=True)
+        if not isinstance(given, Mapping):
+            if n is not None:
+                raise TypeError("sample takes n or a frame of given rows, and not both")
+            frame = self._widened(given)
+            rows = self._known(frame)
+            numbers = first + np.arange(len(rows))
+            drawn, effective = questions.complete(self.unknowns, rows, numbers, 1, seed)
+            frames.say(questions.rough(effective, "draws"))
+            return self._typed(drawn[0]).set_index(frame.index)
+        self._places(list(given))
+        rows = self._numbers(self._widened(pd.DataFrame([given])))
+        for d in np.flatnonzero(~(self._holds(rows) | np.isnan(rows))[0])[:1]:
+            name = self.names[d]
+            raise UserError(f"given {name} = {given[name]!r}: {self.kinds[name]} does not allow it")
+        drawn, share = questions.samples(self.unknowns, rows[0], 1 if n is None else n, seed)
+        if share < 1:
+            frames.say([f"draws repeat: {share:.0%} of them are effectively different"])
+        return self._typed(drawn)
 
     def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
         """Yield the rows of ``sample``, a piece at a time."""
         for rows in self.draws(n, seed):
-            columns = zip(self.columns, rows.T, strict=True)
-            yield pd.DataFrame({column.name: _typed(column, x) for column, x in columns})
+            yield self._typed(rows)
+
+    def _typed(self, rows: Array) -> pd.DataFrame:
+        """Return numbers ``(n, D)`` as a frame of what a user's columns hold."""
+        columns = zip(self.columns, rows.T, strict=True)
+        return pd.DataFrame({column.name: _typed(column, x) for column, x in columns})
 
     def draws(self, n: int, seed: int = 0) -> Iterator[Array]:
         """Yield the rows of ``sample`` as numbers ``(n, D)``, with codes for labels, in pieces.

@@ -55,12 +55,13 @@ class ConditionalMixture(NamedTuple):
             log_evidence,
         )
 
-    def sample(self, generator: np.random.Generator) -> Array:
-        """Draw one value of the unknown coordinates for every point, ``(n, U)``."""
+    def sample(self, level: Array, noise: Array) -> Array:
+        """Return one value of the unknown coordinates for every point, ``(n, U)``.
+
+        It is made of a number from 0 to 1, ``level`` ``(n,)``, and of normal ``noise`` ``(n, U)``.
+        """
         shares = np.exp(self.log_weights).cumsum(axis=1)
-        level = generator.random((len(shares), 1)) * shares[:, -1:]
-        component = (shares[:, :-1] < level).sum(axis=1)
-        noise = generator.standard_normal((len(shares), self.means.shape[2]))
+        component = (shares[:, :-1] < level[:, None] * shares[:, -1:]).sum(axis=1)
         means = self.means[np.arange(len(shares)), component]
         return means + np.einsum("nuv,nv->nu", self.factors[component], noise)
 

@@ -1,0 +1,85 @@
+"""A fit in short: margins and a mixture of Gaussians, both fitted to the fit's own samples.
+
+It says where to look and is never the answer: its conditionals are closed-form, so it proposes
+values of unknown columns, and the density itself then weighs them (``unknowns.py``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from flows.bijections import Margins, ToReal
+from flows.bijections.chain import Chain, Map
+from flows.core.arrays import Array
+from flows.core.columns import WHOLE, Column, dequantise
+from flows.core.mixture import Mixture
+
+SAMPLES = 10_000  # of the fit
+COMPONENTS, ROUNDS = 24, 50  # of the mixture, and of its fit
+RIDGE = 1e-3  # added to the variances of normal scores
+RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
+
+
+class Distilled:
+    """Normal scores z of every column, and a mixture of Gaussians of them.
+
+    ``samples`` ``(n, D)`` are drawn from the fit, with codes for labels. ``low`` and ``high``
+    ``(D,)`` are the ends of the columns' ranges.
+    """
+
+    def __init__(self, columns: Sequence[Column], samples: Array) -> None:
+        # Imported here, as that takes a second
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        self.columns = list(columns)
+        self.low, self.high = np.quantile(samples, RANGE, axis=0)
+        self.samples = samples
+        # Samples of whole columns were rounded; the density is of what they were before
+        spread = [each if each.kind in WHOLE else replace(each, step=None) for each in columns]
+        x = torch.from_numpy(dequantise(spread, samples, 0).T.copy())[:, None, None]
+        self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
+        for one, values in zip(self.maps, x, strict=True):
+            one.initialize(values)
+        z = np.stack([self.scores(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a rough mixture will do
+            found = GaussianMixture(
+                COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0
+            ).fit(z)
+        self.mixture = Mixture(found.weights_, found.means_, found.covariances_)
+
+    def scores(self, d: int, x: Array) -> tuple[Array, Array]:
+        """Return the normal scores of values ``x`` of column ``d``, and log dz/dx of each."""
+        return _along(self.maps[d].forward, x)
+
+    def values(self, d: int, z: Array) -> tuple[Array, Array]:
+        """Return the values of column ``d`` with normal scores ``z``, and log dx/dz of each.
+
+        They are not rounded.
+        """
+        return _along(self.maps[d].inverse, z)
+
+    def log_margin(self, d: int, x: Array) -> Array:
+        """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""
+        if labels := self.columns[d].labels:
+            count = np.bincount(self.samples[:, d].astype(np.int64), minlength=len(labels))
+            return np.log(
+                (count[x.astype(np.int64)] + 0.5) / (len(self.samples) + 0.5 * len(labels))
+            )
+        z, log_slope = self.scores(d, x)
+        return norm.logpdf(z) + log_slope
+
+
+def _along(one: Map, x: Array) -> tuple[Array, Array]:
+    """Apply a map of one column to values of any shape."""
+    with torch.no_grad():
+        z, log_slope = one(torch.from_numpy(x.reshape(1, 1, -1)))
+    return z.numpy().reshape(x.shape), log_slope.numpy().reshape(x.shape)

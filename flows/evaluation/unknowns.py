@@ -1,0 +1,263 @@
+"""Unknown columns of a row: their weighted values, and the density of what is known.
+
+What is known of a row has the density that is left when the unknown columns u are integrated out,
+and u has the conditional density::
+
+    q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
+
+- *One unknown column* is integrated along its normal score by adaptive quadrature
+  (``quadrature.py``); one unknown category by its labels (``cells.py``).
+- *Several* are drawn from the conditional r of a mixture that is distilled from the fit
+  (``distillation.py``) and weighed, which is importance sampling (Owen 2013, chapter 9)::
+
+      q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
+
+  Draws are doubled until as many as ``ENOUGH`` are effective, (sum w)^2 / sum w^2 (Kong 1992).
+
+A known label stands for a cell of its column, so it is drawn uniformly there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from flows.core.arrays import Array, Whole
+from flows.core.columns import Column
+from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.seeds import numpy_generator
+from flows.evaluation import cells
+from flows.evaluation.distillation import Distilled
+from flows.evaluation.quadrature import integrate
+
+FIRST, MOST = 256, 8_192  # draws a row, at first and at most
+ENOUGH = 100  # effective draws
+POINTS = 20_000  # that are weighed at a time: bounds the memory
+TOLERANCE = 5e-3  # between two steps of a quadrature; its error is a tenth of it
+WIDTH = 0.9  # of the logistic curve that nodes are spaced by, in standard deviations
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The unknown columns of a row, given the others.
+
+    ``values`` ``(N, D)`` are whole rows, in the user's units and not rounded, with codes for
+    labels; ``log_weights`` ``(N, M)`` sum to the density of what is known, for each member, and
+    ``weights`` ``(N,)``, of the ensemble, to 1. ``is_exact`` tells quadrature from draws; ``along``
+    is the column that was integrated along, if there is one.
+    """
+
+    values: Array
+    log_weights: Array
+    weights: Array
+    is_exact: bool = False
+    along: int | None = None
+
+    @property
+    def log_evidence(self) -> Array:
+        """The log-density of what is known, by the members, ``(M,)``."""
+        return logsumexp(self.log_weights, axis=0)
+
+    @property
+    def effective(self) -> float:
+        """The effective number of draws; infinite where there are none."""
+        return np.inf if self.is_exact else float(1 / np.square(self.weights).sum())
+
+    @property
+    def error(self) -> float:
+        """The standard error of the ensemble's log-evidence in nats, by the delta method::
+
+        error^2 = 1 / effective - 1 / draws
+        """
+        return float(np.sqrt(max(0.0, 1 / self.effective - 1 / len(self.weights))))
+
+    def quantiles(self, d: int, levels: Array) -> Array:
+        """Return the quantiles of column ``d`` at ``levels`` from 0 to 1."""
+        order = np.argsort(self.values[:, d], kind="stable")
+        weights = self.weights[order]
+        return np.interp(levels, weights.cumsum() - weights / 2, self.values[order, d])
+
+    def pick(self, count: int, generator: np.random.Generator) -> Array:
+        """Return ``count`` whole rows, by weight, ``(count, D)``.
+
+        A weighted row comes as often as its weight says, to the next whole number (systematic
+        resampling, Kitagawa 1996). Nodes of a quadrature are interpolated.
+        """
+        levels = (np.arange(count) + generator.random()) / count
+        generator.shuffle(levels)
+        places = np.searchsorted(self.weights.cumsum(), levels * self.weights.sum())
+        rows = self.values[np.minimum(places, len(self.weights) - 1)]
+        if self.along is not None:
+            rows[:, self.along] = self.quantiles(self.along, levels)
+        return rows
+
+
+class Unknowns:
+    """Answers by a density and its distilled form.
+
+    ``log_density`` gives ``(n, M)`` of rows with real numbers in place of codes;
+    ``log_member_weights`` are ``(M,)``.
+    """
+
+    def __init__(
+        self,
+        log_density: cells.LogDensity,
+        distilled: Distilled,
+        log_member_weights: Array,
+    ) -> None:
+        self.log_density, self.distilled = log_density, distilled
+        self.columns: Sequence[Column] = distilled.columns
+        self.log_member_weights = log_member_weights
+        self.is_category = np.array([column.kind == "category" for column in self.columns])
+
+    def posteriors(
+        self, rows: Array, numbers: Whole, seed: int = 0, enough: float = ENOUGH
+    ) -> Iterator[tuple[int, Posterior]]:
+        """Yield the place of each row, and its posterior, in any order.
+
+        ``rows`` ``(n, D)`` are in the user's units, with codes for labels and ``NaN`` for what is
+        unknown. ``numbers`` ``(n,)`` are those of their random streams. Where columns are drawn,
+        they are until ``enough`` draws are effective.
+        """
+        patterns, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
+        for k, unknown in enumerate(patterns):
+            places = np.flatnonzero(which.ravel() == k)
+            for start in range(0, len(places), POINTS // FIRST):
+                some = places[start : start + POINTS // FIRST]
+                found = self._of(rows[some], unknown, numbers[some], seed, enough)
+                yield from zip(some.tolist(), found, strict=True)
+
+    def _of(
+        self,
+        rows: Array,
+        unknown: NDArray[np.bool_],
+        numbers: Whole,
+        seed: int,
+        enough: float,
+    ) -> list[Posterior]:
+        """Return the posteriors of rows with the same ``unknown`` columns, ``(D,)``."""
+        places = np.flatnonzero(unknown).tolist()
+        if not places or (len(places) == 1 and self.is_category[places[0]]):
+            return self._listed(rows, places)
+        if len(places) == 1 and not self.is_category.any():
+            return self._integrated(rows, places[0])
+        return self._drawn(rows, unknown, numbers, seed, enough)
+
+    def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
+        """List the labels of the category at ``places``, or the row alone where it is complete."""
+        count = len(self.columns[places[0]].labels) if places else 1
+        values = rows.repeat(count, axis=0)
+        if places:
+            values[:, places[0]] = np.tile(np.arange(count), len(rows))
+        log_q = cells.log_probability(self.log_density, self.columns, values, TOLERANCE)
+        parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
+        return [self._posterior(*part, is_exact=True) for part in parts]
+
+    def _integrated(self, rows: Array, d: int) -> list[Posterior]:
+        """Integrate along the normal score of column ``d``, by the logistic curve::
+
+            z(u) = m + s log(u / (1 - u)),      dz/du = s / (u (1 - u))
+
+        m and s are near the conditional mean and deviation of the distilled mixture.
+        """
+        is_unknown = np.arange(rows.shape[1]) == d
+        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), is_unknown)
+        mean, deviation = mixture.moments()
+        scale = WIDTH * deviation
+
+        def points(row: Whole, u: Array) -> tuple[Array, Array]:
+            z = mean[row] + scale[row] * np.log(u / (1 - u))
+            x, log_slope = self.distilled.values(d, z)
+            values = rows[row].repeat(u.shape[1], axis=0)
+            values[:, d] = x.ravel()
+            return values, log_slope + np.log(scale[row] / (u * (1 - u)))
+
+        def log_integrand(row: Whole, u: Array) -> Array:
+            values, log_slope = points(row, u)
+            return self.log_density(values).reshape(*u.shape, -1) + log_slope[:, :, None]
+
+        nodes = integrate(log_integrand, len(rows), TOLERANCE)
+        values = points(nodes.row, nodes.u[:, None])[0]
+        own = [np.flatnonzero(nodes.row == row) for row in range(len(rows))]
+        return [
+            self._posterior(values[each], nodes.log_mass[each], is_exact=True, along=d)
+            for each in own
+        ]
+
+    def _drawn(
+        self,
+        rows: Array,
+        unknown: NDArray[np.bool_],
+        numbers: Whole,
+        seed: int,
+        enough: float,
+    ) -> list[Posterior]:
+        """Draw until ``enough`` draws are effective."""
+        generators = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
+        values = [np.empty((0, rows.shape[1]))] * len(rows)
+        log_w = [np.empty((0, len(self.log_member_weights)))] * len(rows)
+        found: dict[int, Posterior] = {}
+        waiting, count = list(range(len(rows))), FIRST
+        while waiting:
+            size = max(1, POINTS // count)
+            for start in range(0, len(waiting), size):
+                some = waiting[start : start + size]
+                drawn = self._draw(rows[some], unknown, [generators[k] for k in some], count)
+                for k, points, weights in zip(some, *drawn, strict=True):
+                    values[k] = np.concatenate([values[k], points])
+                    log_w[k] = np.concatenate([log_w[k], weights])
+            count = len(values[waiting[0]])  # as many again
+            for k in waiting:
+                found[k] = self._posterior(values[k], log_w[k] - np.log(count))
+            waiting = [k for k in waiting if found[k].effective < enough] if count < MOST else []
+        return [found[k] for k in range(len(rows))]
+
+    def _draw(
+        self,
+        rows: Array,
+        unknown: NDArray[np.bool_],
+        generators: Sequence[np.random.Generator],
+        count: int,
+    ) -> tuple[Array, Array]:
+        """Return ``count`` draws a row, ``(n, count, D)``, and log-weights ``(n, count, M)``."""
+        labels = np.flatnonzero(self.is_category & ~unknown).tolist()
+        uniform = np.concatenate([g.random((count, 1 + len(labels))) for g in generators])
+        noise = np.concatenate([g.standard_normal((count, unknown.sum())) for g in generators])
+        points, log_slope = rows.repeat(count, axis=0), np.zeros(len(uniform))
+        for k, d in enumerate(labels, 1):
+            last = len(self.columns[d].labels) - 1
+            points[:, d], slope = cells.within(uniform[:, k], points[:, d], last)
+            log_slope += np.log(slope)
+        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
+        z = mixture.sample(uniform[:, 0], noise)
+        log_r = mixture.log_prob(z)
+        for k, d in enumerate(np.flatnonzero(unknown).tolist()):
+            points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
+            log_slope += slope
+        log_w = self.log_density(points) + (log_slope - log_r)[:, None]
+        shape = len(rows), count, -1
+        return points.reshape(shape), log_w.reshape(shape)
+
+    def _scores(self, rows: Array) -> Array:
+        """Return the normal scores of rows, column by column, ``(n, D)``."""
+        columns = [self.distilled.scores(d, x)[0] for d, x in enumerate(rows.T.copy())]
+        return np.stack(columns, axis=1)
+
+    def log_proposal(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
+        """Return ``log r(x_u | x_o)``, ``(n,)``, of complete rows; ``unknown`` ``(D,)`` are u."""
+        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), unknown)
+        places = np.flatnonzero(unknown).tolist()
+        z, log_slopes = zip(
+            *(self.distilled.scores(d, rows[:, d].copy()) for d in places), strict=True
+        )
+        return mixture.log_prob(np.stack(z, axis=1)) + np.sum(log_slopes, axis=0)
+
+    def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
+        log_w = logsumexp(log_weights + self.log_member_weights, axis=1)
+        weights = np.exp(log_w - log_w.max())
+        return Posterior(values, log_weights, weights / weights.sum(), **kind)

@@ -1,0 +1,206 @@
+"""Questions to the density of a table: any columns given any others.
+
+Rows are numbers ``(n, D)`` in the user's units, with codes for labels and ``NaN`` for what is
+unknown; ``numbers`` ``(n,)`` are those of their random streams. ``Density`` asks the same of data
+frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from flows.core.arrays import Array, Whole
+from flows.core.seeds import numpy_generator
+from flows.data.preparation import as_drawn
+from flows.evaluation.unknowns import ENOUGH, MOST, Posterior, Unknowns
+
+QUANTILES = (0.05, 0.5, 0.95)
+PER_SAMPLE = 8  # weighted draws for each one that is kept
+
+
+class Estimate(NamedTuple):
+    """Log-densities by the members ``(n, M)``, and how well the ensemble's are known.
+
+    ``error`` ``(n,)`` is their standard error in nats, 0 where nothing was drawn; ``effective``
+    ``(n,)`` the effective number of draws, infinite there.
+    """
+
+    log_q: Array
+    error: Array
+    effective: Array
+
+
+def evidence(unknowns: Unknowns, rows: Array, numbers: Whole) -> Estimate:
+    """Return the log-density of what is known of each row."""
+    found = _empty(unknowns, len(rows))
+    for k, posterior in unknowns.posteriors(rows, numbers):
+        found.log_q[k] = posterior.log_evidence
+        found.error[k], found.effective[k] = posterior.error, posterior.effective
+    return found
+
+
+def conditional(
+    unknowns: Unknowns, rows: Array, given: NDArray[np.bool_], numbers: Whole
+) -> Estimate:
+    """Return the log-density of what is known of each row, given the columns ``given`` ``(D,)``.
+
+    A complete row is one more of the draws, so that its own weight counts::
+
+        log q(x_u | x_o) ~ log q(x) - log [ (w(x_u) + sum_i w_i) / (N + 1) ]
+
+    It is the density of a value that is picked by weight among x_u and the N draws, so it is not
+    optimistic in expectation, as the plain estimate is where few draws are effective.
+    """
+    joint = evidence(unknowns, rows, numbers)
+    whole = np.flatnonzero(~np.isnan(rows).any(axis=1))
+    log_r = np.full(len(rows), np.nan)
+    log_r[whole] = unknowns.log_proposal(rows[whole], ~given)
+    found = _empty(unknowns, len(rows))
+    for k, posterior in unknowns.posteriors(np.where(given, rows, np.nan), numbers):
+        log_evidence = posterior.log_evidence
+        if not (np.isnan(log_r[k]) or posterior.is_exact):
+            count = len(posterior.values)
+            own = joint.log_q[k] - log_r[k]
+            log_evidence = np.logaddexp(log_evidence + np.log(count), own) - np.log(count + 1)
+        found.log_q[k] = joint.log_q[k] - log_evidence
+        found.error[k] = np.hypot(posterior.error, joint.error[k])
+        found.effective[k] = min(posterior.effective, joint.effective[k])
+    return found
+
+
+def _empty(unknowns: Unknowns, n: int) -> Estimate:
+    return Estimate(np.empty((n, len(unknowns.log_member_weights))), np.empty(n), np.empty(n))
+
+
+def complete(
+    unknowns: Unknowns, rows: Array, numbers: Whole, count: int, seed: int
+) -> tuple[Array, Array]:
+    """Return ``count`` versions of the rows, with what is unknown drawn, ``(count, n, D)``.
+
+    With them come the effective numbers of draws, ``(n,)``.
+    """
+    found, effective = np.empty((count, *rows.shape)), np.empty(len(rows))
+    for k, posterior in unknowns.posteriors(rows, numbers, seed):
+        picked = posterior.pick(count, numpy_generator(seed, "unknown", int(numbers[k]), 1))
+        found[:, k], effective[k] = _as_drawn(unknowns, picked), posterior.effective
+    return np.where(np.isnan(rows), found, rows), effective
+
+
+def samples(unknowns: Unknowns, row: Array, count: int, seed: int) -> tuple[Array, float]:
+    """Return ``count`` draws of what is unknown of one row ``(D,)``, as whole rows ``(count, D)``.
+
+    With them comes the least effective number of draws for one that is kept.
+    """
+    pieces, least = [], np.inf
+    size = MOST // PER_SAMPLE
+    for number, start in enumerate(range(0, count, size)):
+        kept = min(size, count - start)
+        [(_, posterior)] = unknowns.posteriors(row[None], np.array([number]), seed, np.inf)
+        picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
+        pieces.append(_as_drawn(unknowns, picked))
+        least = min(least, posterior.effective / kept)
+    return np.where(np.isnan(row), np.concatenate(pieces), row), least
+
+
+def fill(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]:
+    """Return the rows with conditional medians in place of what is unknown, and labels likeliest.
+
+    With them come the effective numbers of draws, ``(n,)``.
+    """
+    filled, effective = rows.copy(), np.empty(len(rows))
+    for k, posterior in unknowns.posteriors(rows, numbers):
+        effective[k] = posterior.effective
+        for d in np.flatnonzero(np.isnan(rows[k])).tolist():
+            if labels := unknowns.columns[d].labels:
+                filled[k, d] = _shares(unknowns, posterior, d, len(labels)).argmax()
+            else:
+                filled[k, d] = posterior.quantiles(d, np.array(0.5))
+    return np.where(np.isnan(rows), _as_drawn(unknowns, filled), rows), effective
+
+
+def predict(
+    unknowns: Unknowns, rows: Array, d: int, levels: Sequence[float], numbers: Whole
+) -> pd.DataFrame:
+    """Return the distribution of column ``d`` given what is known of the others, a line a row.
+
+    It is the mean, the standard deviation, and the quantiles at ``levels``, in the column's units;
+    or the probability of each label. ``effective_draws`` are empty where nothing is drawn. The two
+    moments are of values within one range of the column beyond either end of it: further out there
+    are few, and in the unit of a positive column they may have no mean.
+    """
+    column, distilled = unknowns.columns[d], unknowns.distilled
+    rows = rows.copy()
+    rows[:, d] = np.nan
+    low, high = 2 * distilled.low[d] - distilled.high[d], 2 * distilled.high[d] - distilled.low[d]
+    lines = np.empty((len(rows), len(column.labels) or 2 + len(levels)))
+    effective = np.empty(len(rows))
+    for k, posterior in unknowns.posteriors(rows, numbers):
+        effective[k] = posterior.effective
+        if column.labels:
+            lines[k] = _shares(unknowns, posterior, d, len(column.labels))
+            continue
+        x = posterior.values[:, d]
+        weights = np.where((low <= x) & (x <= high), posterior.weights, 0.0)
+        weights /= weights.sum()
+        mean = weights @ x
+        quantiles = np.full((len(levels), rows.shape[1]), 0.5)
+        quantiles[:, d] = posterior.quantiles(d, np.array(levels))
+        lines[k, :2] = mean, np.sqrt(weights @ (x - mean) ** 2)
+        lines[k, 2:] = _as_drawn(unknowns, quantiles)[:, d]
+    names = list(column.labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
+    found = pd.DataFrame(lines, columns=names)
+    return found.assign(effective_draws=np.where(np.isinf(effective), np.nan, effective))
+
+
+def surprise(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]:
+    """Return by how much the rest of a row speaks against each of its values, in nats::
+
+        s_j = log m(x_j) - log q(x_j | rest),   m = (margin_j + uniform_j) / 2
+
+    ``uniform_j`` is the flat density 1 / (3 ranges of the column), or of a label 1 / K; with it,
+    a value far outside of the table is odd although it is unlikely by itself. The surprise is free
+    of units, ``(n, D)``, ``NaN`` for what is unknown. With it come the effective numbers of draws,
+    the least of a row, ``(n,)``.
+    """
+    distilled = unknowns.distilled
+    joint = evidence(unknowns, rows, numbers)
+    found, effective = np.full(rows.shape, np.nan), joint.effective
+    log_joint = logsumexp(joint.log_q + unknowns.log_member_weights, axis=1)
+    for d, column in enumerate(unknowns.columns):
+        known = np.flatnonzero(~np.isnan(rows[:, d]))
+        rest = rows[known]
+        rest[:, d] = np.nan
+        of_rest = evidence(unknowns, rest, numbers[known])
+        log_rest = logsumexp(of_rest.log_q + unknowns.log_member_weights, axis=1)
+        level = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
+        log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(level))
+        found[known, d] = log_margin - np.log(2) - (log_joint[known] - log_rest)
+        effective[known] = np.minimum(effective[known], of_rest.effective)
+    return found, effective
+
+
+def rough(effective: Array, what: str) -> list[str]:
+    """Return a notice on the rows ``(n,)`` with few effective draws; none where all have enough."""
+    few = effective[effective < ENOUGH]
+    if not len(few):
+        return []
+    return [
+        f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} of "
+        f"{MOST:,} draws are effective (at worst {few.min():.0f})"
+    ]
+
+
+def _shares(unknowns: Unknowns, posterior: Posterior, d: int, labels: int) -> Array:
+    """Return the probabilities of the labels of column ``d``."""
+    codes = _as_drawn(unknowns, posterior.values)[:, d].astype(np.int64)
+    return np.bincount(codes, posterior.weights, labels).astype(np.float64)
+
+
+def _as_drawn(unknowns: Unknowns, rows: Array) -> Array:
+    return as_drawn(unknowns.columns, rows)
