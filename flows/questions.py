@@ -58,16 +58,13 @@ def conditional(
     optimistic in expectation, as the plain estimate is where few draws are effective.
     """
     joint = evidence(unknowns, rows, numbers)
-    whole = np.flatnonzero(~np.isnan(rows).any(axis=1))
-    log_r = np.full(len(rows), np.nan)
-    log_r[whole] = unknowns.log_proposal(rows[whole], ~given)
     found = _empty(unknowns, len(rows))
-    for k, posterior in unknowns.posteriors(np.where(given, rows, np.nan), numbers):
+    known = np.where(given, rows, np.nan)
+    for k, posterior in unknowns.posteriors(known, numbers, own=rows):
         log_evidence = posterior.log_evidence
-        if not (np.isnan(log_r[k]) or posterior.is_exact):
-            count = len(posterior.values)
-            own = joint.log_q[k] - log_r[k]
-            log_evidence = np.logaddexp(log_evidence + np.log(count), own) - np.log(count + 1)
+        if not np.isnan(posterior.log_own):
+            count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
+            log_evidence = np.logaddexp(log_evidence + np.log(count), log_own) - np.log(count + 1)
         found.log_q[k] = joint.log_q[k] - log_evidence
         found.error[k] = np.hypot(posterior.error, joint.error[k])
         found.effective[k] = min(posterior.effective, joint.effective[k])

@@ -23,7 +23,7 @@ from flows.core.mixture import Mixture
 
 SAMPLES = 10_000  # of the fit
 COMPONENTS, ROUNDS = 24, 50  # of the mixture, and of its fit
-RIDGE = 1e-3  # added to the variances of normal scores
+RIDGE = 1e-4  # added to the variances of normal scores
 RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
 
 

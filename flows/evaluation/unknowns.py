@@ -12,7 +12,8 @@ and u has the conditional density::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
-  Draws are doubled until as many as ``ENOUGH`` are effective, (sum w)^2 / sum w^2 (Kong 1992).
+  Draws are doubled until as many as ``ENOUGH`` are effective, and each time r is adapted to those
+  before (``importance.py``).
 
 A known label stands for a cell of its column, so it is drawn uniformly there.
 """
@@ -33,6 +34,7 @@ from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.seeds import numpy_generator
 from flows.evaluation import cells
 from flows.evaluation.distillation import Distilled
+from flows.evaluation.importance import Draws, effective
 from flows.evaluation.quadrature import integrate
 
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
@@ -49,7 +51,8 @@ class Posterior:
     ``values`` ``(N, D)`` are whole rows, in the user's units and not rounded, with codes for
     labels; ``log_weights`` ``(N, M)`` sum to the density of what is known, for each member, and
     ``weights`` ``(N,)``, of the ensemble, to 1. ``is_exact`` tells quadrature from draws; ``along``
-    is the column that was integrated along, if there is one.
+    is the column that was integrated along, if there is one. ``log_own`` is, for a row whose values
+    are known after all, what its log-density adds up to with as the log-weight of one more draw.
     """
 
     values: Array
@@ -57,6 +60,7 @@ class Posterior:
     weights: Array
     is_exact: bool = False
     along: int | None = None
+    log_own: float = np.nan
 
     @property
     def log_evidence(self) -> Array:
@@ -116,20 +120,27 @@ class Unknowns:
         self.is_category = np.array([column.kind == "category" for column in self.columns])
 
     def posteriors(
-        self, rows: Array, numbers: Whole, seed: int = 0, enough: float = ENOUGH
+        self,
+        rows: Array,
+        numbers: Whole,
+        seed: int = 0,
+        enough: float = ENOUGH,
+        own: Array | None = None,
     ) -> Iterator[tuple[int, Posterior]]:
         """Yield the place of each row, and its posterior, in any order.
 
         ``rows`` ``(n, D)`` are in the user's units, with codes for labels and ``NaN`` for what is
         unknown. ``numbers`` ``(n,)`` are those of their random streams. Where columns are drawn,
-        they are until ``enough`` draws are effective.
+        they are until ``enough`` draws are effective. ``own`` ``(n, D)`` are the same rows with
+        values that the ``log_own`` of their posteriors is of.
         """
+        own = rows if own is None else own
         patterns, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
         for k, unknown in enumerate(patterns):
             places = np.flatnonzero(which.ravel() == k)
             for start in range(0, len(places), POINTS // FIRST):
                 some = places[start : start + POINTS // FIRST]
-                found = self._of(rows[some], unknown, numbers[some], seed, enough)
+                found = self._of(rows[some], unknown, numbers[some], seed, enough, own[some])
                 yield from zip(some.tolist(), found, strict=True)
 
     def _of(
@@ -139,6 +150,7 @@ class Unknowns:
         numbers: Whole,
         seed: int,
         enough: float,
+        own: Array,
     ) -> list[Posterior]:
         """Return the posteriors of rows with the same ``unknown`` columns, ``(D,)``."""
         places = np.flatnonzero(unknown).tolist()
@@ -146,7 +158,7 @@ class Unknowns:
             return self._listed(rows, places)
         if len(places) == 1 and not self.is_category.any():
             return self._integrated(rows, places[0])
-        return self._drawn(rows, unknown, numbers, seed, enough)
+        return self._drawn(rows, unknown, numbers, seed, enough, own)
 
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
         """List the labels of the category at ``places``, or the row alone where it is complete."""
@@ -196,66 +208,77 @@ class Unknowns:
         numbers: Whole,
         seed: int,
         enough: float,
+        own: Array,
     ) -> list[Posterior]:
-        """Draw until ``enough`` draws are effective."""
-        generators = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
-        values = [np.empty((0, rows.shape[1]))] * len(rows)
-        log_w = [np.empty((0, len(self.log_member_weights)))] * len(rows)
-        found: dict[int, Posterior] = {}
-        waiting, count = list(range(len(rows))), FIRST
-        while waiting:
-            size = max(1, POINTS // count)
-            for start in range(0, len(waiting), size):
-                some = waiting[start : start + size]
-                drawn = self._draw(rows[some], unknown, [generators[k] for k in some], count)
-                for k, points, weights in zip(some, *drawn, strict=True):
-                    values[k] = np.concatenate([values[k], points])
-                    log_w[k] = np.concatenate([log_w[k], weights])
-            count = len(values[waiting[0]])  # as many again
-            for k in waiting:
-                found[k] = self._posterior(values[k], log_w[k] - np.log(count))
-            waiting = [k for k in waiting if found[k].effective < enough] if count < MOST else []
-        return [found[k] for k in range(len(rows))]
+        """Draw until ``enough`` draws are effective.
+
+        A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
+        """
+        clouds = [
+            Draws(numpy_generator(seed, "unknown", int(number)), self.log_member_weights)
+            for number in numbers
+        ]
+        waiting, count, total = np.arange(len(rows)), FIRST, 0
+        while len(waiting) and total < MOST:
+            for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
+                self._draw(rows[some], unknown, [clouds[k] for k in some], count)
+            total += count
+            count = total  # as many again
+            few = [effective(clouds[k].log_ensemble_weights) < enough for k in waiting]
+            waiting = waiting[few]
+        log_own = np.full(len(rows), np.nan)
+        for k in np.flatnonzero(~np.isnan(own).any(axis=1)):
+            log_own[k] = self._log_own(own[k : k + 1], unknown, clouds[k])
+        return [
+            self._posterior(each.values, each.log_weights - np.log(len(each.z)), log_own=log_w)
+            for each, log_w in zip(clouds, log_own, strict=True)
+        ]
 
     def _draw(
-        self,
-        rows: Array,
-        unknown: NDArray[np.bool_],
-        generators: Sequence[np.random.Generator],
-        count: int,
-    ) -> tuple[Array, Array]:
-        """Return ``count`` draws a row, ``(n, count, D)``, and log-weights ``(n, count, M)``."""
+        self, rows: Array, unknown: NDArray[np.bool_], clouds: Sequence[Draws], count: int
+    ) -> None:
+        """Add ``count`` draws to those of each row."""
         labels = np.flatnonzero(self.is_category & ~unknown).tolist()
-        uniform = np.concatenate([g.random((count, 1 + len(labels))) for g in generators])
-        noise = np.concatenate([g.standard_normal((count, unknown.sum())) for g in generators])
-        points, log_slope = rows.repeat(count, axis=0), np.zeros(len(uniform))
-        for k, d in enumerate(labels, 1):
+        points = rows.repeat(count, axis=0)
+        log_slope = np.zeros(len(points))
+        for d in labels:
+            u = np.concatenate([each.generator.random(count) for each in clouds])
             last = len(self.columns[d].labels) - 1
-            points[:, d], slope = cells.within(uniform[:, k], points[:, d], last)
+            points[:, d], slope = cells.within(u, points[:, d], last)
             log_slope += np.log(slope)
-        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
-        z = mixture.sample(uniform[:, 0], noise)
-        log_r = mixture.log_prob(z)
+        first = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
+        if clouds[0].counts:
+            z = np.concatenate([each.propose(count) for each in clouds])
+        else:
+            level = np.concatenate([each.generator.random(count) for each in clouds])
+            size = count, int(unknown.sum())
+            z = first.sample(
+                level, np.concatenate([each.generator.standard_normal(size) for each in clouds])
+            )
         for k, d in enumerate(np.flatnonzero(unknown).tolist()):
             points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
             log_slope += slope
-        log_w = self.log_density(points) + (log_slope - log_r)[:, None]
-        shape = len(rows), count, -1
-        return points.reshape(shape), log_w.reshape(shape)
+        log_q = self.log_density(points) + log_slope[:, None]
+        drawn = z, first.log_prob(z), log_q, points
+        parts = zip(*(np.split(each, len(rows)) for each in drawn), strict=True)
+        for each, part in zip(clouds, parts, strict=True):
+            each.add(*part)
+
+    def _log_own(self, row: Array, unknown: NDArray[np.bool_], draws: Draws) -> float:
+        """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
+        first = ConditionalMixture.of(self.distilled.mixture, self._scores(row), unknown)
+        places = np.flatnonzero(unknown).tolist()
+        scores, log_slopes = zip(
+            *(self.distilled.scores(d, row[:, d]) for d in places), strict=True
+        )
+        z = np.stack(scores, axis=1)
+        log_r = draws.log_proposal(z, first.log_prob(z)) + np.sum(log_slopes, axis=0)
+        return -float(log_r[0])
 
     def _scores(self, rows: Array) -> Array:
         """Return the normal scores of rows, column by column, ``(n, D)``."""
         columns = [self.distilled.scores(d, x)[0] for d, x in enumerate(rows.T.copy())]
         return np.stack(columns, axis=1)
-
-    def log_proposal(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
-        """Return ``log r(x_u | x_o)``, ``(n,)``, of complete rows; ``unknown`` ``(D,)`` are u."""
-        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), unknown)
-        places = np.flatnonzero(unknown).tolist()
-        z, log_slopes = zip(
-            *(self.distilled.scores(d, rows[:, d].copy()) for d in places), strict=True
-        )
-        return mixture.log_prob(np.stack(z, axis=1)) + np.sum(log_slopes, axis=0)
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
         log_w = logsumexp(log_weights + self.log_member_weights, axis=1)
