@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from flows.answers import Source
     from flows.data.frames import Format
     from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
+ROWS = 1_000  # are drawn, unless the user says how many
 SAMPLES = 10_000  # at least so many are drawn in a picture
 DRAWS = 16  # of the noise u that spreads an image over its cell, where images are scored
 
@@ -78,18 +78,29 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def sample(arguments: argparse.Namespace) -> None:
-    """Draw rows, or images, from a density."""
+    """Draw rows, or images, from a density; of what is given, rows that hold it."""
+    from flows import answers
     from flows.core.seeds import numpy_generator
-    from flows.data import images
-    from flows.data.table import write
-    from flows.density import Density, draw
+    from flows.data import frames, images, table
+    from flows.density import draw
     from flows.networks.image_flow import ImageFlow
 
-    density = Density.load(arguments.model)
+    n, seed, given = arguments.n, arguments.seed, _once("--given", arguments.given)
+    rows, output = arguments.given_rows, arguments.output
+    for name, value in given.items():
+        if value.strip().lower() in {*frames.MISSING, frames.UNKNOWN}:
+            raise UserError(f"--given {name}={value}: is no value; leave it out, and it is drawn")
+    if rows is not None and (n is not None or given):
+        raise UserError("--given-rows: a row is drawn for each of them; leave -n, --given out")
+    if rows is None and _format(arguments) != frames.PLAIN:
+        raise UserError("--sep, --decimal, --thousands and --encoding are of --given-rows")
+    density = _load(arguments, asks=bool(given) or rows is not None)
     if isinstance(density.network, ImageFlow):
-        drawn = draw(density.network, arguments.n, numpy_generator(arguments.seed, "sample"))
-        return images.write(arguments.output, drawn, density.network.levels)
-    write(arguments.output, density.pieces(arguments.n, arguments.seed))
+        drawn = draw(density.network, n or ROWS, numpy_generator(seed, "sample"))
+        return images.write(output, drawn, density.network.levels)
+    if rows is not None:
+        return table.write(output, answers.completed(density, _source(arguments, rows), seed))
+    table.write(output, answers.sampled(density, n or ROWS, seed, given or None))
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -97,69 +108,66 @@ def score(arguments: argparse.Namespace) -> None:
 
     Nothing is fitted. The scores of images are their log-probabilities.
     """
+    from flows import answers
     from flows.data import table
-    from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
-    density = Density.load(arguments.model)
+    given = [name.strip() for name in arguments.given.split(",")] if arguments.given else []
+    density, output = _load(arguments, asks=bool(given)), arguments.output
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
-    table.write(arguments.output, _scored(arguments, density))
+    source, missing = _source(arguments, arguments.table), arguments.missing
+    if arguments.anomalies is None:
+        found = answers.scored(density, source, missing, given)
+        return table.write(output, (piece.frame for piece in found))
+    odd = answers.anomalies(density, source, arguments.anomalies, missing, given)
+    table.write(output, [odd])
 
 
-def _scored(arguments: argparse.Namespace, density: Density) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a table with their log-densities, or last the least likely of them."""
-    import numpy as np
-    import pandas as pd
+def impute(arguments: argparse.Namespace) -> None:
+    """Fill the gaps of a table, given what is known of each row.
 
-    from flows.core.progress import progress
-    from flows.data import frames, table
+    They hold conditional medians, and the likeliest label of a category.
+    """
+    from flows import answers
+    from flows.data import table
 
-    source, output, count = arguments.table, arguments.output, arguments.anomalies
-    written, unknown, dropped = _format(arguments), Counter[str](), 0
-    added = ["log_density", "log_density_sd"]
-    if count is not None:
-        added += ["row", "tail_probability"]
-    least: pd.DataFrame | None = None
-    with progress("score", None, "row") as bar:
-        for piece in table.stream(source, written):
-            for name in piece.columns.intersection(added)[:1]:
-                raise UserError(
-                    f"{source}: column {name}: `score` adds a column of this name; "
-                    "rename yours, or leave it out"
-                )
-            parsed = frames.parse(piece, density.kinds, str(source), written)
-            kept = frames.complete(parsed, arguments.missing)
-            values = frames.numbers(kept, density.columns)
-            unknown += frames.count_unknown(kept, density.columns, values)
-            frame = piece.loc[kept.frame.index]
-            if output is not None and table.is_csv(source) and not table.is_csv(output):
-                # The fields of a CSV file are text; in a Parquet file numbers are numbers
-                columns = zip(density.columns, values.T, strict=True)
-                frame = frame.assign(**{c.name: x for c, x in columns if not c.labels})
-            log_q = density.log_prob_numbers(values)
-            # 0 where all are minus infinity
-            sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
-            log_density = density.ensemble(log_q).round(6)
-            frame = frame.assign(log_density=log_density, log_density_sd=sd.round(6))
-            if count is None:
-                yield frame
-            else:
-                lowest = np.argsort(log_density, kind="stable")[:count]
-                tail = density.tail_probability(log_q[lowest]).round(6)
-                frame = frame.iloc[lowest].assign(tail_probability=tail)
-                least = pd.concat([least, frame]).sort_values("log_density", kind="stable")[:count]
-            dropped += len(piece) - len(values)
-            bar.update(len(piece))
-    notices = [*frames.unknown_labels(unknown), *frames.left_out(dropped)]
-    if least is not None:
-        yield least.reset_index(names="row")
-        if "held_out" not in density.network.history:
-            notices.append(
-                "tail_probability is empty: only the automatic recipe keeps rows unseen, "
-                "and this density was not fitted by it"
-            )
-    frames.say(notices)
+    density, source = _load(arguments), _source(arguments, arguments.table)
+    filled = answers.imputed(density, source, arguments.draws, arguments.seed)
+    table.write(arguments.output, filled)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Write the rows of a table with the distribution of a column, given the rest of each row."""
+    from flows import answers, questions
+    from flows.data import table
+
+    density, source = _load(arguments), _source(arguments, arguments.table)
+    column, levels = arguments.column, arguments.quantiles
+    if levels and density.kinds.get(column) == "category":
+        raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
+    found = answers.predicted(density, source, column, levels or questions.QUANTILES)
+    table.write(arguments.output, found)
+
+
+def _load(arguments: argparse.Namespace, asks: bool = True) -> Density:
+    """Return the density. Raises ``UserError`` for one of images, where columns are asked about."""
+    from flows.density import Density
+
+    density = Density.load(arguments.model)
+    if asks and not density.names:
+        raise UserError(
+            f"{arguments.model}: is a model of images, which has no columns to ask about"
+        )
+    return density
+
+
+def _source(arguments: argparse.Namespace, path: Path) -> Source:
+    from flows.answers import Source
+    from flows.data import table
+
+    output = arguments.output
+    return Source(path, _format(arguments), output is not None and not table.is_csv(output))
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
@@ -203,32 +211,45 @@ def info(arguments: argparse.Namespace) -> None:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    """Draw samples of a density over the rows of a table."""
+    """Draw samples of a density over the rows of a table, odd cells of rows, or one row's rest."""
     import numpy as np
     import pandas as pd
 
+    from flows import answers
     from flows.data import frames, table
     from flows.density import Density
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
+    from flows.plotting.answers import draw_conditionals, draw_odd_cells
 
-    if _suffix(arguments.output) != ".png":
-        raise UserError(f"{arguments.output}: a picture goes into a .png file")
+    output, number = arguments.output, arguments.row
+    if _suffix(output) != ".png":
+        raise UserError(f"{output}: a picture goes into a .png file")
     density = Density.load(arguments.model)
     if not density.names:
         raise UserError(
             f"{arguments.model}: is a model of images, which has no page; "
             "`flows sample` draws images to a .png"
         )
-    source = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
-    rows = frames.numbers(frames.complete(source, arguments.missing), density.columns)
-    frames.say(frames.left_out(len(source.frame) - len(rows)))
+    if arguments.anomalies is not None:
+        source = answers.Source(arguments.table, _format(arguments))
+        count, missing = arguments.anomalies, arguments.missing
+        least, surprise = answers.least_likely(density, source, count, missing)
+        return draw_odd_cells(output, density.names, least.frame, surprise)
+    read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
+    if number is not None and number > len(read.frame):
+        raise UserError(f"--row {number}: {arguments.table} holds {len(read.frame)} rows")
+    if number is not None:
+        rows, surprise, curves = answers.conditionals(density, read, number)
+        return draw_conditionals(output, density.columns, rows, number, surprise, curves)
+    rows = frames.numbers(frames.complete(read, arguments.missing), density.columns)
+    frames.say(frames.left_out(len(read.frame) - len(rows)))
     samples = {"samples": np.concatenate([*density.draws(max(len(rows), SAMPLES))])}
     name = density.network.description["model"]
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
-    draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, arguments.output)
+    draw("pairs.png" if len(density.names) > 1 else "margins.png", scene, output)
 
 
 def _spare_inputs(arguments: argparse.Namespace) -> None:
@@ -248,31 +269,40 @@ def _parser() -> argparse.ArgumentParser:
     """Return the parser of the command line: a verb, the files that it reads, its options."""
     parser = argparse.ArgumentParser(prog="flows", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (fit, sample, score, info, plot):
+    for verb in (fit, sample, score, impute, predict, info, plot):
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(verb=verb)
         add = made.add_argument
         if verb is not fit:
             add("model", metavar="MODEL", type=Path, help="what `fit` wrote")
-        if verb in (fit, score, plot):
+        if verb in (fit, score, impute, predict, plot):
             what = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
             if verb is score:
                 what += ", or .npy of a model of images"
             add("table", metavar="TABLE", type=Path, help=what)
         if verb is not info:
-            what = (
-                "the file to write; without it, `sample` and `score` write CSV to standard output"
-            )
+            what = "the file to write; without it, rows are written as CSV to standard output"
             needed = verb in (fit, plot)
             add("-o", "--output", metavar="FILE", type=Path, required=needed, help=what)
-        if verb in (fit, sample):
+        if verb in (fit, sample, impute):
             add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
-        if verb in (fit, score, plot):
+        if verb is fit:
             what = (
                 "rows with a missing value are an error (stop, the default), "
                 "or left out and counted"
             )
             add("--missing", choices=["stop", "drop"], default="stop", help=what)
+        if verb in (score, plot):
+            what = (
+                "a missing value is unknown (keep, the default), an error (stop), "
+                "or its row is left out and counted (drop)"
+            )
+            add("--missing", choices=["keep", "stop", "drop"], default="keep", help=what)
+            what = "only the N least likely rows, with a tail probability, and the oddest column"
+            if verb is plot:
+                what = "the cells of the N least likely rows, by how odd they are"
+            add("--anomalies", metavar="N", type=_whole(1), help=what)
+        if verb is not info:
             # How a CSV file is written
             what = r"what stands between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)"
             add("--sep", metavar="MARK", help=what)
@@ -294,10 +324,23 @@ def _parser() -> argparse.ArgumentParser:
     what = "a setting of training or of the model"
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=what, **many)
     add = verbs.choices["sample"].add_argument
-    add("-n", type=_whole(1), default=1000, help="how many rows (1000)")
-    what = "only the N least likely rows, with a tail probability"
-    add = verbs.choices["score"].add_argument
-    add("--anomalies", metavar="N", type=_whole(1), help=what)
+    add("-n", type=_whole(1), help=f"how many rows ({ROWS})")
+    what = "a column's value in all rows; may be repeated"
+    add("--given", metavar="NAME=VALUE", type=_pair, help=what, **many)
+    what = "a table; a row is drawn for each of its rows, given what that holds"
+    add("--given-rows", metavar="TABLE", type=Path, help=what)
+    what = "columns to condition on: the log-density is that of the others, given these"
+    verbs.choices["score"].add_argument("--given", metavar="NAME,NAME", help=what)
+    what = "a draw of all gaps of a row, so many times, with a column `draw`; in place of medians"
+    verbs.choices["impute"].add_argument(
+        "--draws", metavar="N", type=_whole(1), default=0, help=what
+    )
+    add = verbs.choices["predict"].add_argument
+    add("--column", metavar="NAME", required=True, help="the column to predict")
+    what = "between 0 and 1 (0.05,0.5,0.95)"
+    add("--quantiles", metavar="Q,Q", type=_levels, help=what)
+    what = "what the rest of row K says of each of its values; 1 is the first"
+    verbs.choices["plot"].add_argument("--row", metavar="K", type=_whole(1), help=what)
     return parser
 
 
@@ -308,6 +351,12 @@ def _pair(text: str) -> tuple[str, str]:
             f"expected a name and a value with = between them; got {text!r}"
         )
     return name, value
+
+
+def _levels(text: str) -> list[float]:
+    with suppress(ValueError):
+        return [float(word) for word in text.split(",")]
+    raise argparse.ArgumentTypeError(f"expected numbers, as 0.05,0.5; got {text!r}")
 
 
 def _setting(text: str) -> tuple[str, Any]:

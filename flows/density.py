@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from flows import questions
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
@@ -93,11 +93,18 @@ class Density:
         It is minus infinity for a row that a column's kind does not allow, and for a label that
         was not there when the density was fitted; a line on standard error tells of the latter.
         """
-        is_given = self._places(given) if given else None
+        is_given = self.is_given(given)
         found = self.estimate(self._numbers(frame), is_given)
         frames.say(questions.rough(found.effective, "log-densities"))
         log_q = self.ensemble(found.log_q)
         return (log_q, found.error) if with_error else log_q
+
+    def is_given(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Return which columns are given, ``(D,)``, as ``estimate`` takes it; ``None`` for none."""
+        places = self.places(names) if names else None
+        if places is not None and places.all():
+            raise UserError("every column is given; leave one whose log-density is asked for")
+        return places
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``."""
@@ -174,7 +181,7 @@ class Density:
             filled, effective = questions.fill(self.unknowns, rows, numbers)
             versions = filled[None]
         frames.say(questions.rough(effective, "imputed values"))
-        found = [self._filled(frame, np.isnan(rows), each) for each in versions]
+        found = [self.filled(frame, np.isnan(rows), self.typed(each)) for each in versions]
         return found if draws else found[0]
 
     def predict(
@@ -193,11 +200,8 @@ class Density:
         are unknown. ``questions.predict`` says what mean and sd are of; ``first`` is as in
         ``impute``.
         """
-        d = int(np.flatnonzero(self._places([column]))[0])
-        for level in quantiles:
-            if not 0 < level < 1:
-                raise UserError(f"quantile {level}: must be between 0 and 1")
-        frame = self._widened(frame)
+        d = int(np.flatnonzero(self.places([column]))[0])
+        frame = self.widened(frame)
         rows = self._known(frame.assign(**{column: np.nan}))
         numbers = first + np.arange(len(rows))
         found = questions.predict(self.unknowns, rows, d, quantiles, numbers)
@@ -213,13 +217,20 @@ class Density:
         """
         frame = _frame(frame, self.names)
         rows = self._numbers(frame)
-        odd = ~(self._holds(rows) | np.isnan(rows))
-        numbers = first + np.arange(len(rows))
-        found, effective = questions.surprise(self.unknowns, np.where(odd, np.nan, rows), numbers)
+        found, effective = self.surprise_numbers(rows, first + np.arange(len(rows)))
         frames.say(questions.rough(effective, "surprises"))
-        return pd.DataFrame(np.where(odd, np.inf, found), index=frame.index, columns=self.names)
+        return pd.DataFrame(found, index=frame.index, columns=self.names)
 
-    def _places(self, names: Sequence[str]) -> NDArray[np.bool_]:
+    def surprise_numbers(self, rows: Array, numbers: Whole) -> tuple[Array, Array]:
+        """Return the surprises of rows ``(n, D)`` with codes for labels, and effective draws.
+
+        ``numbers`` ``(n,)`` are those of the rows in their table.
+        """
+        odd = ~(self._holds(rows) | np.isnan(rows))
+        found, effective = questions.surprise(self.unknowns, np.where(odd, np.nan, rows), numbers)
+        return np.where(odd, np.inf, found), effective
+
+    def places(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Return which columns have these ``names``, ``(D,)``.
 
         Raises ``UserError`` for another name.
@@ -239,36 +250,46 @@ class Density:
         return values
 
     def _known(self, frame: pd.DataFrame) -> Array:
-        """Return a frame as numbers ``(n, D)``, with ``NaN`` for what its columns do not allow.
+        """Return what ``known`` does, and say it."""
+        rows, places = self.known(frames.parse(frame, self.kinds))
+        frames.say(frames.taken_as_unknown(places[:1], len(places)))
+        return rows
 
-        A notice says what that is.
+    def known(self, table: frames.Table) -> tuple[Array, list[str]]:
+        """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.
+
+        With them comes a text on each of these cells.
         """
-        table = frames.complete(frames.parse(frame, self.kinds), "keep")
-        rows = frames.numbers(table, self.columns)
+        frame, source = frames.complete(table, "keep")
+        rows = frames.numbers(frames.Table(frame, source), self.columns)
         odd = ~(self._holds(rows) | np.isnan(rows))
-        for k, d in np.argwhere(odd)[:1]:
-            name, more = self.names[d], int(odd.sum()) - 1
-            others = f", and so {'is' if more == 1 else 'are'} {more} more" if more else ""
-            place = f"column {name}, row {frame.index[k]} holds {table.frame[name].iat[k]!r}"
-            why = f"which its kind, {self.kinds[name]}, does not allow"
-            frames.say([f"{place}, {why}: it is taken as unknown{others}"])
-        return np.where(odd, np.nan, rows)
+        places = []
+        for k, d in np.argwhere(odd):
+            column = self.columns[d]
+            value = frame[column.name].iat[k] if column.labels else float(rows[k, d])
+            place = f"column {column.name}, row {frame.index[k]} holds {value!r}"
+            labels = f": {', '.join(map(str, column.labels))}" if column.labels else ""
+            places.append(f"{place}, which its kind, {column.word}{labels}, does not allow")
+        return np.where(odd, np.nan, rows), places
 
-    def _widened(self, frame: Any) -> pd.DataFrame:
+    def widened(self, frame: Any) -> pd.DataFrame:
         """Return a frame with gaps in place of the columns that it lacks."""
         frame = _frame(frame, self.names)
         lacking = [name for name in self.names if name not in map(str, frame.columns)]
         return frame.assign(**dict.fromkeys(lacking, np.nan))
 
-    def _filled(self, frame: pd.DataFrame, gaps: NDArray[np.bool_], rows: Array) -> pd.DataFrame:
-        """Return ``frame`` with the values of ``rows`` in its ``gaps``, both ``(n, D)``."""
+    def filled(
+        self, frame: pd.DataFrame, gaps: NDArray[np.bool_], typed: pd.DataFrame
+    ) -> pd.DataFrame:
+        """Return ``frame`` with the values of ``typed`` rows in its ``gaps``, ``(n, D)``."""
         found = frame.copy()
-        for column, gap, x in zip(self.columns, gaps.T, rows.T, strict=True):
+        for name, gap in zip(self.names, gaps.T, strict=True):
             if gap.any():
-                place = frames.position(list(map(str, frame)), column.name, frames.FRAME)
-                values = pd.Series(_typed(column, x[gap]))
-                is_text = isinstance(frame.dtypes.iloc[place], pd.StringDtype)
-                own = found.iloc[:, place].copy()
+                place = frames.position(list(map(str, frame)), name, frames.FRAME)
+                own, values = found.iloc[:, place].copy(), typed[name][gap]
+                if own.dtype.kind in "iu" and values.dtype.kind == "f":  # of pandas' or Arrow's
+                    own = own.astype(np.float64)
+                is_text = own.dtype != object and pd.api.types.is_string_dtype(own.dtype)
                 own[gap] = (values.astype(str) if is_text else values).to_numpy()
                 found.isetitem(place, own)
         return found
@@ -328,28 +349,34 @@ class Density:
         if not isinstance(given, Mapping):
             if n is not None:
                 raise TypeError("sample takes n or a frame of given rows, and not both")
-            frame = self._widened(given)
+            frame = self.widened(given)
             rows = self._known(frame)
             numbers = first + np.arange(len(rows))
             drawn, effective = questions.complete(self.unknowns, rows, numbers, 1, seed)
             frames.say(questions.rough(effective, "draws"))
-            return self._typed(drawn[0]).set_index(frame.index)
-        self._places(list(given))
-        rows = self._numbers(self._widened(pd.DataFrame([given])))
-        for d in np.flatnonzero(~(self._holds(rows) | np.isnan(rows))[0])[:1]:
-            name = self.names[d]
-            raise UserError(f"given {name} = {given[name]!r}: {self.kinds[name]} does not allow it")
-        drawn, share = questions.samples(self.unknowns, rows[0], 1 if n is None else n, seed)
-        if share < 1:
-            frames.say([f"draws repeat: {share:.0%} of them are effectively different"])
-        return self._typed(drawn)
+            return self.typed(drawn[0]).set_index(frame.index)
+        return pd.concat(self.pieces(1 if n is None else n, seed, given), ignore_index=True)
 
-    def pieces(self, n: int, seed: int = 0) -> Iterator[pd.DataFrame]:
-        """Yield the rows of ``sample``, a piece at a time."""
-        for rows in self.draws(n, seed):
-            yield self._typed(rows)
+    def pieces(
+        self, n: int, seed: int = 0, given: Mapping[str, Any] | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the rows of ``sample``, a piece at a time; ``given`` are values by column."""
+        if given is None:
+            yield from map(self.typed, self.draws(n, seed))
+            return
+        self.places(list(given))
+        frame = self.widened(pd.DataFrame([given], index=[1]))
+        row, places = self.known(frames.parse(frame, self.kinds, "given"))
+        for place in places[:1]:
+            raise UserError(f"given: {place}")
+        least = np.inf
+        for drawn, share in questions.samples(self.unknowns, row[0], n, seed):
+            yield self.typed(drawn)
+            least = min(least, share)
+        if least < 1:
+            frames.say([f"draws repeat: {least:.0%} of them are effectively different"])
 
-    def _typed(self, rows: Array) -> pd.DataFrame:
+    def typed(self, rows: Array) -> pd.DataFrame:
         """Return numbers ``(n, D)`` as a frame of what a user's columns hold."""
         columns = zip(self.columns, rows.T, strict=True)
         return pd.DataFrame({column.name: _typed(column, x) for column, x in columns})

@@ -7,7 +7,7 @@ frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Whole
+from flows.core.columns import WHOLE
+from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.data.preparation import as_drawn
-from flows.evaluation.unknowns import ENOUGH, MOST, Posterior, Unknowns
+from flows.evaluation import cells
+from flows.evaluation.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
 
 QUANTILES = (0.05, 0.5, 0.95)
 PER_SAMPLE = 8  # weighted draws for each one that is kept
+GRID, REACH = 200, 3.5  # points of a curve, and normal scores to either side of 0 that they span
+FILLINGS = 16  # of the gaps in the rest of a row, that a curve is averaged over
 
 
 class Estimate(NamedTuple):
@@ -82,27 +87,27 @@ def complete(
 
     With them come the effective numbers of draws, ``(n,)``.
     """
-    found, effective = np.empty((count, *rows.shape)), np.empty(len(rows))
-    for k, posterior in unknowns.posteriors(rows, numbers, seed):
+    found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
+    places = np.flatnonzero(np.isnan(rows).any(axis=1))
+    for place, posterior in unknowns.posteriors(rows[places], numbers[places], seed):
+        k = places[place]
         picked = posterior.pick(count, numpy_generator(seed, "unknown", int(numbers[k]), 1))
         found[:, k], effective[k] = _as_drawn(unknowns, picked), posterior.effective
     return np.where(np.isnan(rows), found, rows), effective
 
 
-def samples(unknowns: Unknowns, row: Array, count: int, seed: int) -> tuple[Array, float]:
-    """Return ``count`` draws of what is unknown of one row ``(D,)``, as whole rows ``(count, D)``.
+def samples(unknowns: Unknowns, row: Array, count: int, seed: int) -> Iterator[tuple[Array, float]]:
+    """Yield ``count`` draws of what is unknown of one row ``(D,)``, as whole rows ``(n, D)``.
 
-    With them comes the least effective number of draws for one that is kept.
+    With each piece comes its effective number of draws for one that is kept.
     """
-    pieces, least = [], np.inf
     size = MOST // PER_SAMPLE
     for number, start in enumerate(range(0, count, size)):
         kept = min(size, count - start)
         [(_, posterior)] = unknowns.posteriors(row[None], np.array([number]), seed, np.inf)
         picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
-        pieces.append(_as_drawn(unknowns, picked))
-        least = min(least, posterior.effective / kept)
-    return np.where(np.isnan(row), np.concatenate(pieces), row), least
+        drawn = np.where(np.isnan(row), _as_drawn(unknowns, picked), row)
+        yield drawn, posterior.effective / kept
 
 
 def fill(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]:
@@ -110,8 +115,10 @@ def fill(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]
 
     With them come the effective numbers of draws, ``(n,)``.
     """
-    filled, effective = rows.copy(), np.empty(len(rows))
-    for k, posterior in unknowns.posteriors(rows, numbers):
+    filled, effective = rows.copy(), np.full(len(rows), np.inf)
+    places = np.flatnonzero(np.isnan(rows).any(axis=1))
+    for place, posterior in unknowns.posteriors(rows[places], numbers[places]):
+        k = places[place]
         effective[k] = posterior.effective
         for d in np.flatnonzero(np.isnan(rows[k])).tolist():
             if labels := unknowns.columns[d].labels:
@@ -129,8 +136,12 @@ def predict(
     It is the mean, the standard deviation, and the quantiles at ``levels``, in the column's units;
     or the probability of each label. ``effective_draws`` are empty where nothing is drawn. The two
     moments are of values within one range of the column beyond either end of it: further out there
-    are few, and in the unit of a positive column they may have no mean.
+    are few, and in the unit of a positive column they may have no mean. Raises ``UserError`` for a
+    level that is not between 0 and 1.
     """
+    for level in levels:
+        if not 0 < level < 1:
+            raise UserError(f"quantile {level:g}: must be between 0 and 1")
     column, distilled = unknowns.columns[d], unknowns.distilled
     rows = rows.copy()
     rows[:, d] = np.nan
@@ -153,6 +164,42 @@ def predict(
     names = list(column.labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
     found = pd.DataFrame(lines, columns=names)
     return found.assign(effective_draws=np.where(np.isinf(effective), np.nan, effective))
+
+
+def curve(unknowns: Unknowns, row: Array, d: int, number: int) -> tuple[Array, Array]:
+    """Return values of column ``d``, ``(G,)``, and their density given the rest of a row ``(D,)``.
+
+    They are the probabilities of labels. What is unknown of the rest is drawn, and the curves are
+    averaged::
+
+        q(x_d | x_o) = E [ q(x_d | x_o, x_u) ],      x_u ~ q(x_u | x_o)
+
+    The density sums to 1 over the values, each of which stands for what is nearest to it.
+    """
+    rest = np.where(np.arange(len(row)) == d, np.nan, row)
+    versions = rest[None]
+    if np.isnan(rest).sum() > 1:
+        versions = complete(unknowns, versions, np.array([number]), FILLINGS, 0)[0][:, 0]
+    x = _grid(unknowns, row, d)
+    rows = versions.repeat(len(x), axis=0)
+    rows[:, d] = np.tile(x, len(versions))
+    log_q = cells.log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
+    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(versions), -1)
+    log_q += np.log(np.gradient(x))
+    share = np.exp(log_q - logsumexp(log_q, axis=1, keepdims=True)).mean(axis=0)
+    return x, share / np.gradient(x)
+
+
+def _grid(unknowns: Unknowns, row: Array, d: int) -> Array:
+    """Return values that span column ``d`` and the row's own value, evenly in normal scores."""
+    column = unknowns.columns[d]
+    if column.labels:
+        return np.arange(len(column.labels), dtype=np.float64)
+    own = 0.0 if np.isnan(row[d]) else unknowns.distilled.scores(d, row[d : d + 1])[0].item()
+    low, high = min(-REACH, own - 1), max(REACH, own + 1)
+    x = unknowns.distilled.values(d, np.linspace(low, high, GRID))[0]
+    step = column.step if column.kind in WHOLE else None
+    return np.unique(np.round(x / step) * step) if step else x
 
 
 def surprise(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]:

@@ -400,7 +400,7 @@ def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch, words):
     whole = scored(folder, tmp_path / "a.csv", "t.csv", *words)
     monkeypatch.setattr("flows.data.table.PIECE", 7)
     found = scored(folder, tmp_path / "b.csv", "t.csv", *words)
-    np.testing.assert_allclose(found, whole, rtol=0, atol=2e-6)
+    pd.testing.assert_frame_equal(found, whole, rtol=0, atol=2e-6)
 
 
 def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density_and_no_spread(folder, tmp_path):
@@ -579,7 +579,7 @@ def test_help_comes_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
-    for verb in ("fit", "sample", "score", "info", "plot"):
+    for verb in ("fit", "sample", "score", "impute", "predict", "info", "plot"):
         assert verb in done.stdout
 
 

@@ -204,6 +204,12 @@ def unknown_labels(unknown: Counter[str]) -> list[str]:
     return [*notices, *[f"and so it is with {more} more labels"] * (more > 0)]
 
 
+def taken_as_unknown(first: Sequence[str], count: int) -> list[str]:
+    """Return a notice on ``count`` cells that their columns do not allow; ``first`` is on one."""
+    more = f", and so {'is' if count == 2 else 'are'} {count - 1} more" * (count > 1)
+    return [f"{place}: it is taken as unknown{more}" for place in first]
+
+
 def say(notices: Sequence[str]) -> None:
     """Print notices on standard error, a line each."""
     for notice in notices:

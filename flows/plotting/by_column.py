@@ -1,8 +1,9 @@
 """Figures of tables with any number of columns: every column by itself, and pairs of columns.
 
 An axis spans the middle 99% of the data and a little more; a positive column that spans more than
-two powers of ten there is shown by its logarithm. Where values have steps, as whole numbers have,
-every cell of a picture holds as many steps: otherwise those that hold one more look like structure.
+two powers of ten there is shown by its logarithm. A gap is ``NaN``, and is not shown. Where values
+have steps, as whole numbers have, every cell of a picture holds as many steps: otherwise those that
+hold one more look like structure.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from flows.core.arrays import Array
 from flows.core.columns import Column
@@ -31,16 +33,16 @@ TICK, LETTER = 0.15, 0.075  # inches of a line of tick labels, and of a letter i
 @figure("margins.png", needs=("table",))
 def margins(scene: Scene) -> Figure:
     """Draw every column's data as a histogram, and that of every model's samples as an outline."""
-    scene = _as_shown(scene)
+    scene = as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
         _histogram(axis, scene, k)
         axis.set(xlabel=scene.names[k], yticks=[])
         axis.locator_params("x", nbins=5)
-        _set_ticks(axis, "x", scene, k, 2.6)
+        set_ticks(axis, "x", scene, k, 2.6)
     add_legend(sheet, axes[0], 7)
     text = f"grey: {len(scene.data):,} rows of data; line: samples of a model"
-    explain(sheet, text + _rest(scene, range(len(axes))), up="density")
+    explain(sheet, text + rest_of(scene, range(len(axes))), up="density")
     return sheet
 
 
@@ -50,7 +52,7 @@ def probability(scene: Scene) -> Figure:
 
     The diagonal is subtracted, so that deviations from it can be seen.
     """
-    scene = _as_shown(scene)
+    scene = as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0, sharex=True, sharey=True)
     level = np.linspace(0, 1, 101)
     chance = 2 * np.sqrt(level * (1 - level) / len(scene.test))
@@ -68,7 +70,7 @@ def probability(scene: Scene) -> Figure:
     add_legend(sheet, axes[0], 7)
     text = f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by chance"
     up = "share of the test rows below \u2212 that of the samples"
-    explain(sheet, text + _rest(scene, range(len(axes))), up=up)
+    explain(sheet, text + rest_of(scene, range(len(axes))), up=up)
     return sheet
 
 
@@ -85,13 +87,13 @@ def pairs(scene: Scene) -> Figure:
 
     Its samples are over the data below the diagonal, and counted in cells above it.
     """
-    scene = _as_shown(scene)
+    scene = as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
     scene = replace(scene, rows=[row])
     correlation = pd.DataFrame(scene.data).corr("spearman").abs()
     strength = (correlation - np.eye(len(correlation))).max().fillna(0)
     shown = sorted(strength.nlargest(PAIRED).index)
-    boxes = np.array([_frame(scene, k) for k in range(len(scene.columns))])
+    boxes = np.array([ends(scene, k) for k in range(len(scene.columns))])
     steps, samples, side = _steps(scene), row.arrays["samples"], 8.2 / len(shown)
     data = _spread(np.random.default_rng(0).permutation(scene.data)[:DOTS], 0.8 * steps)
     dots = _spread(samples[: len(data)], 0.8 * steps)
@@ -105,16 +107,16 @@ def pairs(scene: Scene) -> Figure:
             _dots(axis, data[:, [x, y]], boxes[[x, y]], size=8, color=DATA_COLOR)
             _dots(axis, dots[:, [x, y]], boxes[[x, y]], size=3, color=row.color)
         else:
-            cells = [_edges(scene, x, CELLS), _edges(scene, y, CELLS)]
+            cells = [edges(scene, x, CELLS), edges(scene, y, CELLS)]
             axis.hist2d(samples[:, x], samples[:, y], bins=cells, cmap="magma")
         axis.set_xlim(boxes[x])
         if x != y:
             axis.set_ylim(boxes[y])
         left, bottom = column == 0, line == len(shown) - 1
         axis.locator_params(nbins=3)
-        _set_ticks(axis, "x", scene, x, side)
+        set_ticks(axis, "x", scene, x, side)
         if x != y:
-            _set_ticks(axis, "y", scene, y, side)
+            set_ticks(axis, "y", scene, y, side)
         axis.tick_params(labelsize=8, left=x != y, labelleft=left and x != y, labelbottom=bottom)
         if line == 0 < column == len(shown) - 1:  # the first row has its numbers at its end
             axis.tick_params(right=True, labelright=True)
@@ -126,7 +128,7 @@ def pairs(scene: Scene) -> Figure:
     )
     if steps[shown].any():
         text += "\ndots of labels, whole and rounded numbers are spread over their steps"
-    explain(sheet, text + _rest(scene, shown))
+    explain(sheet, text + rest_of(scene, shown))
     sheet.align_ylabels()
     return sheet
 
@@ -140,35 +142,35 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
 def _histogram(axis: Axes, scene: Scene, k: int) -> None:
     """Draw a histogram of column k of the data, and one of the samples in outline."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
-    form: Any = {"bins": _edges(scene, k, count), "density": True}
+    form: Any = {"bins": edges(scene, k, count), "density": True}
     axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
     for row in scene.rows:
         drawn = row.arrays["samples"][:, k]
         axis.hist(drawn, histtype="step", linewidth=1.3, color=row.color, label=row.label, **form)
-    axis.set_xlim(_frame(scene, k))
+    axis.set_xlim(ends(scene, k))
 
 
-def _edges(scene: Scene, k: int, count: int) -> list[float]:
+def edges(scene: Scene, k: int, count: int) -> list[float]:
     """Return the edges of about ``count`` cells of equal width along the axis of column k.
 
     Where its values have steps, an edge is half-way between two; a label has its own cell.
     """
-    (low, high), step = _frame(scene, k), _steps(scene)[k]
+    (low, high), step = ends(scene, k), _steps(scene)[k]
     if not step:
         return np.linspace(low, high, count + 1).tolist()
     width = step if scene.columns[k].labels else step * np.ceil((high - low) / step / count)
-    half = scene.data[:, k].min() - step / 2
+    half = np.nanmin(scene.data[:, k]) - step / 2
     return np.arange(half + step * np.floor((low - half) / step), high + width, width).tolist()
 
 
-def _frame(scene: Scene, k: int) -> tuple[float, float]:
+def ends(scene: Scene, k: int) -> tuple[float, float]:
     """Return the ends of the axis of column k: all labels, or the middle 99% and a little more."""
     if labels := scene.columns[k].labels:
         return -0.6, len(labels) - 0.4
     values = scene.data[:, k]
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.nanquantile(values, [0.005, 0.995])
     if low == high:
-        low, high = values.min(), values.max()
+        low, high = np.nanmin(values), np.nanmax(values)
     margin = 0.15 * (high - low) or 0.5  # 0.5 for a column of a single value
     margin = max(margin, 0.6 * _steps(scene)[k])
     return low - margin, high + margin
@@ -184,12 +186,12 @@ def _spread(rows: Array, steps: Array) -> Array:
     return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
 
 
-def _set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: float) -> None:
+def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: float) -> None:
     """Set ticks of column k on an axis that is so many ``inches`` long.
 
     Labels have a tick each, as far as there is room; whole numbers have none in between.
     """
-    labels = [_short(str(label), LABEL) for label in scene.columns[k].labels]
+    labels = [short(str(label), LABEL) for label in scene.columns[k].labels]
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)
         return
@@ -199,15 +201,20 @@ def _set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches:
     line.set_ticks(range(0, len(labels), every), labels[::every], rotation=90 if turned else 0)
 
 
-def _short(name: str, letters: int = LETTERS) -> str:
+def short(name: str, letters: int = LETTERS) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
 
 
-def _as_shown(scene: Scene) -> Scene:
+def is_wide(scene: Scene) -> NDArray[np.bool_]:
+    """Return which columns are shown by their logarithms, ``(D,)``."""
+    low, high = np.nanquantile(scene.data, [0.005, 0.995], axis=0)
+    return (np.nanmin(scene.data, axis=0) > 0) & (high > 100 * low)
+
+
+def as_shown(scene: Scene) -> Scene:
     """Return the scene with only models, short names of columns, and logarithms of wide ones."""
-    low, high = np.quantile(scene.data, [0.005, 0.995], axis=0)
-    wide = (scene.data.min(axis=0) > 0) & (high > 100 * low)
-    columns = [replace(column, name=_short(column.name)) for column in scene.columns]
+    wide = is_wide(scene)
+    columns = [replace(column, name=short(column.name)) for column in scene.columns]
     steps = wide * _steps(scene)
     for k in np.flatnonzero(wide):  # logarithms have no equal steps
         columns[k] = Column(f"log\u2081\u2080 {columns[k].name}")
@@ -215,7 +222,7 @@ def _as_shown(scene: Scene) -> Scene:
     def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are in no frame
             apart = _spread(rows, np.minimum(steps, rows))  # no value moves as far as 0
-            return np.where(wide, np.log10(np.fmax(apart, 0)), rows)
+            return np.where(wide, np.log10(np.maximum(apart, 0)), rows)
 
     rows = [
         replace(row, arrays={**row.arrays, "samples": shown(row.arrays["samples"])})
@@ -226,7 +233,7 @@ def _as_shown(scene: Scene) -> Scene:
     return replace(scene, rows=rows, columns=columns, data=data, test=test)
 
 
-def _rest(scene: Scene, shown: Sequence[int]) -> str:
+def rest_of(scene: Scene, shown: Sequence[int]) -> str:
     """Return the line that names the columns that are not shown."""
     rest = [name for k, name in enumerate(scene.names) if k not in shown]
     more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""

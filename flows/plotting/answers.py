@@ -1,0 +1,140 @@
+"""Figures of single rows of a table: which cells are odd, and what the rest of a row says of each.
+
+A surprise is in nats: above 0 the rest of its row speaks against a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.pyplot import rc_context
+
+from flows.core.arrays import Array
+from flows.core.columns import WHOLE, Column
+from flows.plotting import by_column
+from flows.plotting.scene import Scene
+from flows.plotting.style import DATA_COLOR, STYLE, WIDTH, explain, panels, save
+
+LINES, COLUMNS = 40, 24  # of cells, at most
+LINE, LEFT = 0.27, 2.2  # inches: height of a row, and what stands beside the cells
+LEAST, MOST = 3.0, 10.0  # nats of the scale of colours, at least and at most
+COLOR, OWN_COLOR = "#0072B2", "#D55E00"  # of a curve, and of the row's own value
+
+
+def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surprise: Array) -> None:
+    """Draw the cells of rows by how odd they are, with the values in them.
+
+    The columns ``names`` of ``frame`` hold the values, ``log_density`` is another, and the index
+    holds the numbers of the rows. ``surprise`` ``(n, D)`` is ``NaN`` in a gap. Raises ``OSError``.
+    """
+    surprise, frame = surprise[:LINES], frame[:LINES]
+    most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf).max(axis=0)
+    shown = np.sort(np.argsort(-most, kind="stable")[:COLUMNS])
+    surprise = surprise[:, shown]
+    finite = surprise[np.isfinite(surprise)]
+    top = float(np.clip(finite.max(initial=LEAST), LEAST, MOST))
+    with rc_context(STYLE):
+        sheet, (axis,) = panels(1, 1, LINE * len(frame) + 1.2)
+        axis.set_facecolor("#dddddd")  # of gaps
+        image = axis.imshow(
+            np.minimum(surprise, top), cmap="magma_r", vmin=0, vmax=top, aspect="auto"
+        )
+        room = (WIDTH - LEFT) / len(shown) / by_column.LETTER - 1  # letters
+        for column, d in enumerate(shown):
+            for line, value in enumerate(frame[names[d]]):
+                is_gap = np.isnan(surprise[line, column])
+                text = "gap" if is_gap else _cell(value)
+                color = "white" if surprise[line, column] > top / 2 else "black"
+                if len(text) <= room:
+                    axis.text(column, line, text, ha="center", va="center", fontsize=8, color=color)
+        heads = [by_column.short(names[d]) for d in shown]
+        turned = max(map(len, heads)) > room
+        axis.set_xticks(range(len(shown)), heads, rotation=90 if turned else 0)
+        lines = [f"{k}:  {_signed(x)}" for k, x in frame["log_density"].items()]
+        axis.set_yticks(range(len(frame)), lines, fontsize=9)
+        axis.set_ylabel("row:  its log-density (nat)", labelpad=8)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+        extend = "max" if (surprise > top).any() else "neither"
+        bar = sheet.colorbar(
+            image, ax=axis, label="surprise (nat)", extend=extend, pad=0.02, aspect=40
+        )
+        bar.outline.set_visible(False)
+        rest = f"\nshown are the {len(shown)} oddest columns" if len(shown) < len(names) else ""
+        text = (
+            f"the {len(frame)} least likely rows; dark: the rest of its row speaks against a value"
+        )
+        explain(sheet, text + rest)
+        save(sheet, path)
+
+
+def draw_conditionals(
+    path: Path,
+    columns: Sequence[Column],
+    rows: Array,
+    number: int,
+    surprise: Array,
+    curves: Sequence[tuple[Array, Array]],
+) -> None:
+    """Draw the density of each column given the rest of row ``number``, over the table's ``rows``.
+
+    ``rows`` are ``(n, D)``, ``NaN`` in gaps, and ``surprise`` is ``(D,)``; ``curves`` are values of
+    each column and their density, both in its units. Raises ``OSError``.
+    """
+    plain = Scene([], {}, columns, rows, None, None, 0, rows)
+    is_wide, scene = by_column.is_wide(plain), by_column.as_shown(plain)
+    most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
+    shown = sorted(np.argsort(-most, kind="stable")[: by_column.SINGLE].tolist())
+    with rc_context(STYLE):
+        sheet, axes = panels(len(shown), 3, 2.0)
+        for axis, k in zip(axes, shown, strict=True):
+            x, density = curves[k]
+            own, labels = rows[number - 1, k], columns[k].labels
+            value = "unknown" if np.isnan(own) else labels[int(own)] if labels else f"{own:.5g}"
+            if is_wide[k]:  # the axis is of logarithms
+                x, density = x[x > 0], density[x > 0]  # a count may be 0
+                x, density = np.log10(x), density * x * np.log(10)
+                own = np.log10(own)
+            cells = by_column.edges(scene, k, int(np.clip(np.sqrt(len(rows)), 8, 40)))
+            axis.hist(scene.data[:, k], cells, density=True, color=DATA_COLOR, alpha=0.35)
+            if labels:
+                axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
+            elif columns[k].kind in WHOLE:
+                between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
+                axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
+            else:
+                axis.plot(x, density, color=COLOR)
+            low, high = by_column.ends(scene, k)
+            if not np.isnan(own):
+                axis.axvline(own, color=OWN_COLOR, linestyle="--", linewidth=1.5)
+                reach = 0.05 * (high - low)
+                low, high = min(low, own - reach), max(high, own + reach)
+            axis.set(xlabel=scene.names[k], yticks=[], xlim=(low, high))
+            how = "" if np.isnan(surprise[k]) else f"; surprise {_signed(surprise[k])} nat"
+            axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
+            axis.locator_params("x", nbins=5)
+            by_column.set_ticks(axis, "x", scene, k, 2.6)
+        text = (
+            f"blue: what the rest of row {number} says of each column; dashed: its own value; "
+            f"grey: {len(rows):,} rows of data"
+        )
+        explain(
+            sheet, text + by_column.rest_of(scene, shown), up="density, or probability of a label"
+        )
+        save(sheet, path)
+
+
+def _signed(x: float) -> str:
+    return f"{x:.1f}".replace("-", "\u2212")
+
+
+def _cell(value: object) -> str:
+    """Return a value as it was written, where it is short."""
+    text = str(value)
+    with suppress(ValueError):
+        text = text if len(text) <= by_column.LABEL else f"{float(text):.5g}"
+    return by_column.short(text, by_column.LABEL)
