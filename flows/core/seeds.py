@@ -36,6 +36,7 @@ PURPOSES = (
     "tuning",
     "folds",
     "base",
+    "completion",
 )
 
 
