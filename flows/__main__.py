@@ -272,7 +272,14 @@ def _parser() -> argparse.ArgumentParser:
                 "rows with a missing value are an error (stop, the default), "
                 "or left out and counted"
             )
-            add("--missing", choices=["stop", "drop"], default="stop", help=what)
+            words = ["stop", "drop"]
+            if verb is fit:
+                what = (
+                    "what is there of rows with a missing value is learned from (learn, the "
+                    "default), or they are left out and counted, or an error"
+                )
+                words = ["learn", "drop", "stop"]
+            add("--missing", choices=words, default=words[0], help=what)
             # How a CSV file is written
             what = r"what stands between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)"
             add("--sep", metavar="MARK", help=what)
