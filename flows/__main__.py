@@ -288,10 +288,10 @@ def _parser() -> argparse.ArgumentParser:
             add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if verb is fit:
             what = (
-                "rows with a missing value are an error (stop, the default), "
-                "or left out and counted"
+                "what is there of rows with a missing value is learned from (learn, the "
+                "default), or they are left out and counted (drop), or an error (stop)"
             )
-            add("--missing", choices=["stop", "drop"], default="stop", help=what)
+            add("--missing", choices=["learn", "drop", "stop"], default="learn", help=what)
         if verb in (score, plot):
             what = (
                 "a missing value is unknown (keep, the default), an error (stop), "

@@ -396,12 +396,16 @@ class Density:
         settings = sorted(about.get("settings", {}).items())  # as a file keeps them
         chosen = ", ".join(f"{key} {value}" for key, value in settings)
         lines = [f"{about['model']} of {self.network.members} members, {chosen}"]
-        for column in self.columns:
+        gaps = training.get("gaps", [0] * len(self.columns))
+        for column, gap in zip(self.columns, gaps, strict=True):
             is_rounded = column.step and column.kind not in WHOLE
             steps = f", rounded to steps of {column.step:g}" if is_rounded else ""
             labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
             is_what = f"{column.word} of {len(column.labels)} labels: {labels}"
-            lines.append(f"column {column.name}: {is_what if labels else column.word}{steps}")
+            lacks = f", missing in {gap} row{'s' * (gap > 1)}" if gap else ""
+            lines.append(
+                f"column {column.name}: {is_what if labels else column.word}{steps}{lacks}"
+            )
         lines.append(
             f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, "
             f"seed {about.get('seed')}"
@@ -431,7 +435,7 @@ def fit(
     columns: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
-    missing: Literal["stop", "drop"] = "stop",
+    missing: Literal["learn", "drop", "stop"] = "learn",
 ) -> Density:
     """Return the density of a table, fitted by the automatic recipe.
 
@@ -445,7 +449,9 @@ def fit(
         settings: settings of training (``TrainingSettings``) or of the model's class. The automatic
             recipe finds most of the former by itself, and refuses them.
         seed: the seed of all that is random.
-        missing: rows with a missing value are an error, or left out and counted.
+        missing: what is done with rows that lack a value: ``"learn"`` from what is there, which
+            takes the automatic recipe and a flow; ``"drop"`` leaves them out, and counts them;
+            ``"stop"`` makes them an error, as does ``"learn"`` otherwise.
 
     Notices, as on a rounded column, are printed on standard error. Raises ``UserError`` for a table
     that can't be fitted, ``LookupError`` for a model that is not of tables, ``ValueError`` for
@@ -458,7 +464,10 @@ def fit(
     if not isinstance(frame, frames.Table):
         frame = _frame(frame)
         frame = frames.parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
-    inspected, values, notices = frames.take(frame, kinds, missing)
+    learns = training.recipe == "auto" and registry.is_flow(model)
+    inspected, values, notices = frames.take(
+        frame, kinds, "stop" if missing == "learn" and not learns else missing
+    )
     if "batch_size" in (settings or {}) and training.batch_size > len(values):
         raise ValueError(f"batch_size = {training.batch_size}: there are {len(values)} rows")
     network = registry.build(
@@ -516,7 +525,8 @@ def _score_cells(density: Density, values: Array) -> None:
     """
     history = density.network.history
     fold, places = history["fold"], np.flatnonzero(history["fold"] >= 0)
-    places = places[:: -(-len(places) // CALIBRATED)]
+    places = places[~np.isnan(values[places]).any(axis=1)]  # rows with gaps are not scored again
+    places = places[:: -(-len(places) // CALIBRATED) or 1]
     log_q = density.log_prob_numbers(values[places])
     history["fold"] = np.full(len(fold), -1.0)
     history["fold"][places] = fold[places]

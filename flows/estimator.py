@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from flows.core.arrays import Array
@@ -30,6 +30,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         recipe: ``"auto"``, or ``"fixed"``, which trains for a number of epochs.
         epochs: passes over the rows, for the fixed recipe alone; ``None`` is its default.
         columns: the kinds of columns that are not real, by name.
+        missing: what is done with rows that lack a value, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) or of the model's class.
         random_state: the seed of all that is random: a whole number, or as in scikit-learn.
 
@@ -49,6 +50,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         recipe: str = "auto",
         epochs: int | None = None,
         columns: Mapping[str, str] | None = None,
+        missing: Literal["learn", "drop", "stop"] = "learn",
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
     ) -> None:
@@ -57,6 +59,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.recipe = recipe
         self.epochs = epochs
         self.columns = columns
+        self.missing = missing
         self.settings = settings
         self.random_state = random_state
 
@@ -74,6 +77,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
                 members=_plain(self.members),
                 columns=self.columns,
                 settings=self._training(),
+                missing=self.missing,
                 seed=_seed(self.random_state),
             )
         except LookupError as error:  # no such model
@@ -122,7 +126,22 @@ class DensityEstimator(DensityMixin, BaseEstimator):
                 validate_data(self, X, skip_check_array=True)
             return X
         least = 2 if reset else 1  # `flows.fit` says how many it needs
-        return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_min_samples=least,
+            ensure_all_finite="allow-nan" if self._takes_gaps() else True,
+        )
+
+    def _takes_gaps(self) -> bool:
+        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_gaps()
+        return tags
 
 
 def _seed(random_state: Any) -> int:

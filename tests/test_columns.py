@@ -121,7 +121,7 @@ def test_nine_rows_are_too_few_and_ten_are_not():
         ("integer:0.25", 2.6, "a multiple of 0.25"),
         ("count", 2.5, "a whole number of at least 0; or leave it real"),
         ("count", -1.0, "a whole number of at least 0"),
-        ("real", np.nan, "finite"),
+        ("real", np.inf, "finite"),
         ("real", -np.inf, "finite"),
     ],
 )

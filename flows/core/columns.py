@@ -21,6 +21,7 @@ from flows.core.errors import UserError
 from flows.core.steps import DISTINCT, common_step
 
 LEAST_ROWS = 10
+LEAST_VALUES = 8  # of a column with gaps, so that every fold leaves some
 WHOLE = ("integer", "count", "category")  # the kinds whose samples are rounded
 ADVICE = {
     "positive": "; or leave it real",
@@ -116,9 +117,10 @@ def inspect(
     """Return the columns of ``values`` ``(n, D)``, with the ``step`` of rounded ones, and notices.
 
     A column with under 90% distinct values is rounded; its step is the commonest gap between
-    distinct values. There is a notice for each of these, and for names that are numbers. ``rows``
-    ``(n,)`` are the numbers of the rows in the user's file, where some were dropped. Raises
-    ``UserError``, with one line, for a table that no density can be fitted to.
+    distinct values. There is a notice for each of these, and for names that are numbers. Gaps
+    (``NaN``) are left out. ``rows`` ``(n,)`` are the numbers of the rows in the user's file, where
+    some were dropped. Raises ``UserError``, with one line, for a table that no density can be
+    fitted to.
     """
     if len(values) < LEAST_ROWS:
         raise UserError(f"the table has {len(values)} rows; a fit needs at least {LEAST_ROWS}")
@@ -129,9 +131,12 @@ def inspect(
             f"the columns are called {names}: if that is a row of a file without names, "
             "write a line of names above it"
         )
-    for column, x in zip(columns, values.T, strict=True):
-        _check(column, x, np.arange(1, len(x) + 1) if rows is None else rows)
-    count = len(np.unique(first_copies(values)))
+    rows = np.arange(1, len(values) + 1) if rows is None else rows
+    known = ~np.isnan(values)
+    for column, x, own in zip(columns, values.T, known.T, strict=True):
+        _check(column, x[own], rows[own])
+    first = first_copies(values)
+    count = len(np.unique(first))
     if count < len(values):
         copies = len(values) - count
         notices.append(
@@ -140,12 +145,15 @@ def inspect(
         )
     if count < LEAST_ROWS:
         raise UserError(f"the table has {count} different rows; a fit needs at least {LEAST_ROWS}")
-    for d, (column, x) in enumerate(zip(columns, values.T, strict=True)):
+    for d, (column, own) in enumerate(zip(columns, known.T, strict=True)):
+        x, different = values[own, d], len(np.unique(first[own]))
         distinct = np.unique(x)
-        if column.kind not in WHOLE and len(distinct) < DISTINCT * count:
+        if column.kind not in WHOLE and len(distinct) < DISTINCT * different:
             inspected[d] = replace(column, step=common_step(distinct))
             notices.append(_notice(inspected[d], x, len(distinct)))
-    _check_together([column.name for column in columns], values)
+    complete = values[known.all(axis=1)]
+    if len(complete) >= LEAST_ROWS and (np.ptp(complete, axis=0) > 0).all():
+        _check_together([column.name for column in columns], complete)
     return inspected, notices
 
 
@@ -161,6 +169,11 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
         raise UserError(
             f"column {column.name}, row {rows[at]} holds {x[at]}; {column.word} must be "
             f"{must}{ADVICE.get(column.kind, '')}"
+        )
+    if len(x) < LEAST_VALUES:
+        raise UserError(
+            f"column {column.name} holds a value in {len(x)} rows; a fit needs at least "
+            f"{LEAST_VALUES}, so leave it out: --drop {quote(column.name)}"
         )
     if x.min() == x.max():
         value = repr(column.labels[0]) if column.labels else f"{x[0]:g}"

@@ -17,9 +17,10 @@ def equal_rows(values: Array, columns: Sequence[int] | None = None) -> Whole:
     """Return the number of a group for each of the rows ``(n, D)``; equal rows share one, ``(n,)``.
 
     Groups are numbered from 0 in the order of their first rows. Only ``columns`` count, or all.
+    Gaps (``NaN``) are equal.
     """
     by = range(values.shape[1]) if columns is None else columns
-    return pd.DataFrame(values).groupby(list(by), sort=False).ngroup().to_numpy()
+    return pd.DataFrame(values).groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
 
 
 def first_copies(values: Array) -> Whole:
@@ -39,8 +40,12 @@ def first_copies(values: Array) -> Whole:
     different = int(group.max()) + 1
     if dim == 1 or not different < n <= MOST_COPIES * different:
         return np.arange(n)
-    distinct = [np.unique(x) for x in values.T]
-    continuous = any(len(x) >= DISTINCT * different and not has_step(x) for x in distinct)
+    known = [x[~np.isnan(x)] for x in values.T]
+    continuous = any(
+        len(distinct := np.unique(x)) >= DISTINCT * different * (len(x) / n)
+        and not has_step(distinct)
+        for x in known
+    )
     others = ([k for k in range(dim) if k != d] for d in range(dim))
     if continuous or all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
         return np.unique(group, return_index=True)[1][group]

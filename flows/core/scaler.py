@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,13 +29,15 @@ class Scaler:
     def fit(cls, rows: Array, names: Sequence[str] = ()) -> Scaler:
         """Return the scaler of ``rows``, by the moments over their first axis.
 
-        ``names`` are those of the columns. Raises ``ValueError``, with the name of the column,
-        where a feature does not vary.
+        Gaps, which are ``NaN``, are left out. ``names`` are those of the columns. Raises
+        ``ValueError``, with the name of the column, where a feature does not vary.
         """
-        with np.errstate(invalid="ignore"):
-            mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        with warnings.catch_warnings():  # a column of gaps or infinities is refused below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            mean, deviation = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
             # Rounding may give a constant column a deviation of 1e-17
-            deviation = np.where(np.ptp(rows, axis=0) == 0, 0.0, deviation)
+            is_constant = np.nanmax(rows, axis=0) == np.nanmin(rows, axis=0)
+            deviation = np.where(is_constant, 0.0, deviation)
         for place in np.argwhere(~((deviation > 0) & np.isfinite(deviation)))[:1].tolist():
             name = names[place[-1]] if names else place[-1] if len(place) < 3 else place
             raise ValueError(

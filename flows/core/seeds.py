@@ -37,6 +37,7 @@ PURPOSES = (
     "folds",
     "base",
     "unknown",
+    "completion",
 )
 
 

@@ -99,8 +99,10 @@ def take(
 ) -> tuple[list[Column], Array, list[str]]:
     """Return the columns that a density is to learn, their rows ``(n, D)``, and notices on them.
 
-    ``kinds`` are the words of the user, by column; ``missing`` is as in ``complete``. Raises
-    ``UserError`` for what no density can be fitted to, and ``ValueError`` for an unknown word.
+    ``kinds`` are the words of the user, by column; ``missing`` is as in ``complete``, or
+    ``"learn"``: then a missing value is ``NaN``, and only rows without any value are left out.
+    Raises ``UserError`` for what no density can be fitted to, and ``ValueError`` for an unknown
+    word.
     """
     frame, source = table
     for name in kinds:
@@ -118,13 +120,17 @@ def take(
         raise UserError(
             f"{source}: column {name} holds no value in any row; leave it out: --drop {quote(name)}"
         )
-    kept = complete(Table(frame, source), missing)
+    table = Table(frame, source)
+    kept = observed(table) if missing == "learn" else complete(table, missing)
     columns = [_declare(kept, name, kinds.get(name)) for name in kept.frame]
     values = numbers(kept, columns)
     notices = [
         f"left out: column {name!r}, without a name or anything to learn" for name in nameless
     ]
-    notices += left_out(len(frame) - len(values))
+    notices += left_out(
+        len(frame) - len(values), "without a" if missing == "learn" else "with a missing"
+    )
+    notices += _missing(columns, values)
     notices += [
         f"column {column.name} is taken as a category of {len(column.labels)} labels"
         for column in columns
@@ -137,9 +143,17 @@ def take(
     return columns, values, notices + more
 
 
-def left_out(rows: int) -> list[str]:
+def left_out(rows: int, which: str = "with a missing") -> list[str]:
     """Return a notice on rows with a missing value; none where there are none."""
-    return [f"left out: {rows} row{'s' * (rows > 1)} with a missing value"] * (rows > 0)
+    return [f"left out: {rows} row{'s' * (rows > 1)} {which} value"] * (rows > 0)
+
+
+def _missing(columns: Sequence[Column], values: Array) -> list[str]:
+    """Return a notice on the gaps of each column; none where there are none."""
+    gaps = np.isnan(values).sum(axis=0)
+    counts = [f"{gap} in {column.name}" for column, gap in zip(columns, gaps, strict=True) if gap]
+    total = f"{gaps.sum()} of {values.size} values are missing, and are learned around: "
+    return [total + ", ".join(counts)] * bool(counts)
 
 
 def complete(table: Table, missing: str = "stop") -> Table:
@@ -150,12 +164,9 @@ def complete(table: Table, missing: str = "stop") -> Table:
     word.
     """
     if missing not in ("stop", "drop", "keep"):
-        raise ValueError(f"missing = {missing!r}: must be 'stop', 'drop' or 'keep'")
+        raise ValueError(f"missing = {missing!r}: must be 'stop', 'drop' or, in a fit, 'learn'")
     frame, source = table
-    gaps = frame.isna()
-    for name in frame.select_dtypes("object"):
-        among_numbers = any(isinstance(value, float) for value in frame[name].dropna())
-        gaps[name] |= frame[name].isin([UNKNOWN, *(MARKS if among_numbers else ())])
+    gaps = _gaps(frame)
     if missing == "keep":
         return Table(frame.mask(gaps), source)
     for row, d in np.argwhere(gaps.to_numpy())[:1] if missing == "stop" else ():
@@ -169,6 +180,21 @@ def complete(table: Table, missing: str = "stop") -> Table:
             f"{remedy} leaves such rows out"
         )
     return Table(frame[~gaps.any(axis=1)], source)
+
+
+def observed(table: Table) -> Table:
+    """Return the rows of a table that have a value, with ``NaN`` for what is missing."""
+    kept = complete(table, "keep")
+    return kept._replace(frame=kept.frame.dropna(how="all"))
+
+
+def _gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return which values are missing, also those that are written as a mark."""
+    gaps = frame.isna()
+    for name in frame.select_dtypes("object"):
+        among_numbers = any(isinstance(value, float) for value in frame[name].dropna())
+        gaps[name] |= frame[name].isin([UNKNOWN, *(MARKS if among_numbers else ())])
+    return gaps
 
 
 def numbers(table: Table, columns: Sequence[Column]) -> Array:
@@ -267,7 +293,7 @@ def _parse(column: pd.Series, is_category: bool, written: Format) -> pd.Series:
 
 def _declare(table: Table, name: str, word: str | None) -> Column:
     """Return a column of the kind ``word``, or else of the kind that its values have."""
-    values = table.frame[name]
+    values = table.frame[name].dropna()
     word = word or ("category" if _is_category(values, table.source) else "real")
     column = Column.parse(name, word)
     if word != "category":
@@ -344,8 +370,8 @@ def _codes(table: Table, column: Column) -> Array:
 
     places = {_text(label): code for code, label in enumerate(column.labels)}
     which, distinct = pd.factorize(table.frame[column.name].astype(object))
-    codes = [*(places.get(_text(value), -1) for value in distinct), np.nan]  # which is -1 in a gap
-    return np.array(codes, dtype=np.float64)[which]
+    codes = [places.get(_text(value), -1) for value in distinct]
+    return np.array([*codes, np.nan])[which]  # pandas says -1 for what is missing
 
 
 def _floats(table: Table, column: Column) -> Array:
@@ -353,10 +379,11 @@ def _floats(table: Table, column: Column) -> Array:
     found = as_numbers(values)
     if values.dtype == object:  # text is left only where the file's format did not read it
         found = np.where([isinstance(value, str) for value in values], np.nan, found)
-    for row, value in values[~np.isfinite(found) & values.notna()][:1].items():
+    is_missing = values.isna().to_numpy()
+    for row, value in values[~np.isfinite(found) & ~is_missing][:1].items():
         remedy = "every value must be finite"
         if not isinstance(value, float):
-            readings = _readings(values[np.isnan(found)].astype(str).head(SOME))
+            readings = _readings(values[np.isnan(found) & ~is_missing].astype(str).head(SOME))
             remedy = max(readings, key=lambda each: readings[each].sum())
             if not readings[remedy].any():
                 wanted = quote(f"{column.name}=category")

@@ -82,16 +82,24 @@ class Network(Population):
 
     # Users' rows
 
-    def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """Return training rows as ``(n, M or 1, *event)``.
+    def shaped(self, value: Any, what: str = "rows") -> Tensor:
+        """Return training rows as ``(n, M or 1, *event)``, whatever numbers they hold.
 
-        Raises ``ValueError`` where there are no rows, or one can't be learnt.
+        Raises ``ValueError`` where there are no rows.
         """
         rows = self.points(value, what)
         if rows.ndim != len(self.event_shape) + 2:
             raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
         if not len(rows):
             raise ValueError(f"{what} holds no rows")
+        return rows
+
+    def rows(self, value: Any, what: str = "rows") -> Tensor:
+        """Return what ``shaped`` does.
+
+        Raises ``ValueError``, too, for a row that can't be learnt.
+        """
+        rows = self.shaped(value, what)
         finite = rows.isfinite().flatten(1).all(1)
         if not finite.all():
             raise ValueError(

@@ -73,6 +73,15 @@ class Preprocessing(Bijection):
         if self.whiten is not None:
             self.whiten.initialize(scaled)
 
+    def log_slopes(self, z: Tensor) -> Tensor:
+        """Return log dz/dx of every column, by maps of single columns; ``z`` are ``forward``'s.
+
+        Both are ``(M, D, N)``. ``NaN`` stays.
+        """
+        z = z.clone().requires_grad_()
+        x, _ = compose((step.inverse for step in reversed(self.steps)), z)
+        return -torch.autograd.grad(x.sum(), z)[0].log()
+
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``forward`` does, for points ``(M, *event, N)`` that are scaled already."""

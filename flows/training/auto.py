@@ -9,8 +9,10 @@
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
    (``stacking.py``).
 
-No row judges a member that learned from it. Sources: Jamieson and Talwalkar 2016 (successive
-halving); Hu et al. 2024 (MiniCPM, the cooling). docs/settings.md has what each part is worth.
+No row judges a member that learned from it. Of a row with gaps, what is missing is drawn anew at
+every visit, and the score is that of what is known (``completion.py``). Sources: Jamieson and
+Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling). docs/settings.md has
+what each part is worth.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.references import fit_gaussian
-from flows.training import stacking
+from flows.training import incomplete_mixture, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
 
@@ -113,6 +115,7 @@ def train_auto(
                 [trainer.candidates[c] for c in chosen],
                 model if count == kept else population(len(chosen)),
             )
+            trainer.reweigh()
         trainer.train(MOST_STEPS, on_check)
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         curves[trainer.step] = trainer.curves()
@@ -149,6 +152,8 @@ def train_auto(
         "held_out_se": float(unseen.std() / math.sqrt(different)),
         "references": score_references(z, scaler, model, fold),
     }
+    if (gaps := np.isnan(z).sum(axis=0)).any():
+        about["training"]["gaps"] = gaps.tolist()
 
 
 def cut_into_folds(rows: Array, seed: int) -> Whole:
@@ -184,17 +189,30 @@ def score_references(
 ) -> dict[str, float]:
     """Return the mean log-density of two simple models on the same folds, in nats.
 
-    It is in the user's units; ``z`` ``(n, D)`` are scaled by ``scaler``.
+    It is in the user's units; ``z`` ``(n, D)`` are scaled by ``scaler``. Of a row with gaps it is
+    that of what is known.
     """
+    known = ~np.isnan(z)
     plain = Preprocessing(z.shape[1:], 1, model.columns)
     plain.standardize.set(scaler)
-    log_det = plain.from_scaled(torch.from_numpy(z.T.copy())[None])[1].expand(1, len(z))[0].numpy()
+    scaled = torch.from_numpy(z.T.copy())[None]
+    log_det = plain.from_scaled(scaled)[1].expand(1, len(z))[0].numpy()
+    if not known.all():
+        log_det = np.nansum(plain.log_slopes(scaled)[0].numpy(), axis=0)
     scores = dict.fromkeys(REFERENCES, 0.0)
     for f in np.unique(fold[fold >= 0]):
         own = Scaler.fit(z[fold != f])
         train, unseen = own.scale(z[fold != f]), own.scale(z[fold == f])
         for name, correlated in REFERENCES.items():
-            log_q = fit_gaussian(train, correlated=correlated).log_prob(unseen)
-            log_q += log_det[fold == f] - np.log(own.deviation).sum()
+            if known.all():
+                log_q = fit_gaussian(train, correlated=correlated).log_prob(unseen)
+            else:
+                gaussian = incomplete_mixture.fit_gaussian(
+                    incomplete_mixture.some(train), correlated=correlated
+                )
+                log_q = incomplete_mixture.log_prob(gaussian, unseen)
+            log_q += log_det[fold == f] - np.where(known[fold == f], np.log(own.deviation), 0).sum(
+                axis=1
+            )
             scores[name] += float(log_q.sum()) / int((fold >= 0).sum())
     return scores

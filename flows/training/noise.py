@@ -20,10 +20,13 @@ ROWS = 1_500  # rows that a mixture is fitted to, at most
 
 
 class Noise(ABC):
-    """Noise around each of ``points`` ``(n, D)``."""
+    """Noise around each of ``points`` ``(n, D)``.
+
+    Its shape is that of the first ``count`` of them, or of all; the others are versions of these.
+    """
 
     @abstractmethod
-    def __init__(self, points: Array) -> None: ...
+    def __init__(self, points: Array, count: int | None = None) -> None: ...
 
     @abstractmethod
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
@@ -44,10 +47,11 @@ class NeighbourNoise(Noise):
     back the widening (data sharpening, Choi and Hall 1999).
     """
 
-    def __init__(self, points: Array) -> None:
-        reference = points[:: -(-len(points) // REFERENCE_ROWS)]
+    def __init__(self, points: Array, count: int | None = None) -> None:
+        count = count or len(points)
+        reference = points[: count : -(-count // REFERENCE_ROWS)]
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
-        self.count = min(NEIGHBOURS, len(points) - 1)
+        self.count = min(NEIGHBOURS, count - 1)
         # The row itself may be among them, as a difference of 0
         if points.shape[1] <= MOST_TREE_COLUMNS:
             nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
@@ -82,23 +86,24 @@ class ComponentNoise(Noise):
     best cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
 
-    def __init__(self, points: Array) -> None:
+    def __init__(self, points: Array, count: int | None = None) -> None:
         # Imported here, as training by the fixed recipe doesn't need it
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from sklearn.model_selection import cross_val_score
 
-        some = points[:: -(-len(points) // ROWS)]
+        count = count or len(points)
+        some = points[: count : -(-count // ROWS)]
         settings = {"reg_covar": 1e-4, "random_state": 0}
         scores: dict[int, float] = {}
         with threadpool_limits(1), warnings.catch_warnings():
             # A mixture that is not quite the likeliest will do
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for count in COMPONENTS:
-                if count > 1 and 10 * count > len(some):
+            for components in COMPONENTS:
+                if components > 1 and 10 * components > len(some):
                     break
-                mixture = GaussianMixture(count, **settings)
-                scores[count] = float(cross_val_score(mixture, some, cv=3).mean())
+                mixture = GaussianMixture(components, **settings)
+                scores[components] = float(cross_val_score(mixture, some, cv=3).mean())
                 best = max(scores, key=scores.__getitem__)
                 if best not in list(scores)[-3:]:  # three in a row were worse
                     break

@@ -115,7 +115,8 @@ def train(
         test: rows of the same form, scored for the history, never trained on or selected by.
         settings: how to train.
         scaler: the scaler of rows and test rows that are real and scaled already; without it they
-            are in the user's units, and their scaler is fitted here.
+            are in the user's units, and their scaler is fitted here. By the automatic recipe, a
+            flow takes scaled rows with gaps, which are ``NaN``.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``model.history``.
         name: of the model, in messages.
@@ -135,7 +136,10 @@ def train(
     if device == "cuda" and (auto or not isinstance(model, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
     in_units = scaler is None
-    rows, scaler = scaled(model, rows, "train", scaler)
+    if auto and isinstance(model, Flow) and scaler is not None:
+        rows = model.shaped(rows, "train")
+    else:
+        rows, scaler = scaled(model, rows, "train", scaler)
     if test is not None:
         test, _ = scaled(model, test, "test", scaler, in_units=in_units)
     if auto and isinstance(model, Flow):  # the others have no density, or a slow one

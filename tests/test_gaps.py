@@ -1,0 +1,155 @@
+"""Learning from rows with gaps: completions, the score of what is known, and whole fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import flows
+from flows.core.columns import Column, inspect
+from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.errors import UserError
+from flows.core.mixture import Mixture
+from flows.core.scaler import Scaler
+from flows.core.settings import TrainingSettings
+from flows.data import frames
+from flows.training import auto, fold_trainer, incomplete_mixture
+from flows.training.candidates import Candidate
+from flows.training.fold_trainer import FoldTrainer, Member
+
+MIXTURE = Mixture(
+    np.array([0.4, 0.6]),
+    np.array([[-1.0, 0.0, 1.0], [1.0, 1.0, -1.0]]),
+    np.array(
+        [[[1, 0.8, 0], [0.8, 1, 0.3], [0, 0.3, 1]], [[0.5, 0, 0.2], [0, 0.3, 0], [0.2, 0, 1]]]
+    ),
+)
+
+
+def gappy(n: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the mixture, complete and with gaps."""
+    rng = np.random.default_rng(0)
+    rows = MIXTURE.sample(n, rng)
+    return rows, np.where(rng.random(rows.shape) < share, np.nan, rows)
+
+
+def test_draws_follow_the_conditional_density():
+    row = np.array([[0.3, np.nan, np.nan]])
+    unknown = np.isnan(row[0])
+    exact = ConditionalMixture.of(MIXTURE, np.nan_to_num(row), unknown)
+    drawn, log_r = incomplete_mixture.draw(MIXTURE, row, 40_000, np.random.default_rng(0))
+    mean, deviation = exact.moments()
+    assert (drawn[0, :, 0] == 0.3).all()
+    np.testing.assert_allclose(drawn[0, :, 1:].mean(axis=0), mean[0], atol=0.03)
+    np.testing.assert_allclose(drawn[0, :, 1:].std(axis=0), deviation[0], atol=0.02)
+    for k in range(5):
+        np.testing.assert_allclose(log_r[:, k], exact.log_prob(drawn[:, k, unknown]), atol=1e-9)
+    np.testing.assert_allclose(incomplete_mixture.log_prob(MIXTURE, row), exact.log_evidence)
+
+
+def test_one_gaussian_is_the_likeliest(monkeypatch):
+    """Where only y has gaps, the likeliest mean is known (Anderson 1957)::
+
+    mean y = mean y_o + slope (mean x - mean x_o)
+    """
+    monkeypatch.setattr(incomplete_mixture, "GAIN", 1e-9)
+    _, rows = gappy(200)
+    x, y = rows[~np.isnan(rows[:, 0]), :2].T
+    own = ~np.isnan(y)
+    slope = np.cov(x[own], y[own])[0, 1] / x[own].var(ddof=1)
+    expected = y[own].mean() + slope * (x.mean() - x[own].mean())
+    found = incomplete_mixture.fit_gaussian(np.stack([x, y], axis=1))
+    np.testing.assert_allclose(found.means[0], [x.mean(), expected], atol=1e-4)
+
+
+def test_the_number_of_components_is_that_of_the_rows():
+    found, _ = incomplete_mixture.fit_best(gappy(1_500)[1], 1.0, np.random.default_rng(0))
+    assert len(found.weights) == 2
+    test = MIXTURE.sample(5_000, np.random.default_rng(5))
+    assert (MIXTURE.log_prob(test) - found.log_prob(test)).mean() < 0.02
+    few, _ = incomplete_mixture.fit_best(gappy(10)[1], 1.0, np.random.default_rng(0))
+    assert len(few.weights) == 1
+
+
+def test_a_held_out_row_is_scored_by_what_is_known_of_it():
+    """An untrained flow behind a whitening is a Gaussian, whose margins are known."""
+    _, rows = gappy(100)
+    columns = [Column("a", "positive"), Column("b"), Column("c")]  # in logarithms
+    scaler = Scaler.fit(rows)
+    model = flows.build("nsf", (3,), {"hidden": 4}, members=1, columns=columns)
+    fold = np.arange(100) % 5
+    members = [Member(Candidate("whiten", "neighbours", 0.5), 0)]
+    trainer = FoldTrainer(
+        model, scaler.scale(rows), scaler, None, members, fold, TrainingSettings()
+    )
+    (prepared,) = trainer.prepared
+    seen = trainer._seen({prepared: trainer.rows[prepared.held_out]}, 5_000)
+    log_q = trainer.log_density(trainer.best, seen)[0]
+    whiten, units = prepared.preprocessing.whiten, prepared.own.after(scaler)
+    factor = units.deviation[:, None] * whiten.factor[0].numpy()
+    mean = units.restore(whiten.mean[0, :, 0].numpy())
+    exact = Mixture(np.ones(1), mean[None], (factor @ factor.T)[None])
+    held_out = rows[prepared.held_out]
+    expected = incomplete_mixture.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
+    np.testing.assert_allclose(log_q, expected, atol=0.05)
+
+
+def frame(n: int = 60) -> pd.DataFrame:
+    table = pd.DataFrame(gappy(n)[1], columns=list("abc"))
+    table["label"] = pd.Series(np.where(table["c"] > 0, "up", "down"))
+    table["count"] = np.random.default_rng(1).poisson(3, n)
+    table.loc[[2, 5, 7], "label"] = None
+    table.loc[9] = np.nan
+    return table
+
+
+def test_gaps_are_taken_as_they_are_and_counted(capsys):
+    columns, values, notices = frames.take(
+        frames.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
+    )
+    assert len(values) == 59
+    assert np.isnan(values[:, 3]).sum() == 3
+    assert set(values[~np.isnan(values[:, 3]), 3]) == {0, 1}
+    assert [column.kind for column in columns] == ["real"] * 3 + ["category", "real"]
+    assert [bool(column.step) for column in columns] == [False] * 3 + [True] * 2
+    assert notices[0] == "left out: 1 row without a value"
+    assert "3 in label" in notices[1]
+    few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)
+    with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs at least 8"):
+        inspect([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
+    with pytest.raises(UserError, match="column b equals a"):
+        inspect([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
+
+
+def test_a_fit_keeps_all_rows_and_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(auto, "ROUNDS", (5, 10))
+    monkeypatch.setattr(auto, "MOST_STEPS", 20)
+    monkeypatch.setattr(fold_trainer, "LEAST_STEPS", 15)
+    first, second = (flows.fit(frame(), members=1, columns={"count": "count"}) for _ in range(2))
+    assert "on 59 rows" in str(first)
+    assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(first)
+    assert "values are missing" in capsys.readouterr().err
+    history = first.network.history
+    assert np.isfinite(history["held_out"][history["fold"] >= 0]).all()
+    assert np.isfinite(list(first.network.description["training"]["references"].values())).all()
+    rows = frame().dropna()
+    np.testing.assert_array_equal(first.log_prob(rows), second.log_prob(rows))
+    assert (first.tail_probability(first.log_prob_members(rows)) <= 1).all()
+    assert not first.sample(20).isna().any(axis=None)
+
+
+@pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
+def test_what_learns_by_the_fixed_recipe_takes_no_gaps(model, settings):
+    with pytest.raises(UserError, match="holds no value; flows"):
+        flows.fit(frame(), model, settings=settings)
+
+
+@pytest.mark.slow
+def test_learning_from_gaps_beats_dropping_rows():
+    test = MIXTURE.sample(2_000, np.random.default_rng(5))
+    score = {
+        missing: flows.fit(gappy(80, 0.3)[1], members=5, missing=missing).log_prob(test).mean()
+        for missing in ("learn", "drop")
+    }
+    assert score["learn"] > score["drop"] + 0.1
