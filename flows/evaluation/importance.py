@@ -35,17 +35,16 @@ class Draws:
 
     def __init__(self, generator: np.random.Generator, log_member_weights: Array) -> None:
         self.generator, self.log_member_weights = generator, log_member_weights
-        self.rounds: list[tuple[Array, ...]] = []
         self.counts: list[int] = []  # of the draws from each proposal
         self.adapted: list[Any] = []  # the proposals after the first
+        self.drawn: list[Array] = []
 
-    def add(self, z: Array, log_first: Array, log_q: Array, values: Array) -> None:
-        """Add the draws of a round."""
-        self.rounds.append((z, log_first, log_q, values))
-        self.counts.append(len(z))
-        self.z, self.log_first, self.log_q, self.values = map(
-            np.concatenate, zip(*self.rounds, strict=True)
-        )
+    def add(self, *new: Array) -> None:
+        """Add the draws of a round: ``z``, ``log_first``, ``log_q`` and ``values``."""
+        old = self.drawn or [each[:0] for each in new]
+        self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
+        self.z, self.log_first, self.log_q, self.values = self.drawn
+        self.counts.append(len(new[0]))
         self.log_weights = self.log_q - self.log_proposal(self.z, self.log_first)[:, None]
 
     def log_proposal(self, z: Array, log_first: Array) -> Array:

@@ -1,0 +1,197 @@
+"""Questions to a density: conditionals, marginals, draws and odd cells, against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.errors import UserError
+from flows.core.mixture import Mixture
+from flows.core.seeds import numpy_generator
+from flows.density import Density
+from flows.evaluation.importance import Draws, effective
+from flows.evaluation.quadrature import integrate
+from flows.networks.gaussian_mixture import GaussianMixture
+
+DIM = 6
+
+
+@pytest.fixture(scope="module")
+def truth() -> Mixture:
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((3, DIM, DIM)) / np.sqrt(DIM)
+    covariances = factors @ factors.transpose(0, 2, 1) + 0.05 * np.eye(DIM)
+    return Mixture(np.array([0.5, 0.3, 0.2]), rng.uniform(-2, 2, (3, DIM)), covariances)
+
+
+@pytest.fixture(scope="module")
+def density(truth: Mixture) -> Density:
+    """A density whose conditionals are known."""
+    return Density(GaussianMixture(truth.weights, truth.means, truth.covariances))
+
+
+@pytest.fixture(scope="module")
+def rows(truth: Mixture) -> np.ndarray:
+    return truth.sample(200, np.random.default_rng(1))
+
+
+def hidden(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return the rows with ``count`` cells of each unknown."""
+    rng = np.random.default_rng(count)
+    order = np.argsort(rng.random(rows.shape), axis=1)
+    return np.where(order < count, np.nan, rows)
+
+
+def exact(truth: Mixture, row: np.ndarray) -> ConditionalMixture:
+    return ConditionalMixture.of(truth, np.nan_to_num(row[None]), np.isnan(row))
+
+
+def test_one_unknown_column_is_integrated_out(truth, density, rows):
+    gaps = hidden(rows, 1)
+    log_q, error = density.log_prob_and_error(gaps)
+    wanted = [exact(truth, row).log_evidence[0] for row in gaps]
+    assert np.abs(log_q - wanted).max() < 0.02
+    assert (error == 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_several_unknown_columns_have_an_honest_error(truth, density, rows, count):
+    gaps = hidden(rows, count)
+    log_q, error = density.log_prob_and_error(gaps)
+    wanted = np.array([exact(truth, row).log_evidence[0] for row in gaps])
+    inside = (np.abs(log_q - wanted) < 1.645 * error).sum()
+    low, high = stats.binom.interval(0.999, len(rows), 0.9)
+    assert low <= inside <= high
+    assert error.mean() < 0.06
+
+
+def test_the_chain_rule_holds_in_two_orders(density, rows):
+    few = rows[:60]
+
+    def joint(first: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        known = np.where(first, few, np.nan)
+        gaps = np.where(np.arange(DIM) < 4, few, np.nan)
+        # Other draws for each part
+        parts = [density.estimate(known, None, start), density.estimate(gaps, first, start + 1000)]
+        log_q = sum(part.log_q[:, 0] for part in parts)
+        return log_q, np.hypot(parts[0].error, parts[1].error)
+
+    one, error = joint(np.arange(DIM) < 2, 0)
+    other, more = joint(np.isin(np.arange(DIM), [2, 3]), 5000)
+    assert (np.abs(one - other) < 4 * np.hypot(error, more)).all()
+    assert (one != other).any()
+
+
+def test_a_conditional_is_not_optimistic(truth, density, rows):
+    given = density.names[:2]
+    found = density.log_prob(rows, given=given)
+    gaps = np.where(np.arange(DIM) < 2, rows, np.nan)
+    wanted = truth.log_prob(rows) - [exact(truth, row).log_evidence[0] for row in gaps]
+    assert abs((found - wanted).mean()) < 0.02
+    assert np.exp(found - wanted).mean() < 1.02
+
+
+def test_draws_follow_the_conditional(truth, density):
+    drawn = density.sample(2000, given={"x0": 1.0, "x2": -0.5}, seed=3)
+    assert (drawn["x0"] == 1.0).all()
+    row = np.array([1.0, np.nan, -0.5, np.nan, np.nan, np.nan])
+    mean, deviation = exact(truth, row).moments()
+    unknown = drawn.drop(columns=["x0", "x2"])
+    error = deviation[0] / np.sqrt(len(drawn) / 4)  # draws are resampled
+    assert (np.abs(unknown.mean() - mean[0]) < 4 * error).all()
+    assert np.allclose(unknown.std(), deviation[0], rtol=0.1)
+
+
+def test_draws_of_the_rest_leave_the_joint_as_it_is(density, rows):
+    whole = density.sample(1000, seed=1)
+    again = density.sample(given=pd.DataFrame(hidden(whole.to_numpy(), 3), columns=whole.columns))
+    fresh = density.sample(1000, seed=2)
+    direction = np.random.default_rng(0).standard_normal((20, DIM))
+    p = [
+        stats.ks_2samp(fresh.to_numpy() @ each, again.to_numpy() @ each).pvalue
+        for each in direction
+    ]
+    assert min(p) > 1e-4
+
+
+def test_predictions_are_those_of_the_conditional(truth, density, rows):
+    found = density.predict(rows, "x3", quantiles=[0.05, 0.5])
+    for k, row in enumerate(rows[:50]):
+        mixture = exact(truth, np.where(np.arange(DIM) == 3, np.nan, row))
+        mean, deviation = (each[0, 0] for each in mixture.moments())
+        assert found["mean"].iat[k] == pytest.approx(mean, abs=0.03 * deviation)
+        assert found["sd"].iat[k] == pytest.approx(deviation, rel=0.05)
+        below = stats.norm.cdf(
+            found["q0.05"].iat[k], mixture.means[0, :, 0], mixture.factors[:, 0, 0]
+        )
+        assert np.exp(mixture.log_weights[0]) @ below == pytest.approx(0.05, abs=0.02)
+    assert found["effective_draws"].isna().all()
+
+
+def test_gaps_are_filled_and_nothing_else(density, rows):
+    frame = pd.DataFrame(hidden(rows[:20], 2), columns=density.names).assign(note="as it is")
+    filled = density.impute(frame)
+    assert not filled.isna().any().any()
+    assert filled["note"].eq("as it is").all()
+    kept = frame.notna()
+    assert filled.where(kept).equals(frame.where(kept))
+    versions = density.impute(frame, draws=3)
+    assert len(versions) == 3
+    assert not versions[0].equals(versions[1])
+    middle = np.median([each[density.names] for each in density.impute(frame, draws=50)], axis=0)
+    apart = np.abs(middle - filled[density.names]).to_numpy()[~kept[density.names].to_numpy()]
+    assert np.median(apart) < 0.3  # of fifty draws, whose deviations are about 1
+
+
+def test_the_cell_that_was_swapped_is_the_oddest(density, rows):
+    frame = pd.DataFrame(rows[:60], columns=density.names)
+    frame.loc[::2, "x1"] = 40.0
+    surprise = density.surprise(frame)
+    assert (surprise.loc[::2].to_numpy().argmax(axis=1) == 1).all()
+    assert surprise.loc[1::2].to_numpy().mean() < 0 < surprise.loc[::2, "x1"].min()
+    frame.loc[0, "x4"] = np.nan
+    assert np.isnan(density.surprise(frame.head(1))["x4"].iat[0])
+
+
+def test_draws_that_start_in_the_wrong_place_find_it():
+    """Ten coordinates, a first proposal that is off in mean and scale: the integral is 1."""
+    mean, deviation = np.full(10, 1.0), 0.4
+    generator = numpy_generator(0, "unknown")
+    draws = Draws(generator, np.zeros(1))
+    first = stats.multivariate_normal(np.zeros(10), np.eye(10))
+    target = stats.multivariate_normal(mean, deviation**2 * np.eye(10))
+    for count in [512] * 8:
+        z = draws.propose(count) if draws.counts else first.rvs(count, random_state=generator)
+        draws.add(z, first.logpdf(z), target.logpdf(z)[:, None], z)
+    weights = np.exp(draws.log_weights[:, 0])
+    assert effective(draws.log_weights[:, 0]) > 1000
+    assert weights.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_quadrature_finds_narrow_peaks():
+    widths, centres = np.array([0.3, 0.01, 0.002]), np.array([0.5, 0.21, 0.7])
+
+    def log_integrand(row, u):
+        log_f = stats.norm.logpdf(u, centres[row][:, None], widths[row][:, None])
+        return np.stack([log_f, log_f + 900], axis=-1)
+
+    nodes = integrate(log_integrand, 3, 1e-6)
+    found = nodes.log_integral(3)
+    wanted = stats.norm.cdf((1 - centres) / widths) - stats.norm.cdf(-centres / widths)
+    assert np.allclose(found[:, 0], np.log(wanted), atol=1e-5)
+    assert np.allclose(found[:, 1] - 900, np.log(wanted), atol=1e-5)
+
+
+def test_wrong_questions_are_one_line(density, rows):
+    for wrong, words in (
+        (lambda: density.log_prob(rows, given=["x9"]), "holds no column x9"),
+        (lambda: density.sample(3, given={"x9": 1.0}), "holds no column x9"),
+        (lambda: density.predict(rows, "x9"), "holds no column x9"),
+        (lambda: density.predict(rows, "x1", quantiles=[1.5]), "between 0 and 1"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            wrong()
+        assert "\n" not in str(caught.value)
