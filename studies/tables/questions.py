@@ -13,9 +13,8 @@ Units are the standard deviations of the training rows. A score has a row a meth
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,29 +26,30 @@ from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture
-from flows.density import Density
 from flows.evaluation.unknowns import ENOUGH
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 
-METHODS = (
-    "ours",
-    "truth",
-    "margins",
-    "mixture",
-    "gaussian",
-    "iterative",
-    "neighbours",
-    "forest",
-    "ecod",
-    "copod",
-    "isolation",
-)
+CLOSED = ("margins", "mixture", "gaussian", "truth")
+IMPUTERS, DETECTORS = ("iterative", "neighbours", "forest"), ("ecod", "copod", "isolation")
+METHODS = ("ours", *CLOSED, *IMPUTERS, *DETECTORS)
 UNKNOWN = ("one", "two", "half", "rest")  # how many columns: the rest is all but one
 HIDDEN = 0.2  # share of the cells that are hidden and filled
 LEVELS = np.arange(1, 20) / 20  # of quantiles: intervals of 90%, medians, and the CRPS
 FAR = 10  # ranges of its column that a typo is away
 TREES, ROUNDS = 50, 5  # of the imputer with forests
+
+
+class Asked(NamedTuple):
+    """Who is asked: ``ours`` and peers with closed forms, fitted to ``train``; and the split."""
+
+    ours: our_density.Density
+    closed: dict[str, ClosedForm]
+    train: Array
+    split: int
+
+    def rng(self, question: int) -> np.random.Generator:
+        return seeds.numpy_generator(self.split, "metric", question)
 
 
 def score(
@@ -60,7 +60,6 @@ def score(
     learned, test = sources.split(source.rows, split, train)
     mean, deviation = learned.mean(axis=0), learned.std(axis=0)
     learned, test = (learned - mean) / deviation, (test - mean) / deviation
-    density = our_density.fit(learned, members=members)
     one = partial(references.fit_gaussian, correlated=True)
     closed = {
         "margins": ClosedForm.fit(learned, peers.mixture, margins=True),
@@ -71,25 +70,20 @@ def score(
         covariances = truth.covariances / np.outer(deviation, deviation)
         exact = Mixture(truth.weights, (truth.means - mean) / deviation, covariances)
         closed["truth"] = ClosedForm.fit(learned, lambda _: exact)
+    asked = Asked(our_density.fit(learned, members=members), closed, learned, split)
     found = pd.DataFrame(index=METHODS, dtype=float)
-    conditionals(found, density, closed, test[:rows], split)
-    imputation(found, density, closed, learned, test[:rows], split)
-    odd_ones(found, density, closed, learned, test[:odd], split)
+    conditionals(found, asked, test[:rows])
+    imputation(found, asked, test[:rows])
+    odd_ones(found, asked, test[:odd])
     return {str(name): column.to_numpy() for name, column in found.items()}
 
 
-def chosen(shape: tuple[int, int], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def chosen(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return ``count`` columns of every row, at random, ``(n, D)``."""
     return rng.random(shape).argsort(axis=1) < count
 
 
-def conditionals(
-    found: pd.DataFrame,
-    density: Density,
-    closed: dict[str, ClosedForm],
-    rows: Array,
-    split: int,
-) -> None:
+def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     """Score ``log q(x_u | x_o)``, with other columns u for every row.
 
     ``se`` is the error over rows of the mean of ours, and of its gain over each peer; ``noise`` is
@@ -97,54 +91,49 @@ def conditionals(
     """
     dim = rows.shape[1]
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
-        unknown = chosen(rows.shape, count, seeds.numpy_generator(split, "metric", k))
-        each = [density.estimate(rows[[i]], ~u, i) for i, u in enumerate(unknown)]
-        log_q, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
-        ours = density.ensemble(log_q)
-        others = {method: peer.log_conditional(rows, unknown) for method, peer in closed.items()}
-        for method, own in {"ours": ours, **others}.items():
-            gain = own if method == "ours" else ours - own
+        unknown = chosen(rows.shape, count, asked.rng(k))
+        each = [asked.ours.estimate(rows[[i]], ~u, i) for i, u in enumerate(unknown)]
+        members, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
+        log_q = {
+            method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
+        }
+        log_q["ours"] = asked.ours.ensemble(members)
+        for method, own in log_q.items():
+            gain = own if method == "ours" else log_q["ours"] - own
             found.loc[method, name] = own.mean()
             found.loc[method, f"{name}_se"] = gain.std(ddof=1) / np.sqrt(len(rows))
         found.loc["ours", f"{name}_noise"] = np.linalg.norm(error) / len(rows)
         found.loc["ours", f"{name}_rough"] = (effective < ENOUGH).mean()
 
 
-def imputation(
-    found: pd.DataFrame,
-    density: Density,
-    closed: dict[str, ClosedForm],
-    train: Array,
-    rows: Array,
-    split: int,
-) -> None:
+def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     """Score what methods fill into hidden cells: the errors of means and of medians, and quantiles.
 
     The mean is over quantiles, so that far tails do not count; the CRPS is twice the mean loss of
     quantiles. An imputer without quantiles gives one value at all levels.
     """
-    hidden = seeds.numpy_generator(split, "metric", len(UNKNOWN)).random(rows.shape) < HIDDEN
+    hidden = asked.rng(len(UNKNOWN)).random(rows.shape) < HIDDEN
     gaps = np.where(hidden, np.nan, rows)
-    answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in closed.items()}
-    answers["ours"] = our_quantiles(density, gaps)
+    answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in asked.closed.items()}
+    answers["ours"] = our_quantiles(asked.ours, gaps)
     for method, imputer in imputers().items():
         with warnings.catch_warnings():  # that its rounds were not enough
             warnings.simplefilter("ignore", ConvergenceWarning)
             # Fitted along with the training rows, as without a gap it would learn nothing
-            filled = imputer.fit_transform(np.concatenate([train, gaps]))[len(train) :]
+            filled = imputer.fit_transform(np.concatenate([asked.train, gaps]))[-len(rows) :]
         answers[method] = filled[hidden][:, None].repeat(len(LEVELS), axis=1)
     for method, quantiles in answers.items():
         error = rows[hidden][:, None] - quantiles
         found.loc[method, "rmse"] = np.sqrt(np.square(error.mean(axis=1)).mean())
         found.loc[method, "absolute"] = np.abs(error[:, LEVELS == 0.5]).mean()
         found.loc[method, "crps"] = 2 * np.maximum(LEVELS * error, (LEVELS - 1) * error).mean()
-        if method in ("ours", *closed):
+        if method not in IMPUTERS:
             found.loc[method, "cover"] = ((error[:, 0] >= 0) & (error[:, -1] <= 0)).mean()
 
 
-def our_quantiles(density: Density, rows: Array) -> Array:
+def our_quantiles(density: our_density.Density, rows: Array) -> Array:
     """Return the quantiles of every gap, ``(gaps, levels)``, row by row."""
-    found = np.full((*rows.shape, len(LEVELS)), np.nan)
+    found = np.empty((*rows.shape, len(LEVELS)))
     for k, posterior in density.unknowns.posteriors(rows, np.arange(len(rows))):
         for d in np.flatnonzero(np.isnan(rows[k])).tolist():
             found[k, d] = posterior.quantiles(d, LEVELS)
@@ -158,36 +147,25 @@ def imputers() -> dict[str, Any]:
     from sklearn.impute import IterativeImputer, KNNImputer
 
     forest = RandomForestRegressor(TREES, random_state=0)
-    return {
-        "iterative": IterativeImputer(max_iter=20, random_state=0),
-        "neighbours": KNNImputer(),
-        "forest": IterativeImputer(forest, max_iter=ROUNDS, random_state=0),
-    }
+    linear = IterativeImputer(max_iter=20, random_state=0)
+    forests = IterativeImputer(forest, max_iter=ROUNDS, random_state=0)
+    return dict(zip(IMPUTERS, (linear, KNNImputer(), forests), strict=True))
 
 
-def odd_ones(
-    found: pd.DataFrame,
-    density: Density,
-    closed: dict[str, ClosedForm],
-    train: Array,
-    rows: Array,
-    split: int,
-) -> None:
+def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     """Score the first guess of which cell is odd: ``hit`` is the share that is found.
 
     One cell of every row is swapped for that of another row; for ``far`` it is moved on besides.
     """
-    rng = seeds.numpy_generator(split, "metric", len(UNKNOWN) + 1)
+    rng = asked.rng(len(UNKNOWN) + 1)
     odd = chosen(rows.shape, 1, rng)
     others = np.roll(rows, rng.integers(1, len(rows)), axis=0)
-    swapped = np.where(odd, others, rows)
-    guesses: dict[str, Callable[[Array], Array]] = {
-        "ours": lambda rows: density.surprise(rows).to_numpy(),
-        **{method: peer.surprise for method, peer in closed.items()},
-        "gaussian": partial(odd_cells.gaussian, train),
-        **{name: partial(getattr(odd_cells, name), train) for name in METHODS[-3:]},
-    }
-    for name, shift in (("hit", 0.0), ("far", FAR * np.ptp(train, axis=0))):
-        for method, scored in guesses.items():
-            first = scored(swapped + shift * odd).argmax(axis=1)
+    scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
+    scorers["ours"] = lambda rows: asked.ours.surprise(rows).to_numpy()
+    for method in ("gaussian", *DETECTORS):
+        scorers[method] = partial(getattr(odd_cells, method), asked.train)
+    for name, moved in (("hit", 0.0), ("far", FAR * np.ptp(asked.train, axis=0))):
+        swapped = np.where(odd, others + moved, rows)
+        for method, scorer in scorers.items():
+            first = scorer(swapped).argmax(axis=1)
             found.loc[method, name] = odd[np.arange(len(rows)), first].mean()
