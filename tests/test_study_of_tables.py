@@ -271,7 +271,7 @@ def test_all_of_it_runs_on_a_small_table(tmp_path: Path) -> None:
     aside = {"tables": ["iris"], "models": ["vae"], "splits": 1, "train": 60}
     changes |= {"set_aside": own["set_aside"] | aside}
     changes |= {"small": own["small"] | {"splits": 0}}
-    few = {"tables": ["iris"], "set_aside": ["iris"], "splits": 1, "train": 60, "members": 1}
+    few = {"tables": ["iris"], "set_aside": ["fgl"], "splits": 1, "train": 60, "members": 1}
     few |= {"rows": 5, "odd": 5}
     changes["questions"] = own["questions"] | few
     tables = study(tmp_path, **changes)

@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 def score(
     table: str, split: int, train: int, members: int, rows: int, odd: int
 ) -> dict[str, Array]:
-    """Fit ours and all peers to one split; ask them of ``rows`` and ``odd`` test rows at most."""
+    """Fit ours and all peers to one split; ask them of ``rows`` test rows, and of ``odd`` cells."""
     source = sources.load(table)
     learned, test = sources.split(source.rows, split, train)
     mean, deviation = learned.mean(axis=0), learned.std(axis=0)
@@ -74,7 +74,7 @@ def score(
     found = pd.DataFrame(index=METHODS, dtype=float)
     conditionals(found, asked, test[:rows])
     imputation(found, asked, test[:rows])
-    odd_ones(found, asked, test[:odd])
+    odd_ones(found, asked, test[:odd], odd)
     return {str(name): column.to_numpy() for name, column in found.items()}
 
 
@@ -152,14 +152,16 @@ def imputers() -> dict[str, Any]:
     return dict(zip(IMPUTERS, (linear, KNNImputer(), forests), strict=True))
 
 
-def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
+def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None:
     """Score the first guess of which cell is odd: ``hit`` is the share that is found.
 
     One cell of every row is swapped for that of another row; for ``far`` it is moved on besides.
+    Fewer than ``count`` rows come again, with another cell.
     """
-    rng = asked.rng(len(UNKNOWN) + 1)
+    rng, n = asked.rng(len(UNKNOWN) + 1), len(rows)
+    others = rows[(np.arange(count) + rng.integers(1, n, count)) % n]
+    rows = np.resize(rows, (count, rows.shape[1]))
     odd = chosen(rows.shape, 1, rng)
-    others = np.roll(rows, rng.integers(1, len(rows)), axis=0)
     scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
     scorers["ours"] = lambda rows: asked.ours.surprise(rows).to_numpy()
     for method in ("gaussian", *DETECTORS):
@@ -168,4 +170,4 @@ def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
         swapped = np.where(odd, others + moved, rows)
         for method, scorer in scorers.items():
             first = scorer(swapped).argmax(axis=1)
-            found.loc[method, name] = odd[np.arange(len(rows)), first].mean()
+            found.loc[method, name] = odd[np.arange(count), first].mean()
