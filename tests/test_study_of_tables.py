@@ -247,15 +247,15 @@ def answers_to_questions(name: str) -> dict[str, Array]:
     """Ours knows more than the closed forms, but for two, and guesses better, but for one."""
     frame = pd.DataFrame(index=METHODS, dtype=float)
     for column in UNKNOWN:
-        frame.loc[["ours", *CLOSED], [column]] = -1.5
-        frame.loc["ours", [column]] = -1.0
-        frame[f"{column}_se"], frame.loc["ours", f"{column}_noise"] = 0.2, 0.02
-        frame.loc["ours", f"{column}_rough"] = 0.03
+        frame.loc[["nsf", *CLOSED], [column]] = -1.5
+        frame.loc["nsf", [column]] = -1.0
+        frame[f"{column}_se"], frame.loc["nsf", f"{column}_noise"] = 0.2, 0.02
+        frame.loc["nsf", f"{column}_rough"] = 0.03
     frame["rmse"] = frame["absolute"] = frame["crps"] = frame["cover"] = 0.9
     frame["hit"] = frame["far"] = 0.5
     frame.loc[[*DETECTORS], ["rmse", "absolute", "crps", "cover"]] = np.nan
     if "iris" in name:
-        frame.loc["mixture", "two"], frame.loc["ecod", "hit"] = -0.7, 0.9
+        frame.loc["mixture", "two"], frame.loc["ECOD", "hit"] = -0.7, 0.9
     frame.loc["truth"] = np.nan
     if "mixture" in name:
         frame.loc["truth", [*UNKNOWN]] = -0.9

@@ -49,7 +49,7 @@ def test_quantiles_are_those_of_the_regression() -> None:
 def test_a_planted_oddity_is_found_at_the_first_guess() -> None:
     """Far away it is by any method; inside of the margin only by those that know the rest."""
     train, odd = rows(300), np.array([[0.0, 9.0], [9.0, 0.0]])
-    scorers = {name: partial(getattr(odd_cells, name), train) for name in questions.DETECTORS}
+    scorers = {name: partial(one, train) for name, one in questions.DETECTORS.items()}
     scorers |= {"z": partial(odd_cells.gaussian, train)}
     scorers |= {"mixture": ClosedForm.fit(train, peers.mixture).surprise}
     for name, scorer in scorers.items():
@@ -72,7 +72,7 @@ def test_a_mixture_as_our_model_scores_as_the_closed_form(monkeypatch: pytest.Mo
     monkeypatch.setattr(questions.peers, "mixture", gaussian)
     found: Any = questions.score("iris", 0, 105, 1, 8, 30)
     frame = pd.DataFrame(found, index=questions.METHODS)
-    ours, closed = frame.loc["ours"], frame.loc["mixture"]
+    ours, closed = frame.loc["nsf"], frame.loc["mixture"]
     assert ours[[*questions.UNKNOWN]].tolist() == pytest.approx(
         closed[[*questions.UNKNOWN]].tolist(), abs=0.05
     )

@@ -31,8 +31,13 @@ from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 
 CLOSED = ("margins", "mixture", "gaussian", "truth")
-IMPUTERS, DETECTORS = ("iterative", "neighbours", "forest"), ("ecod", "copod", "isolation")
-METHODS = ("ours", *CLOSED, *IMPUTERS, *DETECTORS)
+IMPUTERS = ("IterativeImputer", "KNNImputer", "IterativeImputer, forests")
+DETECTORS = {
+    "ECOD": odd_cells.ecod,
+    "COPOD": odd_cells.copod,
+    "isolation forest": odd_cells.isolation,
+}
+METHODS = ("nsf", *CLOSED, *IMPUTERS, *DETECTORS)
 UNKNOWN = ("one", "two", "half", "rest")  # how many columns: the rest is all but one
 HIDDEN = 0.2  # share of the cells that are hidden and filled
 LEVELS = np.arange(1, 20) / 20  # of quantiles: intervals of 90%, medians, and the CRPS
@@ -97,13 +102,13 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
         log_q = {
             method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
         }
-        log_q["ours"] = asked.ours.ensemble(members)
+        log_q["nsf"] = asked.ours.ensemble(members)
         for method, own in log_q.items():
-            gain = own if method == "ours" else log_q["ours"] - own
+            gain = own if method == "nsf" else log_q["nsf"] - own
             found.loc[method, name] = own.mean()
             found.loc[method, f"{name}_se"] = gain.std(ddof=1) / np.sqrt(len(rows))
-        found.loc["ours", f"{name}_noise"] = np.linalg.norm(error) / len(rows)
-        found.loc["ours", f"{name}_rough"] = (effective < ENOUGH).mean()
+        found.loc["nsf", f"{name}_noise"] = np.linalg.norm(error) / len(rows)
+        found.loc["nsf", f"{name}_rough"] = (effective < ENOUGH).mean()
 
 
 def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
@@ -115,7 +120,7 @@ def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     hidden = asked.rng(len(UNKNOWN)).random(rows.shape) < HIDDEN
     gaps = np.where(hidden, np.nan, rows)
     answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in asked.closed.items()}
-    answers["ours"] = our_quantiles(asked.ours, gaps)
+    answers["nsf"] = our_quantiles(asked.ours, gaps)
     for method, imputer in imputers().items():
         with warnings.catch_warnings():  # that its rounds were not enough
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -163,9 +168,9 @@ def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None
     rows = np.resize(rows, (count, rows.shape[1]))
     odd = chosen(rows.shape, 1, rng)
     scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
-    scorers["ours"] = lambda rows: asked.ours.surprise(rows).to_numpy()
-    for method in ("gaussian", *DETECTORS):
-        scorers[method] = partial(getattr(odd_cells, method), asked.train)
+    scorers["nsf"] = lambda rows: asked.ours.surprise(rows).to_numpy()
+    for method, scorer in {"gaussian": odd_cells.gaussian, **DETECTORS}.items():
+        scorers[method] = partial(scorer, asked.train)
     for name, moved in (("hit", 0.0), ("far", FAR * np.ptp(asked.train, axis=0))):
         swapped = np.where(odd, others + moved, rows)
         for method, scorer in scorers.items():

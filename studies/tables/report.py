@@ -16,7 +16,7 @@ from stages.pipeline.settings import label_and_color
 from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources
-from studies.tables.questions import CLOSED, METHODS, UNKNOWN
+from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
@@ -29,16 +29,6 @@ PEERS = {
     "vine": "vine copula",
     "zuko_nsf": "zuko NSF",
     "zuko_maf": "zuko MAF",
-}
-ANSWERS = {  # more methods that are asked questions
-    "ours": "NSF",
-    "truth": "the truth",
-    "iterative": "IterativeImputer",
-    "neighbours": "KNNImputer",
-    "forest": "IterativeImputer, forests",
-    "ecod": "ECOD",
-    "copod": "COPOD",
-    "isolation": "isolation forest",
 }
 FLOW = "nsf"  # what the command line fits, and what all others are held against
 
@@ -65,7 +55,9 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    return (PEERS | ANSWERS).get(model) or label_and_color(model)[0]
+    if model in (*PEERS, *IMPUTERS, *DETECTORS):
+        return PEERS.get(model, model)
+    return label_and_color(model)[0]
 
 
 def means(
@@ -203,11 +195,11 @@ def questions(study: Study, part: str) -> tuple[str, ...]:
     return (
         *conditionals(mean),
         "Hidden cells, filled: the RMSE in deviations of the training rows, and means over tables. "
-        + losses(crps - crps.loc["ours"], "CRPS"),
+        + losses(crps - crps.loc[FLOW], "CRPS"),
         answered(mean, "rmse", "min", absolute="absolute error", crps="CRPS", cover="90% cover"),
         "One cell of a row swapped for that of another: how often the first guess is right, and, "
         "as a mean over tables, where it is ten ranges away besides. "
-        + losses(hits.loc["ours"] - hits, "share"),
+        + losses(hits.loc[FLOW] - hits, "share"),
         answered(mean, "hit", "max", far="far"),
     )
 
@@ -226,7 +218,7 @@ def conditionals(mean: pd.DataFrame) -> tuple[str, ...]:
 
     The standard errors are over the test rows of one split, paired.
     """
-    own, log_q = mean.loc["ours"], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
+    own, log_q = mean.loc[FLOW], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
     gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
     errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].to_numpy()
     rows = [
