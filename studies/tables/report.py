@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -11,8 +13,10 @@ from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, save
 from stages.pipeline.settings import label_and_color
+from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources
+from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
@@ -41,7 +45,7 @@ def report(study: Study) -> None:
 def read(study: Study) -> pd.DataFrame:
     """Return all scores, a line a cell, with the parts of its name and its seconds."""
     lines = []
-    for name in study.cells:
+    for name in engine.select(study, ["ours", "peer"]):
         _, model, table, part, split = name.split("/")
         if part == SMALL:
             continue
@@ -51,7 +55,9 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    return PEERS.get(model) or label_and_color(model)[0]
+    if model in (*PEERS, *IMPUTERS, *DETECTORS):
+        return PEERS.get(model, model)
+    return label_and_color(model)[0]
 
 
 def means(
@@ -164,6 +170,10 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         "no claim is made of them:",
         grid(aside, aside.max()),
         f"Networks that were lost: {scores['lost'].sum():.0f}.",
+        f"Questions to NSF, means of {params['questions']['splits']} splits.",
+        *questions(study, "tables"),
+        "The same questions to tables that were set aside; no claim is made of them.",
+        *questions(study, "set_aside"),
     )
     return "\n\n".join(parts) + "\n"
 
@@ -176,6 +186,72 @@ def divergences(study: Study, scores: pd.DataFrame) -> tuple[str, ...]:
     ranking, full = (means(study, scores, part, "kl")[known] for part in ("ranking", "full"))
     both = pd.concat([ranking, full.add_suffix(", full size")], axis=1)
     return "KL from the truth (nat), where it is known:", grid(both, both.min())
+
+
+def questions(study: Study, part: str) -> tuple[str, ...]:
+    """Return the tables on questions to one part of the tables; each says first where NSF loses."""
+    mean = answers(study, study.params["questions"][part])
+    crps, hits = mean["crps"].unstack(), mean["hit"].unstack()
+    return (
+        *conditionals(mean),
+        "Hidden cells, filled: the RMSE in deviations of the training rows, and means over tables. "
+        + losses(crps - crps.loc[FLOW], "CRPS"),
+        answered(mean, "rmse", "min", absolute="absolute error", crps="CRPS", cover="90% cover"),
+        "One cell of a row swapped for that of another: how often the first guess is right, and, "
+        "as a mean over tables, where it is ten ranges away besides. "
+        + losses(hits.loc[FLOW] - hits, "share"),
+        answered(mean, "hit", "max", far="far"),
+    )
+
+
+def answers(study: Study, tables: list[str]) -> pd.DataFrame:
+    """Return the scores of the questions, means over splits, a line a method and table."""
+    lines = [
+        study.table("questions", table, split).assign(method=METHODS, table=table)
+        for table, split in product(tables, range(study.params["questions"]["splits"]))
+    ]
+    return pd.concat(lines).groupby(["method", "table"], sort=False).mean()
+
+
+def conditionals(mean: pd.DataFrame) -> tuple[str, ...]:
+    """Return what NSF gains in ``log q(x_u | x_o)`` over closed forms, a line a peer and table.
+
+    The standard errors are over the test rows of one split, paired.
+    """
+    own, log_q = mean.loc[FLOW], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
+    gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
+    errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].to_numpy()
+    rows = [
+        [label(method), table, *map("{} \u00b1 {}".format, map(number, gain), map(number, error))]
+        for (method, table), gain, error in zip(gains.index, gains.to_numpy(), errors, strict=True)
+    ]
+    noise, rough = (own.filter(like=f"_{what}").max(axis=None) for what in ("noise", "rough"))
+    return (
+        "Columns given the others: what NSF gains in log-density (nat), by how many are unknown, "
+        f"\u00b1 the standard error over rows. That by draws alone is at most {noise:.3f}; of at "
+        f"most {rough:.0%} of the rows few draws are effective. {losses(gains, 'nat')}",
+        markdown.table(["over", "table", *UNKNOWN], rows, "llr"),
+    )
+
+
+def losses(gains: pd.DataFrame, unit: str) -> str:
+    """Return a line on where NSF is behind, the most first; the first key is a method."""
+    each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
+    behind = [
+        f"{label(method)} on {', '.join(where)} ({number(-gain)})"
+        for (method, *where), gain in each[each < -0.005].items()
+    ]
+    return f"Behind ({unit}): {'; '.join(behind) or 'nowhere'}."
+
+
+def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
+    """Return a table with a line a method and a column a table, and the means of ``more``."""
+    wide = mean[column].unstack().dropna(how="all")
+    means = {
+        text: mean[name].unstack().loc[wide.index].mean(axis=1, skipna=False)
+        for name, text in more.items()
+    }
+    return grid(wide, wide.agg(best), **{text: [*map(number, x)] for text, x in means.items()})
 
 
 def seconds(study: Study) -> str:

@@ -1,0 +1,88 @@
+"""Mixtures whose conditionals are closed-form: what our answers are held against first.
+
+Each is a mixture of Gaussians of the scores z of the columns. They are normal scores, or the
+values themselves::
+
+    log q(x_u | x_o) = log q(z_u | z_o) + sum over d in u of log dz_d / dx_d
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flows.bijections import Margins
+from flows.core.arrays import Array
+from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.mixture import Mixture
+
+DRAWS = 4_000  # that quantiles are taken of
+RANGE = (0.001, 0.999)  # the training rows between these quantiles span the range of a column
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A ``mixture`` of scores; ``margins`` has a member a column; ``ranges`` are ``(D,)``."""
+
+    mixture: Mixture
+    margins: Margins
+    ranges: Array
+
+    @classmethod
+    def fit(
+        cls, train: Array, fit: Callable[[Array], Mixture], *, margins: bool = False
+    ) -> ClosedForm:
+        """Fit the mixture by ``fit`` to training rows ``(n, D)``, or to their normal scores."""
+        scores = Margins(1, train.shape[1])  # the identity until it is fitted
+        if margins:
+            scores.initialize(torch.from_numpy(train.T.copy())[:, None])
+        z = scores(torch.from_numpy(train.T.copy())[:, None])[0]
+        low, high = np.quantile(train, RANGE, axis=0)
+        return cls(fit(np.ascontiguousarray(z[:, 0].T.numpy())), scores, high - low)
+
+    def scores(self, rows: Array) -> tuple[Array, Array]:
+        """Return z and log dz/dx of every value, ``(n, D)`` each."""
+        z, log_slope = self.margins(torch.from_numpy(rows.T.copy())[:, None])
+        return z[:, 0].T.numpy(), log_slope.T.numpy()
+
+    def log_conditional(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
+        """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` are u."""
+        z, log_slope = self.scores(rows)
+        found = np.empty(len(rows))
+        patterns, which = np.unique(unknown, axis=0, return_inverse=True)
+        for k, u in enumerate(patterns):
+            own = np.flatnonzero(which.ravel() == k)
+            conditional = ConditionalMixture.of(self.mixture, z[own], u)
+            found[own] = conditional.log_prob(z[own][:, u]) + log_slope[own][:, u].sum(axis=1)
+        return found
+
+    def quantiles(self, rows: Array, levels: Array) -> Array:
+        """Return the quantiles at ``levels`` of every gap, ``(gaps, levels)``, row by row."""
+        gaps, rng = np.isnan(rows), np.random.default_rng(0)
+        z = self.scores(np.where(gaps, 0.0, rows))[0]
+        found = []
+        for row, u in zip(z, gaps, strict=True):
+            conditional = ConditionalMixture.of(self.mixture, np.tile(row, (DRAWS, 1)), u)
+            drawn = conditional.sample(rng.random(DRAWS), rng.standard_normal((DRAWS, u.sum())))
+            points = np.tile(row, (len(levels), 1))
+            points[:, u] = np.quantile(drawn, levels, axis=0)  # a rising map keeps quantiles
+            x = self.margins.inverse(torch.from_numpy(points.T.copy())[:, None])[0]
+            found.append(x[u, 0].numpy())
+        return np.concatenate(found)
+
+    def surprise(self, rows: Array) -> Array:
+        """Return the surprise of every value, ``(n, D)``, as ``flows.questions`` defines it."""
+        z, log_slope = self.scores(rows)
+        found = np.empty(rows.shape)
+        for d, log_level in enumerate(-np.log(3 * self.ranges)):
+            one = np.arange(len(self.ranges)) == d
+            covariances = self.mixture.covariances[:, one][:, :, one]
+            margin = Mixture(self.mixture.weights, self.mixture.means[:, one], covariances)
+            log_margin = margin.log_prob(z[:, one]) + log_slope[:, d]
+            log_rest = self.log_conditional(rows, np.tile(one, (len(rows), 1)))
+            found[:, d] = np.logaddexp(log_margin, log_level) - np.log(2) - log_rest
+        return found

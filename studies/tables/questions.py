@@ -1,0 +1,178 @@
+"""Questions to a table: what is unknown of a row given the rest, and which of its values is odd.
+
+Cells ask one fit and its peers:
+
+- the log-density of some columns given the others;
+- to fill hidden cells: the error, and how well the distribution is known;
+- to guess which cell of a row was swapped for that of another row.
+
+Units are the standard deviations of the training rows. A score has a row a method, in the order of
+``METHODS``, and is ``NaN`` where one has no answer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from flows import density as our_density
+from flows import references
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.core.mixture import Mixture
+from flows.evaluation.unknowns import ENOUGH
+from studies.tables import odd_cells, peers, sources
+from studies.tables.conditional_peers import ClosedForm
+
+CLOSED = ("margins", "mixture", "gaussian", "truth")
+IMPUTERS = ("IterativeImputer", "KNNImputer", "IterativeImputer, forests")
+DETECTORS = {
+    "ECOD": odd_cells.ecod,
+    "COPOD": odd_cells.copod,
+    "isolation forest": odd_cells.isolation,
+}
+METHODS = ("nsf", *CLOSED, *IMPUTERS, *DETECTORS)
+UNKNOWN = ("one", "two", "half", "rest")  # how many columns: the rest is all but one
+HIDDEN = 0.2  # share of the cells that are hidden and filled
+LEVELS = np.arange(1, 20) / 20  # of quantiles: intervals of 90%, medians, and the CRPS
+FAR = 10  # ranges of its column that a typo is away
+TREES, ROUNDS = 50, 5  # of the imputer with forests
+
+
+class Asked(NamedTuple):
+    """Who is asked: ``ours`` and peers with closed forms, fitted to ``train``; and the split."""
+
+    ours: our_density.Density
+    closed: dict[str, ClosedForm]
+    train: Array
+    split: int
+
+    def rng(self, question: int) -> np.random.Generator:
+        return seeds.numpy_generator(self.split, "metric", question)
+
+
+def score(
+    table: str, split: int, train: int, members: int, rows: int, odd: int
+) -> dict[str, Array]:
+    """Fit ours and all peers to one split; ask them of ``rows`` test rows, and of ``odd`` cells."""
+    source = sources.load(table)
+    learned, test = sources.split(source.rows, split, train)
+    mean, deviation = learned.mean(axis=0), learned.std(axis=0)
+    learned, test = (learned - mean) / deviation, (test - mean) / deviation
+    one = partial(references.fit_gaussian, correlated=True)
+    closed = {
+        "margins": ClosedForm.fit(learned, peers.mixture, margins=True),
+        "mixture": ClosedForm.fit(learned, peers.mixture),
+        "gaussian": ClosedForm.fit(learned, one),
+    }
+    if truth := source.truth:
+        covariances = truth.covariances / np.outer(deviation, deviation)
+        exact = Mixture(truth.weights, (truth.means - mean) / deviation, covariances)
+        closed["truth"] = ClosedForm.fit(learned, lambda _: exact)
+    asked = Asked(our_density.fit(learned, members=members), closed, learned, split)
+    found = pd.DataFrame(index=METHODS, dtype=float)
+    conditionals(found, asked, test[:rows])
+    imputation(found, asked, test[:rows])
+    odd_ones(found, asked, test[:odd], odd)
+    return {str(name): column.to_numpy() for name, column in found.items()}
+
+
+def chosen(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return ``count`` columns of every row, at random, ``(n, D)``."""
+    return rng.random(shape).argsort(axis=1) < count
+
+
+def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
+    """Score ``log q(x_u | x_o)``, with other columns u for every row.
+
+    ``se`` is the error over rows of the mean of ours, and of its gain over each peer; ``noise`` is
+    that of ours by its own draws alone; ``rough`` is the share of rows with few effective draws.
+    """
+    dim = rows.shape[1]
+    for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
+        unknown = chosen(rows.shape, count, asked.rng(k))
+        each = [asked.ours.estimate(rows[[i]], ~u, i) for i, u in enumerate(unknown)]
+        members, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
+        log_q = {
+            method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
+        }
+        log_q["nsf"] = asked.ours.ensemble(members)
+        for method, own in log_q.items():
+            gain = own if method == "nsf" else log_q["nsf"] - own
+            found.loc[method, name] = own.mean()
+            found.loc[method, f"{name}_se"] = gain.std(ddof=1) / np.sqrt(len(rows))
+        found.loc["nsf", f"{name}_noise"] = np.linalg.norm(error) / len(rows)
+        found.loc["nsf", f"{name}_rough"] = (effective < ENOUGH).mean()
+
+
+def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
+    """Score what methods fill into hidden cells: the errors of means and of medians, and quantiles.
+
+    The mean is over quantiles, so that far tails do not count; the CRPS is twice the mean loss of
+    quantiles. An imputer without quantiles gives one value at all levels.
+    """
+    hidden = asked.rng(len(UNKNOWN)).random(rows.shape) < HIDDEN
+    gaps = np.where(hidden, np.nan, rows)
+    answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in asked.closed.items()}
+    answers["nsf"] = our_quantiles(asked.ours, gaps)
+    for method, imputer in imputers().items():
+        with warnings.catch_warnings():  # that its rounds were not enough
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            # Fitted along with the training rows, as without a gap it would learn nothing
+            filled = imputer.fit_transform(np.concatenate([asked.train, gaps]))[-len(rows) :]
+        answers[method] = filled[hidden][:, None].repeat(len(LEVELS), axis=1)
+    for method, quantiles in answers.items():
+        error = rows[hidden][:, None] - quantiles
+        found.loc[method, "rmse"] = np.sqrt(np.square(error.mean(axis=1)).mean())
+        found.loc[method, "absolute"] = np.abs(error[:, LEVELS == 0.5]).mean()
+        found.loc[method, "crps"] = 2 * np.maximum(LEVELS * error, (LEVELS - 1) * error).mean()
+        if method not in IMPUTERS:
+            found.loc[method, "cover"] = ((error[:, 0] >= 0) & (error[:, -1] <= 0)).mean()
+
+
+def our_quantiles(density: our_density.Density, rows: Array) -> Array:
+    """Return the quantiles of every gap, ``(gaps, levels)``, row by row."""
+    found = np.empty((*rows.shape, len(LEVELS)))
+    for k, posterior in density.unknowns.posteriors(rows, np.arange(len(rows))):
+        for d in np.flatnonzero(np.isnan(rows[k])).tolist():
+            found[k, d] = posterior.quantiles(d, LEVELS)
+    return found[np.isnan(rows)]
+
+
+def imputers() -> dict[str, Any]:
+    """Return scikit-learn's, by method."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer, KNNImputer
+
+    forest = RandomForestRegressor(TREES, random_state=0)
+    linear = IterativeImputer(max_iter=20, random_state=0)
+    forests = IterativeImputer(forest, max_iter=ROUNDS, random_state=0)
+    return dict(zip(IMPUTERS, (linear, KNNImputer(), forests), strict=True))
+
+
+def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None:
+    """Score the first guess of which cell is odd: ``hit`` is the share that is found.
+
+    One cell of every row is swapped for that of another row; for ``far`` it is moved on besides.
+    Fewer than ``count`` rows come again, with another cell.
+    """
+    rng, n = asked.rng(len(UNKNOWN) + 1), len(rows)
+    others = rows[(np.arange(count) + rng.integers(1, n, count)) % n]
+    rows = np.resize(rows, (count, rows.shape[1]))
+    odd = chosen(rows.shape, 1, rng)
+    scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
+    scorers["nsf"] = lambda rows: asked.ours.surprise(rows).to_numpy()
+    for method, scorer in {"gaussian": odd_cells.gaussian, **DETECTORS}.items():
+        scorers[method] = partial(scorer, asked.train)
+    for name, moved in (("hit", 0.0), ("far", FAR * np.ptp(asked.train, axis=0))):
+        swapped = np.where(odd, others + moved, rows)
+        for method, scorer in scorers.items():
+            first = scorer(swapped).argmax(axis=1)
+            found.loc[method, name] = odd[np.arange(count), first].mean()
