@@ -40,8 +40,8 @@ from flows.evaluation.quadrature import integrate
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
 ENOUGH = 100  # effective draws
 POINTS = 20_000  # that are weighed at a time: bounds the memory
-TOLERANCE = 5e-3  # between two steps of a quadrature; its error is a tenth of it
-WIDTH = 0.9  # of the logistic curve that nodes are spaced by, in standard deviations
+TOLERANCE = 8e-3  # between two steps of a quadrature; its error is about a tenth of it
+WIDTH = 1.1  # of the logistic curve that nodes are spaced by, in standard deviations
 
 
 @dataclass(frozen=True)
