@@ -47,37 +47,32 @@ def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     nodes, log_weights = (nodes + 1) / 2, np.log(weights / 2)
 
-    def panel(row: Whole, start: Array, width: float) -> Nodes:
+    def panel(row: Whole, start: Array, width: float) -> tuple[Array, Array]:
         u = start[:, None] + width * nodes
-        log_mass = log_integrand(row, u) + (log_weights + np.log(width))[:, None]
-        return Nodes(row, u, log_mass)
+        return u, log_integrand(row, u) + (log_weights + np.log(width))[:, None]
 
     row, start, width = np.arange(n), np.zeros(n), 1.0
-    whole = logsumexp(panel(row, start, width).log_mass, axis=1)
-    agreed = np.full((n, whole.shape[1]), -np.inf)
-    found: list[Nodes] = []
+    whole = logsumexp(panel(row, start, width)[1], axis=1)
+    agreed = np.full((n, whole.shape[1]), -np.inf)  # the sum of the intervals that are done
+    found: list[tuple[Array, ...]] = []
     for halving in range(HALVINGS):
         width /= 2
         row, start = np.repeat(row, 2), np.stack([start, start + width], axis=1).ravel()
-        halves = panel(row, start, width)
-        each = logsumexp(halves.log_mass, axis=1)
-        sums = np.logaddexp(each[::2], each[1::2])
+        u, log_mass = panel(row, start, width)
+        half = logsumexp(log_mass, axis=1)
         total = agreed.copy()
-        np.logaddexp.at(total, row, each)
+        np.logaddexp.at(total, row, half)
+        # Relative to the row's integral as it is now; a bad first guess may be far above it
         scale = np.nan_to_num(logsumexp(total, axis=1)[row[::2]], neginf=0.0)[:, None]
-        change = np.abs(
-            np.exp(np.minimum(sums - scale, 50)) - np.exp(np.minimum(whole - scale, 50))
+        both = np.logaddexp(half[::2], half[1::2])
+        change = np.exp(np.minimum(both - scale, 50)) - np.exp(np.minimum(whole - scale, 50))
+        far = np.abs(change).sum(axis=1) > tolerance
+        far = np.repeat(far & (halving < HALVINGS - 1), 2)
+        np.logaddexp.at(agreed, row[~far], half[~far])
+        found.append(
+            (row[~far].repeat(NODES), u[~far].ravel(), log_mass[~far].reshape(-1, whole.shape[1]))
         )
-        far = np.repeat((change.sum(axis=1) > tolerance) & (halving < HALVINGS - 1), 2)
-        np.logaddexp.at(agreed, row[~far], each[~far])
-        found.append(Nodes(*(part[~far] for part in halves)))
-        row, start, whole = row[far], start[far], each[far]
+        row, start, whole = row[far], start[far], half[far]
         if not len(row):
             break
-    row = np.concatenate([each.row for each in found]).repeat(NODES)
-    log_mass = np.concatenate([each.log_mass for each in found])
-    return Nodes(
-        row,
-        np.concatenate([each.u for each in found]).ravel(),
-        log_mass.reshape(len(row), -1),
-    )
+    return Nodes(*map(np.concatenate, zip(*found, strict=True)))
