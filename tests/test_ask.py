@@ -175,14 +175,11 @@ WRONG = """score m.flow gaps.csv --given age,bmj: the density: holds no column b
 score m.flow gaps.csv --given age,ward,bmi,share: every column is given
 score m.flow gaps.csv --missing stop: column age, row 2 holds no value
 sample m.flow --given age=50.5: given: column age, row 1 holds 50.5, which its kind, integer, does
-sample m.flow --given ward=north: category: east, west, does not allow
 sample m.flow --given age=5 --given age=6: --given age=... is given 2 times
 sample m.flow --given-rows rows.csv -n 5: --given-rows: a row is drawn for each
 sample m.flow --sep ;: --sep, --decimal, --thousands and --encoding are of
 sample m.flow --given-rows other.csv: other.csv: holds no column of the density
 impute m.flow rows.csv: rows.csv: holds no column bmi
-impute m.flow rows.csv -o rows.csv: is read by this command
-predict m.flow rows.csv --column bmj: the density: holds no column bmj
 predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
 predict m.flow taken.csv --column bmi: column mean: `predict` adds a column
 impute m.flow taken.csv --draws 2: column draw: `impute` adds a column

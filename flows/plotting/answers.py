@@ -99,9 +99,11 @@ def draw_conditionals(
             by_column.histogram(axis, scene, k)
             if labels:
                 axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
+            elif columns[k].kind in WHOLE:
+                between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
+                axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
             else:
-                steps = "steps-mid" if columns[k].kind in WHOLE else "default"
-                axis.plot(x, density, drawstyle=steps, color=COLOR)
+                axis.plot(x, density, color=COLOR)
             low, high = axis.get_xlim()
             if not np.isnan(own):
                 axis.axvline(own, color=OWN_COLOR, linestyle="--", linewidth=1.5)
