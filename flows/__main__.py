@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from flows.answers import Source
     from flows.data.frames import Format
     from flows.density import Density
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 ROWS = 1_000  # are drawn, unless the user says how many
 SAMPLES = 10_000  # at least so many are drawn in a picture
+DIGITS = 8  # of a prediction
 DRAWS = 16  # of the noise u that spreads an image over its cell, where images are scored
 
 # Torch and pandas are imported by the verbs that need them: help comes at once.
@@ -87,9 +90,6 @@ def sample(arguments: argparse.Namespace) -> None:
 
     n, seed, given = arguments.n, arguments.seed, _once("--given", arguments.given)
     rows, output = arguments.given_rows, arguments.output
-    for name, value in given.items():
-        if value.strip().lower() in {*frames.MISSING, frames.UNKNOWN}:
-            raise UserError(f"--given {name}={value}: is no value; leave it out, and it is drawn")
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows: a row is drawn for each of them; leave -n, --given out")
     if rows is None and _format(arguments) != frames.PLAIN:
@@ -109,19 +109,18 @@ def score(arguments: argparse.Namespace) -> None:
     Nothing is fitted. The scores of images are their log-probabilities.
     """
     from flows import answers
-    from flows.data import table
     from flows.networks.image_flow import ImageFlow
 
     given = [name.strip() for name in arguments.given.split(",")] if arguments.given else []
-    density, output = _load(arguments, asks=bool(given)), arguments.output
+    density, count = _load(arguments, asks=bool(given)), arguments.anomalies
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
-    source, missing = _source(arguments, arguments.table), arguments.missing
-    if arguments.anomalies is None:
-        found = answers.scored(density, source, missing, given)
-        return table.write(output, (piece.frame for piece in found))
-    odd = answers.anomalies(density, source, arguments.anomalies, missing, given)
-    table.write(output, [odd])
+    added = answers.SCORES if count is None else [*answers.SCORES, *answers.ODDITY]
+    asked = density, _source(arguments, arguments.table, added)
+    if count is None:
+        return _write(arguments, density, answers.scored(*asked, arguments.missing, given))
+    odd = answers.anomalies(*asked, count, arguments.missing, given)
+    _write(arguments, density, [odd])
 
 
 def impute(arguments: argparse.Namespace) -> None:
@@ -130,24 +129,31 @@ def impute(arguments: argparse.Namespace) -> None:
     They hold conditional medians, and the likeliest label of a category.
     """
     from flows import answers
-    from flows.data import table
 
-    density, source = _load(arguments), _source(arguments, arguments.table)
-    filled = answers.imputed(density, source, arguments.draws, arguments.seed)
-    table.write(arguments.output, filled)
+    density, draws = _load(arguments), arguments.draws
+    source = _source(arguments, arguments.table, ["draw"] * bool(draws))
+    _write(arguments, density, answers.imputed(density, source, draws, arguments.seed))
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
-    from flows import answers, questions
-    from flows.data import table
+    import pandas as pd
 
-    density, source = _load(arguments), _source(arguments, arguments.table)
-    column, levels = arguments.column, arguments.quantiles
+    from flows import answers, questions
+
+    density, column, levels = _load(arguments), arguments.column, arguments.quantiles
     if levels and density.kinds.get(column) == "category":
         raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
-    found = answers.predicted(density, source, column, levels or questions.QUANTILES)
-    table.write(arguments.output, found)
+    levels = levels or questions.QUANTILES
+    nothing = density.predict(pd.DataFrame(columns=density.names), column, levels)
+    source = _source(arguments, arguments.table, [*map(str, nothing)])
+
+    def beside() -> Iterator[pd.DataFrame]:
+        for piece, found in answers.predicted(density, source, column, levels):
+            rounded = found.map(lambda x: float(f"{x:.{DIGITS}g}"))
+            yield piece.assign(**rounded.rename(columns=str))
+
+    _write(arguments, density, beside())
 
 
 def _load(arguments: argparse.Namespace, asks: bool = True) -> Density:
@@ -157,17 +163,22 @@ def _load(arguments: argparse.Namespace, asks: bool = True) -> Density:
     density = Density.load(arguments.model)
     if asks and not density.names:
         raise UserError(
-            f"{arguments.model}: is a model of images, which has no columns to ask about"
+            f"{arguments.model}: is a model of images, which has no columns to ask about or draw; "
+            "`flows sample` draws images to a .png"
         )
     return density
 
 
-def _source(arguments: argparse.Namespace, path: Path) -> Source:
-    from flows.answers import Source
-    from flows.data import table
+def _source(arguments: argparse.Namespace, path: Path, added: Sequence[str] = ()) -> Source:
+    from flows import answers
 
-    output = arguments.output
-    return Source(path, _format(arguments), output is not None and not table.is_csv(output))
+    return answers.read(path, _format(arguments), arguments.verb.__name__, added)
+
+
+def _write(arguments: argparse.Namespace, density: Density, pieces: Iterable[pd.DataFrame]) -> None:
+    from flows import answers
+
+    answers.write(density, _format(arguments), arguments.output, pieces)
 
 
 def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
@@ -217,7 +228,6 @@ def plot(arguments: argparse.Namespace) -> None:
 
     from flows import answers
     from flows.data import frames, table
-    from flows.density import Density
     from flows.networks.registry import find
     from flows.plotting import Row, Scene, draw
     from flows.plotting.answers import draw_conditionals, draw_odd_cells
@@ -225,21 +235,15 @@ def plot(arguments: argparse.Namespace) -> None:
     output, number = arguments.output, arguments.row
     if _suffix(output) != ".png":
         raise UserError(f"{output}: a picture goes into a .png file")
-    density = Density.load(arguments.model)
-    if not density.names:
-        raise UserError(
-            f"{arguments.model}: is a model of images, which has no page; "
-            "`flows sample` draws images to a .png"
-        )
+    density = _load(arguments)
     if arguments.anomalies is not None:
-        source = answers.Source(arguments.table, _format(arguments))
-        count, missing = arguments.anomalies, arguments.missing
-        least, surprise = answers.least_likely(density, source, count, missing)
-        return draw_odd_cells(output, density.names, least.frame, surprise)
+        source, count = _source(arguments, arguments.table), arguments.anomalies
+        least, _, surprise = answers.least_likely(density, source, count, arguments.missing)
+        return draw_odd_cells(output, density.names, least, surprise)
     read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
-    if number is not None and number > len(read.frame):
-        raise UserError(f"--row {number}: {arguments.table} holds {len(read.frame)} rows")
     if number is not None:
+        if number > len(read.frame):
+            raise UserError(f"--row {number}: {arguments.table} holds {len(read.frame)} rows")
         rows, surprise, curves = answers.conditionals(density, read, number)
         return draw_conditionals(output, density.columns, rows, number, surprise, curves)
     rows = frames.numbers(frames.complete(read, arguments.missing), density.columns)
@@ -300,9 +304,13 @@ def _parser() -> argparse.ArgumentParser:
             add("--missing", choices=["keep", "stop", "drop"], default="keep", help=what)
             what = "only the N least likely rows, with a tail probability, and the oddest column"
             if verb is plot:
+                add = made.add_mutually_exclusive_group().add_argument
+                what = "what the rest of row K says of each of its values; 1 is the first"
+                add("--row", metavar="K", type=_whole(1), help=what)
                 what = "the cells of the N least likely rows, by how odd they are"
             add("--anomalies", metavar="N", type=_whole(1), help=what)
         if verb is not info:
+            add = made.add_argument
             # How a CSV file is written
             what = r"what stands between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)"
             add("--sep", metavar="MARK", help=what)
@@ -339,14 +347,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--column", metavar="NAME", required=True, help="the column to predict")
     what = "between 0 and 1 (0.05,0.5,0.95)"
     add("--quantiles", metavar="Q,Q", type=_levels, help=what)
-    what = "what the rest of row K says of each of its values; 1 is the first"
-    verbs.choices["plot"].add_argument("--row", metavar="K", type=_whole(1), help=what)
     return parser
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.rpartition("=")
-    if not sign:
+    name, _, value = text.rpartition("=")
+    if not name or not value.strip():
         raise argparse.ArgumentTypeError(
             f"expected a name and a value with = between them; got {text!r}"
         )

@@ -1,144 +1,185 @@
-"""Answers to a file, which is read a piece at a time: its rows, and what a density says of them.
+"""Answers to rows that come in pieces: a data frame is one piece, and a file is many.
 
-Rows have the numbers that they have in the file, so answers do not depend on the pieces. Notices
-are on all rows together, and come at the end.
+``Density`` asks for frames, the command line for files. Rows are numbered over all pieces, so
+answers do not depend on the pieces. Notices are on all rows together, and come at the end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from flows import questions
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.data import frames, table
-from flows.density import Density
+from flows.questions import Estimate
+
+if TYPE_CHECKING:
+    from flows.density import Density
 
 BLOCK = 500  # rows that are asked about at a time: the bar moves
-DIGITS = 8  # of a prediction
-# Of rows and their numbers: answers, and effective draws
-Ask = Callable[[Array, Whole], tuple[pd.DataFrame, Array]]
+SCORES = ["log_density", "log_density_sd", "log_density_se"]
+NO_TAIL = (
+    "tail_probability is empty: only the automatic recipe keeps rows unseen, "
+    "and this density was not fitted by it"
+)
+ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # are added to the least likely rows
 
 
 class Source(NamedTuple):
-    """A file of rows, how it is written, and whether its answers go into a Parquet file."""
+    """Frames of rows, what messages call them, and how their text is written."""
 
-    path: Path
-    written: frames.Format
-    to_parquet: bool = False
+    pieces: Iterable[pd.DataFrame]
+    name: str = frames.FRAME
+    written: frames.Format = frames.PLAIN
+
+    def parsed(self, piece: pd.DataFrame, kinds: Mapping[str, str]) -> frames.Table:
+        return frames.parse(piece, kinds, self.name, self.written)
+
+    def bar(self, verb: str) -> tqdm:
+        """Return a bar of progress through a file; a frame has none."""
+        return progress(verb, None, "row") if self.name != frames.FRAME else tqdm(disable=True)
 
 
-class Scored(NamedTuple):
-    """Rows of a file with their log-densities, their numbers ``(n, D)``, and by member."""
+def read(path: Path, written: frames.Format, verb: str, added: Sequence[str] = ()) -> Source:
+    """Return a file of rows as a source.
 
-    frame: pd.DataFrame
-    values: Array
-    log_q: Array
+    While it is read, ``UserError`` is raised for a column whose name the ``verb`` adds.
+    """
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in table.stream(path, written):
+            for name in piece.columns.intersection(added)[:1]:
+                raise UserError(
+                    f"{path}: column {name}: `{verb}` adds a column of this name; "
+                    "rename yours, or leave it out"
+                )
+            yield piece.astype("string") if table.is_csv(path) else piece
+
+    return Source(pieces(), str(path), written)
+
+
+def write(
+    density: Density, written: frames.Format, output: Path | None, pieces: Iterable[pd.DataFrame]
+) -> None:
+    """Write frames; in a Parquet file, numbers are numbers that are text in a CSV file."""
+
+    def numbered(piece: pd.DataFrame) -> pd.DataFrame:
+        numeric = [column.name for column in density.columns if not column.labels]
+        texts = piece.select_dtypes("string").columns.intersection(numeric)
+        return piece.assign(**{name: frames.as_numbers(piece[name], written) for name in texts})
+
+    is_csv = output is None or table.is_csv(output)
+    table.write(output, pieces if is_csv else map(numbered, pieces))
+
+
+def estimated(
+    density: Density, source: Source, missing: str = "keep", given: Sequence[str] = ()
+) -> Iterator[tuple[pd.DataFrame, Estimate]]:
+    """Yield rows with their log-densities by the members, given the columns ``given``.
+
+    ``missing`` is as in ``frames.complete``.
+    """
+    ask = partial(density.estimate, given=given)
+    unknown, effective, left, first = Counter[str](), list[Array](), 0, 0
+    with source.bar("score") as bar:
+        for piece in source.pieces:
+            kept = frames.complete(source.parsed(piece, density.kinds), missing)
+            rows = frames.numbers(kept, density.columns)
+            unknown += frames.count_unknown(kept, density.columns, rows)
+            found = Estimate(*map(np.concatenate, _by_blocks(ask, rows, first, bar)))
+            effective.append(found.effective)
+            left, first = left + len(piece) - len(rows), first + len(rows)
+            yield piece if missing == "keep" else piece.loc[kept.frame.index], found
+    notices = [*frames.unknown_labels(unknown), *frames.left_out(left)]
+    frames.say([*notices, *questions.rough(np.concatenate(effective), "log-densities")])
 
 
 def scored(
-    density: Density,
-    source: Source,
-    missing: str = "keep",
-    given: Sequence[str] = (),
-    added: Sequence[str] = (),
-) -> Iterator[Scored]:
-    """Yield the rows of a file with their log-densities, given the columns ``given``.
-
-    ``missing`` is as in ``frames.complete``; ``added`` are more columns that will be added. Only
-    where something is estimated there are standard errors.
-    """
-    path, written, to_parquet = source
-    is_given = density.is_given(given)
-    is_estimated = is_given is not None or (missing == "keep" and _has_gaps(density, source))
-    added = ["log_density", "log_density_sd", *["log_density_se"] * is_estimated, *added]
-    unknown, effective, read, first = Counter[str](), [np.empty(0)], 0, 0
-    with progress("score", None, "row") as bar:
-        for piece in table.stream(path, written):
-            _refuse(piece, added, path, "score")
-            parsed = frames.parse(piece, density.kinds, str(path), written)
-            kept = frames.complete(parsed, missing)
-            values = frames.numbers(kept, density.columns)
-            unknown += frames.count_unknown(kept, density.columns, values)
-            frame = piece.loc[kept.frame.index]
-            if to_parquet and table.is_csv(path):
-                # The fields of a CSV file are text; in a Parquet file numbers are numbers
-                columns = zip(density.columns, values.T, strict=True)
-                frame = frame.assign(**{c.name: x for c, x in columns if not c.labels})
-            size = BLOCK if is_estimated else table.PIECE
-            parts = []
-            for start in range(0, max(len(values), 1), size):
-                some = values[start : start + size]
-                parts.append(density.estimate(some, is_given, first + start))
-                bar.update(len(some))
-            log_q, error, enough = map(np.concatenate, zip(*parts, strict=True))
-            # 0 where all are minus infinity
-            sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
-            found = [density.ensemble(log_q), sd, error][: 2 + is_estimated]
-            new = {name: x.round(6) for name, x in zip(added, found, strict=False)}
-            yield Scored(frame.assign(**new), values, log_q)
-            effective.append(enough)
-            read, first = read + len(piece), first + len(values)
-    notices = [*frames.unknown_labels(unknown), *frames.left_out(read - first)]
-    frames.say([*notices, *questions.rough(np.concatenate(effective), "log-densities")])
+    density: Density, source: Source, missing: str = "keep", given: Sequence[str] = ()
+) -> Iterator[pd.DataFrame]:
+    """Yield rows with their log-densities, how far members differ, and standard errors."""
+    for frame, (log_q, error, _) in estimated(density, source, missing, given):
+        # 0 where all are minus infinity
+        sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
+        found = np.stack([density.ensemble(log_q), sd, error]).round(6)
+        yield frame.assign(**dict(zip(SCORES, found, strict=True)))
 
 
 def least_likely(
     density: Density, source: Source, count: int, missing: str = "keep", given: Sequence[str] = ()
-) -> tuple[Scored, Array]:
-    """Return the least likely rows of a file, and the surprises of their cells in nats, ``(n, D)``.
+) -> tuple[pd.DataFrame, Array, Array]:
+    """Return the least likely rows, their numbers and the surprises of their cells, ``(n, D)``.
 
-    The index of the frame holds the numbers of the rows.
+    Rows with gaps are left out and counted, unless columns are ``given``: with fewer values, their
+    log-densities are others. The index of the frame holds the numbers of the rows in their file.
     """
-    least: list[Scored] = []
-    added = ["row", "tail_probability", "oddest", "surprise"]
-    for piece in scored(density, source, missing, given, added):
-        least = [_lowest([*least, piece], count)]
-    numbers = least[0].frame.index.to_numpy() - 1
-    surprise, effective = density.surprise_numbers(least[0].values, numbers)
-    frames.say(questions.rough(effective, "surprises"))
-    return least[0], surprise
+    if missing == "keep" and not given:
+        missing = "drop"
+    least: list[pd.DataFrame] = []
+    for frame in scored(density, source, missing, given):
+        least = [pd.concat([*least, frame]).nsmallest(count, SCORES[0])]
+    frame = least[0]
+    if frame.empty:
+        raise UserError(f"{source.name}: no row is without a gap, and none can be ranked")
+    numbers = frame.index.to_numpy() - 1
+    return frame, *surprise(density, source.parsed(frame, density.kinds), numbers)
+
+
+def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Array, Array]:
+    """Return parsed rows as numbers, and the surprises of their cells, ``(n, D)``.
+
+    What a column does not allow is infinitely odd, and unknown to the rest of its row.
+    """
+    values, odd, places = density.known(rows)
+    found, effective = questions.surprise(density.unknowns, values, numbers)
+    frames.say([*frames.taken_as_unknown(places), *questions.rough(effective, "surprises")])
+    return values, np.where(odd, np.inf, found)
 
 
 def anomalies(
     density: Density, source: Source, count: int, missing: str = "keep", given: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return the least likely rows with tail probabilities, and the oddest cell of each row."""
-    (frame, values, log_q), surprise = least_likely(density, source, count, missing, given)
-    has_gaps = np.isnan(values).any(axis=1)
-    tail = np.where(has_gaps | bool(given), np.nan, density.tail_probability(log_q).round(6))
-    oddest = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf).argmax(axis=1)
-    most = surprise[np.arange(len(oddest)), oddest]
-    names = np.where(np.isnan(most), "", np.array(density.names, dtype=object)[oddest])
-    notices = []
-    if "held_out" not in density.network.history:
-        notices = [
-            "tail_probability is empty: only the automatic recipe keeps rows unseen, "
-            "and this density was not fitted by it"
-        ]
-    elif np.isnan(tail).any():
-        why = "has gaps" if not given else "is scored given some columns"
-        notices = [f"tail_probability is empty where a row {why}: it is of all columns together"]
-    frames.say(notices)
-    return frame.assign(tail_probability=tail, oddest=names, surprise=most.round(6)).reset_index(
-        names="row"
-    )
+    """Return the least likely rows, each with the column that is oddest in it, if one is.
+
+    Where none is ``given``, tail probabilities of whole rows are there, too.
+    """
+    frame, rows, odd = least_likely(density, source, count, missing, given)
+    if not given:
+        log_q = density.estimate(rows, frame.index.to_numpy() - 1).log_q
+        frame = frame.assign(tail_probability=density.tail_probability(log_q).round(6))
+        frames.say([NO_TAIL] if "held_out" not in density.network.history else [])
+    most = np.nan_to_num(odd, nan=-np.inf, posinf=np.inf)
+    names = np.array(density.names)[most.argmax(axis=1)]
+    most = most.max(axis=1)
+    frame = frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
+    return frame.reset_index(names="row")
 
 
-def _lowest(pieces: Sequence[Scored], count: int) -> Scored:
-    """Return the ``count`` least likely rows of the pieces, the least likely first."""
-    frame = pd.concat([piece.frame for piece in pieces])
-    order = np.argsort(frame["log_density"].to_numpy(), kind="stable")[:count]
-    values, log_q = (np.concatenate([piece[k] for piece in pieces])[order] for k in (1, 2))
-    return Scored(frame.iloc[order], values, log_q)
+def conditionals(
+    density: Density, whole: frames.Table, number: int
+) -> tuple[Array, Array, list[tuple[Array, Array]]]:
+    """Return the rows of a table, ``(n, D)``, and what the rest of row ``number`` says of it.
+
+    That is the surprises of its cells, ``(D,)``, and a curve for each column
+    (``questions.curve``). The number of the first row is 1.
+    """
+    k = number - 1
+    rows, _, _ = density.known(whole)
+    own = frames.Table(whole.frame[k:number], whole.source)
+    _, found = surprise(density, own, np.array([k]))
+    curves = [questions.curve(density.unknowns, rows[k], d, k) for d in range(len(density.names))]
+    return rows, found[0], curves
 
 
 def sampled(
@@ -158,133 +199,109 @@ def completed(density: Density, source: Source, seed: int) -> Iterator[pd.DataFr
         versions, effective = questions.complete(density.unknowns, rows, numbers, 1, seed)
         return density.typed(versions[0]), effective
 
-    for _, _, typed in _answered(density, source, ("sample", "draws"), ask):
-        yield typed
+    for piece, _, drawn in _answered(density, source, ("sample", "draws"), ask):
+        yield drawn.set_axis(piece.index)
 
 
 def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file with their gaps filled: ``Density.impute``.
+    """Yield rows with their gaps filled.
 
-    With ``draws`` each row comes so many times, one below the other, and a column ``draw`` counts.
+    With ``draws``, so many versions of each row come together, and a first column counts them.
     """
-    mark = source.written.decimal
-    numeric = [column.name for column in density.columns if not column.labels]
 
     def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
-        if not draws:
+        if draws:
+            versions, effective = questions.complete(density.unknowns, rows, numbers, draws, seed)
+        else:
             filled, effective = questions.fill(density.unknowns, rows, numbers)
-            return density.typed(filled), effective
-        versions, effective = questions.complete(density.unknowns, rows, numbers, draws, seed)
+            versions = filled[None]
         return density.typed(versions.swapaxes(0, 1).reshape(-1, rows.shape[1])), effective
 
-    for piece, gaps, typed in _answered(
-        density, source, ("impute", "imputed values"), ask, all_columns=True
-    ):
-        _refuse(piece, ["draw"] * bool(draws), source.path, "impute --draws")
-        count = max(draws, 1)
-        frame = piece.loc[piece.index.repeat(count)]
-        typed = typed.set_axis(frame.index)
-        texts = typed
-        if table.is_csv(source.path):  # where numbers are text, too
-            texts = typed.map(
-                lambda x: str(x).replace(".", mark) if isinstance(x, float) else str(x)
-            )
-        if source.to_parquet:  # where they are numbers
-            frame, texts = frame.assign(**typed[numeric]), texts.assign(**typed[numeric])
-        frame = density.filled(frame, gaps.repeat(count, axis=0), texts)
+    what = ("impute", "imputed values")
+    for piece, gaps, typed in _answered(density, source, what, ask, is_whole=True):
+        each = np.arange(len(piece)).repeat(max(draws, 1))
+        filled = _filled(piece.iloc[each], gaps[each], typed, source.written.decimal)
         if draws:
-            frame.insert(0, "draw", np.arange(len(frame)) % draws + 1)
-        yield frame
+            filled.insert(0, "draw", np.arange(len(each)) % draws + 1, allow_duplicates=True)
+        yield filled
+
+
+def _filled(
+    frame: pd.DataFrame, gaps: NDArray[np.bool_], typed: pd.DataFrame, decimal: str
+) -> pd.DataFrame:
+    """Return a frame with the values of ``typed`` rows in its ``gaps``, as text in a column of it.
+
+    Both are of the density's columns, ``(n, D)``; ``decimal`` is the mark in numbers of text.
+    """
+    found, names = frame.copy(), list(map(str, frame))
+    for (name, column), gap in zip(typed.items(), gaps.T, strict=True):
+        if gap.any():
+            place, values = names.index(str(name)), column[gap]
+            own = found.iloc[:, place].copy()
+            if own.dtype.kind in "iu" and values.dtype.kind == "f":  # of pandas' or Arrow's
+                own = own.astype(np.float64)
+            elif own.dtype != object and pd.api.types.is_string_dtype(own.dtype):
+                is_real, values = values.dtype.kind == "f", values.astype(str)
+                values = values.str.replace(".", decimal, regex=False) if is_real else values
+            own[gap] = values.to_numpy()
+            found.isetitem(place, own)
+    return found
 
 
 def predicted(
     density: Density, source: Source, column: str, levels: Sequence[float]
-) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file with the distribution of a column: ``Density.predict``."""
-    d = int(np.flatnonzero(density.places([column]))[0])
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Yield rows and the distribution of a column in each: ``Density.predict``."""
+    d = frames.position(density.names, column, "the density")
 
     def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
         found = questions.predict(density.unknowns, rows, d, levels, numbers)
-        return found.rename(columns=str), found["effective_draws"].to_numpy()
+        return found, found["effective_draws"].to_numpy()
 
     what = ("predict", "predictions")
     for piece, _, found in _answered(density, source, what, ask, without=[column]):
-        _refuse(piece, [*found], source.path, "predict")
-        rounded = found.map(lambda x: float(f"{x:.{DIGITS}g}"))
-        yield pd.concat([piece, rounded.set_axis(piece.index)], axis=1)
-
-
-def conditionals(
-    density: Density, source: frames.Table, number: int
-) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Return the rows of a table, ``(n, D)``, and what the rest of row ``number`` says of it.
-
-    That is the surprises of its cells, ``(D,)``, and a curve for each column
-    (``questions.curve``). The number of the first row is 1.
-    """
-    rows, places = density.known(source)
-    row = rows[number - 1]
-    surprise, effective = density.surprise_numbers(row[None], np.array([number - 1]))
-    unknowns, names = density.unknowns, density.names
-    curves = [questions.curve(unknowns, row, d, number - 1) for d in range(len(names))]
-    notices = frames.taken_as_unknown(places[:1], len(places))
-    frames.say([*notices, *questions.rough(effective, "surprises")])
-    return rows, surprise[0], curves
+        yield piece, found.set_axis(piece.index)
 
 
 def _answered(
     density: Density,
     source: Source,
     what: tuple[str, str],
-    ask: Ask,
+    ask: Callable[[Array, Whole], tuple[pd.DataFrame, Array]],
     *,
     without: Sequence[str] = (),
-    all_columns: bool = False,
+    is_whole: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_], pd.DataFrame]]:
-    """Yield the pieces of a file, their gaps ``(n, D)``, and the answers to their rows.
+    """Yield the pieces of a source, their gaps ``(n, D)``, and what ``ask`` answers to their rows.
 
-    ``what`` are the names of the work and of the answers. Columns ``without`` are unknown, and so
-    are those that the file lacks, unless it must have ``all_columns``.
+    ``what`` are the names of the work and of the answers. ``ask`` takes rows and their numbers, and
+    returns effective draws, too. Columns ``without`` are unknown, and so are those that the source
+    lacks, unless it must be ``is_whole``.
     """
-    path, written, _ = source
-    effective, odd = [np.empty(0)], 0
-    first: list[str] = []
-    with progress(what[0], None, "row") as bar:
-        for piece in table.stream(path, written):
-            known = piece.drop(columns=list(without), errors="ignore")
-            if not {*density.names} & {*piece.columns}:
+    places, effective, first = list[str](), list[Array](), 0
+    with source.bar(what[0]) as bar:
+        for piece in source.pieces:
+            if not {*density.names} & {*map(str, piece.columns)}:
                 names = ", ".join(density.names)
-                raise UserError(f"{path}: holds no column of the density; these are: {names}")
-            known = known if all_columns else density.widened(known)
-            parsed = frames.parse(known, density.kinds, str(path), written)
-            rows, places = density.known(parsed)
-            first, odd = [*first, *places][:1], odd + len(places)
-            parts = []
-            for start in range(0, len(rows), BLOCK):
-                some = slice(start, start + BLOCK)
-                answer, enough = ask(rows[some], piece.index.to_numpy()[some] - 1)
-                parts.append(answer)
-                effective.append(enough)
-                bar.update(len(enough))
-            yield piece, np.isnan(rows), pd.concat(parts, ignore_index=True)
-    notices = frames.taken_as_unknown(first, odd)
+                raise UserError(
+                    f"{source.name}: holds no column of the density; these are: {names}"
+                )
+            known = piece.drop(columns=list(without), errors="ignore")
+            known = known if is_whole else density.widened(known)
+            rows, odd, more = density.known(source.parsed(known, density.kinds))
+            found, enough = _by_blocks(ask, rows, first, bar)
+            places, effective, first = places + more, [*effective, *enough], first + len(rows)
+            yield piece, np.isnan(rows) & ~odd, pd.concat(found, ignore_index=True)
+    also = ", and is left as it stands" if what[0] == "impute" else ""
+    notices = frames.taken_as_unknown(places, also)
     frames.say([*notices, *questions.rough(np.concatenate(effective), what[1])])
 
 
-def _has_gaps(density: Density, source: Source) -> bool:
-    """Return whether a file lacks a value of the density's columns, before it is scored."""
-    path, written, _ = source
-    parsed = (
-        frames.complete(frames.parse(piece, density.kinds, str(path), written), "keep")
-        for piece in table.stream(path, written)
-    )
-    return any(each.frame.isna().to_numpy().any() for each in parsed)
-
-
-def _refuse(piece: pd.DataFrame, added: Sequence[str], path: Path, verb: str) -> None:
-    """Raise ``UserError`` for a column of a name that is to be added."""
-    for name in piece.columns.intersection(added)[:1]:
-        raise UserError(
-            f"{path}: column {name}: `{verb}` adds a column of this name; "
-            "rename yours, or leave it out"
-        )
+def _by_blocks(ask: Callable[..., Any], rows: Array, first: int, bar: tqdm) -> Iterator[Any]:
+    """Return the parts of the answers to rows, each a list of those to so many of them."""
+    numbers, found = first + np.arange(len(rows)), []
+    for start in range(0, max(len(rows), 1), BLOCK):
+        some = slice(start, start + BLOCK)
+        found.append(ask(rows[some], numbers[some]))
+        bar.update(len(rows[some]))
+    return zip(*found, strict=True)

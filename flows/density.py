@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from flows import questions
+from flows import answers, questions
 from flows.core.arrays import Array, Whole
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
@@ -68,77 +68,64 @@ class Density:
         """Write the density to one file, whole or not at all."""
         save(self.network, path)
 
-    @overload
-    def log_prob(
-        self, frame: Any, given: Sequence[str] = ..., *, with_error: Literal[False] = ...
-    ) -> Array: ...
-
-    @overload
-    def log_prob(
-        self, frame: Any, given: Sequence[str] = ..., *, with_error: Literal[True]
-    ) -> tuple[Array, Array]: ...
-
-    def log_prob(
-        self, frame: Any, given: Sequence[str] = (), *, with_error: bool = False
-    ) -> Array | tuple[Array, Array]:
+    def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
 
         Args:
             frame: rows of the table. A missing value is unknown: the log-density of such a row is
                 that of the values that are there, the marginal.
             given: columns to condition on: the log-density is that of the others, given these.
-            with_error: return the standard errors as well, ``(n,)``, in nats: 0 for rows without
-                a gap, and where at most one column is unknown.
 
         It is minus infinity for a row that a column's kind does not allow, and for a label that
         was not there when the density was fitted; a line on standard error tells of the latter.
         """
-        is_given = self.is_given(given)
-        found = self.estimate(self._numbers(frame), is_given)
-        frames.say(questions.rough(found.effective, "log-densities"))
-        log_q = self.ensemble(found.log_q)
-        return (log_q, found.error) if with_error else log_q
+        return self.log_prob_and_error(frame, given)[0]
 
-    def is_given(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
-        """Return which columns are given, ``(D,)``, as ``estimate`` takes it; ``None`` for none."""
-        places = self.places(names) if names else None
-        if places is not None and places.all():
-            raise UserError("every column is given; leave one whose log-density is asked for")
-        return places
+    def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
+        """Return what ``log_prob`` does, and its standard errors in nats, ``(n,)``.
+
+        They are 0 for rows without a gap, and where at most one column is unknown.
+        """
+        found = self._estimated(frame, given)
+        return self.ensemble(found.log_q), found.error
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``."""
-        return self.log_prob_numbers(self._numbers(frame))
+        return self._estimated(frame).log_q
 
-    def log_prob_numbers(self, rows: Array) -> Array:
-        """Return what ``log_prob_members`` does, for rows ``(n, D)`` with codes for labels.
+    def _estimated(self, frame: Any, given: Sequence[str] = ()) -> Estimate:
+        [(_, found)] = answers.estimated(self, self._source(frame), given=given)
+        return found
 
-        A label has a probability: the density, integrated over its cell (``evaluation/cells.py``).
-        """
-        return self.estimate(rows).log_q
+    def _source(self, frame: Any) -> answers.Source:
+        return answers.Source([_frame(frame, self.names)])
 
-    def estimate(
-        self, rows: Array, given: NDArray[np.bool_] | None = None, first: int = 0
-    ) -> Estimate:
+    def estimate(self, rows: Array, numbers: Whole, given: Sequence[str] = ()) -> Estimate:
         """Return the members' log-densities of rows ``(n, D)``, with their errors.
 
-        Values are codes for labels, and ``NaN`` for what is unknown; ``given`` ``(D,)`` are the
-        columns to condition on. ``first`` is the number of the first row in its table.
+        Values are codes for labels, and ``NaN`` for what is unknown; ``numbers`` ``(n,)`` are those
+        of the rows in their table. A label has a probability: the density, integrated over its cell
+        (``evaluation/cells.py``). Raises ``UserError`` for columns that can't be ``given``.
         """
+        self._place(*given)
+        is_given = np.isin(self.names, given)
+        if is_given.all():
+            raise UserError("every column is given; leave one whose log-density is asked for")
         n, unknown = len(rows), np.isnan(rows)
         found = Estimate(
             np.full((n, self.network.members), -np.inf), np.zeros(n), np.full(n, np.inf)
         )
-        held = (self._holds(rows) | unknown).all(axis=1)
-        direct = held & ~unknown.any(axis=1) if given is None else np.zeros(n, dtype=bool)
+        held = ~self._odd(rows).any(axis=1)
+        direct = held & ~unknown.any(axis=1) & (not given)
         if direct.any():
             found.log_q[direct] = cells.log_probability(self._score, self.columns, rows[direct])
         places = np.flatnonzero(held & ~direct)
         if len(places):
-            if given is None:
-                own = questions.evidence(self.unknowns, rows[places], first + places)
+            asked = self.unknowns, rows[places]
+            if given:
+                own = questions.conditional(*asked, is_given, numbers[places])
             else:
-                own = questions.conditional(self.unknowns, rows[places], given, first + places)
+                own = questions.evidence(*asked, numbers[places])
             for part, new in zip(found, own, strict=True):
                 part[places] = new
         return found
@@ -146,10 +133,10 @@ class Density:
     def _score(self, rows: Array) -> Array:
         return log_density(self.network, rows)
 
-    def _holds(self, rows: Array) -> NDArray[np.bool_]:
-        """Return which of the values ``(n, D)`` the columns' kinds allow."""
+    def _odd(self, rows: Array) -> NDArray[np.bool_]:
+        """Return which of the values ``(n, D)`` the columns' kinds do not allow."""
         held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
-        return np.stack(held, axis=1)
+        return ~(np.stack(held, axis=1) | np.isnan(rows))
 
     @cached_property
     def unknowns(self) -> Unknowns:
@@ -163,136 +150,66 @@ class Density:
         distilled = Distilled(self.columns, samples)
         return Unknowns(self._score, distilled, self.network.member_weights.log().numpy())
 
-    def impute(self, frame: Any, draws: int = 0, seed: int = 0, *, first: int = 0) -> Any:
+    def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
         """Return the frame with its gaps filled, given what is known of each row.
 
         They hold conditional medians, and the likeliest label of a category. With ``draws``, it is
         a list of so many frames, in each of which the gaps of a row are drawn together: how far
         results differ between them is what the gaps leave open (multiple imputation, Rubin 1987).
-        Columns that are not the density's stay as they are. ``first`` is the number of the first
-        row in its table, where that comes in pieces.
+        Everything else stays as it is. A value that its column does not allow is no gap, but is
+        taken as unknown.
         """
-        frame = _frame(frame, self.names)
-        rows = self._known(frame)
-        numbers = first + np.arange(len(rows))
-        if draws:
-            versions, effective = questions.complete(self.unknowns, rows, numbers, draws, seed)
-        else:
-            filled, effective = questions.fill(self.unknowns, rows, numbers)
-            versions = filled[None]
-        frames.say(questions.rough(effective, "imputed values"))
-        found = [self.filled(frame, np.isnan(rows), self.typed(each)) for each in versions]
-        return found if draws else found[0]
+        [filled] = answers.imputed(self, self._source(frame), draws, seed)
+        return [filled.iloc[k::draws, 1:].copy() for k in range(draws)] if draws else filled
 
     def predict(
-        self,
-        frame: Any,
-        column: str,
-        quantiles: Sequence[float] = questions.QUANTILES,
-        *,
-        first: int = 0,
+        self, frame: Any, column: str, quantiles: Sequence[float] = questions.QUANTILES
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given what the frame holds of the other columns.
 
         There is a line a row, with its index: ``mean``, ``sd``, and ``q0.05`` and so on, in the
         column's units, or the probability of each label of a category. ``effective_draws`` is the
         effective number of draws, empty where nothing had to be drawn. Columns that the frame lacks
-        are unknown. ``questions.predict`` says what mean and sd are of; ``first`` is as in
-        ``impute``.
+        are unknown. ``questions.predict`` says what mean and sd are of.
         """
-        d = int(np.flatnonzero(self.places([column]))[0])
-        frame = self.widened(frame)
-        rows = self._known(frame.assign(**{column: np.nan}))
-        numbers = first + np.arange(len(rows))
-        found = questions.predict(self.unknowns, rows, d, quantiles, numbers)
-        frames.say(questions.rough(found["effective_draws"].to_numpy(), "predictions"))
-        return found.set_index(frame.index)
+        [(_, found)] = answers.predicted(self, self._source(frame), column, quantiles)
+        return found
 
-    def surprise(self, frame: Any, *, first: int = 0) -> pd.DataFrame:
+    def surprise(self, frame: Any) -> pd.DataFrame:
         """Return by how much the rest of its row speaks against every value, in nats.
 
         It has the frame's index, and the density's columns. At 0 the others are neither for nor
         against a value; one that its column does not allow is infinitely odd; a gap has ``NaN``.
-        ``questions.surprise`` has the formula; ``first`` is as in ``impute``.
+        ``questions.surprise`` has the formula.
         """
         frame = _frame(frame, self.names)
-        rows = self._numbers(frame)
-        found, effective = self.surprise_numbers(rows, first + np.arange(len(rows)))
-        frames.say(questions.rough(effective, "surprises"))
-        return pd.DataFrame(found, index=frame.index, columns=self.names)
+        parsed = frames.parse(frame, self.kinds)
+        _, found = answers.surprise(self, parsed, np.arange(len(frame)))
+        return pd.DataFrame(found, frame.index, self.names)
 
-    def surprise_numbers(self, rows: Array, numbers: Whole) -> tuple[Array, Array]:
-        """Return the surprises of rows ``(n, D)`` with codes for labels, and effective draws.
+    def _place(self, *names: str) -> list[int]:
+        """Return the places of columns. Raises ``UserError`` for one that is not there."""
+        return [frames.position(self.names, name, "the density") for name in names]
 
-        ``numbers`` ``(n,)`` are those of the rows in their table.
-        """
-        odd = ~(self._holds(rows) | np.isnan(rows))
-        found, effective = questions.surprise(self.unknowns, np.where(odd, np.nan, rows), numbers)
-        return np.where(odd, np.inf, found), effective
-
-    def places(self, names: Sequence[str]) -> NDArray[np.bool_]:
-        """Return which columns have these ``names``, ``(D,)``.
-
-        Raises ``UserError`` for another name.
-        """
-        for name in names:
-            frames.position(self.names, name, "the density")
-        return np.isin(self.names, names)
-
-    def _numbers(self, frame: Any) -> Array:
-        """Return a frame as numbers ``(n, D)``, with ``NaN`` in its gaps; say what labels are new.
-
-        A label that was not there when the density was fitted is -1.
-        """
-        rows = frames.complete(frames.parse(_frame(frame, self.names), self.kinds), "keep")
-        values = frames.numbers(rows, self.columns)
-        frames.say(frames.unknown_labels(frames.count_unknown(rows, self.columns, values)))
-        return values
-
-    def _known(self, frame: pd.DataFrame) -> Array:
-        """Return what ``known`` does, and say it."""
-        rows, places = self.known(frames.parse(frame, self.kinds))
-        frames.say(frames.taken_as_unknown(places[:1], len(places)))
-        return rows
-
-    def known(self, table: frames.Table) -> tuple[Array, list[str]]:
+    def known(self, table: frames.Table) -> tuple[Array, NDArray[np.bool_], list[str]]:
         """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.
 
-        With them comes a text on each of these cells.
+        With them come which cells these are, ``(n, D)``, and a text on each.
         """
         frame, source = frames.complete(table, "keep")
         rows = frames.numbers(frames.Table(frame, source), self.columns)
-        odd = ~(self._holds(rows) | np.isnan(rows))
-        places = []
+        odd, places = self._odd(rows), []
         for k, d in np.argwhere(odd):
             column = self.columns[d]
-            value = frame[column.name].iat[k] if column.labels else float(rows[k, d])
-            place = f"column {column.name}, row {frame.index[k]} holds {value!r}"
+            place = f"column {column.name}, row {frame.index[k]} holds {frame.iat[k, d]}"
             labels = f": {', '.join(map(str, column.labels))}" if column.labels else ""
             places.append(f"{place}, which its kind, {column.word}{labels}, does not allow")
-        return np.where(odd, np.nan, rows), places
+        return np.where(odd, np.nan, rows), odd, places
 
-    def widened(self, frame: Any) -> pd.DataFrame:
+    def widened(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame with gaps in place of the columns that it lacks."""
-        frame = _frame(frame, self.names)
         lacking = [name for name in self.names if name not in map(str, frame.columns)]
         return frame.assign(**dict.fromkeys(lacking, np.nan))
-
-    def filled(
-        self, frame: pd.DataFrame, gaps: NDArray[np.bool_], typed: pd.DataFrame
-    ) -> pd.DataFrame:
-        """Return ``frame`` with the values of ``typed`` rows in its ``gaps``, ``(n, D)``."""
-        found = frame.copy()
-        for name, gap in zip(self.names, gaps.T, strict=True):
-            if gap.any():
-                place = frames.position(list(map(str, frame)), name, frames.FRAME)
-                own, values = found.iloc[:, place].copy(), typed[name][gap]
-                if own.dtype.kind in "iu" and values.dtype.kind == "f":  # of pandas' or Arrow's
-                    own = own.astype(np.float64)
-                is_text = own.dtype != object and pd.api.types.is_string_dtype(own.dtype)
-                own[gap] = (values.astype(str) if is_text else values).to_numpy()
-                found.isetitem(place, own)
-        return found
 
     def ensemble(self, log_q: Array, members: Any = slice(None)) -> Array:
         """Return the log-density ``(n,)`` of the mixture of ``members`` by their weights.
@@ -327,9 +244,7 @@ class Density:
             count += np.searchsorted(known, new, side="right")
         return (1 + count) / (1 + (fold >= 0).sum())
 
-    def sample(
-        self, n: int | None = None, seed: int = 0, *, given: Any = None, first: int = 0
-    ) -> pd.DataFrame:
+    def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
         """Draw rows from the ensemble.
 
         The same ``n`` and ``seed`` give the same rows each time: for others, give another seed.
@@ -340,22 +255,15 @@ class Density:
             given: what is known of the rows: values by column, as ``{"age": 50}``, of all ``n``
                 rows; or a frame, to each row of which one is drawn, with its index. Its gaps, and
                 the columns that it lacks, are drawn.
-            first: as in ``impute``.
         """
-        if given is None:
-            if n is None:
-                raise TypeError("sample needs n, the number of rows, or rows that are given")
-            return pd.concat(self.pieces(n, seed), ignore_index=True)
-        if not isinstance(given, Mapping):
-            if n is not None:
-                raise TypeError("sample takes n or a frame of given rows, and not both")
-            frame = self.widened(given)
-            rows = self._known(frame)
-            numbers = first + np.arange(len(rows))
-            drawn, effective = questions.complete(self.unknowns, rows, numbers, 1, seed)
-            frames.say(questions.rough(effective, "draws"))
-            return self.typed(drawn[0]).set_index(frame.index)
-        return pd.concat(self.pieces(1 if n is None else n, seed, given), ignore_index=True)
+        if given is None and n is None:
+            raise TypeError("sample needs n, the number of rows, or rows that are given")
+        if given is None or isinstance(given, Mapping):
+            return pd.concat(self.pieces(1 if n is None else n, seed, given), ignore_index=True)
+        if n is not None:
+            raise TypeError("sample takes n or a frame of given rows, and not both")
+        [drawn] = answers.completed(self, self._source(given), seed)
+        return drawn
 
     def pieces(
         self, n: int, seed: int = 0, given: Mapping[str, Any] | None = None
@@ -364,13 +272,13 @@ class Density:
         if given is None:
             yield from map(self.typed, self.draws(n, seed))
             return
-        self.places(list(given))
+        self._place(*given)
         frame = self.widened(pd.DataFrame([given], index=[1]))
-        row, places = self.known(frames.parse(frame, self.kinds, "given"))
+        row, _, places = self.known(frames.parse(frame, self.kinds, "given"))
         for place in places[:1]:
             raise UserError(f"given: {place}")
-        least = np.inf
-        for drawn, share in questions.samples(self.unknowns, row[0], n, seed):
+        least, none = np.inf, [(row[:0], np.inf)]
+        for drawn, share in questions.samples(self.unknowns, row[0], n, seed) if n else none:
             yield self.typed(drawn)
             least = min(least, share)
         if least < 1:
@@ -459,6 +367,8 @@ def fit(
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
+    if missing not in ("learn", "drop", "stop"):
+        raise ValueError(f"missing = {missing!r}: must be 'stop', 'drop' or 'learn'")
     training, architecture = _checked(model, settings or {}, members, seed)
     kinds = {str(name): word for name, word in (columns or {}).items()}
     if not isinstance(frame, frames.Table):
@@ -527,7 +437,7 @@ def _score_cells(density: Density, values: Array) -> None:
     fold, places = history["fold"], np.flatnonzero(history["fold"] >= 0)
     places = places[~np.isnan(values[places]).any(axis=1)]  # rows with gaps are not scored again
     places = places[:: -(-len(places) // CALIBRATED) or 1]
-    log_q = density.log_prob_numbers(values[places])
+    log_q = density.estimate(values[places], places).log_q
     history["fold"] = np.full(len(fold), -1.0)
     history["fold"][places] = fold[places]
     for f in np.unique(fold[places]):

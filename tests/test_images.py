@@ -380,7 +380,7 @@ def test_samples_go_into_an_array_or_a_picture(files):
 def test_a_page_of_columns_can_not_be_drawn_of_images(files):
     with pytest.raises(
         SystemExit,
-        match=r"^flows: .*model: is a model of images, which has no page; "
+        match=r"^flows: .*model: is a model of images, which has no columns to ask about or draw; "
         r"`flows sample` draws images to a \.png$",
     ):
         main(

@@ -230,10 +230,14 @@ def unknown_labels(unknown: Counter[str]) -> list[str]:
     return [*notices, *[f"and so it is with {more} more labels"] * (more > 0)]
 
 
-def taken_as_unknown(first: Sequence[str], count: int) -> list[str]:
-    """Return a notice on ``count`` cells that their columns do not allow; ``first`` is on one."""
-    more = f", and so {'is' if count == 2 else 'are'} {count - 1} more" * (count > 1)
-    return [f"{place}: it is taken as unknown{more}" for place in first]
+def taken_as_unknown(places: Sequence[str], also: str = "") -> list[str]:
+    """Return a notice on values that their columns do not allow, of which ``places`` tell.
+
+    ``also`` says what else becomes of them.
+    """
+    rest = len(places) - 1
+    more = f", and so {'is' if rest == 1 else 'are'} {rest} more" * (rest > 0)
+    return [f"{place}: it is taken as unknown{also}{more}" for place in places[:1]]
 
 
 def say(notices: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from flows.core.arrays import Array
 from flows.core.columns import WHOLE, Column
 from flows.plotting import by_column
 from flows.plotting.scene import Scene
-from flows.plotting.style import DATA_COLOR, STYLE, WIDTH, explain, panels, save
+from flows.plotting.style import STYLE, WIDTH, explain, panels, save
 
 LINES, COLUMNS = 40, 24  # of cells, at most
 LINE, LEFT = 0.27, 2.2  # inches: height of a row, and what stands beside the cells
@@ -60,15 +60,12 @@ def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surpri
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
         extend = "max" if (surprise > top).any() else "neither"
-        bar = sheet.colorbar(
-            image, ax=axis, label="surprise (nat)", extend=extend, pad=0.02, aspect=40
-        )
+        bar = sheet.colorbar(image, ax=axis, extend=extend, pad=0.02, aspect=40)
+        bar.set_label("surprise (nat)")
         bar.outline.set_visible(False)
         rest = f"\nshown are the {len(shown)} oddest columns" if len(shown) < len(names) else ""
-        text = (
-            f"the {len(frame)} least likely rows; dark: the rest of its row speaks against a value"
-        )
-        explain(sheet, text + rest)
+        dark = "dark: the rest of its row speaks against a value"
+        explain(sheet, f"the {len(frame)} least likely rows; {dark}{rest}")
         save(sheet, path)
 
 
@@ -99,8 +96,7 @@ def draw_conditionals(
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)
                 own = np.log10(own)
-            cells = by_column.edges(scene, k, int(np.clip(np.sqrt(len(rows)), 8, 40)))
-            axis.hist(scene.data[:, k], cells, density=True, color=DATA_COLOR, alpha=0.35)
+            by_column.histogram(axis, scene, k)
             if labels:
                 axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
             elif columns[k].kind in WHOLE:
@@ -108,7 +104,7 @@ def draw_conditionals(
                 axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
             else:
                 axis.plot(x, density, color=COLOR)
-            low, high = by_column.ends(scene, k)
+            low, high = axis.get_xlim()
             if not np.isnan(own):
                 axis.axvline(own, color=OWN_COLOR, linestyle="--", linewidth=1.5)
                 reach = 0.05 * (high - low)
@@ -118,13 +114,9 @@ def draw_conditionals(
             axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
             axis.locator_params("x", nbins=5)
             by_column.set_ticks(axis, "x", scene, k, 2.6)
-        text = (
-            f"blue: what the rest of row {number} says of each column; dashed: its own value; "
-            f"grey: {len(rows):,} rows of data"
-        )
-        explain(
-            sheet, text + by_column.rest_of(scene, shown), up="density, or probability of a label"
-        )
+        text = f"blue: what the rest of row {number} says of each column; dashed: its own value; "
+        text += f"grey: {len(rows):,} rows of data" + by_column.rest_of(scene, shown)
+        explain(sheet, text, up="density, or probability of a label")
         save(sheet, path)
 
 

@@ -36,7 +36,7 @@ def margins(scene: Scene) -> Figure:
     scene = as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
-        _histogram(axis, scene, k)
+        histogram(axis, scene, k)
         axis.set(xlabel=scene.names[k], yticks=[])
         axis.locator_params("x", nbins=5)
         set_ticks(axis, "x", scene, k, 2.6)
@@ -102,7 +102,7 @@ def pairs(scene: Scene) -> Figure:
         line, column = divmod(place, len(shown))
         y, x = shown[line], shown[column]
         if x == y:
-            _histogram(axis, scene, x)
+            histogram(axis, scene, x)
         elif line > column:
             _dots(axis, data[:, [x, y]], boxes[[x, y]], size=8, color=DATA_COLOR)
             _dots(axis, dots[:, [x, y]], boxes[[x, y]], size=3, color=row.color)
@@ -139,7 +139,7 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
     axis.scatter(x, y, s=size, color=color, alpha=0.5, linewidths=0)
 
 
-def _histogram(axis: Axes, scene: Scene, k: int) -> None:
+def histogram(axis: Axes, scene: Scene, k: int) -> None:
     """Draw a histogram of column k of the data, and one of the samples in outline."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     form: Any = {"bins": edges(scene, k, count), "density": True}
