@@ -74,8 +74,12 @@ def test_the_chain_rule_holds_in_two_orders(density, rows):
     def joint(first: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
         known = np.where(first, few, np.nan)
         gaps = np.where(np.arange(DIM) < 4, few, np.nan)
-        # Other draws for each part
-        parts = [density.estimate(known, None, start), density.estimate(gaps, first, start + 1000)]
+        names = np.array(density.names)[first].tolist()
+        numbers = start + np.arange(len(few))  # other draws for each part
+        parts = [
+            density.estimate(known, numbers),
+            density.estimate(gaps, numbers + 1000, names),
+        ]
         log_q = sum(part.log_q[:, 0] for part in parts)
         return log_q, np.hypot(parts[0].error, parts[1].error)
 

@@ -97,7 +97,10 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     dim = rows.shape[1]
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
         unknown = chosen(rows.shape, count, asked.rng(k))
-        each = [asked.ours.estimate(rows[[i]], ~u, i) for i, u in enumerate(unknown)]
+        each = [
+            asked.ours.estimate(rows[[i]], np.array([i]), np.array(asked.ours.names)[~u].tolist())
+            for i, u in enumerate(unknown)
+        ]
         members, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
         log_q = {
             method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
