@@ -14,7 +14,7 @@ from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.data import frames
-from flows.training import auto, fold_trainer, incomplete_mixture
+from flows.training import auto, completion, fold_trainer
 from flows.training.candidates import Candidate
 from flows.training.fold_trainer import FoldTrainer, Member
 
@@ -36,40 +36,35 @@ def gappy(n: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
 
 def test_draws_follow_the_conditional_density():
     row = np.array([[0.3, np.nan, np.nan]])
-    unknown = np.isnan(row[0])
-    exact = ConditionalMixture.of(MIXTURE, np.nan_to_num(row), unknown)
-    drawn, log_r = incomplete_mixture.draw(MIXTURE, row, 40_000, np.random.default_rng(0))
-    mean, deviation = exact.moments()
-    assert (drawn[0, :, 0] == 0.3).all()
-    np.testing.assert_allclose(drawn[0, :, 1:].mean(axis=0), mean[0], atol=0.03)
-    np.testing.assert_allclose(drawn[0, :, 1:].std(axis=0), deviation[0], atol=0.02)
-    for k in range(5):
-        np.testing.assert_allclose(log_r[:, k], exact.log_prob(drawn[:, k, unknown]), atol=1e-9)
-    np.testing.assert_allclose(incomplete_mixture.log_prob(MIXTURE, row), exact.log_evidence)
+    drawn, log_r = completion.draw(MIXTURE, row.repeat(40_000, axis=0), np.random.default_rng(0))
+    mean, deviation = ConditionalMixture.of(MIXTURE, row, np.isnan(row[0])).moments()
+    np.testing.assert_allclose(drawn.mean(axis=0), [0.3, *mean[0]], atol=0.03)
+    np.testing.assert_allclose(drawn.std(axis=0), [0, *deviation[0]], atol=0.02)
+    known = completion.log_prob(MIXTURE, row)
+    np.testing.assert_allclose(known + log_r, MIXTURE.log_prob(drawn), atol=1e-9)
 
 
-def test_one_gaussian_is_the_likeliest(monkeypatch):
-    """Where only y has gaps, the likeliest mean is known (Anderson 1957)::
-
-    mean y = mean y_o + slope (mean x - mean x_o)
-    """
-    monkeypatch.setattr(incomplete_mixture, "GAIN", 1e-9)
-    _, rows = gappy(200)
-    x, y = rows[~np.isnan(rows[:, 0]), :2].T
-    own = ~np.isnan(y)
-    slope = np.cov(x[own], y[own])[0, 1] / x[own].var(ddof=1)
-    expected = y[own].mean() + slope * (x.mean() - x[own].mean())
-    found = incomplete_mixture.fit_gaussian(np.stack([x, y], axis=1))
-    np.testing.assert_allclose(found.means[0], [x.mean(), expected], atol=1e-4)
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_mixture_of_rows_with_gaps_is_that_of_the_rows(share):
+    rows, gaps = gappy(1_500, share)
+    far = MIXTURE.log_prob(rows) - completion.fit(gaps, np.random.default_rng(0)).log_prob(rows)
+    assert far.mean() < 0.05
 
 
-def test_the_number_of_components_is_that_of_the_rows():
-    found, _ = incomplete_mixture.fit_best(gappy(1_500)[1], 1.0, np.random.default_rng(0))
-    assert len(found.weights) == 2
-    test = MIXTURE.sample(5_000, np.random.default_rng(5))
-    assert (MIXTURE.log_prob(test) - found.log_prob(test)).mean() < 0.02
-    few, _ = incomplete_mixture.fit_best(gappy(10)[1], 1.0, np.random.default_rng(0))
-    assert len(few.weights) == 1
+def test_gaps_may_depend_on_what_is_known():
+    """Where y is mostly missing for high x, its mean over the other rows is too low."""
+    rows, gaps = gappy(1_500, 0.8)
+    gaps = np.where((rows[:, :1] > 0) & [False, True, False], gaps, rows)
+    found = completion.fit(gaps, np.random.default_rng(0))
+    mean = found.weights @ found.means[:, 1]
+    assert abs(mean - rows[:, 1].mean()) < 0.1 < rows[:, 1].mean() - np.nanmean(gaps[:, 1])
+
+
+@pytest.mark.parametrize(("n", "dim"), [(12, 3), (12, 30), (200, 1)])
+def test_few_or_wide_rows_are_completed(n, dim):
+    rows = np.resize(gappy(n)[1], (n, dim))
+    rng = np.random.default_rng(0)
+    assert np.isfinite(completion.draw(completion.fit(rows, rng), rows, rng)[0]).all()
 
 
 def test_a_held_out_row_is_scored_by_what_is_known_of_it():
@@ -84,15 +79,15 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
         model, scaler.scale(rows), scaler, None, members, fold, TrainingSettings()
     )
     (prepared,) = trainer.prepared
-    seen = trainer._seen({prepared: trainer.rows[prepared.held_out]}, 5_000)
-    log_q = trainer.log_density(trainer.best, seen)[0]
+    trainer.draws = 10_000
+    log_q = trainer.scores(every_row=True)[prepared.held_out, 0]
     whiten, units = prepared.preprocessing.whiten, prepared.own.after(scaler)
-    factor = units.deviation[:, None] * whiten.factor[0].numpy()
-    mean = units.restore(whiten.mean[0, :, 0].numpy())
-    exact = Mixture(np.ones(1), mean[None], (factor @ factor.T)[None])
+    factor = units.deviation[:, None] * whiten.factor.numpy()
+    mean = units.restore(whiten.mean[:, :, 0].numpy())
+    exact = Mixture(np.ones(1), mean, factor @ factor.swapaxes(1, 2))
     held_out = rows[prepared.held_out]
-    expected = incomplete_mixture.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
-    np.testing.assert_allclose(log_q, expected, atol=0.05)
+    expected = completion.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
+    np.testing.assert_allclose(log_q, expected, atol=0.1)
 
 
 def frame(n: int = 60) -> pd.DataFrame:

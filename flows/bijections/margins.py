@@ -38,9 +38,8 @@ class Margins(Bijection):
     follows F.
 
     The map is in double precision and fitted to each member's own rows. It is the identity until
-    ``initialize``, which leaves gaps (``NaN``) out, and always for the members ``without``.
-    Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the nonparanormal); the
-    spline, Gregory and Delbourgo 1982.
+    ``initialize``, and always for the members ``without``. Sources: normal scores, as of a Gaussian
+    copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
@@ -62,9 +61,7 @@ class Margins(Bijection):
                 continue
             key = rows.tobytes()
             if key not in done:
-                done[key] = torch.from_numpy(
-                    np.stack([normal_scores(column[~np.isnan(column)]) for column in rows])
-                )
+                done[key] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
             self.knots[member] = done[key]
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:

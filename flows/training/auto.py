@@ -9,17 +9,17 @@
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
    (``stacking.py``).
 
-No row judges a member that learned from it. Of a row with gaps, what is missing is drawn anew at
-every visit, and the score is that of what is known (``completion.py``). Sources: Jamieson and
-Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling). docs/settings.md has
-what each part is worth.
+No row judges a member that learned from it. Of a row with gaps, each visit takes one of several
+draws of what is missing, and the score is that of what is known (``completion.py``). Sources:
+Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling).
+docs/settings.md has what each part is worth.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -36,8 +36,9 @@ from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.references import fit_gaussian
-from flows.training import incomplete_mixture, stacking
+from flows.training import completion, stacking
 from flows.training.candidates import CANDIDATES
+from flows.training.completion import Completion
 from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
@@ -115,7 +116,6 @@ def train_auto(
                 [trainer.candidates[c] for c in chosen],
                 model if count == kept else population(len(chosen)),
             )
-            trainer.reweigh()
         trainer.train(MOST_STEPS, on_check)
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         curves[trainer.step] = trainer.curves()
@@ -150,7 +150,7 @@ def train_auto(
         ],
         "held_out": float(unseen.mean()),
         "held_out_se": float(unseen.std() / math.sqrt(different)),
-        "references": score_references(z, scaler, model, fold),
+        "references": score_references(z, scaler, model, fold, trainer.completions),
     }
     if (gaps := np.isnan(z).sum(axis=0)).any():
         about["training"]["gaps"] = gaps.tolist()
@@ -185,34 +185,32 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
 
 
 def score_references(
-    z: Array, scaler: Scaler, model: DensityNetwork, fold: Whole
+    z: Array,
+    scaler: Scaler,
+    model: DensityNetwork,
+    fold: Whole,
+    completions: Mapping[int, Completion],
 ) -> dict[str, float]:
     """Return the mean log-density of two simple models on the same folds, in nats.
 
     It is in the user's units; ``z`` ``(n, D)`` are scaled by ``scaler``. Of a row with gaps it is
     that of what is known.
     """
-    known = ~np.isnan(z)
+    unknown = np.isnan(z)
     plain = Preprocessing(z.shape[1:], 1, model.columns)
     plain.standardize.set(scaler)
     scaled = torch.from_numpy(z.T.copy())[None]
     log_det = plain.from_scaled(scaled)[1].expand(1, len(z))[0].numpy()
-    if not known.all():
+    if unknown.any():
         log_det = np.nansum(plain.log_slopes(scaled)[0].numpy(), axis=0)
     scores = dict.fromkeys(REFERENCES, 0.0)
-    for f in np.unique(fold[fold >= 0]):
-        own = Scaler.fit(z[fold != f])
-        train, unseen = own.scale(z[fold != f]), own.scale(z[fold == f])
+    for f in np.unique(fold[fold >= 0]).tolist():
+        train, _ = completions[f].draw(z[fold != f], 1)
+        own = Scaler.fit(train)
+        unseen = own.scale(z[fold == f])
+        log_slope = np.where(unknown[fold == f], 0.0, np.log(own.deviation)).sum(axis=1)
         for name, correlated in REFERENCES.items():
-            if known.all():
-                log_q = fit_gaussian(train, correlated=correlated).log_prob(unseen)
-            else:
-                gaussian = incomplete_mixture.fit_gaussian(
-                    incomplete_mixture.some(train), correlated=correlated
-                )
-                log_q = incomplete_mixture.log_prob(gaussian, unseen)
-            log_q += log_det[fold == f] - np.where(known[fold == f], np.log(own.deviation), 0).sum(
-                axis=1
-            )
+            gaussian = fit_gaussian(own.scale(train), correlated=correlated)
+            log_q = completion.log_prob(gaussian, unseen) + (log_det[fold == f] - log_slope)
             scores[name] += float(log_q.sum()) / int((fold >= 0).sum())
     return scores

@@ -14,18 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from torch import Tensor
-from torch.nn.functional import pad
 
 from flows.core.arrays import Array, Whole
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.network import DensityNetwork
+from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
 from flows.training.candidates import Candidate
-from flows.training.completion import CHECK, FINAL, Completion, allowed
+from flows.training.completion import Completion, draws
 from flows.training.optimizer import ClippedAdam
 from flows.training.prepared_fold import CHECK_ROWS, PIECE, PreparedFold, some
 
@@ -41,10 +39,6 @@ LEAST_STEPS = 500
 LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
-
-# Points as the members see them, (M, D, N), the log-determinant (M, N) and, where rows have gaps,
-# the places of the first completions of each, (M, n)
-Scored = tuple[Tensor, Tensor, Whole | None]
 
 
 @dataclass(frozen=True)
@@ -75,15 +69,16 @@ class FoldTrainer:
     ) -> None:
         self.model, self.settings, self.members = model, settings, list(members)
         self.rows = rows
+        self.completions = {
+            f: Completion(rows[fold != f], scaler, model, settings.seed, f)
+            for f in {member.fold for member in members}
+        }
         known: dict[tuple[int, str], PreparedFold] = {}
-        completions: dict[int, Completion | None] = {}
         for member in members:
             key = member.fold, member.candidate.preprocessing
             if key not in known:
-                known[key] = PreparedFold(
-                    rows, scaler, model, fold, *key, completions.get(member.fold), settings.seed
-                )
-                completions[member.fold] = known[key].completion
+                completion = self.completions[member.fold]
+                known[key] = PreparedFold(rows, scaler, model, fold, *key, completion)
         self.prepared = [known[each.fold, each.candidate.preprocessing] for each in members]
         _set_preprocessing(model, [each.preprocessing for each in self.prepared])
         count = min(len(each.train) for each in known.values())
@@ -92,21 +87,23 @@ class FoldTrainer:
         self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
         self.steps = math.ceil(self.visits / batch)
         most = max(len(each.checked) for each in self.prepared)
-        draws = allowed(CHECK, most)
+        self.draws = draws(rows, most)  # of a row that is scored
         self.seen = {  # what checks and curves are computed on
             "train": self._seen(
-                {each: rows[some(each.train[:count], CHECK_ROWS)] for each in self.folds}, draws
+                {each: rows[some(each.train[:count], CHECK_ROWS)] for each in self.folds}
             ),
             # The first rows are repeated to equal length
             "held_out": self._seen(
-                {each: rows[np.resize(each.checked, most)] for each in self.folds}, draws
+                {each: rows[np.resize(each.checked, most)] for each in self.folds}
             ),
         }
         if test is not None:
             few = test[some(np.arange(len(test)), CHECK_ROWS)]
-            self.seen["test"] = self._seen(dict.fromkeys(self.folds, few), draws)
+            self.seen["test"] = self._seen(dict.fromkeys(self.folds, few))
         places = some(np.arange(count), EPOCH * BATCH)
-        model.initialize(torch.stack([each.points[:, places] for each in self.prepared]))
+        model.initialize(
+            torch.stack([each.points[:, places * each.versions] for each in self.prepared])
+        )
         self.streams = list(range(len(members)))  # numbers of the members' random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average = self.optimizer.parameters.clone()
@@ -124,22 +121,11 @@ class FoldTrainer:
         """The prepared folds of the members, each once."""
         return list(dict.fromkeys(self.prepared))
 
-    def _seen(self, rows: Mapping[PreparedFold, Array], draws: int) -> Scored:
-        """Return the ``rows`` of each member's fold, as the members see them.
-
-        A row with gaps has as many completions as ``draws``.
-        """
-        seen = {fold: fold.scored(own, draws) for fold, own in rows.items()}
-        z, log_det, starts = zip(*(seen[fold] for fold in self.prepared), strict=True)
-        if starts[0] is None:
-            return torch.stack(z), torch.stack(log_det), None
-        longest = max(map(len, log_det))
-        return (
-            torch.stack([pad(each, (0, longest - each.shape[1])) for each in z]),
-            # What fills up has no weight
-            torch.stack([pad(each, (0, longest - len(each)), value=-math.inf) for each in log_det]),
-            np.stack(starts),
-        )
+    def _seen(self, rows: Mapping[PreparedFold, Array]) -> Seen:
+        """Return completions of the ``rows`` of each member's fold, as the members see them."""
+        seen = {fold: fold.seen(own, self.draws) for fold, own in rows.items()}
+        z, log_det = zip(*(seen[fold] for fold in self.prepared), strict=True)
+        return torch.stack(z), torch.stack(log_det)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
@@ -200,21 +186,18 @@ class FoldTrainer:
         self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
 
     @torch.no_grad()
-    def log_density(self, parameters: Tensor, seen: Scored) -> Array:
+    def log_density(self, parameters: Tensor, seen: Seen) -> Array:
         """Return log-densities ``(M, n)`` of the rows ``seen``, in the user's units.
 
         The members have these ``parameters`` ``(M, P)``. Of a row with gaps, it is that of what is
         known.
         """
-        z, log_det, starts = seen
+        z, log_det = seen
         now = self.optimizer.parameters.clone()
         self.optimizer.parameters.copy_(parameters)
-        log_q = (self.model.log_density(z).double() + log_det).numpy()
+        log_q = self.model.log_density(z).double().reshape(log_det.shape) + log_det
         self.optimizer.parameters.copy_(now)
-        if starts is None:
-            return log_q
-        pairs = zip(log_q, starts, strict=True)
-        return np.stack([np.logaddexp.reduceat(each, first) for each, first in pairs])
+        return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
     def log_density_held_out(self, parameters: Tensor) -> list[Array]:
         """Return for every member the log-densities of the rows that it is checked on."""
@@ -236,31 +219,14 @@ class FoldTrainer:
         most = max(map(len, places.values()))
         # The rows of a smaller fold are repeated to equal length, and scored twice
         places = {fold: np.resize(own, most) for fold, own in places.items()}
-        draws = allowed(FINAL if every_row else CHECK, most)
-        size = PIECE if self.seen["held_out"][2] is None else PIECE // draws
+        size = PIECE // self.draws
         for start in range(0, most, size):
             piece = {fold: own[start : start + size] for fold, own in places.items()}
-            seen = self._seen({fold: self.rows[own] for fold, own in piece.items()}, draws)
+            seen = self._seen({fold: self.rows[own] for fold, own in piece.items()})
             log_q = self.log_density(self.best, seen)
             for member, fold, values in zip(self.members, self.prepared, log_q, strict=True):
                 scores[piece[fold], self.candidates.index(member.candidate)] = values
         return scores
-
-    def reweigh(self) -> None:
-        """Choose among the completions of training rows by the density of those who learn them."""
-        completions = {fold: fold.completion for fold in self.folds if fold.completion is not None}
-        if not completions:
-            return
-        most = max(len(each.points) for each in completions.values())
-        log_q = []
-        for start in range(0, most, PIECE):
-            places = np.arange(start, min(start + PIECE, most))
-            rows = {f: each.points[places % len(each.points)] for f, each in completions.items()}
-            log_q.append(self.log_density(self.average, self._seen(rows, 1)))
-        by_member = np.concatenate(log_q, axis=1)
-        for own in dict.fromkeys(completions.values()):
-            members = [m for m, fold in enumerate(self.prepared) if fold.completion is own]
-            own.weigh(logsumexp(by_member[members], axis=0)[: len(own.points)])
 
     def curves(self) -> dict[Member, dict[str, float]]:
         """Return for every member its mean negative log-likelihoods.
@@ -297,10 +263,7 @@ class FoldTrainer:
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
-        self.seen = {
-            key: (z[kept], log_det[kept], None if starts is None else starts[kept])
-            for key, (z, log_det, starts) in self.seen.items()
-        }
+        self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
         for name in ("members", "prepared", "streams"):
             setattr(self, name, [getattr(self, name)[m] for m in kept])
         self.progress = {step: nll[kept] for step, nll in self.progress.items()}

@@ -22,11 +22,11 @@ ROWS = 1_500  # rows that a mixture is fitted to, at most
 class Noise(ABC):
     """Noise around each of ``points`` ``(n, D)``.
 
-    Its shape is that of the first ``count`` of them, or of all; the others are versions of these.
+    Where there are several ``versions`` of a row, side by side, its shape is that of the first.
     """
 
     @abstractmethod
-    def __init__(self, points: Array, count: int | None = None) -> None: ...
+    def __init__(self, points: Array, versions: int = 1) -> None: ...
 
     @abstractmethod
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
@@ -47,11 +47,11 @@ class NeighbourNoise(Noise):
     back the widening (data sharpening, Choi and Hall 1999).
     """
 
-    def __init__(self, points: Array, count: int | None = None) -> None:
-        count = count or len(points)
-        reference = points[: count : -(-count // REFERENCE_ROWS)]
+    def __init__(self, points: Array, versions: int = 1) -> None:
+        rows = points[::versions]
+        reference = rows[:: -(-len(rows) // REFERENCE_ROWS)]
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
-        self.count = min(NEIGHBOURS, count - 1)
+        self.count = min(NEIGHBOURS, len(rows) - 1)
         # The row itself may be among them, as a difference of 0
         if points.shape[1] <= MOST_TREE_COLUMNS:
             nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
@@ -86,24 +86,24 @@ class ComponentNoise(Noise):
     best cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
 
-    def __init__(self, points: Array, count: int | None = None) -> None:
+    def __init__(self, points: Array, versions: int = 1) -> None:
         # Imported here, as training by the fixed recipe doesn't need it
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from sklearn.model_selection import cross_val_score
 
-        count = count or len(points)
-        some = points[: count : -(-count // ROWS)]
+        rows = points[::versions]
+        some = rows[:: -(-len(rows) // ROWS)]
         settings = {"reg_covar": 1e-4, "random_state": 0}
         scores: dict[int, float] = {}
         with threadpool_limits(1), warnings.catch_warnings():
             # A mixture that is not quite the likeliest will do
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for components in COMPONENTS:
-                if components > 1 and 10 * components > len(some):
+            for count in COMPONENTS:
+                if count > 1 and 10 * count > len(some):
                     break
-                mixture = GaussianMixture(components, **settings)
-                scores[components] = float(cross_val_score(mixture, some, cv=3).mean())
+                mixture = GaussianMixture(count, **settings)
+                scores[count] = float(cross_val_score(mixture, some, cv=3).mean())
                 best = max(scores, key=scores.__getitem__)
                 if best not in list(scores)[-3:]:  # three in a row were worse
                     break
