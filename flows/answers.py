@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 BLOCK = 500  # rows that are asked about at a time: the bar moves
 SCORES = ["log_density", "log_density_sd", "log_density_se"]
 NO_TAIL = (
-    "tail_probability is empty: only the automatic recipe keeps rows unseen, "
-    "and this density was not fitted by it"
+    "tail_probability is empty: it is counted on rows that members did not see, by the automatic "
+    "recipe, and that lack no value; this density has none"
 )
 ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # are added to the least likely rows
 
@@ -141,10 +141,11 @@ def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Arra
 
     What a column does not allow is infinitely odd, and unknown to the rest of its row.
     """
-    values, odd, places = density.known(rows)
+    values, disallowed, first = density.known(rows)
     found, effective = questions.surprise(density.unknowns, values, numbers)
-    frames.say([*frames.taken_as_unknown(places), *questions.rough(effective, "surprises")])
-    return values, np.where(odd, np.inf, found)
+    notices = frames.taken_as_unknown(first, int(disallowed.sum()))
+    frames.say([*notices, *questions.rough(effective, "surprises")])
+    return values, np.where(disallowed, np.inf, found)
 
 
 def anomalies(
@@ -154,14 +155,18 @@ def anomalies(
 
     Where none is ``given``, tail probabilities of whole rows are there, too.
     """
-    frame, rows, odd = least_likely(density, source, count, missing, given)
+    frame, _, odd = least_likely(density, source, count, missing, given)
     if not given:
+        parsed = frames.complete(source.parsed(frame, density.kinds), "keep")
+        rows = frames.numbers(parsed, density.columns)
         log_q = density.estimate(rows, frame.index.to_numpy() - 1).log_q
-        frame = frame.assign(tail_probability=density.tail_probability(log_q).round(6))
-        frames.say([NO_TAIL] if "held_out" not in density.network.history else [])
+        tail = density.tail_probability(log_q)
+        frame = frame.assign(tail_probability=tail.round(6))
+        frames.say([NO_TAIL] * bool(np.isnan(tail).all()))
     most = np.nan_to_num(odd, nan=-np.inf, posinf=np.inf)
     names = np.array(density.names)[most.argmax(axis=1)]
     most = most.max(axis=1)
+    most = np.where(np.isneginf(most), np.nan, most)  # nothing is known
     frame = frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
     return frame.reset_index(names="row")
 
@@ -278,7 +283,7 @@ def _answered(
     returns effective draws, too. Columns ``without`` are unknown, and so are those that the source
     lacks, unless it must be ``is_whole``.
     """
-    places, effective, first = list[str](), list[Array](), 0
+    texts, count, effective, first = list[str](), 0, list[Array](), 0
     with source.bar(what[0]) as bar:
         for piece in source.pieces:
             if not {*density.names} & {*map(str, piece.columns)}:
@@ -287,14 +292,26 @@ def _answered(
                     f"{source.name}: holds no column of the density; these are: {names}"
                 )
             known = piece.drop(columns=list(without), errors="ignore")
-            known = known if is_whole else density.widened(known)
-            rows, odd, more = density.known(source.parsed(known, density.kinds))
+            if not is_whole:
+                if not first:
+                    frames.say(_unmatched(density.names, piece, without))
+                known = density.widened(known)
+            rows, disallowed, text = density.known(source.parsed(known, density.kinds))
             found, enough = _by_blocks(ask, rows, first, bar)
-            places, effective, first = places + more, [*effective, *enough], first + len(rows)
-            yield piece, np.isnan(rows) & ~odd, pd.concat(found, ignore_index=True)
+            effective, first = [*effective, *enough], first + len(rows)
+            texts, count = [*texts, *[text] * bool(text)][:1], count + int(disallowed.sum())
+            yield piece, np.isnan(rows) & ~disallowed, pd.concat(found, ignore_index=True)
     also = ", and is left as it stands" if what[0] == "impute" else ""
-    notices = frames.taken_as_unknown(places, also)
+    notices = frames.taken_as_unknown("".join(texts), count, also)
     frames.say([*notices, *questions.rough(np.concatenate(effective), what[1])])
+
+
+def _unmatched(names: Sequence[str], piece: pd.DataFrame, without: Sequence[str]) -> list[str]:
+    """Return a notice where columns are not there and others are, as after a slip of the pen."""
+    there = [*map(str, piece.columns), *without]
+    lacking, others = ([x for x in a if x not in b] for a, b in ((names, there), (there, names)))
+    line = f"no column is called {', '.join(lacking)}, so it is unknown; also there: "
+    return [line + ", ".join(others)] * bool(lacking and others)
 
 
 def _by_blocks(ask: Callable[..., Any], rows: Array, first: int, bar: tqdm) -> Iterator[Any]:

@@ -84,7 +84,8 @@ class Density:
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return what ``log_prob`` does, and its standard errors in nats, ``(n,)``.
 
-        They are 0 for rows without a gap, and where at most one column is unknown.
+        They are 0 for rows without a gap, and where one column is unknown in a table without
+        categories: that is integrated, and not drawn.
         """
         found = self._estimated(frame, given)
         return self.ensemble(found.log_q), found.error
@@ -107,7 +108,7 @@ class Density:
         of the rows in their table. A label has a probability: the density, integrated over its cell
         (``evaluation/cells.py``). Raises ``UserError`` for columns that can't be ``given``.
         """
-        self._place(*given)
+        self._check(given)
         is_given = np.isin(self.names, given)
         if is_given.all():
             raise UserError("every column is given; leave one whose log-density is asked for")
@@ -115,7 +116,7 @@ class Density:
         found = Estimate(
             np.full((n, self.network.members), -np.inf), np.zeros(n), np.full(n, np.inf)
         )
-        held = ~self._odd(rows).any(axis=1)
+        held = ~self._disallowed(rows).any(axis=1)
         direct = held & ~unknown.any(axis=1) & (not given)
         if direct.any():
             found.log_q[direct] = cells.log_probability(self._score, self.columns, rows[direct])
@@ -133,7 +134,7 @@ class Density:
     def _score(self, rows: Array) -> Array:
         return log_density(self.network, rows)
 
-    def _odd(self, rows: Array) -> NDArray[np.bool_]:
+    def _disallowed(self, rows: Array) -> NDArray[np.bool_]:
         """Return which of the values ``(n, D)`` the columns' kinds do not allow."""
         held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         return ~(np.stack(held, axis=1) | np.isnan(rows))
@@ -159,6 +160,8 @@ class Density:
         Everything else stays as it is. A value that its column does not allow is no gap, but is
         taken as unknown.
         """
+        if draws < 0:
+            raise UserError(f"draws = {draws}: must be 0 or more")
         [filled] = answers.imputed(self, self._source(frame), draws, seed)
         return [filled.iloc[k::draws, 1:].copy() for k in range(draws)] if draws else filled
 
@@ -178,33 +181,37 @@ class Density:
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return by how much the rest of its row speaks against every value, in nats.
 
-        It has the frame's index, and the density's columns. At 0 the others are neither for nor
-        against a value; one that its column does not allow is infinitely odd; a gap has ``NaN``.
-        ``questions.surprise`` has the formula.
+        It has the frame's index, and the density's columns. Above 0 the others speak against a
+        value; where they say nothing of it, it has about -0.5. One that its column does not allow
+        is infinitely odd; a gap has ``NaN``. ``questions.surprise`` has the formula.
         """
         frame = _frame(frame, self.names)
         parsed = frames.parse(frame, self.kinds)
         _, found = answers.surprise(self, parsed, np.arange(len(frame)))
         return pd.DataFrame(found, frame.index, self.names)
 
-    def _place(self, *names: str) -> list[int]:
-        """Return the places of columns. Raises ``UserError`` for one that is not there."""
-        return [frames.position(self.names, name, "the density") for name in names]
+    def _check(self, names: Sequence[str]) -> None:
+        """Raise ``UserError`` for a column that is not there, or for one name in place of many."""
+        if isinstance(names, str):
+            raise UserError(f"given = {names!r}: must be a list of columns, as [{names!r}]")
+        for name in names:
+            frames.position(self.names, name, "the density")
 
-    def known(self, table: frames.Table) -> tuple[Array, NDArray[np.bool_], list[str]]:
+    def known(self, table: frames.Table) -> tuple[Array, NDArray[np.bool_], str]:
         """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.
 
-        With them come which cells these are, ``(n, D)``, and a text on each.
+        With them come which cells these are, ``(n, D)``, and a text on the first, if there is one.
         """
         frame, source = frames.complete(table, "keep")
         rows = frames.numbers(frames.Table(frame, source), self.columns)
-        odd, places = self._odd(rows), []
-        for k, d in np.argwhere(odd):
+        disallowed, text = self._disallowed(rows), ""
+        for k, d in np.argwhere(disallowed)[:1]:
             column = self.columns[d]
-            place = f"column {column.name}, row {frame.index[k]} holds {frame.iat[k, d]}"
-            labels = f": {', '.join(map(str, column.labels))}" if column.labels else ""
-            places.append(f"{place}, which its kind, {column.word}{labels}, does not allow")
-        return np.where(odd, np.nan, rows), odd, places
+            why = f"which its kind, {column.word}, does not allow"
+            if column.labels:
+                why = f"which is none of its labels ({', '.join(map(str, column.labels))})"
+            text = f"column {column.name}, row {frame.index[k]} holds {frame.iat[k, d]}, {why}"
+        return np.where(disallowed, np.nan, rows), disallowed, text
 
     def widened(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame with gaps in place of the columns that it lacks."""
@@ -233,9 +240,9 @@ class Density:
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
         ``q_f`` is the ensemble of the members that did not see fold f of the n training rows. It is
-        ``NaN`` where training had no folds. Source: Vovk 2015 (Cross-conformal predictors).
+        ``NaN`` where no whole row was held out. Source: Vovk 2015 (Cross-conformal predictors).
         """
-        if "held_out" not in self.network.history:
+        if not (self.network.history.get("fold", np.full(1, -1.0)) >= 0).any():
             return np.full(len(log_q), np.nan)
         fold, held_out = self.network.history["fold"], self.network.history["held_out"]
         count = np.zeros(len(log_q))
@@ -258,6 +265,8 @@ class Density:
         """
         if given is None and n is None:
             raise TypeError("sample needs n, the number of rows, or rows that are given")
+        if n is not None and n < 0:
+            raise UserError(f"n = {n}: must be 0 or more")
         if given is None or isinstance(given, Mapping):
             return pd.concat(self.pieces(1 if n is None else n, seed, given), ignore_index=True)
         if n is not None:
@@ -272,11 +281,11 @@ class Density:
         if given is None:
             yield from map(self.typed, self.draws(n, seed))
             return
-        self._place(*given)
+        self._check(list(given))
         frame = self.widened(pd.DataFrame([given], index=[1]))
-        row, _, places = self.known(frames.parse(frame, self.kinds, "given"))
-        for place in places[:1]:
-            raise UserError(f"given: {place}")
+        row, _, disallowed = self.known(frames.parse(frame, self.kinds, "given"))
+        if disallowed:
+            raise UserError(f"given: {disallowed}")
         least, none = np.inf, [(row[:0], np.inf)]
         for drawn, share in questions.samples(self.unknowns, row[0], n, seed) if n else none:
             yield self.typed(drawn)
@@ -327,9 +336,10 @@ class Density:
                     f"steps {own['steps'].min()} to {own['steps'].max()}"
                 )
         if "held_out" in training:
+            of_what = "what is known of unseen rows" if any(gaps) else "unseen rows"
             references = [f"{name} {value:.2f}" for name, value in training["references"].items()]
             lines.append(
-                f"log-density of unseen rows: {training['held_out']:.2f} +- "
+                f"log-density of {of_what}: {training['held_out']:.2f} +- "
                 f"{training['held_out_se']:.2f} nat; {'; '.join(references)}"
             )
         return "\n".join(lines)
@@ -435,7 +445,6 @@ def _score_cells(density: Density, values: Array) -> None:
     """
     history = density.network.history
     fold, places = history["fold"], np.flatnonzero(history["fold"] >= 0)
-    places = places[~np.isnan(values[places]).any(axis=1)]  # rows with gaps are not scored again
     places = places[:: -(-len(places) // CALIBRATED) or 1]
     log_q = density.estimate(values[places], places).log_q
     history["fold"] = np.full(len(fold), -1.0)

@@ -47,6 +47,8 @@ def evidence(unknowns: Unknowns, rows: Array, numbers: Whole) -> Estimate:
     for k, posterior in unknowns.posteriors(rows, numbers):
         found.log_q[k] = posterior.log_evidence
         found.error[k], found.effective[k] = posterior.error, posterior.effective
+    nothing = np.isnan(rows).all(axis=1)  # is certain
+    found.log_q[nothing], found.error[nothing] = 0.0, 0.0
     return found
 
 
@@ -89,7 +91,8 @@ def complete(
     """
     found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
     places = np.flatnonzero(np.isnan(rows).any(axis=1))
-    for place, posterior in unknowns.posteriors(rows[places], numbers[places], seed):
+    enough = max(ENOUGH, 2 * count)  # so that few are the same
+    for place, posterior in unknowns.posteriors(rows[places], numbers[places], seed, enough):
         k = places[place]
         picked = posterior.pick(count, numpy_generator(seed, "unknown", int(numbers[k]), 1))
         found[:, k], effective[k] = _as_drawn(unknowns, picked), posterior.effective

@@ -130,7 +130,7 @@ def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density,
     odd.loc[[1, 5], "ward"], odd.loc[4, "age"] = "north", 50.5
     found = density.impute(odd)
     assert capsys.readouterr().err == (
-        "column ward, row 1 holds north, which its kind, category: east, west, does not allow: "
+        "column ward, row 1 holds north, which is none of its labels (east, west): "
         "it is taken as unknown, and is left as it stands, and so are 2 more\n"
     )
     assert found["ward"].equals(odd["ward"].fillna("east"))

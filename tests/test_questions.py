@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import flows
 from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
@@ -189,12 +190,59 @@ def test_quadrature_finds_narrow_peaks():
     assert np.allclose(found[:, 1] - 900, np.log(wanted), atol=1e-5)
 
 
+def patients(n: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    age = rng.uniform(20, 80, n)
+    price = np.exp(age / 40 + 0.2 * rng.standard_normal(n))
+    return pd.DataFrame({"age": age, "price": price, "size": price * rng.uniform(0.9, 1.1, n)})
+
+
+@pytest.fixture(scope="module")
+def positive() -> Density:
+    settings = {"recipe": "fixed", "epochs": 40}
+    kinds = dict.fromkeys(["age", "price", "size"], "positive")
+    return flows.fit(patients(), columns=kinds, members=2, settings=settings)
+
+
+def test_a_value_far_out_leaves_the_rest_finite(positive):
+    """The logarithm of a positive column ends where floats do, and its normal scores do not."""
+    row = pd.DataFrame({"age": [np.nan, 50.0], "price": [1e3, 1e3], "size": [np.nan, np.nan]})
+    log_q, error = positive.log_prob_and_error(row)
+    assert (log_q < 0).all()
+    assert np.isfinite(error).all()
+    filled = positive.impute(row)
+    assert (filled > 0).all().all()
+    assert filled.max().max() < 1e9
+    assert np.isfinite(positive.predict(row, "age").drop(columns="effective_draws")).all().all()
+    odd = positive.surprise(pd.DataFrame({"age": [50.0], "price": [1e3], "size": [4.0]}))
+    assert odd.iloc[0].idxmax() == "price"
+
+
+def test_none_is_a_gap_and_no_label():
+    frame = patients(40).assign(ward=["east", "west"] * 20)
+    settings = {"recipe": "fixed", "epochs": 5}
+    density = flows.fit(frame, members=1, settings=settings)
+    frame["ward"] = frame["ward"].astype(object)
+    frame.loc[3, "ward"] = None
+    assert np.isfinite(density.log_prob(frame)).all()
+    assert density.impute(frame)["ward"].iat[3] in ("east", "west")
+
+
+def test_a_row_of_gaps_is_certain_and_has_no_surprise(density):
+    row = pd.DataFrame(np.full((1, DIM), np.nan), columns=density.names)
+    assert density.log_prob_and_error(row) == (0.0, 0.0)
+    assert density.surprise(row).isna().all().all()
+
+
 def test_wrong_questions_are_one_line(density, rows):
     for wrong, words in (
         (lambda: density.log_prob(rows, given=["x9"]), "holds no column x9"),
         (lambda: density.sample(3, given={"x9": 1.0}), "holds no column x9"),
         (lambda: density.predict(rows, "x9"), "holds no column x9"),
         (lambda: density.predict(rows, "x1", quantiles=[1.5]), "between 0 and 1"),
+        (lambda: density.log_prob(rows, given="x1"), "must be a list"),
+        (lambda: density.impute(rows, draws=-1), "must be 0 or more"),
+        (lambda: density.sample(-1), "must be 0 or more"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             wrong()

@@ -230,14 +230,13 @@ def unknown_labels(unknown: Counter[str]) -> list[str]:
     return [*notices, *[f"and so it is with {more} more labels"] * (more > 0)]
 
 
-def taken_as_unknown(places: Sequence[str], also: str = "") -> list[str]:
-    """Return a notice on values that their columns do not allow, of which ``places`` tell.
+def taken_as_unknown(first: str, count: int, also: str = "") -> list[str]:
+    """Return a notice on ``count`` values that their columns do not allow; none for 0.
 
-    ``also`` says what else becomes of them.
+    ``first`` tells of the first of them, and ``also`` what else becomes of them.
     """
-    rest = len(places) - 1
-    more = f", and so {'is' if rest == 1 else 'are'} {rest} more" * (rest > 0)
-    return [f"{place}: it is taken as unknown{also}{more}" for place in places[:1]]
+    more = f", and so {'is' if count == 2 else 'are'} {count - 1} more" * (count > 1)
+    return [f"{first}: it is taken as unknown{also}{more}"] * (count > 0)
 
 
 def say(notices: Sequence[str]) -> None:
@@ -286,6 +285,7 @@ def _parse(column: pd.Series, is_category: bool, written: Format) -> pd.Series:
     found = as_numbers(column, written)
     is_text = np.isnan(found) | is_category
     rest = column[is_text].astype(object)
+    rest = rest.where(rest.notna(), "")  # None, too
     text = [value if isinstance(value, Real) else str(value).strip() for value in rest]
     is_missing = [str(value).lower() in MISSING for value in text]
     if all(is_missing):

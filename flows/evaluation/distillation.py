@@ -63,9 +63,13 @@ class Distilled:
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
         """Return the values of column ``d`` with normal scores ``z``, and log dx/dz of each.
 
-        They are not rounded.
+        They are not rounded. One that is too large for a float, or at a bound but for rounding, has
+        no density: its slope is 0.
         """
-        return _along(self.maps[d].inverse, z)
+        x, log_slope = _along(self.maps[d].inverse, z)
+        low, high = self.columns[d].bounds
+        low = max(low + np.finfo(float).tiny, np.nextafter(low, high))
+        return x, np.where((low < x) & (x < np.nextafter(high, low)), log_slope, -np.inf)
 
     def log_margin(self, d: int, x: Array) -> Array:
         """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""

@@ -81,6 +81,7 @@ def effective(log_weights: Array) -> float:
 def _tempered(log_weights: Array) -> Array:
     """Return weights w^a that sum to 1, with enough effective draws."""
     wanted = min(SUPPORT, len(log_weights) / 2)
+    log_weights = np.maximum(log_weights, log_weights.max() - 700)  # finite, so that a may be 0
     power = 1.0
     if effective(log_weights) < wanted:
         power = brentq(lambda a: effective(a * log_weights) - wanted, 0, 1, xtol=1e-3)

@@ -51,8 +51,8 @@ class Posterior:
     ``values`` ``(N, D)`` are whole rows, in the user's units and not rounded, with codes for
     labels; ``log_weights`` ``(N, M)`` sum to the density of what is known, for each member, and
     ``weights`` ``(N,)``, of the ensemble, to 1. ``is_exact`` tells quadrature from draws; ``along``
-    is the column that was integrated along, if there is one. ``log_own`` is, for a row whose values
-    are known after all, what its log-density adds up to with as the log-weight of one more draw.
+    is the column that was integrated along, if there is one. ``log_own`` is ``-log r`` of the row's
+    true values, where they are known after all: what they would weigh as one more draw.
     """
 
     values: Array

@@ -127,7 +127,8 @@ def train_auto(
     model.history = {
         "epoch": np.array([trainer.epochs(step) for step in curves], dtype=np.float64),
         "held_out": held_out,
-        "fold": fold.astype(np.float64),
+        # Of rows with gaps it is the density of fewer values: tail probabilities leave them out
+        "fold": np.where(np.isnan(z).any(axis=1), -1.0, fold),
     }
     for key in curves[trainer.step][trainer.members[0]]:
         model.history[key] = np.array(
