@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
 from flows.core.mixture import Mixture
+
+
+def patterns(rows: Array, most: int) -> Iterator[tuple[NDArray[np.bool_], Whole]]:
+    """Yield which coordinates are ``NaN``, ``(D,)``, and the places of rows that lack just these.
+
+    There are at most so many of ``rows`` ``(n, D)`` at a time.
+    """
+    found, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
+    for k, unknown in enumerate(found):
+        places = np.flatnonzero(which.ravel() == k)
+        for start in range(0, len(places), most):
+            yield unknown, places[start : start + most]
 
 
 class ConditionalMixture(NamedTuple):

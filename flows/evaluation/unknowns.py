@@ -30,7 +30,7 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Whole
 from flows.core.columns import Column
-from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.seeds import numpy_generator
 from flows.evaluation import cells
 from flows.evaluation.distillation import Distilled
@@ -135,13 +135,9 @@ class Unknowns:
         values that the ``log_own`` of their posteriors is of.
         """
         own = rows if own is None else own
-        patterns, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
-        for k, unknown in enumerate(patterns):
-            places = np.flatnonzero(which.ravel() == k)
-            for start in range(0, len(places), POINTS // FIRST):
-                some = places[start : start + POINTS // FIRST]
-                found = self._of(rows[some], unknown, numbers[some], seed, enough, own[some])
-                yield from zip(some.tolist(), found, strict=True)
+        for unknown, some in patterns(rows, POINTS // FIRST):
+            found = self._of(rows[some], unknown, numbers[some], seed, enough, own[some])
+            yield from zip(some.tolist(), found, strict=True)
 
     def _of(
         self,

@@ -14,16 +14,14 @@ with ``NaN`` for a gap.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Whole
-from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.arrays import Array
+from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
@@ -116,7 +114,7 @@ def _start(rows: Array, generator: np.random.Generator) -> Array:
 def draw(mixture: Mixture, rows: Array, generator: np.random.Generator) -> tuple[Array, Array]:
     """Return ``rows`` with draws in their gaps, and the log-density of what was drawn, ``(n,)``."""
     completed, log_r = rows.copy(), np.zeros(len(rows))
-    for unknown, own in _patterns(rows):
+    for unknown, own in patterns(rows, max(1, NUMBERS // rows.shape[1] ** 2)):
         given = ConditionalMixture.of(mixture, rows[own], unknown)
         normal = generator.standard_normal((len(own), int(unknown.sum())))
         drawn = given.sample(generator.random(len(own)), normal)
@@ -130,15 +128,6 @@ def log_prob(mixture: Mixture, rows: Array) -> Array:
     if not np.isnan(rows).any():
         return mixture.log_prob(rows)
     log_q = np.empty(len(rows))
-    for unknown, own in _patterns(rows):
+    for unknown, own in patterns(rows, max(1, NUMBERS // rows.shape[1] ** 2)):
         log_q[own] = ConditionalMixture.of(mixture, rows[own], unknown).log_evidence
     return log_q
-
-
-def _patterns(rows: Array) -> Iterator[tuple[NDArray[np.bool_], Whole]]:
-    """Yield which columns are gaps, ``(D,)``, and the places of rows that lack just these."""
-    patterns, pattern = np.unique(np.isnan(rows), axis=0, return_inverse=True)
-    for k, unknown in enumerate(patterns):
-        own = np.flatnonzero(pattern.ravel() == k)
-        for piece in np.array_split(own, -(-len(own) * rows.shape[1] ** 2 // NUMBERS)):
-            yield unknown, piece
