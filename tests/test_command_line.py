@@ -487,7 +487,7 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
 def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
     found = scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)
     assert found["tail_probability"].isna().all()
-    assert capsys.readouterr().err.startswith("tail_probability is empty: only the ")
+    assert capsys.readouterr().err.startswith("tail_probability is empty: it is counted on rows ")
 
 
 def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
