@@ -136,25 +136,14 @@ class Unknowns:
         """
         own = rows if own is None else own
         for unknown, some in patterns(rows, POINTS // FIRST):
-            found = self._of(rows[some], unknown, numbers[some], seed, enough, own[some])
+            places = np.flatnonzero(unknown).tolist()
+            if not places or (len(places) == 1 and self.is_category[places[0]]):
+                found = self._listed(rows[some], places)
+            elif len(places) == 1 and not self.is_category.any():
+                found = self._integrated(rows[some], places[0])
+            else:
+                found = self._drawn(rows[some], unknown, numbers[some], seed, enough, own[some])
             yield from zip(some.tolist(), found, strict=True)
-
-    def _of(
-        self,
-        rows: Array,
-        unknown: NDArray[np.bool_],
-        numbers: Whole,
-        seed: int,
-        enough: float,
-        own: Array,
-    ) -> list[Posterior]:
-        """Return the posteriors of rows with the same ``unknown`` columns, ``(D,)``."""
-        places = np.flatnonzero(unknown).tolist()
-        if not places or (len(places) == 1 and self.is_category[places[0]]):
-            return self._listed(rows, places)
-        if len(places) == 1 and not self.is_category.any():
-            return self._integrated(rows, places[0])
-        return self._drawn(rows, unknown, numbers, seed, enough, own)
 
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
         """List the labels of the category at ``places``, or the row alone where it is complete."""
@@ -206,7 +195,7 @@ class Unknowns:
         enough: float,
         own: Array,
     ) -> list[Posterior]:
-        """Draw until ``enough`` draws are effective.
+        """Draw what is ``unknown``, ``(D,)``, in all rows, until ``enough`` draws are effective.
 
         A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
         """

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
 from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
@@ -39,28 +39,39 @@ DRAWS, TOGETHER = 16, 16_000  # of a row, and of all rows, but one each at least
 
 
 class Completion:
-    """Draws what rows lack by what the training ``rows`` of a fold tell, scaled by ``scaler``."""
+    """Draws what rows lack by what the rows outside of a fold tell.
+
+    ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the fold of each, and
+    ``number`` the one that is left out. Nothing is fitted before there is a gap to fill.
+    """
 
     def __init__(
-        self, rows: Array, scaler: Scaler, model: DensityNetwork, seed: int, fold: int
+        self,
+        rows: Array,
+        scaler: Scaler,
+        model: DensityNetwork,
+        fold: Whole,
+        number: int,
+        seed: int,
     ) -> None:
-        self.rows, self.seed, self.fold = rows, seed, fold
+        self.rows, self.fold, self.number, self.seed = rows, fold, number, seed
         self.units = Preprocessing(model.event_shape, 1, model.columns)
         self.units.standardize.set(scaler)
 
     @cached_property
     def mixture(self) -> Mixture:
-        return fit(self.rows, numpy_generator(self.seed, "completion", self.fold))
+        train = self.rows[self.fold != self.number]
+        return fit(train, numpy_generator(self.seed, "completion", self.number))
 
     def draw(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each of ``rows``, side by side, ``(n count, D)``.
 
-        With them comes the log-density of what was drawn, in the user's units, ``(n, count)``. It
-        is the same at every call.
+        With them comes the log-density of what was drawn, in the user's units, ``(n, count)``.
+        Both are the same at every call.
         """
         completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
         if (unknown := np.isnan(completed)).any():
-            generator = numpy_generator(self.seed, "completion", self.fold, 1)
+            generator = numpy_generator(self.seed, "completion", self.number, 1)
             completed, log_r = draw(self.mixture, completed, generator)
             log_slopes = self.units.log_slopes(torch.from_numpy(completed.T.copy())[None])
             log_r += (unknown * log_slopes[0].numpy().T).sum(axis=1)

@@ -70,7 +70,7 @@ class FoldTrainer:
         self.model, self.settings, self.members = model, settings, list(members)
         self.rows = rows
         self.completions = {
-            f: Completion(rows[fold != f], scaler, model, settings.seed, f)
+            f: Completion(rows, scaler, model, fold, f, settings.seed)
             for f in {member.fold for member in members}
         }
         known: dict[tuple[int, str], PreparedFold] = {}

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from flows.bijections import Margins
 from flows.core.arrays import Array
-from flows.core.conditional_mixture import ConditionalMixture
+from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.mixture import Mixture
+from flows.evaluation.distillation import RANGE
 
 DRAWS = 4_000  # that quantiles are taken of
-RANGE = (0.001, 0.999)  # the training rows between these quantiles span the range of a column
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class ClosedForm:
         """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` are u."""
         z, log_slope = self.scores(rows)
         found = np.empty(len(rows))
-        patterns, which = np.unique(unknown, axis=0, return_inverse=True)
-        for k, u in enumerate(patterns):
-            own = np.flatnonzero(which.ravel() == k)
+        for u, own in patterns(np.where(unknown, np.nan, z), len(z)):
             conditional = ConditionalMixture.of(self.mixture, z[own], u)
             found[own] = conditional.log_prob(z[own][:, u]) + log_slope[own][:, u].sum(axis=1)
         return found
