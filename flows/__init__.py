@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from flows.networks.flow import Flow as Flow
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.networks.registry import build as build
-    from flows.training.trainer import train as train
+    from flows.training.train import train as train
 
 # Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
 # threads several times slower than one. It reads this when torch is imported; no byte depends on
@@ -48,7 +48,7 @@ _MODULES = {  # the same at run time; a test compares the two lists
     "fit": "flows.density",
     "load": "flows.density",
     "save": "flows.core.checkpoint",
-    "train": "flows.training.trainer",
+    "train": "flows.training.train",
 }
 
 __all__ = list(_MODULES)

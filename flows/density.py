@@ -35,7 +35,7 @@ from flows.evaluation.unknowns import Unknowns
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.questions import Estimate
-from flows.training.trainer import train
+from flows.training.train import train
 
 CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
 PIECE = 50_000  # rows that are drawn at a time: bounds the memory

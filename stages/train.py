@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.networks.registry import build
-from flows.training.trainer import train
+from flows.training.train import train
 from stages.pipeline import files, settings
 
 
@@ -26,31 +28,25 @@ def main(model: str) -> None:
         names = prepared.names
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
         raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
-    path = files.history(model)
-    # Written line by line, so that a plot can be watched while training goes on.
-    with files.writing(path), path.open("w", encoding="utf-8", newline="\n") as table:
+    history: dict[str, list[float]] = defaultdict(list)
 
-        def log(epoch: int, curves: dict[str, Array]) -> None:
-            if table.tell() == 0:
-                columns = [name for key in curves for name in (key, f"{key}_sd")]
-                table.write(",".join(["epoch", *columns]) + "\n")
-            numbers = (
-                f"{value:.6f}"
-                for curve in curves.values()
-                for value in (curve.mean(), curve.std(ddof=1) if len(curve) > 1 else 0.0)
-            )
-            table.write(f"{epoch},{','.join(numbers)}\n")
-            table.flush()
+    def log(epoch: int, curves: dict[str, Array]) -> None:
+        """Write the history up to ``epoch``, so that a plot of it can be watched."""
+        history["epoch"].append(epoch)
+        for key, curve in curves.items():
+            history[key].append(curve.mean())
+            history[f"{key}_sd"].append(curve.std(ddof=1) if len(curve) > 1 else 0.0)
+        files.write_csv(files.history(model), history, "%.6f")
 
-        train(
-            network,
-            prepared.train,
-            prepared.test,
-            training,
-            scaler=prepared.scaler,
-            on_log=log,
-            name=model,
-        )
+    train(
+        network,
+        prepared.train,
+        prepared.test,
+        training,
+        scaler=prepared.scaler,
+        on_log=log,
+        name=model,
+    )
     files.write_model(model, network)
 
 

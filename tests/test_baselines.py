@@ -24,7 +24,8 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence, log_density
 from flows.models.vae import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
 from flows.networks.network import mean_nll
-from flows.training.trainer import Trainer, train
+from flows.training.train import train
+from flows.training.trainer import Trainer
 
 MEMBERS = 3
 RING = targets.make("ring")

@@ -124,7 +124,7 @@ def test_new_points_differ_every_epoch_and_between_members_and_follow_the_truth(
     flow = small()
     trainer = remedies.FreshTrainer(flow, rows(2), short(), references.truth(ring.make()))
     generators = numpy_generators(0, "train", range(2))
-    drawn = [trainer.points(generators) for _ in range(remedies.BLOCK + 1)]
+    drawn = [next(trainer.points(generators)) for _ in range(remedies.BLOCK + 1)]
     assert all(points.shape == (2, 2, 60) for points in drawn)
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0][0], drawn[0][1])

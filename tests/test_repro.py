@@ -29,8 +29,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the stages do, which do what their names say, on a machine with two cores."""
     lines: list[str] = []
 
-    def reproduce(stage: str, share: int) -> tuple[str, list[str]]:
-        lines.append(f"start {stage} {share}")
+    def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
+        lines.append(f"start {stage} {at_once}")
         time.sleep(0.1)
         lines.append(f"end {stage}")
         if "broken" in stage:
@@ -45,9 +45,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_two_at_once_each_with_its_share_and_after_what_it_needs(log: list[str]):
     needs = {"a": [], "b": [], "c": ["a"], "d": ["c"]}
     assert repro.side_by_side(needs, set(needs))
-    assert sorted(log[:2]) == ["start a 1", "start b 1"]
+    assert sorted(log[:2]) == ["start a 2", "start b 2"]
     assert log.index("end a") < log.index("start c 2" if "start c 2" in log else "start c 1")
-    assert log[-2:] == ["start d 2", "end d"]  # alone, so it has both cores
+    assert log[-2:] == ["start d 1", "end d"]  # alone, so it has both cores
     assert len(log) == 8
 
 
@@ -65,7 +65,7 @@ def test_what_did_not_change_is_not_started_unless_what_it_needs_did(
     ]
     log.clear()
     assert repro.side_by_side({"idle": [], "next": ["idle"]}, {"idle"})
-    assert log == ["start idle 2", "end idle"]
+    assert log == ["start idle 1", "end idle"]
 
 
 def test_of_a_stage_that_fails_all_is_shown_and_what_does_not_need_it_still_runs(
@@ -83,7 +83,7 @@ def test_of_a_stage_that_fails_all_is_shown_and_what_does_not_need_it_still_runs
 TALK = """\
 import time
 from tools import repro
-def reproduce(stage, share):
+def reproduce(stage, at_once):
     time.sleep(1.5)
     return "ran", ["kl 0.07"]
 repro.reproduce = reproduce

@@ -5,7 +5,8 @@ the pipeline of another file, as studies/claims/dvc.yaml.
 
 DVC runs one stage after another, and one stage keeps little more than one core busy. So every stage
 is a process of its own (``tools.stage``), started as soon as what it needs is there and a core is
-free. The results are the same bytes as those of a plain `dvc repro`.
+free. The results are the same bytes as those of a plain `dvc repro`. Stages that run side by side
+share out the cores and, where ``FLOWS_WORKERS`` is a number, these processes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
 OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
 LOST = {"failed", "not run"}
+WORKERS = "FLOWS_WORKERS"
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 GROUPS: set[int] = set()  # of processes: one a stage that runs
 
@@ -119,7 +121,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
             at_once = min(cores, len(running) + len(ready))
             while len(running) < at_once:
                 stage = ready.pop(0)
-                future = threads.submit(reproduce, stage, cores // at_once)
+                future = threads.submit(reproduce, stage, at_once)
                 running[future] = stage, time.monotonic()
             bar.set_description(", ".join(stage for stage, _ in running.values()))
             for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
@@ -129,13 +131,16 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
     return not LOST.intersection(outcomes.values())
 
 
-def reproduce(stage: str, share: int) -> tuple[str, list[str]]:
-    """Run a stage with its share of threads; return its outcome and the lines that it printed."""
+def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
+    """Run one of so many stages ``at_once``; return its outcome and the lines that it printed."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
-    limits = {"OMP_NUM_THREADS": str(share), "PYTHONUNBUFFERED": "1"}
+    threads = str((os.cpu_count() or 1) // at_once)
+    variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
+    if variables.get(WORKERS, "").isdigit():
+        variables[WORKERS] = str(max(1, int(variables[WORKERS]) // at_once))
     with subprocess.Popen(
         [sys.executable, "-m", "tools.stage", name],
-        env={**limits, **command.environment()},
+        env=variables,
         process_group=0,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

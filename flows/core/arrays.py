@@ -27,6 +27,13 @@ def rounded(values: Any) -> Array:
     )
 
 
+def some(places: Whole, most: int) -> Whole:
+    """Return at most ``most`` of the ``places``, evenly spaced."""
+    if len(places) <= most:
+        return places
+    return places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
+
+
 def as_tensor(points: Any, what: str = "points") -> Tensor:
     """Return ``points`` as a floating-point tensor.
 

@@ -48,7 +48,9 @@ class Scaler:
 
     def scale(self, rows: Array) -> Array:
         """Return real ``rows`` as standardised ones."""
-        return (rows - self.mean) / self.deviation
+        scaled = rows - self.mean
+        scaled /= self.deviation  # in place, as there may be many
+        return scaled
 
     def restore(self, rows: Array) -> Array:
         """Return standardised ``rows`` as real ones."""

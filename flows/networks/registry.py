@@ -13,6 +13,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from flows.core.checkpoint import CheckpointError, read
 from flows.core.columns import Column
@@ -102,6 +103,24 @@ def build(
     return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
 
 
+def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+    """Return the network of a ``description`` and a ``state``, which is of the type saved."""
+    model = build(
+        description["model"],
+        description["event_shape"],
+        description["settings"],
+        members=range(*description["members"]),
+        seed=description["seed"],
+        columns=[Column.from_dict(column) for column in description.get("columns", ())],
+    )
+    model.description = dict(description)
+    if "preprocessing.margins.knots" in state:
+        model.preprocessing.add_margins()
+        model.preprocessing.add_whitening()
+    model.load_state_dict(state, assign=True)
+    return model
+
+
 def load(path: str | Path) -> Population:
     """Return the population or reference in ``path``, in evaluation mode.
 
@@ -115,19 +134,7 @@ def load(path: str | Path) -> Population:
         columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()
-        model = build(
-            description["model"],
-            description["event_shape"],
-            description["settings"],
-            members=range(*description["members"]),
-            seed=description["seed"],
-            columns=columns,
-        )
-        model.description = description
-        if "preprocessing.margins.knots" in state:
-            model.preprocessing.add_margins()
-            model.preprocessing.add_whitening()
-        model.load_state_dict(state, assign=True)  # of the type that they are saved in
+        model = restored(description, state)
         model.history = history
         return model.eval()
     except CheckpointError as error:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -40,6 +40,7 @@ from flows.training import completion, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.completion import Completion
 from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
+from flows.training.trainer import OnLog, replay
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of those that are kept at last; 4 at least
@@ -57,7 +58,7 @@ def train_auto(
     scaler: Scaler,
     test: Tensor | None,
     settings: TrainingSettings,
-    on_log: Callable[[int, dict[str, Array]], None] | None,
+    on_log: OnLog | None,
     name: str,
 ) -> None:
     """Train ``model`` on ``rows`` ``(n, 1, D)``, which are scaled by ``scaler``.
@@ -134,10 +135,7 @@ def train_auto(
         model.history[key] = np.array(
             [[row[member][key] for member in trainer.members] for row in curves.values()]
         )
-    if on_log is not None:
-        for place, epoch in enumerate(model.history["epoch"]):
-            each = {key: value[place] for key, value in model.history.items() if value.ndim == 2}
-            on_log(int(epoch), each)
+    replay(model.history, on_log)
     unseen = held_out[fold >= 0]
     different = equal_rows(z[fold >= 0]).max() + 1  # copies add no evidence
     about["training"] = {

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, some
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -25,7 +25,7 @@ from flows.networks.preprocessing import Preprocessing
 from flows.training.candidates import Candidate
 from flows.training.completion import Completion, draws
 from flows.training.optimizer import ClippedAdam
-from flows.training.prepared_fold import CHECK_ROWS, PIECE, PreparedFold, some
+from flows.training.prepared_fold import CHECK_ROWS, PIECE, PreparedFold
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
 EPOCH = 25  # steps of an epoch, at most: bounds the memory

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, some
 from flows.core.scaler import Scaler
 from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
@@ -86,10 +86,3 @@ class PreparedFold:
             order = order * self.versions + generator.integers(self.versions, size=len(order))
         visited = self.noises[noise].visit(order, level, generator)
         return torch.from_numpy(visited.T).to(self.dtype)
-
-
-def some(places: Whole, most: int) -> Whole:
-    """Return at most ``most`` of the ``places``, evenly spaced."""
-    if len(places) <= most:
-        return places
-    return places[np.linspace(0, len(places) - 1, most).astype(np.int64)]

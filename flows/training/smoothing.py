@@ -38,6 +38,9 @@ from flows.core.arrays import Array
 LEVELS = (0.01, 1.0)  # limits of a bandwidth, in standard deviations of the data
 # Larger data sets are represented by so many of their rows: the cost is quadratic
 REFERENCE_ROWS = 2_000
+# Of more rows than ``MANY``, so few are moved at a time that the processor's cache holds their
+# kernels, at half the cost. That moves last bits, so fewer rows are moved as they ever were.
+MANY, FEW_AT_A_TIME = 131_072, 100
 
 
 def likelihood_bandwidth(points: Array) -> float:
@@ -70,18 +73,22 @@ def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
     """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means."""
     reference, represents = _reference(points)
     moved = np.empty_like(points)
-    for start in range(0, len(points), REFERENCE_ROWS):
-        chunk = points[start : start + REFERENCE_ROWS]
-        squared = cdist(chunk, reference, "sqeuclidean")
-        kernel = represents * np.exp(-squared / (2 * bandwidth**2))
+    at_a_time = FEW_AT_A_TIME if len(points) > MANY else REFERENCE_ROWS
+    for start in range(0, len(points), at_a_time):
+        chunk = points[start : start + at_a_time]
+        kernel = cdist(chunk, reference, "sqeuclidean")
+        same = kernel == 0
+        kernel /= -2 * bandwidth**2  # in place, as this takes most of the time
+        np.exp(kernel, out=kernel)
+        kernel *= represents
         # A point counts for itself and its copies with weight 1 each, and once even if it is not
         # among the reference rows.
-        kernel[squared == 0] = 0
-        copies = (squared == 0).sum(axis=1, keepdims=True).clip(min=1)
+        kernel[same] = 0
+        copies = same.sum(axis=1, keepdims=True).clip(min=1)
         local_mean = (kernel @ reference + copies * chunk) / (
             kernel.sum(axis=1, keepdims=True) + copies
         )
-        moved[start : start + REFERENCE_ROWS] = chunk + strength * (local_mean - chunk)
+        moved[start : start + at_a_time] = chunk + strength * (local_mean - chunk)
     return moved
 
 

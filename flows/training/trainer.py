@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from flows.core.arrays import Array, rounded
+from flows.core.arrays import Array, rounded, some
 from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.flow import Flow
 from flows.networks.network import Network, Seen
-from flows.training.auto import train_auto
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
+# Points that are in memory at a time as a member visits them, with their noise. More rows are
+# visited in pieces, and curves are of so many of them. Fewer give the same bytes whatever it is.
+PIECE = 131_072
 
 
 class Trainer:
     """The trainer of all members of ``model``, one ``epoch()`` after another.
 
     ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a
-    member. They are in the user's units or, with their ``scaler``, scaled. Points inside are
-    features first, ``(M, *event, N)``.
+    member. They are in the user's units or, with their ``scaler``, scaled. They are held once, in
+    the networks' precision; an epoch makes its points of them, features first, ``(M, *event, N)``.
     """
 
     def __init__(
@@ -39,153 +38,116 @@ class Trainer:
     ) -> None:
         self.model, self.settings = model, settings
         rows, self.scaler = scaled(model, train, "train", scaler)
-        points = model.features_first(rows).double()
-        model.preprocessing.fit(points, self.scaler)
+        model.preprocessing.fit(model.features_first(rows).double(), self.scaler)
         self.clean = self.seen(rows, 0)
         model.initialize(self.clean[0])
-        self.visited, self.noise = _smoothed(model, points, settings)
-        self.steps = math.ceil(len(rows) / min(settings.batch_size, len(rows)))  # of an epoch
+        self.visited, self.noise = _smoothed(model, rows, settings)
+        self.batch = min(settings.batch_size, len(rows))
+        pieces = _cut(torch.empty(len(rows)), PIECE)
+        self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
     def seen(self, scaled: Tensor, number: int) -> Seen:
         """Return scaled rows as the networks see them, and the log-determinant.
 
-        ``number`` is the index of these rows among the sets that curves are kept of.
+        ``number`` is the index of these rows among the sets that curves are kept of. Of more than
+        ``PIECE`` rows it is so many, evenly spaced.
         """
+        if len(scaled) > PIECE:
+            scaled = scaled[some(np.arange(len(scaled)), PIECE)]
         z, log_det = self.model.preprocess_scaled(scaled)
         generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
         return self.model.visit(z, generators), log_det
 
-    def points(self, generators: Generators) -> Tensor:
-        """Return the points that one epoch visits, ``(M, *event, N)``.
+    def points(self, generators: Generators) -> Iterator[Tensor]:
+        """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
 
         Every member has an order of its own, and noise of its own.
         """
-        order = [
-            torch.from_numpy(g.permutation(self.visited.shape[-1])).to(self.visited.device)
-            for g in generators
-        ]
-        points = torch.stack(
-            [
-                rows.index_select(-1, places)
-                for rows, places in zip(self.visited, order, strict=True)
-            ]
+        rows = self.visited.expand(self.model.members, *self.visited.shape[1:])
+        order = torch.stack(
+            [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
         )
-        if self.noise is None:
-            return self.model.visit(points, generators)
-        return points + self.noise * normals(generators, *points.shape[1:]).to(points)
+        for places in _cut(order.to(rows.device), PIECE):
+            points = torch.stack(
+                [
+                    own.index_select(0, at).movedim(0, -1)
+                    for own, at in zip(rows, places, strict=True)
+                ]
+            ).contiguous()
+            if self.noise is None:
+                yield self.model.visit(points, generators)
+            else:
+                yield points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
         """Pass over the points once; return whether each member's losses were finite, ``(M,)``."""
         generators = numpy_generators(
             self.settings.seed, "train", self.model.member_range, self.step // self.steps
         )
-        points = self.points(generators)
-        finite = torch.ones(self.model.members, dtype=torch.bool, device=points.device)
-        objective = self.model.objective(points, generators)
-        for batch in points.tensor_split(self.steps, dim=-1):
-            loss, gradient = objective(batch)
-            rate = self.settings.learning_rate * one_cycle(
-                self.step / (self.settings.epochs * self.steps)
-            )
-            self.optimizer.step(gradient, rate)
-            self.step += 1
-            finite &= loss.isfinite()
+        finite = torch.ones(self.model.members, dtype=torch.bool, device=self.visited.device)
+        for points in self.points(generators):
+            objective = self.model.objective(points, generators)
+            for batch in _cut(points, self.batch):
+                loss, gradient = objective(batch)
+                rate = self.settings.learning_rate * one_cycle(
+                    self.step / (self.settings.epochs * self.steps)
+                )
+                self.optimizer.step(gradient, rate)
+                self.step += 1
+                finite &= loss.isfinite()
         return finite
 
 
-def train(
+def run(
     model: Network,
     rows: Any,
-    test: Any = None,
-    settings: TrainingSettings | None = None,
-    *,
-    scaler: Scaler | None = None,
-    on_log: OnLog | None = None,
-    name: str = "model",
-    device: str = "cpu",
-) -> Network:
-    """Train every member of ``model`` on ``rows``, and return it.
+    test: Any,
+    settings: TrainingSettings,
+    scaler: Scaler | None,
+    on_log: OnLog | None,
+    name: str,
+) -> dict[int, int]:
+    """Train ``model`` by the fixed recipe, and keep its history; the arguments are ``train``'s.
 
-    Args:
-        model: what ``flows.build`` makes.
-        rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
-            array of numbers will do.
-        test: rows of the same form, scored for the history, never trained on or selected by.
-        settings: how to train.
-        scaler: the scaler of rows and test rows that are real and scaled already; without it they
-            are in the user's units, and their scaler is fitted here. By the automatic recipe, a
-            flow takes scaled rows with gaps, which are ``NaN``.
-        on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
-            kept in ``model.history``.
-        name: of the model, in messages.
-        device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
-            may be faster, and low bits differ; the model is on the CPU again when it is done.
-
-    A member whose loss is no longer finite is reported on standard error and stays in the results;
-    the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
-    for rows that can't be learnt.
+    Return the members whose losses were not finite, by their places in the whole population, and
+    since which epoch.
     """
-    settings = settings or TrainingSettings()
-    if not isinstance(model, Network):
-        raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    auto = settings.recipe == "auto" and model.real
-    if device == "cuda" and (auto or not isinstance(model, Flow)):
-        raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
-    in_units = scaler is None
-    if auto and isinstance(model, Flow) and scaler is not None:
-        rows = model.shaped(rows, "train")
-    else:
-        rows, scaler = scaled(model, rows, "train", scaler)
-    if test is not None:
-        test, _ = scaled(model, test, "test", scaler, in_units=in_units)
-    if auto and isinstance(model, Flow):  # the others have no density, or a slow one
-        train_auto(model, rows, scaler, test, settings, on_log, name)
-        model.eval()
-        return model
-    model.to(device)
+    failed: dict[int, int] = {}
+    log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:
         say(bar, "estimating the noise level")
         trainer = Trainer(model, rows, settings, scaler)
-        failed = _run(trainer, test, on_log, bar)
-    for member, epoch in failed.items():
-        print(
-            f"{name}: the loss of member {model.member_range[member]} was not finite from epoch "
-            f"{epoch} on; it stays in the results",
-            file=sys.stderr,
-        )
-    model.to("cpu").eval()
-    return model
-
-
-def _run(trainer: Trainer, test: Tensor | None, on_log: OnLog | None, bar: tqdm) -> dict[int, int]:
-    """Train for all epochs, keep the history, and return the members that failed and since when."""
-    model, settings = trainer.model, trainer.settings
-    failed: dict[int, int] = {}
-    log: dict[int, dict[str, Array]] = {}
-    clean = {"train": trainer.clean}
-    if test is not None:
-        clean["test"] = trainer.seen(test, 1)
-    for epoch in range(1, settings.epochs + 1):
-        for member in (~trainer.epoch()).nonzero().flatten().tolist():
-            failed.setdefault(member, epoch)
-        if epoch % settings.log_every == 0 or epoch == settings.epochs:
-            log[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
-            means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
-            say(bar, ", ".join(means))
-            if on_log is not None:
-                on_log(epoch, log[epoch])
-        bar.update()
-    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[-1]}
+        clean = {"train": trainer.clean}
+        if test is not None:
+            own, _ = scaled(model, test, "test", trainer.scaler, in_units=scaler is None)
+            clean["test"] = trainer.seen(own, 1)
+        for epoch in range(1, settings.epochs + 1):
+            for member in (~trainer.epoch()).nonzero().flatten().tolist():
+                failed.setdefault(model.member_range[member], epoch)
+            if epoch % settings.log_every == 0 or epoch == settings.epochs:
+                log[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
+                means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
+                say(bar, ", ".join(means))
+                if on_log is not None:
+                    on_log(epoch, log[epoch])
+            bar.update()
+    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[1]}
     model.history = {"epoch": np.array(list(log), dtype=np.float64)}
     model.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
     last = np.stack(list(log[epoch].values()))
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
-        failed.setdefault(member, epoch)
+        failed.setdefault(model.member_range[member], epoch)
     return failed
+
+
+def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
+    """Call ``on_log`` for every row of a ``history``, of which curves have an axis of members."""
+    for place, epoch in enumerate(history["epoch"]):
+        curves = {key: each[place] for key, each in history.items() if each.ndim == 2}
+        if on_log is not None:
+            on_log(int(epoch), curves)
 
 
 def scaled(
@@ -204,30 +166,36 @@ def scaled(
 
 
 def _smoothed(
-    model: Network, points: Tensor, settings: TrainingSettings
+    model: Network, rows: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the points that training visits, and the noise's standard deviation.
+    """Return the rows that training visits, and the noise's standard deviation.
 
-    The points are made of scaled ``points``, both ``(M, *event, N)``; the deviation is per member,
-    ``(M, 1, ...)``, or ``None`` without noise.
+    Both scaled ``rows`` ``(n, M or 1, *event)`` and what is made of them, ``(M or 1, n, *event)``,
+    are one set for all members, or one each. The deviation is ``(M or 1, 1, ...)``, or ``None``
+    without noise.
     """
+    sets = rows.movedim(1, 0)
     if settings.noise == 0 or not model.real:
-        return points.to(model.dtype).contiguous(), None
-    visited: list[Tensor] = []
+        return sets.to(model.device, model.dtype).contiguous(), None
+    visited = torch.empty(sets.shape, dtype=model.dtype)
     levels: list[float] = []
-    for member, own in enumerate(points.cpu()):
+    for number, own in enumerate(sets):
         # The work is done already for members on the same data
-        if member and torch.equal(points[member], points[member - 1]):
-            visited.append(visited[-1])
+        if number and torch.equal(own, sets[number - 1]):
+            visited[number] = visited[number - 1]
             levels.append(levels[-1])
             continue
-        flat = own.flatten(0, -2).T.numpy()
+        flat = own.double().flatten(1).numpy()
         level = settings.noise
         if level == "auto":
             level = float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}")
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
-        visited.append(torch.from_numpy(moved.T.reshape(own.shape)))
+        visited[number] = torch.from_numpy(moved).reshape(own.shape)
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=model.dtype, device=points.device)
-    deviation = deviation.reshape(-1, *[1] * (points.ndim - 1))
-    return torch.stack(visited).to(deviation), deviation
+    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (rows.ndim - 1))
+    return visited.to(model.device), deviation.to(model.device)
+
+
+def _cut(points: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Return the points, along the last axis, in equal parts of at most ``most``."""
+    return points.tensor_split(math.ceil(points.shape[-1] / most), dim=-1)

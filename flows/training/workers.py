@@ -16,7 +16,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -58,16 +58,36 @@ def completed(
     """
     same = tuple(code), tuple(packages)
     calls = [(same, identity(*same), function, i, task) for i, task in enumerate(tasks)]
+    place = _place()
+    if isinstance(place, int):
+        yield from _on_this_machine(place, calls)
+    else:
+        yield from _on_cluster(place, calls)
+
+
+def count() -> int:
+    """Return how many workers there are; of a cluster, by now.
+
+    Raises ``UserError`` where none can be had.
+    """
+    place = _place()
+    if isinstance(place, int):
+        return place
+    with _cluster(place, "flows") as client:
+        return len(client.nthreads())
+
+
+def _place() -> int | str:
+    """Return how many processes of this machine work, or the address of a Dask scheduler."""
     place = os.environ.get(VARIABLE, "")
     if place.startswith("tcp://"):
-        yield from _on_cluster(place, calls)
-    elif not place or (place.isdigit() and int(place)):
-        yield from _on_this_machine(int(place or 1), calls)
-    else:
-        raise UserError(
-            f"{VARIABLE} = {place!r}: must be empty, a number of processes, "
-            "or tcp://host:port of a Dask scheduler"
-        )
+        return place
+    if not place or (place.isdigit() and int(place)):
+        return int(place or 1)
+    raise UserError(
+        f"{VARIABLE} = {place!r}: must be empty, a number of processes, "
+        "or tcp://host:port of a Dask scheduler"
+    )
 
 
 @cache
@@ -102,7 +122,10 @@ def _version(package: str) -> str:
 def _run(
     same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]
 ) -> Outcome:
-    """Run a task on the worker with one thread, or refuse it by a ``UserError``."""
+    """Run a task on the worker with one thread, or refuse it by a ``UserError``.
+
+    Inside of it there are no workers: what it trains is not shared out again.
+    """
     for name, here in identity(*same).items():
         if here != head[name]:
             raise UserError(
@@ -110,12 +133,14 @@ def _run(
                 f"{head[name]} here"
             )
     threads, notes = torch.get_num_threads(), io.StringIO()
+    place = os.environ.pop(VARIABLE, "")
     try:
         with threadpool_limits(1), redirect_stderr(notes):
             torch.set_num_threads(1)
             return i, function(*task), notes.getvalue()
     finally:
         torch.set_num_threads(threads)
+        os.environ[VARIABLE] = place
 
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
@@ -144,8 +169,26 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
 
     Joblib's backend for Dask would wait for ever for a task that Dask gives up.
     """
+    with _cluster(address, ", ".join(calls[0][0][0]) if calls else "flows") as client:
+        from distributed import as_completed
+
+        # The first tasks have the highest priority
+        futures = [
+            client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)
+        ]
+        for future in as_completed(futures):
+            yield future.result()
+            future.release()
+
+
+@contextmanager
+def _cluster(address: str, packages: str) -> Iterator[Any]:
+    """Connect to a cluster whose workers can import ``packages``.
+
+    Raises ``UserError`` where that can't be done, and where the cluster is lost later.
+    """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
@@ -161,14 +204,8 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
             f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})"
         ) from None
     try:
-        _greet(client, address, calls)
-        # The first tasks have the highest priority
-        futures = [
-            client.submit(_run, *call, pure=False, priority=-k) for k, call in enumerate(calls)
-        ]
-        for future in as_completed(futures):
-            yield future.result()
-            future.release()
+        _greet(client, address, packages)
+        yield client
     except KilledWorker:
         raise UserError(
             f"{VARIABLE} = {address}: a task killed every worker that took it, "
@@ -183,8 +220,8 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
         client.close(timeout=1)
 
 
-def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
-    """Wait for a worker, and check that all can import the code. Raises ``UserError``."""
+def _greet(client: Any, address: str, packages: str) -> None:
+    """Wait for a worker, and check that all can import the ``packages``. Raises ``UserError``."""
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
@@ -197,7 +234,6 @@ def _greet(client: Any, address: str, calls: Sequence[Call]) -> None:
             f"{VARIABLE} = {address}: a worker has {threads} threads; "
             "start workers with --nthreads 1"
         )
-    packages = ", ".join(calls[0][0][0]) if calls else "flows"
     try:
         for everywhere in (client.run, client.run_on_scheduler):
             everywhere(exec, f"import {packages}")

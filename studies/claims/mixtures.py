@@ -20,7 +20,7 @@ from flows.core.settings import TrainingSettings
 from flows.data import splits
 from flows.evaluation import likelihood
 from flows.networks import registry
-from flows.training.trainer import train
+from flows.training.train import train
 
 ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
 BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline

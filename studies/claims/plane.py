@@ -25,7 +25,7 @@ from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.targets import ring
-from flows.training.trainer import train as train_model
+from flows.training.train import train as train_model
 from studies.claims import remedies
 
 TRUTH = ring.make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -53,14 +54,14 @@ class FreshTrainer(Trainer):
         self.truth = truth
         self.ahead: list[Tensor] = []
 
-    def points(self, generators: Generators) -> Tensor:
+    def points(self, generators: Generators) -> Iterator[Tensor]:
         if not self.ahead:
             rows = self.clean[0].shape[2]
             shape = (BLOCK * rows,)
             own = [self.truth.sample(shape, generator=generator) for generator in generators]
             drawn = torch.cat(own, dim=1)
             self.ahead = list(self.model.preprocess(drawn)[0].split(rows, dim=2))
-        return self.ahead.pop().contiguous()
+        yield self.ahead.pop().contiguous()
 
 
 class RemedyAdam(ClippedAdam):

@@ -20,7 +20,7 @@ from flows.models.vae import VAENetwork
 from flows.networks import registry
 from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network, Seen
-from flows.training import trainer
+from flows.training.train import train as train_network
 from studies.digits.box import BoxSplineCoupling, Uniform
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.pixel_map import PixelMap
@@ -53,7 +53,7 @@ def fit(
 
     options = TrainingSettings(**training, seed=seed)
     held_out = None if test is None else seen(test)
-    network = trainer.train(network, seen(train), held_out, options, name=model)
+    network = train_network(network, seen(train), held_out, options, name=model)
 
     def log_q(y: Array) -> Array:
         return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))

@@ -1,0 +1,115 @@
+"""A population in slices of its members, each trained by a worker (``workers.py``).
+
+Members share no parameter, and the random streams of each are keyed by its place in the population.
+So slices that are trained apart and put together in order are the population: to the byte where
+kernels train, and but for last bits elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.core.arrays import Array
+from flows.core.progress import progress
+from flows.core.scaler import Scaler
+from flows.core.settings import TrainingSettings
+from flows.networks import registry
+from flows.networks.network import Network
+from flows.training import trainer, workers
+from flows.training.trainer import OnLog
+
+# Of a slice after its training: its description, state and history, and the members that failed
+Trained = tuple[dict[str, Any], dict[str, Array], dict[str, Array], dict[int, int]]
+
+
+def cut(model: Network) -> list[slice]:
+    """Return equal slices of the members, at most one a worker.
+
+    There is one of all members for a network that was put together or changed by hand, as workers
+    build theirs from the description. Raises ``UserError`` where ``FLOWS_WORKERS`` names no place.
+    """
+    count = min(model.members, workers.count())
+    if count > 1 and model.description:
+        as_described = registry.restored(model.description, model.state_dict())
+        count = count if repr(as_described) == repr(model) else 1
+    parts = np.array_split(np.arange(model.members), count)
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
+def run(
+    parts: Sequence[slice],
+    model: Network,
+    rows: Any,
+    test: Any,
+    settings: TrainingSettings,
+    scaler: Scaler | None,
+    on_log: OnLog | None,
+    name: str,
+) -> dict[int, int]:
+    """Do what ``trainer.run`` does, with each of the ``parts`` trained by a worker.
+
+    The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
+    ``UserError`` where workers are lost, or not like this process.
+    """
+    rows = model.shaped(rows, "train").numpy()
+    test = None if test is None else model.shaped(test, "test").numpy()
+    tasks = []
+    for part in parts:
+        start = model.member_range.start
+        about = {**model.description, "members": [start + part.start, start + part.stop]}
+        state = {key: _own(value.numpy(), part, 0) for key, value in model.state_dict().items()}
+        own = [None if each is None else _own(each, part, 1) for each in (rows, test)]
+        whole = (model.members, *model.event_shape)
+        moments = scaler and Scaler(
+            *(np.broadcast_to(each, whole)[part] for each in (scaler.mean, scaler.deviation))
+        )
+        tasks.append((about, state, *own, settings, moments, name))
+    done: dict[int, Trained] = {}
+    with progress(name, model.members, "member") as bar:
+        for i, result, _ in workers.completed(_train, tasks):
+            done[i] = result
+            bar.update(parts[i].stop - parts[i].start)
+    descriptions, states, histories, failed = zip(
+        *(done[i] for i in range(len(parts))), strict=True
+    )
+    joined = {key: torch.from_numpy(_joined(states, key, 0)) for key in states[0]}
+    model.load_state_dict(joined, assign=True)
+    model.history = {key: _joined(histories, key, 1) for key in histories[0]}
+    model.description["training"] = descriptions[0]["training"]
+    trainer.replay(model.history, on_log)
+    return {member: epoch for each in failed for member, epoch in each.items()}
+
+
+def _own(values: Array, part: slice, axis: int) -> Array:
+    """Return what is the members' of ``part``; what all members share has 1 or no such ``axis``."""
+    if values.ndim <= axis or values.shape[axis] == 1:
+        return values
+    return values.swapaxes(0, axis)[part].swapaxes(0, axis)
+
+
+def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
+    """Return the arrays ``key`` of all parts as one; what has no such ``axis`` is in each alike."""
+    arrays = [part[key] for part in parts]
+    return np.concatenate(arrays, axis) if arrays[0].ndim > axis else arrays[0]
+
+
+def _train(
+    description: dict[str, Any],
+    state: dict[str, Array],
+    rows: Array,
+    test: Array | None,
+    settings: TrainingSettings,
+    scaler: Scaler | None,
+    name: str,
+) -> Trained:
+    """Train a slice on a worker, which may have got read-only arrays."""
+    model = registry.restored(description, {key: torch.tensor(each) for key, each in state.items()})
+    failed = trainer.run(model, rows, test, settings, scaler, None, name)
+    trained = {key: each.numpy() for key, each in model.state_dict().items()}
+    return model.description, trained, model.history, failed
+    trained = {key: each.numpy() for key, each in model.state_dict().items()}
+    return model.description, trained, model.history, failed

@@ -1,0 +1,80 @@
+"""What users train a model with: the checks, the recipe, and where its members are trained."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from flows.core.scaler import Scaler
+from flows.core.settings import TrainingSettings
+from flows.networks.flow import Flow
+from flows.networks.network import Network
+from flows.training import slices, trainer
+from flows.training.auto import train_auto
+from flows.training.trainer import OnLog, scaled
+
+
+def train(
+    model: Network,
+    rows: Any,
+    test: Any = None,
+    settings: TrainingSettings | None = None,
+    *,
+    scaler: Scaler | None = None,
+    on_log: OnLog | None = None,
+    name: str = "model",
+    device: str = "cpu",
+) -> Network:
+    """Train every member of ``model`` on ``rows``, and return it.
+
+    Args:
+        model: what ``flows.build`` makes.
+        rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
+            array of numbers will do.
+        test: rows of the same form, scored for the history, never trained on or selected by.
+        settings: how to train.
+        scaler: the scaler of rows and test rows that are real and scaled already; without it they
+            are in the user's units, and their scaler is fitted here. By the automatic recipe, a
+            flow takes scaled rows with gaps, which are ``NaN``.
+        on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
+            kept in ``model.history``.
+        name: of the model, in messages.
+        device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
+            may be faster, and low bits differ; the model is on the CPU again when it is done.
+
+    Where ``FLOWS_WORKERS`` names workers (``workers.py``), they share the members, with the same
+    bytes where kernels train; not those of a GPU, nor of a flow by the automatic recipe.
+
+    A member whose loss is no longer finite is reported on standard error and stays in the results;
+    the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
+    for rows that can't be learnt.
+    """
+    settings = settings or TrainingSettings()
+    if not isinstance(model, Network):
+        raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
+    auto = settings.recipe == "auto" and model.real
+    if device == "cuda" and (auto or not isinstance(model, Flow)):
+        raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
+    if auto and isinstance(model, Flow):  # the others have no density, or a slow one
+        own, fitted = scaled(model, rows, "train", None) if scaler is None else (rows, scaler)
+        if test is not None:
+            test, _ = scaled(model, test, "test", fitted, in_units=scaler is None)
+        train_auto(model, model.shaped(own, "train"), fitted, test, settings, on_log, name)
+        model.eval()
+        return model
+    model.to(device)
+    parts = slices.cut(model) if device == "cpu" else []
+    arguments = (model, rows, test, settings, scaler, on_log, name)
+    failed = slices.run(parts, *arguments) if len(parts) > 1 else trainer.run(*arguments)
+    for member, epoch in failed.items():
+        print(
+            f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays "
+            "in the results",
+            file=sys.stderr,
+        )
+    model.to("cpu").eval()
+    return model
