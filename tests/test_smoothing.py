@@ -95,3 +95,10 @@ def test_more_rows_than_the_reference_holds_move_nearly_the_same_way(monkeypatch
     error = sharpen(points, 0.4, 1.0) - points - move
     assert error.shape == points.shape
     assert np.sqrt(np.square(error).mean()) < 0.12 * np.sqrt(np.square(move).mean())
+
+
+def test_very_many_rows_move_the_same_way_a_few_at_a_time(monkeypatch):
+    points = cloud(450)
+    moved = sharpen(points, 0.4, 1.0)
+    monkeypatch.setattr(smoothing, "MANY", 400)
+    np.testing.assert_allclose(sharpen(points, 0.4, 1.0), moved, rtol=0, atol=1e-14)

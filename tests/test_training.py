@@ -19,6 +19,7 @@ import flows
 from flows import Column, TrainingSettings, kernels, targets
 from flows.core.scaler import Scaler
 from flows.data.preparation import from_real, to_real
+from flows.training import trainer
 from flows.training.optimizer import ClippedAdam, one_cycle
 
 MEMBERS = 3
@@ -234,6 +235,33 @@ def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own
             assert rows_in_order(member) == rows_in_order(expected)
     assert not torch.equal(epochs[0], epochs[1])
     assert not torch.equal(epochs[0][0], epochs[0][1])
+
+
+@pytest.mark.parametrize("noise", [0, 0.3])
+def test_many_rows_are_visited_in_pieces_each_row_once(noise, monkeypatch):
+    """The pieces are cut into steps of their own; curves and the start are of some of the rows."""
+    monkeypatch.setattr(trainer, "PIECE", 16)
+    data, flow = sample(40), make()
+    batches = visits(flow, data, epochs=1, batch_size=5, noise=noise, sharpen=0.0)
+    assert [batch.shape[2] for batch in batches] == [5, 5, 4, 5, 4, 4, 5, 4, 4]
+    whole, expected = torch.cat(batches, dim=2), flow.preprocess(data)[0]
+    if not noise:
+        for member, its in zip(whole, expected, strict=True):
+            assert rows_in_order(member) == rows_in_order(its)
+    some = data[np.linspace(0, 39, 16).astype(int)]
+    nll = -flow.log_prob(some).detach().mean(0)
+    np.testing.assert_allclose(flow.history["train_nll"][-1], nll, atol=1e-5)
+
+
+def test_rows_that_fit_in_a_piece_train_the_same_bits_whatever_its_size(monkeypatch):
+    flow = train(make("glow"))[0]
+    monkeypatch.setattr(trainer, "PIECE", 64)
+    assert_same(flow, train(make("glow"))[0])
+
+
+def test_shared_rows_are_held_once_in_single_precision():
+    held = trainer.Trainer(make(), sample(40).double(), settings()).visited
+    assert (held.shape, held.dtype) == ((1, 40, 2), torch.float32)
 
 
 def test_noise_is_in_standardised_units_and_fresh_at_every_visit_and_for_every_member():

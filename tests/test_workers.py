@@ -5,6 +5,7 @@ The same results in this process, in others, and on a cluster; one line for what
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -20,17 +21,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
-from pipeline import ROOT
+from pipeline import ROOT, TINY
 
+import flows
+from flows import TrainingSettings, targets
 from flows.core.errors import UserError
+from flows.core.scaler import Scaler
+from flows.core.seeds import numpy_generators
 from flows.kernels.build import library
-from flows.training import workers
+from flows.networks.network import Network
+from flows.training import slices, workers
+from stages import generate, prepare
+from stages import train as stage
 from studies import engine
+from studies.claims.remedies import MixtureBase
 from studies.engine import Study
+from tools.verify import machines
 
+RING = targets.make("ring").sample(96, np.random.default_rng(0))
 CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/small"]
 
 
@@ -267,3 +279,165 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
     assert 0 < len(kept) < len(CELLS)
     assert engine.run(Study("claims", folder), CELLS)
     assert (folder / "results.csv").read_bytes() == whole
+
+
+# A population in slices
+
+
+def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> Network:
+    """A short training on rows that all members share."""
+    own = {} if model in ("vae", "gan") else {"couplings": 2}
+    settings = TrainingSettings(**{"epochs": 3, "log_every": 2, "batch_size": 32} | changes)
+    network = flows.build(model, (2,), {"hidden": 8} | own, members=members)
+    return flows.train(network, RING[:64], RING[64:], settings, name=model)
+
+
+def digest(network: Network, folder: Path) -> str:
+    """Of the file: parameters, history and description."""
+    flows.save(network, folder / "model")
+    return hashlib.sha256((folder / "model").read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(library() is None, reason="without kernels, last bits differ")
+@pytest.mark.parametrize("model", ["realnvp", "glow", "nsf", "vae", "gan"])
+def test_slices_of_a_population_are_put_together_to_the_same_bytes(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all, and of a range of its members."""
+    for members in (5, range(3, 5)):
+        digests = []
+        for where in ("", 2):
+            place(monkeypatch, where)
+            digests.append(digest(train(model, members), tmp_path))
+        assert digests[0] == digests[1]
+
+
+def test_slices_of_images_are_the_population_but_for_last_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.random.default_rng(0).integers(4, size=(20, 1, 4, 4))
+    own = {"levels": 4, "steps": [1], "hidden": 4}
+    states = []
+    for where in ("", 2):
+        place(monkeypatch, where)
+        network = flows.build("glow_image", (1, 4, 4), own, members=3)
+        flows.train(network, images, settings=TrainingSettings(epochs=2))
+        states.append(network.state_dict())
+    for key, one in states[0].items():
+        torch.testing.assert_close(one, states[1][key], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_members_keep_their_own_rows_their_scaler_and_their_log_in_slices(
+    scaled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.stack([RING[:64] * (1 + member) + member for member in range(3)], axis=1)
+    scaler = Scaler.fit(rows) if scaled else None
+    seen, networks = [], []
+    for where in ("", 2):
+        place(monkeypatch, where)
+        log: list[tuple[int, list[float]]] = []
+        network = flows.train(
+            flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3),
+            scaler.scale(rows) if scaler else rows,
+            settings=TrainingSettings(epochs=5, log_every=2),
+            scaler=scaler,
+            on_log=lambda epoch, curves, log=log: log.append((epoch, curves["train_nll"].tolist())),
+        )
+        seen.append(log)
+        networks.append(network)
+    assert [epoch for epoch, _ in seen[0]] == [2, 4, 5]
+    assert seen[0] == seen[1]
+    for one, other in zip(*(each.state_dict().values() for each in networks), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place(monkeypatch, 2)
+    network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=range(4, 8))
+    with torch.no_grad():
+        network.get_parameter("bijections.1.conditioner.theta")[3, 0] = math.nan
+    flows.train(network, RING, settings=TrainingSettings(epochs=2))
+    said = "model: the loss of member 7 was not finite from epoch 1 on; it stays in the results\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("change", ["a base of its own", "no description"])
+def test_a_network_that_workers_can_not_build_is_trained_here(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(monkeypatch, 2)
+    network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=4)
+    assert slices.cut(network) == [slice(0, 2), slice(2, 4)]
+    if change == "no description":
+        network.description = {}
+    else:
+        network.base = MixtureBase(2, 2, numpy_generators(0, "base", range(4)))
+    assert slices.cut(network) == [slice(0, 4)]
+
+
+def test_inside_of_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for where in ("1", "2"):
+        place(monkeypatch, where)
+        assert collect(workers.count, [(), ()]) == {0: 1, 1: 1}
+        assert workers.count() == int(where)
+
+
+def test_nothing_is_written_before_all_slices_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier model and history stay; then workers train both, to the bytes of one process."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(TINY)
+    (tmp_path / "data/source").mkdir(parents=True)
+    outputs = [tmp_path / "models/realnvp.safetensors", tmp_path / "metrics/realnvp/history.csv"]
+    place(monkeypatch, "")
+    generate.main()
+    prepare.main()
+    stage.main("realnvp")
+    before = [path.read_bytes() for path in outputs]
+    place(monkeypatch, 2)
+    real: Callable[..., dict[str, str]] = workers.identity
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "identity", lambda *same: {**real(*same), "torch": "another"})
+        with pytest.raises(UserError, match="is not like the head"):
+            stage.main("realnvp")
+    assert [path.read_bytes() for path in outputs] == before
+    for path in outputs:
+        path.unlink()
+    stage.main("realnvp")
+    if library() is not None:
+        assert [path.read_bytes() for path in outputs] == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(library() is None, reason="without kernels, last bits differ")
+def test_a_population_has_one_digest_wherever_its_slices_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes, and on a cluster with a worker that has no AVX-512, and one that dies."""
+
+    def trained(model: str, epochs: int) -> str:
+        return digest(train(model, 10, epochs=epochs), tmp_path)
+
+    runs = [("glow", 60), ("vae", 20), ("glow", 3000)]
+    place(monkeypatch, "")
+    here = {each: trained(*each) for each in runs}
+    for where in (2, 3, 4):
+        place(monkeypatch, where)
+        assert all(trained(*each) == here[each] for each in runs[:2])
+    with cluster(tmp_path, "one") as dask:
+        dask.workers("two", **machines().get("one without AVX-512", {}))
+        place(monkeypatch, dask.address)
+        assert workers.count() == 2
+        assert all(trained(*each) == here[each] for each in runs[:2])
+        dask.workers("three")
+        assert workers.count() == 3
+        assert all(trained(*each) == here[each] for each in runs[:2])
+        killer = threading.Timer(1, dask.kill, ["three"])
+        killer.start()
+        assert trained(*runs[2]) == here[runs[2]]
+        assert not killer.is_alive()
+        assert "three" not in dask.processes

@@ -103,8 +103,8 @@ def build(
     return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
 
 
-def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
-    """Return the network of a ``description`` and a ``state``, which is of the type saved."""
+def build_described(description: Mapping[str, Any]) -> Network:
+    """Return the untrained network of a ``description``."""
     model = build(
         description["model"],
         description["event_shape"],
@@ -114,6 +114,12 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
         columns=[Column.from_dict(column) for column in description.get("columns", ())],
     )
     model.description = dict(description)
+    return model
+
+
+def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+    """Return the network of a ``description`` and a ``state``, which is of the type saved."""
+    model = build_described(description)
     if "preprocessing.margins.knots" in state:
         model.preprocessing.add_margins()
         model.preprocessing.add_whitening()

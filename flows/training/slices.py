@@ -33,9 +33,9 @@ def cut(model: Network) -> list[slice]:
     build theirs from the description. Raises ``UserError`` where ``FLOWS_WORKERS`` names no place.
     """
     count = min(model.members, workers.count())
-    if count > 1 and model.description:
-        as_described = registry.restored(model.description, model.state_dict())
-        count = count if repr(as_described) == repr(model) else 1
+    about = model.description
+    if count > 1 and not (about and repr(model) == repr(registry.build_described(about))):
+        count = 1
     parts = np.array_split(np.arange(model.members), count)
     return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
