@@ -137,6 +137,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "mixtures": partial(section, CLAIMS, "Random mixtures"),
     "tables": partial(section, "studies/tables/tables.md"),
     "digits": partial(section, "studies/digits/tables.md"),
+    "scale": partial(section, "benchmarks/scale.md"),
     "speed": speed,
     "seconds": seconds,
 }
