@@ -55,8 +55,8 @@ def run(
     The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
     ``UserError`` where workers are lost, or not like this process.
     """
-    rows = model.shaped(rows, "train").numpy()
-    test = None if test is None else model.shaped(test, "test").numpy()
+    rows = model.shaped(rows, "train").cpu().numpy()
+    test = None if test is None else model.shaped(test, "test").cpu().numpy()
     tasks = []
     for part in parts:
         start = model.member_range.start

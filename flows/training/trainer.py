@@ -17,12 +17,12 @@ from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import Network, Seen
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import likelihood_bandwidth, sharpen
+from flows.training.smoothing import MANY, likelihood_bandwidth, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
-# Points that are in memory at a time as a member visits them, with their noise. More rows are
-# visited in pieces, and curves are of so many of them. Fewer give the same bytes whatever it is.
-PIECE = 131_072
+# Points of a member that are in memory at a time, with their noise. More rows are visited in
+# pieces, and curves are of so many of them; up to so many, no byte depends on it.
+PIECE = MANY
 
 
 class Trainer:
