@@ -12,8 +12,6 @@ from torch.distributions import Distribution, constraints
 from flows.core.arrays import Shape, as_tensor
 from flows.core.columns import Column
 
-RENAMED = {"has": "supports", "standardized": "preprocess"}
-
 
 class Population(nn.Module, Distribution):
     """A population of M members, which is a ``torch.distributions.Distribution``.
@@ -49,11 +47,6 @@ class Population(nn.Module, Distribution):
         self.history: dict[str, Any] = {}
 
     __repr__ = nn.Module.__repr__
-
-    def __getattr__(self, name: str) -> Any:
-        if name in RENAMED:
-            raise AttributeError(f"{name} is called {RENAMED[name]} now")
-        return super().__getattr__(name)
 
     @property
     def support(self) -> constraints.Constraint:

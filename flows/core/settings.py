@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -36,12 +36,6 @@ def _noise(value: Any) -> Any:
     return value
 
 
-def _recipe(value: Any) -> Any:
-    if value == "found":
-        raise ValueError("is called auto now")
-    return value
-
-
 class TrainingSettings(Section):
     """The settings of the training of a population.
 
@@ -64,7 +58,7 @@ class TrainingSettings(Section):
         seed: of the shuffling and the noise; every member has a stream of its own.
     """
 
-    recipe: Annotated[Literal["fixed", "auto"], BeforeValidator(_recipe)] = "fixed"
+    recipe: Literal["fixed", "auto"] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
