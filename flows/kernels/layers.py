@@ -30,14 +30,9 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
         return None
     kept, hidden, _, outputs = coupling.conditioner.sizes
     kept_at, changed_at = (coupling.sizes[0], 0) if coupling.swap else (0, coupling.sizes[0])
-    sizes = {
-        "kept": kept,
-        "hidden": hidden,
-        "outputs": outputs,
-        "kept_at": kept_at,
-        "changed_at": changed_at,
-    }
-    return {"theta": coupling.conditioner.theta, **sizes, **numbers}
+    sizes = {"kept": kept, "hidden": hidden, "outputs": outputs}
+    places = {"kept_at": kept_at, "changed_at": changed_at}
+    return {"theta": coupling.conditioner.theta, **sizes, **places, **numbers}
 
 
 def _spline(coupling: SplineCoupling) -> Fields | None:
