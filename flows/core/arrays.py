@@ -22,9 +22,8 @@ def rounded(values: Any) -> Array:
     Results computed in double precision agree across machines to more digits than that.
     """
     values = np.asarray(values, dtype=np.float64)
-    return np.array([float(f"{value:.9g}") for value in values.ravel().tolist()]).reshape(
-        values.shape
-    )
+    numbers = [float(f"{value:.9g}") for value in values.ravel().tolist()]
+    return np.array(numbers).reshape(values.shape)
 
 
 def as_tensor(points: Any, what: str = "points") -> Tensor:

@@ -61,12 +61,9 @@ class ConditionalMixture(NamedTuple):
         marginal = Mixture(mixture.weights, mixture.means[:, o], known)
         log_joint = marginal.log_terms(points[:, o])
         log_evidence = logsumexp(log_joint, axis=0)
-        return cls(
-            (log_joint - log_evidence).T,
-            means.transpose(1, 0, 2),
-            np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64),
-            log_evidence,
-        )
+        log_weights = (log_joint - log_evidence).T
+        factors = np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64)
+        return cls(log_weights, means.transpose(1, 0, 2), factors, log_evidence)
 
     def sample(self, level: Array, noise: Array) -> Array:
         """Return one value of the unknown coordinates for every point, ``(n, U)``.

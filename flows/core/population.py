@@ -151,11 +151,9 @@ class Population(nn.Module, Distribution):
         event = tuple(self.event_shape)
         if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
             return tensor.unsqueeze(1)
-        if (
-            tensor.ndim < len(event) + 2
-            or tensor.shape[-len(event) :] != event
-            or tensor.shape[-len(event) - 1] not in (1, self.members)
-        ):
+        leading = tensor.shape[: -len(event)]
+        fits = len(leading) > 1 and leading[-1] in (1, self.members)
+        if not fits or tensor.shape[-len(event) :] != event:
             numbers = ", ".join(map(str, event))
             raise ValueError(
                 f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, "
@@ -169,9 +167,7 @@ def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) ->
 
     The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
     """
-    members = member_log_prob.shape[-1]
     if weights is None:
-        return (
-            member_log_prob.logsumexp(-1) - torch.tensor(members, dtype=member_log_prob.dtype).log()
-        )
+        members = torch.tensor(member_log_prob.shape[-1], dtype=member_log_prob.dtype)
+        return member_log_prob.logsumexp(-1) - members.log()
     return (member_log_prob + weights.log().to(member_log_prob)).logsumexp(-1)

@@ -28,10 +28,8 @@ class Section(BaseModel):
 
 def _noise(value: Any) -> Any:
     # One check in place of a union of types, for which pydantic reports an error for each part.
-    number = (
-        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    )
-    if not number and value != "auto":
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != "auto" and not (number and 0 <= value < float("inf")):
         raise ValueError("must be a number of at least 0, or auto")
     return value
 

@@ -119,11 +119,9 @@ class GANNetwork(Network):
         z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
         real = perceptron(self.discriminator, train).double()
-        losses = {
-            "generator_loss": softplus(-fake),
-            "discriminator_loss": softplus(-real) + softplus(fake),
-        }
-        return {key: loss.numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
+        losses = softplus(-fake), softplus(-real) + softplus(fake)
+        means = (loss.numpy().mean(axis=(1, 2)) for loss in losses)
+        return dict(zip(("generator_loss", "discriminator_loss"), means, strict=True))
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)

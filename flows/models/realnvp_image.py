@@ -31,8 +31,5 @@ class RealNVPImage(ImageModel):
         quarter = channels // 4
         columns = [(c - quarter) % channels for c in range(channels)]
         middle = (steps + 1) // 2
-        return [
-            *couplings[:middle],
-            Permutation(channels, generators, columns),
-            *couplings[middle:],
-        ]
+        turn = Permutation(channels, generators, columns)
+        return [*couplings[:middle], turn, *couplings[middle:]]

@@ -138,28 +138,19 @@ class ImageModel(Model):
     def build(
         self, event_shape: Shape, generators: Generators, description: dict[str, Any]
     ) -> Network:
-        bound = SplineCoupling.BOUND
+        base, bound = StandardNormal(len(generators), event_shape), SplineCoupling.BOUND
         dropout = Dropout(self.dropout, self.input_dropout)
-        return ImageFlow(
-            StandardNormal(len(generators), event_shape),
-            [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)],
-            description,
-            levels=self.levels,
-            bound=bound,
-            dropout=dropout,
-        )
+        chain = [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)]
+        return ImageFlow(base, chain, description, levels=self.levels, bound=bound, dropout=dropout)
 
     def coupling(
         self, channels: int, generators: Generators, conditioner: Conditioner, *, swap: bool = False
     ) -> Coupling:
         """Return one channel-wise coupling."""
+        how: Any = {"swap": swap, "conditioner": conditioner}
         if self.transform == "affine":
-            return AffineCoupling(
-                channels, self.hidden, generators, swap=swap, conditioner=conditioner
-            )
-        return SplineCoupling(
-            channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins
-        )
+            return AffineCoupling(channels, self.hidden, generators, **how)
+        return SplineCoupling(channels, self.hidden, generators, bins=self.bins, **how)
 
     def _scale(
         self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout

@@ -120,9 +120,8 @@ class Flow(DensityNetwork):
         after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = [
-            self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)
-        ]
+        noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)
+        states = [noise.to(self.device)]
         for bijection in reversed(self.chain):
             states.append(self._step(bijection, states[-1], inverse=True))
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]

@@ -60,11 +60,10 @@ class GaussianMixture(Population):
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
         shape = torch.Size(sample_shape)
-        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))
-        z = z[None].mT
-        return self.rows_first(
-            z if self.preprocessing is None else self.preprocessing.inverse(z)[0], shape
-        )
+        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))[None].mT
+        if self.preprocessing is not None:
+            z = self.preprocessing.inverse(z)[0]
+        return self.rows_first(z, shape)
 
     @classmethod
     def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
