@@ -51,9 +51,8 @@ class Distilled:
         z = np.stack([self.scores(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rough mixture will do
-            found = GaussianMixture(
-                COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0
-            ).fit(z)
+            rough = GaussianMixture(COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0)
+            found = rough.fit(z)
         self.mixture = Mixture(found.weights_, found.means_, found.covariances_)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
@@ -75,9 +74,8 @@ class Distilled:
         """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""
         if labels := self.columns[d].labels:
             count = np.bincount(self.samples[:, d].astype(np.int64), minlength=len(labels))
-            return np.log(
-                (count[x.astype(np.int64)] + 0.5) / (len(self.samples) + 0.5 * len(labels))
-            )
+            share = (count + 0.5) / (len(self.samples) + 0.5 * len(labels))
+            return np.log(share[x.astype(np.int64)])
         z, log_slope = self.scores(d, x)
         return norm.logpdf(z) + log_slope
 

@@ -109,10 +109,7 @@ class Unknowns:
     """
 
     def __init__(
-        self,
-        log_density: cells.LogDensity,
-        distilled: Distilled,
-        log_member_weights: Array,
+        self, log_density: cells.LogDensity, distilled: Distilled, log_member_weights: Array
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
         self.columns: Sequence[Column] = distilled.columns
@@ -179,12 +176,9 @@ class Unknowns:
             return self.log_density(values).reshape(*u.shape, -1) + log_slope[:, :, None]
 
         nodes = integrate(log_integrand, len(rows), TOLERANCE)
-        values = points(nodes.row, nodes.u[:, None])[0]
-        own = [np.flatnonzero(nodes.row == row) for row in range(len(rows))]
-        return [
-            self._posterior(values[each], nodes.log_mass[each], is_exact=True, along=d)
-            for each in own
-        ]
+        values, kind = points(nodes.row, nodes.u[:, None])[0], {"is_exact": True, "along": d}
+        own = [nodes.row == row for row in range(len(rows))]
+        return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
     def _drawn(
         self,
@@ -199,10 +193,8 @@ class Unknowns:
 
         A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
         """
-        clouds = [
-            Draws(numpy_generator(seed, "unknown", int(number)), self.log_member_weights)
-            for number in numbers
-        ]
+        streams = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
+        clouds = [Draws(stream, self.log_member_weights) for stream in streams]
         waiting, count, total = np.arange(len(rows)), FIRST, 0
         while len(waiting) and total < MOST:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
@@ -237,9 +229,8 @@ class Unknowns:
         else:
             level = np.concatenate([each.generator.random(count) for each in clouds])
             size = count, int(unknown.sum())
-            z = first.sample(
-                level, np.concatenate([each.generator.standard_normal(size) for each in clouds])
-            )
+            noise = np.concatenate([each.generator.standard_normal(size) for each in clouds])
+            z = first.sample(level, noise)
         for k, d in enumerate(np.flatnonzero(unknown).tolist()):
             points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
             log_slope += slope
@@ -253,9 +244,8 @@ class Unknowns:
         """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(row), unknown)
         places = np.flatnonzero(unknown).tolist()
-        scores, log_slopes = zip(
-            *(self.distilled.scores(d, row[:, d]) for d in places), strict=True
-        )
+        mapped = [self.distilled.scores(d, row[:, d]) for d in places]
+        scores, log_slopes = zip(*mapped, strict=True)
         z = np.stack(scores, axis=1)
         log_r = draws.log_proposal(z, first.log_prob(z)) + np.sum(log_slopes, axis=0)
         return -float(log_r[0])
