@@ -31,6 +31,7 @@ class GAN(Model):
 
     label: ClassVar[str] = "GAN"
     color: ClassVar[str] = "#56B4E9"
+    has_density: ClassVar[bool] = False
 
     hidden: Count = 112
     latent: Count = 8

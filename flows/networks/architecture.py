@@ -38,6 +38,7 @@ class Model(Section, ABC):
 
     label: ClassVar[str]  # in tables and figures
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
+    has_density: ClassVar[bool] = True
 
     @abstractmethod
     def build(
