@@ -67,15 +67,9 @@ def fit(arguments: argparse.Namespace) -> None:
         )
     kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
     which = {"only": arguments.only, "drop": arguments.drop}
-    density = fit_density(
-        table.read(arguments.table, kinds, _format(arguments), **which),
-        arguments.model,
-        members=arguments.members,
-        columns=kinds,
-        settings=settings,
-        seed=arguments.seed,
-        missing=arguments.missing,
-    )
+    read = table.read(arguments.table, kinds, _format(arguments), **which)
+    how = {name: getattr(arguments, name) for name in ("model", "members", "seed", "missing")}
+    density = fit_density(read, columns=kinds, settings=settings, **how)
     density.save(arguments.output)
     print(density)
 
@@ -237,7 +231,8 @@ def plot(arguments: argparse.Namespace) -> None:
         raise UserError(f"{output}: a picture goes into a .png file")
     density = _load(arguments)
     if arguments.anomalies is not None:
-        source, count = _source(arguments, arguments.table), arguments.anomalies
+        source = answers.read(arguments.table, _format(arguments), "score")
+        count = arguments.anomalies
         least, _, surprise = answers.least_likely(density, source, count, arguments.missing)
         return draw_odd_cells(output, density.names, least, surprise)
     read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
@@ -340,9 +335,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "columns to condition on: the log-density is that of the others, given these"
     verbs.choices["score"].add_argument("--given", metavar="NAME,NAME", help=what)
     what = "a draw of all gaps of a row, so many times, with a column `draw`; in place of medians"
-    verbs.choices["impute"].add_argument(
-        "--draws", metavar="N", type=_whole(1), default=0, help=what
-    )
+    add = verbs.choices["impute"].add_argument
+    add("--draws", metavar="N", type=_whole(1), default=0, help=what)
     add = verbs.choices["predict"].add_argument
     add("--column", metavar="NAME", required=True, help="the column to predict")
     what = "between 0 and 1 (0.05,0.5,0.95)"

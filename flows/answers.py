@@ -37,18 +37,22 @@ ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # are added to the l
 
 
 class Source(NamedTuple):
-    """Frames of rows, what messages call them, and how their text is written."""
+    """Frames of rows, what messages call them, and how their text is written.
+
+    ``verb`` is the work on the rows of a file, of which a bar shows the progress.
+    """
 
     pieces: Iterable[pd.DataFrame]
     name: str = frames.FRAME
     written: frames.Format = frames.PLAIN
+    verb: str = ""
 
     def parsed(self, piece: pd.DataFrame, kinds: Mapping[str, str]) -> frames.Table:
         return frames.parse(piece, kinds, self.name, self.written)
 
-    def bar(self, verb: str) -> tqdm:
+    def bar(self) -> tqdm:
         """Return a bar of progress through a file; a frame has none."""
-        return progress(verb, None, "row") if self.name != frames.FRAME else tqdm(disable=True)
+        return progress(self.verb, None, "row") if self.verb else tqdm(disable=True)
 
 
 def read(path: Path, written: frames.Format, verb: str, added: Sequence[str] = ()) -> Source:
@@ -66,7 +70,7 @@ def read(path: Path, written: frames.Format, verb: str, added: Sequence[str] = (
                 )
             yield piece.astype("string") if table.is_csv(path) else piece
 
-    return Source(pieces(), str(path), written)
+    return Source(pieces(), str(path), written, verb)
 
 
 def write(
@@ -92,7 +96,7 @@ def estimated(
     """
     ask = partial(density.estimate, given=given)
     unknown, effective, left, first = Counter[str](), list[Array](), 0, 0
-    with source.bar("score") as bar:
+    with source.bar() as bar:
         for piece in source.pieces:
             kept = frames.complete(source.parsed(piece, density.kinds), missing)
             rows = frames.numbers(kept, density.columns)
@@ -204,7 +208,7 @@ def completed(density: Density, source: Source, seed: int) -> Iterator[pd.DataFr
         versions, effective = questions.complete(density.unknowns, rows, numbers, 1, seed)
         return density.typed(versions[0]), effective
 
-    for piece, _, drawn in _answered(density, source, ("sample", "draws"), ask):
+    for piece, _, drawn in _answered(density, source, "draws", ask):
         yield drawn.set_axis(piece.index)
 
 
@@ -222,8 +226,7 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
             versions = filled[None]
         return density.typed(versions.swapaxes(0, 1).reshape(-1, rows.shape[1])), effective
 
-    what = ("impute", "imputed values")
-    for piece, gaps, typed in _answered(density, source, what, ask, is_whole=True):
+    for piece, gaps, typed in _answered(density, source, "imputed values", ask, is_whole=True):
         each = np.arange(len(piece)).repeat(max(draws, 1))
         filled = _filled(piece.iloc[each], gaps[each], typed, source.written.decimal)
         if draws:
@@ -263,15 +266,14 @@ def predicted(
         found = questions.predict(density.unknowns, rows, d, levels, numbers)
         return found, found["effective_draws"].to_numpy()
 
-    what = ("predict", "predictions")
-    for piece, _, found in _answered(density, source, what, ask, without=[column]):
+    for piece, _, found in _answered(density, source, "predictions", ask, without=[column]):
         yield piece, found.set_axis(piece.index)
 
 
 def _answered(
     density: Density,
     source: Source,
-    what: tuple[str, str],
+    what: str,
     ask: Callable[[Array, Whole], tuple[pd.DataFrame, Array]],
     *,
     without: Sequence[str] = (),
@@ -279,18 +281,16 @@ def _answered(
 ) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_], pd.DataFrame]]:
     """Yield the pieces of a source, their gaps ``(n, D)``, and what ``ask`` answers to their rows.
 
-    ``what`` are the names of the work and of the answers. ``ask`` takes rows and their numbers, and
-    returns effective draws, too. Columns ``without`` are unknown, and so are those that the source
-    lacks, unless it must be ``is_whole``.
+    ``what`` is the name of the answers. ``ask`` takes rows and their numbers, and returns effective
+    draws, too. Columns ``without`` are unknown, and so are those that the source lacks, unless it
+    must be ``is_whole``: then a value that its column does not allow stays as it stands.
     """
     texts, count, effective, first = list[str](), 0, list[Array](), 0
-    with source.bar(what[0]) as bar:
+    with source.bar() as bar:
         for piece in source.pieces:
             if not {*density.names} & {*map(str, piece.columns)}:
-                names = ", ".join(density.names)
-                raise UserError(
-                    f"{source.name}: holds no column of the density; these are: {names}"
-                )
+                these = f"these are: {', '.join(density.names)}"
+                raise UserError(f"{source.name}: holds no column of the density; {these}")
             known = piece.drop(columns=list(without), errors="ignore")
             if not is_whole:
                 if not first:
@@ -301,9 +301,9 @@ def _answered(
             effective, first = [*effective, *enough], first + len(rows)
             texts, count = [*texts, *[text] * bool(text)][:1], count + int(disallowed.sum())
             yield piece, np.isnan(rows) & ~disallowed, pd.concat(found, ignore_index=True)
-    also = ", and is left as it stands" if what[0] == "impute" else ""
+    also = ", and is left as it stands" if is_whole else ""
     notices = frames.taken_as_unknown("".join(texts), count, also)
-    frames.say([*notices, *questions.rough(np.concatenate(effective), what[1])])
+    frames.say([*notices, *questions.rough(np.concatenate(effective), what)])
 
 
 def _unmatched(names: Sequence[str], piece: pd.DataFrame, without: Sequence[str]) -> list[str]:

@@ -95,7 +95,7 @@ def complete(
     for place, posterior in unknowns.posteriors(rows[places], numbers[places], seed, enough):
         k = places[place]
         picked = posterior.pick(count, numpy_generator(seed, "unknown", int(numbers[k]), 1))
-        found[:, k], effective[k] = _as_drawn(unknowns, picked), posterior.effective
+        found[:, k], effective[k] = as_drawn(unknowns.columns, picked), posterior.effective
     return np.where(np.isnan(rows), found, rows), effective
 
 
@@ -109,7 +109,7 @@ def samples(unknowns: Unknowns, row: Array, count: int, seed: int) -> Iterator[t
         kept = min(size, count - start)
         [(_, posterior)] = unknowns.posteriors(row[None], np.array([number]), seed, np.inf)
         picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
-        drawn = np.where(np.isnan(row), _as_drawn(unknowns, picked), row)
+        drawn = np.where(np.isnan(row), as_drawn(unknowns.columns, picked), row)
         yield drawn, posterior.effective / kept
 
 
@@ -128,7 +128,7 @@ def fill(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]
                 filled[k, d] = _shares(unknowns, posterior, d, len(labels)).argmax()
             else:
                 filled[k, d] = posterior.quantiles(d, np.array(0.5))
-    return np.where(np.isnan(rows), _as_drawn(unknowns, filled), rows), effective
+    return np.where(np.isnan(rows), as_drawn(unknowns.columns, filled), rows), effective
 
 
 def predict(
@@ -163,7 +163,7 @@ def predict(
         quantiles = np.full((len(levels), rows.shape[1]), 0.5)
         quantiles[:, d] = posterior.quantiles(d, np.array(levels))
         lines[k, :2] = mean, np.sqrt(weights @ (x - mean) ** 2)
-        lines[k, 2:] = _as_drawn(unknowns, quantiles)[:, d]
+        lines[k, 2:] = as_drawn(unknowns.columns, quantiles)[:, d]
     names = list(column.labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
     found = pd.DataFrame(lines, columns=names)
     return found.assign(effective_draws=np.where(np.isinf(effective), np.nan, effective))
@@ -245,9 +245,5 @@ def rough(effective: Array, what: str) -> list[str]:
 
 def _shares(unknowns: Unknowns, posterior: Posterior, d: int, labels: int) -> Array:
     """Return the probabilities of the labels of column ``d``."""
-    codes = _as_drawn(unknowns, posterior.values)[:, d].astype(np.int64)
+    codes = as_drawn(unknowns.columns, posterior.values)[:, d].astype(np.int64)
     return np.bincount(codes, posterior.weights, labels).astype(np.float64)
-
-
-def _as_drawn(unknowns: Unknowns, rows: Array) -> Array:
-    return as_drawn(unknowns.columns, rows)

@@ -121,7 +121,9 @@ def take(
             f"{source}: column {name} holds no value in any row; leave it out: --drop {quote(name)}"
         )
     table = Table(frame, source)
-    kept = observed(table) if missing == "learn" else complete(table, missing)
+    kept = complete(table, "keep" if missing == "learn" else missing)
+    if missing == "learn":
+        kept = kept._replace(frame=kept.frame.dropna(how="all"))
     columns = [_declare(kept, name, kinds.get(name)) for name in kept.frame]
     values = numbers(kept, columns)
     notices = [
@@ -180,12 +182,6 @@ def complete(table: Table, missing: str = "stop") -> Table:
             f"{remedy} leaves such rows out"
         )
     return Table(frame[~gaps.any(axis=1)], source)
-
-
-def observed(table: Table) -> Table:
-    """Return the rows of a table that have a value, with ``NaN`` for what is missing."""
-    kept = complete(table, "keep")
-    return kept._replace(frame=kept.frame.dropna(how="all"))
 
 
 def _gaps(frame: pd.DataFrame) -> pd.DataFrame:
