@@ -107,17 +107,14 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
     parts = [*filter(None, prefix.split(".")), *first["loc"]]
     key = ".".join(str(part) for part in parts)
     if first["type"] == "extra_forbidden":
+        where = ".".join(map(str, parts[:-1])) or "the file"
         known = ", ".join(_section_at(section, first["loc"][:-1]).model_fields)
-        return (
-            f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: "
-            f"{known}"
-        )
+        return f"{key} is not a known key; allowed in {where}: {known}"
     if first["type"] == "missing":
         return f"{key} is missing"
     if not parts:
-        return (
-            f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
-        )
+        sections = ", ".join(section.model_fields)
+        return f"must hold the sections {sections}; it holds {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
     # For a whole section, the message itself says what is wrong
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"

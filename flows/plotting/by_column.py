@@ -122,10 +122,8 @@ def pairs(scene: Scene) -> Figure:
             axis.tick_params(right=True, labelright=True)
         axis.set_xlabel(scene.names[x] if bottom else "", fontsize=9)
         axis.set_ylabel(scene.names[y] if left else "", fontsize=9)
-    text = (
-        f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
-        f"{len(samples):,} samples counted in cells"
-    )
+    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); "
+    text += f"above the diagonal, {len(samples):,} samples counted in cells"
     if steps[shown].any():
         text += "\ndots of labels, whole and rounded numbers are spread over their steps"
     explain(sheet, text + rest_of(scene, shown))
