@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from flows import questions
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.data import frames, table
@@ -234,9 +233,7 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
         yield filled
 
 
-def _filled(
-    frame: pd.DataFrame, gaps: NDArray[np.bool_], typed: pd.DataFrame, decimal: str
-) -> pd.DataFrame:
+def _filled(frame: pd.DataFrame, gaps: Mask, typed: pd.DataFrame, decimal: str) -> pd.DataFrame:
     """Return a frame with the values of ``typed`` rows in its ``gaps``, as text in a column of it.
 
     Both are of the density's columns, ``(n, D)``; ``decimal`` is the mark in numbers of text.
@@ -278,7 +275,7 @@ def _answered(
     *,
     without: Sequence[str] = (),
     is_whole: bool = False,
-) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_], pd.DataFrame]]:
+) -> Iterator[tuple[pd.DataFrame, Mask, pd.DataFrame]]:
     """Yield the pieces of a source, their gaps ``(n, D)``, and what ``ask`` answers to their rows.
 
     ``what`` is the name of the answers. ``ask`` takes rows and their numbers, and returns effective

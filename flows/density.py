@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from flows import answers, questions
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
@@ -131,7 +130,7 @@ class Density:
     def _score(self, rows: Array) -> Array:
         return log_density(self.network, rows)
 
-    def _disallowed(self, rows: Array) -> NDArray[np.bool_]:
+    def _disallowed(self, rows: Array) -> Mask:
         """Return which of the values ``(n, D)`` the columns' kinds do not allow."""
         held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         return ~(np.stack(held, axis=1) | np.isnan(rows))
@@ -194,7 +193,7 @@ class Density:
         for name in names:
             frames.position(self.names, name, "the density")
 
-    def known(self, table: frames.Table) -> tuple[Array, NDArray[np.bool_], str]:
+    def known(self, table: frames.Table) -> tuple[Array, Mask, str]:
         """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.
 
         With them come which cells these are, ``(n, D)``, and a text on the first, if there is one.
@@ -223,7 +222,7 @@ class Density:
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
-    def unseen(self, fold: float) -> NDArray[np.bool_]:
+    def unseen(self, fold: float) -> Mask:
         """Return which members did not see the rows of a fold, ``(M,)``."""
         members = self.network.description["training"]["members"]
         return np.array([member["fold"] == fold for member in members])

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import WHOLE
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -52,9 +51,7 @@ def evidence(unknowns: Unknowns, rows: Array, numbers: Whole) -> Estimate:
     return found
 
 
-def conditional(
-    unknowns: Unknowns, rows: Array, given: NDArray[np.bool_], numbers: Whole
-) -> Estimate:
+def conditional(unknowns: Unknowns, rows: Array, given: Mask, numbers: Whole) -> Estimate:
     """Return the log-density of what is known of each row, given the columns ``given`` ``(D,)``.
 
     A complete row is one more of the draws, so that its own weight counts::

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Shape = Sequence[int]  # of an event, or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 def rounded(values: Any) -> Array:

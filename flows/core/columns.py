@@ -13,9 +13,8 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.copies import first_copies
 from flows.core.errors import UserError
 from flows.core.steps import DISTINCT, common_step
@@ -100,7 +99,7 @@ class Column:
             return -0.5, len(self.labels) - 0.5
         return {"positive": 0.0, "count": -0.5}.get(self.kind, -math.inf), math.inf
 
-    def holds(self, x: Array) -> NDArray[np.bool_]:
+    def holds(self, x: Array) -> Mask:
         """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
         low, high = self.bounds
         inside = (low < x) & (x < high)

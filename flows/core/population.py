@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Shape, as_tensor
 from flows.core.columns import Column
+
+Description = dict[str, Any]  # of a model, as JSON: how to build it again, and how it was trained
 
 
 class Population(nn.Module, Distribution):
@@ -38,7 +40,7 @@ class Population(nn.Module, Distribution):
     # Points that are scored at a time, which bounds the memory
     chunk: ClassVar[int] = 10_000
 
-    def __init__(self, members: int, event_shape: Shape, description: dict[str, Any]) -> None:
+    def __init__(self, members: int, event_shape: Shape, description: Description) -> None:
         nn.Module.__init__(self)
         Distribution.__init__(
             self, torch.Size([members]), torch.Size(event_shape), validate_args=False
@@ -91,9 +93,7 @@ class Population(nn.Module, Distribution):
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
-    def sample(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
-    ) -> Tensor:
+    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draw points, ``sample_shape + (M, *event)``.
 
         Raises ``NotImplementedError`` where a model can't.
@@ -115,7 +115,7 @@ class Population(nn.Module, Distribution):
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
     def trajectory(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
+        self, sample_shape: Shape = (), generator: Generator | None = None
     ) -> list[Tensor]:
         """Return samples at every step from noise to data.
 

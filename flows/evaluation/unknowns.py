@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import Column
 from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.seeds import numpy_generator
@@ -181,13 +180,7 @@ class Unknowns:
         return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
     def _drawn(
-        self,
-        rows: Array,
-        unknown: NDArray[np.bool_],
-        numbers: Whole,
-        seed: int,
-        enough: float,
-        own: Array,
+        self, rows: Array, unknown: Mask, numbers: Whole, seed: int, enough: float, own: Array
     ) -> list[Posterior]:
         """Draw what is ``unknown``, ``(D,)``, in all rows, until ``enough`` draws are effective.
 
@@ -211,9 +204,7 @@ class Unknowns:
             for each, log_w in zip(clouds, log_own, strict=True)
         ]
 
-    def _draw(
-        self, rows: Array, unknown: NDArray[np.bool_], clouds: Sequence[Draws], count: int
-    ) -> None:
+    def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
         """Add ``count`` draws to those of each row."""
         labels = np.flatnonzero(self.is_category & ~unknown).tolist()
         points = rows.repeat(count, axis=0)
@@ -240,7 +231,7 @@ class Unknowns:
         for each, part in zip(clouds, parts, strict=True):
             each.add(*part)
 
-    def _log_own(self, row: Array, unknown: NDArray[np.bool_], draws: Draws) -> float:
+    def _log_own(self, row: Array, unknown: Mask, draws: Draws) -> float:
         """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(row), unknown)
         places = np.flatnonzero(unknown).tolist()

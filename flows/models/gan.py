@@ -1,7 +1,7 @@
 """The generative adversarial network (Goodfellow et al. 2014), for comparison with the flows."""
 
 from itertools import count
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
@@ -38,7 +39,7 @@ class GAN(Model):
     penalty: Annotated[float, Field(ge=0)] = 0.02
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         return GANNetwork(event_shape, generators, description, settings=self)
 
@@ -61,12 +62,7 @@ class GANNetwork(Network):
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
     def __init__(
-        self,
-        event_shape: Shape,
-        generators: Generators,
-        description: dict[str, Any],
-        *,
-        settings: GAN,
+        self, event_shape: Shape, generators: Generators, description: Description, *, settings: GAN
     ) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the GAN needs vectors; got event_shape={tuple(event_shape)}")

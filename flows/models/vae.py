@@ -1,7 +1,7 @@
 """The variational autoencoder (Kingma and Welling 2014), for comparison with the flows."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
@@ -38,7 +39,7 @@ class VAE(Model):
     hidden: Count = 112
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         return VAENetwork(event_shape, generators, description, hidden=self.hidden)
 
@@ -65,12 +66,7 @@ class VAENetwork(DensityNetwork):
     curve_nodes: ClassVar[int] = 128
 
     def __init__(
-        self,
-        event_shape: Shape,
-        generators: Generators,
-        description: dict[str, Any],
-        *,
-        hidden: int,
+        self, event_shape: Shape, generators: Generators, description: Description, *, hidden: int
     ) -> None:
         if len(event_shape) != 1:
             raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")

@@ -21,6 +21,7 @@ from flows.bijections import (
 )
 from flows.bijections.coupling import Conditioner
 from flows.core.arrays import Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators
 from flows.core.settings import Count, Section
 from flows.networks.base_distribution import StandardNormal, TailedNormal
@@ -42,7 +43,7 @@ class Model(Section, ABC):
 
     @abstractmethod
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         """Return an untrained population over ``event_shape``.
 
@@ -62,7 +63,7 @@ class FlowModel(Model):
         """
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         base = TailedNormal(len(generators), event_shape)
         return Flow(base, self.chain(event_shape, generators), description)
@@ -84,7 +85,7 @@ class CouplingModel(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(
@@ -137,7 +138,7 @@ class ImageModel(Model):
         """Return the ``steps`` of one scale, on squeezed images of so many ``channels``."""
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         base, bound = StandardNormal(len(generators), event_shape), SplineCoupling.BOUND
         dropout = Dropout(self.dropout, self.input_dropout)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Shape, as_tensor
@@ -56,9 +56,7 @@ class GaussianMixture(Population):
         return (log_q + log_det[0]).reshape(value.shape[:-1])
 
     @torch.no_grad()
-    def sample(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
-    ) -> Tensor:
+    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         shape = torch.Size(sample_shape)
         z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))[None].mT
         if self.preprocessing is not None:
