@@ -210,9 +210,7 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Print what a file holds: columns, members, their training, and the score on held-out rows."""
-    from flows.density import Density
-
-    print(Density.load(arguments.model))
+    print(_load(arguments, asks=False))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -233,7 +231,7 @@ def plot(arguments: argparse.Namespace) -> None:
     if arguments.anomalies is not None:
         source = answers.read(arguments.table, _format(arguments), "score")
         count = arguments.anomalies
-        least, _, surprise = answers.least_likely(density, source, count, arguments.missing)
+        least, surprise = answers.least_likely(density, source, count, arguments.missing)
         return draw_odd_cells(output, density.names, least, surprise)
     read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
     if number is not None:
@@ -287,15 +285,13 @@ def _parser() -> argparse.ArgumentParser:
             add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if verb is fit:
             what = (
-                "what is there of rows with a missing value is learned from (learn, the "
-                "default), or they are left out and counted (drop), or an error (stop)"
+                "what is there of rows with a missing value is learned from (learn, the default), "
             )
+            what += "or they are left out and counted (drop), or an error (stop)"
             add("--missing", choices=["learn", "drop", "stop"], default="learn", help=what)
         if verb in (score, plot):
-            what = (
-                "a missing value is unknown (keep, the default), an error (stop), "
-                "or its row is left out and counted (drop)"
-            )
+            what = "a missing value is unknown (keep, the default), an error (stop), "
+            what += "or its row is left out and counted (drop)"
             add("--missing", choices=["keep", "stop", "drop"], default="keep", help=what)
             what = "only the N least likely rows, with a tail probability, and the oddest column"
             if verb is plot:

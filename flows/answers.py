@@ -121,8 +121,8 @@ def scored(
 
 def least_likely(
     density: Density, source: Source, count: int, missing: str = "keep", given: Sequence[str] = ()
-) -> tuple[pd.DataFrame, Array, Array]:
-    """Return the least likely rows, their numbers and the surprises of their cells, ``(n, D)``.
+) -> tuple[pd.DataFrame, Array]:
+    """Return the least likely rows, and the surprises of their cells, ``(n, D)``.
 
     Rows with gaps are left out and counted, unless columns are ``given``: with fewer values, their
     log-densities are others. The index of the frame holds the numbers of the rows in their file.
@@ -136,11 +136,11 @@ def least_likely(
     if frame.empty:
         raise UserError(f"{source.name}: no row is without a gap, and none can be ranked")
     numbers = frame.index.to_numpy() - 1
-    return frame, *surprise(density, source.parsed(frame, density.kinds), numbers)
+    return frame, surprise(density, source.parsed(frame, density.kinds), numbers)
 
 
-def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Array, Array]:
-    """Return parsed rows as numbers, and the surprises of their cells, ``(n, D)``.
+def surprise(density: Density, rows: frames.Table, numbers: Whole) -> Array:
+    """Return the surprises of the cells of parsed rows, ``(n, D)``.
 
     What a column does not allow is infinitely odd, and unknown to the rest of its row.
     """
@@ -148,7 +148,7 @@ def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Arra
     found, effective = questions.surprise(density.unknowns, values, numbers)
     notices = frames.taken_as_unknown(first, int(disallowed.sum()))
     frames.say([*notices, *questions.rough(effective, "surprises")])
-    return values, np.where(disallowed, np.inf, found)
+    return np.where(disallowed, np.inf, found)
 
 
 def anomalies(
@@ -158,7 +158,7 @@ def anomalies(
 
     Where none is ``given``, tail probabilities of whole rows are there, too.
     """
-    frame, _, odd = least_likely(density, source, count, missing, given)
+    frame, odd = least_likely(density, source, count, missing, given)
     if not given:
         parsed = frames.complete(source.parsed(frame, density.kinds), "keep")
         rows = frames.numbers(parsed, density.columns)
@@ -185,9 +185,9 @@ def conditionals(
     k = number - 1
     rows, _, _ = density.known(whole)
     own = frames.Table(whole.frame[k:number], whole.source)
-    _, found = surprise(density, own, np.array([k]))
+    [found] = surprise(density, own, np.array([k]))
     curves = [questions.curve(density.unknowns, rows[k], d, k) for d in range(len(density.names))]
-    return rows, found[0], curves
+    return rows, found, curves
 
 
 def sampled(

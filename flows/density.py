@@ -182,8 +182,7 @@ class Density:
         is infinitely odd; a gap has ``NaN``. ``questions.surprise`` has the formula.
         """
         frame = _frame(frame, self.names)
-        parsed = frames.parse(frame, self.kinds)
-        _, found = answers.surprise(self, parsed, np.arange(len(frame)))
+        found = answers.surprise(self, frames.parse(frame, self.kinds), np.arange(len(frame)))
         return pd.DataFrame(found, frame.index, self.names)
 
     def _check(self, names: Sequence[str]) -> None:

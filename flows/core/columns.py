@@ -110,6 +110,11 @@ class Column:
             return inside & (np.abs(steps - np.round(steps)) < 1e-6)
 
 
+def leave_out(name: str) -> str:
+    """Return the advice to leave out a column, by the option of the command line."""
+    return f"leave it out: --drop {quote(name)}"
+
+
 def inspect(
     columns: Sequence[Column], values: Array, rows: Whole | None = None
 ) -> tuple[list[Column], list[str]]:
@@ -172,13 +177,12 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
     if len(x) < LEAST_VALUES:
         raise UserError(
             f"column {column.name} holds a value in {len(x)} rows; a fit needs at least "
-            f"{LEAST_VALUES}, so leave it out: --drop {quote(column.name)}"
+            f"{LEAST_VALUES}, so {leave_out(column.name)}"
         )
     if x.min() == x.max():
         value = repr(column.labels[0]) if column.labels else f"{x[0]:g}"
         raise UserError(
-            f"column {column.name} holds {value} in every row; leave it out: "
-            f"--drop {quote(column.name)}"
+            f"column {column.name} holds {value} in every row; {leave_out(column.name)}"
         )
     with np.errstate(over="ignore", under="ignore"):
         if not 0 < x.std() < math.inf:

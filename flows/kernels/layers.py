@@ -44,16 +44,17 @@ def _spline(coupling: SplineCoupling) -> Fields | None:
     return _coupling(coupling, bound=coupling.BOUND, bins=coupling.bins, **limits)
 
 
+def _affine(coupling: AffineCoupling) -> Fields | None:
+    return _coupling(coupling, bound=coupling.LOG_SCALE_BOUND)
+
+
 def _attributes(*names: str) -> Callable[[Bijection], Fields]:
     return lambda bijection: {name: getattr(bijection, name) for name in names}
 
 
 KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
     ActNorm: ("ACTNORM", _attributes("shift", "log_scale")),
-    AffineCoupling: (
-        "AFFINE",
-        lambda coupling: _coupling(coupling, bound=coupling.LOG_SCALE_BOUND),
-    ),
+    AffineCoupling: ("AFFINE", _affine),
     Permutation: ("PERMUTE", _attributes("order")),
     PLULinear: ("PLU", _attributes("lower", "upper", "log_diagonal", "permutation", "sign")),
     SplineCoupling: ("SPLINE", _spline),

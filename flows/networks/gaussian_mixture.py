@@ -32,15 +32,14 @@ class GaussianMixture(Population):
     def __init__(
         self, weights: Any, means: Any, covariances: Any, preprocessing: Preprocessing | None = None
     ) -> None:
-        arrays = [
-            as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)
-        ]
-        self._mixture = Mixture(*arrays)
+        given = {"weights": weights, "means": means, "covariances": covariances}
+        arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
+        self._mixture = Mixture(**arrays)
         to_real = None if preprocessing is None else preprocessing.to_real
         columns = [] if to_real is None else to_real.columns
         description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
         super().__init__(1, self._mixture.means.shape[1:], description)
-        for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
+        for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
 
