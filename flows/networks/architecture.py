@@ -94,15 +94,6 @@ class CouplingModel(FlowModel):
             )
         return super().build(event_shape, generators, description)
 
-    def coupling(
-        self, event_shape: Shape, generators: Generators, *, swap: bool = False
-    ) -> Coupling:
-        """Return one coupling over vectors of at least two features."""
-        (dim,) = event_shape
-        if self.transform == "affine":
-            return AffineCoupling(dim, self.hidden, generators, swap=swap)
-        return SplineCoupling(dim, self.hidden, generators, swap=swap, bins=self.bins)
-
 
 class ImageModel(Model):
     """A flow over images ``(C, H, W)`` of whole-number pixels, at one scale or several.
@@ -145,15 +136,6 @@ class ImageModel(Model):
         chain = [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)]
         return ImageFlow(base, chain, description, levels=self.levels, bound=bound, dropout=dropout)
 
-    def coupling(
-        self, channels: int, generators: Generators, conditioner: Conditioner, *, swap: bool = False
-    ) -> Coupling:
-        """Return one channel-wise coupling."""
-        how: Any = {"swap": swap, "conditioner": conditioner}
-        if self.transform == "affine":
-            return AffineCoupling(channels, self.hidden, generators, **how)
-        return SplineCoupling(channels, self.hidden, generators, bins=self.bins, **how)
-
     def _scale(
         self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout
     ) -> Bijection:
@@ -163,7 +145,19 @@ class ImageModel(Model):
         chain = self.layers(channels, steps[0], generators, conditioner)
         if len(steps) > 1:
             if self.prior:
-                chain.append(self.coupling(channels, generators, conditioner))
+                chain.append(coupling(self, channels, generators, conditioner=conditioner))
             coarser = (channels // 2, height, width)
             chain.append(FactorOut([self._scale(coarser, steps[1:], generators, dropout)]))
         return Squeeze(chain)
+
+
+def coupling(
+    model: CouplingModel | ImageModel, dim: int, generators: Generators, **others: Any
+) -> Coupling:
+    """Return one coupling of ``model``, over ``dim`` features or channels.
+
+    ``others`` are the arguments of ``Coupling``.
+    """
+    if model.transform == "affine":
+        return AffineCoupling(dim, model.hidden, generators, **others)
+    return SplineCoupling(dim, model.hidden, generators, bins=model.bins, **others)
