@@ -202,11 +202,7 @@ def sampled(
 
 def completed(density: Density, source: Source, seed: int) -> Iterator[pd.DataFrame]:
     """Yield a draw of the density's columns for each row, given what the row holds of them."""
-
-    def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
-        versions, effective = questions.complete(density.unknowns, rows, numbers, 1, seed)
-        return density.typed(versions[0]), effective
-
+    ask = partial(_versions, density, 1, seed)
     for piece, _, drawn in _answered(density, source, "draws", ask):
         yield drawn.set_axis(piece.index)
 
@@ -216,21 +212,25 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
 
     With ``draws``, so many versions of each row come together, and a first column counts them.
     """
-
-    def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
-        if draws:
-            versions, effective = questions.complete(density.unknowns, rows, numbers, draws, seed)
-        else:
-            filled, effective = questions.fill(density.unknowns, rows, numbers)
-            versions = filled[None]
-        return density.typed(versions.swapaxes(0, 1).reshape(-1, rows.shape[1])), effective
-
+    ask = partial(_versions, density, draws, seed)
     for piece, gaps, typed in _answered(density, source, "imputed values", ask, is_whole=True):
         each = np.arange(len(piece)).repeat(max(draws, 1))
         filled = _filled(piece.iloc[each], gaps[each], typed, source.written.decimal)
         if draws:
             filled.insert(0, "draw", np.arange(len(each)) % draws + 1, allow_duplicates=True)
         yield filled
+
+
+def _versions(
+    density: Density, draws: int, seed: int, rows: Array, numbers: Whole
+) -> tuple[pd.DataFrame, Array]:
+    """Return so many draws of each row together, or the filled rows for 0, and effective draws."""
+    if draws:
+        versions, effective = questions.versions(density.unknowns, rows, numbers, draws, seed)
+        rows = versions.swapaxes(0, 1).reshape(-1, rows.shape[1])
+    else:
+        rows, effective = questions.fill(density.unknowns, rows, numbers)
+    return density.typed(rows), effective
 
 
 def _filled(frame: pd.DataFrame, gaps: Mask, typed: pd.DataFrame, decimal: str) -> pd.DataFrame:

@@ -51,7 +51,7 @@ class Density:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        self.columns: list[Column] = getattr(network, "columns", [])
+        self.columns = network.columns
         if not self.columns and len(network.event_shape) == 1:  # an image has no columns
             self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
         self.names = [column.name for column in self.columns]

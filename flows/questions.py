@@ -79,7 +79,7 @@ def _empty(unknowns: Unknowns, n: int) -> Estimate:
     return Estimate(np.empty((n, len(unknowns.log_member_weights))), np.empty(n), np.empty(n))
 
 
-def complete(
+def versions(
     unknowns: Unknowns, rows: Array, numbers: Whole, count: int, seed: int
 ) -> tuple[Array, Array]:
     """Return ``count`` versions of the rows, with what is unknown drawn, ``(count, n, D)``.
@@ -176,15 +176,14 @@ def curve(unknowns: Unknowns, row: Array, d: int, number: int) -> tuple[Array, A
 
     The density sums to 1 over the values, each of which stands for what is nearest to it.
     """
-    rest = np.where(np.arange(len(row)) == d, np.nan, row)
-    versions = rest[None]
+    rest = np.where(np.arange(len(row)) == d, np.nan, row)[None]
     if np.isnan(rest).sum() > 1:
-        versions = complete(unknowns, versions, np.array([number]), FILLINGS, 0)[0][:, 0]
+        rest = versions(unknowns, rest, np.array([number]), FILLINGS, 0)[0][:, 0]
     x = _grid(unknowns, row, d)
-    rows = versions.repeat(len(x), axis=0)
-    rows[:, d] = np.tile(x, len(versions))
+    rows = rest.repeat(len(x), axis=0)
+    rows[:, d] = np.tile(x, len(rest))
     log_q = cells.log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
-    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(versions), -1)
+    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(rest), -1)
     log_q += np.log(np.gradient(x))
     share = np.exp(log_q - logsumexp(log_q, axis=1, keepdims=True)).mean(axis=0)
     return x, share / np.gradient(x)
