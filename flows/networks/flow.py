@@ -56,9 +56,7 @@ class Flow(DensityNetwork):
         program = None if torch.is_grad_enabled() else self.program(z, chain)
         if program is not None:
             return program.apply(z, inverse=inverse)
-        if inverse:
-            return compose((bijection.inverse for bijection in reversed(chain)), z)
-        return compose((bijection.forward for bijection in chain), z)
+        return compose(chain, z, inverse=inverse)
 
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``.
