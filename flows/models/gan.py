@@ -15,7 +15,7 @@ from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
-from flows.networks.architecture import Model
+from flows.networks.architecture import Model, features
 from flows.networks.network import Network, Objective, Seen
 
 LAZY = 4  # one step in so many has the penalty
@@ -64,11 +64,8 @@ class GANNetwork(Network):
     def __init__(
         self, event_shape: Shape, generators: Generators, description: Description, *, settings: GAN
     ) -> None:
-        if len(event_shape) != 1:
-            raise ValueError(f"the GAN needs vectors; got event_shape={tuple(event_shape)}")
+        dim, hidden = features("GAN", event_shape), settings.hidden
         super().__init__(len(generators), event_shape, description)
-        (dim,) = event_shape
-        hidden = settings.hidden
         self.latent = settings.latent
         self.penalty = settings.penalty
         self.generator = Perceptron(

@@ -13,7 +13,7 @@ from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
-from flows.networks.architecture import Model
+from flows.networks.architecture import Model, features
 from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
 
 # The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
@@ -68,9 +68,7 @@ class VAENetwork(DensityNetwork):
     def __init__(
         self, event_shape: Shape, generators: Generators, description: Description, *, hidden: int
     ) -> None:
-        if len(event_shape) != 1:
-            raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")
-        (dim,) = event_shape
+        dim = features("VAE", event_shape)
         super().__init__(len(generators), event_shape, description)
         self.dim = dim
         self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach(dim, hidden))

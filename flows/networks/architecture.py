@@ -161,3 +161,13 @@ def coupling(
     if model.transform == "affine":
         return AffineCoupling(dim, model.hidden, generators, **others)
     return SplineCoupling(dim, model.hidden, generators, bins=model.bins, **others)
+
+
+def features(model: str, event_shape: Shape) -> int:
+    """Return the number of features of vectors. Raises ``ValueError`` for points of other shapes.
+
+    ``model`` is what the message calls the model that takes vectors alone.
+    """
+    if len(event_shape) != 1:
+        raise ValueError(f"the {model} needs vectors; got event_shape={tuple(event_shape)}")
+    return event_shape[0]
