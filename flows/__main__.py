@@ -67,15 +67,9 @@ def fit(arguments: argparse.Namespace) -> None:
         )
     kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
     which = {"only": arguments.only, "drop": arguments.drop}
-    density = fit_density(
-        table.read(arguments.table, kinds, _format(arguments), **which),
-        arguments.model,
-        members=arguments.members,
-        columns=kinds,
-        settings=settings,
-        seed=arguments.seed,
-        missing=arguments.missing,
-    )
+    read = table.read(arguments.table, kinds, _format(arguments), **which)
+    how = {name: getattr(arguments, name) for name in ("model", "members", "seed", "missing")}
+    density = fit_density(read, columns=kinds, settings=settings, **how)
     density.save(arguments.output)
     print(density)
 
@@ -216,9 +210,7 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Print what a file holds: columns, members, their training, and the score on held-out rows."""
-    from flows.density import Density
-
-    print(Density.load(arguments.model))
+    print(_load(arguments, asks=False))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -237,8 +229,9 @@ def plot(arguments: argparse.Namespace) -> None:
         raise UserError(f"{output}: a picture goes into a .png file")
     density = _load(arguments)
     if arguments.anomalies is not None:
-        source, count = _source(arguments, arguments.table), arguments.anomalies
-        least, _, surprise = answers.least_likely(density, source, count, arguments.missing)
+        source = answers.read(arguments.table, _format(arguments), "score")
+        count = arguments.anomalies
+        least, surprise = answers.least_likely(density, source, count, arguments.missing)
         return draw_odd_cells(output, density.names, least, surprise)
     read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
     if number is not None:
@@ -292,15 +285,13 @@ def _parser() -> argparse.ArgumentParser:
             add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if verb is fit:
             what = (
-                "what is there of rows with a missing value is learned from (learn, the "
-                "default), or they are left out and counted (drop), or an error (stop)"
+                "what is there of rows with a missing value is learned from (learn, the default), "
             )
+            what += "or they are left out and counted (drop), or an error (stop)"
             add("--missing", choices=["learn", "drop", "stop"], default="learn", help=what)
         if verb in (score, plot):
-            what = (
-                "a missing value is unknown (keep, the default), an error (stop), "
-                "or its row is left out and counted (drop)"
-            )
+            what = "a missing value is unknown (keep, the default), an error (stop), "
+            what += "or its row is left out and counted (drop)"
             add("--missing", choices=["keep", "stop", "drop"], default="keep", help=what)
             what = "only the N least likely rows, with a tail probability, and the oddest column"
             if verb is plot:
@@ -340,9 +331,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "columns to condition on: the log-density is that of the others, given these"
     verbs.choices["score"].add_argument("--given", metavar="NAME,NAME", help=what)
     what = "a draw of all gaps of a row, so many times, with a column `draw`; in place of medians"
-    verbs.choices["impute"].add_argument(
-        "--draws", metavar="N", type=_whole(1), default=0, help=what
-    )
+    add = verbs.choices["impute"].add_argument
+    add("--draws", metavar="N", type=_whole(1), default=0, help=what)
     add = verbs.choices["predict"].add_argument
     add("--column", metavar="NAME", required=True, help="the column to predict")
     what = "between 0 and 1 (0.05,0.5,0.95)"

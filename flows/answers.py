@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from flows import questions
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.data import frames, table
@@ -37,18 +36,22 @@ ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # are added to the l
 
 
 class Source(NamedTuple):
-    """Frames of rows, what messages call them, and how their text is written."""
+    """Frames of rows, what messages call them, and how their text is written.
+
+    ``verb`` is the work on the rows of a file, of which a bar shows the progress.
+    """
 
     pieces: Iterable[pd.DataFrame]
     name: str = frames.FRAME
     written: frames.Format = frames.PLAIN
+    verb: str = ""
 
     def parsed(self, piece: pd.DataFrame, kinds: Mapping[str, str]) -> frames.Table:
         return frames.parse(piece, kinds, self.name, self.written)
 
-    def bar(self, verb: str) -> tqdm:
+    def bar(self) -> tqdm:
         """Return a bar of progress through a file; a frame has none."""
-        return progress(verb, None, "row") if self.name != frames.FRAME else tqdm(disable=True)
+        return progress(self.verb, None, "row") if self.verb else tqdm(disable=True)
 
 
 def read(path: Path, written: frames.Format, verb: str, added: Sequence[str] = ()) -> Source:
@@ -66,7 +69,7 @@ def read(path: Path, written: frames.Format, verb: str, added: Sequence[str] = (
                 )
             yield piece.astype("string") if table.is_csv(path) else piece
 
-    return Source(pieces(), str(path), written)
+    return Source(pieces(), str(path), written, verb)
 
 
 def write(
@@ -92,7 +95,7 @@ def estimated(
     """
     ask = partial(density.estimate, given=given)
     unknown, effective, left, first = Counter[str](), list[Array](), 0, 0
-    with source.bar("score") as bar:
+    with source.bar() as bar:
         for piece in source.pieces:
             kept = frames.complete(source.parsed(piece, density.kinds), missing)
             rows = frames.numbers(kept, density.columns)
@@ -118,8 +121,8 @@ def scored(
 
 def least_likely(
     density: Density, source: Source, count: int, missing: str = "keep", given: Sequence[str] = ()
-) -> tuple[pd.DataFrame, Array, Array]:
-    """Return the least likely rows, their numbers and the surprises of their cells, ``(n, D)``.
+) -> tuple[pd.DataFrame, Array]:
+    """Return the least likely rows, and the surprises of their cells, ``(n, D)``.
 
     Rows with gaps are left out and counted, unless columns are ``given``: with fewer values, their
     log-densities are others. The index of the frame holds the numbers of the rows in their file.
@@ -133,11 +136,11 @@ def least_likely(
     if frame.empty:
         raise UserError(f"{source.name}: no row is without a gap, and none can be ranked")
     numbers = frame.index.to_numpy() - 1
-    return frame, *surprise(density, source.parsed(frame, density.kinds), numbers)
+    return frame, surprise(density, source.parsed(frame, density.kinds), numbers)
 
 
-def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Array, Array]:
-    """Return parsed rows as numbers, and the surprises of their cells, ``(n, D)``.
+def surprise(density: Density, rows: frames.Table, numbers: Whole) -> Array:
+    """Return the surprises of the cells of parsed rows, ``(n, D)``.
 
     What a column does not allow is infinitely odd, and unknown to the rest of its row.
     """
@@ -145,7 +148,7 @@ def surprise(density: Density, rows: frames.Table, numbers: Whole) -> tuple[Arra
     found, effective = questions.surprise(density.unknowns, values, numbers)
     notices = frames.taken_as_unknown(first, int(disallowed.sum()))
     frames.say([*notices, *questions.rough(effective, "surprises")])
-    return values, np.where(disallowed, np.inf, found)
+    return np.where(disallowed, np.inf, found)
 
 
 def anomalies(
@@ -155,7 +158,7 @@ def anomalies(
 
     Where none is ``given``, tail probabilities of whole rows are there, too.
     """
-    frame, _, odd = least_likely(density, source, count, missing, given)
+    frame, odd = least_likely(density, source, count, missing, given)
     if not given:
         parsed = frames.complete(source.parsed(frame, density.kinds), "keep")
         rows = frames.numbers(parsed, density.columns)
@@ -182,9 +185,9 @@ def conditionals(
     k = number - 1
     rows, _, _ = density.known(whole)
     own = frames.Table(whole.frame[k:number], whole.source)
-    _, found = surprise(density, own, np.array([k]))
+    [found] = surprise(density, own, np.array([k]))
     curves = [questions.curve(density.unknowns, rows[k], d, k) for d in range(len(density.names))]
-    return rows, found[0], curves
+    return rows, found, curves
 
 
 def sampled(
@@ -199,12 +202,8 @@ def sampled(
 
 def completed(density: Density, source: Source, seed: int) -> Iterator[pd.DataFrame]:
     """Yield a draw of the density's columns for each row, given what the row holds of them."""
-
-    def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
-        versions, effective = questions.complete(density.unknowns, rows, numbers, 1, seed)
-        return density.typed(versions[0]), effective
-
-    for piece, _, drawn in _answered(density, source, ("sample", "draws"), ask):
+    ask = partial(_versions, density, 1, seed)
+    for piece, _, drawn in _answered(density, source, "draws", ask):
         yield drawn.set_axis(piece.index)
 
 
@@ -213,17 +212,8 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
 
     With ``draws``, so many versions of each row come together, and a first column counts them.
     """
-
-    def ask(rows: Array, numbers: Whole) -> tuple[pd.DataFrame, Array]:
-        if draws:
-            versions, effective = questions.complete(density.unknowns, rows, numbers, draws, seed)
-        else:
-            filled, effective = questions.fill(density.unknowns, rows, numbers)
-            versions = filled[None]
-        return density.typed(versions.swapaxes(0, 1).reshape(-1, rows.shape[1])), effective
-
-    what = ("impute", "imputed values")
-    for piece, gaps, typed in _answered(density, source, what, ask, is_whole=True):
+    ask = partial(_versions, density, draws, seed)
+    for piece, gaps, typed in _answered(density, source, "imputed values", ask, is_whole=True):
         each = np.arange(len(piece)).repeat(max(draws, 1))
         filled = _filled(piece.iloc[each], gaps[each], typed, source.written.decimal)
         if draws:
@@ -231,9 +221,19 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
         yield filled
 
 
-def _filled(
-    frame: pd.DataFrame, gaps: NDArray[np.bool_], typed: pd.DataFrame, decimal: str
-) -> pd.DataFrame:
+def _versions(
+    density: Density, draws: int, seed: int, rows: Array, numbers: Whole
+) -> tuple[pd.DataFrame, Array]:
+    """Return so many draws of each row together, or the filled rows for 0, and effective draws."""
+    if draws:
+        versions, effective = questions.versions(density.unknowns, rows, numbers, draws, seed)
+        rows = versions.swapaxes(0, 1).reshape(-1, rows.shape[1])
+    else:
+        rows, effective = questions.fill(density.unknowns, rows, numbers)
+    return density.typed(rows), effective
+
+
+def _filled(frame: pd.DataFrame, gaps: Mask, typed: pd.DataFrame, decimal: str) -> pd.DataFrame:
     """Return a frame with the values of ``typed`` rows in its ``gaps``, as text in a column of it.
 
     Both are of the density's columns, ``(n, D)``; ``decimal`` is the mark in numbers of text.
@@ -263,34 +263,31 @@ def predicted(
         found = questions.predict(density.unknowns, rows, d, levels, numbers)
         return found, found["effective_draws"].to_numpy()
 
-    what = ("predict", "predictions")
-    for piece, _, found in _answered(density, source, what, ask, without=[column]):
+    for piece, _, found in _answered(density, source, "predictions", ask, without=[column]):
         yield piece, found.set_axis(piece.index)
 
 
 def _answered(
     density: Density,
     source: Source,
-    what: tuple[str, str],
+    what: str,
     ask: Callable[[Array, Whole], tuple[pd.DataFrame, Array]],
     *,
     without: Sequence[str] = (),
     is_whole: bool = False,
-) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_], pd.DataFrame]]:
+) -> Iterator[tuple[pd.DataFrame, Mask, pd.DataFrame]]:
     """Yield the pieces of a source, their gaps ``(n, D)``, and what ``ask`` answers to their rows.
 
-    ``what`` are the names of the work and of the answers. ``ask`` takes rows and their numbers, and
-    returns effective draws, too. Columns ``without`` are unknown, and so are those that the source
-    lacks, unless it must be ``is_whole``.
+    ``what`` is the name of the answers. ``ask`` takes rows and their numbers, and returns effective
+    draws, too. Columns ``without`` are unknown, and so are those that the source lacks, unless it
+    must be ``is_whole``: then a value that its column does not allow stays as it stands.
     """
     texts, count, effective, first = list[str](), 0, list[Array](), 0
-    with source.bar(what[0]) as bar:
+    with source.bar() as bar:
         for piece in source.pieces:
             if not {*density.names} & {*map(str, piece.columns)}:
-                names = ", ".join(density.names)
-                raise UserError(
-                    f"{source.name}: holds no column of the density; these are: {names}"
-                )
+                these = f"these are: {', '.join(density.names)}"
+                raise UserError(f"{source.name}: holds no column of the density; {these}")
             known = piece.drop(columns=list(without), errors="ignore")
             if not is_whole:
                 if not first:
@@ -301,9 +298,9 @@ def _answered(
             effective, first = [*effective, *enough], first + len(rows)
             texts, count = [*texts, *[text] * bool(text)][:1], count + int(disallowed.sum())
             yield piece, np.isnan(rows) & ~disallowed, pd.concat(found, ignore_index=True)
-    also = ", and is left as it stands" if what[0] == "impute" else ""
+    also = ", and is left as it stands" if is_whole else ""
     notices = frames.taken_as_unknown("".join(texts), count, also)
-    frames.say([*notices, *questions.rough(np.concatenate(effective), what[1])])
+    frames.say([*notices, *questions.rough(np.concatenate(effective), what)])
 
 
 def _unmatched(names: Sequence[str], piece: pd.DataFrame, without: Sequence[str]) -> list[str]:

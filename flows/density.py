@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from flows import answers, questions
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
@@ -41,7 +40,6 @@ CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, a
 PIECE = 50_000  # rows that are drawn at a time: bounds the memory
 # What the automatic recipe uses of the settings of training
 USED = {"recipe", "learning_rate", "clip", "batch_size"}
-WITHOUT_DENSITY = ("gan",)
 
 
 class Density:
@@ -53,7 +51,7 @@ class Density:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        self.columns: list[Column] = getattr(network, "columns", [])
+        self.columns = network.columns
         if not self.columns and len(network.event_shape) == 1:  # an image has no columns
             self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
         self.names = [column.name for column in self.columns]
@@ -112,12 +110,10 @@ class Density:
         is_given = np.isin(self.names, given)
         if is_given.all():
             raise UserError("every column is given; leave one whose log-density is asked for")
-        n, unknown = len(rows), np.isnan(rows)
-        found = Estimate(
-            np.full((n, self.network.members), -np.inf), np.zeros(n), np.full(n, np.inf)
-        )
+        log_q = np.full((len(rows), self.network.members), -np.inf)
+        found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
         held = ~self._disallowed(rows).any(axis=1)
-        direct = held & ~unknown.any(axis=1) & (not given)
+        direct = held & ~np.isnan(rows).any(axis=1) & (not given)
         if direct.any():
             found.log_q[direct] = cells.log_probability(self._score, self.columns, rows[direct])
         places = np.flatnonzero(held & ~direct)
@@ -134,7 +130,7 @@ class Density:
     def _score(self, rows: Array) -> Array:
         return log_density(self.network, rows)
 
-    def _disallowed(self, rows: Array) -> NDArray[np.bool_]:
+    def _disallowed(self, rows: Array) -> Mask:
         """Return which of the values ``(n, D)`` the columns' kinds do not allow."""
         held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         return ~(np.stack(held, axis=1) | np.isnan(rows))
@@ -186,8 +182,7 @@ class Density:
         is infinitely odd; a gap has ``NaN``. ``questions.surprise`` has the formula.
         """
         frame = _frame(frame, self.names)
-        parsed = frames.parse(frame, self.kinds)
-        _, found = answers.surprise(self, parsed, np.arange(len(frame)))
+        found = answers.surprise(self, frames.parse(frame, self.kinds), np.arange(len(frame)))
         return pd.DataFrame(found, frame.index, self.names)
 
     def _check(self, names: Sequence[str]) -> None:
@@ -197,7 +192,7 @@ class Density:
         for name in names:
             frames.position(self.names, name, "the density")
 
-    def known(self, table: frames.Table) -> tuple[Array, NDArray[np.bool_], str]:
+    def known(self, table: frames.Table) -> tuple[Array, Mask, str]:
         """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.
 
         With them come which cells these are, ``(n, D)``, and a text on the first, if there is one.
@@ -226,7 +221,7 @@ class Density:
         weights = self.network.member_weights[members]
         return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
 
-    def unseen(self, fold: float) -> NDArray[np.bool_]:
+    def unseen(self, fold: float) -> Mask:
         """Return which members did not see the rows of a fold, ``(M,)``."""
         members = self.network.description["training"]["members"]
         return np.array([member["fold"] == fold for member in members])
@@ -318,30 +313,23 @@ class Density:
             is_rounded = column.step and column.kind not in WHOLE
             steps = f", rounded to steps of {column.step:g}" if is_rounded else ""
             labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
-            is_what = f"{column.word} of {len(column.labels)} labels: {labels}"
+            labels = f" of {len(column.labels)} labels: {labels}" if labels else ""
             lacks = f", missing in {gap} row{'s' * (gap > 1)}" if gap else ""
-            lines.append(
-                f"column {column.name}: {is_what if labels else column.word}{steps}{lacks}"
-            )
-        lines.append(
-            f"trained by the {training.get('recipe')} recipe on {training.get('rows')} rows, "
-            f"seed {about.get('seed')}"
-        )
+            lines.append(f"column {column.name}: {column.word}{labels}{steps}{lacks}")
+        recipe, rows = training.get("recipe"), training.get("rows")
+        lines.append(f"trained by the {recipe} recipe on {rows} rows, seed {about.get('seed')}")
         if "members" in training:
             members = pd.DataFrame(training["members"])
             members["weight"] = self.network.member_weights.numpy()
             for way, own in members.groupby("regularisation", sort=False):
-                lines.append(
-                    f"{len(own)} members with {way}: weight {own['weight'].sum():.2f}, "
-                    f"steps {own['steps'].min()} to {own['steps'].max()}"
-                )
+                steps = f"steps {own['steps'].min()} to {own['steps'].max()}"
+                weight = f"weight {own['weight'].sum():.2f}"
+                lines.append(f"{len(own)} members with {way}: {weight}, {steps}")
         if "held_out" in training:
             of_what = "what is known of unseen rows" if any(gaps) else "unseen rows"
+            score = f"{training['held_out']:.2f} +- {training['held_out_se']:.2f} nat"
             references = [f"{name} {value:.2f}" for name, value in training["references"].items()]
-            lines.append(
-                f"log-density of {of_what}: {training['held_out']:.2f} +- "
-                f"{training['held_out_se']:.2f} nat; {'; '.join(references)}"
-            )
+            lines.append("; ".join([f"log-density of {of_what}: {score}", *references]))
         return "\n".join(lines)
 
 
@@ -411,12 +399,14 @@ def _checked(
     Raises ``LookupError`` for a model that is not of tables, and ``ValueError`` for a setting that
     is wrong, or would be ignored.
     """
-    models = [name for name in registry.names() if name not in WITHOUT_DENSITY]
-    models = [name for name in models if not issubclass(registry.find(name), ImageModel)]
+    kinds = {name: registry.find(name) for name in registry.names()}
+    silent = [name for name, kind in kinds.items() if not kind.has_density]
+    images = [name for name, kind in kinds.items() if issubclass(kind, ImageModel)]
+    models = [name for name in kinds if name not in (*silent, *images)]
     if model not in models:
-        why = ", as it has no density" if model in WITHOUT_DENSITY else ""
+        why = ", as it has no density" if model in silent else ""
         raise LookupError(f"no model {model!r} of tables{why}; these are: {', '.join(models)}")
-    own = registry.find(model).model_fields
+    own = kinds[model].model_fields
     known = [key for key in TrainingSettings.model_fields if key != "seed"]
     given = {key: settings[key] for key in settings if key in known}
     if "seed" in settings:

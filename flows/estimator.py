@@ -70,16 +70,10 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         be fitted.
         """
         rows = self._rows(X, reset=True)
+        how: dict[str, Any] = {"columns": self.columns, "missing": self.missing}
+        how |= {"settings": self._training(), "members": _plain(self.members)}
         try:
-            self.density_ = fit(
-                rows,
-                self.model,
-                members=_plain(self.members),
-                columns=self.columns,
-                settings=self._training(),
-                missing=self.missing,
-                seed=_seed(self.random_state),
-            )
+            self.density_ = fit(rows, self.model, seed=_seed(self.random_state), **how)
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
         return self
@@ -126,14 +120,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
                 validate_data(self, X, skip_check_array=True)
             return X
         least = 2 if reset else 1  # `flows.fit` says how many it needs
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=np.float64,
-            ensure_min_samples=least,
-            ensure_all_finite="allow-nan" if self._takes_gaps() else True,
-        )
+        finite = "allow-nan" if self._takes_gaps() else True
+        how: Any = {"dtype": np.float64, "ensure_min_samples": least, "ensure_all_finite": finite}
+        return validate_data(self, X, reset=reset, **how)
 
     def _takes_gaps(self) -> bool:
         return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")

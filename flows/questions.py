@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import WHOLE
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -52,9 +51,7 @@ def evidence(unknowns: Unknowns, rows: Array, numbers: Whole) -> Estimate:
     return found
 
 
-def conditional(
-    unknowns: Unknowns, rows: Array, given: NDArray[np.bool_], numbers: Whole
-) -> Estimate:
+def conditional(unknowns: Unknowns, rows: Array, given: Mask, numbers: Whole) -> Estimate:
     """Return the log-density of what is known of each row, given the columns ``given`` ``(D,)``.
 
     A complete row is one more of the draws, so that its own weight counts::
@@ -82,7 +79,7 @@ def _empty(unknowns: Unknowns, n: int) -> Estimate:
     return Estimate(np.empty((n, len(unknowns.log_member_weights))), np.empty(n), np.empty(n))
 
 
-def complete(
+def versions(
     unknowns: Unknowns, rows: Array, numbers: Whole, count: int, seed: int
 ) -> tuple[Array, Array]:
     """Return ``count`` versions of the rows, with what is unknown drawn, ``(count, n, D)``.
@@ -95,7 +92,7 @@ def complete(
     for place, posterior in unknowns.posteriors(rows[places], numbers[places], seed, enough):
         k = places[place]
         picked = posterior.pick(count, numpy_generator(seed, "unknown", int(numbers[k]), 1))
-        found[:, k], effective[k] = _as_drawn(unknowns, picked), posterior.effective
+        found[:, k], effective[k] = as_drawn(unknowns.columns, picked), posterior.effective
     return np.where(np.isnan(rows), found, rows), effective
 
 
@@ -109,7 +106,7 @@ def samples(unknowns: Unknowns, row: Array, count: int, seed: int) -> Iterator[t
         kept = min(size, count - start)
         [(_, posterior)] = unknowns.posteriors(row[None], np.array([number]), seed, np.inf)
         picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
-        drawn = np.where(np.isnan(row), _as_drawn(unknowns, picked), row)
+        drawn = np.where(np.isnan(row), as_drawn(unknowns.columns, picked), row)
         yield drawn, posterior.effective / kept
 
 
@@ -128,7 +125,7 @@ def fill(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Array]
                 filled[k, d] = _shares(unknowns, posterior, d, len(labels)).argmax()
             else:
                 filled[k, d] = posterior.quantiles(d, np.array(0.5))
-    return np.where(np.isnan(rows), _as_drawn(unknowns, filled), rows), effective
+    return np.where(np.isnan(rows), as_drawn(unknowns.columns, filled), rows), effective
 
 
 def predict(
@@ -163,7 +160,7 @@ def predict(
         quantiles = np.full((len(levels), rows.shape[1]), 0.5)
         quantiles[:, d] = posterior.quantiles(d, np.array(levels))
         lines[k, :2] = mean, np.sqrt(weights @ (x - mean) ** 2)
-        lines[k, 2:] = _as_drawn(unknowns, quantiles)[:, d]
+        lines[k, 2:] = as_drawn(unknowns.columns, quantiles)[:, d]
     names = list(column.labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
     found = pd.DataFrame(lines, columns=names)
     return found.assign(effective_draws=np.where(np.isinf(effective), np.nan, effective))
@@ -179,15 +176,14 @@ def curve(unknowns: Unknowns, row: Array, d: int, number: int) -> tuple[Array, A
 
     The density sums to 1 over the values, each of which stands for what is nearest to it.
     """
-    rest = np.where(np.arange(len(row)) == d, np.nan, row)
-    versions = rest[None]
+    rest = np.where(np.arange(len(row)) == d, np.nan, row)[None]
     if np.isnan(rest).sum() > 1:
-        versions = complete(unknowns, versions, np.array([number]), FILLINGS, 0)[0][:, 0]
+        rest = versions(unknowns, rest, np.array([number]), FILLINGS, 0)[0][:, 0]
     x = _grid(unknowns, row, d)
-    rows = versions.repeat(len(x), axis=0)
-    rows[:, d] = np.tile(x, len(versions))
+    rows = rest.repeat(len(x), axis=0)
+    rows[:, d] = np.tile(x, len(rest))
     log_q = cells.log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
-    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(versions), -1)
+    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(rest), -1)
     log_q += np.log(np.gradient(x))
     share = np.exp(log_q - logsumexp(log_q, axis=1, keepdims=True)).mean(axis=0)
     return x, share / np.gradient(x)
@@ -245,9 +241,5 @@ def rough(effective: Array, what: str) -> list[str]:
 
 def _shares(unknowns: Unknowns, posterior: Posterior, d: int, labels: int) -> Array:
     """Return the probabilities of the labels of column ``d``."""
-    codes = _as_drawn(unknowns, posterior.values)[:, d].astype(np.int64)
+    codes = as_drawn(unknowns.columns, posterior.values)[:, d].astype(np.int64)
     return np.bincount(codes, posterior.weights, labels).astype(np.float64)
-
-
-def _as_drawn(unknowns: Unknowns, rows: Array) -> Array:
-    return as_drawn(unknowns.columns, rows)

@@ -83,10 +83,7 @@ def fit_gmm(
     from sklearn.mixture import GaussianMixture as ScikitMixture
 
     settings: dict[str, Any] = {"covariance_type": "full", "max_iter": 300, "random_state": seed}
-    grid: dict[str, list[Any]] = {
-        "n_components": list(components),
-        "reg_covar": list(ridges),
-    }
+    grid: dict[str, list[Any]] = {"n_components": [*components], "reg_covar": [*ridges]}
     # The sums of one thread are reproducible, and on so few rows more threads wait for each other
     with threadpool_limits(1):
         chosen = _choose(ScikitMixture(**settings), grid, rows, folds, seed)

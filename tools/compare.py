@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from flows.evaluation.statistics import LEVEL, holm, least_rank_sum_p, rank_sum_p, shift
+from flows.evaluation.statistics import LEVEL, holm
 from stages.pipeline import files, settings
 from tools import command, markdown
+from tools.rank_tests import least_rank_sum_p, rank_sum_p, shift
 
 COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
 IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")

@@ -1,6 +1,6 @@
 """The composition of bijections, on whole points or on a part or a view of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -8,14 +8,17 @@ from torch import Tensor, nn
 
 from flows.bijections.bijection import Bijection
 
-Map = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+def compose(
+    chain: Sequence[Bijection], x: Tensor, *, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Map ``x`` ``(M, *event, N)`` by each of a chain in turn; add up their log-determinants.
 
-def compose(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply the ``maps`` to ``x`` ``(M, *event, N)`` in turn; add up their log-determinants."""
+    With ``inverse`` it goes from noise to data, from the last to the first.
+    """
     log_det = x.new_zeros(x.shape[0], 1)
-    for one in maps:
-        x, change = one(x)
+    for bijection in reversed(chain) if inverse else chain:
+        x, change = bijection.inverse(x) if inverse else bijection.forward(x)
         log_det = log_det + change
     return x, log_det
 
@@ -46,12 +49,11 @@ class Chain(Bijection):
         return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = compose((bijection.forward for bijection in self.chain), self.enter(x))
+        z, log_det = compose(self.chain, self.enter(x))
         return self.leave(x, z), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        steps = (bijection.inverse for bijection in reversed(self.chain))
-        x, log_det = compose(steps, self.enter(z))
+        x, log_det = compose(self.chain, self.enter(z), inverse=True)
         return self.leave(z, x), log_det
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The network inside the couplings of images: small and convolutional, one per member."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,11 +98,6 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     members, channels, height, width, points = x.shape
     reach = kernel.shape[-1] // 2
     picture = x.reshape(1, members * channels, height, width * points)
-    out = conv2d(
-        picture,
-        kernel.flatten(0, 1),
-        padding=(reach, reach * points),
-        dilation=(1, points),
-        groups=members,
-    )
+    far: Any = {"padding": (reach, reach * points), "dilation": (1, points)}
+    out = conv2d(picture, kernel.flatten(0, 1), groups=members, **far)
     return out.view(members, -1, height, width, points)

@@ -38,7 +38,7 @@ class Coupling(Bijection):
         hidden: int,
         generators: Generators,
         *,
-        swap: bool,
+        swap: bool = False,
         conditioner: Conditioner = Perceptron,
     ) -> None:
         super().__init__()

@@ -104,15 +104,8 @@ def normal_scores(column: Array) -> Array:
     kernels = _kernels(column, _best_count(column))
     centers, widths, scale = kernels
     reach = scale * np.geomspace(0.01, 1e12, 100)
-    grid = np.unique(
-        np.concatenate(
-            [
-                centers[0] - reach,
-                (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel(),
-                centers[-1] + reach,
-            ]
-        )
-    )
+    near = (centers[:, None] + widths[:, None] * [-1, -0.5, -0.2, 0, 0.2, 0.5, 1]).ravel()
+    grid = np.unique(np.concatenate([centers[0] - reach, near, centers[-1] + reach]))
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
     # The knots need not be exactly at these scores, as F is evaluated where they are
@@ -126,12 +119,11 @@ def _best_count(column: Array) -> int:
     rows = column[:: -(-len(column) // ROWS)]
     parts = [(np.delete(rows, np.s_[fold::FOLDS]), rows[fold::FOLDS]) for fold in range(FOLDS)]
     fitting = [count for count in COUNTS if 2 * count <= len(parts[0][0])] or COUNTS[:1]
-    return max(
-        fitting,
-        key=lambda count: sum(
-            np.log(_density(held_out, _kernels(train, count))).sum() for train, held_out in parts
-        ),
-    )
+
+    def log_likelihood(count: int) -> float:
+        return sum(np.log(_density(x, _kernels(train, count))).sum() for train, x in parts)
+
+    return max(fitting, key=log_likelihood)
 
 
 def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:

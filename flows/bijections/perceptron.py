@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,16 +34,13 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes = [inputs, hidden, hidden, outputs]
-        parts: list[Tensor] = []
-        for (fan_in, fan_out), (weight, bias) in zip(
-            pairwise(self.sizes), reach or identity_reach(inputs, hidden), strict=True
-        ):
+        parts, reach = list[Tensor](), reach or identity_reach(inputs, hidden)
+        for (fan_in, fan_out), (weight, bias) in zip(pairwise(self.sizes), reach, strict=True):
             if weight == bias == 0:
                 parts.append(torch.zeros(len(generators), fan_out * (fan_in + 1)))
                 continue
-            rows = torch.stack(
-                [torch.from_numpy(g.uniform(-1, 1, (fan_out, fan_in + 1))) for g in generators]
-            )
+            drawn = np.stack([g.uniform(-1, 1, (fan_out, fan_in + 1)) for g in generators])
+            rows = torch.from_numpy(drawn)
             parts += [weight * rows[:, :, :-1].flatten(1), bias * rows[:, :, -1]]
         self.theta = nn.Parameter(torch.cat(parts, dim=1).to(torch.get_default_dtype()))
 
@@ -51,11 +49,8 @@ class Perceptron(nn.Module):
 
         They are ``(M, fan_out, fan_in)`` and ``(M, fan_out, 1)``.
         """
-        shapes = [
-            shape
-            for fan_in, fan_out in pairwise(self.sizes)
-            for shape in ((fan_out, fan_in), (fan_out, 1))
-        ]
+        pairs = pairwise(self.sizes)
+        shapes = [each for fan_in, out in pairs for each in ((out, fan_in), (out, 1))]
         parts = self.theta.split([a * b for a, b in shapes], dim=1)
         views = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
         return list(zip(views[::2], views[1::2], strict=True))

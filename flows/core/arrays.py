@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Shape = Sequence[int]  # of an event, or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 def rounded(values: Any) -> Array:
@@ -22,9 +23,8 @@ def rounded(values: Any) -> Array:
     Results computed in double precision agree across machines to more digits than that.
     """
     values = np.asarray(values, dtype=np.float64)
-    return np.array([float(f"{value:.9g}") for value in values.ravel().tolist()]).reshape(
-        values.shape
-    )
+    numbers = [float(f"{value:.9g}") for value in values.ravel().tolist()]
+    return np.array(numbers).reshape(values.shape)
 
 
 def some(places: Whole, most: int) -> Whole:

@@ -43,14 +43,10 @@ def save(model: Population | Density, path: str | Path) -> None:
             "what flows.build makes can"
         )
     entry = json.dumps(network.description, sort_keys=True)
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
-    }
-    history = {
-        f"{HISTORY}{name}": torch.from_numpy(values) for name, values in network.history.items()
-    }
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    tensors |= {f"{HISTORY}{name}": torch.from_numpy(x) for name, x in network.history.items()}
     with atomic.replacing(Path(path)) as unfinished:
-        unfinished.write_bytes(to_bytes({**state, **history}, metadata={METADATA_KEY: entry}))
+        unfinished.write_bytes(to_bytes(tensors, metadata={METADATA_KEY: entry}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
@@ -63,8 +59,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = file.keys()
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in [*file.keys()]}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from None
     if METADATA_KEY not in metadata:
@@ -78,10 +73,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
         raise CheckpointError(
             f"{path}: its metadata entry {METADATA_KEY!r} is not a JSON object ({error})"
         ) from None
-    state = {name: tensor for name, tensor in tensors.items() if not name.startswith(HISTORY)}
-    history = {
-        name.removeprefix(HISTORY): tensor.numpy()
-        for name, tensor in tensors.items()
-        if name.startswith(HISTORY)
-    }
-    return description, state, history
+    names = [name for name in tensors if name.startswith(HISTORY)]
+    history = {name.removeprefix(HISTORY): tensors.pop(name).numpy() for name in names}
+    return description, tensors, history

@@ -13,9 +13,8 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.copies import first_copies
 from flows.core.errors import UserError
 from flows.core.steps import DISTINCT, common_step
@@ -100,7 +99,7 @@ class Column:
             return -0.5, len(self.labels) - 0.5
         return {"positive": 0.0, "count": -0.5}.get(self.kind, -math.inf), math.inf
 
-    def holds(self, x: Array) -> NDArray[np.bool_]:
+    def holds(self, x: Array) -> Mask:
         """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
         low, high = self.bounds
         inside = (low < x) & (x < high)
@@ -109,6 +108,11 @@ class Column:
         steps = x / (self.step or 1.0)
         with np.errstate(invalid="ignore"):  # infinities
             return inside & (np.abs(steps - np.round(steps)) < 1e-6)
+
+
+def leave_out(name: str) -> str:
+    """Return the advice to leave out a column, by the option of the command line."""
+    return f"leave it out: --drop {quote(name)}"
 
 
 def inspect(
@@ -173,13 +177,12 @@ def _check(column: Column, x: Array, rows: Whole) -> None:
     if len(x) < LEAST_VALUES:
         raise UserError(
             f"column {column.name} holds a value in {len(x)} rows; a fit needs at least "
-            f"{LEAST_VALUES}, so leave it out: --drop {quote(column.name)}"
+            f"{LEAST_VALUES}, so {leave_out(column.name)}"
         )
     if x.min() == x.max():
         value = repr(column.labels[0]) if column.labels else f"{x[0]:g}"
         raise UserError(
-            f"column {column.name} holds {value} in every row; leave it out: "
-            f"--drop {quote(column.name)}"
+            f"column {column.name} holds {value} in every row; {leave_out(column.name)}"
         )
     with np.errstate(over="ignore", under="ignore"):
         if not 0 < x.std() < math.inf:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.mixture import Mixture
 
 
-def patterns(rows: Array, most: int) -> Iterator[tuple[NDArray[np.bool_], Whole]]:
+def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
     """Yield which coordinates are ``NaN``, ``(D,)``, and the places of rows that lack just these.
 
     There are at most so many of ``rows`` ``(n, D)`` at a time.
@@ -44,9 +43,7 @@ class ConditionalMixture(NamedTuple):
     log_evidence: Array
 
     @classmethod
-    def of(
-        cls, mixture: Mixture, points: Array, is_unknown: NDArray[np.bool_]
-    ) -> ConditionalMixture:
+    def of(cls, mixture: Mixture, points: Array, is_unknown: Mask) -> ConditionalMixture:
         """Return the conditional of ``mixture`` given what is known of ``points`` ``(n, D)``.
 
         ``is_unknown`` ``(D,)`` says which coordinates are unknown in all of the points.
@@ -61,12 +58,9 @@ class ConditionalMixture(NamedTuple):
         marginal = Mixture(mixture.weights, mixture.means[:, o], known)
         log_joint = marginal.log_terms(points[:, o])
         log_evidence = logsumexp(log_joint, axis=0)
-        return cls(
-            (log_joint - log_evidence).T,
-            means.transpose(1, 0, 2),
-            np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64),
-            log_evidence,
-        )
+        log_weights = (log_joint - log_evidence).T
+        factors = np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64)
+        return cls(log_weights, means.transpose(1, 0, 2), factors, log_evidence)
 
     def sample(self, level: Array, noise: Array) -> Array:
         """Return one value of the unknown coordinates for every point, ``(n, U)``.

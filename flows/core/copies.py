@@ -40,13 +40,15 @@ def first_copies(values: Array) -> Whole:
     different = int(group.max()) + 1
     if dim == 1 or not different < n <= MOST_COPIES * different:
         return np.arange(n)
-    known = [x[~np.isnan(x)] for x in values.T]
-    continuous = any(
-        len(distinct := np.unique(x)) >= DISTINCT * different * (len(x) / n)
-        and not has_step(distinct)
-        for x in known
-    )
+
+    def is_continuous(x: Array) -> bool:
+        known = x[~np.isnan(x)]
+        distinct = np.unique(known)
+        many = len(distinct) >= DISTINCT * different * (len(known) / n)
+        return many and not has_step(distinct)
+
     others = ([k for k in range(dim) if k != d] for d in range(dim))
+    continuous = any(is_continuous(x) for x in values.T)
     if continuous or all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
         return np.unique(group, return_index=True)[1][group]
     return np.arange(n)

@@ -59,14 +59,11 @@ class Mixture:
         if not np.isfinite(self.means).all():
             raise ValueError(f"the means must be finite; they are {self.means.tolist()}")
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
-            raise ValueError(
-                f"the weights must be above 0 and sum to 1; they are {self.weights.tolist()}"
-            )
+            weights = self.weights.tolist()
+            raise ValueError(f"the weights must be above 0 and sum to 1; they are {weights}")
         for k, covariance in enumerate(self.covariances):
-            if (
-                not np.allclose(covariance, covariance.T)
-                or not (np.linalg.eigvalsh(covariance) > 0).all()
-            ):
+            is_symmetric = np.allclose(covariance, covariance.T)
+            if not is_symmetric or not (np.linalg.eigvalsh(covariance) > 0).all():
                 raise ValueError(
                     f"the covariance of component {k} must be symmetric and positive definite; "
                     f"it is {covariance.tolist()}"
@@ -76,11 +73,8 @@ class Mixture:
     def isotropic(cls, means: Array, deviation: float) -> Mixture:
         """Return a mixture of equal round components at ``means`` ``(K, D)``."""
         count, dim = means.shape
-        return cls(
-            np.full(count, 1 / count),
-            means,
-            np.broadcast_to(deviation**2 * np.eye(dim), (count, dim, dim)).copy(),
-        )
+        covariances = np.tile(deviation**2 * np.eye(dim), (count, 1, 1))
+        return cls(np.full(count, 1 / count), means, covariances)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n independent points, ``(n, D)``."""
@@ -109,9 +103,8 @@ class Mixture:
     def _components(self) -> tuple[Array, Array]:
         """The inverses of the factors L, ``(K, D, D)``, and what is constant in each term."""
         factors = np.linalg.cholesky(self.covariances)
-        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + 0.5 * self.means.shape[
-            1
-        ] * np.log(2 * np.pi)
+        constant = 0.5 * self.means.shape[1] * np.log(2 * np.pi)
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + constant
         # Inverting is safe, as D is small and the factors triangular, and takes one product a chunk
         return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Shape, as_tensor
 from flows.core.columns import Column
 
-RENAMED = {"has": "supports", "standardized": "preprocess"}
+Description = dict[str, Any]  # of a model, as JSON: how to build it again, and how it was trained
 
 
 class Population(nn.Module, Distribution):
@@ -40,7 +40,7 @@ class Population(nn.Module, Distribution):
     # Points that are scored at a time, which bounds the memory
     chunk: ClassVar[int] = 10_000
 
-    def __init__(self, members: int, event_shape: Shape, description: dict[str, Any]) -> None:
+    def __init__(self, members: int, event_shape: Shape, description: Description) -> None:
         nn.Module.__init__(self)
         Distribution.__init__(
             self, torch.Size([members]), torch.Size(event_shape), validate_args=False
@@ -49,11 +49,6 @@ class Population(nn.Module, Distribution):
         self.history: dict[str, Any] = {}
 
     __repr__ = nn.Module.__repr__
-
-    def __getattr__(self, name: str) -> Any:
-        if name in RENAMED:
-            raise AttributeError(f"{name} is called {RENAMED[name]} now")
-        return super().__getattr__(name)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -98,9 +93,7 @@ class Population(nn.Module, Distribution):
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
-    def sample(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
-    ) -> Tensor:
+    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draw points, ``sample_shape + (M, *event)``.
 
         Raises ``NotImplementedError`` where a model can't.
@@ -122,7 +115,7 @@ class Population(nn.Module, Distribution):
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
 
     def trajectory(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
+        self, sample_shape: Shape = (), generator: Generator | None = None
     ) -> list[Tensor]:
         """Return samples at every step from noise to data.
 
@@ -158,11 +151,9 @@ class Population(nn.Module, Distribution):
         event = tuple(self.event_shape)
         if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
             return tensor.unsqueeze(1)
-        if (
-            tensor.ndim < len(event) + 2
-            or tensor.shape[-len(event) :] != event
-            or tensor.shape[-len(event) - 1] not in (1, self.members)
-        ):
+        leading = tensor.shape[: -len(event)]
+        fits = len(leading) > 1 and leading[-1] in (1, self.members)
+        if not fits or tensor.shape[-len(event) :] != event:
             numbers = ", ".join(map(str, event))
             raise ValueError(
                 f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, "
@@ -176,9 +167,7 @@ def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) ->
 
     The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
     """
-    members = member_log_prob.shape[-1]
     if weights is None:
-        return (
-            member_log_prob.logsumexp(-1) - torch.tensor(members, dtype=member_log_prob.dtype).log()
-        )
+        members = torch.tensor(member_log_prob.shape[-1], dtype=member_log_prob.dtype)
+        return member_log_prob.logsumexp(-1) - members.log()
     return (member_log_prob + weights.log().to(member_log_prob)).logsumexp(-1)

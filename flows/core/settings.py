@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -28,17 +28,9 @@ class Section(BaseModel):
 
 def _noise(value: Any) -> Any:
     # One check in place of a union of types, for which pydantic reports an error for each part.
-    number = (
-        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    )
-    if not number and value != "auto":
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != "auto" and not (number and 0 <= value < float("inf")):
         raise ValueError("must be a number of at least 0, or auto")
-    return value
-
-
-def _recipe(value: Any) -> Any:
-    if value == "found":
-        raise ValueError("is called auto now")
     return value
 
 
@@ -64,7 +56,7 @@ class TrainingSettings(Section):
         seed: of the shuffling and the noise; every member has a stream of its own.
     """
 
-    recipe: Annotated[Literal["fixed", "auto"], BeforeValidator(_recipe)] = "fixed"
+    recipe: Literal["fixed", "auto"] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
@@ -115,17 +107,14 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
     parts = [*filter(None, prefix.split(".")), *first["loc"]]
     key = ".".join(str(part) for part in parts)
     if first["type"] == "extra_forbidden":
+        where = ".".join(map(str, parts[:-1])) or "the file"
         known = ", ".join(_section_at(section, first["loc"][:-1]).model_fields)
-        return (
-            f"{key} is not a known key; allowed in {'.'.join(map(str, parts[:-1])) or 'the file'}: "
-            f"{known}"
-        )
+        return f"{key} is not a known key; allowed in {where}: {known}"
     if first["type"] == "missing":
         return f"{key} is missing"
     if not parts:
-        return (
-            f"must hold the sections {', '.join(section.model_fields)}; it holds {first['input']!r}"
-        )
+        sections = ", ".join(section.model_fields)
+        return f"must hold the sections {sections}; it holds {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
     # For a whole section, the message itself says what is wrong
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"

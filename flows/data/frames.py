@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array
-from flows.core.columns import Column, inspect
+from flows.core.columns import Column, inspect, leave_out
 from flows.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,31 +111,25 @@ def take(
     for name in nameless:
         is_index = name == frame.columns[0] and _are_row_numbers(frame[name])
         if not is_index and frame[name].notna().any():
-            raise UserError(
-                f"{source}: the column {name!r} has no name; write one above it, or leave it out: "
-                f"--drop {quote(name)}"
-            )
+            problem = f"the column {name!r} has no name; write one above it"
+            raise UserError(f"{source}: {problem}, or {leave_out(name)}")
     frame = frame.drop(columns=nameless)
     for name in frame.columns[frame.isna().all()] if len(frame) else ():
-        raise UserError(
-            f"{source}: column {name} holds no value in any row; leave it out: --drop {quote(name)}"
-        )
+        raise UserError(f"{source}: column {name} holds no value in any row; {leave_out(name)}")
     table = Table(frame, source)
-    kept = observed(table) if missing == "learn" else complete(table, missing)
+    kept = complete(table, "keep" if missing == "learn" else missing)
+    if missing == "learn":
+        kept = kept._replace(frame=kept.frame.dropna(how="all"))
     columns = [_declare(kept, name, kinds.get(name)) for name in kept.frame]
     values = numbers(kept, columns)
     notices = [
         f"left out: column {name!r}, without a name or anything to learn" for name in nameless
     ]
-    notices += left_out(
-        len(frame) - len(values), "without a" if missing == "learn" else "with a missing"
-    )
+    which = "without a" if missing == "learn" else "with a missing"
+    notices += left_out(len(frame) - len(values), which)
     notices += _missing(columns, values)
-    notices += [
-        f"column {column.name} is taken as a category of {len(column.labels)} labels"
-        for column in columns
-        if column.labels and column.name not in kinds
-    ]
+    taken = [column for column in columns if column.labels and column.name not in kinds]
+    notices += [f"column {x.name} is taken as a category of {len(x.labels)} labels" for x in taken]
     try:
         columns, more = inspect(columns, values, kept.frame.index.to_numpy())
     except UserError as error:
@@ -180,12 +174,6 @@ def complete(table: Table, missing: str = "stop") -> Table:
             f"{remedy} leaves such rows out"
         )
     return Table(frame[~gaps.any(axis=1)], source)
-
-
-def observed(table: Table) -> Table:
-    """Return the rows of a table that have a value, with ``NaN`` for what is missing."""
-    kept = complete(table, "keep")
-    return kept._replace(frame=kept.frame.dropna(how="all"))
 
 
 def _gaps(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,10 +5,11 @@ The pipeline's ``prepare`` and ``flows.fit`` prepare their rows by these functio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flows.bijections import ToReal
 from flows.core.arrays import Array
@@ -33,14 +34,12 @@ def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 def to_real(columns: Sequence[Column], rows: Array) -> Array:
     """Return rows ``(n, D)`` in the user's units with every column on the real line by its kind."""
-    x = ToReal(columns)(torch.from_numpy(rows.T.copy())[None])[0]
-    return np.ascontiguousarray(x[0].numpy().T)
+    return _mapped(lambda x: ToReal(columns)(x)[0], rows)
 
 
 def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
     """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integers and counts."""
-    x = ToReal(columns).inverse(torch.from_numpy(rows.T.copy())[None])[0]
-    spread = np.ascontiguousarray(x[0].numpy().T)
+    spread = _mapped(lambda z: ToReal(columns).inverse(z)[0], rows)
     if not whole:
         return spread
     is_category = [column.kind == "category" for column in columns]
@@ -49,5 +48,9 @@ def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) ->
 
 def as_drawn(columns: Sequence[Column], rows: Array) -> Array:
     """Return rows ``(n, D)`` in the user's units as models draw them: rounded, by their kinds."""
-    x = ToReal(columns).rounded(torch.from_numpy(rows.T.copy())[None])
-    return np.ascontiguousarray(x[0].numpy().T)
+    return _mapped(ToReal(columns).rounded, rows)
+
+
+def _mapped(one: Callable[[Tensor], Tensor], rows: Array) -> Array:
+    """Return rows ``(n, D)`` after a map of points ``(1, D, n)``."""
+    return np.ascontiguousarray(one(torch.from_numpy(rows.T.copy())[None])[0].numpy().T)

@@ -106,9 +106,8 @@ def stream(path: str | Path, written: Format = PLAIN) -> Iterator[pd.DataFrame]:
         raise UserError(f"{path}: {what}") from None
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         # What pandas and Arrow raise for a damaged file is a ValueError, too
-        raise UserError(
-            f"{path}: {getattr(error, 'strerror', None) or 'is no table: ' + one_line(error)}"
-        ) from None
+        cause = getattr(error, "strerror", None) or f"is no table: {one_line(error)}"
+        raise UserError(f"{path}: {cause}") from None
     if first == 1:
         raise UserError(f"{path}: holds no rows")
 

@@ -30,10 +30,8 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
-    share = [
-        1 - np.searchsorted(np.sort(member), edge) / len(member)
-        for member, edge in zip(log_q_on_truth.T, edges, strict=True)
-    ]
+    members = zip(np.sort(log_q_on_truth, axis=0).T, edges, strict=True)
+    share = [1 - np.searchsorted(member, edge) / len(member) for member, edge in members]
     finite = np.isfinite(log_q_on_own).all(axis=0) & np.isfinite(log_q_on_truth).all(axis=0)
     return np.where(np.expand_dims(finite, 1), share, np.nan)
 

@@ -46,11 +46,11 @@ def log_probability(
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     last = [len(columns[d].labels) - 1 for d in places]
     if len(places) == 1:
-        return np.concatenate(
-            [_adaptive(log_density, each, places[0], last[0], tolerance) for each in pieces]
-        )
-    u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(POINTS)
-    return np.concatenate([_quasi_random(log_density, each, places, last, u) for each in pieces])
+        found = [_adaptive(log_density, each, places[0], last[0], tolerance) for each in pieces]
+    else:
+        u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(POINTS)
+        found = [_quasi_random(log_density, each, places, last, u) for each in pieces]
+    return np.concatenate(found)
 
 
 def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
 from flows.bijections import Margins, ToReal
-from flows.bijections.chain import Chain, Map
+from flows.bijections.chain import Chain
 from flows.core.arrays import Array
 from flows.core.columns import WHOLE, Column, dequantise
 from flows.core.mixture import Mixture
@@ -51,14 +51,13 @@ class Distilled:
         z = np.stack([self.scores(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rough mixture will do
-            found = GaussianMixture(
-                COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0
-            ).fit(z)
+            rough = GaussianMixture(COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0)
+            found = rough.fit(z)
         self.mixture = Mixture(found.weights_, found.means_, found.covariances_)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and log dz/dx of each."""
-        return _along(self.maps[d].forward, x)
+        return self._along(d, x)
 
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
         """Return the values of column ``d`` with normal scores ``z``, and log dx/dz of each.
@@ -66,7 +65,7 @@ class Distilled:
         They are not rounded. One that is too large for a float, or at a bound but for rounding, has
         no density: its slope is 0.
         """
-        x, log_slope = _along(self.maps[d].inverse, z)
+        x, log_slope = self._along(d, z, inverse=True)
         low, high = self.columns[d].bounds
         low = max(low + np.finfo(float).tiny, np.nextafter(low, high))
         return x, np.where((low < x) & (x < np.nextafter(high, low)), log_slope, -np.inf)
@@ -75,15 +74,14 @@ class Distilled:
         """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""
         if labels := self.columns[d].labels:
             count = np.bincount(self.samples[:, d].astype(np.int64), minlength=len(labels))
-            return np.log(
-                (count[x.astype(np.int64)] + 0.5) / (len(self.samples) + 0.5 * len(labels))
-            )
+            share = (count + 0.5) / (len(self.samples) + 0.5 * len(labels))
+            return np.log(share[x.astype(np.int64)])
         z, log_slope = self.scores(d, x)
         return norm.logpdf(z) + log_slope
 
-
-def _along(one: Map, x: Array) -> tuple[Array, Array]:
-    """Apply a map of one column to values of any shape."""
-    with torch.no_grad():
-        z, log_slope = one(torch.from_numpy(x.reshape(1, 1, -1)))
-    return z.numpy().reshape(x.shape), log_slope.numpy().reshape(x.shape)
+    @torch.no_grad()
+    def _along(self, d: int, x: Array, *, inverse: bool = False) -> tuple[Array, Array]:
+        """Map values of any shape to normal scores of column ``d`` or, with ``inverse``, back."""
+        one, points = self.maps[d], torch.from_numpy(x.reshape(1, 1, -1))
+        z, log_slope = one.inverse(points) if inverse else one.forward(points)
+        return z.numpy().reshape(x.shape), log_slope.numpy().reshape(x.shape)

@@ -37,10 +37,8 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 @torch.no_grad()
 def squared_radius(model: Population, rows: Array) -> Array:
     """Return ``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``; ``f`` is ``encode``."""
-    chunks = as_tensor(rows).split(Population.chunk)
-    return np.concatenate(
-        [model.encode(chunk).double().flatten(2).square().sum(2).numpy() for chunk in chunks]
-    )
+    noise = (model.encode(chunk).double() for chunk in as_tensor(rows).split(Population.chunk))
+    return np.concatenate([z.flatten(2).square().sum(2).numpy() for z in noise])
 
 
 def strict_mean(values: Array) -> Array:

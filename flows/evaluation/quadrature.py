@@ -69,9 +69,8 @@ def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
         far = np.abs(change).sum(axis=1) > tolerance
         far = np.repeat(far & (halving < HALVINGS - 1), 2)
         np.logaddexp.at(agreed, row[~far], half[~far])
-        found.append(
-            (row[~far].repeat(NODES), u[~far].ravel(), log_mass[~far].reshape(-1, whole.shape[1]))
-        )
+        masses = log_mass[~far].reshape(-1, whole.shape[1])
+        found.append((row[~far].repeat(NODES), u[~far].ravel(), masses))
         row, start, whole = row[far], start[far], half[far]
         if not len(row):
             break

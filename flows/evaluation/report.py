@@ -169,10 +169,8 @@ def _against_truth(
     for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
         points = draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape)
         log_q_own = likelihood.log_density(model, points)
-        log_p_own = [
-            likelihood.true_log_density(truth, member.reshape(-1, *model.event_shape))
-            for member in draw
-        ]
+        shaped = draw.reshape(*draw.shape[:2], *model.event_shape)
+        log_p_own = [likelihood.true_log_density(truth, member) for member in shaped]
         ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)
         hdr.append(calibration.hdr_coverage(log_q_own, log_q))
     ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
@@ -180,14 +178,11 @@ def _against_truth(
     if model.members > 1:
         mixed = likelihood.ensemble(log_q, model.member_weights)
         report.headline["kl_ensemble"] = float(likelihood.divergence(log_p, mixed)[0])
-    on_truth = (log_p - log_q)[: settings.samples]
+    on_truth = np.tile((log_p - log_q)[: settings.samples].T, (len(own) // model.members, 1))
     return {
         "kl": likelihood.divergence(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratios),
-        "c2st_exact": [
-            likelihood.exact_auc(on_truth[:, row % model.members], ratio)
-            for row, ratio in enumerate(ratios.T)
-        ],
+        "c2st_exact": [*map(likelihood.exact_auc, on_truth, ratios.T)],
         "non_finite": (~np.isfinite(log_q)).sum(0),
         "hdr_error": calibration.error(report.curves["hdr"]),
     }
@@ -207,18 +202,8 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     )
     truth = problem.truth if isinstance(problem.truth, Mixture) else None
     bandwidth = samples.kernel_bandwidth(test, truth)
-    return _by_row(
-        [
-            samples.two_sample_scores(
-                test,
-                row,
-                neighbours=settings.neighbours,
-                directions=directions,
-                bandwidth=bandwidth,
-            )
-            for row in own
-        ]
-    )
+    how: Any = {"neighbours": settings.neighbours, "directions": directions, "bandwidth": bandwidth}
+    return _by_row([samples.two_sample_scores(test, row, **how) for row in own])
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

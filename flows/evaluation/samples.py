@@ -60,12 +60,9 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
     if not np.isfinite(samples).all():
         return np.full(len(truth.weights) + 1, np.nan)
     whitening = np.linalg.inv(np.linalg.cholesky(truth.covariances))
-    distance = np.stack(
-        [
-            np.linalg.norm((samples - mean) @ w.T, axis=1)
-            for mean, w in zip(truth.means, whitening, strict=True)
-        ]
-    )
+    components = zip(truth.means, whitening, strict=True)
+    away = [np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in components]
+    distance = np.stack(away)
     dim = samples.shape[1]
     within = WITHIN if dim == 2 else np.sqrt(chi2.ppf(chi2.cdf(WITHIN**2, 2), dim))
     nearest = np.where(distance.min(0) <= within, distance.argmin(0), len(truth.weights))
@@ -151,9 +148,11 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 
     It is 0 on average for equal distributions. Source: Gretton et al. 2012, equation 3.
     """
-    return _discrepancy(
-        real, fake, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
-    )
+
+    def kernel(a: Array, b: Array) -> Array:
+        return np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
+
+    return _discrepancy(real, fake, kernel)
 
 
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
@@ -181,11 +180,9 @@ def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Arra
 
     Pairs of a point with itself are left out.
     """
-    within = [
-        (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
-        for k in (kernel(real, real), kernel(fake, fake))
-    ]
-    return float(sum(within) - 2 * kernel(real, fake).mean())
+    own = kernel(real, real), kernel(fake, fake)
+    within = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in own)
+    return float(within - 2 * kernel(real, fake).mean())
 
 
 def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:

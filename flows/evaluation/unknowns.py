@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import Column
 from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.seeds import numpy_generator
@@ -109,10 +108,7 @@ class Unknowns:
     """
 
     def __init__(
-        self,
-        log_density: cells.LogDensity,
-        distilled: Distilled,
-        log_member_weights: Array,
+        self, log_density: cells.LogDensity, distilled: Distilled, log_member_weights: Array
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
         self.columns: Sequence[Column] = distilled.columns
@@ -179,30 +175,19 @@ class Unknowns:
             return self.log_density(values).reshape(*u.shape, -1) + log_slope[:, :, None]
 
         nodes = integrate(log_integrand, len(rows), TOLERANCE)
-        values = points(nodes.row, nodes.u[:, None])[0]
-        own = [np.flatnonzero(nodes.row == row) for row in range(len(rows))]
-        return [
-            self._posterior(values[each], nodes.log_mass[each], is_exact=True, along=d)
-            for each in own
-        ]
+        values, kind = points(nodes.row, nodes.u[:, None])[0], {"is_exact": True, "along": d}
+        own = [nodes.row == row for row in range(len(rows))]
+        return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
     def _drawn(
-        self,
-        rows: Array,
-        unknown: NDArray[np.bool_],
-        numbers: Whole,
-        seed: int,
-        enough: float,
-        own: Array,
+        self, rows: Array, unknown: Mask, numbers: Whole, seed: int, enough: float, own: Array
     ) -> list[Posterior]:
         """Draw what is ``unknown``, ``(D,)``, in all rows, until ``enough`` draws are effective.
 
         A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
         """
-        clouds = [
-            Draws(numpy_generator(seed, "unknown", int(number)), self.log_member_weights)
-            for number in numbers
-        ]
+        streams = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
+        clouds = [Draws(stream, self.log_member_weights) for stream in streams]
         waiting, count, total = np.arange(len(rows)), FIRST, 0
         while len(waiting) and total < MOST:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
@@ -219,9 +204,7 @@ class Unknowns:
             for each, log_w in zip(clouds, log_own, strict=True)
         ]
 
-    def _draw(
-        self, rows: Array, unknown: NDArray[np.bool_], clouds: Sequence[Draws], count: int
-    ) -> None:
+    def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
         """Add ``count`` draws to those of each row."""
         labels = np.flatnonzero(self.is_category & ~unknown).tolist()
         points = rows.repeat(count, axis=0)
@@ -237,9 +220,8 @@ class Unknowns:
         else:
             level = np.concatenate([each.generator.random(count) for each in clouds])
             size = count, int(unknown.sum())
-            z = first.sample(
-                level, np.concatenate([each.generator.standard_normal(size) for each in clouds])
-            )
+            noise = np.concatenate([each.generator.standard_normal(size) for each in clouds])
+            z = first.sample(level, noise)
         for k, d in enumerate(np.flatnonzero(unknown).tolist()):
             points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
             log_slope += slope
@@ -249,13 +231,12 @@ class Unknowns:
         for each, part in zip(clouds, parts, strict=True):
             each.add(*part)
 
-    def _log_own(self, row: Array, unknown: NDArray[np.bool_], draws: Draws) -> float:
+    def _log_own(self, row: Array, unknown: Mask, draws: Draws) -> float:
         """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(row), unknown)
         places = np.flatnonzero(unknown).tolist()
-        scores, log_slopes = zip(
-            *(self.distilled.scores(d, row[:, d]) for d in places), strict=True
-        )
+        mapped = [self.distilled.scores(d, row[:, d]) for d in places]
+        scores, log_slopes = zip(*mapped, strict=True)
         z = np.stack(scores, axis=1)
         log_r = draws.log_proposal(z, first.log_prob(z)) + np.sum(log_slopes, axis=0)
         return -float(log_r[0])

@@ -30,12 +30,10 @@ class Program:
 
     def __init__(self, layers: Sequence[Fields]) -> None:
         self.layers = layers
-        self.tensors = [
-            value for fields in layers for value in fields.values() if isinstance(value, Tensor)
-        ]
+        tensors = [[x for x in fields.values() if isinstance(x, Tensor)] for fields in layers]
+        self.tensors = [tensor for own in tensors for tensor in own]
         self.sizes = [
-            sum(value[0].numel() for value in fields.values() if isinstance(value, nn.Parameter))
-            for fields in layers
+            sum(x[0].numel() for x in own if isinstance(x, nn.Parameter)) for own in tensors
         ]
         self._pointers: list[int] | None = None
         self._table: Any = None
@@ -63,16 +61,12 @@ class Program:
         parts = library().parts_of(points)
         # New memory at every step costs as much as the optimiser
         if self._gradients is None or self._gradients[1].shape[:2] != (members, parts):
-            gradient = x.new_empty(members, sum(self.sizes))
-            self._gradients = (
-                gradient,
-                gradient[:, None] if parts == 1 else x.new_empty(members, parts, sum(self.sizes)),
-            )
+            partial = x.new_empty(members, parts, sum(self.sizes))
+            gradient = partial[:, 0] if parts == 1 else x.new_empty(members, sum(self.sizes))
+            self._gradients = gradient, partial
         gradient, partial = self._gradients
-        loss, partial_loss = (
-            x.new_empty(members, dtype=torch.float64),
-            x.new_empty(members, parts, dtype=torch.float64),
-        )
+        loss = x.new_empty(members, dtype=torch.float64)
+        partial_loss = loss.new_empty(members, parts)
         call("chain_loss", self._chain(x), x, loss, gradient, partial_loss, partial)
         return loss, gradient
 
@@ -82,22 +76,13 @@ class Program:
         if pointers != self._pointers:  # the first call, or tensors have moved
             # There are no gaps within a member. There may be some between members, as parameters
             # may be views of one tensor.
-            assert all(
-                tensor.dtype == torch.float32 and tensor[0].is_contiguous()
-                for tensor in self.tensors
-            )
-            layers = [
-                filled(Layer, gradient=sum(self.sizes[:k]), **fields)
-                for k, fields in enumerate(self.layers)
-            ]
+            assert all(x.dtype == torch.float32 and x[0].is_contiguous() for x in self.tensors)
+            places = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
+            own = zip(places, self.layers, strict=True)
+            layers = [filled(Layer, gradient=place, **fields) for place, fields in own]
             self._pointers, self._table = pointers, (Layer * len(layers))(*layers)
-        numbers = {
-            "count": len(self.layers),
-            "members": members,
-            "dim": dim,
-            "points": points,
-            "size": sum(self.sizes),
-        }
+        numbers = {"count": len(self.layers), "size": sum(self.sizes)}
+        numbers |= {"members": members, "dim": dim, "points": points}
         return Chain(layers=addressof(self._table), threads=torch.get_num_threads(), **numbers)
 
 

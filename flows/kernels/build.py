@@ -55,10 +55,8 @@ def usable(*tensors: Tensor) -> bool:
 
     They must be in single precision, on the CPU and not empty, and there must be a compiler.
     """
-    return (
-        all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
-        and library() is not None
-    )
+    fits = all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
+    return fits and library() is not None
 
 
 def call(function: str, *arguments: Any) -> None:
@@ -67,10 +65,9 @@ def call(function: str, *arguments: Any) -> None:
     Structures and tensors are passed by their addresses. Raises ``MemoryError`` with the bytes that
     the system refused to a thread.
     """
-    structures = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
-    refused = getattr(library(), function)(
-        *[a.data_ptr() if isinstance(a, Tensor) else a for a in structures]
-    )
+    plain = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
+    plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in plain]
+    refused = getattr(library(), function)(*plain)
     if refused:
         raise MemoryError(
             f"the compiled chain needs {refused:,} bytes a thread to work in, "
@@ -98,13 +95,8 @@ def _loaded() -> ctypes.CDLL | None:
         # Torch is imported by now: its OpenMP is used, and not a second one
         kernels = ctypes.CDLL(str(_built()))
     except (OSError, RuntimeError) as error:
-        print(
-            (
-                "flows: no compiled kernels, plain torch takes their place, "
-                f"several times slower ({error})"
-            ),
-            file=sys.stderr,
-        )
+        line = "flows: no compiled kernels, plain torch takes their place, several times slower"
+        print(f"{line} ({error})", file=sys.stderr)
         return None
     return interface.declare(kernels)
 
@@ -114,10 +106,8 @@ def _built() -> Path:
 
     It is compiled if it isn't in the cache. Raises ``RuntimeError``.
     """
-    compiler = (
-        shlex.split(os.environ.get("CC", ""))
-        or [found for name in COMPILERS if (found := shutil.which(name))][:1]
-    )
+    found = [path for name in COMPILERS if (path := shutil.which(name))]
+    compiler = shlex.split(os.environ.get("CC", "")) or found[:1]
     if not compiler:
         raise RuntimeError(
             f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC"

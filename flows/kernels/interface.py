@@ -33,17 +33,12 @@ def _names(declarations: str, end: str) -> Iterator[tuple[str, Any]]:
             yield name.strip(" *"), c_void_p if "*" in name else _TYPES[kind]
 
 
+STRUCTURES: dict[str, Any] = {}
 for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOTALL):
-    _TYPES[_name] = type(
-        _name, (Structure,), {"__slots__": (), "_fields_": list(_names(_body, ";"))}
-    )
+    _content = {"__slots__": (), "_fields_": list(_names(_body, ";"))}
+    STRUCTURES[_name] = _TYPES[_name] = type(_name, (Structure,), _content)
 
 KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
-STRUCTURES: dict[str, Any] = {
-    name: kind
-    for name, kind in _TYPES.items()
-    if isinstance(kind, type) and issubclass(kind, Structure)
-}
 Values, Layer, Chain, Adam, Product, Network = (
     STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network")
 )
@@ -58,11 +53,8 @@ def filled(structure: Any, **fields: Any) -> Any:
     kinds = dict(structure._fields_)
     for name, value in fields.items():
         if isinstance(value, Tensor):
-            fields[name] = (
-                Values(value.data_ptr(), value.stride(0))
-                if kinds[name] is Values
-                else value.data_ptr()
-            )
+            address, has_stride = value.data_ptr(), kinds[name] is Values
+            fields[name] = Values(address, value.stride(0)) if has_stride else address
     return structure(**fields)
 
 
@@ -82,8 +74,6 @@ def declare(library: CDLL) -> CDLL:
         r"^(\w+) (\w+)\((.*?)\);", _TEXT, re.DOTALL | re.MULTILINE
     ):
         function = getattr(library, name)
-        function.restype, function.argtypes = (
-            _TYPES[result],
-            [kind for _, kind in _names(arguments, ",")],
-        )
+        function.restype = _TYPES[result]
+        function.argtypes = [kind for _, kind in _names(arguments, ",")]
     return library

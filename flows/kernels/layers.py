@@ -30,14 +30,9 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
         return None
     kept, hidden, _, outputs = coupling.conditioner.sizes
     kept_at, changed_at = (coupling.sizes[0], 0) if coupling.swap else (0, coupling.sizes[0])
-    sizes = {
-        "kept": kept,
-        "hidden": hidden,
-        "outputs": outputs,
-        "kept_at": kept_at,
-        "changed_at": changed_at,
-    }
-    return {"theta": coupling.conditioner.theta, **sizes, **numbers}
+    sizes = {"kept": kept, "hidden": hidden, "outputs": outputs}
+    places = {"kept_at": kept_at, "changed_at": changed_at}
+    return {"theta": coupling.conditioner.theta, **sizes, **places, **numbers}
 
 
 def _spline(coupling: SplineCoupling) -> Fields | None:
@@ -49,16 +44,17 @@ def _spline(coupling: SplineCoupling) -> Fields | None:
     return _coupling(coupling, bound=coupling.BOUND, bins=coupling.bins, **limits)
 
 
+def _affine(coupling: AffineCoupling) -> Fields | None:
+    return _coupling(coupling, bound=coupling.LOG_SCALE_BOUND)
+
+
 def _attributes(*names: str) -> Callable[[Bijection], Fields]:
     return lambda bijection: {name: getattr(bijection, name) for name in names}
 
 
 KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
     ActNorm: ("ACTNORM", _attributes("shift", "log_scale")),
-    AffineCoupling: (
-        "AFFINE",
-        lambda coupling: _coupling(coupling, bound=coupling.LOG_SCALE_BOUND),
-    ),
+    AffineCoupling: ("AFFINE", _affine),
     Permutation: ("PERMUTE", _attributes("order")),
     PLULinear: ("PLU", _attributes("lower", "upper", "log_diagonal", "permutation", "sign")),
     SplineCoupling: ("SPLINE", _spline),

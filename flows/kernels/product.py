@@ -32,31 +32,18 @@ class Multiply(torch.autograd.Function):
         (members, inner, points), rows = b.shape, a.shape[1]
         out = b.new_empty(members, rows, inner if over_points else points)
         sizes = {"members": members, "rows": rows, "inner": inner, "points": points}
-        call(
-            "batched_product",
-            filled(
-                Product,
-                over_points=over_points,
-                threads=torch.get_num_threads(),
-                **sizes,
-                a=a,
-                b=b,
-                out=out,
-            ),
-        )
+        sizes |= {"over_points": over_points, "threads": torch.get_num_threads()}
+        call("batched_product", filled(Product, **sizes, a=a, b=b, out=out))
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (a, b), (d,) = ctx.saved_tensors, gradients
-        by_a, by_b = ctx.needs_input_grad[:2]
-        left = d if ctx.over_points else a
-        right = a if ctx.over_points else d
-        return (
-            Multiply.apply(d, b, not ctx.over_points) if by_a else None,
-            Multiply.apply(left.mT, right, False) if by_b else None,
-            None,
-        )
+        by_a, by_b, _ = ctx.needs_input_grad
+        left, right = (d, a) if ctx.over_points else (a, d)
+        da = Multiply.apply(d, b, not ctx.over_points) if by_a else None
+        db = Multiply.apply(left.mT, right, False) if by_b else None
+        return da, db, None
 
 
 class Compiled(torch.autograd.Function):
@@ -85,13 +72,10 @@ class Compiled(torch.autograd.Function):
 def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
     (members, _, points), (kept, hidden, _, outputs) = x.shape, sizes
     layer = filled(Layer, theta=theta, kept=kept, hidden=hidden, outputs=outputs)
-    numbers = {
-        "members": members,
-        "threads": torch.get_num_threads(),
-        "points": points,
-        "size": theta.shape[1],
-    }
-    call("perceptron", filled(Network, layer=addressof(layer), **numbers, x=x, **others))
+    numbers = {"members": members, "points": points, "size": theta.shape[1]}
+    threads = torch.get_num_threads()
+    network = filled(Network, layer=addressof(layer), threads=threads, **numbers, x=x, **others)
+    call("perceptron", network)
 
 
 def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:

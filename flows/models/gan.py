@@ -1,7 +1,7 @@
 """The generative adversarial network (Goodfellow et al. 2014), for comparison with the flows."""
 
 from itertools import count
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
-from flows.networks.architecture import Model
+from flows.networks.architecture import Model, features
 from flows.networks.network import Network, Objective, Seen
 
 LAZY = 4  # one step in so many has the penalty
@@ -31,13 +32,14 @@ class GAN(Model):
 
     label: ClassVar[str] = "GAN"
     color: ClassVar[str] = "#56B4E9"
+    has_density: ClassVar[bool] = False
 
     hidden: Count = 112
     latent: Count = 8
     penalty: Annotated[float, Field(ge=0)] = 0.02
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         return GANNetwork(event_shape, generators, description, settings=self)
 
@@ -60,18 +62,10 @@ class GANNetwork(Network):
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
     def __init__(
-        self,
-        event_shape: Shape,
-        generators: Generators,
-        description: dict[str, Any],
-        *,
-        settings: GAN,
+        self, event_shape: Shape, generators: Generators, description: Description, *, settings: GAN
     ) -> None:
-        if len(event_shape) != 1:
-            raise ValueError(f"the GAN needs vectors; got event_shape={tuple(event_shape)}")
+        dim, hidden = features("GAN", event_shape), settings.hidden
         super().__init__(len(generators), event_shape, description)
-        (dim,) = event_shape
-        hidden = settings.hidden
         self.latent = settings.latent
         self.penalty = settings.penalty
         self.generator = Perceptron(
@@ -119,11 +113,9 @@ class GANNetwork(Network):
         z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
         fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
         real = perceptron(self.discriminator, train).double()
-        losses = {
-            "generator_loss": softplus(-fake),
-            "discriminator_loss": softplus(-real) + softplus(fake),
-        }
-        return {key: loss.numpy().mean(axis=(1, 2)) for key, loss in losses.items()}
+        losses = softplus(-fake), softplus(-real) + softplus(fake)
+        means = (loss.numpy().mean(axis=(1, 2)) for loss in losses)
+        return dict(zip(("generator_loss", "discriminator_loss"), means, strict=True))
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)

@@ -5,7 +5,7 @@ from typing import ClassVar
 from flows.bijections import ActNorm, Bijection, PLULinear
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.networks.architecture import CouplingModel
+from flows.networks.architecture import CouplingModel, coupling
 
 
 class Glow(CouplingModel):
@@ -24,5 +24,5 @@ class Glow(CouplingModel):
         for _ in range(self.couplings):
             bijections.append(ActNorm(dim, len(generators)))
             bijections.append(PLULinear(dim, generators))
-            bijections.append(self.coupling(event_shape, generators))
+            bijections.append(coupling(self, dim, generators))
         return bijections

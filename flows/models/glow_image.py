@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from flows.bijections import ActNorm, Bijection, Permutation, PLULinear
 from flows.bijections.coupling import Conditioner
 from flows.core.seeds import Generators
-from flows.networks.architecture import ImageModel
+from flows.networks.architecture import ImageModel, coupling
 
 
 class GlowImage(ImageModel):
@@ -32,5 +32,5 @@ class GlowImage(ImageModel):
         for _ in range(steps):
             bijections.append(ActNorm(channels, len(generators)))
             bijections.append(mixing(channels, generators))
-            bijections.append(self.coupling(channels, generators, conditioner))
+            bijections.append(coupling(self, channels, generators, conditioner=conditioner))
         return bijections

@@ -8,7 +8,7 @@ from flows.bijections import Bijection, Permutation, SplineCoupling
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
 from flows.core.settings import Count
-from flows.networks.architecture import FlowModel
+from flows.networks.architecture import FlowModel, features
 
 
 class NSF(FlowModel):
@@ -31,9 +31,7 @@ class NSF(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
-        if len(event_shape) != 1:
-            raise ValueError(f"the NSF needs vectors; got event_shape={tuple(event_shape)}")
-        (dim,) = event_shape
+        dim = features("NSF", event_shape)
         bijections: list[Bijection] = []
         for k in range(self.couplings):
             if k and dim > 2:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from flows.bijections import Bijection
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.networks.architecture import CouplingModel
+from flows.networks.architecture import CouplingModel, coupling
 
 
 class RealNVP(CouplingModel):
@@ -19,6 +19,5 @@ class RealNVP(CouplingModel):
     color: ClassVar[str] = "#0072B2"
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
-        return [
-            self.coupling(event_shape, generators, swap=k % 2 == 1) for k in range(self.couplings)
-        ]
+        (dim,) = event_shape
+        return [coupling(self, dim, generators, swap=k % 2 == 1) for k in range(self.couplings)]

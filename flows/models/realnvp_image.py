@@ -5,7 +5,7 @@ from typing import ClassVar
 from flows.bijections import Bijection, Permutation
 from flows.bijections.coupling import Conditioner
 from flows.core.seeds import Generators
-from flows.networks.architecture import ImageModel
+from flows.networks.architecture import ImageModel, coupling
 
 
 class RealNVPImage(ImageModel):
@@ -24,15 +24,13 @@ class RealNVPImage(ImageModel):
         self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
         couplings: list[Bijection] = [
-            self.coupling(channels, generators, conditioner, swap=k % 2 == 1) for k in range(steps)
+            coupling(self, channels, generators, conditioner=conditioner, swap=k % 2 == 1)
+            for k in range(steps)
         ]
         # A squeeze puts the diagonal of the blocks first: (top left, bottom right), (top right,
         # bottom left). This makes it bottom left, top left, bottom right, top right: the columns.
         quarter = channels // 4
         columns = [(c - quarter) % channels for c in range(channels)]
         middle = (steps + 1) // 2
-        return [
-            *couplings[:middle],
-            Permutation(channels, generators, columns),
-            *couplings[middle:],
-        ]
+        turn = Permutation(channels, generators, columns)
+        return [*couplings[:middle], turn, *couplings[middle:]]

@@ -1,7 +1,7 @@
 """The variational autoencoder (Kingma and Welling 2014), for comparison with the flows."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
-from flows.networks.architecture import Model
+from flows.networks.architecture import Model, features
 from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
 
 # The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
@@ -38,7 +39,7 @@ class VAE(Model):
     hidden: Count = 112
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         return VAENetwork(event_shape, generators, description, hidden=self.hidden)
 
@@ -65,16 +66,9 @@ class VAENetwork(DensityNetwork):
     curve_nodes: ClassVar[int] = 128
 
     def __init__(
-        self,
-        event_shape: Shape,
-        generators: Generators,
-        description: dict[str, Any],
-        *,
-        hidden: int,
+        self, event_shape: Shape, generators: Generators, description: Description, *, hidden: int
     ) -> None:
-        if len(event_shape) != 1:
-            raise ValueError(f"the VAE needs vectors; got event_shape={tuple(event_shape)}")
-        (dim,) = event_shape
+        dim = features("VAE", event_shape)
         super().__init__(len(generators), event_shape, description)
         self.dim = dim
         self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach(dim, hidden))
@@ -99,10 +93,8 @@ class VAENetwork(DensityNetwork):
         noise = normals(generators, self.LATENT, x.shape[2])
         mu = perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))
         log_scale = self.log_scale.double()
-        residual = (x - mu) * (-log_scale).exp()
-        misfit = (0.5 * residual.square() + log_scale).sum(1) + 0.5 * self.dim * math.log(
-            2 * math.pi
-        )
+        residual, constant = (x - mu) * (-log_scale).exp(), 0.5 * self.dim * math.log(2 * math.pi)
+        misfit = (0.5 * residual.square() + log_scale).sum(1) + constant
         divergence = (0.5 * (m.square() + (2 * log_v).exp() - 1) - log_v).sum(1)
         bound = (misfit + divergence).mean(1)
         gradients = torch.autograd.grad(bound.sum(), list(self.parameters()))
@@ -113,11 +105,8 @@ class VAENetwork(DensityNetwork):
         seen = [z for z, _ in points.values()]
         # All in one call: the nodes cost more than the points
         log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
-        parts = log_q.split([z.shape[2] for z in seen], dim=1)
-        return {
-            f"{key}_nll": mean_nll(part, points[key][1])
-            for key, part in zip(points, parts, strict=True)
-        }
+        parts = zip(points.items(), log_q.split([z.shape[2] for z in seen], dim=1), strict=True)
+        return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in parts}
 
     # Sampling and density
 
@@ -166,10 +155,9 @@ def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor)
     log_norm = scale.log().sum() + 0.5 * len(x) * math.log(2 * math.pi)
     rows = max(1, 5_000_000 // len(weights))
     parts = []
+    mode = "donot_use_mm_for_euclid_dist"
     for chunk in (x / scale).T.split(rows):
-        distance = torch.cdist(
-            chunk, (centres / scale).T, compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        distance = torch.cdist(chunk, (centres / scale).T, compute_mode=mode)
         parts.append((weights.log() - 0.5 * distance.square()).logsumexp(1))
     return torch.cat(parts) - log_norm
 
@@ -207,10 +195,8 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
         return mixture_by_pairs(x, centres, scale, weights)
     tiny = torch.finfo(x.dtype).tiny
     largest = -0.95 * math.log(tiny)  # exponents are cut here: numbers below `tiny` would be slow
-    first, second = (
-        torch.arange(a, b, 0.5, dtype=x.dtype)
-        for a, b in zip(low.tolist(), high.tolist(), strict=True)
-    )
+    ends = zip(low.tolist(), high.tolist(), strict=True)
+    first, second = (torch.arange(*each, 0.5, dtype=x.dtype) for each in ends)
 
     def table(values: Tensor, grid: Tensor) -> Tensor:
         return (values[:, None] - grid).square_().clamp_max_(largest).neg_().exp_()
@@ -218,12 +204,8 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
     core = x.new_zeros(len(first), len(second))
     for part, weight in zip(middles.split(CHUNK, dim=1), weights.split(CHUNK), strict=True):
         core += (table(part[0], first) * weight[:, None]).T @ table(part[1], second)
-    q = torch.cat(
-        [
-            ((table(part[0], first) @ core) * table(part[1], second)).sum(1)
-            for part in points.split(CHUNK, dim=1)
-        ]
-    )
+    parts = points.split(CHUNK, dim=1)
+    q = torch.cat([((table(x, first) @ core) * table(y, second)).sum(1) for x, y in parts])
     log_q = q.log() - math.log(4 * math.pi**2) - scale.log().sum()
     lost = q < tiny**0.8  # where the cut exponents may matter
     if bool(lost.any()):

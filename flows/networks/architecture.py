@@ -21,6 +21,7 @@ from flows.bijections import (
 )
 from flows.bijections.coupling import Conditioner
 from flows.core.arrays import Shape
+from flows.core.population import Description
 from flows.core.seeds import Generators
 from flows.core.settings import Count, Section
 from flows.networks.base_distribution import StandardNormal, TailedNormal
@@ -38,10 +39,11 @@ class Model(Section, ABC):
 
     label: ClassVar[str]  # in tables and figures
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
+    has_density: ClassVar[bool] = True
 
     @abstractmethod
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         """Return an untrained population over ``event_shape``.
 
@@ -61,7 +63,7 @@ class FlowModel(Model):
         """
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         base = TailedNormal(len(generators), event_shape)
         return Flow(base, self.chain(event_shape, generators), description)
@@ -83,7 +85,7 @@ class CouplingModel(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
         if len(event_shape) != 1 or event_shape[0] < 2:
             raise ValueError(
@@ -91,15 +93,6 @@ class CouplingModel(FlowModel):
                 f"got event_shape={tuple(event_shape)}"
             )
         return super().build(event_shape, generators, description)
-
-    def coupling(
-        self, event_shape: Shape, generators: Generators, *, swap: bool = False
-    ) -> Coupling:
-        """Return one coupling over vectors of at least two features."""
-        (dim,) = event_shape
-        if self.transform == "affine":
-            return AffineCoupling(dim, self.hidden, generators, swap=swap)
-        return SplineCoupling(dim, self.hidden, generators, swap=swap, bins=self.bins)
 
 
 class ImageModel(Model):
@@ -136,30 +129,12 @@ class ImageModel(Model):
         """Return the ``steps`` of one scale, on squeezed images of so many ``channels``."""
 
     def build(
-        self, event_shape: Shape, generators: Generators, description: dict[str, Any]
+        self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        bound = SplineCoupling.BOUND
+        base, bound = StandardNormal(len(generators), event_shape), SplineCoupling.BOUND
         dropout = Dropout(self.dropout, self.input_dropout)
-        return ImageFlow(
-            StandardNormal(len(generators), event_shape),
-            [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)],
-            description,
-            levels=self.levels,
-            bound=bound,
-            dropout=dropout,
-        )
-
-    def coupling(
-        self, channels: int, generators: Generators, conditioner: Conditioner, *, swap: bool = False
-    ) -> Coupling:
-        """Return one channel-wise coupling."""
-        if self.transform == "affine":
-            return AffineCoupling(
-                channels, self.hidden, generators, swap=swap, conditioner=conditioner
-            )
-        return SplineCoupling(
-            channels, self.hidden, generators, swap=swap, conditioner=conditioner, bins=self.bins
-        )
+        chain = [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)]
+        return ImageFlow(base, chain, description, levels=self.levels, bound=bound, dropout=dropout)
 
     def _scale(
         self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout
@@ -170,7 +145,29 @@ class ImageModel(Model):
         chain = self.layers(channels, steps[0], generators, conditioner)
         if len(steps) > 1:
             if self.prior:
-                chain.append(self.coupling(channels, generators, conditioner))
+                chain.append(coupling(self, channels, generators, conditioner=conditioner))
             coarser = (channels // 2, height, width)
             chain.append(FactorOut([self._scale(coarser, steps[1:], generators, dropout)]))
         return Squeeze(chain)
+
+
+def coupling(
+    model: CouplingModel | ImageModel, dim: int, generators: Generators, **others: Any
+) -> Coupling:
+    """Return one coupling of ``model``, over ``dim`` features or channels.
+
+    ``others`` are the arguments of ``Coupling``.
+    """
+    if model.transform == "affine":
+        return AffineCoupling(dim, model.hidden, generators, **others)
+    return SplineCoupling(dim, model.hidden, generators, bins=model.bins, **others)
+
+
+def features(model: str, event_shape: Shape) -> int:
+    """Return the number of features of vectors. Raises ``ValueError`` for points of other shapes.
+
+    ``model`` is what the message calls the model that takes vectors alone.
+    """
+    if len(event_shape) != 1:
+        raise ValueError(f"the {model} needs vectors; got event_shape={tuple(event_shape)}")
+    return event_shape[0]

@@ -45,12 +45,8 @@ class StandardNormal(Base):
         return -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
-        return (
-            normal(generator, n, self.members, *self.event_shape)
-            .to(dtype)
-            .movedim(0, -1)
-            .contiguous()
-        )
+        drawn = normal(generator, n, self.members, *self.event_shape)
+        return drawn.to(dtype).movedim(0, -1).contiguous()
 
 
 class TailedNormal(StandardNormal):

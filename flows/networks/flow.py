@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from flows import kernels
@@ -44,15 +44,19 @@ class Flow(DensityNetwork):
         """Initialise every data-dependent layer on its input from points ``(M, *event, N)``."""
         for bijection in self.chain:
             bijection.initialize(z)
-            z = self._step(bijection, z)
+            z = self._mapped([bijection], z)[0]
 
-    @staticmethod
-    def _step(bijection: Bijection, z: Tensor, *, inverse: bool = False) -> Tensor:
-        """Apply one bijection, compiled where it can be."""
-        step = kernels.program([bijection]) if z.ndim == 3 and kernels.usable(z) else None
-        if step is not None:
-            return step.apply(z, inverse=inverse)[0]
-        return (bijection.inverse(z) if inverse else bijection.forward(z))[0]
+    def _mapped(
+        self, chain: Sequence[Bijection], z: Tensor, *, inverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Map points by a ``chain`` or, with ``inverse``, back; return the log-determinant, too.
+
+        It is compiled where no gradient is asked for.
+        """
+        program = None if torch.is_grad_enabled() else self.program(z, chain)
+        if program is not None:
+            return program.apply(z, inverse=inverse)
+        return compose(chain, z, inverse=inverse)
 
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``.
@@ -87,21 +91,12 @@ class Flow(DensityNetwork):
         return lambda batch: self.loss(batch, program)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``f`` of preprocessed points, and its log-determinant ``(M, N or 1)``.
+        """Return ``f`` of preprocessed points, and its log-determinant ``(M, N or 1)``."""
+        return self._mapped(self.chain, z)
 
-        It is compiled where no gradient is asked for.
-        """
-        program = None if torch.is_grad_enabled() else self.program(z)
-        if program is not None:
-            return program.apply(z, inverse=False)
-        return compose((bijection.forward for bijection in self.chain), z)
-
-    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
+    def generate(self, n: int, generator: Generator) -> Tensor:
         noise = self.base.sample(n, generator, self.dtype).to(self.device)
-        program = self.program(noise)
-        if program is not None:
-            return program.apply(noise, inverse=True)[0]
-        return compose((bijection.inverse for bijection in reversed(self.chain)), noise)[0]
+        return self._mapped(self.chain, noise, inverse=True)[0]
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
@@ -112,7 +107,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def trajectory(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
+        self, sample_shape: Shape = (), generator: Generator | None = None
     ) -> list[Tensor]:
         """Return samples at every step from noise to data.
 
@@ -120,18 +115,17 @@ class Flow(DensityNetwork):
         after one more bijection, and the last is in the user's units.
         """
         shape = torch.Size(sample_shape)
-        states = [
-            self.base.sample(shape.numel(), generator_of(generator), self.dtype).to(self.device)
-        ]
+        noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)
+        states = [noise.to(self.device)]
         for bijection in reversed(self.chain):
-            states.append(self._step(bijection, states[-1], inverse=True))
+            states.append(self._mapped([bijection], states[-1], inverse=True)[0])
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]
 
-    def program(self, z: Tensor) -> Program | None:
-        """Return the chain as one compiled operation, or ``None``.
+    def program(self, z: Tensor, chain: Sequence[Bijection] | None = None) -> Program | None:
+        """Return a part of the flow, or else the whole of it, as one compiled operation.
 
         There is none for images, and none where a bijection or this machine can't be compiled for.
         """
         if z.ndim == 3 and kernels.usable(z, *self.parameters()):
-            return kernels.program(self.chain)
+            return kernels.program(self.chain if chain is None else chain)
         return None

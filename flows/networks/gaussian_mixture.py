@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Shape, as_tensor
@@ -32,15 +32,14 @@ class GaussianMixture(Population):
     def __init__(
         self, weights: Any, means: Any, covariances: Any, preprocessing: Preprocessing | None = None
     ) -> None:
-        arrays = [
-            as_tensor(a).detach().double().numpy().copy() for a in (weights, means, covariances)
-        ]
-        self._mixture = Mixture(*arrays)
+        given = {"weights": weights, "means": means, "covariances": covariances}
+        arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
+        self._mixture = Mixture(**arrays)
         to_real = None if preprocessing is None else preprocessing.to_real
         columns = [] if to_real is None else to_real.columns
         description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
         super().__init__(1, self._mixture.means.shape[1:], description)
-        for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
+        for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
 
@@ -56,15 +55,12 @@ class GaussianMixture(Population):
         return (log_q + log_det[0]).reshape(value.shape[:-1])
 
     @torch.no_grad()
-    def sample(
-        self, sample_shape: Shape = (), generator: np.random.Generator | None = None
-    ) -> Tensor:
+    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         shape = torch.Size(sample_shape)
-        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))
-        z = z[None].mT
-        return self.rows_first(
-            z if self.preprocessing is None else self.preprocessing.inverse(z)[0], shape
-        )
+        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))[None].mT
+        if self.preprocessing is not None:
+            z = self.preprocessing.inverse(z)[0]
+        return self.rows_first(z, shape)
 
     @classmethod
     def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:

@@ -74,10 +74,9 @@ class ImageFlow(Flow):
         return images
 
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
-        u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators])).to(
-            points.device
-        )
-        return (points + u / self.preprocessing.standardize.deviation).to(points.dtype)
+        u = torch.from_numpy(np.stack([g.random(points.shape[1:]) for g in generators]))
+        moved = points + u.to(points.device) / self.preprocessing.standardize.deviation
+        return moved.to(points.dtype)
 
     def objective(self, points: Tensor, generators: Generators) -> Objective:
         def objective(batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,11 +41,11 @@ class Preprocessing(Bijection):
         return [step for step in steps if step is not None]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return compose((step.forward for step in self.steps), x)
+        return compose(self.steps, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``z`` in the user's units, with integer columns whole, and the log-determinant."""
-        x, log_det = compose((step.inverse for step in reversed(self.steps)), z)
+        x, log_det = compose(self.steps, z, inverse=True)
         return (x if self.to_real is None else self.to_real.rounded(x)), log_det
 
     def add_margins(self, without: Sequence[int] = ()) -> None:
@@ -79,13 +79,13 @@ class Preprocessing(Bijection):
         Both are ``(M, D, N)``. ``NaN`` stays.
         """
         z = z.clone().requires_grad_()
-        x, _ = compose((step.inverse for step in reversed(self.steps)), z)
+        x, _ = compose(self.steps, z, inverse=True)
         return -torch.autograd.grad(x.sum(), z)[0].log()
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``forward`` does, for points ``(M, *event, N)`` that are scaled already."""
         steps = [step for step in (self.margins, self.whiten) if step is not None]
-        z, log_det = compose((step.forward for step in steps), scaled)
+        z, log_det = compose(steps, scaled)
         before = [step for step in (self.to_real, self.standardize) if step is not None]
-        return z, log_det - compose((step.inverse for step in reversed(before)), scaled)[1]
+        return z, log_det - compose(before, scaled, inverse=True)[1]

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.core.columns import Column
 from flows.plotting.scene import Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
@@ -122,10 +121,8 @@ def pairs(scene: Scene) -> Figure:
             axis.tick_params(right=True, labelright=True)
         axis.set_xlabel(scene.names[x] if bottom else "", fontsize=9)
         axis.set_ylabel(scene.names[y] if left else "", fontsize=9)
-    text = (
-        f"{row.label}: as many samples over {len(data):,} rows of data (grey); above the diagonal, "
-        f"{len(samples):,} samples counted in cells"
-    )
+    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); "
+    text += f"above the diagonal, {len(samples):,} samples counted in cells"
     if steps[shown].any():
         text += "\ndots of labels, whole and rounded numbers are spread over their steps"
     explain(sheet, text + rest_of(scene, shown))
@@ -205,7 +202,7 @@ def short(name: str, letters: int = LETTERS) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
 
 
-def is_wide(scene: Scene) -> NDArray[np.bool_]:
+def is_wide(scene: Scene) -> Mask:
     """Return which columns are shown by their logarithms, ``(D,)``."""
     low, high = np.nanquantile(scene.data, [0.005, 0.995], axis=0)
     return (np.nanmin(scene.data, axis=0) > 0) & (high > 100 * low)

@@ -106,11 +106,9 @@ def conditional(scene: Scene) -> Figure:
     axes[len(axes) // 2].set_xlabel(f"p({up} | {across} = c)\n(per unit of {up})")
     add_legend(sheet, axes[1], 7)
     silent = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
-    text = (
-        f"curve: the joint density along a line, divided by its area, at {len(y)} points, too few "
-        "for narrow ridges; a model's is its ensemble's\n"
-        f"c: lower quartile of {across}, median, and halfway between, as near as the grid has them"
-    )
+    text = f"curve: the joint density along a line, divided by its area, at {len(y)} points, too "
+    text += "few for narrow ridges; a model's is its ensemble's\nc: lower quartile of "
+    text += f"{across}, median, and halfway between, as near as the grid has them"
     explain(sheet, text + "".join(f"; {label}: no density" for label in silent))
     return sheet
 
@@ -166,10 +164,8 @@ def layers(scene: Scene) -> Figure:
         axis.set_title(names[layer], fontsize=10)
         axis.set(**square)
     outside = (np.abs(states[chosen]) > square["xlim"][1]).any(axis=2).mean(axis=1).max()
-    text = (
-        f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
-        f"at most {outside:.1%} of the points"
-    )
+    text = f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
+    text += f"at most {outside:.1%} of the points"
     explain(sheet, text, *UNITS)
     return sheet
 
@@ -189,19 +185,12 @@ def film(scene: Scene) -> list[Image.Image]:
     canvas = FigureCanvasAgg(sheet)
     canvas.draw()
     sheet.set_layout_engine("none")  # the axes stay where they are
-    moving = (cloud, axis.title)
-    for artist in moving:
-        artist.set_animated(True)
-    canvas.draw()
-    background = canvas.copy_from_bbox(sheet.bbox)  # all else is drawn once
     frames = []
     for position in np.linspace(0, last, FRAMES):
         layer = min(int(position), last - 1)
         cloud.set_offsets(states[layer] + (position - layer) * (states[layer + 1] - states[layer]))
         axis.set_title(f"{label}: layer {round(position)} of {last}")
-        canvas.restore_region(background)
-        for artist in moving:
-            axis.draw_artist(artist)
+        canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return frames
 

@@ -33,6 +33,7 @@ REGIONS = {
     "hdr": "highest-density regions",
     "radius": "flows: balls around the origin of the noise",
 }
+MARKS = "small dots: members; dot and {}: their mean \u00b1 2 standard errors; square: a single fit"
 
 
 @figure("summary.png")
@@ -59,15 +60,10 @@ def summary(scene: Scene) -> Figure:
         axis.grid(axis="x", alpha=0.25)
     axes[0].set_yticks(places, [row.label for row in scene.rows])
     axes[0].set_ylim(-0.6, len(scene.rows) - 0.4)
-    text = (
-        "small dots: members; dot and bar: their mean \u00b1 2 standard errors; square: "
-        "a single fit; diamond: ensemble"
-    )
+    text = MARKS.format("bar") + "; diamond: ensemble"
     if "truth" in scene.by_name:
-        text += (
-            "\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, "
-            f"{_draws(scene)} \u00b1 2 sd (for dots)"
-        )
+        text += "\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, "
+        text += f"{_draws(scene)} \u00b1 2 sd (for dots)"
     explain(sheet, text)
     return sheet
 
@@ -115,10 +111,7 @@ def quality(scene: Scene) -> Figure:
         axis.grid(alpha=0.25)
     axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 1.005))
     add_legend(sheet, axes[0], 4)
-    text = (
-        "small dots: members; dot and bars: their mean \u00b1 2 standard errors; square: "
-        "a single fit"
-    )
+    text = MARKS.format("bars")
     if "truth" in scene.by_name:
         text += f"; black bars: {_draws(scene)} of the truth \u00b1 2 sd"
     explain(sheet, text)
@@ -152,10 +145,8 @@ def calibration(scene: Scene) -> Figure:
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("share of the truth in the region \u2212 level")
     add_legend(sheet, axes[0], 5)
-    text = (
-        "above 0: too wide; below: too narrow, or off the mark; line and band: mean \u00b1 2 sd "
-        "over members; black: the same over draws of the truth"
-    )
+    text = "above 0: too wide; below: too narrow, or off the mark; line and band: mean \u00b1 2 sd "
+    text += "over members; black: the same over draws of the truth"
     explain(sheet, text)
     return sheet
 
@@ -176,10 +167,7 @@ def modes(scene: Scene) -> Figure:
     chance = 2 * drawn.std(axis=0, ddof=1)
     count = len(true) - 1
     places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before those beyond
-    if count <= 10:
-        ticks, cap = places[:-1], 2
-    else:
-        ticks, cap = np.arange(5, count - 1, 5), 0
+    ticks, cap = (places[:-1], 2) if count <= 10 else (np.arange(5, count - 1, 5), 0)
     sheet, axes = panels(len(others), 2 if len(others) <= 4 else 3, 2.2, sharex=True, sharey=True)
     for axis, row in zip(axes, others, strict=True):
         shares = row.arrays["mode_mass"]
@@ -198,12 +186,9 @@ def modes(scene: Scene) -> Figure:
         axis.set_title(f"{row.label}: TV {row.members['mode_tv'].mean():.3f}", fontsize=10)
         axis.set_xticks([*ticks, places[-1]], [*(f"{tick:.0f}" for tick in ticks), "none"])
     axes[0].set_ylim(bottom=0)
-    text = (
-        "bar: mean over members, with \u00b1 2 sd where there are several; TV: "
-        "total variation from the true weights, mean over members\n"
-        "black: true weight; dark grey: \u00b1 2 sd of as many samples of the truth; light: "
-        f"of the {learners:,} that all learn from"
-    )
+    text = "bar: mean over members, with \u00b1 2 sd where there are several; TV: total variation "
+    text += "from the true weights, mean over members\nblack: true weight; dark grey: \u00b1 2 sd "
+    text += f"of as many samples of the truth; light: of the {learners:,} that all learn from"
     across = "component of the truth (none: far from all of them)"
     explain(sheet, text, across, "share of the samples")
     return sheet
@@ -217,19 +202,16 @@ def training(scene: Scene) -> Figure:
     """
     sheet, axes = panels(len(scene.histories), 2, 3.1)
     entropy = [] if scene.entropy is None else [scene.entropy]
-    ends = [
-        history.filter(regex="_nll$").quantile([0, 0.95]).to_numpy().ravel()
-        for history in scene.histories.values()
-    ]
+    histories = scene.histories.values()
+    nlls = (history.filter(regex="_nll$") for history in histories)
+    ends = [nll.quantile([0, 0.95]).to_numpy().ravel() for nll in nlls]
     scale = _padded(np.concatenate([*ends, entropy]))
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
     text = "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale"
-    if any("held_out_nll" in history for history in scene.histories.values()):
-        text += (
-            "\nheld out: rows that a member does not learn from; "
-            "it is kept as it was where their NLL was lowest"
-        )
+    if any("held_out_nll" in history for history in histories):
+        text += "\nheld out: rows that a member does not learn from; it is kept as it was where "
+        text += "their NLL was lowest"
     explain(sheet, text)
     return sheet
 

@@ -20,15 +20,12 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     for k, component in enumerate(components):
         mean, covariance = component["mean"], component["covariance"]
         if len(mean) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
-            wanted = (
-                f"a mean of {dim} numbers and a covariance of {dim} x {dim}, "
-                f"as the first mean has {dim}"
-            )
+            wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}"
+            wanted += f", as the first mean has {dim}"
             raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
-    weights, means, covariances = (
-        np.asarray([c[key] for c in components], dtype=np.float64)
-        for key in ("weight", "mean", "covariance")
-    )
+    keys = ("weight", "mean", "covariance")
+    parts = (np.array([each[key] for each in components], dtype=np.float64) for key in keys)
+    weights, means, covariances = parts
     if not (weights > 0).all():
         raise ValueError(f"the weights must be above 0; they are {weights.tolist()}")
     return Mixture(weights / weights.sum(), means, covariances)
