@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from flows.core import seeds
@@ -157,12 +158,12 @@ def heading(number: int, claim: str) -> str:
     return f"{number}. {claim[0].upper()}{claim[1:]}"
 
 
-def mean_and_interval(values: Array) -> tuple[float, float, float]:
+def mean_and_interval(values: Array | pd.Series) -> tuple[float, float, float]:
     """Return the mean of the finite ``values`` and the ends of its 95% interval.
 
     All are ``NaN`` for fewer than two values.
     """
-    finite = values[np.isfinite(values)]
+    finite = np.asarray(values)[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")
     generator = seeds.numpy_generator(0, "metric", 1)

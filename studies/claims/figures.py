@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from flows.core.arrays import Array
 from flows.plotting.style import save
@@ -66,8 +67,11 @@ def curve(
     save(figure, path)
 
 
-def ablation(remedies: Mapping[str, Mapping[str, Array]], path: Path) -> None:
-    """Draw a line per remedy: replicates as faint dots, their mean and its interval."""
+def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draw a line per remedy: replicates as faint dots, their mean and its interval.
+
+    A remedy has the KL of every replicate, a column a flow.
+    """
     figure, axis = plt.subplots(figsize=(7.2, 0.44 * len(remedies) + 1.4))
     for line, by_model in enumerate(remedies.values()):
         for height, (model, kl) in zip((0.17 - line, -0.17 - line), by_model.items(), strict=False):
