@@ -32,59 +32,44 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds.
     ``elsewhere``: the same effect at other depths.
     """
-    lines: list[tuple[float, Mapping[str, Any]]] = []
-    headings: list[tuple[float, str]] = []
-    place = 0.35
-    for claim, group in groupby(effects, key=itemgetter("claim")):
-        place -= 0.35
-        headings.append((place, heading(claim, claims[claim - 1])))
-        place -= 0.95
-        for each in group:
-            lines.append((place, each))
-            place -= 0.85
     spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
     ends = np.abs([value for span in spans for value in span])
     reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
-    figure, axis = plt.subplots(figsize=(8.6, 0.27 * -place + 1.3))
+    figure, axis = plt.subplots()
     axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
     for line, style in ((0, "-"), (-1, ":"), (1, ":")):
         axis.axvline(line, color="#000000", linewidth=0.8, linestyle=style)
     middle = np.sqrt(reach)
-    scales = ((-middle, "logarithmic"), (0, "linear"), (middle, "logarithmic"))
-    for centre, scale in scales:
+    for centre, scale in ((-middle, "logarithmic"), (0, "linear"), (middle, "logarithmic")):
         axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
     beside = axis.get_yaxis_transform()  # x in shares of the axis, y in data
-    for height, each in lines:
-        color, marker = VERDICTS[each["verdict"]]
-        axis.plot(
-            each["elsewhere"],
-            [height] * len(each["elsewhere"]),
-            "|",
-            markersize=7,
-            markeredgewidth=1.3,
-            color="#999999",
-            alpha=0.7,
-            zorder=1,
-        )
-        bar: dict[str, Any] = {"linewidth": 8, "alpha": 0.35, "solid_capstyle": "butt"}
-        axis.plot(each["ci90"], [height, height], color=color, **bar)
-        axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
-        axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
-        text = each["verdict"]
-        axis.text(1.01, height, text, color=color, va="center", fontsize=9, transform=beside)
-    for height, note in headings:
-        font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
-        axis.text(-0.44, height, note, va="center", transform=beside, **font)
-    heights = [height for height, _ in lines]
-    names = [f"{each['metric']}, {each['comparison']}" for _, each in lines]
-    axis.set_yticks(heights, names, fontsize=9)
+    text: dict[str, Any] = {"va": "center", "fontsize": 9, "transform": beside}
+    bar: dict[str, Any] = {"linewidth": 8, "alpha": 0.35, "solid_capstyle": "butt"}
+    tick: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.3, "alpha": 0.7, "zorder": 1}
+    names, height = {}, 0.0
+    for claim, group in groupby(effects, key=itemgetter("claim")):
+        axis.text(-0.44, height, heading(claim, claims[claim - 1]), fontweight="bold", **text)
+        height -= 0.95
+        for each in group:
+            color, marker = VERDICTS[each["verdict"]]
+            others = each["elsewhere"]
+            axis.plot(others, [height] * len(others), "|", color="#999999", **tick)
+            axis.plot(each["ci90"], [height, height], color=color, **bar)
+            axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
+            axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
+            axis.text(1.01, height, each["verdict"], color=color, **text)
+            names[height] = f"{each['metric']}, {each['comparison']}"
+            height -= 0.85
+        height -= 0.35
+    lowest = height + 0.35
+    figure.set_size_inches(8.6, 0.27 * -lowest + 1.3)
+    axis.set_yticks(list(names), list(names.values()), fontsize=9)
     axis.set_xscale("symlog", linthresh=1, linscale=1)
-    axis.set(xlim=(-reach, reach), ylim=(place + 0.2, 0.6))
+    axis.set(xlim=(-reach, reach), ylim=(lowest + 0.2, 0.6))
     axis.set_xlabel(
         "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
     )
-    ticks = (1, 3, 10, 30, 100)
-    set_ticks(axis.xaxis, [*(-tick for tick in reversed(ticks)), 0, *ticks])
+    set_ticks(axis.xaxis, [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     note = "mark: mean paired difference; line: its 95% interval (bootstrap)"
