@@ -18,7 +18,6 @@ from studies import verdicts
 from studies.claims import figures
 from studies.claims.figures import label
 from studies.engine import Study
-from studies.forest_plot import forest
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
 
@@ -305,7 +304,7 @@ def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]
             verdicts.in_margins(entry, elsewhere(study, section, entry)) for entry in found[name]
         ]
         texts = [claim["says"] for claim in section["claims"]]
-        forest(effects, texts, folder / section["figure"])
+        figures.forest(effects, texts, folder / section["figure"])
     depths, flows = params["couplings"], params["flows"]
     by_depth = {
         (flow, group): intervals(study, [(group, flow, k) for k in depths])
