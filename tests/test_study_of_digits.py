@@ -141,8 +141,8 @@ def test_a_network_samples_whole_images(name: str) -> None:
     train, _, test, _ = digits.split("random", 0, 60, 20)
     words = PARAMS["networks"][name]
     training = {**words["training"], "epochs": 1, "log_every": 1}
-    own = words["model"], words["shape"], words["settings"], training
-    fitted = networks.fit(*own, range(2), train, test, 0)
+    own = words["model"], words["shape"], words["settings"]
+    fitted = networks.fit(name, networks.build(*own, range(2), 0), training, train, test, 0)
     assert fitted.draw
     drawn = fitted.draw(3, np.random.default_rng(0))
     assert drawn.shape == (3, 2, 64)

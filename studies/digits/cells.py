@@ -38,9 +38,8 @@ def network(
 ) -> Scored:
     """Fit and score one of our models; a row is a network."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
-    train, _, test, _ = data
-    span, seed = range(members), protocol["seed"]
-    fitted = networks.fit(model, shape, settings or {}, training, span, train, test, seed)
+    untrained = networks.build(model, shape, settings, range(members), protocol["seed"])
+    fitted = networks.fit(model, untrained, training, data[0], data[2], protocol["seed"])
     return scores(data, fitted, protocol, walk=model != "vector")
 
 

@@ -5,7 +5,6 @@ A fit gives a density of y = x + u, where there is one, and a sampler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,37 +25,40 @@ from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.pixel_map import PixelMap
 
 
+def build(
+    model: str, shape: tuple[int, ...], settings: dict[str, Any] | None, members: range, seed: int
+) -> Network:
+    """Build a model of the library, or one of this file, over images of this ``shape``."""
+    make = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
+    return make(tuple(shape), settings or {}, members=members, seed=seed)
+
+
 def fit(
-    model: str,
-    shape: tuple[int, ...],
-    settings: dict[str, Any],
+    name: str,
+    network: Network,
     training: dict[str, Any],
-    members: range,
     train: Array,
     test: Array | None,
     seed: int,
-    change: Callable[[Network], object] = lambda _: None,
 ) -> Fitted:
-    """Fit a model to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
+    """Fit a network, called so in messages, to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
 
     They are spread afresh at every visit or, for a VAE and a GAN, which don't model pixels as whole
-    numbers, once. Test images are only for the curves. ``change`` is applied to the untrained
-    network.
+    numbers, once. Test images are only for the curves.
     """
-    build = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
-    network = build(tuple(shape), settings, members=members, seed=seed)
-    change(network)
+
+    def shaped(images: Array) -> Array:
+        return images.reshape(*images.shape[:-1], *network.event_shape)
 
     def seen(images: Array) -> Array:
-        rows = spread(images, seed) if network.real else images
-        return rows.reshape(*images.shape[:-1], *shape)
+        return shaped(spread(images, seed) if network.real else images)
 
-    options = TrainingSettings(**training, seed=seed)
     held_out = None if test is None else seen(test)
-    network = trainer.train(network, seen(train), held_out, options, name=model)
+    options = TrainingSettings(**training, seed=seed)
+    network = trainer.train(network, seen(train), held_out, options, name=name)
 
     def log_q(y: Array) -> Array:
-        return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))
+        return log_density(network, shaped(y))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
         drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
