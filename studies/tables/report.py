@@ -55,9 +55,8 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    if model in (*PEERS, *IMPUTERS, *DETECTORS):
-        return PEERS.get(model, model)
-    return label_and_color(model)[0]
+    names = {**PEERS, **{name: name for name in (*IMPUTERS, *DETECTORS)}}
+    return names.get(model) or label_and_color(model)[0]
 
 
 def means(
@@ -148,8 +147,8 @@ def document(study: Study, scores: pd.DataFrame) -> str:
     found = gains(scores)["verdict"].unstack("table").reindex(ranking.index)
     more = {"mean rank": [f"{rank:.1f}" for rank in ranks(ranking)]}
     for word in ("win", "tie", "loss"):
-        counts = (found == word).sum(axis=1).items()
-        more[f"NSF: {word}"] = ["" if model == FLOW else str(count) for model, count in counts]
+        counts = (found == word).sum(axis=1).astype(str)
+        more[f"NSF: {word}"] = [*counts.where(counts.index != FLOW, "")]
     more["p (Holm)"] = [f"{p[model]:.2g}" if model in p else "" for model in ranking.index]
     best = [
         [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
@@ -220,11 +219,9 @@ def conditionals(mean: pd.DataFrame) -> tuple[str, ...]:
     """
     own, log_q = mean.loc[FLOW], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
     gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
-    errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].to_numpy()
-    rows = [
-        [label(method), table, *map("{} \u00b1 {}".format, map(number, gain), map(number, error))]
-        for (method, table), gain, error in zip(gains.index, gains.to_numpy(), errors, strict=True)
-    ]
+    errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
+    text = gains.map(number) + " \u00b1 " + errors.map(number)
+    rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
     noise, rough = (own.filter(like=f"_{what}").max(axis=None) for what in ("noise", "rough"))
     return (
         "Columns given the others: what NSF gains in log-density (nat), by how many are unknown, "
@@ -267,16 +264,12 @@ def grid(
     values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]
 ) -> str:
     """Return a table with a line a model and a column a table; the ``best`` of each is in bold."""
-    rows = []
-    for k, (model, line) in enumerate(values.iterrows()):
-        cells = []
-        for table, value in line.items():
-            text = f"**{number(value)}**" if value == best[table] else number(value)
-            error = np.nan if spread is None else spread.loc[model, table]
-            cells.append(text if np.isnan(error) else f"{text} \u00b1 {number(error)}")
-        rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
-    names = [str(name).replace("_", " ") for name in values]
-    return markdown.table(["", *names, *more], rows, "lr")
+    text = values.map(number)
+    text = text.where(values != best, "**" + text + "**")
+    if spread is not None:
+        text += spread.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
+    rows = [[label(model), *cells] for model, *cells in text.assign(**more).itertuples()]
+    return markdown.table(["", *values.columns.str.replace("_", " "), *more], rows, "lr")
 
 
 def number(value: float) -> str:
@@ -294,7 +287,7 @@ def draw(study: Study, scores: pd.DataFrame) -> None:
         left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
         color = "#999999" if model in PEERS else label_and_color(str(model))[1]
         left.plot(rank, place, "o", color=color)
-    left.set_yticks(range(len(order)), [label(str(model)) for model in order.index])
+    left.set_yticks(range(len(order)), map(label, order.index))
     bar = f"mean rank; bar: critical difference {difference:.1f}"
     left.set(xlabel=bar, ylim=(len(order) - 0.5, -0.5))
     best = over_best_peers(study, scores)
