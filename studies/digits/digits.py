@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
@@ -21,17 +22,6 @@ from flows.evaluation.bits import bits_per_dimension
 from flows.networks.network import Network
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
-SCORES = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "c2st_auc",
-    "class_tv",
-    "nearest",
-    "close",
-    *(f"digit_{k}" for k in range(CLASSES)),
-)
 Protocol = dict[str, Any]  # the part of that name in params.yaml
 CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of held-out images are
 
@@ -118,7 +108,7 @@ class Judge:
         All are ``NaN`` where a fake is not finite.
         """
         if not np.isfinite(fake).all():
-            return dict.fromkeys(SCORES, np.nan)
+            return dict.fromkeys(self.scores(real, real), np.nan)  # the same names
         limit = np.quantile(self.nearest(real)[1], CLOSE)
         away = self.nearest(fake)[1]
         shares = self.shares(fake)
@@ -133,7 +123,7 @@ class Judge:
 
     def mean_scores(
         self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
-    ) -> dict[str, float]:
+    ) -> pd.Series:
         """Return the mean scores over sets of ``fakes`` ``(sets * size, 64)``.
 
         Each set has its own one of the ``orders`` of the images ``held``, and is compared with the
@@ -141,7 +131,7 @@ class Judge:
         """
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
         scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
-        return {key: float(np.mean([each[key] for each in scores])) for key in SCORES}
+        return pd.DataFrame(scores).mean(skipna=False)
 
 
 def densities(
