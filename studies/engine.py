@@ -24,14 +24,13 @@ import hashlib
 import io
 import json
 import math
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from inspect import signature
 from itertools import chain
@@ -263,17 +262,14 @@ def _alone(study: Study) -> Iterator[None]:
 
     Raises ``UserError`` where another run holds it.
     """
-    folder = os.open(study.folder, os.O_RDONLY)
-    try:
+    with (study.folder / "params.yaml").open() as file:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             message = f"another run of {study.name} is at work; wait for it to end"
             raise UserError(message) from None
         study.__dict__.pop("stored", None)  # read it anew: another run may have added rows
         yield
-    finally:
-        os.close(folder)
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
@@ -331,9 +327,7 @@ def small(study: Study) -> list[str]:
 
 def draw(study: Study, count: int, seed: int) -> list[str]:
     """Return the names of ``count`` cells, drawn by ``seed``."""
-    names = sorted(study.cells)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return [names[k] for k in order[:count]]
+    return np.random.default_rng(seed).permutation(sorted(study.cells))[:count].tolist()
 
 
 def select(study: Study, patterns: Iterable[str]) -> list[str]:
@@ -425,9 +419,7 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 def _commit() -> str:
     """Return the commit of the code at work, with a + where something was changed since."""
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
-    commands = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
-    commit, changed = (
-        subprocess.run(["git", *each], cwd=HERE, capture_output=True, text=True, check=False)
-        for each in commands
-    )
-    return commit.stdout.strip() + "+" * (changed.returncode == 1)
+    git = partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
+    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+    changed = git(["git", "diff", "--quiet", "HEAD", "--", *code]).returncode == 1
+    return commit + "+" * changed
