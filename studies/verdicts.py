@@ -42,18 +42,16 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
     worst = np.inf if kind.lower_is_better else -np.inf
+    pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
     with np.errstate(invalid="ignore"):
-        pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
         ranked = np.subtract(*pair)
     ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
     if kind.margin == "share":
         both = np.concatenate([first[~failed], second[~failed]])
         margin *= float(both.mean()) if len(both) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
-    half = np.nan
-    if len(differences) > 1:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            half = stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences)
+    count = len(differences)
+    half = stats.t.ppf(0.95, count - 1) * stats.sem(differences) if count > 1 else np.nan
     return {
         "effect": effect,
         "ci95": (low, high),
