@@ -310,12 +310,13 @@ def differences(
     if len(committed) != len(new):
         yield f": {len(committed)} replicates in results.csv, {len(new)} now"
         return
+    limits = tolerance or {}
     for old, now in zip(committed, new, strict=True):
         for column in sorted({*old, *now} - {"cell", "digest", *but_for}):
             a, b = old.get(column, ""), now.get(column, "")
-            limit = (tolerance or {}).get(column, (tolerance or {}).get("*", 0.0))
+            limit = limits.get(column, limits.get("*", 0.0))
             near = a and b and math.isclose(float(a), float(b), rel_tol=limit, abs_tol=limit)
-            if a != b and not (limit and near):
+            if a != b and not near:
                 where = f", replicate {old['replicate']}, {column}"
                 yield f"{where}: {a or 'none'} in results.csv, {b or 'none'} now"
 
@@ -409,11 +410,8 @@ def _read(path: Path) -> Rows:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_bytes(path, text.getvalue().encode())
+    text = pd.DataFrame(rows, columns=[*columns]).to_csv(index=False, lineterminator="\n")
+    files.write_bytes(path, text.encode())
 
 
 def _commit() -> str:
