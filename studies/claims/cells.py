@@ -28,9 +28,7 @@ FAMILIES = {
     "mixture_base": Family(plane.ablation, tolerance=TOLERANCE),
     "other_data": Family(mixtures.other_data),
     "mixtures": Family(mixtures.in_the_plane),
-    "mixtures_auto": Family(
-        mixtures.by_automatic_recipe, changed=RECIPE_CHANGED, tolerance=TOLERANCE
-    ),
+    "mixtures_auto": Family(mixtures.automatic, changed=RECIPE_CHANGED, tolerance=TOLERANCE),
     "images": Family(images.variant, changed=CHANGED, tolerance=TOLERANCE),
 }
 
@@ -103,8 +101,5 @@ def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict
     params = _load(HERE.parent / pipeline.PARAMS)
     named = params.train.model_fields_set | params.section(model).keys()
     training = params.training(model).model_dump(include=named - {"members"})
-    return {
-        "model": model,
-        "settings": {**params.architecture(model), **(changes or {})},
-        "training": training,
-    }
+    settings = {**params.architecture(model), **(changes or {})}
+    return {"model": model, "settings": settings, "training": training}

@@ -74,20 +74,16 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     figure.set_size_inches(8.6, 0.27 * -lowest + 1.3)
     axis.set_yticks(list(names), list(names.values()), fontsize=9)
     axis.set_xscale("symlog", linthresh=1, linscale=1)
-    axis.set(xlim=(-reach, reach), ylim=(lowest + 0.2, 0.6))
-    axis.set_xlabel(
-        "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
-    )
+    across = "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
+    axis.set(xlim=(-reach, reach), ylim=(lowest + 0.2, 0.6), xlabel=across)
     set_ticks(axis.xaxis, [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     note = "mark: mean paired difference; line: its 95% interval (bootstrap)"
     if any(each["elsewhere"] for each in effects):
         note += "; grey ticks: the same difference at other depths"
-    note += (
-        "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it lies "
-        "within the margin, the grey band"
-    )
+    note += "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it "
+    note += "lies within the margin, the grey band"
     figure.suptitle(note, fontsize=9)
     # The headings reach further left than constrained layout allows for.
     figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]

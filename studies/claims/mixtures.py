@@ -89,7 +89,7 @@ def in_the_plane(
     return dict(pd.DataFrame(scores))
 
 
-def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
+def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     """Return the scores of NSF with the automatic recipe on one mixture in 3 to 5 dimensions."""
     truth = mixture(seed, 3 + seed % 3)
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))

@@ -300,9 +300,8 @@ def failures(kl: pd.Series | pd.DataFrame) -> str:
 def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> None:
     params, folder = study.params, study.folder
     for name, section in claims.items():
-        effects = [
-            verdicts.in_margins(entry, elsewhere(study, section, entry)) for entry in found[name]
-        ]
+        there = [elsewhere(study, section, entry) for entry in found[name]]
+        effects = [*map(verdicts.in_margins, found[name], there)]
         texts = [claim["says"] for claim in section["claims"]]
         figures.forest(effects, texts, folder / section["figure"])
     depths, flows = params["couplings"], params["flows"]

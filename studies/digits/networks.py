@@ -83,15 +83,11 @@ def vector(
     generators = numpy_generators(seed, "initialize", members)
     dropout, bound = Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
     conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
+    options: dict[str, Any] = {"swap": False, "conditioner": conditioner, "bins": 8}
     chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)]
     for _ in range(settings["couplings"]):
         chain.append(Permutation(PIXELS, generators))
-        hidden = settings["hidden"]
-        chain.append(
-            BoxSplineCoupling(
-                PIXELS, hidden, generators, swap=False, conditioner=conditioner, bins=8
-            )
-        )
+        chain.append(BoxSplineCoupling(PIXELS, settings["hidden"], generators, **options))
     base = Uniform(len(members), shape, bound)
     description = {"members": [members.start, members.stop]}
     return ImageFlow(base, chain, description, levels=LEVELS, bound=bound, dropout=dropout)
