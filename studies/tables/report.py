@@ -129,27 +129,25 @@ def critical_difference(models: int, tables: int) -> float:
     return float(q * np.sqrt(models * (models + 1) / (6 * tables)))
 
 
-def against(table: pd.DataFrame) -> dict[str, float]:
+def against(table: pd.DataFrame) -> pd.Series:
     """Return the p of our flow against every other model by Wilcoxon's signed-rank test.
 
     The tests are over tables, and the p are adjusted for all of them (Holm).
     """
     others = table.drop(index=FLOW).fillna(-np.inf)
     p = [signed_rank_p((table.loc[FLOW] - each).to_numpy()) for _, each in others.iterrows()]
-    return dict(zip(others.index, statistics.holm(np.array(p)), strict=True))
+    return pd.Series(statistics.holm(np.array(p)), others.index)
 
 
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the tables of the documents."""
     params = study.params
     ranking, full = means(study, scores), means(study, scores, "full")
-    p = against(ranking)
-    found = gains(scores)["verdict"].unstack("table").reindex(ranking.index)
-    more = {"mean rank": [f"{rank:.1f}" for rank in ranks(ranking)]}
+    found = gains(scores)["verdict"].unstack("table")
+    more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
     for word in ("win", "tie", "loss"):
-        counts = (found == word).sum(axis=1).astype(str)
-        more[f"NSF: {word}"] = [*counts.where(counts.index != FLOW, "")]
-    more["p (Holm)"] = [f"{p[model]:.2g}" if model in p else "" for model in ranking.index]
+        more[f"NSF: {word}"] = (found == word).sum(axis=1).astype(str)
+    more["p (Holm)"] = against(ranking).map("{:.2g}".format)
     best = [
         [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
         for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
@@ -245,10 +243,10 @@ def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
     """Return a table with a line a method and a column a table, and the means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
     means = {
-        text: mean[name].unstack().loc[wide.index].mean(axis=1, skipna=False)
+        text: mean[name].unstack().mean(axis=1, skipna=False).map(number)
         for name, text in more.items()
     }
-    return grid(wide, wide.agg(best), **{text: [*map(number, x)] for text, x in means.items()})
+    return grid(wide, wide.agg(best), **means)
 
 
 def seconds(study: Study) -> str:
@@ -261,14 +259,18 @@ def seconds(study: Study) -> str:
 
 
 def grid(
-    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]
+    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: pd.Series
 ) -> str:
-    """Return a table with a line a model and a column a table; the ``best`` of each is in bold."""
+    """Return a table with a line a model and a column a table; the ``best`` of each is in bold.
+
+    The texts of ``more`` are in columns of their own, empty for the models that have none.
+    """
     text = values.map(number)
     text = text.where(values != best, "**" + text + "**")
     if spread is not None:
         text += spread.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
-    rows = [[label(model), *cells] for model, *cells in text.assign(**more).itertuples()]
+    text = text.assign(**more).fillna("")
+    rows = [[label(model), *cells] for model, *cells in text.itertuples()]
     return markdown.table(["", *values.columns.str.replace("_", " "), *more], rows, "lr")
 
 
