@@ -106,7 +106,8 @@ def machines() -> dict[str, dict[str, str]]:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a machine, without the caller's settings of OpenBLAS."""
     own = command.environment()
-    return {name: own[name] for name in own if not name.startswith("OPENBLAS_")} | {**variables}
+    kept = {name: own[name] for name in own if not name.startswith("OPENBLAS_")}
+    return {**kept, **variables}
 
 
 def is_stale(clone: Path) -> bool:

@@ -282,10 +282,12 @@ def mixture_parameters() -> int:
 
 
 def interval(each: pd.Series) -> str:
+    """Return the mean and its 95% interval."""
     return INTERVAL.format(*mean_and_interval(each))
 
 
 def spread(each: pd.Series, digits: int = 3) -> str:
+    """Return the mean and the standard deviation."""
     return f"{each.mean():.{digits}f} \u00b1 {each.std():.{digits}f}"
 
 
