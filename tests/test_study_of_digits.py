@@ -17,8 +17,7 @@ from flows.networks.image_flow import ImageFlow
 from flows.plotting.style import STYLE
 from studies import engine
 from studies.digits import digits, latents, networks, peers
-from studies.digits.box import BoxSplineCoupling, Uniform
-from studies.digits.pixel_map import PixelMap
+from studies.digits.vector import BoxSplineCoupling, PixelMap, Uniform
 from studies.tables import peers as densities
 
 PARAMS = engine.Study("digits").params

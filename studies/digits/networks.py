@@ -10,19 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from flows.bijections import Bijection, Convolution, Dropout, Permutation
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import log_density
 from flows.models.vae import VAENetwork
 from flows.networks import registry
-from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training import trainer
-from studies.digits.box import BoxSplineCoupling, Uniform
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
-from studies.digits.pixel_map import PixelMap
+from studies.digits.vector import vector
 
 
 def build(
@@ -66,31 +63,6 @@ def fit(
 
     dense = network.supports("log_prob") and not isinstance(network, WideVAE)
     return Fitted(log_q if dense else None, draw, network)
-
-
-class Pointwise(Convolution):  # on images of one pixel, a perceptron with dropout
-    SIDE = 1
-
-
-def vector(
-    shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
-) -> Network:
-    """Return a flow that does not use the arrangement of pixels.
-
-    It has a fixed map per pixel, spline couplings over all pixels in random order, and uniform
-    noise on the box.
-    """
-    generators = numpy_generators(seed, "initialize", members)
-    dropout, bound = Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
-    conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
-    options: dict[str, Any] = {"swap": False, "conditioner": conditioner, "bins": 8}
-    chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)]
-    for _ in range(settings["couplings"]):
-        chain.append(Permutation(PIXELS, generators))
-        chain.append(BoxSplineCoupling(PIXELS, settings["hidden"], generators, **options))
-    base = Uniform(len(members), shape, bound)
-    description = {"members": [members.start, members.stop]}
-    return ImageFlow(base, chain, description, levels=LEVELS, bound=bound, dropout=dropout)
 
 
 class WideVAE(VAENetwork):
