@@ -75,19 +75,14 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     changes, images = params["small"], params["images"]
     protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
     plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
-    yield Cell("depth/small", plain)
-    yield Cell("control/small", {"effort": 1, **plain})
-    yield Cell("curve/small", {"rows": 100, **plain})
-    yield Cell("ablation/small", {"remedy": {"noise": 0, "average": 0.99, "decay": 0.1}, **plain})
-    yield Cell("mixture_base/small", {"remedy": {"components": 4}, **plain})
+    for family, own in changes["glow"].items():
+        yield Cell(f"{family}/small", {**own, **plain})
     short = pipeline_settings("nsf")
     short["training"] |= changes["base"]
     yield Cell("equal/small", {"protocol": protocol, **short})
-    grid = {"target": "grid", "components": [], "seeds": [100], "members": 2, "fresh": 2000}
-    yield Cell("other_data/small", {**grid, **short})
-    few = {"first": 100, "count": 2, "members": 1, "rows": 200, "fresh": 2000}
-    yield Cell("mixtures/small", {**few, **short})
-    yield Cell("mixtures_auto/small", {"seed": 99, "members": 1, "rows": 100, "fresh": 2000})
+    for family, own in changes["nsf"].items():
+        yield Cell(f"{family}/small", {**own, **short})
+    yield Cell("mixtures_auto/small", changes["auto"])
     own = images["variants"]["glow"] | changes["images"]
     own_protocol = images["protocol"] | changes["images"]["protocol"]
     yield Cell("images/small", {**own, "protocol": own_protocol})
