@@ -65,13 +65,13 @@ class Family:
         changed: where only some columns do, the version since which each means what it does: one
             more than the last of ``version`` and ``changed``. Rows stay valid, and are outdated.
         tolerance: of a cell that is run anew, by column (``"*"``: all others): a number may differ
-            by ``tolerance max(1, |number|)``. None: all digits must agree.
+            by ``tolerance max(1, |number|)``. Without one, all digits must agree.
     """
 
     score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
     version: int = 1
     changed: Mapping[str, int] = field(default_factory=dict)
-    tolerance: Mapping[str, float] | None = None
+    tolerance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:
@@ -287,7 +287,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
         else:
             committed, new = study.stored.rows[study.key(name)], outcome[0]
             found = [f"{name}{each}" for each in differences(committed, new, tolerance, but_for)]
-            exact = not any(differences(committed, new, but_for=but_for))
+            exact = not any(differences(committed, new, {}, but_for))
             how = "to the last digit" if exact else "within its tolerance"
             if but_for:
                 how += f", but for what means something else by now: {', '.join(but_for)}"
@@ -298,10 +298,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
 
 
 def differences(
-    committed: Rows,
-    new: Rows,
-    tolerance: Mapping[str, float] | None = None,
-    but_for: Iterable[str] = (),
+    committed: Rows, new: Rows, tolerance: Mapping[str, float], but_for: Iterable[str]
 ) -> Iterator[str]:
     """Yield what differs between the rows of a cell by more than the tolerance.
 
@@ -310,11 +307,10 @@ def differences(
     if len(committed) != len(new):
         yield f": {len(committed)} replicates in results.csv, {len(new)} now"
         return
-    limits = tolerance or {}
     for old, now in zip(committed, new, strict=True):
         for column in sorted({*old, *now} - {"cell", "digest", *but_for}):
             a, b = old.get(column, ""), now.get(column, "")
-            limit = limits.get(column, limits.get("*", 0.0))
+            limit = tolerance.get(column, tolerance.get("*", 0.0))
             near = a and b and math.isclose(float(a), float(b), rel_tol=limit, abs_tol=limit)
             if a != b and not near:
                 where = f", replicate {old['replicate']}, {column}"
