@@ -23,6 +23,7 @@ from flows.networks.network import Network
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 Protocol = dict[str, Any]  # the part of that name in params.yaml
+LogDensity = Callable[[Array], Array]  # (n, M) in nats of y (n, 64)
 CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of held-out images are
 
 
@@ -50,7 +51,7 @@ class Fitted:
     of whole numbers. Either is ``None`` where the model has none.
     """
 
-    log_q: Callable[[Array], Array] | None = None
+    log_q: LogDensity | None = None
     draw: Callable[[int, np.random.Generator], Array] | None = None
     network: Network | None = None
 
@@ -135,11 +136,7 @@ class Judge:
 
 
 def densities(
-    log_q: Callable[[Array], Array],
-    images: Array,
-    draws: int,
-    seed: int,
-    noise: Callable[..., Array],
+    log_q: LogDensity, images: Array, draws: int, seed: int, noise: Callable[..., Array]
 ) -> Array:
     """Return ``log_q`` ``(draws, n, M)`` of images ``(n, ...)`` plus ``noise(generator, shape)``.
 
