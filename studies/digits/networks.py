@@ -21,9 +21,11 @@ from flows.training import trainer
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.vector import vector
 
+Settings = dict[str, Any]
+
 
 def build(
-    model: str, shape: tuple[int, ...], settings: dict[str, Any] | None, members: range, seed: int
+    model: str, shape: tuple[int, ...], settings: Settings | None, members: range, seed: int
 ) -> Network:
     """Build a model of the library, or one of this file, over images of this ``shape``."""
     make = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
@@ -31,12 +33,7 @@ def build(
 
 
 def fit(
-    name: str,
-    network: Network,
-    training: dict[str, Any],
-    train: Array,
-    test: Array | None,
-    seed: int,
+    name: str, network: Network, training: Settings, train: Array, test: Array | None, seed: int
 ) -> Fitted:
     """Fit a network, called so in messages, to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
 
@@ -74,7 +71,7 @@ class WideVAE(VAENetwork):
     LATENT = 16
 
     def __init__(
-        self, shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
+        self, shape: tuple[int, ...], settings: Settings, *, members: range, seed: int
     ) -> None:
         generators = numpy_generators(seed, "initialize", members)
         description = {"members": [members.start, members.stop]}
