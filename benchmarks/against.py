@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from sklearn.datasets import make_blobs
 from benchmarks import RESULTS
 from flows.core.errors import UserError, errors_in_one_line
 from stages.pipeline import files
+from tools import command
 
 OUTPUT = RESULTS.with_name("against.json")
 EPOCH = """
@@ -48,6 +48,11 @@ for _ in range(2):  # the first warms up
 print((time.perf_counter() - begin) / int(sys.argv[2]))
 """
 SIZES = ((500, 10), (10_000, 10))  # rows and columns of the tables that are fitted
+EPOCHS = (  # name, threads, and the processor that the kernels are built for
+    ("1 thread", 1, "native"),
+    ("2 threads", 2, "native"),
+    ("1 thread, AVX2", 1, "x86-64-v3"),
+)
 
 
 def main(
@@ -66,50 +71,38 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         clones = [Path(folder, name) for name in ("old", "new")]
         for clone, commit in zip(clones, (options.commit, "HEAD"), strict=True):
-            git("clone", "--quiet", ".", str(clone))
-            git("checkout", "--quiet", git("rev-parse", commit), cwd=clone)
-            if options.fits:
-                fit(
-                    clone, 20, 2
-                )  # compiles the kernels, and tells at once where there is no such command
-        for rows, columns in sizes if options.fits else ():
-            name = f"fit, {rows} x {columns}"
-            found[name] = ratio(
-                name, clones, partial(fit, rows=rows, columns=columns), options.fits
-            )
-        for name, threads, march in (
-            ("1 thread", 1, "native"),
-            ("2 threads", 2, "native"),
-            ("1 thread, AVX2", 1, "x86-64-v3"),
-        ):
+            command.git("clone", "--quiet", ".", str(clone))
+            revision = command.git("log", "-1", "--format=%H", commit, "--").strip()
+            command.git("checkout", "--quiet", revision, cwd=clone)
+            if options.fits:  # compiles the kernels, and fails at once without such a command
+                fit(clone, 20, 2)
+
+        def compare(name: str, rounds: int, measure: Callable[[Path], float]) -> None:
+            """Measure the clones in turns."""
+            turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
+            if turns:
+                readings = pd.DataFrame(turns, columns=["old", "new"]).eval("ratio = new / old")
+                found[name] = {key: float(f"{x:.4g}") for key, x in readings.median().items()}
+                print(name, found[name], flush=True)
+
+        for rows, columns in sizes:
+            measure = partial(fit, rows=rows, columns=columns)
+            compare(f"fit, {rows} x {columns}", options.fits, measure)
+        for name, threads, march in EPOCHS:
             measure = partial(epoch, threads=threads, march=march, count=options.epochs)
-            found[f"epoch, {name}"] = ratio(name, clones, measure, options.rounds)
-        if options.pipelines:
-            found["pipeline"] = ratio("pipeline", clones, pipeline, options.pipelines)
+            compare(f"epoch, {name}", options.rounds, measure)
+        compare("pipeline", options.pipelines, pipeline)
     files.write_json(output, found)
 
 
-def ratio(
-    name: str, clones: Sequence[Path], measure: Callable[[Path], float], rounds: int
-) -> dict[str, float]:
-    """Measure the clones in turns."""
-    readings = [[measure(clone) for clone in clones] for _ in range(rounds)]
-    old, new = (statistics.median(column) for column in zip(*readings, strict=True))
-    between = statistics.median(now / before for before, now in readings)
-    found = {"old": old, "new": new, "ratio": between}
-    found = {key: float(f"{value:.4g}") for key, value in found.items()}
-    print(name, found, flush=True)
-    return found
-
-
 def epoch(clone: Path, threads: int, march: str, count: int) -> float:
-    """Seconds of an epoch, over so many of them in a new process."""
+    """Return the seconds of an epoch, over so many of them in a new process."""
     words = ("-c", EPOCH, str(threads), str(count))
     return float(run(clone, *words, OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march))
 
 
 def fit(clone: Path, rows: int, columns: int) -> float:
-    """Seconds of a fit of two clusters, every third column with a long tail."""
+    """Return the seconds of a fit of two clusters, every third column with a long tail."""
     values = pd.DataFrame(make_blobs(rows, columns, centers=2, random_state=0)[0]).add_prefix("x")
     values.iloc[:, ::3] = (values.iloc[:, ::3] / 4).apply("exp")
     path = clone.with_name("rows.csv")
@@ -118,34 +111,26 @@ def fit(clone: Path, rows: int, columns: int) -> float:
 
 
 def pipeline(clone: Path) -> float:
-    """Seconds of the pipeline where nothing is there but what Git holds."""
-    git("checkout", "--quiet", ".", cwd=clone)
-    git("clean", "-d", "-f", "-q", "-x", cwd=clone)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return timed(clone, "-m", "tools.repro", PATH=path)
+    """Return the seconds of the pipeline where nothing is there but what Git holds."""
+    command.git("checkout", "--quiet", ".", cwd=clone)
+    command.git("clean", "-d", "-f", "-q", "-x", cwd=clone)
+    return timed(clone, "-m", "tools.repro")
 
 
-def timed(clone: Path, *words: str, **variables: str) -> float:
+def timed(clone: Path, *words: str) -> float:
     begin = time.perf_counter()
-    run(clone, *words, **variables)
+    run(clone, *words)
     return time.perf_counter() - begin
 
 
 def run(clone: Path, *words: str, **variables: str) -> str:
-    """What Python prints in the clone, with these words. Raises ``UserError``."""
-    command, own = [sys.executable, *words], {**os.environ, **variables}
-    done = subprocess.run(command, cwd=clone, env=own, check=False, capture_output=True, text=True)
+    """Return what Python prints in the clone, with these words. Raises ``UserError``."""
+    arguments, own = [sys.executable, *words], {**command.environment(), **variables}
+    done = subprocess.run(arguments, cwd=clone, env=own, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise UserError(f"the {clone.name} commit failed, exit status {done.returncode}: {last}")
     return done.stdout
-
-
-def git(*words: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(["git", *words], cwd=cwd, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(done.stderr.splitlines()[0].removeprefix("fatal: "))
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

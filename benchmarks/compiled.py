@@ -30,29 +30,21 @@ class FlowJAX:
 
     def __init__(self, networks: int, hidden: int, couplings: int) -> None:
         def network(key: Any) -> Any:
-            return coupling_flow(
-                key,
-                base_dist=StandardNormal((2,)),
-                flow_layers=couplings,
-                nn_width=hidden,
-                nn_depth=2,
-            )
+            sizes = {"flow_layers": couplings, "nn_width": hidden, "nn_depth": 2}
+            return coupling_flow(key, base_dist=StandardNormal((2,)), **sizes)
+
+        def fixed(leaf: Any) -> bool:
+            return isinstance(leaf, paramax.NonTrainable)
 
         population = eqx.filter_vmap(network)(jr.split(jr.key(0), networks))
-        self.initial, self.static = eqx.partition(
-            population,
-            eqx.is_inexact_array,
-            is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable),
-        )
+        self.initial, self.static = eqx.partition(population, eqx.is_inexact_array, is_leaf=fixed)
         self.networks = networks
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.initial)) // networks
-        self._densities = jax.jit(
-            jax.vmap(
-                lambda trainable, x: self._flow(trainable).log_prob(x),
-                in_axes=(0, None),
-                out_axes=1,
-            )
-        )
+
+        def density(trainable: Any, x: Any) -> Any:
+            return self._flow(trainable).log_prob(x)
+
+        self._densities = jax.jit(jax.vmap(density, in_axes=(0, None), out_axes=1))
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
         data = jnp.asarray(points, dtype=jnp.float32)
@@ -60,9 +52,8 @@ class FlowJAX:
         size = len(points) // steps
         optimizer = optax.adam(recipe.learning_rate)
         if recipe.noise:  # the schedule is ``flows.training.optimizer.one_cycle``
-            schedule = optax.cosine_onecycle_schedule(
-                steps * epochs, recipe.learning_rate, pct_start=WARM_UP, div_factor=25
-            )
+            rates = {"peak_value": recipe.learning_rate, "pct_start": WARM_UP, "div_factor": 25}
+            schedule = optax.cosine_onecycle_schedule(steps * epochs, **rates)
             optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
 
         def loss(trainable: Any, batch: Any) -> Any:
@@ -79,9 +70,8 @@ class FlowJAX:
             visited = jr.permutation(order, data)
             if recipe.noise:
                 visited = visited + recipe.noise * jr.normal(fresh, visited.shape)
-            (trainable, state), _ = jax.lax.scan(
-                step, (trainable, state), visited[: steps * size].reshape(steps, size, -1)
-            )
+            batches = visited[: steps * size].reshape(steps, size, -1)
+            (trainable, state), _ = jax.lax.scan(step, (trainable, state), batches)
             return trainable, state, key
 
         def train(trainable: Any, state: Any, key: Any, epochs: Any) -> Any:
@@ -89,21 +79,16 @@ class FlowJAX:
 
         self.trained = self.initial
         self.carried = [jax.vmap(optimizer.init)(self.initial), jr.split(jr.key(1), self.networks)]
-        self.program = (
-            jax.jit(jax.vmap(train, in_axes=(0, 0, 0, None)))
-            .lower(self.trained, *self.carried, jnp.int32(1))
-            .compile()
-        )
+        program = jax.jit(jax.vmap(train, in_axes=(0, 0, 0, None)))
+        self.program = program.lower(self.trained, *self.carried, jnp.int32(1)).compile()
 
     def advance(self, epochs: int) -> None:
-        self.trained, *self.carried = jax.block_until_ready(
-            self.program(self.trained, *self.carried, jnp.int32(epochs))
-        )
+        trained = self.program(self.trained, *self.carried, jnp.int32(epochs))
+        self.trained, *self.carried = jax.block_until_ready(trained)
 
     def log_prob(self, points: Array) -> Array:
-        return np.asarray(
-            self._densities(self.trained, jnp.asarray(points, dtype=jnp.float32)), dtype=np.float64
-        )
+        log_q = self._densities(self.trained, jnp.asarray(points, dtype=jnp.float32))
+        return np.asarray(log_q, dtype=np.float64)
 
     def _flow(self, trainable: Any) -> Any:
         return paramax.unwrap(eqx.combine(trainable, self.static))

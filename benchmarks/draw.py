@@ -6,6 +6,7 @@ No torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,145 +30,101 @@ def main(results: Path = RESULTS) -> None:
     files.write_bytes(results.with_name("table.md"), document(measured).encode())
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
-        for axis, draw in zip(axes, (epoch, quality), strict=True):
-            draw(axis, measured)
+        epoch(axes[0], measured)
+        quality(axes[1], measured)
         save(figure, results.with_name("speed.png"))
 
 
 def document(results: Row) -> str:
-    """The whole of ``table.md``."""
+    """Return the whole of ``table.md``."""
     machine, plan = results["machine"], results["settings"]
-    versions = ", ".join(
-        f"{name} {version}" for name, version in results["versions"].items() if version
-    )
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     ms = pd.DataFrame(results["epoch"]).pivot_table(
         "ms", ["library", "hidden", "parameters"], ["networks", "threads", "batch"], sort=False
     )
-    settings = [
-        f"networks {networks}, threads {threads}, batch {batch}"
-        for networks, threads, batch in ms.columns
-    ]
-    epochs = [
-        [*map(str, names), *map(number, row)]
-        for names, row in zip(ms.index, ms.to_numpy(), strict=True)
-    ]
+    settings = ["networks {}, threads {}, batch {}".format(*setting) for setting in ms.columns]
+    epochs = [[*map(str, names), *map(number, row)] for names, *row in ms.itertuples()]
     qualities = [
         [row["library"], row["recipe"], str(row["networks_trained"]), *reached(row)]
         for row in results["quality"]
     ]
-    parts = [
+    head = ["library", "recipe", "networks trained", "seconds", "best KL (nat)"]
+    parts = (
         "# Speed and quality beside other libraries",
-        (
-            "Made by `make bench`; what is measured and how is in `README.md`. "
-            "One run on one machine: compare numbers of one table, not of two runs."
-        ),
-        (
-            f"{machine['processor']}, {machine['cores']} cores; "
-            f"Python {machine['python']}, {versions}."
-        ),
+        "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine: "
+        "compare numbers of one table, not of two runs.",
+        f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
+        f"{versions}.",
         "## Milliseconds of an epoch, for all networks together",
-        markdown.table(["library", "hidden", "parameters", *settings], epochs, "lr"),
-        (
-            f"## Seconds of training until the mean KL of {plan['networks']} networks "
-            f"is {plan['quality_kl']} nat"
-        ),
-        (
-            "Median over data seeds (lowest to highest). For the libraries that train one network "
-            "after another it is in proportion to those trained."
-        ),
-        markdown.table(
-            ["library", "recipe", "networks trained", "seconds", "best KL (nat)"], qualities, "lr"
-        ),
-    ]
+        markdown.table([*ms.index.names, *settings], epochs, "lr"),
+        f"## Seconds of training until the mean KL of {plan['networks']} networks is "
+        f"{plan['quality_kl']} nat",
+        "Median over data seeds (lowest to highest). For the libraries that train one network "
+        "after another it is in proportion to those trained.",
+        markdown.table(head, qualities, "lr"),
+    )
     return "\n\n".join(parts) + "\n"
 
 
 def reached(row: Row) -> tuple[str, str]:
-    """The seconds to the target, or that it was never reached; and the best KL on the way."""
-    seconds = [
-        "never" if row[key] is None else number(row[key])
-        for key in ("seconds", "seconds_min", "seconds_max")
-    ]
+    """Return the seconds to the target, or that it was never reached, and the best KL so far."""
     best = min((kl for kl in row["best_kl"] if kl is not None), default=np.nan)
+    times = (row[key] for key in ("seconds", "seconds_min", "seconds_max"))
+    seconds = ["never" if time is None else number(time) for time in times]
     return "never" if row["seconds"] is None else "{} ({} to {})".format(*seconds), f"{best:.3f}"
 
 
 def number(value: float) -> str:
-    """Three significant digits, never in powers of ten."""
-    digits = f"{value:.3g}"
-    return (
-        f"{float(digits):,.0f}"
-        if "e+" in digits or abs(value) >= 1000
-        else f"{float(digits):.6f}".rstrip("0")
-        if "e-" in digits
-        else digits
-    )
+    """Return three significant digits, from 0.0001 up never in powers of ten."""
+    return f"{float(f'{value:.3g}'):,.9g}"
 
 
 # The picture
 
 
 def epoch(axis: Axes, results: Row) -> None:
-    """Milliseconds per epoch and network.
+    """Draw milliseconds per epoch and network.
 
-    At the most networks, threads and units and the smallest batch.
+    They are at the most networks, threads and units and the smallest batch.
     """
-    rows = results["epoch"]
-    shown = {key: max(row[key] for row in rows) for key in ("networks", "threads", "hidden")} | {
-        "batch": min(row["batch"] for row in rows)
-    }
-    ms = {
-        row["library"]: row["ms"] / row["networks"] for row in rows if shown.items() <= row.items()
-    }
-    bars(axis, ms, [number(value) for value in ms.values()])
-    axis.set(
-        xlabel="ms per epoch and network\n"
-        f"{', '.join(f'{key} {value}' for key, value in shown.items())}",
-        title="Training epoch",
-    )
+    rows = pd.DataFrame(results["epoch"])
+    shown = {**rows[["networks", "threads", "hidden"]].max(), "batch": rows["batch"].min()}
+    chosen = rows[(rows[[*shown]] == pd.Series(shown)).all(axis=1)].set_index("library")
+    ms = chosen["ms"] / chosen["networks"]
+    bars(axis, ms, map(number, ms))
+    sizes = ", ".join(f"{key} {value}" for key, value in shown.items())
+    axis.set(xlabel=f"ms per epoch and network\n{sizes}", title="Training epoch")
 
 
 def quality(axis: Axes, results: Row) -> None:
-    """Seconds to the target KL by our recipe.
+    """Draw seconds to the target KL by our recipe.
 
     Who never gets there has no bar, but the best KL it reached.
     """
-    rows = {row["library"]: row for row in results["quality"] if row["recipe"] == "ours"}
-    words = [
-        f"never, best {reached(row)[1]}"
-        if row["seconds"] is None
-        else f"{number(row['seconds'])} s"
-        for row in rows.values()
+    rows = [row for row in results["quality"] if row["recipe"] == "ours"]
+    seconds = pd.Series({row["library"]: row["seconds"] for row in rows}, dtype=float)
+    ends = [
+        f"{number(row['seconds'])} s" if row["seconds"] else f"never, best {reached(row)[1]}"
+        for row in rows
     ]
-    bars(axis, {library: row["seconds"] or np.nan for library, row in rows.items()}, words)
+    bars(axis, seconds, ends)
     plan = results["settings"]
-    axis.set(
-        xlabel=f"seconds of training, {plan['networks']} networks, our recipe",
-        title=f"Time to a KL of {plan['quality_kl']} nat",
-    )
+    axis.set_xlabel(f"seconds of training, {plan['networks']} networks, our recipe")
+    axis.set_title(f"Time to a KL of {plan['quality_kl']} nat")
 
 
-def bars(axis: Axes, values: dict[str, float], words: list[str]) -> None:
-    """A bar a name on a logarithmic axis, with its words at the end.
+def bars(axis: Axes, values: pd.Series, ends: Iterable[str]) -> None:
+    """Draw a bar a name on a logarithmic axis, with the text ``ends`` at its end.
 
-    Where its value is not finite, the words alone.
+    Where its value is ``NaN``, the text stands alone.
     """
-    low, high = np.nanmin([1e6, *values.values()]), np.nanmax([1e-6, *values.values()])
+    low, high = np.nanmin([1e6, *values]), np.nanmax([1e-6, *values])
     axis.set(xscale="log", xlim=(low / 1.5, 4 * high))
-    axis.barh(
-        list(values),
-        list(values.values()),
-        color=[OURS if name.startswith("ours") else PEER for name in values],
-    )
-    for (name, value), said in zip(values.items(), words, strict=True):
-        axis.annotate(
-            said,
-            (np.nan_to_num(value, nan=low / 1.5), name),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-        )
+    colors = [OURS if name.startswith("ours") else PEER for name in values.index]
+    style: Row = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
+    axis.barh(values.index, values, color=colors)
+    for (name, value), end in zip(values.fillna(low / 1.5).items(), ends, strict=True):
+        axis.annotate(end, (value, name), xytext=(4, 0), **style)
     axis.invert_yaxis()
 
 

@@ -35,24 +35,19 @@ class Eager:
         self, networks: int, hidden: int, couplings: int, make: Callable[[int, int], Made]
     ) -> None:
         self.build = lambda: [make(hidden, couplings) for _ in range(networks)]
-        self.parameters = sum(
-            p.numel() for p in make(hidden, couplings)[0].parameters() if p.requires_grad
-        )
+        weights = make(hidden, couplings)[0].parameters()
+        self.parameters = sum(each.numel() for each in weights if each.requires_grad)
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
         torch.manual_seed(0)
-        self.points, self.recipe, self.steps = (
-            torch.from_numpy(points).float(),
-            recipe,
-            recipe.steps(len(points)),
-        )
-        total = self.steps * epochs
+        self.points, self.recipe = torch.from_numpy(points).float(), recipe
         self.trained = self.build()
         self.generators = numpy_generators(0, "train", range(len(self.trained)))
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
             for network, _ in self.trained
         ]
+        total = recipe.steps(len(points)) * epochs
         self.schedulers = [
             LambdaLR(optimizer, lambda step: one_cycle(min(step / total, 1.0)))
             for optimizer in self.optimizers
@@ -60,24 +55,22 @@ class Eager:
         ]
 
     def advance(self, epochs: int) -> None:
+        noise, steps = self.recipe.noise, self.recipe.steps(len(self.points))
         for k, (network, density) in enumerate(self.trained):
+            generator, optimizer = self.generators[k], self.optimizers[k]
             for _ in range(epochs):
-                points = self.points[
-                    torch.from_numpy(self.generators[k].permutation(len(self.points)))
-                ]
-                if self.recipe.noise:
-                    points = (
-                        points
-                        + self.recipe.noise * normal(self.generators[k], *points.shape).float()
-                    )
-                for batch in points.tensor_split(self.steps):
+                order = generator.permutation(len(self.points))
+                points = self.points[torch.from_numpy(order)]
+                if noise:
+                    points = points + noise * normal(generator, *points.shape).float()
+                for batch in points.tensor_split(steps):
                     loss = -density(batch).mean()
-                    self.optimizers[k].zero_grad()
+                    optimizer.zero_grad()
                     loss.backward()
-                    if self.recipe.noise:
+                    if noise:
                         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-                    self.optimizers[k].step()
-                    if self.recipe.noise:
+                    optimizer.step()
+                    if noise:
                         self.schedulers[k].step()
 
     @torch.no_grad()
@@ -107,10 +100,8 @@ def normflows(hidden: int, couplings: int) -> Made:
 
     layers: list[nn.Module] = []
     for _ in range(couplings):
-        layers.append(
-            nf.flows.AffineCouplingBlock(nf.nets.MLP([1, hidden, hidden, 2], init_zeros=True))
-        )
-        layers.append(nf.flows.Permute(DIM, mode="swap"))
+        perceptron = nf.nets.MLP([1, hidden, hidden, 2], init_zeros=True)
+        layers += [nf.flows.AffineCouplingBlock(perceptron), nf.flows.Permute(DIM, mode="swap")]
     network = nf.NormalizingFlow(nf.distributions.DiagGaussian(DIM, trainable=False), layers)
     return network, network.log_prob
 
@@ -128,10 +119,10 @@ def nflows(hidden: int, couplings: int) -> Made:
     from nflows.flows import Flow
     from nflows.transforms import AffineCouplingTransform, CompositeTransform, InverseTransform
 
-    masks = [[0, 1] if k % 2 == 0 else [1, 0] for k in range(couplings)]
+    perceptron = partial(_Perceptron, hidden)
     transforms = [
-        InverseTransform(AffineCouplingTransform(mask, partial(_Perceptron, hidden)))
-        for mask in masks
+        InverseTransform(AffineCouplingTransform([k % 2, 1 - k % 2], perceptron))
+        for k in range(couplings)
     ]
     network = Flow(CompositeTransform(transforms), StandardNormal([DIM]))
     return network, network.log_prob
@@ -147,17 +138,12 @@ def freia(hidden: int, couplings: int) -> Made:
     from FrEIA.modules import GLOWCouplingBlock
 
     if couplings % 2:
-        raise ValueError(
-            f"FrEIA's block holds two couplings, so their number must be even; it is {couplings}"
-        )
+        raise ValueError(f"FrEIA's block holds two couplings; {couplings} are not even")
     network = SequenceINN(DIM)
+    perceptron = partial(_Perceptron, hidden)
+    bound: dict[str, Any] = {"clamp": CLAMP, "clamp_activation": "TANH"}
     for _ in range(couplings // 2):
-        network.append(
-            GLOWCouplingBlock,
-            subnet_constructor=partial(_Perceptron, hidden),
-            clamp=CLAMP,
-            clamp_activation="TANH",
-        )
+        network.append(GLOWCouplingBlock, subnet_constructor=perceptron, **bound)
 
     def density(x: Tensor) -> Tensor:
         z, log_det = network(x)
@@ -173,13 +159,8 @@ class _Perceptron(nn.Sequential):
     """
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.Linear(inputs, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, outputs),
-        )
+        layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return super().forward(x)

@@ -19,18 +19,14 @@ class Ours:
     """
 
     def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:
-        settings = {
-            "couplings": max(2, couplings // 4) if model == "nsf" else couplings,
-            "hidden": hidden,
-        }
+        couplings = max(2, couplings // 4) if model == "nsf" else couplings
+        settings = {"couplings": couplings, "hidden": hidden}
         self.build = partial(flows.build, model, (2,), settings, members=networks, seed=0)
         self.flow = self.build()
         self.parameters = self.flow.parameters_per_member()
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        self.flow = (
-            self.build()
-        )  # the weights are drawn from the seed alone: the initial ones again
+        self.flow = self.build()  # from the seed alone: its initial weights again
         settings = TrainingSettings(**vars(recipe), epochs=epochs, sharpen=0.0, clip=CLIP, seed=0)
         self.trainer = Trainer(self.flow, points, settings)
 

@@ -28,12 +28,13 @@ from benchmarks import RESULTS
 from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
 from benchmarks.worker import Worker, workers
 from flows import targets
-from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.data.splits import draw
 from flows.training.smoothing import likelihood_bandwidth, sharpen
+from stages.pipeline import files
 
 Row = dict[str, Any]
 DIGITS = 4  # significant ones: a timing has no more
@@ -73,24 +74,16 @@ class Plan:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=SECTIONS,
-        default=SECTIONS,
-        help="sections; the others' results stay",
-    )
+    only = "sections; the others' results stay"
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help=only)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     options = parser.parse_args(arguments)
-    for library in options.libraries:
-        if not installed(library):
-            print(
-                f"{library} is not installed (pip install -r benchmarks/requirements.txt); "
-                "it is left out",
-                file=sys.stderr,
-            )
+    libraries = list(filter(installed, options.libraries))
+    if absent := set(options.libraries).difference(libraries):
+        how = "pip install -r benchmarks/requirements.txt"
+        print(f"left out, as not installed ({how}): {', '.join(sorted(absent))}", file=sys.stderr)
     with errors_in_one_line("benchmarks"):
-        measure(Plan(), options.only, list(filter(installed, options.libraries)), RESULTS)
+        measure(Plan(), options.only, libraries, RESULTS)
 
 
 def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
@@ -98,25 +91,19 @@ def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], outpu
 
     The file is written anew after each, so that a run which is stopped keeps what it has.
     """
-    before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    before = files.read_json(output) if output.exists() else {}
     results = {section: before[section] for section in SECTIONS if section in before}
-    versions = {
-        each.name: each.version.partition("+")[0]
-        for each in distributions()
-        if each.name in VERSIONS
-    }  # without the word for the build
+    found = {each.name: each.version.partition("+")[0] for each in distributions()}  # no build
+    versions = {name: version for name, version in found.items() if name in VERSIONS}
     results.update(machine=machine(), versions=versions, settings=rounded(vars(plan)))
     for section in sections:
         results[section] = rounded(SECTIONS[section](plan, libraries))
-        with atomic.replacing(output) as unfinished:
-            unfinished.write_text(
-                json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n",
-                encoding="utf-8",
-            )
+        text = json.dumps(results, indent=1, sort_keys=True, allow_nan=False)
+        files.write_bytes(output, f"{text}\n".encode())
 
 
 def rounded(value: Any) -> Any:
-    """Numbers to a few significant digits; what is not finite becomes None, JSON's null."""
+    """Return numbers with a few significant digits; what is not finite is None, JSON's null."""
     return json.loads(
         json.dumps(value),
         parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"),
@@ -125,82 +112,58 @@ def rounded(value: Any) -> Any:
 
 
 def machine() -> Row:
-    """The processor by its name for people, where the system tells."""
+    """Return what the times depend on: the processor by its name for people, where there is one."""
     information = Path("/proc/cpuinfo")
-    named = (
-        re.search(r"^model name\s*:\s*(.*)", information.read_text(encoding="utf-8"), re.M)
-        if information.exists()
-        else None
-    )
+    text = information.read_text(encoding="utf-8") if information.exists() else ""
+    named = re.search(r"^model name\s*:\s*(.*)", text, re.M)
     processor = named[1].strip() if named else platform.processor() or platform.machine()
     return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": processor}
 
 
 def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
-    """The main pipeline's 800 training rows of this seed and fresh draws of the truth.
+    """Return the main pipeline's 800 training rows of this seed, and fresh draws of the truth.
 
-    Both standardised, and the log-density there, nats.
+    Both are standardised; the third is the log-density of the draws, in nats.
     """
     rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
     draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
-    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    return (
-        (rows - mean) / deviation,
-        (draws - mean) / deviation,
-        TRUTH.log_prob(draws) + np.log(deviation).sum(),
-    )
+    scaler = Scaler.fit(rows)
+    log_p = TRUTH.log_prob(draws) + np.log(scaler.deviation).sum()
+    return scaler.scale(rows), scaler.scale(draws), log_p
+
+
+def spread(key: str, values: Sequence[float]) -> Row:
+    """Return the median of readings, the lowest and the highest."""
+    return {key: median(values), f"{key}_min": min(values), f"{key}_max": max(values)}
 
 
 def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """Milliseconds of one training epoch, for every library and setting.
+    """Return milliseconds of one training epoch, for every library and setting.
 
     The libraries take turns.
     """
-    points = ring(DATA_SEED)[0]
+    points, rows = ring(DATA_SEED)[0], []
     settings = list(product(plan.epoch_networks, plan.epoch_hidden, plan.batches))
-    rows = []
     for threads in plan.threads:
         with workers(libraries, threads) as runners:
-            for networks, hidden, batch in tqdm(
-                settings, desc=f"epoch, {threads} threads", disable=None
-            ):
+            bar = tqdm(settings, desc=f"epoch, {threads} threads", disable=None)
+            for networks, hidden, batch in bar:
+                sizes = {"networks": networks, "hidden": hidden}
                 parameters = [
-                    begin(
-                        worker,
-                        points,
-                        batch,
-                        networks=networks,
-                        hidden=hidden,
-                        couplings=plan.epoch_couplings,
-                    )
+                    begin(worker, points, batch, **sizes, couplings=plan.epoch_couplings)
                     for worker in runners
                 ]
-                for worker, count, times in zip(
-                    runners, parameters, interleaved(runners, plan), strict=True
-                ):
-                    row = {
-                        "library": worker.library,
-                        "threads": threads,
-                        "networks": networks,
-                        "hidden": hidden,
-                        "batch": batch,
-                    }
-                    rows.append(
-                        {
-                            **row,
-                            "parameters": count,
-                            "ms": median(times),
-                            "ms_min": min(times),
-                            "ms_max": max(times),
-                        }
-                    )
+                readings = interleaved(runners, plan)
+                for worker, count, times in zip(runners, parameters, readings, strict=True):
+                    row = {"library": worker.library, "threads": threads, "batch": batch, **sizes}
+                    rows.append({**row, "parameters": count, **spread("ms", times)})
     return rows
 
 
 def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
-    """Build networks, ready them on a schedule that doesn't end; let one epoch go by unmeasured.
+    """Build networks, and train them for an epoch that is not measured; return their parameters.
 
-    Gives their parameters.
+    Their schedule doesn't end.
     """
     parameters = worker.build(**sizes)
     worker.ask("start", points, Recipe(batch), NEVER_ENDS)
@@ -208,26 +171,21 @@ def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
     return parameters
 
 
-def interleaved(runners: Sequence[Worker], plan: Plan) -> list[list[float]]:
-    """Milliseconds of an epoch, ``plan.repeats`` readings of everyone, in turns.
+def interleaved(runners: Sequence[Worker], plan: Plan) -> list[tuple[float, ...]]:
+    """Return milliseconds of an epoch, ``plan.repeats`` readings of every worker, in turns.
 
     What slows the machine for a while slows all alike.
     """
     counts = [max(1, math.ceil(plan.reading / worker.advance(1))) for worker in runners]
-    turns = [
-        [
-            1000 * worker.advance(count) / count
-            for worker, count in zip(runners, counts, strict=True)
-        ]
-        for _ in range(plan.repeats)
-    ]
-    return [list(readings) for readings in zip(*turns, strict=True)]
+    pairs = list(zip(runners, counts, strict=True))
+    turns = [[1000 * worker.advance(n) / n for worker, n in pairs] for _ in range(plan.repeats)]
+    return list(zip(*turns, strict=True))
 
 
 def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """Seconds until the mean KL of ``plan.networks`` networks is at the target.
+    """Return seconds until the mean KL of ``plan.networks`` networks is at the target.
 
-    With our recipe and, for the others, with the usual one.
+    They are with our recipe and, for the others, with the usual one.
     """
     couplings, hidden = plan.quality_size
     rows = []
@@ -242,29 +200,16 @@ def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
                     if outcomes[-1][1] is None:
                         break  # the others take as long and say no more
                 seconds, epochs, best = zip(*outcomes, strict=True)
+                row = {"library": library, "recipe": recipe, "networks_trained": networks}
                 times = [plan.networks / networks * each for each in seconds]
-                row = {
-                    "library": library,
-                    "recipe": recipe,
-                    "networks_trained": networks,
-                    "epochs": epochs,
-                    "best_kl": best,
-                }
-                rows.append(
-                    {
-                        **row,
-                        "seconds": median(times),
-                        "seconds_min": min(times),
-                        "seconds_max": max(times),
-                    }
-                )
+                rows.append({**row, "epochs": epochs, "best_kl": best, **spread("seconds", times)})
     return rows
 
 
 def until_good(
     worker: Worker, seed: int, recipe: str, plan: Plan
 ) -> tuple[float, int | None, float]:
-    """Seconds and epochs to the target, and the best mean KL on the way, nats.
+    """Return seconds and epochs to the target, and the best mean KL on the way, in nats.
 
     Where it is never reached, the seconds are infinite and the epochs None. Our schedule ends with
     the run, so that every length is a run of its own, and the last alone counts. The usual recipe

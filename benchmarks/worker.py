@@ -29,9 +29,8 @@ class Worker(ProcessPoolExecutor):
         self.library = library
         super().__init__(1, get_context("spawn"), initializer=_limit, initargs=(threads,))
         own = peers.OURS[library][1] if library in peers.OURS else {}
-        with mock.patch.dict(
-            os.environ, {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu", **own}
-        ):
+        variables = {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu", **own}
+        with mock.patch.dict(os.environ, variables):
             self.submit(int).result()  # the process is there, with these variables
 
     def build(self, **sizes: Any) -> int:
@@ -68,12 +67,8 @@ _peer: peers.Peer
 
 def _limit(threads: int) -> None:
     """Before a library is imported, as most look for threads only then."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # an interrupt from the keyboard ends it without a word
-    if hasattr(
-        os, "sched_setaffinity"
-    ):  # XLA has no setting: it takes as many threads as it sees cores
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it without a word
+    if hasattr(os, "sched_setaffinity"):  # XLA takes as many threads as it sees cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     import torch
 

@@ -21,13 +21,11 @@ def main(model: str) -> None:
             f"`dvc repro train@{model}` makes it anew"
         )
     problem = files.read_problem()
-    nll = network.history.get("test_nll")
+    epoch, nll = network.history["epoch"], network.history.get("test_nll")
     columns = {
         "parameters": network.parameters_per_member(),
         "flops_per_epoch": flops_per_epoch(network, len(problem.train)),
-        "epochs_to_converge": np.nan
-        if nll is None
-        else epochs_to_converge(network.history["epoch"], nll),
+        "epochs_to_converge": np.nan if nll is None else epochs_to_converge(epoch, nll),
     }
     write_report(network, model, problem, params.evaluate, columns=columns)
 

@@ -25,11 +25,8 @@ def main() -> None:
         scores = entropy(truth, ENTROPY_DRAWS, numpy_generator(data.seed, "entropy"))
     drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
     names = [column.name for column in columns] or drawn
-    files.write_csv(
-        files.RAW,
-        dict(zip(names, rows.T, strict=True)),
-        float_format="%.17g" if columns else "%.9g",
-    )
+    digits = "%.17g" if columns else "%.9g"
+    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
     files.write_target(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
@@ -41,25 +38,17 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
     Notices on them are printed.
     """
     kinds = params.data.columns
-    tables = [
-        path
-        for path in files.SOURCE.glob("*")
-        if path.suffix not in (".dvc", "") and not path.name.startswith(".")
-    ]
+    tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
     if len(tables) != 1:
         there = ", ".join(sorted(path.name for path in tables)) or "nothing"
-        raise UserError(
-            f"{files.SOURCE}/: must hold one CSV or Parquet file, as data.target is table; "
-            f"it holds {there}"
-        )
+        wanted = "must hold one CSV or Parquet file, as data.target is table"
+        raise UserError(f"{files.SOURCE}/: {wanted}; it holds {there}")
     source = tables[0]
     found = table.read(source, kinds)
     for name in kinds:
         if name not in found.frame:
-            raise UserError(
-                f"{settings.PARAMS}: data.columns.{name}: {source} has no such column; "
-                f"its columns are: {', '.join(found.frame)}"
-            )
+            place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
+            raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
     columns, values, notices = frames.take(found, kinds, params.data.missing)
     settings.check_rows(params, len(values))
     for notice in notices:

@@ -21,10 +21,8 @@ from stages.pipeline.report import write_report, write_row
 def main(name: str) -> None:
     params = settings.load()
     if name not in settings.References.model_fields:
-        raise UserError(
-            f"{settings.PARAMS}: references.{name} is not known; "
-            f"known: {', '.join(settings.References.model_fields)}"
-        )
+        known = ", ".join(settings.References.model_fields)
+        raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {known}")
     prepared = files.read_prepared()
     problem = prepared.problem()
     if name != "truth":
@@ -65,10 +63,8 @@ def fit(name: str, params: settings.Settings, prepared: files.Prepared) -> Popul
         "gmm": mixture,
         "kde": partial(references.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
     }
-    margins = name == "gmm" and bool(columns)
-    return references.reference(
-        fits[name], prepared.train, prepared.scaler, columns, margins=margins
-    )
+    chosen, margins = fits[name], name == "gmm" and bool(columns)
+    return references.reference(chosen, prepared.train, prepared.scaler, columns, margins=margins)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ import hashlib
 import io
 import json
 import math
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from inspect import signature
 from itertools import chain
@@ -66,13 +65,13 @@ class Family:
         changed: where only some columns do, the version since which each means what it does: one
             more than the last of ``version`` and ``changed``. Rows stay valid, and are outdated.
         tolerance: of a cell that is run anew, by column (``"*"``: all others): a number may differ
-            by ``tolerance max(1, |number|)``. None: all digits must agree.
+            by ``tolerance max(1, |number|)``. Without one, all digits must agree.
     """
 
     score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
     version: int = 1
     changed: Mapping[str, int] = field(default_factory=dict)
-    tolerance: Mapping[str, float] | None = None
+    tolerance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:
@@ -263,17 +262,14 @@ def _alone(study: Study) -> Iterator[None]:
 
     Raises ``UserError`` where another run holds it.
     """
-    folder = os.open(study.folder, os.O_RDONLY)
-    try:
+    with (study.folder / "params.yaml").open() as file:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             message = f"another run of {study.name} is at work; wait for it to end"
             raise UserError(message) from None
         study.__dict__.pop("stored", None)  # read it anew: another run may have added rows
         yield
-    finally:
-        os.close(folder)
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
@@ -291,7 +287,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
         else:
             committed, new = study.stored.rows[study.key(name)], outcome[0]
             found = [f"{name}{each}" for each in differences(committed, new, tolerance, but_for)]
-            exact = not any(differences(committed, new, but_for=but_for))
+            exact = not any(differences(committed, new, {}, but_for))
             how = "to the last digit" if exact else "within its tolerance"
             if but_for:
                 how += f", but for what means something else by now: {', '.join(but_for)}"
@@ -302,10 +298,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
 
 
 def differences(
-    committed: Rows,
-    new: Rows,
-    tolerance: Mapping[str, float] | None = None,
-    but_for: Iterable[str] = (),
+    committed: Rows, new: Rows, tolerance: Mapping[str, float], but_for: Iterable[str]
 ) -> Iterator[str]:
     """Yield what differs between the rows of a cell by more than the tolerance.
 
@@ -317,9 +310,9 @@ def differences(
     for old, now in zip(committed, new, strict=True):
         for column in sorted({*old, *now} - {"cell", "digest", *but_for}):
             a, b = old.get(column, ""), now.get(column, "")
-            limit = (tolerance or {}).get(column, (tolerance or {}).get("*", 0.0))
+            limit = tolerance.get(column, tolerance.get("*", 0.0))
             near = a and b and math.isclose(float(a), float(b), rel_tol=limit, abs_tol=limit)
-            if a != b and not (limit and near):
+            if a != b and not near:
                 where = f", replicate {old['replicate']}, {column}"
                 yield f"{where}: {a or 'none'} in results.csv, {b or 'none'} now"
 
@@ -331,9 +324,7 @@ def small(study: Study) -> list[str]:
 
 def draw(study: Study, count: int, seed: int) -> list[str]:
     """Return the names of ``count`` cells, drawn by ``seed``."""
-    names = sorted(study.cells)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return [names[k] for k in order[:count]]
+    return np.random.default_rng(seed).permutation(sorted(study.cells))[:count].tolist()
 
 
 def select(study: Study, patterns: Iterable[str]) -> list[str]:
@@ -415,19 +406,14 @@ def _read(path: Path) -> Rows:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_bytes(path, text.getvalue().encode())
+    text = pd.DataFrame(rows, columns=[*columns]).to_csv(index=False, lineterminator="\n")
+    files.write_bytes(path, text.encode())
 
 
 def _commit() -> str:
     """Return the commit of the code at work, with a + where something was changed since."""
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
-    commands = (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *code])
-    commit, changed = (
-        subprocess.run(["git", *each], cwd=HERE, capture_output=True, text=True, check=False)
-        for each in commands
-    )
-    return commit.stdout.strip() + "+" * (changed.returncode == 1)
+    git = partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
+    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+    changed = git(["git", "diff", "--quiet", "HEAD", "--", *code]).returncode == 1
+    return commit + "+" * changed

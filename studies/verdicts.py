@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from flows.core import seeds
@@ -41,18 +42,16 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     failed = ~(np.isfinite(first) & np.isfinite(second))
     differences = (first - second)[~failed]
     worst = np.inf if kind.lower_is_better else -np.inf
+    pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
     with np.errstate(invalid="ignore"):
-        pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
         ranked = np.subtract(*pair)
     ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
     if kind.margin == "share":
         both = np.concatenate([first[~failed], second[~failed]])
         margin *= float(both.mean()) if len(both) else np.nan
     effect, low, high = (rounded(value) for value in mean_and_interval(differences))
-    half = np.nan
-    if len(differences) > 1:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            half = stats.t.ppf(0.95, len(differences) - 1) * stats.sem(differences)
+    count = len(differences)
+    half = stats.t.ppf(0.95, count - 1) * stats.sem(differences) if count > 1 else np.nan
     return {
         "effect": effect,
         "ci95": (low, high),
@@ -157,12 +156,12 @@ def heading(number: int, claim: str) -> str:
     return f"{number}. {claim[0].upper()}{claim[1:]}"
 
 
-def mean_and_interval(values: Array) -> tuple[float, float, float]:
+def mean_and_interval(values: Array | pd.Series) -> tuple[float, float, float]:
     """Return the mean of the finite ``values`` and the ends of its 95% interval.
 
     All are ``NaN`` for fewer than two values.
     """
-    finite = values[np.isfinite(values)]
+    finite = np.asarray(values)[np.isfinite(values)]
     if len(finite) < 2:
         return float("nan"), float("nan"), float("nan")
     generator = seeds.numpy_generator(0, "metric", 1)

@@ -28,7 +28,7 @@ def rows(n: int) -> Array:
 def test_a_closed_form_is_the_joint_density_over_its_integral(margins: bool) -> None:
     train = Scaler.fit(rows(300)).scale(rows(300))
     peer = ClosedForm.fit(train, two, margins=margins)
-    joint, points = peers.simple(two, margins=margins)(train), rows(5)
+    joint, points = peers.simple(two, train, margins=margins), rows(5)
     axis = np.linspace(-12, 12, 4_001)
     for d in (0, 1):
         unknown = np.tile(np.arange(2) == d, (5, 1))

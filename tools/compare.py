@@ -48,7 +48,7 @@ class Side:
 
     name: str
     commit: str
-    params: Mapping[str, Any]
+    params: dict[str, Any]
     members: Mapping[str, pd.DataFrame]
     figures: Mapping[str, bytes]
 
@@ -94,10 +94,8 @@ def read(revision: str) -> Side:
         commit = command.git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}").strip()
     except command.UserError:
         branches = ", ".join(command.git("branch", "--format", "%(refname:short)").split())
-        raise command.UserError(
-            f"{revision!r} is no branch, tag or commit of this repository; "
-            f"the branches are: {branches}"
-        ) from None
+        unknown = f"{revision!r} is no branch, tag or commit of this repository"
+        raise command.UserError(f"{unknown}; the branches are: {branches}") from None
     arguments = ["git", "archive", "--format", "zip", "-0", revision]
     stored = subprocess.run(arguments, capture_output=True, check=True).stdout
     params, members, figures = {}, {}, {}
@@ -217,10 +215,8 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
-    both = [
-        (key, a.params.get(key, NONE), b.params.get(key, NONE)) for key in {**a.params, **b.params}
-    ]
-    params = [[key, str(left), str(right)] for key, left, right in both if left != right]
+    sides = {key: [each.params.get(key, NONE) for each in (a, b)] for key in a.params | b.params}
+    params = [[key, *map(str, pair)] for key, pair in sides.items() if pair[0] != pair[1]]
     if params:
         yield "table", [["setting", a.name, b.name], *params]
     else:
@@ -275,9 +271,8 @@ def figure(a: Side, b: Side, name: str) -> str:
     same = a.figures.get(name) == b.figures.get(name)
     shown = ""
     for side in (a,) if same else (a, b):
-        caption = html.escape(
-            f"{name}, the same on both sides" if same else f"{name} of {side.name}"
-        )
+        where = ", the same on both sides" if same else f" of {side.name}"
+        caption = html.escape(name + where)
         picture = "<p>none</p>"
         if name in side.figures:
             content = base64.b64encode(side.figures[name]).decode()

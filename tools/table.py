@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from stages.pipeline import files, settings
 from tools import command, markdown
 
@@ -64,9 +66,8 @@ def table() -> str:
             cells += [(headline["kl"], headline["kl_sd"], 3), (headline["kl_ensemble"], None, 3)]
             cells += [(headline["modes"], sds["modes"], 1)]
         cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
-        rows.append(
-            [f"**{settings.label_and_color(name)[0]}**", *(_number(*cell) for cell in cells)]
-        )
+        label = settings.label_and_color(name)[0]
+        rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
     divergence = ["KL (nat)", "KL of the ensemble", "modes"]
     if over:
         divergence = [f"gain of the ensemble on {settings.label_and_color(over)[0]} (nat)"]
@@ -96,9 +97,7 @@ def speed() -> str:
     It has the milliseconds of an epoch of ten networks and of one, each with as many threads as
     suit it best, and the seconds to quality with two recipes.
     """
-    import pandas as pd  # here, as `make repro` needs none of it
-
-    from benchmarks import RESULTS
+    from benchmarks import RESULTS  # here, as `make repro` needs none of it
     from benchmarks.draw import number
 
     results = files.read_json(RESULTS)

@@ -86,14 +86,11 @@ def machines() -> dict[str, dict[str, str]]:
 
     if platform.machine() != "x86_64":
         return {"this machine": {}}
-    beyond = [
-        name
-        for name in __cpu_dispatch__
-        if ("AVX512" in name or "V4" in name) and __cpu_features__[name]
-    ]
+    there = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    beyond = " ".join(name for name in there if "AVX512" in name or "V4" in name)
     laptop = {
         "FLOWS_MARCH": "x86-64-v3",
-        "NPY_DISABLE_CPU_FEATURES": " ".join(beyond),
+        "NPY_DISABLE_CPU_FEATURES": beyond,
         "OPENBLAS_CORETYPE": "Haswell",
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -108,11 +105,8 @@ def machines() -> dict[str, dict[str, str]]:
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a machine, without the caller's settings of OpenBLAS."""
-    kept = {
-        name: value
-        for name, value in command.environment().items()
-        if not name.startswith("OPENBLAS_")
-    }
+    own = command.environment()
+    kept = {name: own[name] for name in own if not name.startswith("OPENBLAS_")}
     return {**kept, **variables}
 
 

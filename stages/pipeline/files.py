@@ -135,25 +135,17 @@ def write_target(
 
     Where there is no truth, the file holds the ``columns`` of the table.
     """
-    content: dict[str, Any] = {
-        "kind": None,
-        "entropy": None,
-        "entropy_se": None,
-        "columns": [column.to_dict() for column in columns],
-    }
-    if truth is not None and entropy is not None:
-        if not isinstance(truth, Mixture):
-            raise UserError(
-                f"{TARGET}: can hold mixtures of Gaussians alone; "
-                f"this truth is a {type(truth).__name__}"
-            )
+    content: dict[str, Any]
+    if truth is None or entropy is None:
+        described = [column.to_dict() for column in columns]
+        content = {"kind": None, "entropy": None, "entropy_se": None, "columns": described}
+    elif isinstance(truth, Mixture):
+        nats, error = (round(each, 6) for each in entropy)
         arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
-        content = {
-            "kind": "mixture",
-            "entropy": round(entropy[0], 6),
-            "entropy_se": round(entropy[1], 6),
-            **arrays,
-        }
+        content = {"kind": "mixture", "entropy": nats, "entropy_se": error, **arrays}
+    else:
+        kind = type(truth).__name__
+        raise UserError(f"{TARGET}: can hold mixtures of Gaussians alone; this truth is a {kind}")
     write_json(TARGET, content)
 
 
@@ -168,10 +160,7 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
             return None, None, [Column.from_dict(column) for column in content["columns"]]
         if content["kind"] != "mixture":
             raise ValueError(f"its kind is {content['kind']!r}")
-        arrays = [
-            np.asarray(content[key], dtype=np.float64)
-            for key in ("weights", "means", "covariances")
-        ]
+        arrays = (np.asarray(content[key], float) for key in ("weights", "means", "covariances"))
         return Mixture(*arrays), float(content["entropy"]), []
 
 
@@ -203,11 +192,7 @@ def read_prepared() -> Prepared:
     names, scaler = read_scaler()
     train, test = read_npy(TRAIN), read_npy(TEST)
     for path, rows in ((TRAIN, train), (TEST, test)):
-        if (
-            rows.ndim != 2
-            or rows.shape[1] != len(names)
-            or not np.issubdtype(rows.dtype, np.floating)
-        ):
+        if rows.shape[1:] != (len(names),) or rows.dtype.kind != "f":
             raise UserError(
                 f"{path}: holds {rows.dtype} of shape {rows.shape}; "
                 f"it must hold rows of {len(names)} numbers"

@@ -47,12 +47,10 @@ def run(stage: Callable[..., None]) -> None:
     An error that the user can fix is one line and exit status 1.
     """
     name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
-    usage = [
-        f"python -m stages.{name}",
-        *(f"<{key}>" for key in inspect.signature(stage).parameters),
-    ]
-    if len(arguments) != len(usage) - 1:
-        sys.exit(f"{name}: got {len(arguments)} arguments; usage: {' '.join(usage)}")
+    keys = [f" <{key}>" for key in inspect.signature(stage).parameters]
+    if len(arguments) != len(keys):
+        usage = f"python -m stages.{name}{''.join(keys)}"
+        sys.exit(f"{name}: got {len(arguments)} arguments; usage: {usage}")
     with errors_in_one_line(name):
         try:
             stage(*arguments)

@@ -28,9 +28,7 @@ FAMILIES = {
     "mixture_base": Family(plane.ablation, tolerance=TOLERANCE),
     "other_data": Family(mixtures.other_data),
     "mixtures": Family(mixtures.in_the_plane),
-    "mixtures_auto": Family(
-        mixtures.by_automatic_recipe, changed=RECIPE_CHANGED, tolerance=TOLERANCE
-    ),
+    "mixtures_auto": Family(mixtures.automatic, changed=RECIPE_CHANGED, tolerance=TOLERANCE),
     "images": Family(images.variant, changed=CHANGED, tolerance=TOLERANCE),
 }
 
@@ -77,19 +75,14 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     changes, images = params["small"], params["images"]
     protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
     plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
-    yield Cell("depth/small", plain)
-    yield Cell("control/small", {"effort": 1, **plain})
-    yield Cell("curve/small", {"rows": 100, **plain})
-    yield Cell("ablation/small", {"remedy": {"noise": 0, "average": 0.99, "decay": 0.1}, **plain})
-    yield Cell("mixture_base/small", {"remedy": {"components": 4}, **plain})
+    for family, own in changes["glow"].items():
+        yield Cell(f"{family}/small", {**own, **plain})
     short = pipeline_settings("nsf")
     short["training"] |= changes["base"]
     yield Cell("equal/small", {"protocol": protocol, **short})
-    grid = {"target": "grid", "components": [], "seeds": [100], "members": 2, "fresh": 2000}
-    yield Cell("other_data/small", {**grid, **short})
-    few = {"first": 100, "count": 2, "members": 1, "rows": 200, "fresh": 2000}
-    yield Cell("mixtures/small", {**few, **short})
-    yield Cell("mixtures_auto/small", {"seed": 99, "members": 1, "rows": 100, "fresh": 2000})
+    for family, own in changes["nsf"].items():
+        yield Cell(f"{family}/small", {**own, **short})
+    yield Cell("mixtures_auto/small", changes["auto"])
     own = images["variants"]["glow"] | changes["images"]
     own_protocol = images["protocol"] | changes["images"]["protocol"]
     yield Cell("images/small", {**own, "protocol": own_protocol})
@@ -103,8 +96,5 @@ def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict
     params = _load(HERE.parent / pipeline.PARAMS)
     named = params.train.model_fields_set | params.section(model).keys()
     training = params.training(model).model_dump(include=named - {"members"})
-    return {
-        "model": model,
-        "settings": {**params.architecture(model), **(changes or {})},
-        "training": training,
-    }
+    settings = {**params.architecture(model), **(changes or {})}
+    return {"model": model, "settings": settings, "training": training}

@@ -3,24 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axis import Axis
 
 from flows.core.arrays import Array
 from flows.plotting.style import save
 from stages.pipeline.settings import label_and_color
-from studies.forest_plot import set_ticks
-from studies.verdicts import mean_and_interval
+from studies.verdicts import heading, mean_and_interval
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 KL = "KL from the truth (nat)"
+# Not the colours of the models; most are of Tol's muted palette, which colour-blind readers can
+# tell apart. The shape of the mark and the text beside it name the verdict too.
+VERDICTS = {
+    "supported": ("#332288", "o"),
+    "refuted": ("#882255", "X"),
+    "equivalent": ("#666666", "s"),
+    "inconclusive": ("#BBAA44", "D"),
+}
 
 
 def label(name: str) -> str:
     return label_and_color(name)[0]
+
+
+def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Path) -> None:
+    """Draw all effects on one axis, grouped under a heading per claim.
+
+    Effects are in units of their margins, and positive where they agree with the claim. ``ci95`` is
+    that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds.
+    ``elsewhere``: the same effect at other depths.
+    """
+    spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
+    ends = np.abs([value for span in spans for value in span])
+    reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
+    figure, axis = plt.subplots()
+    axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
+    for line, style in ((0, "-"), (-1, ":"), (1, ":")):
+        axis.axvline(line, color="#000000", linewidth=0.8, linestyle=style)
+    middle = np.sqrt(reach)
+    for centre, scale in ((-middle, "logarithmic"), (0, "linear"), (middle, "logarithmic")):
+        axis.text(centre, 0.62, scale, ha="center", va="bottom", fontsize=9, color="#444444")
+    beside = axis.get_yaxis_transform()  # x in shares of the axis, y in data
+    text: dict[str, Any] = {"va": "center", "fontsize": 9, "transform": beside}
+    bar: dict[str, Any] = {"linewidth": 8, "alpha": 0.35, "solid_capstyle": "butt"}
+    tick: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.3, "alpha": 0.7, "zorder": 1}
+    names, height = {}, 0.0
+    for claim, group in groupby(effects, key=itemgetter("claim")):
+        axis.text(-0.44, height, heading(claim, claims[claim - 1]), fontweight="bold", **text)
+        height -= 0.95
+        for each in group:
+            color, marker = VERDICTS[each["verdict"]]
+            others = each["elsewhere"]
+            axis.plot(others, [height] * len(others), "|", color="#999999", **tick)
+            axis.plot(each["ci90"], [height, height], color=color, **bar)
+            axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
+            axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
+            axis.text(1.01, height, each["verdict"], color=color, **text)
+            names[height] = f"{each['metric']}, {each['comparison']}"
+            height -= 0.85
+        height -= 0.35
+    lowest = height + 0.35
+    figure.set_size_inches(8.6, 0.27 * -lowest + 1.3)
+    axis.set_yticks(list(names), list(names.values()), fontsize=9)
+    axis.set_xscale("symlog", linthresh=1, linscale=1)
+    across = "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
+    axis.set(xlim=(-reach, reach), ylim=(lowest + 0.2, 0.6), xlabel=across)
+    set_ticks(axis.xaxis, [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100])
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    note = "mark: mean paired difference; line: its 95% interval (bootstrap)"
+    if any(each["elsewhere"] for each in effects):
+        note += "; grey ticks: the same difference at other depths"
+    note += "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it "
+    note += "lies within the margin, the grey band"
+    figure.suptitle(note, fontsize=9)
+    # The headings reach further left than constrained layout allows for.
+    figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]
+    save(figure, path)
 
 
 def depth(
@@ -66,8 +133,11 @@ def curve(
     save(figure, path)
 
 
-def ablation(remedies: Mapping[str, Mapping[str, Array]], path: Path) -> None:
-    """Draw a line per remedy: replicates as faint dots, their mean and its interval."""
+def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draw a line per remedy: replicates as faint dots, their mean and its interval.
+
+    A remedy has the KL of every replicate, a column a flow.
+    """
     figure, axis = plt.subplots(figsize=(7.2, 0.44 * len(remedies) + 1.4))
     for line, by_model in enumerate(remedies.values()):
         for height, (model, kl) in zip((0.17 - line, -0.17 - line), by_model.items(), strict=False):
@@ -104,3 +174,11 @@ def _kl_against(axis: Any, counts: Sequence[int], across: str) -> None:
     axis.grid(alpha=0.25)
     axis.legend(frameon=False, fontsize=9)
     axis.set_title("mean over replicates and its 95% interval", fontsize=9)
+
+
+def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Show those of the ``ticks`` that are in view, in plain decimals, and no others."""
+    low, high = axis.get_view_interval()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axis.set_ticks(shown, [f"{tick:,g}".replace("-", "\u2212") for tick in shown])
+    axis.set_ticks([], minor=True)

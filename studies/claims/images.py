@@ -31,21 +31,16 @@ def variant(
     ``actnorm``: whether a Glow keeps its ActNorms. ``smooth``: add noise to the pixels that leaves
     their density without steps (``smooth_noise``); samples are not scored then.
     """
-    first, size = protocol["first"], (protocol["train"], protocol["test"])
-    seeds = range(first, first + protocol["replicates"])
-    parts = [digits.split("random", seed, *size) for seed in seeds]
+    first, members = protocol["first"], range(protocol["replicates"])
+    size = protocol["train"], protocol["test"]
+    parts = [digits.split("random", first + r, *size) for r in members]
     train, test = (np.stack([part[k] for part in parts], axis=1) for k in (0, 2))  # (n, R, 64)
-    members = range(len(seeds))
-
-    def change(network: Network) -> None:
-        if not actnorm:
-            without_actnorm(network)
-        if smooth:
-            smoothed(network)
-
-    fitted = networks.fit(
-        model, shape, settings or {}, training, members, train, None, first, change
-    )
+    network = networks.build(model, shape, settings, members, first)
+    if not actnorm:
+        without_actnorm(network)
+    if smooth:
+        smoothed(network)
+    fitted = networks.fit(model, network, training, train, None, first)
     rows: dict[str, Any] = {}
     if fitted.log_q:
         noise = smooth_noise if smooth else np.random.Generator.random
@@ -56,8 +51,8 @@ def variant(
         fakes = fitted.draw(len(test) // 2 * sets, rng)
         scores = []
         for r, (learned, labels, held, _) in enumerate(parts):
-            judge = digits.Judge(learned, labels, protocol["neighbours"], seeds[r])
-            halves = np.random.default_rng(seeds[r])
+            judge = digits.Judge(learned, labels, protocol["neighbours"], first + r)
+            halves = np.random.default_rng(first + r)
             orders = [halves.permutation(len(held)) for _ in range(sets)]
             scores.append(judge.mean_scores(held, orders, fakes[:, r]))
         rows |= dict(pd.DataFrame(scores))

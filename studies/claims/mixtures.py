@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from flows import references, targets
 from flows.core.arrays import Array
@@ -49,14 +50,17 @@ def other_data(
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(likelihood.log_density(flow, points), len(seeds), axis=1)
-    kl = np.stack([likelihood.divergence(log_p, part) for part in log_q])
     kernels = [likelihood.log_density(kernel_density(rows), points) for rows in learned]
-    mixed = [likelihood.ensemble(part) for part in log_q]
+
+    def kl(parts: list[Array]) -> Array:
+        return np.stack([likelihood.divergence(log_p, part) for part in parts])
+
+    members_kl = kl(log_q)
     return {
-        "kl": kl.mean(axis=1),
-        "kl_sd": kl.std(axis=1, ddof=1),
-        "kl_ensemble": np.concatenate([likelihood.divergence(log_p, each) for each in mixed]),
-        "kl_kde": np.concatenate([likelihood.divergence(log_p, each) for each in kernels]),
+        "kl": members_kl.mean(axis=1),
+        "kl_sd": members_kl.std(axis=1, ddof=1),
+        "kl_ensemble": kl([likelihood.ensemble(part) for part in log_q])[:, 0],
+        "kl_kde": kl(kernels)[:, 0],
         "parameters": flow.parameters_per_member(),
     }
 
@@ -70,26 +74,22 @@ def in_the_plane(
     model: str,
     settings: Settings,
     training: Settings,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Return a row a mixture, all learned by one population at once."""
-    seeds = range(first, first + count)
-    truths = [mixture(seed, 2) for seed in seeds]
-    drawn = [
-        truth.sample(rows, numpy_generator(s, "generate"))
-        for truth, s in zip(truths, seeds, strict=True)
-    ]
-    flow = trained(model, settings, training, drawn, members)
-    points = [
-        truth.sample(fresh, numpy_generator(s, "fresh"))
-        for truth, s in zip(truths, seeds, strict=True)
-    ]
+    truths = {seed: mixture(seed, 2) for seed in range(first, first + count)}
+
+    def draw(n: int, purpose: str) -> list[Array]:
+        return [truth.sample(n, numpy_generator(s, purpose)) for s, truth in truths.items()]
+
+    flow = trained(model, settings, training, draw(rows, "generate"), members)
+    points = draw(fresh, "fresh")
     log_q = likelihood.log_density(flow, np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
-    scores = [worst_member(*each) for each in zip(truths, points, parts, strict=True)]
-    return {key: np.array([each[key] for each in scores]) for key in scores[0]}
+    scores = [worst_member(*each) for each in zip(truths.values(), points, parts, strict=True)]
+    return dict(pd.DataFrame(scores))
 
 
-def by_automatic_recipe(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
+def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     """Return the scores of NSF with the automatic recipe on one mixture in 3 to 5 dimensions."""
     truth = mixture(seed, 3 + seed % 3)
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))
@@ -103,12 +103,8 @@ def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
     """Return KL in nats, the mean over members and the worst, and the most that one point costs."""
     excess = likelihood.true_log_density(truth, points) - log_q
     kl = likelihood.strict_mean(excess)
-    return {
-        "dim": points.shape[1],
-        "kl": kl.mean(),
-        "kl_worst": kl.max(),
-        "costliest": excess.max(),
-    }
+    scores = {"kl": kl.mean(), "kl_worst": kl.max(), "costliest": excess.max()}
+    return {"dim": points.shape[1], **scores}
 
 
 def mixture(seed: int, dim: int) -> Mixture:

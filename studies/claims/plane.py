@@ -11,6 +11,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from flows import references
@@ -30,7 +31,7 @@ from studies.claims import remedies
 
 TRUTH = ring.make()
 DIM = TRUTH.means.shape[1]
-COMPARISONS = ("precision", "recall", "density", "coverage", "c2st_auc")
+COMPARISONS = ["precision", "recall", "density", "coverage", "c2st_auc"]
 ARCHITECTURE = ("hidden", "transform", "bins")  # of the keys of ``base``; the others are training's
 Settings = dict[str, Any]
 Table = dict[str, Any]  # a number a replicate (R,), or one for all of them
@@ -115,9 +116,9 @@ def ablation(
     model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
 ) -> Table:
     """Train a flow with one remedy against overfitting, or an ensemble of such flows."""
-    amounts = remedies.Remedy.model_fields
-    chosen = remedies.Remedy(**{k: v for k, v in remedy.items() if k in amounts})
-    changes = {key: value for key, value in remedy.items() if key not in amounts}
+    amounts = remedies.Remedy.model_fields.keys()
+    chosen = remedies.Remedy(**{key: remedy[key] for key in remedy.keys() & amounts})
+    changes = {key: remedy[key] for key in remedy.keys() - amounts}
     train, _ = data(protocol, protocol["train"], chosen.networks)
     flow = build(protocol, base, model, couplings, chosen.networks)
     flow = remedies.train(flow, train, training(base, **changes), chosen)
@@ -133,17 +134,13 @@ def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array
     They are split as by ``prepare`` with its default seed.
     """
     held = protocol["test"]
-    drawn = [
-        splits.draw(TRUTH, rows + held, held, seed=seed, split_seed=0)
-        for seed in data_seeds(protocol)
-    ]
-    train, test = (
-        np.stack(part, axis=1).repeat(networks, axis=1) for part in zip(*drawn, strict=True)
-    )
-    return train, test
+    draw = partial(splits.draw, TRUTH, rows + held, held, split_seed=0)
+    drawn = [draw(seed=seed) for seed in seeds_of(protocol)]
+    train, test = (np.stack(part, axis=1) for part in zip(*drawn, strict=True))
+    return train.repeat(networks, axis=1), test.repeat(networks, axis=1)
 
 
-def data_seeds(protocol: Settings) -> range:
+def seeds_of(protocol: Settings) -> range:
     """Return the data seeds of the replicates."""
     return range(protocol["first"], protocol["first"] + protocol["replicates"])
 
@@ -192,18 +189,13 @@ def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
     # One bad sample, and the replicate has failed.
     points = np.where(np.isfinite(points).all(axis=(0, 2), keepdims=True), points, np.nan)
     # The directions and the bandwidth are of scores that are not reported.
-    compare = partial(
-        samples.two_sample_scores,
-        neighbours=protocol["neighbours"],
-        directions=np.eye(DIM),
-        bandwidth=1.0,
-    )
+    given = {"neighbours": protocol["neighbours"], "directions": np.eye(DIM), "bandwidth": 1.0}
     rows = []
-    for r, seed in enumerate(data_seeds(protocol)):
+    for r, seed in enumerate(seeds_of(protocol)):
         real = TRUTH.sample(protocol["draws"] * held, seeds.numpy_generator(seed, "metric"))
         sets = [slice(k * held, (k + 1) * held) for k in range(protocol["draws"])]
-        compared = [compare(real[part], points[part, r]) for part in sets]
-        means = {key: np.mean([scores[key] for scores in compared]) for key in COMPARISONS}
+        scores = [samples.two_sample_scores(real[k], points[k, r], **given) for k in sets]
+        means = pd.DataFrame(scores)[COMPARISONS].mean(skipna=False)
         modes = samples.mode_scores(samples.mode_mass(points[:, r], TRUTH), TRUTH)
         rows.append({**modes, **means})
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return dict(pd.DataFrame(rows))

@@ -18,33 +18,17 @@ from studies import verdicts
 from studies.claims import figures
 from studies.claims.figures import label
 from studies.engine import Study
-from studies.forest_plot import forest
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
 
 HERE = Path(__file__).parent
 Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, and what it is made of
-REPORTED: tuple[str, ...] = (
-    "claim",
-    "metric",
-    "comparison",
-    "effect",
-    "ci95",
-    "p_holm",
-    "p_equivalence",
-)
-REPORTED += ("replicates", "failed", "verdict")
-SAMPLE_METRICS: tuple[str, ...] = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "c2st_auc",
-    "mode_tv",
-    "modes",
-)
-SAMPLE_METRICS += ("high_quality",)
+TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
+REPORTED = (*TESTED, "replicates", "failed", "verdict")
+COMPARED = ("precision", "recall", "density", "coverage", "c2st_auc")
+SAMPLE_METRICS = [*COMPARED, "mode_tv", "modes", "high_quality"]
+INTERVAL = "{:.3f} ({:.3f} to {:.3f})"
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 
 
@@ -104,15 +88,11 @@ def values(study: Study, group: str, metric: str, name: str, depth: int | None =
         return np.mean(each, axis=0)
     if metric == "couplings_needed":
         depths, limit = study.params["couplings"], study.params["verdicts"]["threshold"]
-        kl = np.stack([column(study, "kl", "depth", name, k) for k in depths], axis=1)
+        kl = np.stack([study.table("depth", name, k)["kl"] for k in depths], axis=1)
         return couplings_needed(depths, kl, limit)
     own = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
-    found = column(study, metric, group, name, *own)
+    found = study.table(group, name, *own)[metric].to_numpy()
     return found / 1e6 if metric == "flops_per_epoch" else found
-
-
-def column(study: Study, metric: str, *cell: object) -> Array:
-    return study.table(*cell)[metric].to_numpy()
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -132,10 +112,6 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
                 share = np.log(own[k - 1] / threshold) / fall
                 needed[r] = depths[k - 1] * (depths[k] / depths[k - 1]) ** share
     return needed
-
-
-def failures(each: Array) -> int:
-    return int((~np.isfinite(each)).sum())
 
 
 # The document
@@ -193,15 +169,13 @@ def depth_table(study: Study) -> str:
     rows = []
     for model, couplings in product(study.params["flows"], study.params["couplings"]):
         table = study.table("depth", model, couplings)
-        trained, control = (
-            column(study, "kl", group, model, couplings) for group in ("depth", "control")
-        )
-        cells = [label(model), str(couplings), f"{table['parameters'][0]:,.0f}"]
-        kls = (trained, control, trained - control)
-        cells += [interval_text(*mean_and_interval(kl)) for kl in kls]
-        cells += [f"{table['epochs_to_converge'].mean():.0f}"]
-        cells += [f"{table[key].mean():.3f}" for key in ("precision", "recall", "c2st_auc")]
-        rows.append([*cells, str(failures(trained - control))])
+        control = study.table("control", model, couplings)["kl"]
+        kls = (table["kl"], control, table["kl"] - control)
+        means = table.mean()
+        cells = [label(model), str(couplings), f"{means['parameters']:,.0f}", *map(interval, kls)]
+        cells += [f"{means['epochs_to_converge']:.0f}"]
+        cells += [f"{means[key]:.3f}" for key in ("precision", "recall", "c2st_auc")]
+        rows.append([*cells, failures(kls[2])])
     head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation"]
     head += ["epochs to converge", "precision", "recall", "classifier AUC", "failed"]
     return markdown.table(head, rows, "lr")
@@ -212,11 +186,9 @@ def equal_table(study: Study) -> str:
     for model in (*study.params["equal"], "truth"):
         table = study.table("truth") if model == "truth" else study.table("equal", model)
         weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else "\u2013"
-        kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread_text(table["kl"])
-        digits = {"modes": 1}
-        scores = [spread_text(table[key], digits.get(key, 3)) for key in SAMPLE_METRICS]
-        failed = failures(table["kl"].to_numpy())
-        rows.append([label(model), weights, kl, *scores, str(failed)])
+        kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread(table["kl"])
+        scores = [spread(table[key], 1 if key == "modes" else 3) for key in SAMPLE_METRICS]
+        rows.append([label(model), weights, kl, *scores, failures(table["kl"])])
     head = ["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"]
     return markdown.table(head, rows, "lr")
 
@@ -230,35 +202,34 @@ def curves(study: Study) -> dict[str, Array]:
 
 
 def intervals(study: Study, cells: Iterable[tuple[object, ...]]) -> Array:
-    return np.array([mean_and_interval(column(study, "kl", *cell)) for cell in cells])
+    return np.array([mean_and_interval(study.table(*cell)["kl"]) for cell in cells])
 
 
 def curve_table(study: Study) -> str:
-    found = curves(study)
-    rows = []
-    for k, n in enumerate(study.params["curve"]["rows"]):
-        cells = [interval_text(*each[k]) for each in found.values()]
-        rows.append([f"{n:,}", *cells, f"{mixture_parameters() / (2 * n):.3f}"])
+    found, p = curves(study), mixture_parameters()
+    rows = [
+        [f"{n:,}", *(INTERVAL.format(*each[k]) for each in found.values()), f"{p / (2 * n):.3f}"]
+        for k, n in enumerate(study.params["curve"]["rows"])
+    ]
     return markdown.table(["rows", *map(label, found), "floor"], rows, "lr")
 
 
-def remedies(study: Study) -> dict[str, dict[str, Array]]:
-    """Return the KL of every replicate, by remedy and flow."""
-    flows = study.params["flows"]
+def remedies(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the KL by remedy: a line a replicate and a column a flow."""
     found = {}
     for name, remedy in study.params["ablation"]["remedies"].items():
         family = "mixture_base" if "components" in remedy else "ablation"
-        found[name] = {flow: column(study, "kl", family, flow, name) for flow in flows}
+        kl = {flow: study.table(family, flow, name)["kl"] for flow in study.params["flows"]}
+        found[name] = pd.DataFrame(kl)
     return found
 
 
 def ablation_table(study: Study) -> str:
     rows = []
-    for name, by_flow in remedies(study).items():
+    for name, kl in remedies(study).items():
         remedy = study.params["ablation"]["remedies"][name]
         chosen = ", ".join(f"{key} {value}" for key, value in remedy.items())
-        cells = [interval_text(*mean_and_interval(kl)) for kl in by_flow.values()]
-        rows.append([name, chosen, *cells, str(sum(map(failures, by_flow.values())))])
+        rows.append([name, chosen, *kl.agg(interval), failures(kl)])
     head = ["remedy", "settings", *map(label, study.params["flows"]), "failed"]
     return markdown.table(head, rows, "lr")
 
@@ -266,15 +237,13 @@ def ablation_table(study: Study) -> str:
 def other_table(study: Study) -> str:
     """Return the table of the pipeline's recipe on other data, beside a kernel density."""
     rows, other = [], study.params["other_data"]
-    for (target, about), name in product(other["targets"].items(), other["flows"]):
+    for (target, about), (name, flow) in product(other["targets"].items(), other["flows"].items()):
         settings = study.cells[f"other_data/{target}/{name}"].settings["settings"]
-        flow = other["flows"][name]["model"]
-        table = study.table("other_data", target, name)
         seeds = sorted({min(about["seeds"]), max(about["seeds"])})
         data = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
         coupling = f"{settings['couplings']} {settings.get('transform', 'spline')}"
-        numbers = [f"{table[key].mean():.3f}" for key in ("kl", "kl_ensemble", "kl_kde")]
-        rows.append([label(flow), coupling, data, *numbers])
+        means = study.table("other_data", target, name)[["kl", "kl_ensemble", "kl_kde"]].mean()
+        rows.append([label(flow["model"]), coupling, data, *map("{:.3f}".format, means)])
     head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
     return markdown.table(head, rows, "lllr")
 
@@ -298,8 +267,7 @@ def images_table(study: Study, metrics: Iterable[str]) -> str:
     keys = [*metrics, "density", "class_tv", "nearest", "close"]
     tables = {name: study.table("images", name) for name in study.params["images"]["variants"]}
     rows = [
-        [name, *(spread_text(table[key]) if key in table else "" for key in keys)]
-        for name, table in tables.items()
+        [name, *table.agg(spread).reindex(keys, fill_value="")] for name, table in tables.items()
     ]
     return markdown.table(["", *keys], rows, "lr")
 
@@ -313,12 +281,19 @@ def mixture_parameters() -> int:
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
 
 
-def interval_text(mean: float, low: float, high: float) -> str:
-    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+def interval(each: pd.Series) -> str:
+    """Return the mean and its 95% interval."""
+    return INTERVAL.format(*mean_and_interval(each))
 
 
-def spread_text(each: pd.Series, digits: int = 3) -> str:
+def spread(each: pd.Series, digits: int = 3) -> str:
+    """Return the mean and the standard deviation."""
     return f"{each.mean():.{digits}f} \u00b1 {each.std():.{digits}f}"
+
+
+def failures(kl: pd.Series | pd.DataFrame) -> str:
+    """Return how many numbers are not finite."""
+    return str((~np.isfinite(kl)).to_numpy().sum())
 
 
 # The figures
@@ -327,11 +302,10 @@ def spread_text(each: pd.Series, digits: int = 3) -> str:
 def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> None:
     params, folder = study.params, study.folder
     for name, section in claims.items():
-        effects = [
-            verdicts.in_margins(entry, elsewhere(study, section, entry)) for entry in found[name]
-        ]
+        there = [elsewhere(study, section, entry) for entry in found[name]]
+        effects = [*map(verdicts.in_margins, found[name], there)]
         texts = [claim["says"] for claim in section["claims"]]
-        forest(effects, texts, folder / section["figure"])
+        figures.forest(effects, texts, folder / section["figure"])
     depths, flows = params["couplings"], params["flows"]
     by_depth = {
         (flow, group): intervals(study, [(group, flow, k) for k in depths])

@@ -6,7 +6,7 @@ images that the figures show, are arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -20,7 +20,7 @@ from flows.evaluation import statistics
 from flows.networks.image_flow import ImageFlow
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
-from studies.digits.digits import Fitted, Protocol
+from studies.digits.digits import Fitted, LogDensity, Protocol
 from studies.engine import Cell, Family
 
 PACKAGES = (*workers.PACKAGES, "normflows", "pyvinecopulib")
@@ -38,9 +38,8 @@ def network(
 ) -> Scored:
     """Fit and score one of our models; a row is a network."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
-    train, _, test, _ = data
-    span, seed = range(members), protocol["seed"]
-    fitted = networks.fit(model, shape, settings or {}, training, span, train, test, seed)
+    untrained = networks.build(model, shape, settings, range(members), protocol["seed"])
+    fitted = networks.fit(model, untrained, training, data[0], data[2], protocol["seed"])
     return scores(data, fitted, protocol, walk=model != "vector")
 
 
@@ -124,9 +123,7 @@ def scores(
     return rows, arrays
 
 
-def bits_per_dimension(
-    log_q: Callable[[Array], Array], test: Array, protocol: Protocol
-) -> dict[str, Any]:
+def bits_per_dimension(log_q: LogDensity, test: Array, protocol: Protocol) -> dict[str, Any]:
     """Return the bits of each network, ``(M,)``, and of their ensemble where there are several.
 
     Both have the ends of the 95% interval over test images.

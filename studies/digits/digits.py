@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
@@ -21,18 +22,8 @@ from flows.evaluation.bits import bits_per_dimension
 from flows.networks.network import Network
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
-SCORES = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "c2st_auc",
-    "class_tv",
-    "nearest",
-    "close",
-    *(f"digit_{k}" for k in range(CLASSES)),
-)
 Protocol = dict[str, Any]  # the part of that name in params.yaml
+LogDensity = Callable[[Array], Array]  # (n, M) in nats of y (n, 64)
 CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of held-out images are
 
 
@@ -60,7 +51,7 @@ class Fitted:
     of whole numbers. Either is ``None`` where the model has none.
     """
 
-    log_q: Callable[[Array], Array] | None = None
+    log_q: LogDensity | None = None
     draw: Callable[[int, np.random.Generator], Array] | None = None
     network: Network | None = None
 
@@ -118,7 +109,7 @@ class Judge:
         All are ``NaN`` where a fake is not finite.
         """
         if not np.isfinite(fake).all():
-            return dict.fromkeys(SCORES, np.nan)
+            return dict.fromkeys(self.scores(real, real), np.nan)  # the same names
         limit = np.quantile(self.nearest(real)[1], CLOSE)
         away = self.nearest(fake)[1]
         shares = self.shares(fake)
@@ -133,7 +124,7 @@ class Judge:
 
     def mean_scores(
         self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
-    ) -> dict[str, float]:
+    ) -> pd.Series:
         """Return the mean scores over sets of ``fakes`` ``(sets * size, 64)``.
 
         Each set has its own one of the ``orders`` of the images ``held``, and is compared with the
@@ -141,15 +132,11 @@ class Judge:
         """
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
         scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
-        return {key: float(np.mean([each[key] for each in scores])) for key in SCORES}
+        return pd.DataFrame(scores).mean(skipna=False)
 
 
 def densities(
-    log_q: Callable[[Array], Array],
-    images: Array,
-    draws: int,
-    seed: int,
-    noise: Callable[..., Array],
+    log_q: LogDensity, images: Array, draws: int, seed: int, noise: Callable[..., Array]
 ) -> Array:
     """Return ``log_q`` ``(draws, n, M)`` of images ``(n, ...)`` plus ``noise(generator, shape)``.
 

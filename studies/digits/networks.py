@@ -5,58 +5,54 @@ A fit gives a density of y = x + u, where there is one, and a sampler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from flows.bijections import Bijection, Convolution, Dropout, Permutation
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import log_density
 from flows.models.vae import VAENetwork
 from flows.networks import registry
-from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network, Seen
 from flows.training.train import train as train_network
-from studies.digits.box import BoxSplineCoupling, Uniform
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
-from studies.digits.pixel_map import PixelMap
+from studies.digits.vector import vector
+
+Settings = dict[str, Any]
+
+
+def build(
+    model: str, shape: tuple[int, ...], settings: Settings | None, members: range, seed: int
+) -> Network:
+    """Build a model of the library, or one of this file, over images of this ``shape``."""
+    make = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
+    return make(tuple(shape), settings or {}, members=members, seed=seed)
 
 
 def fit(
-    model: str,
-    shape: tuple[int, ...],
-    settings: dict[str, Any],
-    training: dict[str, Any],
-    members: range,
-    train: Array,
-    test: Array | None,
-    seed: int,
-    change: Callable[[Network], object] = lambda _: None,
+    name: str, network: Network, training: Settings, train: Array, test: Array | None, seed: int
 ) -> Fitted:
-    """Fit a model to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
+    """Fit a network, called so in messages, to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
 
     They are spread afresh at every visit or, for a VAE and a GAN, which don't model pixels as whole
-    numbers, once. Test images are only for the curves. ``change`` is applied to the untrained
-    network.
+    numbers, once. Test images are only for the curves.
     """
-    build = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
-    network = build(tuple(shape), settings, members=members, seed=seed)
-    change(network)
+
+    def shaped(images: Array) -> Array:
+        return images.reshape(*images.shape[:-1], *network.event_shape)
 
     def seen(images: Array) -> Array:
-        rows = spread(images, seed) if network.real else images
-        return rows.reshape(*images.shape[:-1], *shape)
+        return shaped(spread(images, seed) if network.real else images)
 
-    options = TrainingSettings(**training, seed=seed)
     held_out = None if test is None else seen(test)
-    network = train_network(network, seen(train), held_out, options, name=model)
+    options = TrainingSettings(**training, seed=seed)
+    network = train_network(network, seen(train), held_out, options, name=name)
 
     def log_q(y: Array) -> Array:
-        return log_density(network, y.reshape(*y.shape[:-1], *network.event_shape))
+        return log_density(network, shaped(y))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
         drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
@@ -64,35 +60,6 @@ def fit(
 
     dense = network.supports("log_prob") and not isinstance(network, WideVAE)
     return Fitted(log_q if dense else None, draw, network)
-
-
-class Pointwise(Convolution):  # on images of one pixel, a perceptron with dropout
-    SIDE = 1
-
-
-def vector(
-    shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
-) -> Network:
-    """Return a flow that does not use the arrangement of pixels.
-
-    It has a fixed map per pixel, spline couplings over all pixels in random order, and uniform
-    noise on the box.
-    """
-    generators = numpy_generators(seed, "initialize", members)
-    dropout, bound = Dropout(settings["dropout"], 0.0), BoxSplineCoupling.BOUND
-    conditioner = partial(Pointwise, pixels=(1, 1), dropout=dropout)
-    chain: list[Bijection] = [PixelMap(len(members), shape, LEVELS, bound)]
-    for _ in range(settings["couplings"]):
-        chain.append(Permutation(PIXELS, generators))
-        hidden = settings["hidden"]
-        chain.append(
-            BoxSplineCoupling(
-                PIXELS, hidden, generators, swap=False, conditioner=conditioner, bins=8
-            )
-        )
-    base = Uniform(len(members), shape, bound)
-    description = {"members": [members.start, members.stop]}
-    return ImageFlow(base, chain, description, levels=LEVELS, bound=bound, dropout=dropout)
 
 
 class WideVAE(VAENetwork):
@@ -104,7 +71,7 @@ class WideVAE(VAENetwork):
     LATENT = 16
 
     def __init__(
-        self, shape: tuple[int, ...], settings: dict[str, Any], *, members: range, seed: int
+        self, shape: tuple[int, ...], settings: Settings, *, members: range, seed: int
     ) -> None:
         generators = numpy_generators(seed, "initialize", members)
         description = {"members": [members.start, members.stop]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,28 +58,27 @@ def document(study: Study) -> str:
     """Return the tables of the documents."""
     protocol, parts = study.params["protocol"], []
     for split in study.params["splits"]:
-        own = cells(study, split)
-        accuracy = study.table(own["held_out"])["accuracy"][0]
+        tables = {name: study.table(cell) for name, cell in cells(study, split).items()}
+        accuracy = tables["held_out"]["accuracy"][0]
         parts += [
             f"{split.capitalize()} split, {protocol['train']:,} training and {protocol['test']} "
             "test images. Bits per dimension, lower is better: in brackets the 95% interval over "
             f"test images; {protocol['draws']} draws of u.",
-            bits_table(study, own),
+            bits_table(tables),
             f"Samples, {split} split, means over networks. The classifier is right on "
             f"{accuracy:.1%} of the test images.",
-            samples_table(study, own),
+            samples_table(tables),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def bits_table(study: Study, own: Mapping[str, str]) -> str:
+def bits_table(tables: Mapping[str, pd.DataFrame]) -> str:
     """Return a table with a line a density, the best first."""
-    tables = {name: study.table(cell) for name, cell in own.items()}
-    dense = {name: table for name, table in tables.items() if "bits" in table}
+    bits = {name: table["bits"].mean() for name, table in tables.items() if "bits" in table}
     rows = []
-    for name, table in sorted(dense.items(), key=lambda each: each[1]["bits"].mean()):
-        cells = [interval(table, key) if key in table else "" for key in BITS]
-        rows.append([label(name), str(len(table)), *cells])
+    for name in sorted(bits, key=bits.__getitem__):
+        cells = [interval(tables[name], key) if key in tables[name] else "" for key in BITS]
+        rows.append([label(name), str(len(tables[name])), *cells])
     return markdown.table(["", "networks", *BITS.values()], rows, "lr")
 
 
@@ -89,13 +88,13 @@ def interval(table: pd.DataFrame, key: str) -> str:
     return f"{table[key].mean():.3f} ({low:.3f} to {high:.3f})"
 
 
-def samples_table(study: Study, own: Mapping[str, str]) -> str:
-    rows = []
-    for name, cell in own.items():
-        table = study.table(cell)
-        if "recall" in table:
-            means = [table[key].mean(skipna=False) for key in SAMPLES]
-            rows.append([label(name), *(number(mean, 3) for mean in means)])
+def samples_table(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return a table with a line a sampler."""
+    rows = [
+        [label(name), *table[SAMPLES].mean(skipna=False).map(number)]
+        for name, table in tables.items()
+        if "recall" in table
+    ]
     return markdown.table(["", *SAMPLES], rows, "lr")
 
 
@@ -103,7 +102,7 @@ def label(name: str) -> str:
     return NAMES.get(name) or label_and_color(name)[0]
 
 
-def number(value: float, digits: int) -> str:
+def number(value: float, digits: int = 3) -> str:
     return "not finite" if np.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -118,7 +117,7 @@ def draw(study: Study) -> None:
             away = number(study.table(own[name])["nearest"].mean(skipna=False), 1)
             drawn[f"{label(name)} ({away})"] = [each["samples"], each["nearest"]]
     note = "above: the first images drawn; below each: the training image nearest to it"
-    strips(study, "samples", drawn, f"{note} (in brackets the mean distance, in levels)")
+    strips(study, "samples", drawn, f"{note} (in brackets the mean distance, in levels)", {})
     flows = {label(name): each for name, each in arrays.items() if "between" in each}
     ends = {0: "test image", 10: "test image"}
     note = "from test image to test image through latent space, along a great circle of noise"
@@ -150,30 +149,22 @@ def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
 
 
 def strips(
-    study: Study,
-    name: str,
-    shown: Mapping[str, Sequence[Any]],
-    note: str,
-    ticks: Mapping[int, str] | None = None,
+    study: Study, name: str, shown: Mapping[str, Any], note: str, ticks: Mapping[int, str]
 ) -> None:
-    """Draw lines of images ``(n, 64)``, one below the other, a panel a title; dark is ink.
+    """Draw images ``(lines, n, 64)`` a pixel apart, a panel a title; dark is ink.
 
     ``ticks`` has the text below columns, by their numbers.
     """
     sheet, axes = panels(len(shown), 2, 0.4 + 0.38 * len(next(iter(shown.values()))))
     for axis, (title, images) in zip(axes, shown.items(), strict=True):
-        lines = [line_of(line) for line in images]
-        axis.imshow(np.concatenate(lines), cmap="gray_r", vmin=0, vmax=INK, interpolation="nearest")
+        squares = np.reshape(images, (len(images), -1, SIDE, SIDE))
+        framed = np.pad(squares, ((0, 0), (0, 0), (0, 1), (0, 1))).transpose(0, 2, 1, 3)
+        ink = framed.reshape(len(images) * (SIDE + 1), -1)
+        axis.imshow(ink, cmap="gray_r", vmin=0, vmax=INK, interpolation="nearest")
         axis.set_title(title, fontsize=10)
-        places = [(SIDE + 1) * column + SIDE / 2 for column in ticks or ()]
-        axis.set_xticks(places, list((ticks or {}).values()))
+        places = [(SIDE + 1) * column + SIDE / 2 for column in ticks]
+        axis.set_xticks(places, list(ticks.values()))
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
     explain(sheet, note)
     save(sheet, study.folder / f"{name}.png")
-
-
-def line_of(images: Array) -> Array:
-    """Return images ``(n, 64)`` side by side, a pixel apart."""
-    framed = np.pad(images.reshape(-1, SIDE, SIDE), ((0, 0), (0, 1), (0, 1)))
-    return framed.transpose(1, 0, 2).reshape(SIDE + 1, -1)

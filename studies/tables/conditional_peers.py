@@ -78,9 +78,8 @@ class ClosedForm:
         found = np.empty(rows.shape)
         for d, log_level in enumerate(-np.log(3 * self.ranges)):
             one = np.arange(len(self.ranges)) == d
-            covariances = self.mixture.covariances[:, one][:, :, one]
-            margin = Mixture(self.mixture.weights, self.mixture.means[:, one], covariances)
-            log_margin = margin.log_prob(z[:, one]) + log_slope[:, d]
+            others = ConditionalMixture.of(self.mixture, z, ~one)
+            log_margin = others.log_evidence + log_slope[:, d]
             log_rest = self.log_conditional(rows, np.tile(one, (len(rows), 1)))
             found[:, d] = np.logaddexp(log_margin, log_level) - np.log(2) - log_rest
         return found

