@@ -154,7 +154,9 @@ def predict(
             lines[k] = _shares(unknowns, posterior, d, len(column.labels))
             continue
         x = posterior.values[:, d]
-        weights = np.where((low <= x) & (x <= high), posterior.weights, 0.0)
+        inside = (low <= x) & (x <= high)
+        # Further out they are 0 here: they weigh nothing, and their squares may overflow
+        x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
         weights /= weights.sum()
         mean = weights @ x
         quantiles = np.full((len(levels), rows.shape[1]), 0.5)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 import flows
+from flows import Column, questions
 from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
@@ -15,6 +18,7 @@ from flows.core.seeds import numpy_generator
 from flows.density import Density
 from flows.evaluation.importance import Draws, effective
 from flows.evaluation.quadrature import integrate
+from flows.evaluation.unknowns import Posterior
 from flows.networks.gaussian_mixture import GaussianMixture
 
 DIM = 6
@@ -216,6 +220,18 @@ def test_a_value_far_out_leaves_the_rest_finite(positive):
     assert np.isfinite(positive.predict(row, "age").drop(columns="effective_draws")).all().all()
     odd = positive.surprise(pd.DataFrame({"age": [50.0], "price": [1e3], "size": [4.0]}))
     assert odd.iloc[0].idxmax() == "price"
+
+
+def test_a_draw_too_far_out_to_be_squared_spoils_no_moment():
+    values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
+    posterior = Posterior(values, np.zeros((3, 1)), weights)
+    unknowns = SimpleNamespace(
+        columns=[Column("age", "positive")],
+        distilled=SimpleNamespace(low=[0.0], high=[3.0]),
+        posteriors=lambda rows, numbers: [(0, posterior)],
+    )
+    found = questions.predict(unknowns, np.array([[np.nan]]), 0, [], np.array([0]))
+    assert found[["mean", "sd"]].to_numpy().tolist() == [[1.5, 0.5]]
 
 
 def test_none_is_a_gap_and_no_label():
