@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
+from matplotlib.ticker import EngFormatter
 from tqdm import tqdm
 
 from flows.plotting.style import STYLE, panels, save
@@ -130,9 +131,15 @@ def draw(table: pd.DataFrame) -> None:
             for axis, key in zip(axes[place :: len(SIZES)], ("seconds", "memory"), strict=True):
                 axis.loglog(own[what], own[key], "o-", color=color)
                 slope = np.diff(np.log(own[key]))[-1] / np.diff(np.log(own[what]))[-1]
-                axis.set_title(f"slope at the end {slope:.2f}", fontsize=9)
+                axis.set_title(f"last slope {slope:.2f}", fontsize=9)
+                axis.set_xticks(SIZES[what])
+                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+                axis.minorticks_off()
             axis.set_xlabel(what)
+        for axis in axes[: len(SIZES) + 1 : len(SIZES)]:
+            axis.yaxis.set_major_formatter("{x:g}")
         axes[0].set_ylabel("an epoch (s)")
+        axes[len(SIZES)].set_yticks([0.5, 1, 2])
         axes[len(SIZES)].set_ylabel("peak memory (GiB)")
         save(figure, FOLDER / "scale.png")
 
