@@ -190,7 +190,7 @@ def test_a_spike_that_is_cut_off_is_told():
     spiky = whole.histories["flow"].copy()
     spiky.loc[12, "train_nll"] = 1111.6
     spiky = replace(whole, histories={**whole.histories, "flow": spiky})
-    assert "above: up to 1,112 (train, epoch 130)" in words("training.png", spiky)
+    assert "up to 1,112 (train, epoch 130)" in words("training.png", spiky)
 
 
 def test_without_a_truth_no_figure_speaks_of_one():
@@ -209,7 +209,7 @@ def test_the_densities_of_one_model_are_drawn():
 
 
 def test_a_model_without_a_density_says_so():
-    assert "GAN:\nno density" in words("density.png", scene())
+    assert "GAN: no density" in words("density.png", scene())
 
 
 def test_a_conditional_has_area_1_and_that_of_the_truth_is_its_closed_form():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,14 +17,14 @@ from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels
 
-COLUMNS = 4
+COLUMNS = 5
 PANELS, FRAMES, POINTS = 7, 60, 1_000  # panels of the strip; frames and points of the film
 UNITS = "first coordinate (standardised units)", "second coordinate"
 
 
 @figure("samples.png", needs=("plane",))
 def samples(scene: Scene) -> Figure:
-    """Draw the data, and as many samples of every row beside it.
+    """Draw the data and the references and, from a new line on, the models: as many samples each.
 
     The frame is a tenth wider than the data on every side.
     """
@@ -31,7 +32,8 @@ def samples(scene: Scene) -> Figure:
     margin = 0.1 * (high - low)
     shown = [("data", scene.data, DATA_COLOR)]
     shown += [(row.label, row.arrays["samples"], row.color) for row in scene.rows]
-    sheet, axes = panels(len(shown), COLUMNS, 2.4, sharex=True, sharey=True)
+    count = 1 + sum(not row.is_model for row in scene.rows)  # the models come last
+    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title)
@@ -43,31 +45,26 @@ def samples(scene: Scene) -> Figure:
 
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
-    """Draw the densities on one colour scale.
-
-    The references come first; then, from a new line on, one member and the ensemble of every model.
-    The title of a row without a density says so.
-    """
-    references = [panel for row in scene.rows if not row.is_model for panel in _densities(row)]
-    models = [panel for row in scene.rows if row.is_model for panel in _densities(row)]
-    gap = -len(references) % COLUMNS  # places that the line of the references leaves empty
-    shown = [*references, *[("", None)] * gap, *models]
-    sheet, axes = panels(len(shown), COLUMNS, 2.3, sharex=True, sharey=True)
-    scale = Normalize(0, max(grid.max() for _, grid in references or models if grid is not None))
-    # Corners of the grid
-    low, high = next(row.arrays["box"] for row in scene.rows if "box" in row.arrays)
+    """Draw the densities on one colour scale: a line of references, of members and of ensembles."""
+    known = [row for row in scene.rows if "density" in row.arrays]
+    references = [panel for row in known if not row.is_model for panel in _densities(row)]
+    models = [_densities(row) for row in known if row.is_model]
+    lines = [references, *map(list, zip(*models, strict=True))]
+    shown = [panel for line in lines for panel in line]
+    sheet, axes = _lines(lines, COLUMNS, 2.4)
+    scale = Normalize(0, max(grid.max() for _, grid in references or shown))
+    low, high = known[0].arrays["box"]  # corners of the grid
     for axis, (title, grid) in zip(axes, shown, strict=True):
-        axis.set_title(title, fontsize=10)
-        axis.set_visible(title != "")
-        if grid is not None:
-            extent = (low[0], high[0], low[1], high[1])
-            picture = axis.imshow(
-                grid, "magma", scale, origin="lower", extent=extent, interpolation="bilinear"
-            )
+        axis.set_title(title, fontsize=9)
+        extent = (low[0], high[0], low[1], high[1])
+        picture = axis.imshow(
+            grid, "magma", scale, origin="lower", extent=extent, interpolation="bilinear"
+        )
         _frame(axis, low, high)
     label = "density (per unit area)"
-    sheet.colorbar(picture, ax=axes, label=label, shrink=0.7, aspect=30, extend="max")
-    explain(sheet, "KL: from the truth" if scene.truth is not None else "", *scene.names)
+    sheet.colorbar(picture, ax=sheet.axes, label=label, shrink=0.7, aspect=30, extend="max")
+    said = ["KL: from the truth"] * (scene.truth is not None) + _without_density(scene)
+    explain(sheet, "; ".join(said), *scene.names)
     return sheet
 
 
@@ -105,11 +102,10 @@ def conditional(scene: Scene) -> Figure:
     axes[0].set(xlabel=across, ylabel=up)
     axes[len(axes) // 2].set_xlabel(f"p({up} | {across} = c)\n(per unit of {up})")
     add_legend(sheet, axes[1], 7)
-    silent = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
     text = f"curve: the joint density along a line, divided by its area, at {len(y)} points, too "
     text += "few for narrow ridges; a model's is its ensemble's\nc: lower quartile of "
     text += f"{across}, median, and halfway between, as near as the grid has them"
-    explain(sheet, text + "".join(f"; {label}: no density" for label in silent))
+    explain(sheet, "; ".join([text, *_without_density(scene)]))
     return sheet
 
 
@@ -134,10 +130,33 @@ def _frame(axis: Axes, low: Array, high: Array) -> None:
     axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
-def _densities(row: Row) -> list[tuple[str, Array | None]]:
+def _lines(
+    groups: Sequence[Sequence[Any]], columns: int, height: float
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel an item, and their axes; every group begins a line.
+
+    There are at most so many ``columns``.
+    """
+    columns = min(columns, max(map(len, groups)))
+    lines = [-(-len(group) // columns) for group in groups]
+    sheet, axes = panels(columns * sum(lines), columns, height, sharex=True, sharey=True)
+    used, start = list[Axes](), 0
+    for group, count in zip(groups, lines, strict=True):
+        used += axes[start : start + len(group)]
+        start += columns * count
+    for axis in axes:
+        axis.set_visible(axis in used)
+    return sheet, used
+
+
+def _without_density(scene: Scene) -> list[str]:
+    """Return a note on every model that has no density."""
+    silent = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
+    return [f"{label}: no density" for label in silent]
+
+
+def _densities(row: Row) -> list[tuple[str, Array]]:
     """Return titles and pictures: one of a reference, two of a model."""
-    if "density" not in row.arrays:
-        return [(f"{row.label}:\nno density, only samples", None)]
     if not row.is_model:
         return [(_title(row.label, row.headline.get("kl")), row.arrays["density"])]
     member = row.members["kl"].iloc[0] if "kl" in row.members else None

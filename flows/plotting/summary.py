@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
-from flows.plotting.style import TRUTH_COLOR, add_legend, explain, panels, shade
+from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
 
 METRICS = {
     "kl": "KL from the truth (nat)",
@@ -19,6 +20,7 @@ METRICS = {
     "recall": "recall",
     "c2st_auc": "classifier AUC\n(0.5 is perfect)",
 }
+COLUMNS = 3  # of the training curves
 QUALITIES = (("recall", "precision"), ("coverage", "density"))  # across and up
 # Where samples and data are the same to the discriminator
 CHANCE = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}
@@ -200,7 +202,7 @@ def training(scene: Scene) -> Figure:
 
     All NLLs share one scale; values above it, at the start or in a spike, are marked.
     """
-    sheet, axes = panels(len(scene.histories), 2, 3.1)
+    sheet, axes = panels(len(scene.histories), COLUMNS, 2.6)
     entropy = [] if scene.entropy is None else [scene.entropy]
     histories = scene.histories.values()
     nlls = (history.filter(regex="_nll$") for history in histories)
@@ -208,7 +210,20 @@ def training(scene: Scene) -> Figure:
     scale = _padded(np.concatenate([*ends, entropy]))
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
-    text = "line and band: mean \u00b1 1 sd over members; triangle: the mean is above the scale"
+    nlls = [key for key in LINES if key.endswith("_nll") and any(key in each for each in histories)]
+    marks = [
+        Line2D([], [], color=DATA_COLOR, linestyle=LINES[key], label=key.removesuffix("_nll"))
+        for key in nlls
+    ]
+    for level in entropy:
+        label = f"entropy of the truth, {level:.2f}"
+        marks.append(Line2D([], [], color=TRUTH_COLOR, linestyle=":", linewidth=1, label=label))
+    if free := -len(axes) % COLUMNS:  # the last line has a place without a panel
+        place = (1 - 0.5 * free / COLUMNS, 0.5 * COLUMNS / (len(axes) + free))
+        sheet.legend(handles=marks, loc="center", bbox_to_anchor=place)
+    else:
+        sheet.legend(handles=marks, loc="outside lower center", ncols=len(marks))
+    text = "line and band: mean \u00b1 1 sd over members; triangle: a mean is above the scale"
     if any("held_out_nll" in history for history in histories):
         text += "\nheld out: rows that a member does not learn from; it is kept as it was where "
         text += "their NLL was lowest"
@@ -227,38 +242,32 @@ def _draw_curves(
     curves = [key for key in LINES if key in history]
     epochs, means = history["epoch"], history[curves]
     sds = history[[f"{key}_sd" for key in curves]].set_axis(curves, axis=1)
-    note: str | None
     if "test_nll" in curves:
-        levels = entropy
-        note = f"entropy of the truth, {entropy[0]:.2f}" if entropy else None
-        low, high = scale
-        top, kind = high, "negative log-likelihood\n(nat per point)"
+        levels, (low, high) = entropy, scale
+        axis.set(ylim=scale, ylabel="NLL (nat per point)")
     else:
         levels = [CHANCE[key] for key in curves]
-        note = "where nobody can tell real from made"
         low, high = _padded(np.concatenate([means - sds, means + sds, [levels]]))
         # The legend has a place above curves that don't fall
-        top, kind = high + 0.6 * (high - low), "loss (nat)"
+        axis.set(ylim=(low, high + 0.6 * (high - low)), ylabel="loss (nat)")
     for key in curves:
-        label = key.removesuffix("_nll").replace("_", " ")
-        axis.plot(epochs, means[key], LINES[key], color=row.color, label=label)
+        axis.plot(epochs, means[key], LINES[key], color=row.color, label=key.replace("_", " "))
         inside = means[key] <= high
         shade(axis, epochs, means[key], sds[key], where=inside, color=row.color, alpha=0.2)
     for level in levels:
-        axis.axhline(level, color=TRUTH_COLOR, linewidth=1, linestyle=":", label=note)
-        note = None  # one line in the legend is enough
+        axis.axhline(level, color=TRUTH_COLOR, linewidth=1, linestyle=":")
     above = (means > high).any(axis=1)
+    title = f"{row.label}, {len(row.members)} members"
     if above.any():
         key, at = means.max().idxmax(), means.max(axis=1).idxmax()
-        value, curve = means[key][at], key.removesuffix("_nll")
-        label = f"above: up to {value:,.4g} ({curve}, epoch {epochs[at]})"
+        title += f"\nup to {means[key][at]:,.4g} ({key.removesuffix('_nll')}, epoch {epochs[at]})"
         edge = np.full(above.sum(), high)
-        axis.plot(
-            epochs[above], edge, "^", color=row.color, markersize=5, clip_on=False, label=label
-        )
-    axis.set(title=f"{row.label}, {len(row.members)} members", xlabel="epoch", xlim=(0, None))
-    axis.set(ylim=(low, top), ylabel=kind)
-    axis.legend(loc="upper right")
+        axis.plot(epochs[above], edge, "^", color=row.color, markersize=5, clip_on=False)
+    axis.set(xlabel="epoch", xlim=(0, None))
+    axis.set_title(title, fontsize=10)
+    if "test_nll" not in curves:
+        axis.lines[len(curves)].set_label("where it can only guess")
+        axis.legend(loc="upper right")
 
 
 def _padded(values: Array) -> tuple[float, float]:
