@@ -170,7 +170,7 @@ def modes(scene: Scene) -> Figure:
     count = len(true) - 1
     places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before those beyond
     ticks, cap = (places[:-1], 2) if count <= 10 else (np.arange(5, count - 1, 5), 0)
-    sheet, axes = panels(len(others), 2 if len(others) <= 4 else 3, 2.2, sharex=True, sharey=True)
+    sheet, axes = panels(len(others), 2 if len(others) <= 4 else 4, 2.2, sharex=True, sharey=True)
     for axis, row in zip(axes, others, strict=True):
         shares = row.arrays["mode_mass"]
         mean = shares.mean(axis=0)
