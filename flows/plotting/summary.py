@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,7 +26,7 @@ COLUMNS = 3  # of the training curves
 QUALITIES = (("recall", "precision"), ("coverage", "density"))  # across and up
 # Where samples and data are the same to the discriminator
 CHANCE = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}
-LINES = {
+LINES: dict[str, Any] = {
     "test_nll": "-",
     "train_nll": "--",
     "held_out_nll": "-.",
@@ -210,10 +212,10 @@ def training(scene: Scene) -> Figure:
     scale = _padded(np.concatenate([*ends, entropy]))
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
-    nlls = [key for key in LINES if key.endswith("_nll") and any(key in each for each in histories)]
+    drawn = [key for key in LINES if key.endswith("_nll") and any(key in h for h in histories)]
     marks = [
         Line2D([], [], color=DATA_COLOR, linestyle=LINES[key], label=key.removesuffix("_nll"))
-        for key in nlls
+        for key in drawn
     ]
     for level in entropy:
         label = f"entropy of the truth, {level:.2f}"
