@@ -110,9 +110,10 @@ def document(table: pd.DataFrame) -> str:
         for (members, workers), row in medians.iterrows()
         for ratio in [medians.seconds[members, 1] / row.seconds]
     ]
-    head = ["what differs", "it is", "before the first epoch (s)", "an epoch (s)", "memory (GiB)"]
+    base = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES)
+    head = ["size", "value", "before the first epoch (s)", "an epoch (s)", "memory (GiB)"]
     parts = [
-        f"From {', '.join(f'{BASE[name]:,} {name}' for name in SIZES)}, on one thread:",
+        f"One size varies from {base}; one thread:",
         markdown.table(head, grown, "lr"),
         f"{PIPELINE['epochs']} epochs of {PIPELINE['rows']} rows by workers of one thread (medians "
         f"of {TURNS}; the memory is that of a process):",

@@ -193,6 +193,21 @@ def test_a_spike_that_is_cut_off_is_told():
     assert "up to 1,112 (train, epoch 130)" in words("training.png", spiky)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_the_legend_of_the_training_curves_lies_on_no_panel(count):
+    whole = scene()
+    curves = whole.histories["flow"]
+    rows = [replace(whole.by_name["flow"], name=f"flow{k}") for k in range(count)]
+    histories = {row.name: curves for row in rows}
+    drawn = sheet("training.png", replace(whole, rows=rows, histories=histories))
+    drawn.canvas.draw()
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    shown = [axis for axis in drawn.axes if axis.get_visible()]
+    assert len(shown) == count
+    assert not any(box.overlaps(axis.get_window_extent()) for axis in shown)
+
+
 def test_without_a_truth_no_figure_speaks_of_one():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png"}
     pictures |= {"conditional.png", "samples.png", "summary.png", "training.png"}

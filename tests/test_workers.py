@@ -364,18 +364,47 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("change", ["a base of its own", "no description"])
-def test_a_network_that_workers_can_not_build_is_trained_here(
-    change: str, monkeypatch: pytest.MonkeyPatch
+def no_description(network: Network) -> None:
+    network.description = {"training": {}}
+
+
+def another_base(network: Network) -> None:
+    network.base = MixtureBase(2, 2, numpy_generators(0, "base", range(4)))
+
+
+def another_order(network: Network) -> None:
+    network.get_submodule("bijections.0").swap = True  # type: ignore[assignment]
+
+
+def other_betas(network: Network) -> None:
+    network.betas = (0.5, 0.9)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("change", [no_description, another_base, another_order, other_betas])
+def test_a_network_that_workers_can_not_build_is_trained_here_which_is_told(
+    change: Callable[[Network], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     place(monkeypatch, 2)
     network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=4)
-    assert slices.cut(network) == [slice(0, 2), slice(2, 4)]
-    if change == "no description":
-        network.description = {}
-    else:
-        network.base = MixtureBase(2, 2, numpy_generators(0, "base", range(4)))
-    assert slices.cut(network) == [slice(0, 4)]
+    assert slices.cut(network, "mine") == [slice(0, 2), slice(2, 4)]
+    assert capsys.readouterr().err == ""
+    change(network)
+    assert slices.cut(network, "mine") == []
+    said = "mine: trained in one process, as flows.build did not make it\n"
+    assert capsys.readouterr().err == said
+
+
+def test_rows_that_can_not_be_learnt_are_told_before_workers_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place(monkeypatch, 2)
+    monkeypatch.setattr(workers, "completed", None)
+    network = flows.build("realnvp", (2,), {"hidden": 8}, members=2)
+    rows = np.where(RING[7] == RING, np.nan, RING)
+    with pytest.raises(ValueError, match="row 7 of train holds a value that is not finite"):
+        flows.train(network, rows)
 
 
 def test_inside_of_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:

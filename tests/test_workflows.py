@@ -25,7 +25,7 @@ def test_every_command_of_the_page_works(finished: Clone, tmp_path: Path) -> Non
     clone, new, log = finished.copy(tmp_path), Clone(tmp_path / "new"), tmp_path / "log"
     clone.dvc("exp", "remove", "--all-commits")  # those of other tests
     for command in COMMANDS:
-        command = command.replace("/srv/store", f"{tmp_path}/store")
+        command = command.replace("/srv/", f"{tmp_path}/")
         command = command.replace(
             "clone ... new && cd new", f"clone . {new.folder} && cd {new.folder}"
         )

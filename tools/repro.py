@@ -6,7 +6,7 @@ the pipeline of another file, as studies/claims/dvc.yaml.
 DVC runs one stage after another, and one stage keeps little more than one core busy. So every stage
 is a process of its own (``tools.stage``), started as soon as what it needs is there and a core is
 free. The results are the same bytes as those of a plain `dvc repro`. Stages that run side by side
-share out the cores and, where ``FLOWS_WORKERS`` is a number, these processes.
+share out the cores and, where it is one, the number in ``FLOWS_WORKERS``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
 OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
 LOST = {"failed", "not run"}
-WORKERS = "FLOWS_WORKERS"
+WORKERS = "FLOWS_WORKERS"  # of flows.training.workers, which imports torch
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 GROUPS: set[int] = set()  # of processes: one a stage that runs
 
@@ -132,11 +132,11 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
 
 
 def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
-    """Run one of so many stages ``at_once``; return its outcome and the lines that it printed."""
+    """Run a stage, one of ``at_once``; return its outcome and the lines that it printed."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str((os.cpu_count() or 1) // at_once)
     variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
-    if variables.get(WORKERS, "").isdigit():
+    if variables.get(WORKERS, "").isdecimal():
         variables[WORKERS] = str(max(1, int(variables[WORKERS]) // at_once))
     with subprocess.Popen(
         [sys.executable, "-m", "tools.stage", name],

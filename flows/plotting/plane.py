@@ -24,7 +24,7 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 
 @figure("samples.png", needs=("plane",))
 def samples(scene: Scene) -> Figure:
-    """Draw the data and the references and, from a new line on, the models: as many samples each.
+    """Draw the data, as many samples of each reference and, from a new line on, of each model.
 
     The frame is a tenth wider than the data on every side.
     """
@@ -146,6 +146,9 @@ def _lines(
         start += columns * count
     for axis in axes:
         axis.set_visible(axis in used)
+    for place in range(columns):  # tick labels where a column ends
+        lowest = [axis for axis in axes[place::columns] if axis in used][-1]
+        lowest.xaxis.set_tick_params(labelbottom=True)
     return sheet, used
 
 

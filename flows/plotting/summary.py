@@ -220,8 +220,9 @@ def training(scene: Scene) -> Figure:
     for level in entropy:
         label = f"entropy of the truth, {level:.2f}"
         marks.append(Line2D([], [], color=TRUTH_COLOR, linestyle=":", linewidth=1, label=label))
-    if free := -len(axes) % COLUMNS:  # the last line has a place without a panel
-        place = (1 - 0.5 * free / COLUMNS, 0.5 * COLUMNS / (len(axes) + free))
+    columns = min(COLUMNS, len(axes))
+    if free := -len(axes) % columns:  # the last line has a place without a panel
+        place = (1 - 0.5 * free / columns, 0.5 * columns / (len(axes) + free))
         sheet.legend(handles=marks, loc="center", bbox_to_anchor=place)
     else:
         sheet.legend(handles=marks, loc="outside lower center", ncols=len(marks))

@@ -69,7 +69,7 @@ def train_auto(
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
     about = model.description
-    if not about or model.member_range.start or rows.shape[1] != 1:
+    if "model" not in about or model.member_range.start or rows.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"

@@ -1,13 +1,15 @@
 """A population in slices of its members, each trained by a worker (``workers.py``).
 
 Members share no parameter, and the random streams of each are keyed by its place in the population.
-So slices that are trained apart and put together in order are the population: to the byte where
-kernels train, and but for last bits elsewhere.
+So slices that are trained apart and put together in order are the population, to the byte where
+kernels train. Elsewhere last bits differ, and training amplifies them.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,18 +28,35 @@ from flows.training.trainer import OnLog
 Trained = tuple[dict[str, Any], dict[str, Array], dict[str, Array], dict[int, int]]
 
 
-def cut(model: Network) -> list[slice]:
-    """Return equal slices of the members, at most one a worker.
+def cut(model: Network, name: str) -> list[slice]:
+    """Return equal slices of the members, at most one a worker; none where one process trains all.
 
-    There is one of all members for a network that was put together or changed by hand, as workers
-    build theirs from the description. Raises ``UserError`` where ``FLOWS_WORKERS`` names no place.
+    That is so, too, for a network that was put together or changed by hand, as workers build theirs
+    from the description; it is told, with the ``name``. Raises ``UserError`` where
+    ``FLOWS_WORKERS`` names no place.
     """
-    count = min(model.members, workers.count())
-    about = model.description
-    if count > 1 and not (about and repr(model) == repr(registry.build_described(about))):
-        count = 1
+    count = min(model.members, workers.count()) if model.members > 1 else 1
+    if count < 2:
+        return []
+    if "model" not in (about := model.description) or _form(model) != _form(
+        registry.build_described(about)
+    ):
+        print(f"{name}: trained in one process, as flows.build did not make it", file=sys.stderr)
+        return []
     parts = np.array_split(np.arange(model.members), count)
     return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
+def _form(model: Network) -> list[Any]:
+    """Return what a network is but for its numbers: types, plain settings and shapes."""
+    plain = (bool, int, float, str, tuple, list)
+    modules = [
+        (name, type(module), key, repr(value))
+        for name, module in model.named_modules()
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, plain) and key != "training"
+    ]
+    return [*modules, *((key, value.shape) for key, value in model.state_dict().items())]
 
 
 def run(
@@ -55,8 +74,9 @@ def run(
     The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
     ``UserError`` where workers are lost, or not like this process.
     """
-    rows = model.shaped(rows, "train").cpu().numpy()
-    test = None if test is None else model.shaped(test, "test").cpu().numpy()
+    check = model.rows if scaler is None else partial(Network.rows, model)  # as trainer.scaled
+    rows = check(rows, "train").cpu().numpy()
+    test = None if test is None else check(test, "test").cpu().numpy()
     tasks = []
     for part in parts:
         start = model.member_range.start
@@ -109,7 +129,5 @@ def _train(
     """Train a slice on a worker, which may have got read-only arrays."""
     model = registry.restored(description, {key: torch.tensor(each) for key, each in state.items()})
     failed = trainer.run(model, rows, test, settings, scaler, None, name)
-    trained = {key: each.numpy() for key, each in model.state_dict().items()}
-    return model.description, trained, model.history, failed
     trained = {key: each.numpy() for key, each in model.state_dict().items()}
     return model.description, trained, model.history, failed

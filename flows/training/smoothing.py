@@ -36,7 +36,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 
 LEVELS = (0.01, 1.0)  # limits of a bandwidth, in standard deviations of the data
-# Larger data sets are represented by so many of their rows: the cost is quadratic
+# Larger data sets are represented by at most so many of their rows: the cost is quadratic
 REFERENCE_ROWS = 2_000
 # Of more rows than ``MANY``, so few are moved at a time that the processor's cache holds their
 # kernels, at half the cost. That moves last bits, so fewer rows are moved as they ever were.

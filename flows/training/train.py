@@ -44,8 +44,9 @@ def train(
         device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
             may be faster, and low bits differ; the model is on the CPU again when it is done.
 
-    Where ``FLOWS_WORKERS`` names workers (``workers.py``), they share the members, with the same
-    bytes where kernels train; not those of a GPU, nor of a flow by the automatic recipe.
+    Where ``FLOWS_WORKERS`` names workers (``workers.py``), each trains a slice of the members, to
+    the same bytes where kernels train; ``on_log`` is then called at the end. On a GPU, and for a
+    flow by the automatic recipe, one process trains all.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results;
     the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
@@ -67,9 +68,9 @@ def train(
         model.eval()
         return model
     model.to(device)
-    parts = slices.cut(model) if device == "cpu" else []
+    parts = slices.cut(model, name) if device == "cpu" else []
     arguments = (model, rows, test, settings, scaler, on_log, name)
-    failed = slices.run(parts, *arguments) if len(parts) > 1 else trainer.run(*arguments)
+    failed = slices.run(parts, *arguments) if parts else trainer.run(*arguments)
     for member, epoch in failed.items():
         print(
             f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays "

@@ -114,6 +114,8 @@ def run(
     Return the members whose losses were not finite, by their places in the whole population, and
     since which epoch.
     """
+    if test is not None:
+        model.shaped(test, "test")  # an error is told at once
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:

@@ -133,14 +133,15 @@ def _run(
                 f"{head[name]} here"
             )
     threads, notes = torch.get_num_threads(), io.StringIO()
-    place = os.environ.pop(VARIABLE, "")
+    place = os.environ.pop(VARIABLE, None)
     try:
         with threadpool_limits(1), redirect_stderr(notes):
             torch.set_num_threads(1)
             return i, function(*task), notes.getvalue()
     finally:
         torch.set_num_threads(threads)
-        os.environ[VARIABLE] = place
+        if place is not None:
+            os.environ[VARIABLE] = place
 
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
