@@ -7,14 +7,14 @@ differs from a base; then two sizes of population are trained by one worker and 
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +23,7 @@ from joblib.externals.loky import get_reusable_executor
 from matplotlib.ticker import EngFormatter
 from tqdm import tqdm
 
+from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE, panels, save
 from stages.pipeline import files
 from stages.pipeline.settings import label_and_color
@@ -41,9 +42,6 @@ MEMBERS, WORKERS, TURNS = [10, 40], [1, 2], 3
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(train(**json.loads(sys.argv[1]))))
-        return
     plans = [{**BASE, "what": what, what: size} for what in SIZES for size in SIZES[what]]
     for members in MEMBERS:
         own = {**PIPELINE, "what": "workers", "members": members}
@@ -58,11 +56,11 @@ def measured(plan: dict[str, Any]) -> dict[str, Any]:
     """Return the plan and what ``train`` measures in a process of its own."""
     sizes = {name: size for name, size in plan.items() if name not in ("what", "workers")}
     variables = {"OMP_NUM_THREADS": "1", "FLOWS_WORKERS": str(plan["workers"])}
-    command = [sys.executable, "-m", "benchmarks.scale", json.dumps(sizes)]
-    done = subprocess.run(
-        command, env={**os.environ, **variables}, stdout=subprocess.PIPE, check=True
-    )
-    return {**plan, **json.loads(done.stdout)}
+    with (
+        mock.patch.dict(os.environ, variables),
+        ProcessPoolExecutor(1, get_context("spawn")) as process,
+    ):
+        return {**plan, **process.submit(train, **sizes).result()}
 
 
 def train(rows: int, columns: int, members: int, couplings: int, epochs: int) -> dict[str, float]:
@@ -146,4 +144,5 @@ def draw(table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line("scale"):
+        main()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,7 +35,6 @@ def main(words: Sequence[str] | None = None) -> None:
         try:
             _spare_inputs(arguments)
             arguments.verb(arguments)
-            sys.stdout.flush()
         except ImportError as error:
             raise UserError(
                 f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows "
@@ -45,13 +42,6 @@ def main(words: Sequence[str] | None = None) -> None:
             ) from None
         except (ValueError, LookupError, NotImplementedError) as error:
             raise UserError(one_line(error)) from None
-        except OSError as error:
-            # What is left to be written would fail again at Python's exit, with a traceback
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):  # the reader had enough, as `head`
-                sys.exit(1)
-            raise
 
 
 def fit(arguments: argparse.Namespace) -> None:

@@ -77,3 +77,8 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.git("reset", "--quiet", "--hard")
         finished.git("clean", "--quiet", "-d", "--force")
         finished.dvc("checkout", "--force")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file: at the end, the last one keeps a single process busy."""
+    items.sort(key=lambda item: item.path.stem != "test_workers")

@@ -18,17 +18,7 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
     interrupt from the keyboard.
     """
     with errors_in_one_line(name, stopped):
-        try:
-            status = main()
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be reported
-        except OSError as error:
-            try:
-                sys.stdout.flush()
-            except OSError:  # it would fail again at the exit of Python, with a traceback
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):  # the reader had enough, as with `| head`
-                sys.exit(1)
-            raise
+        status = main()
     sys.exit(status)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
+from ruamel.yaml import YAML
 
 from flows.evaluation.statistics import LEVEL, holm
 from stages.pipeline import files, settings
@@ -101,13 +101,14 @@ def read(revision: str) -> Side:
     params, members, figures = {}, {}, {}
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         for name in archive.namelist():
-            if name == "params.yaml":
-                params = pd.json_normalize(yaml.safe_load(archive.read(name))).iloc[0].to_dict()
-            elif name.startswith("metrics/") and name.endswith("/members.csv"):
-                with files.reading(Path(f"{revision}:{name}")):
+            with files.reading(Path(f"{revision}:{name}")):
+                if name == "params.yaml":
+                    content = YAML(typ="safe").load(archive.read(name))  # as the stages read it
+                    params = pd.json_normalize(content).iloc[0].to_dict()
+                elif name.startswith("metrics/") and name.endswith("/members.csv"):
                     members[Path(name).parent.name] = pd.read_csv(archive.open(name)).astype(float)
-            elif name.startswith("figures/") and not name.endswith("/"):
-                figures[Path(name).name] = archive.read(name)
+                elif name.startswith("figures/") and not name.endswith("/"):
+                    figures[Path(name).name] = archive.read(name)
     if not params or not members:
         raise command.UserError(
             f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv "

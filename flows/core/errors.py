@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,16 @@ def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be reported
     except UserError as error:
         sys.exit(f"{name}: {error}")
     except OSError as error:  # names a missing command as it names a missing file
+        try:
+            sys.stdout.flush()
+        except OSError:  # it would fail again at the exit of Python, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader had enough, as with `| head`
+            sys.exit(1)
         sys.exit(f"{name}: {reason(error)}")
     except KeyboardInterrupt:
         print(f"{name}: {stopped}", file=sys.stderr)
