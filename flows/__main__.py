@@ -210,7 +210,7 @@ def plot(arguments: argparse.Namespace) -> None:
 
     from flows import answers
     from flows.data import frames, table
-    from flows.networks.registry import find
+    from flows.networks.registry import find, names
     from flows.plotting import Row, Scene, draw
     from flows.plotting.answers import draw_conditionals, draw_odd_cells
 
@@ -225,6 +225,8 @@ def plot(arguments: argparse.Namespace) -> None:
         return draw_odd_cells(output, density.names, least, surprise)
     read = table.read(arguments.table, density.kinds, _format(arguments), only=density.names)
     if number is not None:
+        if arguments.missing == "drop":
+            raise UserError("--missing drop: is for pictures of all rows, not of --row")
         if number > len(read.frame):
             raise UserError(f"--row {number}: {arguments.table} holds {len(read.frame)} rows")
         rows, surprise, curves = answers.conditionals(density, read, number)
@@ -233,6 +235,8 @@ def plot(arguments: argparse.Namespace) -> None:
     frames.say(frames.left_out(len(read.frame) - len(rows)))
     samples = {"samples": np.concatenate([*density.draws(max(len(rows), SAMPLES))])}
     name = density.network.description["model"]
+    if name not in names():
+        raise UserError(f"{arguments.model}: is a reference; only models can be drawn")
     kind = find(name)
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)

@@ -214,6 +214,10 @@ def imputed(density: Density, source: Source, draws: int, seed: int) -> Iterator
     """
     ask = partial(_versions, density, draws, seed)
     for piece, gaps, typed in _answered(density, source, "imputed values", ask, is_whole=True):
+        if source.verb:  # all pieces of a file are of one type, whichever of them has the gaps
+            real = [name for name in typed.select_dtypes("floating") if name in piece]
+            whole = piece[real].select_dtypes("integer")
+            piece = piece.astype(dict.fromkeys(whole, np.float64))
         each = np.arange(len(piece)).repeat(max(draws, 1))
         filled = _filled(piece.iloc[each], gaps[each], typed, source.written.decimal)
         if draws:

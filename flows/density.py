@@ -276,6 +276,7 @@ class Density:
         if given is None:
             yield from map(self.typed, self.draws(n, seed))
             return
+        given = {str(name): value for name, value in given.items()}  # as ``fit`` names columns
         self._check(list(given))
         frame = self.widened(pd.DataFrame([given], index=[1]))
         row, _, disallowed = self.known(frames.parse(frame, self.kinds, "given"))
@@ -306,8 +307,9 @@ class Density:
         about = self.network.description
         training = about.get("training", {})
         settings = sorted(about.get("settings", {}).items())  # as a file keeps them
-        chosen = ", ".join(f"{key} {value}" for key, value in settings)
-        lines = [f"{about['model']} of {self.network.members} members, {chosen}"]
+        chosen = [f"{self.network.members} members", *(f"{key} {value}" for key, value in settings)]
+        name = about.get("model", type(self.network).__name__)
+        lines = [f"{name} of {', '.join(chosen)}"]
         gaps = training.get("gaps", [0] * len(self.columns))
         for column, gap in zip(self.columns, gaps, strict=True):
             is_rounded = column.step and column.kind not in WHOLE
@@ -317,7 +319,8 @@ class Density:
             lacks = f", missing in {gap} row{'s' * (gap > 1)}" if gap else ""
             lines.append(f"column {column.name}: {column.word}{labels}{steps}{lacks}")
         recipe, rows = training.get("recipe"), training.get("rows")
-        lines.append(f"trained by the {recipe} recipe on {rows} rows, seed {about.get('seed')}")
+        if training:
+            lines.append(f"trained by the {recipe} recipe on {rows} rows, seed {about.get('seed')}")
         if "members" in training:
             members = pd.DataFrame(training["members"])
             members["weight"] = self.network.member_weights.numpy()

@@ -23,6 +23,7 @@ from flows.data.preparation import from_real, to_real
 from flows.data.splits import draw
 from flows.evaluation import likelihood
 from flows.networks.base_distribution import StandardNormal, TailedNormal
+from flows.networks.preprocessing import Preprocessing
 from flows.training import auto, fold_trainer, prepared_fold, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.noise import ComponentNoise, NeighbourNoise
@@ -162,16 +163,19 @@ def test_margins_leave_a_large_normal_column_about_as_it_is():
     assert float((margins(near)[0] - near).abs().max()) < 0.15
 
 
-@pytest.mark.parametrize("step", [Margins, Whiten])
-def test_the_members_without_a_step_are_left_alone(step: Any):
-    x = torch.from_numpy(np.exp(rows(50, 2))).T.repeat(3, 1, 1)
-    made = step(2, 3, without=[1])
-    made.initialize(x)
-    z, log_det = made(x)
-    assert_close(z[1], x[1])
-    assert_close(log_det[1], torch.zeros_like(log_det[1]))
-    assert torch.equal(z[0], z[2])
-    assert not torch.allclose(z[0], x[0])
+@pytest.mark.parametrize("only", ["margins", "whiten", "raw"])
+def test_only_the_step_that_is_named_is_fitted(only: str):
+    x = torch.from_numpy(np.exp(rows(50, 2))).T[None]
+    made = Preprocessing((2,), 1)
+    made.add_margins()
+    made.add_whitening()
+    made.fit(x, Scaler(np.zeros(2), np.ones(2)), only=only)
+    assert made.margins is not None
+    assert made.whiten is not None
+    for name, step in (("margins", made.margins), ("whiten", made.whiten)):
+        z, log_det = step(x)
+        assert torch.allclose(z, x) == (name != only)
+        assert torch.allclose(log_det, torch.zeros_like(log_det)) == (name != only)
 
 
 def test_whitening_takes_all_correlation_away_and_back():

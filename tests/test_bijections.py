@@ -243,15 +243,15 @@ def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_si
 KINDS = [Column("a", "positive"), Column("b", "interval", -2, 3), Column("c"), Column("d")]
 
 
-@pytest.mark.parametrize("fitted", [[], [0, 2]], ids=["kinds and scaler", "all steps"])
+@pytest.mark.parametrize("fitted", [False, True], ids=["kinds and scaler", "all steps"])
 def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
-    """Margins and whitening are of some members, and every member has rows of its own."""
+    """Every member has rows of its own."""
     real = uneven(4)
     x = ToReal(KINDS).inverse(real)[0]
     map_ = Preprocessing((4,), MEMBERS, KINDS)
     if fitted:
-        map_.add_margins(without=[1])
-        map_.add_whitening(without=[1])
+        map_.add_margins()
+        map_.add_whitening()
     scaler = Scaler.fit(real.movedim(-1, 0).numpy())
     scaled = torch.from_numpy(scaler.scale(real.movedim(-1, 0).numpy())).movedim(0, -1)
     map_.fit(scaled, scaler)
@@ -265,9 +265,8 @@ def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
     full = jacobian(lambda value: map_(value)[0], x[..., :3])
     blocks = torch.einsum("manmbn->mnab", full)
     assert_close(log_det[:, :3], torch.linalg.slogdet(blocks)[1], rtol=0, atol=1e-8)
-    for member in fitted:
-        assert_close(torch.cov(z[member], correction=0), torch.eye(4), rtol=0, atol=1e-3)
-    assert_close(z[1], scaled[1])
+    for member in z if fitted else []:
+        assert_close(torch.cov(member, correction=0), torch.eye(4), rtol=0, atol=1e-3)
 
 
 # PLULinear

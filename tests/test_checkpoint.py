@@ -334,3 +334,12 @@ def test_the_unknown_truth_of_a_table_is_no_model(tmp_path):
     flows.save(Population(1, (2,), {"model": "unknown"}), tmp_path / "truth")
     with pytest.raises(CheckpointError, match="truth: holds no model: the truth of a table"):
         flows.load(tmp_path / "truth")
+
+
+def test_a_flow_that_was_put_together_can_not_be_saved_before_training_nor_after(tmp_path):
+    flow = flows.Flow(flows.StandardNormal(2, (2,)), flows.build("realnvp", (2,), members=2).chain)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a Flow that was put together by hand can't be saved"):
+            flows.save(flow, tmp_path / "flow")
+        flows.train(flow, ROWS, settings=flows.TrainingSettings(epochs=1))
+    assert not list(tmp_path.iterdir())

@@ -234,6 +234,17 @@ def test_a_draw_too_far_out_to_be_squared_spoils_no_moment():
     assert found[["mean", "sd"]].to_numpy().tolist() == [[1.5, 0.5]]
 
 
+def test_columns_that_are_numbered_are_given_by_their_numbers():
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    density = flows.fit(pd.DataFrame(rows), members=1, settings={"recipe": "fixed", "epochs": 2})
+    assert (density.sample(3, given={0: 1.0})["0"] == 1.0).all()
+
+
+def test_a_reference_says_what_it_is(density):
+    assert repr(density).startswith("mixture of 1 members\n")
+    assert "None" not in repr(density)
+
+
 def test_none_is_a_gap_and_no_label():
     frame = patients(40).assign(ward=["east", "west"] * 20)
     settings = {"recipe": "fixed", "epochs": 5}

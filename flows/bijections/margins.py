@@ -1,7 +1,5 @@
 """A fixed map per column that makes its margin normal, so a flow learns only the dependence."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.special import ndtri
@@ -38,15 +36,14 @@ class Margins(Bijection):
     follows F.
 
     The map is in double precision and fitted to each member's own rows. It is the identity until
-    ``initialize``, and always for the members ``without``. Sources: normal scores, as of a Gaussian
-    copula (Liu et al. 2009, the nonparanormal); the spline, Gregory and Delbourgo 1982.
+    ``initialize``. Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the
+    nonparanormal); the spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
 
-    def __init__(self, dim: int, members: int, without: Sequence[int] = ()) -> None:
+    def __init__(self, dim: int, members: int) -> None:
         super().__init__()
-        self.without = without
         line = torch.from_numpy(SCORES)
         # (M, D, 3, K): x, z, slope
         self.register_buffer(
@@ -55,14 +52,9 @@ class Margins(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        done: dict[bytes, Tensor] = {}  # members on the same rows have the same maps
         for member, rows in enumerate(x.double().numpy()):
-            if member in self.without:
-                continue
-            key = rows.tobytes()
-            if key not in done:
-                done[key] = torch.from_numpy(np.stack([normal_scores(column) for column in rows]))
-            self.knots[member] = done[key]
+            knots = np.stack([normal_scores(column) for column in rows])
+            self.knots[member] = torch.from_numpy(knots)
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
         """Return where ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies among the knots.

@@ -1,7 +1,5 @@
 """Whitening: a fixed linear map that removes all correlation."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -16,8 +14,7 @@ class Whiten(Bijection):
 
     Where a column is nearly a linear function of others, as for shares that sum to 1, rows lie on a
     ridge, which this map makes round. It is in double precision, fitted to each member's own rows
-    and never trained. It is the identity until ``initialize``, and always for the members
-    ``without``.
+    and never trained. It is the identity until ``initialize``.
     """
 
     RIDGE = 1e-6  # in standardised units: rows may lie on a plane
@@ -25,20 +22,19 @@ class Whiten(Bijection):
     mean: Tensor
     factor: Tensor
 
-    def __init__(self, dim: int, members: int, without: Sequence[int] = ()) -> None:
+    def __init__(self, dim: int, members: int) -> None:
         super().__init__()
-        self.own = [member for member in range(members) if member not in without]
         self.register_buffer("mean", torch.zeros(members, dim, 1, dtype=torch.float64))
         self.register_buffer("factor", torch.eye(dim, dtype=torch.float64).repeat(members, 1, 1))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        x = x[self.own].double()
+        x = x.double().contiguous()
         mean = x.mean(-1, keepdim=True)
         covariance = (x - mean) @ (x - mean).mT / x.shape[-1]
         covariance = covariance + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
-        self.mean[self.own] = mean
-        self.factor[self.own] = torch.linalg.cholesky(covariance)
+        self.mean.copy_(mean)
+        self.factor.copy_(torch.linalg.cholesky(covariance))
 
     def _log_det(self) -> Tensor:
         return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)

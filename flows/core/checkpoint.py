@@ -37,7 +37,7 @@ def save(model: Population | Density, path: str | Path) -> None:
     ``ValueError`` for a model without a ``description`` of how to build it again.
     """
     network = model if isinstance(model, Population) else model.network
-    if not network.description:
+    if "model" not in network.description:
         raise ValueError(
             f"a {type(network).__name__} that was put together by hand can't be saved; "
             "what flows.build makes can"
@@ -52,27 +52,26 @@ def save(model: Population | Density, path: str | Path) -> None:
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     """Return the description, the state and the history in ``path``.
 
-    Raises ``CheckpointError``, which names the file.
+    Raises ``CheckpointError``.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError("no such file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in [*file.keys()]}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from None
+        raise CheckpointError(f"truncated, or not a safetensors file ({error})") from None
     if METADATA_KEY not in metadata:
-        raise CheckpointError(
-            f"{path}: a safetensors file, but without the metadata entry {METADATA_KEY!r} of this "
-            "project"
+        what = (
+            f"a safetensors file, but without the metadata entry {METADATA_KEY!r} of this project"
         )
+        raise CheckpointError(what)
     try:
         description = dict(json.loads(metadata[METADATA_KEY]))
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: its metadata entry {METADATA_KEY!r} is not a JSON object ({error})"
-        ) from None
+        what = f"its metadata entry {METADATA_KEY!r} is not a JSON object ({error})"
+        raise CheckpointError(what) from None
     names = [name for name in tensors if name.startswith(HISTORY)]
     history = {name.removeprefix(HISTORY): tensors.pop(name).numpy() for name in names}
     return description, tensors, history

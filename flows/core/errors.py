@@ -34,6 +34,8 @@ def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
         if isinstance(error, BrokenPipeError):  # the reader had enough, as with `| head`
             sys.exit(1)
         sys.exit(f"{name}: {reason(error)}")
+    except MemoryError as error:
+        sys.exit(f"{name}: {one_line(error) or 'memory is short'}")
     except KeyboardInterrupt:
         print(f"{name}: {stopped}", file=sys.stderr)
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,18 +14,17 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
 
     It writes to standard error. Work that takes less than a minute leaves nothing in a log.
     """
-    if sys.stderr.isatty():
-        return tqdm(desc=name, total=total, unit=unit, unit_scale=True)
-    return tqdm(
-        desc=name,
-        total=total,
-        unit=unit,
-        delay=60,
-        mininterval=60,
-        maxinterval=60,
-        leave=False,
-        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n",
-    )
+    how: Any = {"unit_scale": True}
+    if not sys.stderr.isatty():
+        line = "{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n"
+        how = {
+            "delay": 60,
+            "mininterval": 60,
+            "maxinterval": 60,
+            "leave": False,
+            "bar_format": line,
+        }
+    return tqdm(desc=name, total=total, unit=unit, **how)
 
 
 def announce(bar: tqdm, line: str) -> None:

@@ -44,8 +44,11 @@ PURPOSES = (
 def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
     """Return the seed sequence of one purpose, one member and, if given, one epoch.
 
-    ``purpose`` is one of ``PURPOSES``; the member is 0 unless given.
+    ``purpose`` is one of ``PURPOSES``; the member is 0 unless given. Raises ``ValueError`` for a
+    seed below 0.
     """
+    if seed < 0:
+        raise ValueError(f"seed = {seed}: must be 0 or more")
     return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))
 
 

@@ -154,11 +154,8 @@ def complete(table: Table, missing: str = "stop") -> Table:
     """Return the rows of a table that lack no value or, where gaps are kept, all of its rows.
 
     A missing value is an error where ``missing`` is ``"stop"``; its row is left out where it is
-    ``"drop"``; it is kept, as ``NaN``, where it is ``"keep"``. Raises ``ValueError`` for another
-    word.
+    ``"drop"``; it is kept, as ``NaN``, where it is ``"keep"``.
     """
-    if missing not in ("stop", "drop", "keep"):
-        raise ValueError(f"missing = {missing!r}: must be 'stop', 'drop' or, in a fit, 'learn'")
     frame, source = table
     gaps = _gaps(frame)
     if missing == "keep":

@@ -1,6 +1,6 @@
 """The interface between models and training: the base of all networks."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 Seen = tuple[Tensor, Tensor]
 
 
-class Network(Population):
+class Network(Population, ABC):
     """A population of neural networks, none of which shares a parameter with another.
 
     Every parameter is ``(M, ...)``. Users' points are rows in their own units. Inside, points are

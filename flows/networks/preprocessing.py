@@ -48,13 +48,13 @@ class Preprocessing(Bijection):
         x, log_det = compose(self.steps, z, inverse=True)
         return (x if self.to_real is None else self.to_real.rounded(x)), log_det
 
-    def add_margins(self, without: Sequence[int] = ()) -> None:
-        """Add ``Margins`` after the scaler: the identity until fitted, always for ``without``."""
-        self.margins = Margins(self.dim, self.members, without)
+    def add_margins(self) -> None:
+        """Add ``Margins`` after the scaler: the identity until fitted."""
+        self.margins = Margins(self.dim, self.members)
 
-    def add_whitening(self, without: Sequence[int] = ()) -> None:
-        """Add ``Whiten`` at the end: the identity until fitted, and always for ``without``."""
-        self.whiten = Whiten(self.dim, self.members, without)
+    def add_whitening(self) -> None:
+        """Add ``Whiten`` at the end: the identity until fitted."""
+        self.whiten = Whiten(self.dim, self.members)
 
     def real(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in users' units as real numbers, column by column."""
@@ -64,14 +64,17 @@ class Preprocessing(Bijection):
         return x.movedim(-1, 0).contiguous().numpy()
 
     @torch.no_grad()
-    def fit(self, scaled: Tensor, scaler: Scaler) -> None:
-        """Set the ``scaler``, and fit the maps after it to scaled rows ``(M, *event, N)``."""
+    def fit(self, scaled: Tensor, scaler: Scaler, only: str = "") -> None:
+        """Set the ``scaler``, and fit the maps after it to scaled rows ``(M, *event, N)``.
+
+        ``only`` names the one that is fitted; the other stays the identity.
+        """
         self.standardize.set(scaler)
-        if self.margins is not None:
-            self.margins.initialize(scaled)
-            scaled = self.margins(scaled)[0]
-        if self.whiten is not None:
-            self.whiten.initialize(scaled)
+        for name, step in (("margins", self.margins), ("whiten", self.whiten)):
+            if step is not None:
+                if only in ("", name):
+                    step.initialize(scaled)
+                scaled = step(scaled)[0]
 
     def log_slopes(self, z: Tensor) -> Tensor:
         """Return log dz/dx of every column, by maps of single columns; ``z`` are ``forward``'s.

@@ -118,7 +118,7 @@ def build_described(description: Mapping[str, Any]) -> Network:
 
 
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
-    """Return the network of a ``description`` and a ``state``, which is of the type saved."""
+    """Return the network of a ``description`` and a ``state``, in the precision of the state."""
     model = build_described(description)
     if "preprocessing.margins.knots" in state:
         model.preprocessing.add_margins()
@@ -132,8 +132,8 @@ def load(path: str | Path) -> Population:
 
     Raises ``CheckpointError``, which names the file.
     """
-    description, state, history = read(Path(path))
     try:
+        description, state, history = read(Path(path))
         description, state = renamed(description, state)
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the truth of a table is not known")

@@ -34,7 +34,6 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, TrainingSettings, folds_and_candidates
 from flows.networks import registry
 from flows.networks.network import DensityNetwork
-from flows.networks.preprocessing import Preprocessing
 from flows.references import fit_gaussian
 from flows.training import completion, stacking
 from flows.training.candidates import CANDIDATES
@@ -76,14 +75,7 @@ def train_auto(
         )
 
     def population(candidates: int) -> DensityNetwork:
-        network = registry.build(
-            about["model"],
-            about["event_shape"],
-            about["settings"],
-            members=candidates * folds,
-            seed=about["seed"],
-            columns=model.columns,
-        )
+        network = registry.build_described({**about, "members": [0, candidates * folds]})
         return cast(DensityNetwork, network)
 
     z = rows[:, 0].numpy()
@@ -149,7 +141,7 @@ def train_auto(
         ],
         "held_out": float(unseen.mean()),
         "held_out_se": float(unseen.std() / math.sqrt(different)),
-        "references": score_references(z, scaler, model, fold, trainer.completions),
+        "references": score_references(z, fold, trainer.completions),
     }
     if (gaps := np.isnan(z).sum(axis=0)).any():
         about["training"]["gaps"] = gaps.tolist()
@@ -184,20 +176,14 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
 
 
 def score_references(
-    z: Array,
-    scaler: Scaler,
-    model: DensityNetwork,
-    fold: Whole,
-    completions: Mapping[int, Completion],
+    z: Array, fold: Whole, completions: Mapping[int, Completion]
 ) -> dict[str, float]:
     """Return the mean log-density of two simple models on the same folds, in nats.
 
-    It is in the user's units; ``z`` ``(n, D)`` are scaled by ``scaler``. Of a row with gaps it is
-    that of what is known.
+    It is in the user's units; ``z`` ``(n, D)`` are scaled. Of a row with gaps it is that of what is
+    known.
     """
-    unknown = np.isnan(z)
-    plain = Preprocessing(z.shape[1:], 1, model.columns)
-    plain.standardize.set(scaler)
+    unknown, plain = np.isnan(z), completions[0].units
     scaled = torch.from_numpy(z.T.copy())[None]
     log_det = plain.from_scaled(scaled)[1].expand(1, len(z))[0].numpy()
     if unknown.any():

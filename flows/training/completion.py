@@ -1,4 +1,4 @@
-"""Rows with gaps in the automatic recipe: what is missing is drawn, and never filled once.
+"""Rows with gaps in the automatic recipe: what is missing is drawn anew, not filled in once.
 
 The values come from a mixture of Gaussians of the fold's own training rows, given what is known of
 a row (multiple imputation, Rubin 1987). A *training* row has several completions, of which each
@@ -54,7 +54,7 @@ class Completion:
         number: int,
         seed: int,
     ) -> None:
-        self.rows, self.fold, self.number, self.seed = rows, fold, number, seed
+        self.rows, self.scaler, self.fold, self.number, self.seed = rows, scaler, fold, number, seed
         self.units = Preprocessing(model.event_shape, 1, model.columns)
         self.units.standardize.set(scaler)
 

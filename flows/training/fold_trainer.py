@@ -73,13 +73,12 @@ class FoldTrainer:
             f: Completion(rows, scaler, model, fold, f, settings.seed)
             for f in {member.fold for member in members}
         }
-        known: dict[tuple[int, str], PreparedFold] = {}
-        for member in members:
-            key = member.fold, member.candidate.preprocessing
-            if key not in known:
-                completion = self.completions[member.fold]
-                known[key] = PreparedFold(rows, scaler, model, fold, *key, completion)
-        self.prepared = [known[each.fold, each.candidate.preprocessing] for each in members]
+        kinds = [(member.fold, member.candidate.preprocessing) for member in members]
+        known = {
+            (f, name): PreparedFold(self.completions[f], model, name)
+            for f, name in dict.fromkeys(kinds)
+        }
+        self.prepared = [known[kind] for kind in kinds]
         _set_preprocessing(model, [each.preprocessing for each in self.prepared])
         count = min(len(each.train) for each in known.values())
         batch = min(BATCH, settings.batch_size, count)
@@ -149,12 +148,9 @@ class FoldTrainer:
             objective = self.model.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
-                share = (
-                    max(0.0, (until - self.step) / (until - start))
-                    if cool
-                    else min(1.0, (self.step + 1) / WARM_UP)
-                )
-                self.optimizer.step(gradient, self.settings.learning_rate * share)
+                share = (until - self.step) / (until - start) if cool else (self.step + 1) / WARM_UP
+                rate = self.settings.learning_rate * min(1.0, max(0.0, share))
+                self.optimizer.step(gradient, rate)
                 self.average.lerp_(
                     self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10))
                 )
@@ -255,10 +251,8 @@ class FoldTrainer:
         model.preprocessing.add_whitening()
         model.load_state_dict(state)
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
-        optimizer.first, optimizer.second = (
-            self.optimizer.first[kept],
-            self.optimizer.second[kept],
-        )
+        optimizer.first = self.optimizer.first[kept]
+        optimizer.second = self.optimizer.second[kept]
         optimizer.steps = self.optimizer.steps
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):

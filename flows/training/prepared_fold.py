@@ -23,36 +23,27 @@ PIECE = 10_000  # rows that are preprocessed at a time
 class PreparedFold:
     """The rows outside of a fold, and the maps that are fitted to them: a scaler and one more.
 
-    The members of this fold and preprocessing share it. ``rows`` ``(n, D)`` are scaled by
-    ``first``; ``fold`` ``(n,)`` is the fold of each, and ``number`` the one that is left out.
-    ``name`` is the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither. Gaps are
-    filled by the ``completion`` of the fold.
+    The members of this fold and preprocessing share it. The rows, and the fold that is left out,
+    are those of ``completion``, which fills their gaps. ``name`` is the preprocessing:
+    ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
     """
 
-    def __init__(
-        self,
-        rows: Array,
-        first: Scaler,
-        model: DensityNetwork,
-        fold: Whole,
-        number: int,
-        name: str,
-        completion: Completion,
-    ) -> None:
+    def __init__(self, completion: Completion, model: DensityNetwork, name: str) -> None:
         self.completion = completion
+        rows, is_held_out = completion.rows, completion.fold == completion.number
         self.dtype = model.dtype
         # In the order of the rows, and from all of them alike
-        self.train = some(np.flatnonzero(fold != number), TRAIN_ROWS)
-        self.held_out = np.flatnonzero(fold == number)
+        self.train = some(np.flatnonzero(~is_held_out), TRAIN_ROWS)
+        self.held_out = np.flatnonzero(is_held_out)
         self.versions = draws(rows, len(self.train))
         points, _ = completion.draw(rows[self.train], self.versions)
         train = points[:: self.versions]
         self.own = Scaler.fit(train)
         self.preprocessing = Preprocessing(model.event_shape, 1, model.columns)
-        self.preprocessing.add_margins(without=[0] if name != "margins" else ())
-        self.preprocessing.add_whitening(without=[0] if name != "whiten" else ())
-        scaled = self.own.scale(train)
-        self.preprocessing.fit(torch.from_numpy(scaled.T.copy())[None], self.own.after(first))
+        self.preprocessing.add_margins()
+        self.preprocessing.add_whitening()
+        scaled = torch.from_numpy(self.own.scale(train).T.copy())[None]
+        self.preprocessing.fit(scaled, self.own.after(completion.scaler), only=name)
         self.points, _ = self.seen(points)
         self.noises: dict[str, Noise] = {}
 

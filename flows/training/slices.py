@@ -18,11 +18,10 @@ import torch
 from flows.core.arrays import Array
 from flows.core.progress import progress
 from flows.core.scaler import Scaler
-from flows.core.settings import TrainingSettings
 from flows.networks import registry
 from flows.networks.network import Network
 from flows.training import trainer, workers
-from flows.training.trainer import OnLog
+from flows.training.trainer import Task
 
 # Of a slice after its training: its description, state and history, and the members that failed
 Trained = tuple[dict[str, Any], dict[str, Array], dict[str, Array], dict[int, int]]
@@ -32,7 +31,7 @@ def cut(model: Network, name: str) -> list[slice]:
     """Return equal slices of the members, at most one a worker; none where one process trains all.
 
     That is so, too, for a network that was put together or changed by hand, as workers build theirs
-    from the description; it is told, with the ``name``. Raises ``UserError`` where
+    from the description; a line on standard error says so. Raises ``UserError`` where
     ``FLOWS_WORKERS`` names no place.
     """
     count = min(model.members, workers.count()) if model.members > 1 else 1
@@ -59,37 +58,29 @@ def _form(model: Network) -> list[Any]:
     return [*modules, *((key, value.shape) for key, value in model.state_dict().items())]
 
 
-def run(
-    parts: Sequence[slice],
-    model: Network,
-    rows: Any,
-    test: Any,
-    settings: TrainingSettings,
-    scaler: Scaler | None,
-    on_log: OnLog | None,
-    name: str,
-) -> dict[int, int]:
+def run(parts: Sequence[slice], model: Network, task: Task) -> dict[int, int]:
     """Do what ``trainer.run`` does, with each of the ``parts`` trained by a worker.
 
     The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
     ``UserError`` where workers are lost, or not like this process.
     """
+    scaler = task.scaler
     check = model.rows if scaler is None else partial(Network.rows, model)  # as trainer.scaled
-    rows = check(rows, "train").cpu().numpy()
-    test = None if test is None else check(test, "test").cpu().numpy()
+    rows = check(task.rows, "train").cpu().numpy()
+    test = None if task.test is None else check(task.test, "test").cpu().numpy()
     tasks = []
     for part in parts:
         start = model.member_range.start
         about = {**model.description, "members": [start + part.start, start + part.stop]}
         state = {key: _own(value.numpy(), part, 0) for key, value in model.state_dict().items()}
-        own = [None if each is None else _own(each, part, 1) for each in (rows, test)]
+        own, unseen = [None if each is None else _own(each, part, 1) for each in (rows, test)]
         whole = (model.members, *model.event_shape)
         moments = scaler and Scaler(
             *(np.broadcast_to(each, whole)[part] for each in (scaler.mean, scaler.deviation))
         )
-        tasks.append((about, state, *own, settings, moments, name))
+        tasks.append((about, state, Task(own, unseen, task.settings, moments, None, task.name)))
     done: dict[int, Trained] = {}
-    with progress(name, model.members, "member") as bar:
+    with progress(task.name, model.members, "member") as bar:
         for i, result, _ in workers.completed(_train, tasks):
             done[i] = result
             bar.update(parts[i].stop - parts[i].start)
@@ -100,7 +91,7 @@ def run(
     model.load_state_dict(joined, assign=True)
     model.history = {key: _joined(histories, key, 1) for key in histories[0]}
     model.description["training"] = descriptions[0]["training"]
-    trainer.replay(model.history, on_log)
+    trainer.replay(model.history, task.on_log)
     return {member: epoch for each in failed for member, epoch in each.items()}
 
 
@@ -117,17 +108,9 @@ def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
     return np.concatenate(arrays, axis) if arrays[0].ndim > axis else arrays[0]
 
 
-def _train(
-    description: dict[str, Any],
-    state: dict[str, Array],
-    rows: Array,
-    test: Array | None,
-    settings: TrainingSettings,
-    scaler: Scaler | None,
-    name: str,
-) -> Trained:
+def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> Trained:
     """Train a slice on a worker, which may have got read-only arrays."""
     model = registry.restored(description, {key: torch.tensor(each) for key, each in state.items()})
-    failed = trainer.run(model, rows, test, settings, scaler, None, name)
+    failed = trainer.run(model, task)
     trained = {key: each.numpy() for key, each in model.state_dict().items()}
     return model.description, trained, model.history, failed

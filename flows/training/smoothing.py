@@ -58,15 +58,10 @@ def likelihood_bandwidth(points: Array) -> float:
     def loss(log_h: float) -> float:
         return float(dim * log_h - logsumexp(-squared / (2 * np.exp(2 * log_h)), axis=1).mean())
 
-    best = float(
-        np.exp(
-            minimize_scalar(
-                loss, bounds=np.log(LEVELS), method="bounded", options={"xatol": 0.001}
-            ).x
-        )
-    )
+    limits, tolerance = np.log(LEVELS), {"xatol": 0.001}
+    found = minimize_scalar(loss, bounds=limits, method="bounded", options=tolerance)
     # Bandwidths shrink as n^(-1/(D+4))
-    return best * (len(reference) / len(points)) ** (1 / (dim + 4))
+    return float(np.exp(found.x)) * (len(reference) / len(points)) ** (1 / (dim + 4))
 
 
 def sharpen(points: Array, bandwidth: float, strength: float) -> Array:

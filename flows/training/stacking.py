@@ -43,14 +43,11 @@ def chosen(log_q: Array, count: int) -> list[int]:
     counts a little, so that a good one is taken where none adds much.
     """
     taken: list[int] = []
+
+    def score(c: int) -> float:
+        together = log_q[:, [*taken, c]]
+        return (mixture(together, weights(together)) + ALONE * log_q[:, c]).sum()
+
     while len(taken) < min(count, log_q.shape[1]):
-        rest = [c for c in range(log_q.shape[1]) if c not in taken]
-        taken.append(
-            max(
-                rest,
-                key=lambda c: (
-                    mixture(part := log_q[:, [*taken, c]], weights(part)) + ALONE * log_q[:, c]
-                ).sum(),
-            )
-        )
+        taken.append(max((c for c in range(log_q.shape[1]) if c not in taken), key=score))
     return sorted(taken)

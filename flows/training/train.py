@@ -1,4 +1,4 @@
-"""What users train a model with: the checks, the recipe, and where its members are trained."""
+"""Train a model: the checks, the recipe, and where its members are trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.networks.flow import Flow
 from flows.networks.network import Network
 from flows.training import slices, trainer
 from flows.training.auto import train_auto
-from flows.training.trainer import OnLog, scaled
+from flows.training.trainer import OnLog, Task, scaled
 
 
 def train(
@@ -69,8 +69,8 @@ def train(
         return model
     model.to(device)
     parts = slices.cut(model, name) if device == "cpu" else []
-    arguments = (model, rows, test, settings, scaler, on_log, name)
-    failed = slices.run(parts, *arguments) if parts else trainer.run(*arguments)
+    task = Task(rows, test, settings, scaler, on_log, name)
+    failed = slices.run(parts, model, task) if parts else trainer.run(model, task)
     for member, epoch in failed.items():
         print(
             f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays "

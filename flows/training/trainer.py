@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,17 @@ OnLog = Callable[[int, dict[str, Array]], None]
 # Points of a member that are in memory at a time, with their noise. More rows are visited in
 # pieces, and curves are of so many of them; up to so many, no byte depends on it.
 PIECE = MANY
+
+
+class Task(NamedTuple):
+    """What a model is trained on, and how; each is an argument of ``train``."""
+
+    rows: Any
+    test: Any
+    settings: TrainingSettings
+    scaler: Scaler | None
+    on_log: OnLog | None
+    name: str
 
 
 class Trainer:
@@ -66,16 +77,11 @@ class Trainer:
         Every member has an order of its own, and noise of its own.
         """
         rows = self.visited.expand(self.model.members, *self.visited.shape[1:])
-        order = torch.stack(
-            [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
-        )
-        for places in _cut(order.to(rows.device), PIECE):
-            points = torch.stack(
-                [
-                    own.index_select(0, at).movedim(0, -1)
-                    for own, at in zip(rows, places, strict=True)
-                ]
-            ).contiguous()
+        orders = [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
+        for places in _cut(torch.stack(orders).to(rows.device), PIECE):
+            pairs = zip(rows, places, strict=True)
+            moved = [own.index_select(0, at).movedim(0, -1) for own, at in pairs]
+            points = torch.stack(moved).contiguous()
             if self.noise is None:
                 yield self.model.visit(points, generators)
             else:
@@ -91,31 +97,22 @@ class Trainer:
             objective = self.model.objective(points, generators)
             for batch in _cut(points, self.batch):
                 loss, gradient = objective(batch)
-                rate = self.settings.learning_rate * one_cycle(
-                    self.step / (self.settings.epochs * self.steps)
-                )
-                self.optimizer.step(gradient, rate)
+                share = one_cycle(self.step / (self.settings.epochs * self.steps))
+                self.optimizer.step(gradient, self.settings.learning_rate * share)
                 self.step += 1
                 finite &= loss.isfinite()
         return finite
 
 
-def run(
-    model: Network,
-    rows: Any,
-    test: Any,
-    settings: TrainingSettings,
-    scaler: Scaler | None,
-    on_log: OnLog | None,
-    name: str,
-) -> dict[int, int]:
-    """Train ``model`` by the fixed recipe, and keep its history; the arguments are ``train``'s.
+def run(model: Network, task: Task) -> dict[int, int]:
+    """Train ``model`` by the fixed recipe, and keep its history.
 
     Return the members whose losses were not finite, by their places in the whole population, and
     since which epoch.
     """
+    rows, test, settings, scaler, on_log, name = task
     if test is not None:
-        model.shaped(test, "test")  # an error is told at once
+        model.shaped(test, "test")  # refused before training starts
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:

@@ -66,7 +66,7 @@ def completed(
 
 
 def count() -> int:
-    """Return how many workers there are; of a cluster, by now.
+    """Return how many workers there are; of a cluster, those that have joined.
 
     Raises ``UserError`` where none can be had.
     """
@@ -84,10 +84,12 @@ def _place() -> int | str:
         return place
     if not place or (place.isdigit() and int(place)):
         return int(place or 1)
-    raise UserError(
-        f"{VARIABLE} = {place!r}: must be empty, a number of processes, "
-        "or tcp://host:port of a Dask scheduler"
-    )
+    must = "must be empty, a number of processes, or tcp://host:port of a Dask scheduler"
+    raise _fault(repr(place), must)
+
+
+def _fault(place: Any, what: str) -> UserError:
+    return UserError(f"{VARIABLE} = {place}: {what}")
 
 
 @cache
@@ -146,11 +148,8 @@ def _run(
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
     """Run the calls by joblib, in so many processes or in this one."""
-    backend: dict[str, Any] = (
-        {"backend": "loky", "inner_max_num_threads": 1}
-        if processes > 1
-        else {"backend": "sequential"}
-    )
+    several: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
+    backend = several if processes > 1 else {"backend": "sequential"}
     try:
         with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
             # Joblib warns of an idle worker that ends after five minutes
@@ -160,9 +159,7 @@ def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]
                 delayed(_run)(*call) for call in calls
             )
     except BrokenProcessPool:
-        raise UserError(
-            f"{VARIABLE} = {processes}: a process was killed, perhaps as memory was short"
-        ) from None
+        raise _fault(processes, "a process was killed, perhaps as memory was short") from None
 
 
 def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
@@ -193,30 +190,22 @@ def _cluster(address: str, packages: str) -> Iterator[Any]:
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise UserError(
-            f"{VARIABLE} = {address}: Dask is not installed (pip install distributed)"
-        ) from None
+        raise _fault(address, "Dask is not installed (pip install distributed)") from None
     # Errors are reported below, in one line
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{VARIABLE} = {address}: no scheduler answers there ({one_line(error)})"
-        ) from None
+        raise _fault(address, f"no scheduler answers there ({one_line(error)})") from None
     try:
         _greet(client, address, packages)
         yield client
     except KilledWorker:
-        raise UserError(
-            f"{VARIABLE} = {address}: a task killed every worker that took it, "
-            "perhaps as memory was short"
-        ) from None
+        what = "a task killed every worker that took it, perhaps as memory was short"
+        raise _fault(address, what) from None
     except (CommClosedError, CancelledError, OSError) as error:
-        raise UserError(
-            f"{VARIABLE} = {address}: the scheduler or its workers were lost "
-            f"({type(error).__name__})"
-        ) from None
+        what = f"the scheduler or its workers were lost ({type(error).__name__})"
+        raise _fault(address, what) from None
     finally:
         client.close(timeout=1)
 
@@ -226,21 +215,15 @@ def _greet(client: Any, address: str, packages: str) -> None:
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
-        raise UserError(
-            f"{VARIABLE} = {address}: the scheduler has no worker after {WORKER_SECONDS} s"
-        ) from None
+        raise _fault(address, f"the scheduler has no worker after {WORKER_SECONDS} s") from None
     threads = max(client.nthreads().values())
     if threads > 1:
-        raise UserError(
-            f"{VARIABLE} = {address}: a worker has {threads} threads; "
-            "start workers with --nthreads 1"
-        )
+        what = f"a worker has {threads} threads; start workers with --nthreads 1"
+        raise _fault(address, what)
     try:
         for everywhere in (client.run, client.run_on_scheduler):
             everywhere(exec, f"import {packages}")
     except ImportError as error:
-        how = "start it in the folder of the repository, by python -m dask"
-        raise UserError(
-            f"{VARIABLE} = {address}: the scheduler or a worker can't import the code "
-            f"({one_line(error)}); {how}"
-        ) from None
+        what = f"the scheduler or a worker can't import the code ({one_line(error)}); "
+        what += "start it in the folder of the repository, by python -m dask"
+        raise _fault(address, what) from None
