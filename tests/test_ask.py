@@ -213,3 +213,21 @@ def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, 
     _, q = questions.curve(density.unknowns, values[row], 1, row)
     expected = density.predict(gaps, "ward").iloc[row]
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)
+
+
+def test_imputed_columns_are_of_one_type_whichever_piece_of_a_file_has_the_gaps(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("flows.data.table.PIECE", 20)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.integers(100, size=60), "b": rng.normal(size=60)})
+    quick = {"recipe": "fixed", "epochs": 2}
+    flows.fit(frame, columns={"a": "real"}, members=1, settings=quick).save(tmp_path / "m.flow")
+    frame["a"] = frame["a"].astype("Int64").mask(frame.index == 45)
+    frame.to_parquet(tmp_path / "gaps.parquet")
+    words = ["impute", "m.flow", "gaps.parquet", "-o", "out.parquet"]
+    monkeypatch.chdir(tmp_path)
+    main(words)
+    filled = pd.read_parquet("out.parquet")["a"]
+    assert filled.dtype == np.float64
+    assert filled.notna().all()
