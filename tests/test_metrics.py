@@ -36,7 +36,6 @@ from flows.evaluation.report import (
     evaluate,
     unknown,
 )
-from flows.evaluation.statistics import mean_ci95
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.references import truth
 from flows.training.trainer import Trainer
@@ -405,16 +404,6 @@ def test_the_ensemble_of_a_network_goes_by_its_weights():
     log_q = report.by_row["test_log_density"]
     assert log_q.shape == (50, 2)
     np.testing.assert_allclose(report.by_row["test_log_density_ensemble"], log_q[:, 1])
-
-
-def test_the_interval_of_a_mean_is_near_the_normal_one_on_gaussian_data():
-    values = 3 * np.random.default_rng(7).standard_normal(400)
-    expected = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
-    assert mean_ci95(values, np.random.default_rng(0)) == pytest.approx(expected, rel=0.05)
-
-
-def test_the_interval_of_a_mean_is_nan_with_a_nan():
-    assert math.isnan(mean_ci95(np.array([1.0, 2.0, np.nan, 3.0]), np.random.default_rng(0)))
 
 
 # Calibration
