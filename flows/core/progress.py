@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from typing import Any
@@ -12,15 +13,16 @@ from tqdm import tqdm
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
     """Return a bar for ``total`` steps of work; ``None`` where their number is not known.
 
-    It writes to standard error. Work that takes less than a minute leaves nothing in a log.
+    It writes to standard error. Work that takes less than a minute leaves nothing in a log, and
+    nothing is written where lines are kept for later, as a worker keeps them.
     """
     how: Any = {"unit_scale": True}
     if not sys.stderr.isatty():
         line = "{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n"
         how = {
-            "delay": 60,
+            "delay": math.inf if isinstance(sys.stderr, io.StringIO) else 60,
             "mininterval": 60,
-            "maxinterval": 60,
+            "miniters": 1,  # otherwise tqdm watches over slow steps, and writes a second line
             "leave": False,
             "bar_format": line,
         }

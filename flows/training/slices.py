@@ -65,16 +65,16 @@ def run(parts: Sequence[slice], model: Network, task: Task) -> dict[int, int]:
     ``UserError`` where workers are lost, or not like this process.
     """
     scaler = task.scaler
-    check = model.rows if scaler is None else partial(Network.rows, model)  # as trainer.scaled
-    rows = check(task.rows, "train").cpu().numpy()
-    test = None if task.test is None else check(task.test, "test").cpu().numpy()
+    check = partial(trainer.checked, model, is_scaled=scaler is not None)
+    rows = check(task.rows, "train").numpy()
+    test = None if task.test is None else check(task.test, "test").numpy()
+    whole = (model.members, *model.event_shape)
     tasks = []
     for part in parts:
         start = model.member_range.start
         about = {**model.description, "members": [start + part.start, start + part.stop]}
         state = {key: _own(value.numpy(), part, 0) for key, value in model.state_dict().items()}
         own, unseen = [None if each is None else _own(each, part, 1) for each in (rows, test)]
-        whole = (model.members, *model.event_shape)
         moments = scaler and Scaler(
             *(np.broadcast_to(each, whole)[part] for each in (scaler.mean, scaler.deviation))
         )

@@ -118,6 +118,7 @@ def run(model: Network, task: Task) -> dict[int, int]:
     with progress(name, settings.epochs, "epoch") as bar:
         say(bar, "estimating the noise level")
         trainer = Trainer(model, rows, settings, scaler)
+        say(bar, "")
         clean = {"train": trainer.clean}
         if test is not None:
             own, _ = scaled(model, test, "test", trainer.scaler, in_units=scaler is None)
@@ -143,10 +144,18 @@ def run(model: Network, task: Task) -> dict[int, int]:
 
 def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
     """Call ``on_log`` for every row of a ``history``, of which curves have an axis of members."""
+    if on_log is None:
+        return
     for place, epoch in enumerate(history["epoch"]):
-        curves = {key: each[place] for key, each in history.items() if each.ndim == 2}
-        if on_log is not None:
-            on_log(int(epoch), curves)
+        on_log(int(epoch), {key: each[place] for key, each in history.items() if each.ndim == 2})
+
+
+def checked(model: Network, rows: Any, what: str, *, is_scaled: bool) -> Tensor:
+    """Return rows as ``(n, M or 1, *event)``, checked as the columns' kinds or as scaled numbers.
+
+    Raises ``TypeError`` or ``ValueError`` for rows that can't be learnt.
+    """
+    return Network.rows(model, rows, what) if is_scaled else model.rows(rows, what)
 
 
 def scaled(
@@ -158,8 +167,9 @@ def scaled(
     one it is fitted to them.
     """
     if scaler is not None and not in_units:
-        return Network.rows(model, rows, what), scaler
-    real = model.preprocessing.real(model.rows(rows, what).double().numpy())
+        return checked(model, rows, what, is_scaled=True), scaler
+    own = checked(model, rows, what, is_scaled=False)
+    real = model.preprocessing.real(own.double().numpy())
     scaler = scaler or model.fit_scaler(real)
     return torch.from_numpy(scaler.scale(real)), scaler
 
