@@ -79,6 +79,10 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
+LONGEST = "workers table_pipeline ask command_line pipeline plotting images models auto questions"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest file: at the end, the last one keeps a single process busy."""
-    items.sort(key=lambda item: item.path.stem != "test_workers")
+    """Begin with the longest files: at the end, the last one keeps a single process busy."""
+    order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))

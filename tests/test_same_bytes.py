@@ -29,12 +29,9 @@ CASES = {
     "gcc, arm64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64"]),
 }
 
-QUICK = ("gcc, x86-64-v2",)  # all other tests of the kernels run the native ones
 
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
-)
+@pytest.mark.slow  # all other tests of the kernels run the native ones
+@pytest.mark.parametrize("case", CASES)
 def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
     compiler, flags, emulator = CASES[case]
     for program in (compiler, *emulator):

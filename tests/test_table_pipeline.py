@@ -60,6 +60,7 @@ def settings(models: tuple[str, ...] = MODELS, **data: Any) -> str:
     content["data"].update(data)
     content["models"] = {name: content["models"][name] for name in models}
     content["train"]["members"] = 2
+    content["references"]["gmm"]["max_components"] = 3
     return yaml.safe_dump(content, sort_keys=False)
 
 

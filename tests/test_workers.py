@@ -102,7 +102,7 @@ def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
 ) -> None:
     place(monkeypatch, 2)
     done: list[int] = []
-    tasks = [("1",), ("2",), ("__import__('time').sleep(0.5) or __import__('os')._exit(9)",)]
+    tasks = [("1",), ("2",), ("__import__('time').sleep(1.5) or __import__('os')._exit(9)",)]
     with pytest.raises(UserError, match="FLOWS_WORKERS = 2: a process was killed"):
         done.extend(i for i, *_ in workers.completed(eval, tasks))
     assert sorted(done) == [0, 1]
