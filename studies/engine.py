@@ -53,6 +53,8 @@ KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"
 Scores = Mapping[str, Any]  # columns by name: a number a replicate, or one for all of them
 Rows = list[dict[str, str]]  # as they stand in results.csv
+# A unit of scoring: its name, "family/part/...", and all that its rows depend on, as JSON holds it
+Cell = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,6 @@ class Family:
         return max([self.version, *self.changed.values()])
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A unit of scoring: ``settings`` are all that its rows depend on, as JSON holds them."""
-
-    name: str  # "family/part/...": the family, and what distinguishes the cell in it
-    settings: Mapping[str, Any]
-
-    @property
-    def family(self) -> str:
-        return self.name.partition("/")[0]
-
-
 class Study:
     """The study ``name``; its files are in ``folder``. Raises ``UserError`` for wrong settings."""
 
@@ -101,16 +91,15 @@ class Study:
         self.code = import_module(f"studies.{name}.cells")
         path = self.folder / "params.yaml"
         self.params = read_yaml(path)
-        self.cells: dict[str, Cell] = {}
+        self.cells: dict[str, Mapping[str, Any]] = {}  # settings by name
         try:
-            for cell in self.code.cells(self.params):
-                if cell.name in self.cells:
-                    raise ValueError(f"two cells are called {cell.name}")
-                if cell.family not in self.code.FAMILIES:
-                    message = f"cells.py has the cell {cell.name}, and no family {cell.family}"
-                    raise ValueError(f"{message} in FAMILIES")
-                signature(self.family(cell).score).bind(**cell.settings)
-                self.cells[cell.name] = cell
+            for cell, settings in self.code.cells(self.params):
+                if cell in self.cells:
+                    raise ValueError(f"two cells are called {cell}")
+                if (family := _family(cell)) not in self.code.FAMILIES:
+                    raise ValueError(f"cells.py has {cell}, and no family {family} in FAMILIES")
+                signature(self.family(cell).score).bind(**settings)
+                self.cells[cell] = settings
         except UserError:  # names its own file, as the pipeline's settings
             raise
         except KeyError as error:
@@ -118,19 +107,17 @@ class Study:
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from None
 
-    def family(self, cell: Cell) -> Family:
-        return self.code.FAMILIES[cell.family]
+    def family(self, cell: str) -> Family:
+        return self.code.FAMILIES[_family(cell)]
 
     @cached_property
     def stored(self) -> Stored:
         return Stored(self.folder)
 
-    def digest(self, cell: Cell) -> str:
-        whole = json.dumps([cell.settings, self.family(cell).version], sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest()[:12]
-
     def key(self, name: str) -> tuple[str, str]:
-        return name, self.digest(self.cells[name])
+        """Return the name of a cell and the digest of its settings and version."""
+        whole = json.dumps([self.cells[name], self.family(name).version], sort_keys=True)
+        return name, hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def missing(self) -> list[str]:
         return [name for name in self.cells if self.key(name) not in self.stored.rows]
@@ -138,8 +125,8 @@ class Study:
     def outdated(self) -> dict[str, list[str]]:
         """Return the cells with columns of an earlier meaning, and these columns."""
         found = {}
-        for name, cell in self.cells.items():
-            family, key = self.family(cell), self.key(name)
+        for name in self.cells:
+            family, key = self.family(name), self.key(name)
             version = int(self.stored.runs.get(key, {}).get("version") or family.version)
             changed = [column for column, since in family.changed.items() if since > version]
             rows = self.stored.rows.get(key, [])
@@ -246,7 +233,7 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
                 tqdm.write(f"{name}: {outcome}", file=sys.stderr)
                 continue
             rows, arrays, seconds = outcome
-            version = str(study.family(study.cells[name]).newest)
+            version = str(study.family(name).newest)
             about = {"seconds": f"{seconds:.4g}", "commit": commit, "version": version}
             study.stored.add(study.key(name), rows, arrays, about)
         if names is None and not failed:
@@ -281,7 +268,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
         study.table(name)  # raises an error where the cell is missing
     lines, outdated = [], study.outdated()
     for name, outcome in scored(study, names):
-        tolerance, but_for = study.family(study.cells[name]).tolerance, outdated.get(name, [])
+        tolerance, but_for = study.family(name).tolerance, outdated.get(name, [])
         if isinstance(outcome, str):
             found, how = [f"{name}: {outcome}"], ""
         else:
@@ -351,7 +338,7 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """
     known = {name: study.seconds(name) for name in names}
     order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
-    tasks = [(study.name, study.cells[name]) for name in order]
+    tasks = [(study.name, name, study.cells[name]) for name in order]
     places = {"code": ("flows", "stages", "studies"), "packages": study.code.PACKAGES}
     reported = time.monotonic()
     with tqdm(total=len(tasks), desc=study.name, unit="cell", disable=None) as bar:
@@ -366,15 +353,17 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 print(f"{study.name}: {done} of {len(tasks)} cells", file=sys.stderr)
 
 
-def score(study: str, cell: Cell) -> tuple[Rows, Mapping[str, Any], float] | str:
+def score(
+    study: str, cell: str, settings: Mapping[str, Any]
+) -> tuple[Rows, Mapping[str, Any], float] | str:
     """Return the rows, the arrays and the seconds of a cell, or one line where it fails.
 
     This runs on a worker.
     """
-    family = import_module(f"studies.{study}.cells").FAMILIES[cell.family]
+    family = import_module(f"studies.{study}.cells").FAMILIES[_family(cell)]
     begin = time.perf_counter()
     try:
-        scores = family.score(**cell.settings)
+        scores = family.score(**settings)
         scores, arrays = scores if isinstance(scores, tuple) else (scores, {})
         return as_rows(scores), arrays, time.perf_counter() - begin
     except Exception as error:
@@ -389,6 +378,10 @@ def as_rows(scores: Scores) -> Rows:
         {"replicate": str(r), **{name: f"{values[r]:.6g}" for name, values in columns.items()}}
         for r in range(count)
     ]
+
+
+def _family(cell: str) -> str:
+    return cell.partition("/")[0]
 
 
 def _file(name: str) -> str:

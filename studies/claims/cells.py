@@ -37,36 +37,36 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``."""
     protocol, base = params["protocol"], params["base"]
     plain = {"protocol": protocol, "base": base}
-    yield Cell("truth", {"protocol": protocol})
+    yield "truth", {"protocol": protocol}
     for model, couplings in product(params["flows"], params["couplings"]):
         own = {"model": model, "couplings": couplings}
-        yield Cell(f"depth/{model}/{couplings}", {**own, **plain})
-        yield Cell(f"control/{model}/{couplings}", {**own, **params["control"], **plain})
+        yield f"depth/{model}/{couplings}", {**own, **plain}
+        yield f"control/{model}/{couplings}", {**own, **params["control"], **plain}
     for rows in params["curve"]["rows"]:
         for model in params["flows"]:
             own = {"model": model, "rows": rows, **params["curve"]["flows"]}
-            yield Cell(f"curve/{model}/{rows}", {**own, **plain})
+            yield f"curve/{model}/{rows}", {**own, **plain}
         for name in ("gmm", "kde"):
             own = {"name": name, "rows": rows, **params["curve"]["references"]}
-            yield Cell(f"reference/{name}/{rows}", {**own, "protocol": protocol})
+            yield f"reference/{name}/{rows}", {**own, "protocol": protocol}
     ablation = params["ablation"]
     for model, (name, remedy) in product(params["flows"], ablation["remedies"].items()):
         family = "mixture_base" if "components" in remedy else "ablation"
         own = {"model": model, "couplings": ablation["couplings"], "remedy": remedy}
-        yield Cell(f"{family}/{model}/{name}", {**own, **plain})
+        yield f"{family}/{model}/{name}", {**own, **plain}
     for model, changes in params["equal"].items():
-        yield Cell(f"equal/{model}", {"protocol": protocol, **pipeline_settings(model, changes)})
+        yield f"equal/{model}", {"protocol": protocol, **pipeline_settings(model, changes)}
     other = params["other_data"]
     for (target, about), (name, flow) in product(other["targets"].items(), other["flows"].items()):
         data = {"target": target, "components": [], **about, **other["protocol"]}
-        yield Cell(f"other_data/{target}/{name}", {**data, **pipeline_settings(**flow)})
+        yield f"other_data/{target}/{name}", {**data, **pipeline_settings(**flow)}
     for model in (*params["flows"], "nsf"):
-        yield Cell(f"mixtures/{model}", {**params["mixtures"]["plane"], **pipeline_settings(model)})
+        yield f"mixtures/{model}", {**params["mixtures"]["plane"], **pipeline_settings(model)}
     seeds = params["mixtures"]["auto_seeds"]
     for seed in range(seeds["first"], seeds["first"] + seeds["count"]):
-        yield Cell(f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]})
+        yield f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]}
     for name, own in params["images"]["variants"].items():
-        yield Cell(f"images/{name}", {**own, "protocol": params["images"]["protocol"]})
+        yield f"images/{name}", {**own, "protocol": params["images"]["protocol"]}
     yield from small(params)
 
 
@@ -76,16 +76,16 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
     plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
     for family, own in changes["glow"].items():
-        yield Cell(f"{family}/small", {**own, **plain})
+        yield f"{family}/small", {**own, **plain}
     short = pipeline_settings("nsf")
     short["training"] |= changes["base"]
-    yield Cell("equal/small", {"protocol": protocol, **short})
+    yield "equal/small", {"protocol": protocol, **short}
     for family, own in changes["nsf"].items():
-        yield Cell(f"{family}/small", {**own, **short})
-    yield Cell("mixtures_auto/small", changes["auto"])
+        yield f"{family}/small", {**own, **short}
+    yield "mixtures_auto/small", changes["auto"]
     own = images["variants"]["glow"] | changes["images"]
     own_protocol = images["protocol"] | changes["images"]["protocol"]
-    yield Cell("images/small", {**own, "protocol": own_protocol})
+    yield "images/small", {**own, "protocol": own_protocol}
 
 
 _load = cache(pipeline.load)  # once, and not for every cell

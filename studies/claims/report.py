@@ -238,7 +238,7 @@ def other_table(study: Study) -> str:
     """Return the table of the pipeline's recipe on other data, beside a kernel density."""
     rows, other = [], study.params["other_data"]
     for (target, about), (name, flow) in product(other["targets"].items(), other["flows"].items()):
-        settings = study.cells[f"other_data/{target}/{name}"].settings["settings"]
+        settings = study.cells[f"other_data/{target}/{name}"]["settings"]
         seeds = sorted({min(about["seeds"]), max(about["seeds"])})
         data = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
         coupling = f"{settings['couplings']} {settings.get('transform', 'spline')}"

@@ -80,17 +80,17 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``."""
     shared = {"protocol": params["protocol"]}
     for split in params["splits"]:
-        yield Cell(f"held_out/{split}", {"split": split, **shared})
+        yield f"held_out/{split}", {"split": split, **shared}
         for name in params["peers"]:
-            yield Cell(f"peer/{name}/{split}", {"name": name, "split": split, **shared})
+            yield f"peer/{name}/{split}", {"name": name, "split": split, **shared}
     for (name, settings), split in product(params["networks"].items(), params["splits"]):
         own = {**settings, "split": split, "members": settings["members"][split]}
-        yield Cell(f"network/{name}/{split}", {**own, **shared})
+        yield f"network/{name}/{split}", {**own, **shared}
     for name, settings in params["small"]["networks"].items():
         own = {**settings, "split": "random", "members": 2}
-        yield Cell(f"network/{name}/small", {**own, "protocol": params["small"]["protocol"]})
+        yield f"network/{name}/small", {**own, "protocol": params["small"]["protocol"]}
     few = {"split": "random", "protocol": params["small"]["protocol"]}
-    yield Cell("peer/mixture/small", {"name": "mixture", **few})
+    yield "peer/mixture/small", {"name": "mixture", **few}
 
 
 def scores(

@@ -72,15 +72,15 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
             shared |= {"fresh": params["fresh"]}
             for model in settings.get("models", members):
                 own = {"model": model, "members": members[model], **shared}
-                yield Cell(f"ours/{model}/{table}/{part}/{split}", own)
+                yield f"ours/{model}/{table}/{part}/{split}", own
             for name in settings.get("peers", params["peers"]):
-                yield Cell(f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared})
+                yield f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared}
     asked = dict(params["questions"])
     tables = [*asked.pop("tables"), *asked.pop("set_aside")]
     small = asked.pop("small")
     for table, split in product(tables, range(asked.pop("splits"))):
-        yield Cell(f"questions/{table}/{split}", {"table": table, "split": split, **asked})
-    yield Cell(f"questions/{small['table']}/{SMALL}", small)
+        yield f"questions/{table}/{split}", {"table": table, "split": split, **asked}
+    yield f"questions/{small['table']}/{SMALL}", small
 
 
 def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
