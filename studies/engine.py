@@ -5,7 +5,7 @@ A study is a folder of ``studies/``:
 - ``params.yaml``, its numbers;
 - ``cells.py``: ``FAMILIES``, kinds of cells by name; ``cells(params)``, all cells; ``PACKAGES``,
   whose versions matter to the scores;
-- ``report.py``: ``report(study)``, which writes tables and figures;
+- ``report.py``: ``report(study)``, which writes figures, and tables into ``template.md``;
 - ``results.csv``, the rows of all cells, and ``artefacts/``, arrays of those that have more;
 - ``runs.csv``, the seconds of each cell, and the commit and the version of its family that ran it:
   no lock holds these.
@@ -164,6 +164,10 @@ class Study:
         """Return how long the cell took; ``NaN`` where that is not known."""
         run = self.stored.runs.get(self.key("/".join(map(str, parts))), {})
         return float(run.get("seconds") or "nan")
+
+    def template(self, name: str = "template.md") -> str:
+        """Return a text with gaps that a report fills in."""
+        return (HERE / self.name / name).read_text(encoding="utf-8")
 
     def write(self, name: str, content: str) -> None:
         files.write_bytes(self.folder / name, content.encode())

@@ -118,51 +118,21 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
 
 
 def document(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> str:
-    protocol, images = study.params["protocol"], study.params["images"]["protocol"]
-    seeds = [protocol["first"], protocol["first"] + protocol["replicates"] - 1]
-    parts = (
-        "# The claims: what was found",
-        "Made by `make claims`; the settings are in `params.yaml`, the protocol is in `README.md`.",
-        "## In the plane",
-        f"{protocol['replicates']} replicates, data seeds {seeds[0]} to {seeds[1]}.",
-        "![Every effect in units of its margin](forest.png)",
-        "### Verdicts",
-        verdicts.table(found["plane"], claims["plane"]),
-        "### Depth",
-        "Means over replicates. *Approximation*: the KL that is left when every epoch brings new "
-        "points (95% interval); *estimation*: the rest.",
-        depth_table(study),
-        "![KL against the number of couplings](depth.png)",
-        "### Models of equal size, at the pipeline's settings",
-        "Mean \u00b1 standard deviation over replicates. The row *truth* is what a perfect model "
-        "scores.",
-        equal_table(study),
-        "### More data",
-        f"KL in nats (95% interval), {study.params['curve']['flows']['couplings']} couplings. The "
-        "floor is p / (2n): what a fit of eight full Gaussians by maximum likelihood loses, with "
-        f"p = {mixture_parameters()} free numbers.",
-        curve_table(study),
-        "![KL against the number of training points](curve.png)",
-        "### Remedies against overfitting",
-        f"KL in nats (95% interval) at {study.params['ablation']['couplings']} couplings.",
-        ablation_table(study),
-        "![KL of every remedy](ablation.png)",
-        "### The same recipe on other data",
-        "Means over data seeds.",
-        other_table(study),
-        "### Random mixtures",
-        "Of 3 to 12 components.",
-        mixtures_table(study),
-        "## On images",
-        f"{images['replicates']} replicates.",
-        "![Every effect in units of its margin](forest_images.png)",
-        "### Verdicts on images",
-        verdicts.table(found["images"], claims["images"]),
-        "### Scores on images",
-        "Mean \u00b1 standard deviation over replicates:",
-        images_table(study, claims["images"]["metrics"]),
+    protocol = study.params["protocol"]
+    return study.template().format(
+        **study.params,
+        last=protocol["first"] + protocol["replicates"] - 1,
+        plane=verdicts.table(found["plane"], claims["plane"]),
+        depth=depth_table(study),
+        equal_size=equal_table(study),
+        parameters=mixture_parameters(),
+        rows=curve_table(study),
+        remedies=ablation_table(study),
+        other=other_table(study),
+        random_mixtures=mixtures_table(study),
+        verdicts_on_images=verdicts.table(found["images"], claims["images"]),
+        scores=images_table(study, claims["images"]["metrics"]),
     )
-    return "\n\n".join(parts) + "\n"
 
 
 def depth_table(study: Study) -> str:

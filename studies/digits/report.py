@@ -55,21 +55,20 @@ def cells(study: Study, split: str) -> dict[str, str]:
 
 
 def document(study: Study) -> str:
-    """Return the tables of the documents."""
-    protocol, parts = study.params["protocol"], []
+    """Return the tables of the documents, split by split."""
+    parts = []
     for split in study.params["splits"]:
         tables = {name: study.table(cell) for name, cell in cells(study, split).items()}
-        accuracy = tables["held_out"]["accuracy"][0]
-        parts += [
-            f"{split.capitalize()} split, {protocol['train']:,} training and {protocol['test']} "
-            "test images. Bits per dimension, lower is better: in brackets the 95% interval over "
-            f"test images; {protocol['draws']} draws of u.",
-            bits_table(tables),
-            f"Samples, {split} split, means over networks. The classifier is right on "
-            f"{accuracy:.1%} of the test images.",
-            samples_table(tables),
-        ]
-    return "\n\n".join(parts) + "\n"
+        text = study.template().format(
+            split=split,
+            title=split.capitalize(),
+            protocol=study.params["protocol"],
+            accuracy=tables["held_out"]["accuracy"][0],
+            bits=bits_table(tables),
+            samples=samples_table(tables),
+        )
+        parts.append(text)
+    return "\n".join(parts)
 
 
 def bits_table(tables: Mapping[str, pd.DataFrame]) -> str:

@@ -141,63 +141,60 @@ def against(table: pd.DataFrame) -> pd.Series:
 
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the tables of the documents."""
-    params = study.params
     ranking, full = means(study, scores), means(study, scores, "full")
     found = gains(scores)["verdict"].unstack("table")
     more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
     for word in ("win", "tie", "loss"):
         more[f"NSF: {word}"] = (found == word).sum(axis=1).astype(str)
     more["p (Holm)"] = against(ranking).map("{:.2g}".format)
-    best = [
+    rows = [
         [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
         for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
     ]
     aside = means(study, scores, "set_aside")
-    parts = (
-        f"Ranking: at most {params['ranking']['train']:,} training rows, means of "
-        f"{params['ranking']['splits']} splits.",
-        grid(ranking, ranking.max(), **more),
-        "NSF against the best peer of each table, on the same splits:",
-        markdown.table(["table", "best peer", "gain (nat)", "95% interval", ""], best, "llr"),
-        f"Full size: at most {params['full']['train']:,} training rows, means of "
-        f"{params['full']['splits']} splits \u00b1 mean standard error over test rows.",
-        grid(full, full.max(), means(study, scores, "full", "se")),
-        *divergences(study, scores),
-        f"Tables set aside for choosing settings, means of {params['set_aside']['splits']} splits; "
-        "no claim is made of them:",
-        grid(aside, aside.max()),
-        f"Networks that were lost: {scores['lost'].sum():.0f}.",
-        f"Questions to NSF, means of {params['questions']['splits']} splits.",
-        *questions(study, "tables"),
-        "The same questions to tables that were set aside; no claim is made of them.",
-        *questions(study, "set_aside"),
+    return study.template().format(
+        **study.params,
+        means=grid(ranking, ranking.max(), **more),
+        best=markdown.table(["table", "best peer", "gain (nat)", "95% interval", ""], rows, "llr"),
+        full_size=grid(full, full.max(), means(study, scores, "full", "se")),
+        divergences=divergences(study, scores),
+        aside=grid(aside, aside.max()),
+        lost=scores["lost"].sum(),
+        answers=questions(study, "tables"),
+        answers_aside=questions(study, "set_aside"),
     )
-    return "\n\n".join(parts) + "\n"
 
 
-def divergences(study: Study, scores: pd.DataFrame) -> tuple[str, ...]:
-    """Return the table of the KL from known truths, where there are some."""
+def divergences(study: Study, scores: pd.DataFrame) -> str:
+    """Return the table of the KL from known truths."""
     if "kl" not in scores:
-        return ()
+        return "Nowhere."
     known = scores[scores["kl"].notna()]["table"].unique()
     ranking, full = (means(study, scores, part, "kl")[known] for part in ("ranking", "full"))
     both = pd.concat([ranking, full.add_suffix(", full size")], axis=1)
-    return "KL from the truth (nat), where it is known:", grid(both, both.min())
+    return grid(both, both.min())
 
 
-def questions(study: Study, part: str) -> tuple[str, ...]:
+def questions(study: Study, part: str) -> str:
     """Return the tables on questions to one part of the tables; each says first where NSF loses."""
     mean = answers(study, study.params["questions"][part])
-    crps, hits = mean["crps"].unstack(), mean["hit"].unstack()
+    crps, hits, own = mean["crps"].unstack(), mean["hit"].unstack(), mean.loc[FLOW]
+    log_q = mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
+    gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
+    more = {"absolute": "absolute error", "crps": "CRPS", "cover": "90% cover"}
     return (
-        *conditionals(mean),
-        "Hidden cells, filled: the RMSE in deviations of the training rows, and means over tables. "
-        + losses(crps - crps.loc[FLOW], "CRPS"),
-        answered(mean, "rmse", "min", absolute="absolute error", crps="CRPS", cover="90% cover"),
-        "One cell of a row swapped for that of another: how often the first guess is right, and, "
-        "as a mean over tables, where it is ten ranges away besides. "
-        + losses(hits.loc[FLOW] - hits, "share"),
-        answered(mean, "hit", "max", far="far"),
+        study.template("questions_template.md")
+        .format(
+            noise=own.filter(like="_noise").max(axis=None),
+            rough=own.filter(like="_rough").max(axis=None),
+            conditionals=conditionals(mean, gains),
+            losses=losses(gains),
+            filled=answered(mean, "rmse", "min", **more),
+            losses_filled=losses(crps - crps.loc[FLOW]),
+            guessed=answered(mean, "hit", "max", far="far"),
+            losses_guessed=losses(hits.loc[FLOW] - hits),
+        )
+        .rstrip()
     )
 
 
@@ -210,33 +207,25 @@ def answers(study: Study, tables: list[str]) -> pd.DataFrame:
     return pd.concat(lines).groupby(["method", "table"], sort=False).mean()
 
 
-def conditionals(mean: pd.DataFrame) -> tuple[str, ...]:
-    """Return what NSF gains in ``log q(x_u | x_o)`` over closed forms, a line a peer and table.
+def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """Return the table of what NSF gains over closed forms, a line a peer and table.
 
     The standard errors are over the test rows of one split, paired.
     """
-    own, log_q = mean.loc[FLOW], mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
-    gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
     errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
     text = gains.map(number) + " \u00b1 " + errors.map(number)
     rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
-    noise, rough = (own.filter(like=f"_{what}").max(axis=None) for what in ("noise", "rough"))
-    return (
-        "Columns given the others: what NSF gains in log-density (nat), by how many are unknown, "
-        f"\u00b1 the standard error over rows. That by draws alone is at most {noise:.3f}; of at "
-        f"most {rough:.0%} of the rows few draws are effective. {losses(gains, 'nat')}",
-        markdown.table(["over", "table", *UNKNOWN], rows, "llr"),
-    )
+    return markdown.table(["over", "table", *UNKNOWN], rows, "llr")
 
 
-def losses(gains: pd.DataFrame, unit: str) -> str:
-    """Return a line on where NSF is behind, the most first; the first key is a method."""
+def losses(gains: pd.DataFrame) -> str:
+    """Return where NSF is behind, the most first; the first key is a method."""
     each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
     behind = [
         f"{label(method)} on {', '.join(where)} ({number(-gain)})"
         for (method, *where), gain in each[each < -0.005].items()
     ]
-    return f"Behind ({unit}): {'; '.join(behind) or 'nowhere'}."
+    return "; ".join(behind) or "nowhere"
 
 
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
