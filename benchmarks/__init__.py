@@ -2,4 +2,6 @@
 
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("results.json")  # what ``run`` writes and ``draw`` reads
+FOLDER = Path(__file__).parent
+PARAMS = FOLDER / "params.yaml"  # a section a benchmark
+RESULTS = FOLDER / "results.json"  # what ``run`` writes and ``draw`` reads

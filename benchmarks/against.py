@@ -26,39 +26,30 @@ from pathlib import Path
 import pandas as pd
 from sklearn.datasets import make_blobs
 
-from benchmarks import RESULTS
+from benchmarks import FOLDER, PARAMS
 from flows.core.errors import UserError, errors_in_one_line
 from stages.pipeline import files
+from stages.pipeline.settings import read_yaml
 from tools import command
 
-OUTPUT = RESULTS.with_name("against.json")
+OUTPUT = FOLDER / "against.json"
 EPOCH = """
-import sys, time, flows, numpy, torch  # flows before torch: it says how threads wait
+import sys, timeit, flows, numpy, torch  # flows before torch: it says how threads wait
 from flows.core.settings import TrainingSettings
 from flows.training.trainer import Trainer
 torch.set_num_threads(int(sys.argv[1]))
 points = numpy.random.default_rng(0).standard_normal((800, 2))
 model = flows.build("realnvp", (2,), {"couplings": 8, "hidden": 64}, members=10)
 settings = TrainingSettings(epochs=10**5, batch_size=128, learning_rate=0.001, noise=0.1)
-trainer = Trainer(model, points, settings)
-for _ in range(2):  # the first warms up
-    begin = time.perf_counter()
-    for _ in range(int(sys.argv[2])):
-        trainer.epoch()
-print((time.perf_counter() - begin) / int(sys.argv[2]))
+trainer, count = Trainer(model, points, settings), int(sys.argv[2])
+print(timeit.repeat(trainer.epoch, number=count, repeat=2)[1] / count)  # the first warms up
 """
-SIZES = ((500, 10), (10_000, 10))  # rows and columns of the tables that are fitted
-EPOCHS = (  # name, threads, and the processor that the kernels are built for
-    ("1 thread", 1, "native"),
-    ("2 threads", 2, "native"),
-    ("1 thread, AVX2", 1, "x86-64-v3"),
-)
 
 
 def main(
     arguments: Sequence[str] | None = None,
     output: Path = OUTPUT,
-    sizes: Sequence[tuple[int, int]] = SIZES,
+    sizes: Sequence[Sequence[int]] = (),
 ) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against")
     parser.add_argument("commit")
@@ -66,7 +57,14 @@ def main(
     parser.add_argument("--epochs", type=int, default=20, help="epochs a reading")
     parser.add_argument("--fits", type=int, default=2, help="of each table on each side")
     parser.add_argument("--pipelines", type=int, default=2, help="of the pipeline on each side")
-    options = parser.parse_args(arguments)
+    options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
+    measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
+    for rows, columns in sizes or plan["sizes"]:
+        fits = partial(fit, rows=rows, columns=columns)
+        measures[f"fit, {rows} x {columns}"] = options.fits, fits
+    for name, own in plan["epochs"].items():
+        measures[f"epoch, {name}"] = options.rounds, partial(epoch, **own, count=options.epochs)
+    measures["pipeline"] = options.pipelines, pipeline
     found: dict[str, object] = {"commit": options.commit, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         clones = [Path(folder, name) for name in ("old", "new")]
@@ -76,22 +74,12 @@ def main(
             command.git("checkout", "--quiet", revision, cwd=clone)
             if options.fits:  # compiles the kernels, and fails at once without such a command
                 fit(clone, 20, 2)
-
-        def compare(name: str, rounds: int, measure: Callable[[Path], float]) -> None:
-            """Measure the clones in turns."""
+        for name, (rounds, measure) in measures.items():
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
             if turns:
                 readings = pd.DataFrame(turns, columns=["old", "new"]).eval("ratio = new / old")
                 found[name] = {key: float(f"{x:.4g}") for key, x in readings.median().items()}
                 print(name, found[name], flush=True)
-
-        for rows, columns in sizes:
-            measure = partial(fit, rows=rows, columns=columns)
-            compare(f"fit, {rows} x {columns}", options.fits, measure)
-        for name, threads, march in EPOCHS:
-            measure = partial(epoch, threads=threads, march=march, count=options.epochs)
-            compare(f"epoch, {name}", options.rounds, measure)
-        compare("pipeline", options.pipelines, pipeline)
     files.write_json(output, found)
 
 

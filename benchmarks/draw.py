@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmarks import RESULTS
+from benchmarks import FOLDER, RESULTS
 from flows.plotting.style import STYLE, save
 from stages.pipeline import files
 from stages.pipeline.settings import label_and_color
@@ -37,8 +37,6 @@ def main(results: Path = RESULTS) -> None:
 
 def document(results: Row) -> str:
     """Return the whole of ``table.md``."""
-    machine, plan = results["machine"], results["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     ms = pd.DataFrame(results["epoch"]).pivot_table(
         "ms", ["library", "hidden", "parameters"], ["networks", "threads", "batch"], sort=False
     )
@@ -49,21 +47,18 @@ def document(results: Row) -> str:
         for row in results["quality"]
     ]
     head = ["library", "recipe", "networks trained", "seconds", "best KL (nat)"]
-    parts = (
-        "# Speed and quality beside other libraries",
-        "Made by `make bench`; what is measured and how is in `README.md`. One run on one machine: "
-        "compare numbers of one table, not of two runs.",
-        f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
-        f"{versions}.",
-        "## Milliseconds of an epoch, for all networks together",
-        markdown.table([*ms.index.names, *settings], epochs, "lr"),
-        f"## Seconds of training until the mean KL of {plan['networks']} networks is "
-        f"{plan['quality_kl']} nat",
-        "Median over data seeds (lowest to highest). For the libraries that train one network "
-        "after another it is in proportion to those trained.",
-        markdown.table(head, qualities, "lr"),
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return (
+        (FOLDER / "template.md")
+        .read_text(encoding="utf-8")
+        .format(
+            machine=results["machine"],
+            settings=results["settings"],
+            versions=versions,
+            epochs=markdown.table([*ms.index.names, *settings], epochs, "lr"),
+            qualities=markdown.table(head, qualities, "lr"),
+        )
     )
-    return "\n\n".join(parts) + "\n"
 
 
 def reached(row: Row) -> tuple[str, str]:

@@ -14,7 +14,6 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from itertools import product
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import RESULTS
+from benchmarks import PARAMS, RESULTS
 from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
 from benchmarks.worker import Worker, workers
 from flows import targets
@@ -35,41 +34,15 @@ from flows.core.seeds import numpy_generator
 from flows.data.splits import draw
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 from stages.pipeline import files
+from stages.pipeline.settings import read_yaml
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
 DIGITS = 4  # significant ones: a timing has no more
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 DATA_SEED = 100  # smaller ones are for the main pipeline alone
 NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
 TRUTH = targets.make("ring")
 ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Sizes are given as ``(couplings, hidden)``.
-
-    ``reading`` is how long one timing should last, in seconds. The libraries on PyTorch train their
-    networks one after another, so their time is proportional to the number of networks: for the
-    time to quality they train ``eager_networks``, and their seconds are multiplied by
-    ``networks / eager_networks``.
-    """
-
-    repeats: int = 5
-    reading: float = 0.3
-    threads: tuple[int, ...] = (1, 2)  # of ``epoch``; other sections use the last
-    epoch_networks: tuple[int, ...] = (1, 10)
-    epoch_hidden: tuple[int, ...] = (32, 64)
-    epoch_couplings: int = 8
-    batches: tuple[int, ...] = (128, 800)
-
-    quality_kl: float = 0.15
-    quality_size: tuple[int, int] = (16, 32)
-    quality_seeds: tuple[int, ...] = (100, 101, 102)
-    quality_lengths: tuple[int, ...] = (60, 100, 160, 200, 250, 400)
-    networks: int = 10
-    eager_networks: int = 2
-    fresh: int = 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         how = "pip install -r benchmarks/requirements.txt"
         print(f"left out, as not installed ({how}): {', '.join(sorted(absent))}", file=sys.stderr)
     with errors_in_one_line("benchmarks"):
-        measure(Plan(), options.only, libraries, RESULTS)
+        measure(read_yaml(PARAMS)["run"], options.only, libraries, RESULTS)
 
 
-def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
+def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
     """Take the sections in turn.
 
     The file is written anew after each, so that a run which is stopped keeps what it has.
@@ -95,7 +68,7 @@ def measure(plan: Plan, sections: Sequence[str], libraries: Sequence[str], outpu
     results = {section: before[section] for section in SECTIONS if section in before}
     found = {each.name: each.version.partition("+")[0] for each in distributions()}  # no build
     versions = {name: version for name, version in found.items() if name in VERSIONS}
-    results.update(machine=machine(), versions=versions, settings=rounded(vars(plan)))
+    results.update(machine=machine(), versions=versions, settings=rounded(plan))
     for section in sections:
         results[section] = rounded(SECTIONS[section](plan, libraries))
         text = json.dumps(results, indent=1, sort_keys=True, allow_nan=False)
@@ -137,20 +110,20 @@ def spread(key: str, values: Sequence[float]) -> Row:
     return {key: median(values), f"{key}_min": min(values), f"{key}_max": max(values)}
 
 
-def epoch(plan: Plan, libraries: Sequence[str]) -> list[Row]:
+def epoch(plan: Row, libraries: Sequence[str]) -> list[Row]:
     """Return milliseconds of one training epoch, for every library and setting.
 
     The libraries take turns.
     """
     points, rows = ring(DATA_SEED)[0], []
-    settings = list(product(plan.epoch_networks, plan.epoch_hidden, plan.batches))
-    for threads in plan.threads:
+    settings = list(product(plan["epoch_networks"], plan["epoch_hidden"], plan["batches"]))
+    for threads in plan["threads"]:
         with workers(libraries, threads) as runners:
             bar = tqdm(settings, desc=f"epoch, {threads} threads", disable=None)
             for networks, hidden, batch in bar:
                 sizes = {"networks": networks, "hidden": hidden}
                 parameters = [
-                    begin(worker, points, batch, **sizes, couplings=plan.epoch_couplings)
+                    begin(worker, points, batch, **sizes, couplings=plan["epoch_couplings"])
                     for worker in runners
                 ]
                 readings = interleaved(runners, plan)
@@ -171,43 +144,43 @@ def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
     return parameters
 
 
-def interleaved(runners: Sequence[Worker], plan: Plan) -> list[tuple[float, ...]]:
-    """Return milliseconds of an epoch, ``plan.repeats`` readings of every worker, in turns.
+def interleaved(runners: Sequence[Worker], plan: Row) -> list[tuple[float, ...]]:
+    """Return milliseconds of an epoch, ``repeats`` readings of every worker, in turns.
 
     What slows the machine for a while slows all alike.
     """
-    counts = [max(1, math.ceil(plan.reading / worker.advance(1))) for worker in runners]
+    counts = [max(1, math.ceil(plan["reading"] / worker.advance(1))) for worker in runners]
     pairs = list(zip(runners, counts, strict=True))
-    turns = [[1000 * worker.advance(n) / n for worker, n in pairs] for _ in range(plan.repeats)]
+    turns = [[1000 * worker.advance(n) / n for worker, n in pairs] for _ in range(plan["repeats"])]
     return list(zip(*turns, strict=True))
 
 
-def quality(plan: Plan, libraries: Sequence[str]) -> list[Row]:
-    """Return seconds until the mean KL of ``plan.networks`` networks is at the target.
+def quality(plan: Row, libraries: Sequence[str]) -> list[Row]:
+    """Return seconds until the mean KL of ``networks`` networks is at the target.
 
     They are with our recipe and, for the others, with the usual one.
     """
-    couplings, hidden = plan.quality_size
+    couplings, hidden = plan["quality_size"]
     rows = []
     for library in tqdm(libraries, desc="quality", disable=None):
-        networks = plan.eager_networks if library in EAGER else plan.networks
-        with workers([library], plan.threads[-1]) as (worker,):
+        networks = plan["eager_networks"] if library in EAGER else plan["networks"]
+        with workers([library], plan["threads"][-1]) as (worker,):
             worker.build(networks=networks, hidden=hidden, couplings=couplings)
             for recipe in ("ours",) if library in OURS else ("ours", "usual"):
                 outcomes: list[tuple[float, int | None, float]] = []
-                for seed in plan.quality_seeds:
+                for seed in plan["quality_seeds"]:
                     outcomes.append(until_good(worker, seed, recipe, plan))
                     if outcomes[-1][1] is None:
                         break  # the others take as long and say no more
                 seconds, epochs, best = zip(*outcomes, strict=True)
                 row = {"library": library, "recipe": recipe, "networks_trained": networks}
-                times = [plan.networks / networks * each for each in seconds]
+                times = [plan["networks"] / networks * each for each in seconds]
                 rows.append({**row, "epochs": epochs, "best_kl": best, **spread("seconds", times)})
     return rows
 
 
 def until_good(
-    worker: Worker, seed: int, recipe: str, plan: Plan
+    worker: Worker, seed: int, recipe: str, plan: Row
 ) -> tuple[float, int | None, float]:
     """Return seconds and epochs to the target, and the best mean KL on the way, in nats.
 
@@ -215,13 +188,13 @@ def until_good(
     the run, so that every length is a run of its own, and the last alone counts. The usual recipe
     has no schedule: one run goes on from length to length.
     """
-    points, draws, log_p = ring(seed, plan.fresh)
+    points, draws, log_p = ring(seed, plan["fresh"])
     how = Recipe(128)
     if recipe == "ours":
         how = Recipe(256, learning_rate=0.005, noise=NOISE_FACTOR * likelihood_bandwidth(points))
         points = sharpen(points, how.noise, 1.0)
     seconds, done, best = 0.0, 0, math.inf
-    for epochs in plan.quality_lengths:
+    for epochs in plan["quality_lengths"]:
         if how.noise or not done:
             worker.ask("start", points, how, epochs)
             seconds, done = 0.0, 0
@@ -229,7 +202,7 @@ def until_good(
         done = epochs
         kl = float((log_p[:, None] - worker.ask("log_prob", draws)).mean())
         best = min(best, kl)
-        if kl <= plan.quality_kl:
+        if kl <= plan["quality_kl"]:
             return seconds, epochs, best
     return math.inf, None, best
 

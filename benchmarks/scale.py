@@ -7,14 +7,9 @@ differs from a base; then two sizes of population are trained by one worker and 
 
 from __future__ import annotations
 
-import os
 import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,29 +18,23 @@ from joblib.externals.loky import get_reusable_executor
 from matplotlib.ticker import EngFormatter
 from tqdm import tqdm
 
+from benchmarks import FOLDER, PARAMS
+from benchmarks.worker import Process
 from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE, panels, save
 from stages.pipeline import files
-from stages.pipeline.settings import label_and_color
+from stages.pipeline.settings import label_and_color, read_yaml
 from tools import markdown
 
-FOLDER = Path(__file__).parent
-BASE = {"rows": 100_000, "columns": 8, "members": 2, "couplings": 8, "epochs": 1, "workers": 1}
-SIZES = {
-    "rows": [10_000, 100_000, 1_000_000, 10_000_000],
-    "columns": [2, 8, 32, 128],
-    "members": [1, 2, 10, 40],
-    "couplings": [2, 8, 24],
-}
-PIPELINE = {"rows": 800, "columns": 2, "couplings": 24, "epochs": 1000}
-MEMBERS, WORKERS, TURNS = [10, 40], [1, 2], 3
+PLAN = read_yaml(PARAMS)["scale"]
+BASE, SIZES, SHARED = PLAN["base"], PLAN["sizes"], PLAN["shared"]
 
 
 def main() -> None:
     plans = [{**BASE, "what": what, what: size} for what in SIZES for size in SIZES[what]]
-    for members in MEMBERS:
-        own = {**PIPELINE, "what": "workers", "members": members}
-        plans += [{**own, "workers": workers} for workers in WORKERS * TURNS]
+    for members in SHARED["members"]:
+        own = {**SHARED["base"], "what": "workers", "members": members}
+        plans += [{**own, "workers": workers} for workers in SHARED["workers"] * SHARED["turns"]]
     table = pd.DataFrame([measured(plan) for plan in tqdm(plans, desc="scale", disable=None)])
     files.write_csv(FOLDER / "scale.csv", table, "%.4g")
     files.write_bytes(FOLDER / "scale.md", document(table).encode())
@@ -56,10 +45,7 @@ def measured(plan: dict[str, Any]) -> dict[str, Any]:
     """Return the plan and what ``train`` measures in a process of its own."""
     sizes = {name: size for name, size in plan.items() if name not in ("what", "workers")}
     variables = {"OMP_NUM_THREADS": "1", "FLOWS_WORKERS": str(plan["workers"])}
-    with (
-        mock.patch.dict(os.environ, variables),
-        ProcessPoolExecutor(1, get_context("spawn")) as process,
-    ):
+    with Process(variables) as process:
         return {**plan, **process.submit(train, **sizes).result()}
 
 
@@ -108,13 +94,13 @@ def document(table: pd.DataFrame) -> str:
         for (members, workers), row in medians.iterrows()
         for ratio in [medians.seconds[members, 1] / row.seconds]
     ]
-    base = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES)
+    base, fixed = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES), SHARED["base"]
     head = ["size", "value", "before the first epoch (s)", "an epoch (s)", "memory (GiB)"]
     parts = [
         f"One size varies from {base}; one thread:",
         markdown.table(head, grown, "lr"),
-        f"{PIPELINE['epochs']} epochs of {PIPELINE['rows']} rows by workers of one thread (medians "
-        f"of {TURNS}; the memory is that of a process):",
+        f"{fixed['epochs']} epochs of {fixed['rows']} rows by workers of one thread (medians "
+        f"of {SHARED['turns']}; the memory is that of a process):",
         markdown.table(["members", "workers", "s", "throughput", "memory (GiB)"], shared, "lr"),
     ]
     return "\n\n".join(parts) + "\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
@@ -19,7 +19,16 @@ from benchmarks import peers
 from flows.core.errors import UserError, one_line
 
 
-class Worker(ProcessPoolExecutor):
+class Process(ProcessPoolExecutor):
+    """One new process, with these environment variables."""
+
+    def __init__(self, variables: Mapping[str, str], **options: Any) -> None:
+        super().__init__(1, get_context("spawn"), **options)
+        with mock.patch.dict(os.environ, variables):
+            self.submit(int).result()  # the process is there, with these variables
+
+
+class Worker(Process):
     """One process, with as many threads as it is told.
 
     ``start`` and ``log_prob`` are asked as of a ``Peer``.
@@ -27,11 +36,9 @@ class Worker(ProcessPoolExecutor):
 
     def __init__(self, library: str, threads: int) -> None:
         self.library = library
-        super().__init__(1, get_context("spawn"), initializer=_limit, initargs=(threads,))
         own = peers.OURS[library][1] if library in peers.OURS else {}
         variables = {"OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu", **own}
-        with mock.patch.dict(os.environ, variables):
-            self.submit(int).result()  # the process is there, with these variables
+        super().__init__(variables, initializer=_limit, initargs=(threads,))
 
     def build(self, **sizes: Any) -> int:
         """Make its networks, in place of those it had. Gives the number of parameters of one."""

@@ -11,16 +11,18 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from benchmarks import against, draw, run
+from benchmarks import PARAMS, against, draw, run
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
-from benchmarks.run import SECTIONS, Plan, ring
+from benchmarks.run import SECTIONS, ring
 from benchmarks.worker import workers
 from flows import kernels
 from flows.core.errors import UserError
+from stages.pipeline.settings import read_yaml
 
 RECIPE = Recipe(800, 0.005, noise=0.1)
-SMALL = {key: value[:2] for key, value in vars(Plan()).items() if isinstance(value, tuple)}
+PLAN = read_yaml(PARAMS)["run"]
+SMALL = PLAN | {key: value[:2] for key, value in PLAN.items() if isinstance(value, list)}
 SMALL |= {"repeats": 2, "reading": 0.02, "threads": (1,), "batches": (800,), "fresh": 500}
 SMALL |= {"epoch_couplings": 4, "epoch_networks": (1, 2), "networks": 2, "eager_networks": 1}
 SMALL |= {"quality_size": (4, 8), "quality_lengths": (1, 2)}
@@ -29,7 +31,7 @@ SMALL |= {"quality_size": (4, 8), "quality_lengths": (1, 2)}
 @pytest.mark.slow
 def test_a_small_run_measures_every_section_and_can_be_drawn(tmp_path):
     results = tmp_path / "results.json"
-    run.measure(Plan(**SMALL), list(SECTIONS), ["ours", "ours-plain", "ours-nsf", "zuko"], results)
+    run.measure(SMALL, list(SECTIONS), ["ours", "ours-plain", "ours-nsf", "zuko"], results)
     measured = json.loads(results.read_text(encoding="utf-8"))
     assert measured.keys() == SECTIONS.keys() | {"machine", "settings", "versions"}
     epochs = [row for row in measured["epoch"] if row["hidden"] == 32]
