@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from itertools import chain
@@ -106,13 +106,10 @@ class Study:
             raise UserError(f"{path}: {error.args[0]} is missing") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from None
+        self.stored = Stored(self.folder)
 
     def family(self, cell: str) -> Family:
         return self.code.FAMILIES[_family(cell)]
-
-    @cached_property
-    def stored(self) -> Stored:
-        return Stored(self.folder)
 
     def key(self, name: str) -> tuple[str, str]:
         """Return the name of a cell and the digest of its settings and version."""
@@ -141,9 +138,9 @@ class Study:
             raise UserError(f"{name} was not run: python -m studies run {self.name}")
         return pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS).astype(float)
 
-    def arrays(self, *parts: object) -> dict[str, Any]:
+    def arrays(self, name: str) -> dict[str, Any]:
         """Return the arrays of a cell; none where it has no file."""
-        path = self.folder / ARTEFACTS / _file("/".join(map(str, parts)))
+        path = self.folder / ARTEFACTS / _file(name)
         return files.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
@@ -160,10 +157,9 @@ class Study:
             print(f"{self.name}: {summary} (python -m studies run {self.name})", file=sys.stderr)
         import_module(f"studies.{self.name}.report").report(self)
 
-    def seconds(self, *parts: object) -> float:
+    def seconds(self, name: str) -> float:
         """Return how long the cell took; ``NaN`` where that is not known."""
-        run = self.stored.runs.get(self.key("/".join(map(str, parts))), {})
-        return float(run.get("seconds") or "nan")
+        return float(self.stored.runs.get(self.key(name), {}).get("seconds") or "nan")
 
     def template(self, name: str = "template.md") -> str:
         """Return a text with gaps that a report fills in."""
@@ -259,7 +255,7 @@ def _alone(study: Study) -> Iterator[None]:
         except BlockingIOError:
             message = f"another run of {study.name} is at work; wait for it to end"
             raise UserError(message) from None
-        study.__dict__.pop("stored", None)  # read it anew: another run may have added rows
+        study.stored = Stored(study.folder)  # read anew: another run may have added rows
         yield
 
 

@@ -74,7 +74,7 @@ def test_what_is_missing_is_run_and_the_rest_is_kept(toy: ModuleType, tmp_path: 
     table = study.table("power", 2)
     assert list(table["value"]) == [4, -4]
     assert np.isnan(table["lost"][0])
-    assert list(study.arrays("power", 2)["halves"]) == [1, 1, 1]
+    assert list(study.arrays("power/2")["halves"]) == [1, 1, 1]
     assert study.seconds("power/2") >= 0
     assert study.stored.runs[study.key("power/2")]["commit"]
 

@@ -15,13 +15,13 @@ from flows import references, targets
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture, Truth
 from flows.core.population import Population
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.data import splits
 from flows.evaluation import likelihood
 from flows.networks import registry
 from flows.training.train import train
+from studies.claims.plane import fitted
 
 ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
 BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
@@ -50,7 +50,9 @@ def other_data(
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(likelihood.log_density(flow, points), len(seeds), axis=1)
-    kernels = [likelihood.log_density(kernel_density(rows), points) for rows in learned]
+    grid = references.bandwidths(BANDWIDTHS)
+    fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
+    kernels = [likelihood.log_density(fitted(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:
         return np.stack([likelihood.divergence(log_p, part) for part in parts])
@@ -140,10 +142,3 @@ def trained(
     shape, count = rows.shape[-1:], rows.shape[1]
     flow = registry.build(model, shape, settings, members=count, seed=options.seed)
     return train(flow, rows, None, options, name=model)
-
-
-def kernel_density(rows: Array) -> Population:
-    grid = references.bandwidths(BANDWIDTHS)
-    fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
-    scaler = Scaler.fit(rows)
-    return references.reference(fit, scaler.scale(rows), scaler)

@@ -6,6 +6,7 @@ A score that is not finite is kept as ``NaN``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.core.mixture import Mixture
 from flows.core.population import Population
 from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
@@ -96,20 +98,14 @@ def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Setti
 
 def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Settings) -> Table:
     """Fit a Gaussian mixture with the right number of components, or a kernel density."""
+    grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
+    fits = {
+        "gmm": partial(references.fit_gmm, components=[len(TRUTH.weights)], folds=5, seed=0),
+        "kde": partial(references.fit_kde, bandwidths=grid, folds=5, seed=0),
+    }
     train, _ = data(protocol, rows)
-
-    def kl(own: Array) -> Array:
-        scaler = Scaler.fit(own)
-        if name == "gmm":
-            components = [len(TRUTH.weights)]
-            fit = partial(references.fit_gmm, components=components, folds=5, seed=0)
-        else:
-            grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
-            fit = partial(references.fit_kde, bandwidths=grid, folds=5, seed=0)
-        model = references.reference(fit, scaler.scale(own), scaler)
-        return divergence(protocol, model, count=fresh)
-
-    return {"kl": np.concatenate([kl(train[:, r]) for r in range(protocol["replicates"])])}
+    models = [fitted(fits[name], own) for own in train.swapaxes(0, 1)]
+    return {"kl": np.concatenate([divergence(protocol, q, count=fresh) for q in models])}
 
 
 def ablation(
@@ -126,6 +122,12 @@ def ablation(
 
 
 # Shared by the cells
+
+
+def fitted(fit: Callable[[Array], Mixture], rows: Array) -> Population:
+    """Fit one of the pipeline's references to rows ``(n, D)``."""
+    scaler = Scaler.fit(rows)
+    return references.reference(fit, scaler.scale(rows), scaler)
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:

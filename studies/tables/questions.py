@@ -19,7 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer
 
 from flows import density as our_density
 from flows import references
@@ -31,7 +35,13 @@ from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 
 CLOSED = ("margins", "mixture", "gaussian", "truth")
-IMPUTERS = ("IterativeImputer", "KNNImputer", "IterativeImputer, forests")
+IMPUTERS = {
+    "IterativeImputer": IterativeImputer(max_iter=20, random_state=0),
+    "KNNImputer": KNNImputer(),
+    "IterativeImputer, forests": IterativeImputer(
+        RandomForestRegressor(50, random_state=0), max_iter=5, random_state=0
+    ),
+}
 DETECTORS = {
     "ECOD": odd_cells.ecod,
     "COPOD": odd_cells.copod,
@@ -42,7 +52,6 @@ UNKNOWN = ("one", "two", "half", "rest")  # how many columns: the rest is all bu
 HIDDEN = 0.2  # share of the cells that are hidden and filled
 LEVELS = np.arange(1, 20) / 20  # of quantiles: intervals of 90%, medians, and the CRPS
 FAR = 10  # ranges of its column that a typo is away
-TREES, ROUNDS = 50, 5  # of the imputer with forests
 
 
 class Asked(NamedTuple):
@@ -124,11 +133,11 @@ def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     gaps = np.where(hidden, np.nan, rows)
     answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in asked.closed.items()}
     answers["nsf"] = our_quantiles(asked.ours, gaps)
-    for method, imputer in imputers().items():
+    for method, imputer in IMPUTERS.items():
         with warnings.catch_warnings():  # that its rounds were not enough
             warnings.simplefilter("ignore", ConvergenceWarning)
             # Fitted along with the training rows, as without a gap it would learn nothing
-            filled = imputer.fit_transform(np.concatenate([asked.train, gaps]))[-len(rows) :]
+            filled = clone(imputer).fit_transform(np.concatenate([asked.train, gaps]))[-len(rows) :]
         answers[method] = filled[hidden][:, None].repeat(len(LEVELS), axis=1)
     for method, quantiles in answers.items():
         error = rows[hidden][:, None] - quantiles
@@ -146,18 +155,6 @@ def our_quantiles(density: our_density.Density, rows: Array) -> Array:
         for d in np.flatnonzero(np.isnan(rows[k])).tolist():
             found[k, d] = posterior.quantiles(d, LEVELS)
     return found[np.isnan(rows)]
-
-
-def imputers() -> dict[str, Any]:
-    """Return scikit-learn's, by method."""
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-    from sklearn.impute import IterativeImputer, KNNImputer
-
-    forest = RandomForestRegressor(TREES, random_state=0)
-    linear = IterativeImputer(max_iter=20, random_state=0)
-    forests = IterativeImputer(forest, max_iter=ROUNDS, random_state=0)
-    return dict(zip(IMPUTERS, (linear, KNNImputer(), forests), strict=True))
 
 
 def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None:
