@@ -90,46 +90,45 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     save(figure, path)
 
 
-def depth(
-    depths: Sequence[int], curves: Mapping[tuple[str, str], Array], threshold: float, path: Path
+def kl_curves(
+    counts: Sequence[int],
+    across: str,
+    curves: Sequence[tuple[Array, dict[str, Any]]],
+    path: Path,
+    *,
+    threshold: float | None = None,
+    parameters: int | None = None,
 ) -> None:
-    """Draw KL against couplings; ``curves`` ``(K, 3)`` are means and ends of their intervals."""
-    figure, axis = plt.subplots(figsize=(6.8, 4.2))
-    shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
-    for shift, ((model, group), values) in zip(shifts, curves.items(), strict=True):
-        name, color = label_and_color(model)
-        if group == "depth":
-            line, note, face = "o-", "800 points", color
-        else:
-            line, note, face = "D--", "new points every epoch", "white"
-        style = {"fmt": line, "color": color, "markerfacecolor": face}
-        _bars(axis, shift * np.array(depths), values, label=f"{name}, {note}", **style)
-    axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
-    text = axis.text(depths[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
-    text.set(fontsize=8, color="#666666", ha="right")
-    _kl_against(axis, depths, "couplings")
-    save(figure, path)
+    """Draw KL against couplings or rows, both on logarithmic scales.
 
-
-def curve(
-    rows: Sequence[int], curves: Mapping[str, Array], parameters: int, couplings: int, path: Path
-) -> None:
-    """Draw KL against the number of training rows.
-
-    A line shows p / (2n), the expected KL of a maximum-likelihood fit of p ``parameters``. The
-    flows have the same number of ``couplings`` at every size.
+    Args:
+        counts: the K numbers of them.
+        across: what they are.
+        curves: means and the ends of their intervals ``(K, 3)``, and the style of each.
+        path: where the figure is saved.
+        threshold: of claim 2, shown as a line.
+        parameters: p of a maximum-likelihood fit, shown by its expected KL, p / (2n).
     """
-    n = np.array(rows, dtype=np.float64)
+    n = np.array(counts)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
     shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
-    for shift, (model, values) in zip(shifts, curves.items(), strict=True):
-        name, color = label_and_color(model)
-        references = {"gmm": "mixture of 8 (EM)", "kde": name}
-        note = references.get(model, f"{name}, {couplings} couplings at every n")
-        _bars(axis, shift * n, values, fmt="o-", color=color, label=note)
-    color, note = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
-    axis.plot(n, parameters / (2 * n), ":", color=color, label=note)
-    _kl_against(axis, rows, "training points n")
+    for shift, (values, style) in zip(shifts, curves, strict=True):
+        mean, low, high = values.T
+        bar: dict[str, Any] = {"markersize": 5, "capsize": 3, "linewidth": 1.4}
+        axis.errorbar(shift * n, mean, yerr=[mean - low, high - mean], **bar, **style)
+    if parameters:
+        color, note = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
+        axis.plot(n, parameters / (2 * n), ":", color=color, label=note)
+    if threshold:
+        axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
+        text = axis.text(n[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
+        text.set(fontsize=8, color="#666666", ha="right")
+    axis.set(xscale="log", yscale="log", xlabel=across, ylabel=KL)
+    set_ticks(axis.xaxis, counts)
+    set_ticks(axis.yaxis, TICKS)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=9)
+    axis.set_title("mean over replicates and its 95% interval", fontsize=9)
     save(figure, path)
 
 
@@ -158,22 +157,6 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
     note = "small dots: replicates; large dot and bar: their mean and its 95% interval"
     axis.set_title(note, fontsize=9)
     save(figure, path)
-
-
-def _bars(axis: Any, x: Array, values: Array, **options: Any) -> None:
-    mean, low, high = values.T
-    reach = [mean - low, high - mean]
-    axis.errorbar(x, mean, yerr=reach, markersize=5, capsize=3, linewidth=1.4, **options)
-
-
-def _kl_against(axis: Any, counts: Sequence[int], across: str) -> None:
-    """Label the axes, KL against ``counts``, both on logarithmic scales."""
-    axis.set(xscale="log", yscale="log", xlabel=across, ylabel=KL)
-    set_ticks(axis.xaxis, counts)
-    set_ticks(axis.yaxis, TICKS)
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=9)
-    axis.set_title("mean over replicates and its 95% interval", fontsize=9)
 
 
 def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:

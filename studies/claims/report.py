@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.targets import ring
-from stages.pipeline.settings import read_yaml
+from stages.pipeline.settings import label_and_color, read_yaml
 from studies import verdicts
 from studies.claims import figures
 from studies.claims.figures import label
+from studies.claims.plane import COMPARISONS, TRUTH
 from studies.engine import Study
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
@@ -26,9 +26,13 @@ Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, and what it is made of
 TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
 REPORTED = (*TESTED, "replicates", "failed", "verdict")
-COMPARED = ("precision", "recall", "density", "coverage", "c2st_auc")
-SAMPLE_METRICS = [*COMPARED, "mode_tv", "modes", "high_quality"]
+DEPTH_SCORES = ["parameters", "epochs_to_converge", "precision", "recall", "c2st_auc"]
+SAMPLE_METRICS = [*COMPARISONS, "mode_tv", "modes", "high_quality"]
 INTERVAL = "{:.3f} ({:.3f} to {:.3f})"
+DEPTH_STYLES = {  # of the curves of a family: a note on its rows, and the style
+    "depth": ("800 points", {"fmt": "o-"}),
+    "control": ("new points every epoch", {"fmt": "D--", "markerfacecolor": "white"}),
+}
 TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correlated"}
 
 
@@ -45,8 +49,7 @@ def report(study: Study) -> None:
     study.write("claims.md", document(study, claims, found))
     draw(study, claims, found)
     for line in lines:
-        about = f"{line['section']}, claim {line['claim']}, {line['metric']}"
-        print(f"{about}, {line['comparison']}: {line['verdict']}")
+        print("{section}, claim {claim}, {metric}, {comparison}: {verdict}".format(**line))
 
 
 # The claims
@@ -61,11 +64,10 @@ def examine(study: Study, section: Section) -> list[Entry]:
     for number, claim in enumerate(section["claims"], 1):
         for test in claim["tests"]:
             for metric, way in test["metrics"].items():
-                first, second = (values(study, test["group"], metric, n) for n in test["pair"])
-                about = {"claim": number, "metric": metric, "sign": 1 if way == "higher" else -1}
-                about |= {"comparison": " - ".join(test["pair"]), "group": test["group"]}
-                about |= {"replicates": len(first)}
-                entries.append({**about, **compare(study, section, metric, first, second)})
+                pair = [values(study, test["group"], metric, name) for name in test["pair"]]
+                entry = {"claim": number, "metric": metric, "sign": 1 if way == "higher" else -1}
+                entry |= {"comparison": " - ".join(test["pair"]), "replicates": len(pair[0])}
+                entries.append({**test, **entry, **compare(study, section, metric, *pair)})
     verdicts.judge(entries)
     return entries
 
@@ -141,11 +143,10 @@ def depth_table(study: Study) -> str:
         table = study.table("depth", model, couplings)
         control = study.table("control", model, couplings)["kl"]
         kls = (table["kl"], control, table["kl"] - control)
-        means = table.mean()
-        cells = [label(model), str(couplings), f"{means['parameters']:,.0f}", *map(interval, kls)]
-        cells += [f"{means['epochs_to_converge']:.0f}"]
-        cells += [f"{means[key]:.3f}" for key in ("precision", "recall", "c2st_auc")]
-        rows.append([*cells, failures(kls[2])])
+        weights, epochs, *scores = table[DEPTH_SCORES].mean()
+        cells = [label(model), str(couplings), f"{weights:,.0f}", *map(interval, kls)]
+        cells += [f"{epochs:.0f}", *map("{:.3f}".format, scores), failures(kls[2])]
+        rows.append(cells)
     head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation"]
     head += ["epochs to converge", "precision", "recall", "classifier AUC", "failed"]
     return markdown.table(head, rows, "lr")
@@ -163,7 +164,7 @@ def equal_table(study: Study) -> str:
     return markdown.table(head, rows, "lr")
 
 
-def curves(study: Study) -> dict[str, Array]:
+def kl_by_rows(study: Study) -> dict[str, Array]:
     """Return the KL against rows of each flow and reference, with its interval, ``(K, 3)``."""
     groups = [*(("curve", flow) for flow in study.params["flows"])]
     groups += [("reference", name) for name in ("gmm", "kde")]
@@ -176,7 +177,7 @@ def intervals(study: Study, cells: Iterable[tuple[object, ...]]) -> Array:
 
 
 def curve_table(study: Study) -> str:
-    found, p = curves(study), mixture_parameters()
+    found, p = kl_by_rows(study), mixture_parameters()
     rows = [
         [f"{n:,}", *(INTERVAL.format(*each[k]) for each in found.values()), f"{p / (2 * n):.3f}"]
         for k, n in enumerate(study.params["curve"]["rows"])
@@ -247,7 +248,7 @@ def mixture_parameters() -> int:
 
     They are weights that sum to 1, means, and symmetric covariances.
     """
-    components, dim = ring.make().means.shape
+    components, dim = TRUTH.means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
 
 
@@ -276,15 +277,20 @@ def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]
         effects = [*map(verdicts.in_margins, found[name], there)]
         texts = [claim["says"] for claim in section["claims"]]
         figures.forest(effects, texts, folder / section["figure"])
-    depths, flows = params["couplings"], params["flows"]
-    by_depth = {
-        (flow, group): intervals(study, [(group, flow, k) for k in depths])
-        for flow, group in product(flows, ("depth", "control"))
-    }
-    figures.depth(depths, by_depth, params["verdicts"]["threshold"], folder / "depth.png")
-    couplings = params["curve"]["flows"]["couplings"]
-    rows, free = params["curve"]["rows"], mixture_parameters()
-    figures.curve(rows, curves(study), free, couplings, folder / "curve.png")
+    depths, curves = params["couplings"], []
+    for flow, (group, (note, style)) in product(params["flows"], DEPTH_STYLES.items()):
+        name, color = label_and_color(flow)
+        kl = intervals(study, [(group, flow, k) for k in depths])
+        curves.append((kl, {"label": f"{name}, {note}", "color": color, **style}))
+    path, threshold = folder / "depth.png", params["verdicts"]["threshold"]
+    figures.kl_curves(depths, "couplings", curves, path, threshold=threshold)
+    curves, note = [], f"{params['curve']['flows']['couplings']} couplings at every n"
+    for model, kl in kl_by_rows(study).items():
+        name, color = label_and_color(model)
+        text = {"gmm": "mixture of 8 (EM)", "kde": name}.get(model, f"{name}, {note}")
+        curves.append((kl, {"label": text, "color": color, "fmt": "o-"}))
+    path, rows, parameters = folder / "curve.png", params["curve"]["rows"], mixture_parameters()
+    figures.kl_curves(rows, "training points n", curves, path, parameters=parameters)
     figures.ablation(remedies(study), folder / "ablation.png")
 
 
@@ -292,11 +298,10 @@ def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:
     """Return the effect at the other depths, in margins, for a claim on one depth."""
     if entry["group"] != "depth" or entry["metric"] == "couplings_needed":
         return []
-    effects = []
+    effects, metric = [], entry["metric"]
     for depth in study.params["couplings"]:
         if depth != study.params["verdicts"]["couplings"]:
-            names = entry["comparison"].split(" - ")
-            pair = [values(study, "depth", entry["metric"], name, depth) for name in names]
-            there = compare(study, section, entry["metric"], *pair)
+            pair = [values(study, "depth", metric, name, depth) for name in entry["pair"]]
+            there = compare(study, section, metric, *pair)
             effects.append(entry["sign"] * there["effect"] / there["margin"])
     return effects
