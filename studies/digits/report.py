@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.plotting.style import explain, panels, save
-from stages.pipeline.settings import label_and_color
+from flows.plotting.style import explain, panels, save, shade
+from stages.pipeline.settings import label_and_color, read_yaml
 from studies.engine import Study
 from tools import markdown
 
@@ -23,16 +24,7 @@ BITS = {
 }
 SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
-NAMES = {  # of densities that are no model of the library, or one at other settings
-    "independent": "independent pixels",
-    "gaussian": "one Gaussian",
-    "mixture": "Gaussian mixture",
-    "vine": "vine copula",
-    "normflows": "normflows' Glow",
-    "vector": "vector flow",
-    "glow_published": "Glow, as published",
-    "held_out": "held-out digits",
-}
+LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 # Colour-blind readers tell these from the library's.
 COLORS = {"vector": "#0072B2", "glow_published": "#D55E00"}
 
@@ -98,7 +90,7 @@ def samples_table(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def label(name: str) -> str:
-    return NAMES.get(name) or label_and_color(name)[0]
+    return LABELS.get(name) or label_and_color(name)[0]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -138,7 +130,7 @@ def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
             mean, sd, epoch = each[f"{key}_nll"], each[f"{key}_nll_sd"], each["epoch"]
             note = f"{key}, {mean[-1]:.2f} at the end"
             axis.plot(epoch, mean, style, color=color, label=note)
-            axis.fill_between(epoch, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0)
+            shade(axis, epoch, mean, sd, color=color, alpha=0.2)
         axis.set(title=label(name), xlabel="epoch", ylabel="bits per dimension")
         axis.set_ylim(lowest - 0.05, lowest + VIEW)
         axis.legend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, save
-from stages.pipeline.settings import label_and_color
+from stages.pipeline.settings import label_and_color, read_yaml
 from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources
@@ -20,16 +21,7 @@ from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNO
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
-PEERS = {
-    "independent": "independent Gaussians",
-    "gaussian": "one Gaussian",
-    "kernel": "kernel density",
-    "mixture": "mixture",
-    "margins": "mixture on margins",
-    "vine": "vine copula",
-    "zuko_nsf": "zuko NSF",
-    "zuko_maf": "zuko MAF",
-}
+LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 FLOW = "nsf"  # what the command line fits, and what all others are held against
 
 
@@ -39,7 +31,7 @@ def report(study: Study) -> None:
     study.write("tables.md", document(study, scores))
     draw(study, scores)
     for (table, peer), gain in over_best_peers(study, scores)["gain"].items():
-        print(f"{table}: {number(gain)} nat over {PEERS[peer]}")
+        print(f"{table}: {number(gain)} nat over {LABELS[peer]}")
 
 
 def read(study: Study) -> pd.DataFrame:
@@ -55,8 +47,9 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    names = {**PEERS, **{name: name for name in (*IMPUTERS, *DETECTORS)}}
-    return names.get(model) or label_and_color(model)[0]
+    if model in (*IMPUTERS, *DETECTORS):
+        return model
+    return LABELS.get(model) or label_and_color(model)[0]
 
 
 def means(
@@ -73,8 +66,8 @@ def means(
         chosen |= ranking & smaller & (scores["split"] < first)
     grouped = scores[chosen].groupby(["model", "table"])[column]
     mean = grouped.agg(lambda each: each.mean(skipna=False)).unstack()
-    settings = study.params[part]
-    models = [*settings.get("models", study.params["members"]), *settings.get("peers", PEERS)]
+    settings = {"models": study.params["members"], **study.params, **study.params[part]}
+    models = [*settings["models"], *settings["peers"]]
     tables = settings["tables"] if part == "set_aside" else study.params["tables"]
     return mean.loc[models, tables]
 
@@ -111,7 +104,7 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
 
 def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
     """Return the lines of ``gains`` over the best peer of each table."""
-    best = means(study, scores).loc[list(PEERS)].idxmax()
+    best = means(study, scores).loc[study.params["peers"]].idxmax()
     return gains(scores).loc[[*best.items()]]
 
 
@@ -148,7 +141,7 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         more[f"NSF: {word}"] = (found == word).sum(axis=1).astype(str)
     more["p (Holm)"] = against(ranking).map("{:.2g}".format)
     rows = [
-        [table, PEERS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
+        [table, LABELS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
         for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
     ]
     aside = means(study, scores, "set_aside")
@@ -276,7 +269,7 @@ def draw(study: Study, scores: pd.DataFrame) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.3 * len(order) + 1.2))
     for place, (model, rank) in enumerate(order.items()):
         left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
-        color = "#999999" if model in PEERS else label_and_color(str(model))[1]
+        color = "#999999" if model in LABELS else label_and_color(str(model))[1]
         left.plot(rank, place, "o", color=color)
     left.set_yticks(range(len(order)), map(label, order.index))
     bar = f"mean rank; bar: critical difference {difference:.1f}"
@@ -285,7 +278,7 @@ def draw(study: Study, scores: pd.DataFrame) -> None:
     errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
     color = label_and_color(FLOW)[1]
     right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=color, capsize=3)
-    right.set_yticks(range(len(best)), [f"{table}: {PEERS[peer]}" for table, peer in best.index])
+    right.set_yticks(range(len(best)), [f"{table}: {LABELS[peer]}" for table, peer in best.index])
     right.axvline(0, color="#000000", linewidth=0.8)
     right.set(xlabel="NSF over the best peer (nat)", ylim=(len(best) - 0.5, -0.5))
     save(figure, study.folder / "ranks.png")
