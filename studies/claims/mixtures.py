@@ -29,27 +29,20 @@ Settings = dict[str, Any]
 
 
 def other_data(
-    target: str,
-    components: list[Settings],
-    seeds: list[int],
-    members: int,
-    fresh: int,
-    model: str,
-    settings: Settings,
-    training: Settings,
+    target: str, components: list[Settings], seeds: list[int], members: int, fresh: int, **flow: Any
 ) -> dict[str, Any]:
     """Return the KL of members, ensemble and a kernel density in nats, a row a data seed.
 
     The members' KL is a mean and a deviation over them; the kernel density is fitted to the same
-    rows.
+    rows. ``flow``: what is trained, as of ``trained``.
     """
     truth = targets.make(target, **({"components": components} if components else {}))
     drawn = [splits.draw(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
     learned = [rows for rows, _ in drawn]
-    flow = trained(model, settings, training, learned, members)
+    population = trained(learned, members, **flow)
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
-    log_q = np.split(likelihood.log_density(flow, points), len(seeds), axis=1)
+    log_q = np.split(likelihood.log_density(population, points), len(seeds), axis=1)
     grid = references.bandwidths(BANDWIDTHS)
     fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
     kernels = [likelihood.log_density(fitted(fit, rows), points) for rows in learned]
@@ -63,29 +56,25 @@ def other_data(
         "kl_sd": members_kl.std(axis=1, ddof=1),
         "kl_ensemble": kl([likelihood.ensemble(part) for part in log_q])[:, 0],
         "kl_kde": kl(kernels)[:, 0],
-        "parameters": flow.parameters_per_member(),
+        "parameters": population.parameters_per_member(),
     }
 
 
 def in_the_plane(
-    first: int,
-    count: int,
-    members: int,
-    rows: int,
-    fresh: int,
-    model: str,
-    settings: Settings,
-    training: Settings,
+    first: int, count: int, members: int, rows: int, fresh: int, **flow: Any
 ) -> dict[str, Any]:
-    """Return a row a mixture, all learned by one population at once."""
+    """Return a row a mixture, all learned by one population at once.
+
+    ``flow``: what is trained, as of ``trained``.
+    """
     truths = {seed: mixture(seed, 2) for seed in range(first, first + count)}
 
     def draw(n: int, purpose: str) -> list[Array]:
         return [truth.sample(n, numpy_generator(s, purpose)) for s, truth in truths.items()]
 
-    flow = trained(model, settings, training, draw(rows, "generate"), members)
+    population = trained(draw(rows, "generate"), members, **flow)
     points = draw(fresh, "fresh")
-    log_q = likelihood.log_density(flow, np.stack(points, axis=1).repeat(members, axis=1))
+    log_q = likelihood.log_density(population, np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
     scores = [worst_member(*each) for each in zip(truths.values(), points, parts, strict=True)]
     return dict(pd.DataFrame(scores))
@@ -134,7 +123,7 @@ def mixture(seed: int, dim: int) -> Mixture:
 
 
 def trained(
-    model: str, settings: Settings, training: Settings, data_sets: list[Array], members: int
+    data_sets: list[Array], members: int, model: str, settings: Settings, training: Settings
 ) -> Population:
     """Train one population: ``members`` on the first data set ``(n, D)``, as many on the next."""
     rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
