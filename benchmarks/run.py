@@ -122,26 +122,16 @@ def epoch(plan: Row, libraries: Sequence[str]) -> list[Row]:
             bar = tqdm(settings, desc=f"epoch, {threads} threads", disable=None)
             for networks, hidden, batch in bar:
                 sizes = {"networks": networks, "hidden": hidden}
-                parameters = [
-                    begin(worker, points, batch, **sizes, couplings=plan["epoch_couplings"])
-                    for worker in runners
-                ]
+                parameters = []
+                for worker in runners:
+                    parameters.append(worker.build(**sizes, couplings=plan["epoch_couplings"]))
+                    worker.ask("start", points, Recipe(batch), NEVER_ENDS)
+                    worker.advance(1)  # not measured
                 readings = interleaved(runners, plan)
                 for worker, count, times in zip(runners, parameters, readings, strict=True):
                     row = {"library": worker.library, "threads": threads, "batch": batch, **sizes}
                     rows.append({**row, "parameters": count, **spread("ms", times)})
     return rows
-
-
-def begin(worker: Worker, points: Array, batch: int, **sizes: int) -> int:
-    """Build networks, and train them for an epoch that is not measured; return their parameters.
-
-    Their schedule doesn't end.
-    """
-    parameters = worker.build(**sizes)
-    worker.ask("start", points, Recipe(batch), NEVER_ENDS)
-    worker.advance(1)
-    return parameters
 
 
 def interleaved(runners: Sequence[Worker], plan: Row) -> list[tuple[float, ...]]:

@@ -130,20 +130,15 @@ def bits_per_dimension(log_q: LogDensity, test: Array, protocol: Protocol) -> di
     """
     uniform = np.random.Generator.random
     found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
-    rows: dict[str, Any] = {}
-    for key, bits in digits.estimates(found).items():
-        rows |= {key: bits.mean(axis=0), **interval(key, bits.mean(axis=1))}
+    each = digits.estimates(found)
     if found.shape[2] > 1:
-        mixed = logsumexp(found, axis=2) - np.log(found.shape[2])
-        for key, bits in digits.estimates(mixed, "ensemble_bits").items():
-            rows |= {key: bits.mean(), **interval(key, bits)}
+        mixed = logsumexp(found, axis=2, keepdims=True) - np.log(found.shape[2])
+        each |= digits.estimates(mixed, "ensemble_bits")
+    rows: dict[str, Any] = {}
+    for key, bits in each.items():
+        low, high = statistics.mean_interval(bits.mean(axis=1), numpy_generator(0, "metric"))
+        rows |= {key: bits.mean(axis=0), f"{key}_low": low, f"{key}_high": high}
     return rows
-
-
-def interval(key: str, bits: Array) -> dict[str, float]:
-    """Return the ends of the 95% interval of the mean over images ``(n,)``."""
-    low, high = statistics.mean_interval(bits, numpy_generator(0, "metric"))
-    return {f"{key}_low": low, f"{key}_high": high}
 
 
 def curves(history: dict[str, Array]) -> dict[str, Array]:
