@@ -64,16 +64,13 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     Those of ``questions`` are named by table and split.
     """
     for part in ("ranking", "full", "set_aside", "small"):
-        settings = params[part]
-        members = settings.get("members", params["members"])
-        tables = settings.get("tables", params["tables"])
-        for table, split in product(tables, range(settings["splits"])):
-            shared = {"table": table, "split": split, "train": settings["train"]}
-            shared |= {"fresh": params["fresh"]}
-            for model in settings.get("models", members):
-                own = {"model": model, "members": members[model], **shared}
-                yield f"ours/{model}/{table}/{part}/{split}", own
-            for name in settings.get("peers", params["peers"]):
+        own = {**params, **params[part]}
+        for table, split in product(own["tables"], range(own["splits"])):
+            shared = {"table": table, "split": split, "train": own["train"], "fresh": own["fresh"]}
+            for model in own.get("models", own["members"]):
+                settings = {"model": model, "members": own["members"][model], **shared}
+                yield f"ours/{model}/{table}/{part}/{split}", settings
+            for name in own["peers"]:
                 yield f"peer/{name}/{table}/{part}/{split}", {"name": name, **shared}
     asked = dict(params["questions"])
     tables = [*asked.pop("tables"), *asked.pop("set_aside")]

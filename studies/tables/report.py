@@ -66,8 +66,8 @@ def means(
         chosen |= ranking & smaller & (scores["split"] < first)
     grouped = scores[chosen].groupby(["model", "table"])[column]
     mean = grouped.agg(lambda each: each.mean(skipna=False)).unstack()
-    settings = {"models": study.params["members"], **study.params, **study.params[part]}
-    models = [*settings["models"], *settings["peers"]]
+    settings = {**study.params, **study.params[part]}
+    models = [*settings.get("models", settings["members"]), *settings["peers"]]
     tables = settings["tables"] if part == "set_aside" else study.params["tables"]
     return mean.loc[models, tables]
 
