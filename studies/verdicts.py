@@ -39,13 +39,13 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     The effect and its intervals are over the finite pairs (95% by bootstrap, 90% by t), the two
     p-values over all pairs. The margin is returned in the metric's unit.
     """
-    failed = ~(np.isfinite(first) & np.isfinite(second))
-    differences = (first - second)[~failed]
+    one, two = np.isfinite(first), np.isfinite(second)
+    failed = ~(one & two)
     worst = np.inf if kind.lower_is_better else -np.inf
-    pair = (np.where(np.isfinite(each), each, worst) for each in (first, second))
-    with np.errstate(invalid="ignore"):
-        ranked = np.subtract(*pair)
-    ranked = np.nan_to_num(ranked, nan=0.0, posinf=np.inf, neginf=-np.inf)  # nil where both failed
+    # One that failed is worse than all that did not, and of two neither is
+    worse = [worst, -worst, 0.0]
+    ranked = np.select([two & ~one, one & ~two, failed], worse, first - second)
+    differences = ranked[~failed]
     if kind.margin == "share":
         both = np.concatenate([first[~failed], second[~failed]])
         margin *= float(both.mean()) if len(both) else np.nan
@@ -125,10 +125,6 @@ def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dic
     return {**entry, **scaled, "elsewhere": elsewhere}
 
 
-HEAD: tuple[str, ...] = ("what is claimed", "measured by", "what we found (95% interval)")
-HEAD += ("p (Holm)", "p of equivalence", "verdict")
-
-
 def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> str:
     """Return the counts of verdicts, a line an entry, and the meaning of the metrics."""
     verdicts = [entry["verdict"] for entry in entries]
@@ -148,7 +144,8 @@ def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> s
         p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
         rows.append([claim, measured, found, *p, f"**{entry['verdict']}**"])
     meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
-    lines = markdown.table(HEAD, rows, "lllrrl")
+    head = ["what is claimed", "measured by", "what we found (95% interval)", "p (Holm)"]
+    lines = markdown.table([*head, "p of equivalence", "verdict"], rows, "lllrrl")
     return f"Of {len(entries)} comparisons: {counts}.\n\n{lines}\n\n{meaning}."
 
 

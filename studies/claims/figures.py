@@ -30,10 +30,6 @@ VERDICTS = {
 }
 
 
-def label(name: str) -> str:
-    return label_and_color(name)[0]
-
-
 def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Path) -> None:
     """Draw all effects on one axis, grouped under a heading per claim.
 

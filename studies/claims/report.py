@@ -15,7 +15,6 @@ from flows.core.arrays import Array
 from stages.pipeline.settings import label_and_color, read_yaml
 from studies import verdicts
 from studies.claims import figures
-from studies.claims.figures import label
 from studies.claims.plane import COMPARISONS, TRUTH
 from studies.engine import Study
 from studies.verdicts import Metric, mean_and_interval
@@ -250,6 +249,10 @@ def mixture_parameters() -> int:
     """
     components, dim = TRUTH.means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
+
+
+def label(name: str) -> str:
+    return label_and_color(name)[0]
 
 
 def interval(each: pd.Series) -> str:
