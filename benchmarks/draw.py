@@ -48,16 +48,13 @@ def document(results: Row) -> str:
     ]
     head = ["library", "recipe", "networks trained", "seconds", "best KL (nat)"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return (
-        (FOLDER / "template.md")
-        .read_text(encoding="utf-8")
-        .format(
-            machine=results["machine"],
-            settings=results["settings"],
-            versions=versions,
-            epochs=markdown.table([*ms.index.names, *settings], epochs, "lr"),
-            qualities=markdown.table(head, qualities, "lr"),
-        )
+    text = (FOLDER / "template.md").read_text(encoding="utf-8")
+    return text.format(
+        machine=results["machine"],
+        settings=results["settings"],
+        versions=versions,
+        epochs=markdown.table([*ms.index.names, *settings], epochs, "lr"),
+        qualities=markdown.table(head, qualities, "lr"),
     )
 
 
