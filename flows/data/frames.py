@@ -13,16 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+from pandas.tseries.api import guess_datetime_format
 
 from flows.core.arrays import Array
 from flows.core.columns import Column, inspect, leave_out
 from flows.core.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FRAME = "the table"  # names a data frame in messages, as it has no file
 NAMELESS = r"(Unnamed: \d+)?"  # what a column without a name is called, by pandas too
@@ -84,8 +83,6 @@ def parse(
     objects: numbers, text without spaces around it, and ``NaN`` where a value is missing. Text is
     ``written`` in this format. Raises ``UserError`` for a column that is not there, or twice.
     """
-    import pandas as pd
-
     names = list(map(str, frame.columns))
     parsed = {
         name: _parse(frame.iloc[:, position(names, name, source)], word == "category", written)
@@ -232,8 +229,6 @@ def say(notices: Sequence[str]) -> None:
 
 def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     """Return a column as floats ``(n,)``, ``NaN`` for what is no number."""
-    import pandas as pd
-
     if column.dtype.kind not in "iuf":
         column = column.astype(object)
     if written.thousands:  # three digits must follow: 1,5 is not 15
@@ -261,8 +256,6 @@ def _are_row_numbers(column: pd.Series) -> bool:
 
 
 def _parse(column: pd.Series, is_category: bool, written: Format) -> pd.Series:
-    import pandas as pd
-
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
         return column
     if column.dtype.kind == "b" or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
@@ -326,9 +319,6 @@ def _is_category(values: pd.Series, source: str) -> bool:
 
 def _are_dates(words: pd.Series) -> bool:
     """Return whether pandas reads most of the words as dates."""
-    import pandas as pd
-    from pandas.tseries.api import guess_datetime_format
-
     if guess_datetime_format(words.iloc[0]) is None:  # "May" and "T1" are read as dates, too
         return False
     dates = pd.to_datetime(words, errors="coerce", format="mixed", utc=True)
@@ -355,8 +345,6 @@ def _text(label: Any) -> str:
 
 
 def _codes(table: Table, column: Column) -> Array:
-    import pandas as pd
-
     places = {_text(label): code for code, label in enumerate(column.labels)}
     which, distinct = pd.factorize(table.frame[column.name].astype(object))
     codes = [places.get(_text(value), -1) for value in distinct]

@@ -16,16 +16,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
 from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, position
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPACES = r"\s+"  # the one separator of several characters
 PIECE = 50_000  # rows: bounds the memory
@@ -54,8 +53,6 @@ def read(
 
     ``kinds`` are the words of the user, by column.
     """
-    import pandas as pd
-
     kinds, parts = kinds or {}, []
     for piece in stream(path, written):
         # Without the index of a data frame, which Parquet files may hold
@@ -129,8 +126,6 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
 
 
 def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-
     separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
     if separator != SPACES and len(separator) > 1:
         raise UserError(rf"--sep {separator!r}: must be one character, or '\s+' for spaces")
@@ -196,7 +191,6 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
 
 
 def _parquet(path: Path) -> Iterator[pd.DataFrame]:
-    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
