@@ -278,10 +278,8 @@ def _parser() -> argparse.ArgumentParser:
         if verb in (fit, sample, impute):
             add("--seed", type=_whole(0), default=0, help="of all that is random (0)")
         if verb is fit:
-            what = (
-                "what is there of rows with a missing value is learned from (learn, the default), "
-            )
-            what += "or they are left out and counted (drop), or an error (stop)"
+            what = "what is there of rows with a missing value is learned from (learn, the "
+            what += "default), or they are left out and counted (drop), or an error (stop)"
             add("--missing", choices=["learn", "drop", "stop"], default="learn", help=what)
         if verb in (score, plot):
             what = "a missing value is unknown (keep, the default), an error (stop), "

@@ -94,7 +94,7 @@ def evaluate(
     if truth is not None:
         fresh = truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
         if model.supports("log_prob"):
-            scores = _against_truth(model, truth, own, fresh, settings, report)
+            scores = _against_truth(model, truth, own, fresh, report)
             scores["non_finite"] += metrics["non_finite"]
             metrics |= scores
         if model.supports("encode"):
@@ -138,13 +138,10 @@ def _on_test_rows(
     log_q = likelihood.log_density(model, problem.test)
     mixed = likelihood.ensemble(log_q, model.member_weights)
     report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed[:, 0]}
-    report.headline["test_nll_ci95"] = statistics.mean_ci95(
-        -log_q.mean(1), seeds.numpy_generator(settings.seed, "metric", 1)
-    )
-    scores = {
-        "test_nll": likelihood.strict_mean(-log_q),
-        "non_finite": (~np.isfinite(log_q)).sum(0),
-    }
+    generator = seeds.numpy_generator(settings.seed, "metric", 1)
+    report.headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), generator)
+    non_finite = (~np.isfinite(log_q)).sum(0)
+    scores = {"test_nll": likelihood.strict_mean(-log_q), "non_finite": non_finite}
     if problem.truth is not None:
         log_p = likelihood.true_log_density(problem.truth, problem.test)
         scores["test_excess_nll"] = likelihood.divergence(log_p, log_q)
@@ -152,12 +149,7 @@ def _on_test_rows(
 
 
 def _against_truth(
-    model: Population,
-    truth: Truth,
-    own: Array,
-    fresh: Array,
-    settings: EvaluationSettings,
-    report: Report,
+    model: Population, truth: Truth, own: Array, fresh: Array, report: Report
 ) -> dict[str, Any]:
     """Score the density beside the truth's: divergences, the best classifier, the HDR coverage.
 
@@ -166,7 +158,7 @@ def _against_truth(
     """
     log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)
     ratio_on_own, hdr = [], []
-    for draw in own.reshape(-1, model.members, settings.samples, own.shape[2]):  # (M, n, D)
+    for draw in own.reshape(-1, model.members, *own.shape[1:]):  # (M, n, D)
         points = draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape)
         log_q_own = likelihood.log_density(model, points)
         shaped = draw.reshape(*draw.shape[:2], *model.event_shape)
@@ -178,7 +170,7 @@ def _against_truth(
     if model.members > 1:
         mixed = likelihood.ensemble(log_q, model.member_weights)
         report.headline["kl_ensemble"] = float(likelihood.divergence(log_p, mixed)[0])
-    on_truth = np.tile((log_p - log_q)[: settings.samples].T, (len(own) // model.members, 1))
+    on_truth = np.tile((log_p - log_q)[: own.shape[1]].T, (len(own) // model.members, 1))
     return {
         "kl": likelihood.divergence(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratios),
@@ -197,9 +189,8 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
         # Samples are whole where scored rows may be spread
         test = to_real(problem.columns, as_drawn(problem.columns, test)) / scale
         own = np.stack([to_real(problem.columns, row) for row in own]) / scale
-    directions = samples.unit_directions(
-        settings.projections, test.shape[1], seeds.numpy_generator(settings.seed, "metric")
-    )
+    generator = seeds.numpy_generator(settings.seed, "metric")
+    directions = samples.unit_directions(settings.projections, test.shape[1], generator)
     truth = problem.truth if isinstance(problem.truth, Mixture) else None
     bandwidth = samples.kernel_bandwidth(test, truth)
     how: Any = {"neighbours": settings.neighbours, "directions": directions, "bandwidth": bandwidth}

@@ -96,7 +96,7 @@ def draw_conditionals(
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)
                 own = np.log10(own)
-            by_column.histogram(axis, scene, k)
+            by_column.draw_column(axis, scene, k)
             if labels:
                 axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
             elif columns[k].kind in WHOLE:
@@ -109,11 +109,9 @@ def draw_conditionals(
                 axis.axvline(own, color=OWN_COLOR, linestyle="--", linewidth=1.5)
                 reach = 0.05 * (high - low)
                 low, high = min(low, own - reach), max(high, own + reach)
-            axis.set(xlabel=scene.names[k], yticks=[], xlim=(low, high))
+            axis.set_xlim(low, high)
             how = "" if np.isnan(surprise[k]) else f"; surprise {_signed(surprise[k])} nat"
             axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
-            axis.locator_params("x", nbins=5)
-            by_column.set_ticks(axis, "x", scene, k, 2.6)
         text = f"blue: what the rest of row {number} says of each column; dashed: its own value; "
         text += f"grey: {len(rows):,} rows of data" + by_column.rest_of(scene, shown)
         explain(sheet, text, up="density, or probability of a label")

@@ -35,10 +35,7 @@ def margins(scene: Scene) -> Figure:
     scene = as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
-        histogram(axis, scene, k)
-        axis.set(xlabel=scene.names[k], yticks=[])
-        axis.locator_params("x", nbins=5)
-        set_ticks(axis, "x", scene, k, 2.6)
+        draw_column(axis, scene, k)
     add_legend(sheet, axes[0], 7)
     text = f"grey: {len(scene.data):,} rows of data; line: samples of a model"
     explain(sheet, text + rest_of(scene, range(len(axes))), up="density")
@@ -134,6 +131,14 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
     """Draw those of the ``points`` ``(n, 2)`` that are in the box; others may be infinite."""
     x, y = points[((points >= box[:, 0]) & (points <= box[:, 1])).all(axis=1)].T
     axis.scatter(x, y, s=size, color=color, alpha=0.5, linewidths=0)
+
+
+def draw_column(axis: Axes, scene: Scene, k: int) -> None:
+    """Draw the histograms of column k into a panel of its own."""
+    histogram(axis, scene, k)
+    axis.set(xlabel=scene.names[k], yticks=[])
+    axis.locator_params("x", nbins=5)
+    set_ticks(axis, "x", scene, k, 2.6)
 
 
 def histogram(axis: Axes, scene: Scene, k: int) -> None:
