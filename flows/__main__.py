@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import flows
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from flows.answers import Source
     from flows.data.frames import Format
-    from flows.density import Density
     from flows.networks.image_flow import ImageFlow
 
 ROWS = 1_000  # are drawn, unless the user says how many
@@ -47,7 +47,6 @@ def main(words: Sequence[str] | None = None) -> None:
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     from flows.data import table
-    from flows.density import fit as fit_density
 
     # Before hours of training are lost
     if arguments.output.is_dir() or arguments.output.name.lower().endswith(table.ENDINGS):
@@ -59,7 +58,7 @@ def fit(arguments: argparse.Namespace) -> None:
     which = {"only": arguments.only, "drop": arguments.drop}
     read = table.read(arguments.table, kinds, _format(arguments), **which)
     how = {name: getattr(arguments, name) for name in ("model", "members", "seed", "missing")}
-    density = fit_density(read, columns=kinds, settings=settings, **how)
+    density = flows.fit(read, columns=kinds, settings=settings, **how)
     density.save(arguments.output)
     print(density)
 
@@ -140,11 +139,9 @@ def predict(arguments: argparse.Namespace) -> None:
     _write(arguments, density, beside())
 
 
-def _load(arguments: argparse.Namespace, asks: bool = True) -> Density:
+def _load(arguments: argparse.Namespace, asks: bool = True) -> flows.Density:
     """Return the density. Raises ``UserError`` for one of images, where columns are asked about."""
-    from flows.density import Density
-
-    density = Density.load(arguments.model)
+    density = flows.Density.load(arguments.model)
     if asks and not density.names:
         raise UserError(
             f"{arguments.model}: is a model of images, which has no columns to ask about or draw; "
@@ -159,7 +156,9 @@ def _source(arguments: argparse.Namespace, path: Path, added: Sequence[str] = ()
     return answers.read(path, _format(arguments), arguments.verb.__name__, added)
 
 
-def _write(arguments: argparse.Namespace, density: Density, pieces: Iterable[pd.DataFrame]) -> None:
+def _write(
+    arguments: argparse.Namespace, density: flows.Density, pieces: Iterable[pd.DataFrame]
+) -> None:
     from flows import answers
 
     answers.write(density, _format(arguments), arguments.output, pieces)
@@ -335,16 +334,14 @@ def _parser() -> argparse.ArgumentParser:
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.rpartition("=")
     if not name or not value.strip():
-        raise argparse.ArgumentTypeError(
-            f"expected a name and a value with = between them; got {text!r}"
-        )
+        raise _expected("a name and a value with = between them", text)
     return name, value
 
 
 def _levels(text: str) -> list[float]:
     with suppress(ValueError):
         return [float(word) for word in text.split(",")]
-    raise argparse.ArgumentTypeError(f"expected numbers, as 0.05,0.5; got {text!r}")
+    raise _expected("numbers, as 0.05,0.5", text)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -363,11 +360,13 @@ def _whole(least: int) -> Callable[[str], int]:
         with suppress(ValueError):
             if least <= int(text) < 2**63:
                 return int(text)
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number of at least {least} and below 2**63; got {text!r}"
-        )
+        raise _expected(f"a whole number of at least {least} and below 2**63", text)
 
     return parse
+
+
+def _expected(what: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"expected {what}; got {text!r}")
 
 
 def _format(arguments: argparse.Namespace) -> Format:

@@ -104,11 +104,11 @@ def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Draw], Draw]:
 
 def missing(scene: Scene) -> dict[str, list[str]]:
     """Return the figures that can't be drawn, and what each of them lacks."""
-    lacks = {
-        name: [need for need in needs if not NEEDS[need](scene)]
+    return {
+        name: lacks
         for name, (needs, _) in FIGURES.items()
+        if (lacks := [need for need in needs if not NEEDS[need](scene)])
     }
-    return {name: needs for name, needs in lacks.items() if needs}
 
 
 def draw(name: str, scene: Scene, path: Path) -> None:
