@@ -3,8 +3,6 @@
 ``import flows`` is light: torch is imported when a name that needs it is first used.
 """
 
-from __future__ import annotations
-
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -5,8 +5,6 @@ unknown; ``numbers`` ``(n,)`` are those of their random streams. ``Density`` ask
 frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ rows. Every fit takes standardised rows ``(n, D)`` and returns a ``Mixture``; ``
 model of one, in the user's units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows that are copies of others, as where a table was pasted together twice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

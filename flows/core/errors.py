@@ -1,7 +1,5 @@
 """Errors that the user can fix, reported in one line with a non-zero exit status."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The base of all models: a population of M distributions over points."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

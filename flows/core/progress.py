@@ -1,7 +1,5 @@
 """Progress of long work: a bar on a terminal and, off it, a line a minute at most."""
 
-from __future__ import annotations
-
 import io
 import math
 import sys

@@ -4,8 +4,6 @@ The pipeline, the studies and the models check their input by these classes, so 
 in one place.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError

@@ -1,7 +1,5 @@
 """The steps of rounded values."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from flows.core.arrays import Array, Whole

@@ -3,8 +3,6 @@
 A fault is one ``UserError`` that names the frame, or the file that it is from, column and row.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from ast import literal_eval

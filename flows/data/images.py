@@ -1,7 +1,5 @@
 """Image files: ``.npy`` for numbers, ``.png`` for pictures."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

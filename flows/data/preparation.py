@@ -3,8 +3,6 @@
 The pipeline's ``prepare`` and ``flows.fit`` prepare their rows by these functions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

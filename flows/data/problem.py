@@ -1,7 +1,5 @@
 """The data that a model learns from and is scored on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

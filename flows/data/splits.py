@@ -1,7 +1,5 @@
 """The split into training and test rows of the pipeline, the studies and the benchmarks."""
 
-from __future__ import annotations
-
 from flows.core.arrays import Array
 from flows.core.mixture import Truth
 from flows.core.seeds import numpy_generator

@@ -6,8 +6,6 @@ the numbers of its rows: 1 is the first below the names. Any fault is one ``User
 file, column and row.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import re

@@ -1,7 +1,5 @@
 """Bits per dimension of whole images, by a density of images spread over their cells."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

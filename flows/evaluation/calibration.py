@@ -4,8 +4,6 @@ Where a share is above its level, the region holds more of the truth than it sho
 too wide; where it is below, the model is too narrow or misplaced.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import chi2
 

@@ -10,8 +10,6 @@ Over one category it is integrated adaptively (``quadrature.py``). Over several 
 product is sampled by ``POINTS`` quasi-random points (Sobol 1967).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The cost of a model, counted rather than timed: the same numbers on every machine."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ It says where to look and is never the answer: its conditionals are closed-form,
 values of unknown columns, and the density itself then weighs them (``unknowns.py``).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace

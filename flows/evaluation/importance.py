@@ -10,8 +10,6 @@ weighted draws so far (Cornuet, Marin, Mira and Robert 2012). A few heavy draws 
 so weights are tempered for it, w^a, with the largest a up to 1 that leaves enough effective draws.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

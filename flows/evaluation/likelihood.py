@@ -3,8 +3,6 @@
 p is the true density, q that of a model; log-densities are in nats, sums in float64.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

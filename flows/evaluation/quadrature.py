@@ -4,8 +4,6 @@ An interval is integrated by Gauss and Legendre's rule, and again by halves. Whe
 the halves are halved, until they agree. Source: Davis and Rabinowitz 1984, section 6.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

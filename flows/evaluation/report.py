@@ -4,8 +4,6 @@ A metric that lacks what it needs (a density, a truth, its components) is ``NaN`
 members and ``None`` in the headline; nothing else changes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ All scores are in the units of the raw data. ``real`` and ``fake`` are ``(n, D)`
 scores expect as many of one as of the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

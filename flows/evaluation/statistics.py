@@ -1,7 +1,5 @@
 """Error bars of means, and families of tests."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import bootstrap
 

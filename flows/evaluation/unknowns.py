@@ -18,8 +18,6 @@ and u has the conditional density::
 A known label stands for a cell of its column, so it is drawn uniformly there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 A surprise is in nats: above 0 the rest of its row speaks against a value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path

@@ -6,8 +6,6 @@ have steps, as whole numbers have, every cell of a picture holds as many steps: 
 hold one more look like structure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal

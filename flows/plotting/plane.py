@@ -1,7 +1,5 @@
 """Data of two columns: samples, densities, conditionals, and how a flow carries noise to data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ They are at most 9.2 inches wide, with letters of at least 9 points: legible at 
 README, some 800 pixels.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures that compare all rows: scores, quality and diversity, mode masses, and training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
