@@ -68,8 +68,6 @@ class GaussianMixture(Population):
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
             preprocessing = Preprocessing(state["means"].shape[1:], 1, columns)
-            if "preprocessing.margins.knots" in state:
-                preprocessing.add_margins()
         model = cls(state["weights"], state["means"], state["covariances"], preprocessing)
         model.load_state_dict(state)
         return model

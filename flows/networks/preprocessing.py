@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class Preprocessing(Bijection):
         whiten        no correlations           (the automatic recipe)
 
     None of them is trained. Shapes: ``(M, *event, N)``. The log-determinant is that of the whole.
+    Loading a state adds the maps that it has.
     """
 
     def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
@@ -88,7 +90,14 @@ class Preprocessing(Bijection):
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``forward`` does, for points ``(M, *event, N)`` that are scaled already."""
-        steps = [step for step in (self.margins, self.whiten) if step is not None]
-        z, log_det = compose(steps, scaled)
-        before = [step for step in (self.to_real, self.standardize) if step is not None]
-        return z, log_det - compose(before, scaled, inverse=True)[1]
+        steps = self.steps
+        first = steps.index(self.standardize) + 1
+        z, log_det = compose(steps[first:], scaled)
+        return z, log_det - compose(steps[:first], scaled, inverse=True)[1]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        if f"{prefix}margins.knots" in state_dict:
+            self.add_margins()
+        if f"{prefix}whiten.mean" in state_dict:
+            self.add_whitening()
+        super()._load_from_state_dict(state_dict, prefix, *others)  # the maps' own states follow

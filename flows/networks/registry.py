@@ -79,50 +79,43 @@ def build(
     Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the
     model's.
     """
-    kind = find(name)
-    try:
-        model = kind.model_validate(dict(settings or {}))
-    except ValidationError as error:
-        raise ValueError(explain(error, kind, prefix=name)) from None
-    if columns and list(event_shape) != [len(columns)]:
-        raise ValueError(f"{len(columns)} columns for points of shape {tuple(event_shape)}")
     span = range(members) if isinstance(members, Integral) else members
     if not isinstance(span, range) or not span or span.step != 1 or span.start < 0:
         must = "a whole number of at least 1"
         if isinstance(members, range):
             must = "a range of step 1 from 0 or above, with a member in it"
         raise ValueError(f"members = {members!r}: must be {must}")
-    description = {
-        "model": name,
-        "event_shape": list(event_shape),
-        "settings": model.model_dump(),
-        "members": [span.start, span.stop],
-        "seed": seed,
-        "columns": [column.to_dict() for column in columns],
-    }
-    return model.build(tuple(event_shape), numpy_generators(seed, "initialize", span), description)
+    return build_described(
+        {
+            "model": name,
+            "event_shape": list(event_shape),
+            "settings": dict(settings or {}),
+            "members": [span.start, span.stop],
+            "seed": seed,
+            "columns": [column.to_dict() for column in columns],
+        }
+    )
 
 
 def build_described(description: Mapping[str, Any]) -> Network:
-    """Return the untrained network of a ``description``."""
-    model = build(
-        description["model"],
-        description["event_shape"],
-        description["settings"],
-        members=range(*description["members"]),
-        seed=description["seed"],
-        columns=[Column.from_dict(column) for column in description.get("columns", ())],
-    )
-    model.description = dict(description)
-    return model
+    """Return the untrained network of a ``description``. Raises as ``build`` does."""
+    name, columns = description["model"], description.get("columns", ())
+    event_shape = tuple(description["event_shape"])
+    kind = find(name)
+    try:
+        model = kind.model_validate(description["settings"])
+    except ValidationError as error:
+        raise ValueError(explain(error, kind, prefix=name)) from None
+    if columns and event_shape != (len(columns),):
+        raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
+    generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
+    whole = {**description, "settings": model.model_dump()}
+    return model.build(event_shape, generators, whole)
 
 
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
     """Return the network of a ``description`` and a ``state``, in the precision of the state."""
     model = build_described(description)
-    if "preprocessing.margins.knots" in state:
-        model.preprocessing.add_margins()
-        model.preprocessing.add_whitening()
     model.load_state_dict(state, assign=True)
     return model
 

@@ -247,8 +247,6 @@ class FoldTrainer:
             name: value[kept] if value.ndim else value
             for name, value in self.model.state_dict().items()
         }
-        model.preprocessing.add_margins()
-        model.preprocessing.add_whitening()
         model.load_state_dict(state)
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
         optimizer.first = self.optimizer.first[kept]
@@ -266,8 +264,6 @@ class FoldTrainer:
 def _set_preprocessing(model: DensityNetwork, fitted: Sequence[Preprocessing]) -> None:
     """Set the members' preprocessing to what was ``fitted`` for each, a population of one."""
     states = [each.state_dict() for each in fitted]
-    model.preprocessing.add_margins()
-    model.preprocessing.add_whitening()
     model.preprocessing.load_state_dict(
         {name: torch.cat([state[name] for state in states]) for name in states[0]}
     )
