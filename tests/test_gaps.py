@@ -16,7 +16,7 @@ from flows.core.settings import TrainingSettings
 from flows.data import frames
 from flows.training import auto, completion, fold_trainer
 from flows.training.candidates import Candidate
-from flows.training.fold_trainer import FoldTrainer, Member
+from flows.training.fold_trainer import FoldTrainer
 
 MIXTURE = Mixture(
     np.array([0.4, 0.6]),
@@ -73,12 +73,12 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     columns = [Column("a", "positive"), Column("b"), Column("c")]  # in logarithms
     scaler = Scaler.fit(rows)
     model = flows.build("nsf", (3,), {"hidden": 4}, members=1, columns=columns)
-    fold = np.arange(100) % 5
-    members = [Member(Candidate("whiten", "neighbours", 0.5), 0)]
+    fold = np.where(np.arange(100) % 5, -1, 0)
+    candidates = [Candidate("whiten", "neighbours", 0.5)]
     trainer = FoldTrainer(
-        model, scaler.scale(rows), scaler, None, members, fold, TrainingSettings()
+        model, scaler.scale(rows), scaler, None, candidates, fold, TrainingSettings()
     )
-    (prepared,) = trainer.prepared
+    (prepared,) = trainer.folds
     trainer.draws = 10_000
     log_q = trainer.scores(every_row=True)[prepared.held_out, 0]
     whiten, units = prepared.preprocessing.whiten, prepared.own.after(scaler)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -38,7 +38,7 @@ from flows.references import fit_gaussian
 from flows.training import completion, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.completion import Completion
-from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer, Member
+from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.trainer import OnLog, replay
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
@@ -81,14 +81,12 @@ def train_auto(
     z = rows[:, 0].numpy()
     fold = cut_into_folds(z, settings.seed)
     fold[fold >= folds] = -1
-    curves: dict[int, dict[Member, dict[str, float]]] = {}
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         say(bar, "fitting margins, finding neighbours")
-        members = [Member(candidate, f) for candidate in CANDIDATES for f in range(folds)]
         start = population(len(CANDIDATES))
         held = None if test is None else test[:, 0].numpy()
-        trainer = FoldTrainer(start, z, scaler, held, members, fold, settings)
+        trainer = FoldTrainer(start, z, scaler, held, CANDIDATES, fold, settings)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -98,8 +96,8 @@ def train_auto(
             state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
             say(bar, state)
             bar.update(trainer.step - bar.n)
-            if trainer.step // LOG > max(curves, default=0) // LOG:
-                curves[trainer.step] = trainer.curves()
+            if trainer.step // LOG > max(trainer.curves["train_nll"], default=0) // LOG:
+                trainer.log()
 
         for until, count in zip(ROUNDS, (spare, kept), strict=True):
             trainer.train(until, on_check)
@@ -111,22 +109,19 @@ def train_auto(
             )
         trainer.train(MOST_STEPS, on_check)
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
-        curves[trainer.step] = trainer.curves()
+        trainer.log()
     trainer.optimizer.parameters.copy_(trainer.best)
     scores = trainer.scores(every_row=True)
     weights = stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
-    held_out = stacking.mixture(scores, weights)
+    held_out, logged = stacking.mixture(scores, weights), list(trainer.curves["train_nll"])
     model.history = {
-        "epoch": np.array([trainer.epochs(step) for step in curves], dtype=np.float64),
+        "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
         "held_out": held_out,
         # Of rows with gaps it is the density of fewer values: tail probabilities leave them out
         "fold": np.where(np.isnan(z).any(axis=1), -1.0, fold),
     }
-    for key in curves[trainer.step][trainer.members[0]]:
-        model.history[key] = np.array(
-            [[row[member][key] for member in trainer.members] for row in curves.values()]
-        )
+    model.history |= {key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()}
     replay(model.history, on_log)
     unseen = held_out[fold >= 0]
     different = equal_rows(z[fold >= 0]).max() + 1  # copies add no evidence
@@ -136,7 +131,11 @@ def train_auto(
         "folds": folds,
         "steps": trainer.step,
         "members": [
-            {"fold": member.fold, "regularisation": str(member.candidate), "steps": int(step)}
+            {
+                "fold": member.fold.number,
+                "regularisation": str(member.candidate),
+                "steps": int(step),
+            }
             for member, step in zip(trainer.members, trainer.best_step, strict=True)
         ],
         "held_out": float(unseen.mean()),
@@ -175,9 +174,7 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
     )
 
 
-def score_references(
-    z: Array, fold: Whole, completions: Mapping[int, Completion]
-) -> dict[str, float]:
+def score_references(z: Array, fold: Whole, completions: Sequence[Completion]) -> dict[str, float]:
     """Return the mean log-density of two simple models on the same folds, in nats.
 
     It is in the user's units; ``z`` ``(n, D)`` are scaled. Of a row with gaps it is that of what is

@@ -14,6 +14,7 @@ with ``NaN`` for a gap.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -38,25 +39,28 @@ NUMBERS = 10_000_000  # of the matrices of a piece of rows: bounds the memory
 DRAWS, TOGETHER = 16, 16_000  # of a row, and of all rows, but one each at least
 
 
+@dataclass(frozen=True, eq=False)
 class Completion:
     """Draws what rows lack by what the rows outside of a fold tell.
 
-    ``rows`` ``(n, D)`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the fold of each, and
-    ``number`` the one that is left out. Nothing is fitted before there is a gap to fill.
+    ``rows`` ``(n, D)`` of the table of ``model`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the
+    fold of each, and ``number`` the one that is left out. Nothing is fitted before there is a gap
+    to fill.
     """
 
-    def __init__(
-        self,
-        rows: Array,
-        scaler: Scaler,
-        model: DensityNetwork,
-        fold: Whole,
-        number: int,
-        seed: int,
-    ) -> None:
-        self.rows, self.scaler, self.fold, self.number, self.seed = rows, scaler, fold, number, seed
-        self.units = Preprocessing(model.event_shape, 1, model.columns)
-        self.units.standardize.set(scaler)
+    rows: Array
+    scaler: Scaler
+    model: DensityNetwork
+    fold: Whole
+    number: int
+    seed: int
+
+    @cached_property
+    def units(self) -> Preprocessing:
+        """The maps from the user's units to scaled rows."""
+        units = Preprocessing(self.model.event_shape, 1, self.model.columns)
+        units.standardize.set(self.scaler)
+        return units
 
     @cached_property
     def mixture(self) -> Mixture:

@@ -21,7 +21,6 @@ from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import DensityNetwork, Seen
-from flows.networks.preprocessing import Preprocessing
 from flows.training.candidates import Candidate
 from flows.training.completion import Completion, draws
 from flows.training.optimizer import ClippedAdam
@@ -43,18 +42,19 @@ AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 @dataclass(frozen=True)
 class Member:
-    """A network: how it is regularised, and the fold that it does not see."""
+    """A network: how it is regularised, the fold it does not see, and its random stream."""
 
     candidate: Candidate
-    fold: int
+    fold: PreparedFold
+    stream: int
 
 
 class FoldTrainer:
     """The trainer of a population with one member for each candidate and fold.
 
     ``rows`` ``(n, D)`` are scaled by ``scaler``, and ``NaN`` in a gap (``completion.py``); ``fold``
-    ``(n,)`` is the fold in which each is held out, or -1 for none. ``test``, scaled rows
-    ``(n', D)``, are used only for the curves.
+    ``(n,)`` is the number of the fold in which each is held out, or -1 for none. ``test``, scaled
+    rows ``(n', D)``, are used only for the curves.
     """
 
     def __init__(
@@ -63,53 +63,53 @@ class FoldTrainer:
         rows: Array,
         scaler: Scaler,
         test: Array | None,
-        members: Sequence[Member],
+        candidates: Sequence[Candidate],
         fold: Whole,
         settings: TrainingSettings,
     ) -> None:
-        self.model, self.settings, self.members = model, settings, list(members)
-        self.rows = rows
-        self.completions = {
-            f: Completion(rows, scaler, model, fold, f, settings.seed)
-            for f in {member.fold for member in members}
+        self.model, self.settings, self.rows = model, settings, rows
+        self.completions = [
+            Completion(rows, scaler, model, fold, number, settings.seed)
+            for number in range(fold.max() + 1)
+        ]
+        names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
+        prepared = {
+            name: [PreparedFold(c, model, name) for c in self.completions] for name in names
         }
-        kinds = [(member.fold, member.candidate.preprocessing) for member in members]
-        known = {
-            (f, name): PreparedFold(self.completions[f], model, name)
-            for f, name in dict.fromkeys(kinds)
-        }
-        self.prepared = [known[kind] for kind in kinds]
-        _set_preprocessing(model, [each.preprocessing for each in self.prepared])
-        count = min(len(each.train) for each in known.values())
+        pairs = [
+            (candidate, f) for candidate in candidates for f in prepared[candidate.preprocessing]
+        ]
+        self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
+        states = [member.fold.preprocessing.state_dict() for member in self.members]
+        model.preprocessing.load_state_dict(
+            {name: torch.cat([state[name] for state in states]) for name in states[0]}
+        )
+        count = min(len(f.train) for f in self.folds)
         batch = min(BATCH, settings.batch_size, count)
         # Points and steps of an epoch, which passes over all rows of a small table
         self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
         self.steps = math.ceil(self.visits / batch)
-        most = max(len(each.checked) for each in self.prepared)
+        most = max(len(f.checked) for f in self.folds)
         self.draws = draws(rows, most)  # of a row that is scored
-        self.seen = {  # what checks and curves are computed on
-            "train": self._seen(
-                {each: rows[some(each.train[:count], CHECK_ROWS)] for each in self.folds}
-            ),
-            # The first rows are repeated to equal length
-            "held_out": self._seen(
-                {each: rows[np.resize(each.checked, most)] for each in self.folds}
-            ),
+        # What checks and curves are computed on; the first rows are repeated to equal length
+        self.seen = {
+            "train": self._seen({f: rows[some(f.train[:count], CHECK_ROWS)] for f in self.folds}),
+            "held_out": self._seen({f: rows[np.resize(f.checked, most)] for f in self.folds}),
         }
         if test is not None:
             few = test[some(np.arange(len(test)), CHECK_ROWS)]
             self.seen["test"] = self._seen(dict.fromkeys(self.folds, few))
         places = some(np.arange(count), EPOCH * BATCH)
         model.initialize(
-            torch.stack([each.points[:, places * each.versions] for each in self.prepared])
+            torch.stack([m.fold.points[:, places * m.fold.versions] for m in self.members])
         )
-        self.streams = list(range(len(members)))  # numbers of the members' random streams
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average = self.optimizer.parameters.clone()
         self.best = self.optimizer.parameters.clone()
-        self.best_nll = np.full(len(members), np.inf)
-        self.best_step = np.zeros(len(members), dtype=int)
+        self.best_nll = np.full(len(self.members), np.inf)
+        self.best_step = np.zeros(len(self.members), dtype=int)
         self.progress: dict[int, Array] = {}  # best_nll by the step of each check
+        self.curves: dict[str, dict[int, Array]] = {f"{key}_nll": {} for key in self.seen}
         self.step = 0
         # An untrained flow is a Gaussian after whitening, and independent columns after margins,
         # which no step may improve on.
@@ -117,20 +117,20 @@ class FoldTrainer:
 
     @property
     def folds(self) -> list[PreparedFold]:
-        """The prepared folds of the members, each once."""
-        return list(dict.fromkeys(self.prepared))
+        """The folds of the members, each once."""
+        return list(dict.fromkeys(member.fold for member in self.members))
 
     def _seen(self, rows: Mapping[PreparedFold, Array]) -> Seen:
         """Return completions of the ``rows`` of each member's fold, as the members see them."""
         seen = {fold: fold.seen(own, self.draws) for fold, own in rows.items()}
-        z, log_det = zip(*(seen[fold] for fold in self.prepared), strict=True)
+        z, log_det = zip(*(seen[member.fold] for member in self.members), strict=True)
         return torch.stack(z), torch.stack(log_det)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
         visited = [
-            each.visit(member.candidate.noise, member.candidate.level, self.visits, generator)
-            for member, each, generator in zip(self.members, self.prepared, generators, strict=True)
+            member.fold.visit(member.candidate, self.visits, generator)
+            for member, generator in zip(self.members, generators, strict=True)
         ]
         return torch.stack(visited)
 
@@ -141,8 +141,9 @@ class FoldTrainer:
         """
         start = self.step
         while self.step < until and (cool or not self.converged):
+            streams = [member.stream for member in self.members]
             generators = numpy_generators(
-                self.settings.seed, "train", self.streams, self.step // self.steps
+                self.settings.seed, "train", streams, self.step // self.steps
             )
             points = self.points(generators)
             objective = self.model.objective(points, generators)
@@ -174,7 +175,7 @@ class FoldTrainer:
 
     def check(self) -> None:
         """Keep the average of every member whose held-out rows are likelier than before."""
-        nll = np.array([-log_q.mean() for log_q in self.log_density_held_out(self.average)])
+        nll = self.nll("held_out")
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
@@ -195,10 +196,12 @@ class FoldTrainer:
         self.optimizer.parameters.copy_(now)
         return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
-    def log_density_held_out(self, parameters: Tensor) -> list[Array]:
-        """Return for every member the log-densities of the rows that it is checked on."""
-        log_q = self.log_density(parameters, self.seen["held_out"])
-        return [each[: len(own.checked)] for each, own in zip(log_q, self.prepared, strict=True)]
+    def nll(self, key: str) -> Array:
+        """Return the members' mean negative log-likelihoods of the rows ``key``, ``(M,)``."""
+        log_q = [*self.log_density(self.average, self.seen[key])]
+        if key == "held_out":  # without those that were repeated
+            log_q = [x[: len(m.fold.checked)] for x, m in zip(log_q, self.members, strict=True)]
+        return np.array([-each.mean() for each in log_q])
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -220,25 +223,14 @@ class FoldTrainer:
             piece = {fold: own[start : start + size] for fold, own in places.items()}
             seen = self._seen({fold: self.rows[own] for fold, own in piece.items()})
             log_q = self.log_density(self.best, seen)
-            for member, fold, values in zip(self.members, self.prepared, log_q, strict=True):
-                scores[piece[fold], self.candidates.index(member.candidate)] = values
+            for member, values in zip(self.members, log_q, strict=True):
+                scores[piece[member.fold], self.candidates.index(member.candidate)] = values
         return scores
 
-    def curves(self) -> dict[Member, dict[str, float]]:
-        """Return for every member its mean negative log-likelihoods.
-
-        They are those of rows that it learns from, of those held out from it, and of the test rows.
-        """
-        log_q: dict[str, Sequence[Array]] = {
-            key: self.log_density_held_out(self.average)
-            if key == "held_out"
-            else list(self.log_density(self.average, seen))
-            for key, seen in self.seen.items()
-        }
-        return {
-            member: {f"{key}_nll": float(-each[m].mean()) for key, each in log_q.items()}
-            for m, member in enumerate(self.members)
-        }
+    def log(self) -> None:
+        """Add a point to the ``curves`` of the rows that members learn from, and of the others."""
+        for key in self.seen:
+            self.curves[f"{key}_nll"][self.step] = self.nll(key)
 
     def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
         """Go on with only these ``candidates``, in ``model``, which has as many members."""
@@ -255,15 +247,7 @@ class FoldTrainer:
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
+        self.members = [self.members[m] for m in kept]
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
-        for name in ("members", "prepared", "streams"):
-            setattr(self, name, [getattr(self, name)[m] for m in kept])
-        self.progress = {step: nll[kept] for step, nll in self.progress.items()}
-
-
-def _set_preprocessing(model: DensityNetwork, fitted: Sequence[Preprocessing]) -> None:
-    """Set the members' preprocessing to what was ``fitted`` for each, a population of one."""
-    states = [each.state_dict() for each in fitted]
-    model.preprocessing.load_state_dict(
-        {name: torch.cat([state[name] for state in states]) for name in states[0]}
-    )
+        for by_step in (self.progress, *self.curves.values()):
+            by_step.update({step: values[kept] for step, values in by_step.items()})

@@ -12,6 +12,7 @@ from flows.core.arrays import Array, Whole, some
 from flows.core.scaler import Scaler
 from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
+from flows.training.candidates import Candidate
 from flows.training.completion import Completion, draws
 from flows.training.noise import NOISES, Noise
 
@@ -29,7 +30,7 @@ class PreparedFold:
     """
 
     def __init__(self, completion: Completion, model: DensityNetwork, name: str) -> None:
-        self.completion = completion
+        self.completion, self.number = completion, completion.number
         rows, is_held_out = completion.rows, completion.fold == completion.number
         self.dtype = model.dtype
         # In the order of the rows, and from all of them alike
@@ -68,12 +69,13 @@ class PreparedFold:
         """The places of the held-out rows that checks are computed on."""
         return some(self.held_out, CHECK_ROWS)
 
-    def visit(self, noise: str, level: float, count: int, generator: np.random.Generator) -> Tensor:
+    def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` of the points in random order, each moved by fresh noise, ``(D, n)``."""
+        noise = candidate.noise
         if noise not in self.noises:
             self.noises[noise] = NOISES[noise](self.points.double().numpy().T, self.versions)
         order = generator.permutation(len(self.train))[:count]
         if self.versions > 1:
             order = order * self.versions + generator.integers(self.versions, size=len(order))
-        visited = self.noises[noise].visit(order, level, generator)
+        visited = self.noises[noise].visit(order, candidate.level, generator)
         return torch.from_numpy(visited.T).to(self.dtype)
