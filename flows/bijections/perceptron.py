@@ -1,7 +1,7 @@
 """The network inside couplings and baselines: a multilayer perceptron per member."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +9,32 @@ import torch
 from torch import Tensor, nn
 
 from flows.core.seeds import Generators
+
+# Of the numbers of inputs and hidden units: the initial ranges of weights and biases of each layer
+Reach = Callable[[int, int], list[tuple[float, float]]]
+
+
+def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
+    """Return the initial ranges of a coupling's network, the ``reach`` of a ``Perceptron``.
+
+    Weights and biases are within +-1/sqrt(fan_in), as in ``torch.nn.Linear``, and the last layer
+    starts at 0, so that the output is 0.
+    """
+    return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
+
+
+def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
+    """Return the initial ranges of a baseline's network, the ``reach`` of a ``Perceptron``.
+
+    Weights are within +-sqrt(6/fan_in) (He et al. 2015), those of the last layer within
+    +-1/sqrt(fan_in). Biases are 0, except the first layer's, within +-1, so that its kinks lie
+    apart.
+    """
+    return [
+        (math.sqrt(6 / inputs), 1.0),
+        (math.sqrt(6 / hidden), 0.0),
+        (1 / math.sqrt(hidden), 0.0),
+    ]
 
 
 class Perceptron(nn.Module):
@@ -19,9 +45,9 @@ class Perceptron(nn.Module):
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs)
     operations, in batched matrix products.
 
-    ``reach`` has two numbers a layer: its weights start uniform on +- the first, its biases on +-
-    the second; a layer whose numbers are 0 draws none. A member's parameters are one row of
-    ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
+    ``reach(inputs, hidden)`` gives two numbers a layer: its weights start uniform on +- the first,
+    its biases on +- the second; a layer whose numbers are 0 draws none. A member's parameters are
+    one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
     """
 
     def __init__(
@@ -30,12 +56,12 @@ class Perceptron(nn.Module):
         outputs: int,
         hidden: int,
         generators: Generators,
-        reach: Sequence[tuple[float, float]] | None = None,
+        reach: Reach = identity_reach,
     ) -> None:
         super().__init__()
-        self.sizes = [inputs, hidden, hidden, outputs]
-        parts, reach = list[Tensor](), reach or identity_reach(inputs, hidden)
-        for (fan_in, fan_out), (weight, bias) in zip(pairwise(self.sizes), reach, strict=True):
+        self.sizes, parts = [inputs, hidden, hidden, outputs], list[Tensor]()
+        pairs = zip(pairwise(self.sizes), reach(inputs, hidden), strict=True)
+        for (fan_in, fan_out), (weight, bias) in pairs:
             if weight == bias == 0:
                 parts.append(torch.zeros(len(generators), fan_out * (fan_in + 1)))
                 continue
@@ -61,26 +87,3 @@ class Perceptron(nn.Module):
             # In place, which saves memory: the product is not needed again
             x = torch.baddbmm(bias, weight, x).relu_()
         return torch.baddbmm(last_bias, last_weight, x)
-
-
-def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Return the initial ranges of a coupling's network, the ``reach`` of a ``Perceptron``.
-
-    Weights and biases are within +-1/sqrt(fan_in), as in ``torch.nn.Linear``, and the last layer
-    starts at 0, so that the output is 0.
-    """
-    return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
-
-
-def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
-    """Return the initial ranges of a baseline's network, the ``reach`` of a ``Perceptron``.
-
-    Weights are within +-sqrt(6/fan_in) (He et al. 2015), those of the last layer within
-    +-1/sqrt(fan_in). Biases are 0, except the first layer's, within +-1, so that its kinks lie
-    apart.
-    """
-    return [
-        (math.sqrt(6 / inputs), 1.0),
-        (math.sqrt(6 / hidden), 0.0),
-        (1 / math.sqrt(hidden), 0.0),
-    ]

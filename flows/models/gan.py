@@ -68,10 +68,8 @@ class GANNetwork(Network):
         super().__init__(len(generators), event_shape, description)
         self.latent = settings.latent
         self.penalty = settings.penalty
-        self.generator = Perceptron(
-            self.latent, dim, hidden, generators, he_reach(self.latent, hidden)
-        )
-        self.discriminator = Perceptron(dim, 1, hidden, generators, he_reach(dim, hidden))
+        self.generator = Perceptron(self.latent, dim, hidden, generators, he_reach)
+        self.discriminator = Perceptron(dim, 1, hidden, generators, he_reach)
 
     def objective(self, points: Tensor, generators: Generators) -> Objective:
         step = count()

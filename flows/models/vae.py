@@ -71,10 +71,8 @@ class VAENetwork(DensityNetwork):
         dim = features("VAE", event_shape)
         super().__init__(len(generators), event_shape, description)
         self.dim = dim
-        self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach(dim, hidden))
-        self.decoder = Perceptron(
-            self.LATENT, dim, hidden, generators, he_reach(self.LATENT, hidden)
-        )
+        self.encoder = Perceptron(dim, 2 * self.LATENT, hidden, generators, he_reach)
+        self.decoder = Perceptron(self.LATENT, dim, hidden, generators, he_reach)
         self.log_scale = nn.Parameter(torch.full((len(generators), dim, 1), FIRST_LOG_SCALE))
 
     # Training

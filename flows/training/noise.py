@@ -1,10 +1,13 @@
-"""Noise with the shape of the rows, by which the automatic recipe regularises."""
+"""Noise with the shape of the rows, by which the automatic recipe regularises.
+
+A kind of noise is made of ``points`` ``(n, D)``, and gives the moved points of a visit. Where there
+are several ``versions`` of a row, side by side, its shape is that of the first.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -19,21 +22,7 @@ COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
 ROWS = 1_500  # rows that a mixture is fitted to, at most
 
 
-class Noise(ABC):
-    """Noise around each of ``points`` ``(n, D)``.
-
-    Where there are several ``versions`` of a row, side by side, its shape is that of the first.
-    """
-
-    @abstractmethod
-    def __init__(self, points: Array, versions: int = 1) -> None: ...
-
-    @abstractmethod
-    def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
-        """Return the points at the places ``order``, moved by fresh noise, in single precision."""
-
-
-class NeighbourNoise(Noise):
+class NeighbourNoise:
     """Noise with the shape of the neighbourhood of each point.
 
     Isotropic noise as wide as a kernel density's bandwidth drowns every ridge of a table with more
@@ -63,6 +52,7 @@ class NeighbourNoise(Noise):
         self.nearest = nearest.astype(np.int32)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        """Return the points at the places ``order``, moved by fresh noise, in single precision."""
         points, nearest = self.points[order], self.nearest[order]
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
@@ -71,7 +61,7 @@ class NeighbourNoise(Noise):
         )
 
 
-class ComponentNoise(Noise):
+class ComponentNoise:
     """Noise with the shape of each point's component of a mixture of Gaussians.
 
     Where a table is made of clusters, a mixture knows the shape of each from all of its rows, and
@@ -116,6 +106,7 @@ class ComponentNoise(Noise):
         self.factors = np.linalg.cholesky(mixture.covariances_).astype(np.float32)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        """Return the points at the places ``order``, moved by fresh noise, in single precision."""
         points, component = self.points[order], self.component[order]
         normal = generator.standard_normal(points.shape).astype(np.float32)
         noise = np.empty_like(points)
@@ -126,4 +117,5 @@ class ComponentNoise(Noise):
         return mean + math.sqrt(1 - level**2) * (points - mean) + level * noise
 
 
+Noise = NeighbourNoise | ComponentNoise
 NOISES: dict[str, type[Noise]] = {"neighbours": NeighbourNoise, "components": ComponentNoise}
