@@ -117,14 +117,7 @@ class Network(Population, ABC):
         The points are ``(M, *event, n)``; the log-determinant is ``(M, n or 1)``, in double
         precision as it may be large.
         """
-        return self._seen(*self.preprocessing(self.features_first(value)))
-
-    def preprocess_scaled(self, scaled: Tensor) -> Seen:
-        """Return what ``preprocess`` does, for rows ``(n, M or 1, *event)`` that are scaled."""
-        points = self.features_first(scaled).double()
-        return self._seen(*self.preprocessing.from_scaled(points))
-
-    def _seen(self, z: Tensor, log_det: Tensor) -> Seen:
+        z, log_det = self.preprocessing(self.features_first(value))
         return z.to(self.dtype).contiguous(), log_det
 
     def sample(

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -32,7 +31,6 @@ from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, TrainingSettings, folds_and_candidates
-from flows.networks import registry
 from flows.networks.network import DensityNetwork
 from flows.references import fit_gaussian
 from flows.training import completion, stacking
@@ -74,19 +72,14 @@ def train_auto(
             "on rows that all members share"
         )
 
-    def population(candidates: int) -> DensityNetwork:
-        network = registry.build_described({**about, "members": [0, candidates * folds]})
-        return cast(DensityNetwork, network)
-
     z = rows[:, 0].numpy()
     fold = cut_into_folds(z, settings.seed)
     fold[fold >= folds] = -1
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         say(bar, "fitting margins, finding neighbours")
-        start = population(len(CANDIDATES))
         held = None if test is None else test[:, 0].numpy()
-        trainer = FoldTrainer(start, z, scaler, held, CANDIDATES, fold, settings)
+        trainer = FoldTrainer(model, z, scaler, held, CANDIDATES, fold, settings)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -103,14 +96,12 @@ def train_auto(
             trainer.train(until, on_check)
             scores = trainer.scores()
             chosen = stacking.chosen(scores[~np.isnan(scores[:, 0])], count)
-            trainer.keep(
-                [trainer.candidates[c] for c in chosen],
-                model if count == kept else population(len(chosen)),
-            )
+            trainer.keep([trainer.candidates[c] for c in chosen])
         trainer.train(MOST_STEPS, on_check)
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         trainer.log()
     trainer.optimizer.parameters.copy_(trainer.best)
+    model.load_state_dict(trainer.model.state_dict())
     scores = trainer.scores(every_row=True)
     weights = stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from flows.core.arrays import Array, Whole, some
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.networks import registry
 from flows.networks.network import DensityNetwork, Seen
 from flows.training.candidates import Candidate
 from flows.training.completion import Completion, draws
@@ -50,11 +52,12 @@ class Member:
 
 
 class FoldTrainer:
-    """The trainer of a population with one member for each candidate and fold.
+    """The trainer of a population like ``model`` with one member for each candidate and fold.
 
-    ``rows`` ``(n, D)`` are scaled by ``scaler``, and ``NaN`` in a gap (``completion.py``); ``fold``
-    ``(n,)`` is the number of the fold in which each is held out, or -1 for none. ``test``, scaled
-    rows ``(n', D)``, are used only for the curves.
+    ``model``, which ``flows.build`` made, stays as it is. ``rows`` ``(n, D)`` are scaled by
+    ``scaler``, and ``NaN`` in a gap (``completion.py``); ``fold`` ``(n,)`` is the number of the
+    fold in which each is held out, or -1 for none. ``test``, scaled rows ``(n', D)``, are used only
+    for the curves.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class FoldTrainer:
         fold: Whole,
         settings: TrainingSettings,
     ) -> None:
-        self.model, self.settings, self.rows = model, settings, rows
+        self.settings, self.rows = settings, rows
         self.completions = [
             Completion(rows, scaler, model, fold, number, settings.seed)
             for number in range(fold.max() + 1)
@@ -81,6 +84,7 @@ class FoldTrainer:
         ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.fold.preprocessing.state_dict() for member in self.members]
+        self.model = model = self._population(model)
         model.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
@@ -114,6 +118,11 @@ class FoldTrainer:
         # An untrained flow is a Gaussian after whitening, and independent columns after margins,
         # which no step may improve on.
         self.check()
+
+    def _population(self, like: DensityNetwork) -> DensityNetwork:
+        """Return an untrained network with so many members as there are."""
+        description = {**like.description, "members": [0, len(self.members)]}
+        return cast(DensityNetwork, registry.build_described(description))
 
     @property
     def folds(self) -> list[PreparedFold]:
@@ -232,14 +241,13 @@ class FoldTrainer:
         for key in self.seen:
             self.curves[f"{key}_nll"][self.step] = self.nll(key)
 
-    def keep(self, candidates: Sequence[Candidate], model: DensityNetwork) -> None:
-        """Go on with only these ``candidates``, in ``model``, which has as many members."""
+    def keep(self, candidates: Sequence[Candidate]) -> None:
+        """Go on with only these ``candidates``."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
-        state = {
-            name: value[kept] if value.ndim else value
-            for name, value in self.model.state_dict().items()
-        }
-        model.load_state_dict(state)
+        self.members = [self.members[m] for m in kept]
+        state = self.model.state_dict()
+        model = self._population(self.model)
+        model.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
         optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
         optimizer.first = self.optimizer.first[kept]
         optimizer.second = self.optimizer.second[kept]
@@ -247,7 +255,6 @@ class FoldTrainer:
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
-        self.members = [self.members[m] for m in kept]
         self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
         for by_step in (self.progress, *self.curves.values()):
             by_step.update({step: values[kept] for step, values in by_step.items()})

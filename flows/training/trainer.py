@@ -67,9 +67,10 @@ class Trainer:
         """
         if len(scaled) > PIECE:
             scaled = scaled[some(np.arange(len(scaled)), PIECE)]
-        z, log_det = self.model.preprocess_scaled(scaled)
-        generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
-        return self.model.visit(z, generators), log_det
+        model = self.model
+        z, log_det = model.preprocessing.from_scaled(model.features_first(scaled).double())
+        generators = numpy_generators(self.settings.seed, "curves", model.member_range, number)
+        return model.visit(z.to(model.dtype).contiguous(), generators), log_det
 
     def points(self, generators: Generators) -> Iterator[Tensor]:
         """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
