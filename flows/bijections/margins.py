@@ -6,7 +6,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from flows.bijections.bijection import Bijection
-from flows.bijections.spline import rational_quadratic, rational_quadratic_root
+from flows.bijections.spline import bins_at, rational_quadratic, rational_quadratic_root
 from flows.core.arrays import Array
 
 COUNTS = (4, 6, 10, 16, 25, 40, 63)  # numbers of kernels of a column to choose from
@@ -59,36 +59,31 @@ class Margins(Bijection):
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
         """Return where ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies among the knots.
 
-        The results are ``(M, D, N)``: how far it is beyond the knots, and the slope there; how far
-        the rest is into its bin; and x_k, w, z_k, h and both slopes of that bin.
+        The results are ``(M, D, N)``: how far it is beyond the knots, and the slope there; the
+        rest; and x_k, z_k, w, h and both slopes of its bin.
         """
-        x, z, slope = self.knots.unbind(2)
         along = self.knots[:, :, by]
         inside = torch.minimum(torch.maximum(value, along[..., :1]), along[..., -1:])
-        upper = (
-            torch.searchsorted(along[..., 1:-1].contiguous(), inside.contiguous(), right=True) + 1
-        )
-        x_low, z_low, low = (knot.gather(2, upper - 1) for knot in (x, z, slope))
-        high = slope.gather(2, upper)
-        width = x.gather(2, upper) - x_low
-        height = z.gather(2, upper) - z_low
-        beyond = value - inside
+        index = torch.searchsorted(
+            along[..., 1:-1].contiguous(), inside.contiguous(), right=True
+        ).unsqueeze(2)
+        knots = self.knots.unsqueeze(-1).expand(-1, -1, -1, -1, value.shape[-1])
+        *corner_and_size, low, high = bins_at(index, *knots.unbind(2))
         straight = torch.where(value < inside, low, high)
-        rest = inside - (z_low if by else x_low)
-        return beyond, straight, rest, x_low, width, z_low, height, low, high
+        return value - inside, straight, inside, *corner_and_size, low, high
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        beyond, straight, rest, _, width, z_k, *bin_ = self._bins(x, 0)
-        z, log_slope = rational_quadratic(rest / width, width, *bin_)
+        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(x, 0)
+        z, log_slope = rational_quadratic((inside - x_k) / bin_[0], *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
         return z_k + z + beyond * straight, log_slope.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        beyond, straight, rest, x_k, width, _, *bin_ = self._bins(z, 1)
-        u = rational_quadratic_root(rest, width, *bin_)
-        _, log_slope = rational_quadratic(u, width, *bin_)
+        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(z, 1)
+        u = rational_quadratic_root(inside - z_k, *bin_)
+        _, log_slope = rational_quadratic(u, *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
-        return x_k + u * width + beyond / straight, -log_slope.sum(1)
+        return x_k + u * bin_[0] + beyond / straight, -log_slope.sum(1)
 
 
 def normal_scores(column: Array) -> Array:

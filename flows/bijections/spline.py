@@ -70,11 +70,7 @@ class SplineCoupling(Coupling):
         slopes = self.slopes(raw_slopes)
         edges = y if by_height else x
         index = (value.unsqueeze(2) >= edges[:, :, 1:-1]).sum(2, keepdim=True)
-        x_low, x_high, y_low, y_high = (
-            t.gather(2, i).squeeze(2) for t in (x, y) for i in (index, index + 1)
-        )
-        slope_low, slope_high = (slopes.gather(2, i).squeeze(2) for i in (index, index + 1))
-        return x_low, y_low, x_high - x_low, y_high - y_low, slope_low, slope_high
+        return bins_at(index, x, y, slopes)
 
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.abs() < self.BOUND
@@ -91,6 +87,17 @@ class SplineCoupling(Coupling):
         u = rational_quadratic_root(z_inside - y_k, *bin_)
         _, log_derivative = rational_quadratic(u, *bin_)
         return torch.where(inside, x_k + u * bin_[0], z), torch.where(inside, -log_derivative, 0.0)
+
+
+def bins_at(index: Tensor, x: Tensor, y: Tensor, slopes: Tensor) -> tuple[Tensor, ...]:
+    """Return x_k, y_k, w, h, d_k and d_{k+1} of the bins k = ``index``, each ``(M, d, N)``.
+
+    ``index`` is ``(M, d, 1, N)``; the knots and the slopes there are ``(M, d, K + 1, N)``.
+    """
+    x_low, x_high, y_low, y_high, low, high = (
+        t.gather(2, i).squeeze(2) for t in (x, y, slopes) for i in (index, index + 1)
+    )
+    return x_low, y_low, x_high - x_low, y_high - y_low, low, high
 
 
 def rational_quadratic(
