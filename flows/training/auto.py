@@ -23,21 +23,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flows.core.arrays import Array, Whole
 from flows.core.copies import equal_rows
 from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
-from flows.core.settings import FOLDS, TrainingSettings, folds_and_candidates
+from flows.core.settings import FOLDS, folds_and_candidates
 from flows.networks.network import DensityNetwork
 from flows.references import fit_gaussian
 from flows.training import completion, stacking
 from flows.training.candidates import CANDIDATES
 from flows.training.completion import Completion
 from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer
-from flows.training.trainer import OnLog, replay
+from flows.training.trainer import Task, replay, scaled
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of those that are kept at last; 4 at least
@@ -49,20 +48,19 @@ COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of t
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether correlated
 
 
-def train_auto(
-    model: DensityNetwork,
-    rows: Tensor,
-    scaler: Scaler,
-    test: Tensor | None,
-    settings: TrainingSettings,
-    on_log: OnLog | None,
-    name: str,
-) -> None:
-    """Train ``model`` on ``rows`` ``(n, 1, D)``, which are scaled by ``scaler``.
+def train_auto(model: DensityNetwork, task: Task) -> None:
+    """Train ``model`` by the automatic recipe: its members become the networks that are kept.
 
-    Its members become the networks that are kept. Raises ``ValueError`` for a number of members
-    that the folds and candidates can't give.
+    Scaled rows may have gaps, which are ``NaN``. Raises ``ValueError`` for a number of members that
+    the folds and candidates can't give, and for rows that can't be learnt.
     """
+    rows, test, settings, scaler, on_log, name = task
+    in_units = scaler is None
+    if scaler is None:
+        rows, scaler = scaled(model, rows, "train", None)
+    if test is not None:
+        test, _ = scaled(model, test, "test", scaler, in_units=in_units)
+    rows = model.shaped(rows, "train")
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
     about = model.description

@@ -13,7 +13,7 @@ from flows.networks.flow import Flow
 from flows.networks.network import Network
 from flows.training import slices, trainer
 from flows.training.auto import train_auto
-from flows.training.trainer import OnLog, Task, scaled
+from flows.training.trainer import OnLog, Task
 
 
 def train(
@@ -60,16 +60,13 @@ def train(
     auto = settings.recipe == "auto" and model.real
     if device == "cuda" and (auto or not isinstance(model, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
+    task = Task(rows, test, settings, scaler, on_log, name)
     if auto and isinstance(model, Flow):  # the others have no density, or a slow one
-        own, fitted = scaled(model, rows, "train", None) if scaler is None else (rows, scaler)
-        if test is not None:
-            test, _ = scaled(model, test, "test", fitted, in_units=scaler is None)
-        train_auto(model, model.shaped(own, "train"), fitted, test, settings, on_log, name)
+        train_auto(model, task)
         model.eval()
         return model
     model.to(device)
     parts = slices.cut(model, name) if device == "cpu" else []
-    task = Task(rows, test, settings, scaler, on_log, name)
     failed = slices.run(parts, model, task) if parts else trainer.run(model, task)
     for member, epoch in failed.items():
         print(
