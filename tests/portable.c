@@ -30,7 +30,7 @@ static float first[sizeof parameters / 4], second[sizeof parameters / 4];
 static float gradient[sizeof parameters / 4], partial[16 * sizeof parameters / 4];
 static float x[MEMBERS * DIM * POINTS], y[MEMBERS * DIM * POINTS];
 static float log_det[MEMBERS * POINTS];
-static double loss[MEMBERS], partial_loss[MEMBERS * 16];
+static double loss[MEMBERS];
 static long size;
 
 /* The next `count` of every member, started at random. */
@@ -96,7 +96,7 @@ int main(int count, char **words) {
     Chain chain = {table, 7, MEMBERS, DIM, count > 1 ? words[1][0] - '0' : 1, POINTS, size};
     float power_1 = 1, power_2 = 1;
     for (int step = 0; step < 60; step++) {
-        chain_loss(&chain, x, loss, gradient, partial_loss, partial);
+        chain_loss(&chain, x, loss, gradient);
         power_1 *= 0.9f, power_2 *= 0.999f;
         const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f,
                            1e-8f, 1 - power_1, 1 - power_2, chain.threads};
@@ -110,7 +110,7 @@ int main(int count, char **words) {
     }
     x[3] = __builtin_nanf(""); /* of one member: the same bits of NaN, too */
     chain_apply(&chain, 0, x, y, log_det);
-    chain_loss(&chain, x, loss, gradient, partial_loss, partial);
+    chain_loss(&chain, x, loss, gradient);
     const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f,
                        1e-8f, 1, 1, chain.threads};
     clipped_adam(&adam);

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections import Bijection
-from flows.kernels.build import call, library, reference_code, usable
+from flows.kernels.build import call, reference_code, usable
 from flows.kernels.interface import Adam, Chain, Layer, filled
 from flows.kernels.layers import Fields, describe
 from flows.kernels.product import perceptron
@@ -30,14 +30,11 @@ class Program:
 
     def __init__(self, layers: Sequence[Fields]) -> None:
         self.layers = layers
-        tensors = [[x for x in fields.values() if isinstance(x, Tensor)] for fields in layers]
-        self.tensors = [tensor for own in tensors for tensor in own]
-        self.sizes = [
-            sum(x[0].numel() for x in own if isinstance(x, nn.Parameter)) for own in tensors
-        ]
+        self.tensors = [x for fields in layers for x in fields.values() if isinstance(x, Tensor)]
         self._pointers: list[int] | None = None
         self._table: Any = None
-        self._gradients: tuple[Tensor, Tensor] | None = None  # of the members, and of their parts
+        self._size = 0  # parameters of a member
+        self._gradient: Tensor | None = None
 
     def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         """Map ``x`` ``(M, D, N)`` from data to noise or, with ``inverse``, back.
@@ -57,18 +54,12 @@ class Program:
         call, which writes over it.
         """
         x = x.detach().contiguous()
-        members, _, points = x.shape
-        parts = library().parts_of(points)
+        chain, loss = self._chain(x), x.new_empty(len(x), dtype=torch.float64)
         # New memory at every step costs as much as the optimiser
-        if self._gradients is None or self._gradients[1].shape[:2] != (members, parts):
-            partial = x.new_empty(members, parts, sum(self.sizes))
-            gradient = partial[:, 0] if parts == 1 else x.new_empty(members, sum(self.sizes))
-            self._gradients = gradient, partial
-        gradient, partial = self._gradients
-        loss = x.new_empty(members, dtype=torch.float64)
-        partial_loss = loss.new_empty(members, parts)
-        call("chain_loss", self._chain(x), x, loss, gradient, partial_loss, partial)
-        return loss, gradient
+        if self._gradient is None or len(self._gradient) != len(x):
+            self._gradient = x.new_empty(len(x), self._size)
+        call("chain_loss", chain, x, loss, self._gradient)
+        return loss, self._gradient
 
     def _chain(self, x: Tensor) -> Any:
         members, dim, points = x.shape
@@ -77,11 +68,13 @@ class Program:
             # There are no gaps within a member. There may be some between members, as parameters
             # may be views of one tensor.
             assert all(x.dtype == torch.float32 and x[0].is_contiguous() for x in self.tensors)
-            places = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
-            own = zip(places, self.layers, strict=True)
-            layers = [filled(Layer, gradient=place, **fields) for place, fields in own]
+            layers, self._size = [], 0
+            for fields in self.layers:
+                layers.append(filled(Layer, gradient=self._size, **fields))
+                parameters = (x for x in fields.values() if isinstance(x, nn.Parameter))
+                self._size += sum(x[0].numel() for x in parameters)
             self._pointers, self._table = pointers, (Layer * len(layers))(*layers)
-        numbers = {"count": len(self.layers), "size": sum(self.sizes)}
+        numbers = {"count": len(self.layers), "size": self._size}
         numbers |= {"members": members, "dim": dim, "points": points}
         return Chain(layers=addressof(self._table), threads=torch.get_num_threads(), **numbers)
 

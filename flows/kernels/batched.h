@@ -17,7 +17,7 @@ long batched_product(const Product *request) {
     for (long item = 0; item < items; item++) {
         const long m = item / groups, from = item % groups * TILE;
         const long to = o.over_points ? N : from + least(N - from, TILE);
-        float *own = memory(floats, &refused);
+        float *own = memory(WORK, floats, &refused);
         float *out = o.out + m * o.rows * (o.over_points ? o.inner : N);
         const unsigned long mode = begin_flushing();
         if (own && o.over_points) memset(out, 0, (size_t)o.rows * o.inner * 4);
@@ -55,7 +55,7 @@ long perceptron(const Network *request) {
     for (long item = 0; item < items; item++) {
         const long m = item / groups, from = item % groups * TILE;
         const long to = o.y ? from + least(N - from, TILE) : N;
-        float *own = memory(floats, &refused), *gradient = o.gradient + m * o.size;
+        float *own = memory(WORK, floats, &refused), *gradient = o.gradient + m * o.size;
         const unsigned long mode = begin_flushing();
         if (own && !o.y) memset(gradient, 0, (size_t)o.size * 4);
         for (long p = from; own && p < to; p += TILE) {

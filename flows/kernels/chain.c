@@ -55,7 +55,7 @@ static long part_size(long points) {
     return (tiles + PARTS - 1) / PARTS * TILE;
 }
 
-long parts_of(long points) {
+static long parts_of(long points) {
     return points ? (points + part_size(points) - 1) / part_size(points) : 0;
 }
 
@@ -105,7 +105,7 @@ static long run(const Chain *chain, int inverse, const float *x, float *out, flo
     for (long item = 0; item < items; item++) {
         const long m = item / parts, from = item % parts * part_size(N);
         const long to = from + least(N - from, part_size(N));
-        float *own = memory(floats, &refused);
+        float *own = memory(WORK, floats, &refused);
         float *gradient = out ? NULL : partial + item * chain->size;
         double loss = 0;
         const unsigned long mode = begin_flushing();
@@ -149,16 +149,22 @@ long chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
     return run(chain, inverse, x, out, log_det, NULL, NULL);
 }
 
-long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient,
-                double *partial_loss, float *partial) {
-    const long size = chain->size, parts = parts_of(chain->points);
-    const long refused = run(chain, 0, x, NULL, NULL, partial_loss, partial);
+long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient) {
+    const long size = chain->size, parts = parts_of(chain->points), items = chain->members * parts;
+    long refused = 0;
+    /* The losses of the parts, in double precision, and their gradients; a single part's lie where
+       the member's do. */
+    float *own_parts = memory(SHARED, items * (parts > 1 ? 2 + size : 2), &refused);
+    if (refused) return refused;
+    double *partial_loss = (double *)own_parts;
+    float *partial = parts > 1 ? own_parts + 2 * items : gradient;
+    refused = run(chain, 0, x, NULL, NULL, partial_loss, partial);
 #pragma omp parallel for schedule(static) num_threads(team(chain->threads, chain->members))
     for (long m = 0; m < chain->members; m++) {
         loss[m] = 0.91893853320467274 * (double)chain->dim; /* log(2 pi) / 2 */
         for (long k = 0; k < parts; k++)
             loss[m] += partial_loss[m * parts + k] / (double)chain->points;
-        /* Those of the member's parts, added in order; a single part's may lie there already. */
+        /* Those of the member's parts, added in order. */
         float *own = gradient + m * size;
         memmove(own, partial + m * parts * size, (size_t)size * 4);
         for (long k = 1; k < parts; k++)

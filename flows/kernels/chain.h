@@ -57,19 +57,14 @@ typedef struct {
     float *out;
 } Product;
 
-long parts_of(long points); /* how many parts a member's points are cut into */
-
 /* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
    (members, points). Returns 0, or the bytes of memory that the system refused to a thread; as the
    next one does. */
 long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
 
 /* The negative log-likelihood under a standard normal base, mean over the points of x (members,
-   dim, points): loss (members); and its gradient (members, size). Room to work in: partial_loss
-   (members, parts) and partial (members, parts, size), which may be `gradient` itself where there
-   is one part. */
-long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient,
-                double *partial_loss, float *partial);
+   dim, points): loss (members); and its gradient (members, size). */
+long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient);
 
 void clipped_adam(const Adam *adam);
 

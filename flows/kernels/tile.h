@@ -68,19 +68,21 @@ INLINE void end_flushing(unsigned long mode) {
 /* How many threads so many items keep busy. */
 INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
 
-/* Memory of one thread, kept between calls; NULL where the system refuses it, and `refused` then
-   says how many bytes. */
-static float *memory(long floats, long *refused) {
-    static _Thread_local float *kept;
-    static _Thread_local long size;
-    if (size >= floats) return kept;
-    free(kept);
-    kept = aligned_alloc(64, (size_t)((floats * 4 + 63) / 64 * 64));
-    size = kept ? floats : 0;
-    if (!kept)
+/* Memory of one thread, kept between calls, as new memory costs as much as a step of the optimiser:
+   a piece to work in, and one for what all threads hand over. NULL where the system refuses it, and
+   `refused` then says how many bytes. */
+enum memory { WORK, SHARED };
+static float *memory(enum memory use, long floats, long *refused) {
+    static _Thread_local float *kept[2];
+    static _Thread_local long size[2];
+    if (size[use] >= floats) return kept[use];
+    free(kept[use]);
+    kept[use] = aligned_alloc(64, (size_t)((floats * 4 + 63) / 64 * 64));
+    size[use] = kept[use] ? floats : 0;
+    if (!kept[use])
 #pragma omp atomic write
         *refused = floats * 4;
-    return kept;
+    return kept[use];
 }
 
 /* `count` points out of rows of `points`. The last vector is filled up with copies of the last
