@@ -211,7 +211,7 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.data import frames, table
     from flows.networks.registry import find, names
     from flows.plotting import Row, Scene, draw
-    from flows.plotting.answers import draw_conditionals, draw_odd_cells
+    from flows.plotting.single_rows import draw_conditionals, draw_odd_cells
 
     output, number = arguments.output, arguments.row
     if _suffix(output) != ".png":

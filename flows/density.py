@@ -18,6 +18,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from flows import answers, questions
+from flows.conditionals.distillation import SAMPLES, Distilled
+from flows.conditionals.labels import log_probability
+from flows.conditionals.unknowns import Unknowns
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.checkpoint import save
 from flows.core.columns import WHOLE, Column
@@ -27,10 +30,7 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
 from flows.data import frames
 from flows.data.preparation import learnable
-from flows.evaluation import cells
-from flows.evaluation.distillation import SAMPLES, Distilled
 from flows.evaluation.likelihood import ensemble, log_density
-from flows.evaluation.unknowns import Unknowns
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.questions import Estimate
@@ -104,7 +104,7 @@ class Density:
 
         Values are codes for labels, and ``NaN`` for what is unknown; ``numbers`` ``(n,)`` are those
         of the rows in their table. A label has a probability: the density, integrated over its cell
-        (``evaluation/cells.py``). Raises ``UserError`` for columns that can't be ``given``.
+        (``conditionals/labels.py``). Raises ``UserError`` for columns that can't be ``given``.
         """
         self._check(given)
         is_given = np.isin(self.names, given)
@@ -115,7 +115,7 @@ class Density:
         held = ~self._disallowed(rows).any(axis=1)
         direct = held & ~np.isnan(rows).any(axis=1) & (not given)
         if direct.any():
-            found.log_q[direct] = cells.log_probability(self._score, self.columns, rows[direct])
+            found.log_q[direct] = log_probability(self._score, self.columns, rows[direct])
         places = np.flatnonzero(held & ~direct)
         if len(places):
             asked = self.unknowns, rows[places]

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
+from flows.conditionals.labels import log_probability
+from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import WHOLE
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.data.preparation import as_drawn
-from flows.evaluation import cells
-from flows.evaluation.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
 
 QUANTILES = (0.05, 0.5, 0.95)
 PER_SAMPLE = 8  # weighted draws for each one that is kept
@@ -182,7 +182,7 @@ def curve(unknowns: Unknowns, row: Array, d: int, number: int) -> tuple[Array, A
     x = _grid(unknowns, row, d)
     rows = rest.repeat(len(x), axis=0)
     rows[:, d] = np.tile(x, len(rest))
-    log_q = cells.log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
+    log_q = log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
     log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(rest), -1)
     log_q += np.log(np.gradient(x))
     share = np.exp(log_q - logsumexp(log_q, axis=1, keepdims=True)).mean(axis=0)

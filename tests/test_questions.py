@@ -11,14 +11,14 @@ from scipy import stats
 
 import flows
 from flows import Column, questions
+from flows.conditionals.importance import Draws, effective
+from flows.conditionals.quadrature import integrate
+from flows.conditionals.unknowns import Posterior
 from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.errors import UserError
 from flows.core.mixture import Mixture
 from flows.core.seeds import numpy_generator
 from flows.density import Density
-from flows.evaluation.importance import Draws, effective
-from flows.evaluation.quadrature import integrate
-from flows.evaluation.unknowns import Posterior
 from flows.networks.gaussian_mixture import GaussianMixture
 
 DIM = 6

@@ -111,8 +111,9 @@ def test_progress_is_on_a_terminal():
 
 HOLD = """\
 import time
-from tools import repro
-with repro.alone():
+from tools import command, repro
+repro.LOCK.parent.mkdir()
+with command.alone(repro.LOCK, repro.BUSY):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -133,7 +134,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
             repro.main()
         assert holder.poll() is None
         holder.kill()
-    with repro.alone():
+    with command.alone(repro.LOCK, repro.BUSY):
         pass
 
 
@@ -219,7 +220,7 @@ def test_a_signal_ends_the_stages_too_and_is_one_line(study: Path, number: signa
     assert run.communicate(timeout=30) == ("", said)
     assert run.returncode == 130
     assert running(run.pid) == []
-    with repro.alone():
+    with command.alone(repro.LOCK, repro.BUSY):
         pass
 
 
@@ -228,11 +229,11 @@ def test_the_stages_of_a_run_that_was_killed_do_not_hold_its_lock(study: Path):
     stages = {"sleeps": {"cmd": SLEEP}}
     (study / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
     thread = threading.Thread(target=repro.reproduce, args=("study/dvc.yaml:sleeps", 1))
-    with repro.alone():
+    with command.alone(repro.LOCK, repro.BUSY):
         thread.start()
         while not (study / "started").exists():
             time.sleep(0.01)
-    with repro.alone():
+    with command.alone(repro.LOCK, repro.BUSY):
         assert thread.is_alive()
     for group in repro.GROUPS:
         os.killpg(group, signal.SIGKILL)

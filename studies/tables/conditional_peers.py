@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from flows.bijections import Margins
+from flows.conditionals.distillation import RANGE
 from flows.core.arrays import Array
 from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.mixture import Mixture
-from flows.evaluation.distillation import RANGE
 
 DRAWS = 4_000  # that quantiles are taken of
 

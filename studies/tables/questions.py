@@ -27,10 +27,10 @@ from sklearn.impute import IterativeImputer, KNNImputer
 
 from flows import density as our_density
 from flows import references
+from flows.conditionals.unknowns import ENOUGH
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.mixture import Mixture
-from flows.evaluation.unknowns import ENOUGH
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 

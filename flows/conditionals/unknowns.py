@@ -6,7 +6,7 @@ and u has the conditional density::
     q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
 
 - *One unknown column* is integrated along its normal score by adaptive quadrature
-  (``quadrature.py``); one unknown category by its labels (``cells.py``).
+  (``quadrature.py``); one unknown category by its labels (``labels.py``).
 - *Several* are drawn from the conditional r of a mixture that is distilled from the fit
   (``distillation.py``) and weighed, which is importance sampling (Owen 2013, chapter 9)::
 
@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from flows.conditionals.distillation import Distilled
+from flows.conditionals.importance import Draws, effective
+from flows.conditionals.labels import LogDensity, log_probability, within
+from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.columns import Column
 from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.seeds import numpy_generator
-from flows.evaluation import cells
-from flows.evaluation.distillation import Distilled
-from flows.evaluation.importance import Draws, effective
-from flows.evaluation.quadrature import integrate
 
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
 ENOUGH = 100  # effective draws
@@ -106,7 +106,7 @@ class Unknowns:
     """
 
     def __init__(
-        self, log_density: cells.LogDensity, distilled: Distilled, log_member_weights: Array
+        self, log_density: LogDensity, distilled: Distilled, log_member_weights: Array
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
         self.columns: Sequence[Column] = distilled.columns
@@ -145,7 +145,7 @@ class Unknowns:
         values = rows.repeat(count, axis=0)
         if places:
             values[:, places[0]] = np.tile(np.arange(count), len(rows))
-        log_q = cells.log_probability(self.log_density, self.columns, values, TOLERANCE)
+        log_q = log_probability(self.log_density, self.columns, values, TOLERANCE)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
 
@@ -210,7 +210,7 @@ class Unknowns:
         for d in labels:
             u = np.concatenate([each.generator.random(count) for each in clouds])
             last = len(self.columns[d].labels) - 1
-            points[:, d], slope = cells.within(u, points[:, d], last)
+            points[:, d], slope = within(u, points[:, d], last)
             log_slope += np.log(slope)
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
         if clouds[0].counts:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import qmc
 
+from flows.conditionals.quadrature import NODES, integrate
 from flows.core.arrays import Array, Whole
 from flows.core.columns import Column
-from flows.evaluation.quadrature import NODES, integrate
 
 LogDensity = Callable[[Array], Array]  # of rows (n, D), per member: (n, M)
 

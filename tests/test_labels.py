@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal, norm
 
 import flows
 from flows import Column
-from flows.evaluation import cells
+from flows.conditionals import labels
 from flows.evaluation.likelihood import log_density
 
 QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
@@ -19,22 +19,22 @@ def category(count: int) -> Column:
     return Column("label", "category", step=1.0, labels=tuple(range(count)))
 
 
-def test_cells_of_a_normal_density_have_its_probabilities():
+def test_labels_of_a_normal_density_have_its_probabilities():
     def log_density(rows: np.ndarray) -> np.ndarray:
         return norm.logpdf(rows, loc=[[2.0]], scale=[[1.5]])
 
     codes = np.arange(5.0)[:, None]
-    found = np.exp(cells.log_probability(log_density, [category(5)], codes))[:, 0]
+    found = np.exp(labels.log_probability(log_density, [category(5)], codes))[:, 0]
     expected = np.diff(norm.cdf([-np.inf, 0.5, 1.5, 2.5, 3.5, np.inf], 2.0, 1.5))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_cells_of_two_categories_are_a_product():
+def test_labels_of_two_categories_are_a_product():
     covariance = [[1.0, 0.6], [0.6, 1.0]]
     law = multivariate_normal([1.0, 1.0], covariance)
     codes = np.stack(np.meshgrid([0.0, 1.0, 2.0], [0.0, 1.0, 2.0]), axis=-1).reshape(-1, 2)
     columns = [category(3), category(3)]
-    found = np.exp(cells.log_probability(lambda rows: law.logpdf(rows)[:, None], columns, codes))
+    found = np.exp(labels.log_probability(lambda rows: law.logpdf(rows)[:, None], columns, codes))
     edges = np.array([-10.0, 0.5, 1.5, 10.0])
     low, high = edges[codes.astype(int)], edges[codes.astype(int) + 1]
     expected = [law.cdf(above, lower_limit=below) for below, above in zip(low, high, strict=True)]
