@@ -19,7 +19,6 @@ are outdated: reports show them, and a run scores their cells again.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -28,7 +27,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -45,6 +43,7 @@ from flows.core.errors import UserError, one_line
 from flows.training import workers
 from stages.pipeline import files
 from stages.pipeline.settings import read_yaml
+from tools import command
 
 HERE = Path(__file__).parent
 NAMES = ("claims", "tables", "digits")
@@ -222,7 +221,9 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
     others.
     """
     chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
-    with _alone(study):
+    busy = f"another run of {study.name} is at work; wait for it to end"
+    with command.alone(study.folder / "params.yaml", busy):
+        study.stored = Stored(study.folder)  # read anew: another run may have added rows
         due = {*study.missing(), *study.outdated()}
         for name, outcome in scored(study, [name for name in chosen if fresh or name in due]):
             if fresh:  # only once there are workers: from here on a run can be resumed after a kill
@@ -241,22 +242,6 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
             study.stored.drop(lambda key: key not in current)
             study.stored.save()
     return not failed
-
-
-@contextmanager
-def _alone(study: Study) -> Iterator[None]:
-    """Hold the lock of a study, as two runs would write over each other's rows.
-
-    Raises ``UserError`` where another run holds it.
-    """
-    with (study.folder / "params.yaml").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"another run of {study.name} is at work; wait for it to end"
-            raise UserError(message) from None
-        study.stored = Stored(study.folder)  # read anew: another run may have added rows
-        yield
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
@@ -20,6 +22,20 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
     with errors_in_one_line(name, stopped):
         status = main()
     sys.exit(status)
+
+
+@contextmanager
+def alone(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a file's lock, which the system releases however the process ends.
+
+    Raises ``UserError`` with the text ``busy`` where another process holds it.
+    """
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(busy) from None
+        yield
 
 
 def environment() -> dict[str, str]:

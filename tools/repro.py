@@ -11,15 +11,14 @@ share out the cores and, where it is one, the number in ``FLOWS_WORKERS``.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
@@ -31,6 +30,7 @@ from tools import command
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
+BUSY = "another one is at work in this checkout; wait for it to end"
 OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
 LOST = {"failed", "not run"}
 WORKERS = "FLOWS_WORKERS"  # of flows.training.workers, which imports torch
@@ -42,7 +42,8 @@ def main() -> int:
     file = sys.argv[1] if len(sys.argv) > 1 else MAIN
     if file == MAIN:
         settings.load()  # one line for a wrong setting, before anything runs
-    with alone():
+    LOCK.parent.mkdir(exist_ok=True)
+    with command.alone(LOCK, BUSY):
         if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
@@ -50,19 +51,6 @@ def main() -> int:
 
         print(f"\n{table.table()}")
     return 0
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Hold the lock of this checkout, which the system releases however the process ends."""
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy = "another one is at work in this checkout; wait for it to end"
-            raise command.UserError(busy) from None
-        yield
 
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
