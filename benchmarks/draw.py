@@ -22,6 +22,8 @@ from stages.pipeline.settings import label_and_color
 from tools import markdown
 
 Row = dict[str, Any]
+NONE = "\u2013"
+RECIPES = ("ours", "usual")
 OURS, PEER = label_and_color("realnvp")[1], "#666666"
 
 
@@ -56,6 +58,25 @@ def document(results: Row) -> str:
         epochs=markdown.table([*ms.index.names, *settings], epochs, "lr"),
         qualities=markdown.table(head, qualities, "lr"),
     )
+
+
+def summary(results: Row) -> str:
+    """Return a line for every library, for the documents.
+
+    It has the milliseconds of an epoch of ten networks and of one, each with as many threads as
+    suit it best, and the seconds to quality with two recipes.
+    """
+    epochs = pd.DataFrame(results["epoch"]).query("hidden == 64 and batch == 128")
+    ms = epochs.groupby(["library", "networks"])["ms"].min()
+    until = {(row["library"], row["recipe"]): reached(row)[0] for row in results["quality"]}
+    rows = []
+    for library in dict.fromkeys(library for library, _ in until):
+        seconds = (until.get((library, recipe), NONE).partition(" ")[0] for recipe in RECIPES)
+        rows.append([library, f"{ms[library, 10]:.1f}", f"{ms[library, 1]:.1f}", *seconds])
+    kl = results["settings"]["quality_kl"]
+    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
+    head += [f"seconds to KL {kl}, our recipe", "its usual recipe"]
+    return markdown.table(head, rows, "lr")
 
 
 def reached(row: Row) -> tuple[str, str]:

@@ -12,19 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from stages.pipeline import files, settings
 from tools import command, markdown
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
-DOCUMENTS = [
-    Path("README.md"),
-    Path("benchmarks/README.md"),
-    *sorted(Path("docs").glob("*.md")),
-    *sorted(Path("studies").glob("*/README.md")),
-]
+DOCUMENTS = sorted(
+    path for place in (".", "docs", "studies/*") for path in Path().glob(f"{place}/*.md")
+)
 NONE = "\u2013"
 
 
@@ -92,27 +87,10 @@ def section(file: str, heading: str = "") -> str:
 
 
 def speed() -> str:
-    """Return a line for every library of ``benchmarks/``.
+    """Return the table of the speed of every library of ``benchmarks/``."""
+    from benchmarks import RESULTS, draw  # here, as `make repro` needs none of it
 
-    It has the milliseconds of an epoch of ten networks and of one, each with as many threads as
-    suit it best, and the seconds to quality with two recipes.
-    """
-    from benchmarks import RESULTS  # here, as `make repro` needs none of it
-    from benchmarks.draw import number
-
-    results = files.read_json(RESULTS)
-    epochs = pd.DataFrame(results["epoch"]).query("hidden == 64 and batch == 128")
-    ms = epochs.groupby(["library", "networks"])["ms"].min()
-    until = {(row["library"], row["recipe"]): row["seconds"] for row in results["quality"]}
-    reached = {key: "never" if value is None else number(value) for key, value in until.items()}
-    rows = []
-    for library in dict.fromkeys(library for library, _ in until):
-        seconds = (reached.get((library, recipe), NONE) for recipe in ("ours", "usual"))
-        rows.append([library, f"{ms[library, 10]:.1f}", f"{ms[library, 1]:.1f}", *seconds])
-    kl = results["settings"]["quality_kl"]
-    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
-    head += [f"seconds to KL {kl}, our recipe", "its usual recipe"]
-    return markdown.table(head, rows, "lr")
+    return draw.summary(files.read_json(RESULTS))
 
 
 def seconds() -> str:
@@ -120,7 +98,7 @@ def seconds() -> str:
 
     No two runs take the same, so the study's own tables don't have it.
     """
-    from studies.engine import Study  # here, as `make repro` needs none of it
+    from studies.engine import Study  # here for the same reason
     from studies.tables import report
 
     return report.seconds(Study("tables"))
