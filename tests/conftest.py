@@ -79,7 +79,7 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = "workers table_pipeline ask command_line pipeline plotting images models auto questions"
+LONGEST = "pipeline workers table_pipeline ask command_line plotting images models auto questions"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
