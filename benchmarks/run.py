@@ -39,7 +39,6 @@ from stages.pipeline.settings import read_yaml
 Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
 DIGITS = 4  # significant ones: a timing has no more
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
-DATA_SEED = 100  # smaller ones are for the main pipeline alone
 NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
 TRUTH = targets.make("ring")
 ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
@@ -115,7 +114,7 @@ def epoch(plan: Row, libraries: Sequence[str]) -> list[Row]:
 
     The libraries take turns.
     """
-    points, rows = ring(DATA_SEED)[0], []
+    points, rows = ring(plan["quality_seeds"][0])[0], []
     settings = list(product(plan["epoch_networks"], plan["epoch_hidden"], plan["batches"]))
     for threads in plan["threads"]:
         with workers(libraries, threads) as runners:
