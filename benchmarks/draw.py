@@ -68,10 +68,11 @@ def summary(results: Row) -> str:
     """
     epochs = pd.DataFrame(results["epoch"]).query("hidden == 64 and batch == 128")
     ms = epochs.groupby(["library", "networks"])["ms"].min()
-    until = {(row["library"], row["recipe"]): reached(row)[0] for row in results["quality"]}
+    until = {(row["library"], row["recipe"]): row["seconds"] for row in results["quality"]}
+    times = {key: "never" if value is None else number(value) for key, value in until.items()}
     rows = []
     for library in dict.fromkeys(library for library, _ in until):
-        seconds = (until.get((library, recipe), NONE).partition(" ")[0] for recipe in RECIPES)
+        seconds = (times.get((library, recipe), NONE) for recipe in RECIPES)
         rows.append([library, f"{ms[library, 10]:.1f}", f"{ms[library, 1]:.1f}", *seconds])
     kl = results["settings"]["quality_kl"]
     head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
