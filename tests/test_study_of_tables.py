@@ -238,7 +238,7 @@ def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Pat
     assert "| mixture on margins | iris | 0.50 \u00b1 0.20 | 0.50 " in text
     assert "Behind (CRPS): nowhere." in text
     assert "Behind (share): ECOD on iris (0.40)." in text
-    assert "at most 0.020; of at most 3% of the rows" in text
+    assert "at most 0.020; at most 3% of a table's rows" in text
     assert "| mixture | " in rest.split("KL from the truth")[0]
     assert "| NSF | 1.50 | 1.50 |" in report.seconds(tables)
     assert (tmp_path / "ranks.png").stat().st_size > 10_000
