@@ -362,7 +362,7 @@ def _floats(table: Table, column: Column) -> Array:
             remedy = max(readings, key=lambda each: readings[each].sum())
             if not readings[remedy].any():
                 wanted = quote(f"{column.name}=category")
-                remedy = f"every value must be a number, or a label: --column {wanted}"
+                remedy = f"every value must be a number; a fit with --column {wanted} takes labels"
         place = f"{table.source}: column {column.name}, row {row}"
         raise UserError(f"{place} holds {value!r}; {remedy}")
     return found
