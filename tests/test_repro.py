@@ -93,6 +93,7 @@ repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"})
 """
 
 
+@pytest.mark.slow
 def test_progress_is_on_a_terminal():
     words = [sys.executable, "-c", TALK]
     output, end = pty.openpty()

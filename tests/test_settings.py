@@ -245,6 +245,7 @@ def test_too_few_or_too_many_words_on_the_command_line_get_the_usage(
         settings.run(stage.main)
 
 
+@pytest.mark.slow
 def test_a_stage_that_refuses_says_one_line_and_gives_back_what_dvc_took_away(tmp_path: Path):
     """DVC removes what a stage is to write before it starts it. What is there is left alone."""
     written(tmp_path, edited("members: 3", "members: 0"))

@@ -97,6 +97,7 @@ def test_a_peer_is_a_density_that_integrates_to_one(model: str) -> None:
     assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_all_peers_fit_the_same_gaussian_but_one_that_knows_no_correlations() -> None:
     test = rows(1_000)
     mean = {model: fitted(model)(test).mean() for model in peers.FITS}

@@ -65,6 +65,7 @@ def test_the_tails_are_counted_along_with_the_training_rows() -> None:
     assert odd_cells.ecod(train, new) == odd_cells.copod(train, new) == by_skewness == right
 
 
+@pytest.mark.slow
 def test_a_mixture_as_our_model_scores_as_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(train: Array, members: int) -> Density:
         scaler = Scaler.fit(train)

@@ -327,6 +327,7 @@ def test_settings_for_many_rows_do_for_few(source: Path):
     assert files.read_problem().train.shape == (48, 6)
 
 
+@pytest.mark.slow
 def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clone, str]):
     clone, _ = of_a_table
     clone.commit("Results")

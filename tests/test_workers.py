@@ -97,6 +97,7 @@ def test_a_worker_that_differs_is_refused_and_both_are_named(
         collect(math.factorial, [(1,), (2,)])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -414,6 +415,7 @@ def test_inside_of_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) 
         assert workers.count() == int(where)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_before_all_slices_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
