@@ -345,13 +345,9 @@ def _levels(text: str) -> list[float]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    import yaml
-
     name, value = _pair(text)
-    # Only JSON reads 1e-3 as a number, and only YAML [margins, cooling] as a list
-    for read in (json.loads, yaml.safe_load):
-        with suppress(ValueError, yaml.YAMLError):
-            return name, read(value)
+    with suppress(ValueError):
+        return name, json.loads(value)
     return name, value
 
 

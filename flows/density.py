@@ -82,8 +82,8 @@ class Density:
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return what ``log_prob`` does, and its standard errors in nats, ``(n,)``.
 
-        They are 0 for rows without a gap, and where one column is unknown in a table without
-        categories: that is integrated, and not drawn.
+        They are 0 for rows without a gap, and where the one unknown column is a category or the
+        table has none: that is summed or integrated, and not drawn.
         """
         found = self._estimated(frame, given)
         return self.ensemble(found.log_q), found.error
@@ -375,7 +375,7 @@ def fit(
     if not isinstance(frame, frames.Table):
         frame = _frame(frame)
         frame = frames.parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
-    learns = training.recipe == "auto" and registry.is_flow(model)
+    learns = training.recipe == "auto" and registry.is_vector_flow(model)
     inspected, values, notices = frames.take(
         frame, kinds, "stop" if missing == "learn" and not learns else missing
     )
@@ -424,7 +424,7 @@ def _checked(
         training = TrainingSettings(**{"recipe": "auto", "seed": seed, **given})
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    if training.recipe == "auto" and registry.is_flow(model):
+    if training.recipe == "auto" and registry.is_vector_flow(model):
         folds_and_candidates(members)
         for key in sorted(given.keys() - USED):
             raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")

@@ -143,9 +143,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
 
 
 # A shell that an interrupt reaches between two of its commands may go on, so there is none.
-SLEEP = (
-    f"exec {sys.executable} -c 'import time; open(\"started\", \"w\").close(); time.sleep(60)'"
-)
+SLEEP = f'exec {sys.executable} -c \'import time; open("started", "w").close(); time.sleep(60)\''
 STUDY = {
     "first": {"cmd": "echo one > one; echo first done", "deps": ["word"], "outs": ["one"]},
     "second": {"cmd": "cp one two", "deps": ["one"], "outs": ["two"]},

@@ -7,8 +7,9 @@ and u has the conditional density::
 
 - *One unknown column* is integrated along its normal score by adaptive quadrature
   (``quadrature.py``); one unknown category by its labels (``labels.py``).
-- *Several* are drawn from the conditional r of a mixture that is distilled from the fit
-  (``distillation.py``) and weighed, which is importance sampling (Owen 2013, chapter 9)::
+- *Several*, or one number in a table with categories, are drawn from the conditional r of a
+  mixture that is distilled from the fit (``distillation.py``) and weighed, which is importance
+  sampling (Owen 2013, chapter 9)::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 

@@ -29,8 +29,9 @@ class Population(nn.Module, Distribution):
     gives its density.
 
     ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
-    checkpoint. ``history`` is the record of training (``Trainer``): ``epoch`` ``(L,)`` and curves
-    ``(L, M)``. It is empty before.
+    checkpoint. ``history`` is the record of training: ``epoch`` ``(L,)`` and curves ``(L, M)``,
+    and after the automatic recipe ``held_out`` and ``fold`` of each row, ``(n,)``. It is empty
+    before.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}

@@ -33,7 +33,7 @@ PURPOSES = (
     "plot",
     "reference",
     "curves",
-    "tuning",
+    "mixtures",
     "folds",
     "base",
     "unknown",

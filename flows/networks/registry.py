@@ -57,7 +57,7 @@ def find(name: str) -> type[Model]:
     )
 
 
-def is_flow(name: str) -> bool:
+def is_vector_flow(name: str) -> bool:
     """Return whether the model is a flow over vectors, which the automatic recipe can train."""
     return issubclass(find(name), FlowModel)
 

@@ -45,8 +45,8 @@ def train(
             may be faster, and low bits differ; the model is on the CPU again when it is done.
 
     Where ``FLOWS_WORKERS`` names workers (``workers.py``), each trains a slice of the members, to
-    the same bytes where kernels train; ``on_log`` is then called at the end. On a GPU, and for a
-    flow by the automatic recipe, one process trains all.
+    the same bytes where kernels train; ``on_log`` is then called at the end, as by the automatic
+    recipe. On a GPU, and for a flow by the automatic recipe, one process trains all.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results;
     the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,

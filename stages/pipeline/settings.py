@@ -190,7 +190,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
             training = settings.training(name)
             # Other models train by the fixed recipe in any case.
-            if training.recipe == "auto" and registry.is_flow(name):
+            if training.recipe == "auto" and registry.is_vector_flow(name):
                 folds_and_candidates(training.members)
         except UserError:
             raise

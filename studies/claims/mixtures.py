@@ -104,7 +104,7 @@ def mixture(seed: int, dim: int) -> Mixture:
     Weights are in proportion to draws from 0.05 to 1, means within 5 of the origin, deviations from
     0.2 to 1.2, and correlations at most 0.85.
     """
-    rng = numpy_generator(seed, "tuning", dim)
+    rng = numpy_generator(seed, "mixtures", dim)
     count = int(rng.integers(3, 13))
     weights = rng.uniform(0.05, 1, count)
     means = rng.standard_normal((count, dim))

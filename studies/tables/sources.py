@@ -58,7 +58,10 @@ def spread(frame: pd.DataFrame) -> Array:
 
 
 def step(column: Array) -> float:
-    """Return the commonest gap between distinct values of a rounded column; 0 for any other."""
+    """Return the commonest gap between distinct values of a rounded column; 0 for any other.
+
+    Not by the library's ``flows.core.steps``: the rows stay as they are when that changes.
+    """
     distinct = np.unique(column)
     if len(distinct) >= DISTINCT * len(column):
         return 0.0
