@@ -345,9 +345,13 @@ def _levels(text: str) -> list[float]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
     name, value = _pair(text)
-    with suppress(ValueError):
-        return name, json.loads(value)
+    # Only JSON reads 1e-3 as a number, and only YAML [a, b] as a list
+    for read in (json.loads, yaml.safe_load):
+        with suppress(ValueError, yaml.YAMLError):
+            return name, read(value)
     return name, value
 
 

@@ -565,7 +565,7 @@ def test_an_option_says_what_it_expects(capsys, words, option, said):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("7", 7), ("1e-3", 0.001), ("box", "box"), ('["a", "b"]', ["a", "b"]), ("[", "[")],
+    [("7", 7), ("1e-3", 0.001), ("box", "box"), ('["a", b]', ["a", "b"]), ("[", "[")],
 )
 def test_a_setting_is_a_number_a_word_or_a_list(text, value):
     arguments = _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
