@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import doctest
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from pipeline import ROOT, text
+
+from stages.pipeline import settings
 
 PATTERNS = ("*.md", "docs/*.md", "studies/*/README.md", "benchmarks/README.md")
 NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.glob(pattern))
@@ -119,6 +123,14 @@ def test_every_make_target_and_every_module_that_a_document_names_is_there(name:
         ):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), piece
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "dvc exp run -S" in text(name)])
+def test_the_settings_of_an_experiment_can_be_set(name: str, tmp_path: Path) -> None:
+    for command in re.findall(r"dvc exp run (-S [^`\n]+)", text(name)):
+        overrides = re.findall(r"-S '?(.+?)'?(?= -S|$)", command)
+        apply_overrides(shutil.copy(ROOT / "params.yaml", tmp_path), overrides)
+        settings.load(tmp_path / "params.yaml")
 
 
 def mend() -> None:
