@@ -36,7 +36,7 @@ def heavy(module: str) -> list[str]:
 BUILDS = "build|read_model"
 COUNT_FOR = (
     {(SETTINGS, "flows.targets"): "make_truth", (SETTINGS, REGISTRY): "label_and_color"}
-    | {(FILES, each): r"read_problem|\.problem\(" for each in heavy(FILES)}
+    | {(FILES, each): r"\.problem\(" for each in heavy(FILES)}
     | {(FILES, REGISTRY): "read_model"}
     | {(each, what): BUILDS for each in (REGISTRY, ARCHITECTURE, *MODELS) for what in heavy(each)}
 )

@@ -185,7 +185,7 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
 ):
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
-    problem, (names, raw) = files.read_problem(), table.read_numbers(files.RAW)
+    problem, (names, raw) = files.read_prepared().problem(), table.read_numbers(files.RAW)
     assert names == [column.name for column in problem.columns] == list(people().columns)
     steps = [column.step for column in problem.columns]
     assert steps == [None, None, 1.0, None, pytest.approx(0.1), 1.0]
@@ -324,7 +324,7 @@ def test_settings_for_many_rows_do_for_few(source: Path):
     Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     generate.main()
     prepare.main()
-    assert files.read_problem().train.shape == (48, 6)
+    assert files.read_prepared().problem().train.shape == (48, 6)
 
 
 @pytest.mark.slow

@@ -107,6 +107,13 @@ def test_what_moved_is_shown_and_fails_where_the_bytes_had_to_be_the_same(
     assert last == "verify: FAILED: the bytes had to be the same"
 
 
+def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    stop = "signal.signal(15, lambda *_: sys.exit(130)); os.kill(os.getppid(), 15)"
+    monkeypatch.setenv("CHANGE", f"import signal, sys, time; {stop}; time.sleep(60)")
+    with pytest.raises(KeyboardInterrupt):
+        verify.main()
+
+
 @pytest.mark.slow
 def test_a_lock_of_other_code_or_settings_is_told_from_one_whose_files_are_not_there(
     tmp_path: Path,

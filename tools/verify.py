@@ -19,6 +19,7 @@ import json
 import math
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from tools import command
 
 REFERENCE_TOLERANCE = 0.001  # nat
 BITS = "other bits, as without the kernels or by other libraries"
+STOPPED = 130  # the status of `tools.repro` after a signal
 STALE = "dvc.lock is of other code or settings, so run `dvc repro` and commit"
 
 
@@ -61,7 +63,14 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
     for made in ("figures", "metrics"):  # DVC would not make what is there
         shutil.rmtree(clone / made)
     repro = [sys.executable, "-m", "tools.repro"]
-    if subprocess.run(repro, cwd=clone, env=variables, check=False).returncode:
+    with subprocess.Popen(repro, cwd=clone, env=variables) as process:
+        # `tools.repro` ends its stages then, which would otherwise go on.
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        status = process.wait()
+        signal.signal(signal.SIGTERM, before)
+    if status == STOPPED:
+        raise KeyboardInterrupt
+    if status:
         say("case 3: FAILED: the pipeline does not run in a clean clone")
         return 3
     if not command.git("status", "--porcelain", cwd=clone):

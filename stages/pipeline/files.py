@@ -200,11 +200,6 @@ def read_prepared() -> Prepared:
     return Prepared(train, test, scaler, columns, names, truth)
 
 
-def read_problem() -> Problem:
-    """Return the data that a model is scored on, in the user's units."""
-    return read_prepared().problem()
-
-
 def read_scaler() -> tuple[list[str], Scaler]:
     """Return the column names, and their means and standard deviations."""
     content = read_json(SCALER)
