@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +95,8 @@ def score(arguments: argparse.Namespace) -> None:
     from flows import answers
     from flows.networks.image_flow import ImageFlow
 
-    given = [name.strip() for name in arguments.given.split(",")] if arguments.given else []
+    given = next(csv.reader([arguments.given or ""], skipinitialspace=True), [])
+    given = [name.strip() for name in given]
     density, count = _load(arguments, asks=bool(given)), arguments.anomalies
     if isinstance(density.network, ImageFlow):
         return _score_images(arguments, density.network)
@@ -319,7 +321,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--given", metavar="NAME=VALUE", type=_pair, help=what, **many)
     what = "a table; a row is drawn for each of its rows, given what that holds"
     add("--given-rows", metavar="TABLE", type=Path, help=what)
-    what = "columns to condition on: the log-density is that of the others, given these"
+    what = "columns to condition on: the log-density is that of the others, given these; "
+    what += "a name with a comma in double quotes"
     verbs.choices["score"].add_argument("--given", metavar="NAME,NAME", help=what)
     what = "a draw of all gaps of a row, so many times, with a column `draw`; in place of medians"
     add = verbs.choices["impute"].add_argument
@@ -372,6 +375,8 @@ def _expected(what: str, text: str) -> argparse.ArgumentTypeError:
 def _format(arguments: argparse.Namespace) -> Format:
     from flows.data.frames import Format
 
+    if arguments.sep == "":
+        raise UserError("--sep is empty; name the mark between fields, or leave it out")
     if arguments.thousands == arguments.decimal:
         raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
     return Format(*(getattr(arguments, name) for name in Format._fields))

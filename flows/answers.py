@@ -114,7 +114,7 @@ def scored(
     """Yield rows with their log-densities, how far members differ, and standard errors."""
     for frame, (log_q, error, _) in estimated(density, source, missing, given):
         # 0 where all are minus infinity
-        sd = np.nan_to_num(log_q, neginf=0.0).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
+        sd = np.where(np.isneginf(log_q), 0.0, log_q).std(axis=1, ddof=min(1, log_q.shape[1] - 1))
         found = np.stack([density.ensemble(log_q), sd, error]).round(6)
         yield frame.assign(**dict(zip(SCORES, found, strict=True)))
 
@@ -249,6 +249,8 @@ def _filled(frame: pd.DataFrame, gaps: Mask, typed: pd.DataFrame, decimal: str) 
             own = found.iloc[:, place].copy()
             if own.dtype.kind in "iu" and values.dtype.kind == "f":  # of pandas' or Arrow's
                 own = own.astype(np.float64)
+            elif own.dtype.kind == values.dtype.kind == "f":  # of fewer digits, perhaps
+                values = values.astype(own.dtype)
             elif own.dtype != object and pd.api.types.is_string_dtype(own.dtype):
                 is_real, values = values.dtype.kind == "f", values.astype(str)
                 values = values.str.replace(".", decimal, regex=False) if is_real else values

@@ -93,7 +93,8 @@ class Density:
         return self._estimated(frame).log_q
 
     def _estimated(self, frame: Any, given: Sequence[str] = ()) -> Estimate:
-        [(_, found)] = answers.estimated(self, self._source(frame), given=given)
+        self._check(given)
+        [(_, found)] = answers.estimated(self, self._source(frame), given=[*map(str, given)])
         return found
 
     def _source(self, frame: Any) -> answers.Source:
@@ -171,7 +172,7 @@ class Density:
         effective number of draws, empty where nothing had to be drawn. Columns that the frame lacks
         are unknown. ``questions.predict`` says what mean and sd are of.
         """
-        [(_, found)] = answers.predicted(self, self._source(frame), column, quantiles)
+        [(_, found)] = answers.predicted(self, self._source(frame), str(column), quantiles)
         return found
 
     def surprise(self, frame: Any) -> pd.DataFrame:
@@ -190,7 +191,7 @@ class Density:
         if isinstance(names, str):
             raise UserError(f"given = {names!r}: must be a list of columns, as [{names!r}]")
         for name in names:
-            frames.position(self.names, name, "the density")
+            frames.position(self.names, str(name), "the density")
 
     def known(self, table: frames.Table) -> tuple[Array, Mask, str]:
         """Return a parsed table as numbers ``(n, D)``, ``NaN`` for what its columns do not allow.

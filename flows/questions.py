@@ -140,6 +140,8 @@ def predict(
     for level in levels:
         if not 0 < level < 1:
             raise UserError(f"quantile {level:g}: must be between 0 and 1")
+    if len({f"{level:g}" for level in levels}) < len(levels):
+        raise UserError(f"quantiles {', '.join(map(str, levels))}: two are the same to six digits")
     column, distilled = unknowns.columns[d], unknowns.distilled
     rows = rows.copy()
     rows[:, d] = np.nan
@@ -155,7 +157,8 @@ def predict(
         inside = (low <= x) & (x <= high)
         # Further out they are 0 here: they weigh nothing, and their squares may overflow
         x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
-        weights /= weights.sum()
+        with np.errstate(invalid="ignore"):  # where none is inside, there are no moments
+            weights /= weights.sum()
         mean = weights @ x
         quantiles = np.full((len(levels), rows.shape[1]), 0.5)
         quantiles[:, d] = posterior.quantiles(d, np.array(levels))

@@ -184,6 +184,8 @@ predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
 predict m.flow taken.csv --column bmi: column mean: `predict` adds a column
 impute m.flow taken.csv --draws 2: column draw: `impute` adds a column
 predict m.flow rows.csv --column bmi --quantiles 1: quantile 1: must be between 0 and
+predict m.flow rows.csv --column bmi --quantiles 0.5,0.5: quantiles 0.5, 0.5: two are the
+sample m.flow --given-rows rows.csv --sep= : --sep is empty
 plot m.flow gaps.csv -o a.png --row 13: --row 13: gaps.csv holds 12 rows
 sample images --given a=1: images: is a model of images, which has no columns
 impute images gaps.csv: images: is a model of images, which has no columns"""

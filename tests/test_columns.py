@@ -374,3 +374,10 @@ def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
 )
 def test_rows_that_are_equal_by_chance_are_no_copies(rows: np.ndarray):
     np.testing.assert_array_equal(first_copies(rows.astype(float)), np.arange(len(rows)))
+
+
+def test_gaps_in_a_continuous_column_make_no_copies():
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(size=100), rng.poisson(3.0, size=100)])
+    rows[:10, 0] = np.nan
+    np.testing.assert_array_equal(first_copies(rows), np.arange(100))

@@ -238,6 +238,16 @@ def test_columns_that_are_numbered_are_given_by_their_numbers():
     rows = np.random.default_rng(0).normal(size=(60, 2))
     density = flows.fit(pd.DataFrame(rows), members=1, settings={"recipe": "fixed", "epochs": 2})
     assert (density.sample(3, given={0: 1.0})["0"] == 1.0).all()
+    assert len(density.predict(rows, 1)) == len(density.log_prob(rows, given=[0])) == 60
+
+
+def test_gaps_among_numbers_of_fewer_digits_are_filled():
+    frame = patients(40).astype("float32")
+    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    frame.iloc[3, 0] = np.nan
+    filled = density.impute(frame)
+    assert filled.notna().all().all()
+    assert (filled.dtypes == "float32").all()
 
 
 def test_a_reference_says_what_it_is(density):

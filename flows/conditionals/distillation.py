@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from flows.bijections import Margins, ToReal
 from flows.bijections.chain import Chain
+from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
 from flows.core.columns import WHOLE, Column, dequantise
 from flows.core.mixture import Mixture
@@ -28,6 +29,7 @@ RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of 
 class Distilled:
     """Normal scores z of every column, and a mixture of Gaussians of them.
 
+    Labels are spread over cells that are all one wide; ``labels.py`` stretches the outer ones.
     ``samples`` ``(n, D)`` are drawn from the fit, with codes for labels. ``low`` and ``high``
     ``(D,)`` are the ends of the columns' ranges.
     """
@@ -46,7 +48,7 @@ class Distilled:
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
         for one, values in zip(self.maps, x, strict=True):
             one.initialize(values)
-        z = np.stack([self.scores(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
+        z = np.stack([self._along(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rough mixture will do
             rough = GaussianMixture(COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0)
@@ -55,7 +57,11 @@ class Distilled:
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and log dz/dx of each."""
-        return self._along(d, x)
+        if not (labels := self.columns[d].labels):
+            return self._along(d, x)
+        boxed, log_narrowing = narrowed(x, len(labels) - 1)
+        z, log_slope = self._along(d, boxed)
+        return z, log_slope + log_narrowing
 
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
         """Return the values of column ``d`` with normal scores ``z``, and log dx/dz of each.
@@ -66,7 +72,11 @@ class Distilled:
         x, log_slope = self._along(d, z, inverse=True)
         low, high = self.columns[d].bounds
         low = max(low + np.finfo(float).tiny, np.nextafter(low, high))
-        return x, np.where((low < x) & (x < np.nextafter(high, low)), log_slope, -np.inf)
+        inside = (low < x) & (x < np.nextafter(high, low))
+        if labels := self.columns[d].labels:
+            x, log_stretch = stretched(np.where(inside, x, 0.0), len(labels) - 1)
+            log_slope = log_slope + log_stretch
+        return x, np.where(inside, log_slope, -np.inf)
 
     def log_margin(self, d: int, x: Array) -> Array:
         """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""

@@ -63,6 +63,23 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     return x, np.where((code == 0) | (code == last), steep, slope)
 
 
+def stretched(x: Array, last: int) -> tuple[Array, Array]:
+    """Return the places on the line of ``x``, where all cells are one wide, and the log-slopes.
+
+    The outer cells are stretched to infinity, by ``within``.
+    """
+    code = x.round().clip(0, last)
+    place, slope = within(np.where(code == 0, 0.5 - x, x - code + 0.5), code, last)
+    return place, np.log(slope)
+
+
+def narrowed(x: Array, last: int) -> tuple[Array, Array]:
+    """Return the inverse of ``stretched``, and its log-slopes."""
+    far = np.maximum(0.0, np.maximum(0.5 - x, x - last + 0.5))  # from where an outer cell begins
+    end = np.where(x < last / 2, 0.5, last - 0.5)
+    return np.where(far > 0, end + np.sign(x - end) * far / (1 + far), x), -2 * np.log1p(far)
+
+
 def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int, tolerance: float) -> Array:
     """Integrate over the cells of column ``d``; the measure is the sum of the members."""
 

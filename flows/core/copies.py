@@ -24,9 +24,10 @@ def equal_rows(values: Array, columns: Sequence[int] | None = None) -> Whole:
 def first_copies(values: Array) -> Whole:
     """Return for each of the rows ``(n, D)`` the place of the first that it is a copy of, ``(n,)``.
 
-    Equal rows are copies where a column is continuous, or where hardly more pairs of rows agree in
-    all columns but one. Else they are equal by chance, as whole numbers of few values are, and each
-    is the first of itself, as are rows that equal no other.
+    Equal rows are copies where they have a value of a continuous column, or where no column is
+    continuous and hardly more pairs of rows agree in all columns but one. Else they are equal by
+    chance, as whole numbers of few values are, and each is the first of itself, as are rows that
+    equal no other.
     """
     n, dim = values.shape
 
@@ -46,7 +47,11 @@ def first_copies(values: Array) -> Whole:
         return many and not has_step(distinct)
 
     others = ([k for k in range(dim) if k != d] for d in range(dim))
-    continuous = any(is_continuous(x) for x in values.T)
-    if continuous or all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
-        return np.unique(group, return_index=True)[1][group]
-    return np.arange(n)
+    continuous = [is_continuous(x) for x in values.T]
+    if any(continuous):
+        told = ~np.isnan(values[:, continuous]).all(axis=1)
+    elif all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
+        told = np.full(n, True)
+    else:
+        told = np.full(n, False)
+    return np.where(told, np.unique(group, return_index=True)[1][group], np.arange(n))

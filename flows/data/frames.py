@@ -109,6 +109,8 @@ def take(
             problem = f"the column {name!r} has no name; write one above it"
             raise UserError(f"{source}: {problem}, or {leave_out(name)}")
     frame = frame.drop(columns=nameless)
+    if frame.columns.empty:
+        raise UserError(f"{source}: holds no column to learn")
     for name in frame.columns[frame.isna().all()] if len(frame) else ():
         raise UserError(f"{source}: column {name} holds no value in any row; {leave_out(name)}")
     table = Table(frame, source)
