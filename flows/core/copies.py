@@ -49,9 +49,9 @@ def first_copies(values: Array) -> Whole:
     others = ([k for k in range(dim) if k != d] for d in range(dim))
     continuous = [is_continuous(x) for x in values.T]
     if any(continuous):
-        told = ~np.isnan(values[:, continuous]).all(axis=1)
+        comparable = ~np.isnan(values[:, continuous]).all(axis=1)
     elif all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
-        told = np.full(n, True)
+        comparable = np.full(n, True)
     else:
-        told = np.full(n, False)
-    return np.where(told, np.unique(group, return_index=True)[1][group], np.arange(n))
+        comparable = np.full(n, False)
+    return np.where(comparable, np.unique(group, return_index=True)[1][group], np.arange(n))
