@@ -93,8 +93,7 @@ class Density:
         return self._estimated(frame).log_q
 
     def _estimated(self, frame: Any, given: Sequence[str] = ()) -> Estimate:
-        self._check(given)
-        [(_, found)] = answers.estimated(self, self._source(frame), given=[*map(str, given)])
+        [(_, found)] = answers.estimated(self, self._source(frame), given=given)
         return found
 
     def _source(self, frame: Any) -> answers.Source:
@@ -108,7 +107,7 @@ class Density:
         (``conditionals/labels.py``). Raises ``UserError`` for columns that can't be ``given``.
         """
         self._check(given)
-        is_given = np.isin(self.names, given)
+        is_given = np.isin(self.names, [*map(str, given)])
         if is_given.all():
             raise UserError("every column is given; leave one whose log-density is asked for")
         log_q = np.full((len(rows), self.network.members), -np.inf)

@@ -26,11 +26,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from flows.core.errors import INTERRUPTED
 from tools import command
 
 REFERENCE_TOLERANCE = 0.001  # nat
 BITS = "other bits, as without the kernels or by other libraries"
-STOPPED = 130  # the status of `tools.repro` after a signal
 STALE = "dvc.lock is of other code or settings, so run `dvc repro` and commit"
 
 
@@ -68,7 +68,7 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
         signal.signal(signal.SIGTERM, before)
-    if status == STOPPED:
+    if status == INTERRUPTED:
         raise KeyboardInterrupt
     if status:
         say("case 3: FAILED: the pipeline does not run in a clean clone")

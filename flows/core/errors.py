@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+INTERRUPTED = 130  # the exit status after an interrupt, as of a shell
+
 
 class UserError(ValueError):
     """An error that the user can fix: a ``ValueError``, as scikit-learn and notebooks expect.
@@ -36,7 +38,7 @@ def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
         sys.exit(f"{name}: {one_line(error) or 'memory is short'}")
     except KeyboardInterrupt:
         print(f"{name}: {stopped}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def reason(error: OSError) -> str:
