@@ -31,7 +31,7 @@ from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
-from flows.data.splits import draw
+from flows.tables.splits import draw
 from flows.training.smoothing import likelihood_bandwidth, sharpen
 from stages.pipeline import files
 from stages.pipeline.settings import read_yaml

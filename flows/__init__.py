@@ -8,21 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see
-    from flows.core.checkpoint import save as save
-    from flows.core.columns import Column as Column
-    from flows.core.mixture import Mixture as Mixture
-    from flows.core.population import Population as Population
-    from flows.core.population import ensemble_log_prob as ensemble_log_prob
     from flows.core.settings import TrainingSettings as TrainingSettings
-    from flows.data.problem import Problem as Problem
     from flows.density import Density as Density
     from flows.density import fit as fit
     from flows.density import load as load
+    from flows.density import save as save
     from flows.estimator import DensityEstimator as DensityEstimator
+    from flows.evaluation.problem import Problem as Problem
+    from flows.mixtures.mixture import Mixture as Mixture
     from flows.networks.base_distribution import StandardNormal as StandardNormal
     from flows.networks.flow import Flow as Flow
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
+    from flows.networks.population import Population as Population
+    from flows.networks.population import ensemble_log_prob as ensemble_log_prob
     from flows.networks.registry import build as build
+    from flows.tables.columns import Column as Column
     from flows.training.train import train as train
 
 # Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
@@ -31,21 +31,21 @@ if TYPE_CHECKING:  # what type checkers and editors see
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _MODULES = {  # the same at run time; a test compares the two lists
-    "Column": "flows.core.columns",
+    "Column": "flows.tables.columns",
     "Density": "flows.density",
     "DensityEstimator": "flows.estimator",
     "Flow": "flows.networks.flow",
     "GaussianMixture": "flows.networks.gaussian_mixture",
-    "Mixture": "flows.core.mixture",
-    "Population": "flows.core.population",
-    "Problem": "flows.data.problem",
+    "Mixture": "flows.mixtures.mixture",
+    "Population": "flows.networks.population",
+    "Problem": "flows.evaluation.problem",
     "StandardNormal": "flows.networks.base_distribution",
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
-    "ensemble_log_prob": "flows.core.population",
+    "ensemble_log_prob": "flows.networks.population",
     "fit": "flows.density",
     "load": "flows.density",
-    "save": "flows.core.checkpoint",
+    "save": "flows.density",
     "train": "flows.training.train",
 }
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flows.answers import Source
-    from flows.data.frames import Format
     from flows.networks.image_flow import ImageFlow
+    from flows.tables.frames import Format
 
 ROWS = 1_000  # are drawn, unless the user says how many
 SAMPLES = 10_000  # at least so many are drawn in a picture
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
-    from flows.data import table
+    from flows.tables import files as table
 
     # Before hours of training are lost
     if arguments.output.is_dir() or arguments.output.name.lower().endswith(table.ENDINGS):
@@ -67,10 +67,12 @@ def fit(arguments: argparse.Namespace) -> None:
 def sample(arguments: argparse.Namespace) -> None:
     """Draw rows, or images, from a density; of what is given, rows that hold it."""
     from flows import answers
+    from flows.command_line import image_files as images
     from flows.core.seeds import numpy_generator
-    from flows.data import frames, images, table
     from flows.density import draw
     from flows.networks.image_flow import ImageFlow
+    from flows.tables import files as table
+    from flows.tables import frames
 
     n, seed, given = arguments.n, arguments.seed, _once("--given", arguments.given)
     rows, output = arguments.given_rows, arguments.output
@@ -124,7 +126,8 @@ def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
     import pandas as pd
 
-    from flows import answers, questions
+    from flows import answers
+    from flows.conditionals import questions
 
     density, column, levels = _load(arguments), arguments.column, arguments.quantiles
     if levels and density.kinds.get(column) == "category":
@@ -174,8 +177,8 @@ def _score_images(arguments: argparse.Namespace, model: ImageFlow) -> None:
     """
     import numpy as np
 
+    from flows.command_line import image_files as images
     from flows.core import atomic
-    from flows.data import images
     from flows.evaluation.bits import bits_per_dimension, ensemble_log_density
 
     output, count = arguments.output, arguments.anomalies
@@ -210,10 +213,11 @@ def plot(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
     from flows import answers
-    from flows.data import frames, table
     from flows.networks.registry import find, names
     from flows.plotting import Row, Scene, draw
     from flows.plotting.single_rows import draw_conditionals, draw_odd_cells
+    from flows.tables import files as table
+    from flows.tables import frames
 
     output, number = arguments.output, arguments.row
     if _suffix(output) != ".png":
@@ -373,7 +377,7 @@ def _expected(what: str, text: str) -> argparse.ArgumentTypeError:
 
 
 def _format(arguments: argparse.Namespace) -> Format:
-    from flows.data.frames import Format
+    from flows.tables.frames import Format
 
     if arguments.sep == "":
         raise UserError("--sep is empty; name the mark between fields, or leave it out")

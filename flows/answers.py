@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from flows import questions
+from flows.conditionals import questions
+from flows.conditionals.questions import Estimate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.progress import progress
-from flows.data import frames, table
-from flows.questions import Estimate
+from flows.tables import files as table
+from flows.tables import frames
 
 if TYPE_CHECKING:
     from flows.density import Density

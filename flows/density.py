@@ -17,23 +17,23 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from flows import answers, questions
+from flows import answers
+from flows.conditionals import questions
 from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.labels import log_probability
+from flows.conditionals.questions import Estimate
 from flows.conditionals.unknowns import Unknowns
 from flows.core.arrays import Array, Mask, Whole
-from flows.core.checkpoint import save
-from flows.core.columns import WHOLE, Column
 from flows.core.errors import UserError
-from flows.core.population import Population
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
-from flows.data import frames
-from flows.data.preparation import learnable
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
-from flows.questions import Estimate
+from flows.networks.population import Population
+from flows.tables import frames
+from flows.tables.columns import WHOLE, Column
+from flows.tables.preparation import learnable
 from flows.training.train import train
 
 CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
@@ -64,7 +64,7 @@ class Density:
 
     def save(self, path: str | Path) -> None:
         """Write the density to one file, whole or not at all."""
-        save(self.network, path)
+        registry.save(self.network, path)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
@@ -349,7 +349,7 @@ def fit(
     """Return the density of a table, fitted by the automatic recipe.
 
     Args:
-        frame: a data frame, an array ``(n, D)``, or what ``flows.data.table.read`` returns.
+        frame: a data frame, an array ``(n, D)``, or what ``flows.tables.files.read`` returns.
         model: a model of tables with a density: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
         members: networks of the ensemble: up to 5, or a multiple of 5.
         columns: the kind of a column that is not real: ``{"age": "integer", "visits": "count",
@@ -493,3 +493,7 @@ def load(path: str | Path) -> Density | Population:
     """
     network = registry.load(path)
     return Density(network) if network.description.get("columns") else network
+
+
+def save(model: Density | Population, path: str | Path) -> None:
+    registry.save(model.network if isinstance(model, Density) else model, path)

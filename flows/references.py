@@ -13,11 +13,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, rounded
-from flows.core.columns import Column
-from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
+from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.columns import Column
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 ROWS = 4_000  # rows that a bandwidth is chosen on, at most: the cost is quadratic

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from flows.core.arrays import Array
-from flows.core.columns import Column
 from flows.core.errors import UserError
-from flows.core.mixture import entropy
 from flows.core.seeds import numpy_generator
-from flows.data import frames, table
+from flows.mixtures.mixture import entropy
+from flows.tables import files as table
+from flows.tables import frames
+from flows.tables.columns import Column
 from stages.pipeline import files, settings
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat

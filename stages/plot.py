@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flows import plotting
-from flows.core.columns import Column
-from flows.data import table
-from flows.data.splits import holdout
+from flows.tables import files as table
+from flows.tables.columns import Column
+from flows.tables.splits import holdout
 from stages.pipeline import files, settings
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
-from flows.data import table
-from flows.data.preparation import learnable, scorable
-from flows.data.splits import holdout
+from flows.tables import files as table
+from flows.tables.preparation import learnable, scorable
+from flows.tables.splits import holdout
 from stages.pipeline import files, settings
 
 

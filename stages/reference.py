@@ -11,9 +11,9 @@ from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.core.mixture import Mixture
-from flows.core.population import Population
 from flows.evaluation.report import unknown
+from flows.mixtures.mixture import Mixture
+from flows.networks.population import Population
 from stages.pipeline import files, settings
 from stages.pipeline.report import write_report, write_row
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import flows
-from flows import questions
 from flows.__main__ import main
-from flows.data import frames
+from flows.conditionals import questions
+from flows.tables import frames
 
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
 NUMBERS = {"age": "Int64", "bmi": float, "share": float}
@@ -73,7 +73,7 @@ predict m.flow gaps.csv --column ward"""
 @pytest.mark.parametrize("words", ASKED.splitlines())
 def test_the_bytes_are_the_same_twice_and_whatever_the_pieces(folder, capsys, monkeypatch, words):
     whole = read(capsys, words)[1]
-    monkeypatch.setattr("flows.data.table.PIECE", 5)
+    monkeypatch.setattr("flows.tables.files.PIECE", 5)
     monkeypatch.setattr("flows.answers.BLOCK", 2)
     assert read(capsys, words)[1] == whole
 
@@ -220,7 +220,7 @@ def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, 
 def test_imputed_columns_are_of_one_type_whichever_piece_of_a_file_has_the_gaps(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("flows.data.table.PIECE", 20)
+    monkeypatch.setattr("flows.tables.files.PIECE", 20)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.integers(100, size=60), "b": rng.normal(size=60)})
     quick = {"recipe": "fixed", "epochs": 2}

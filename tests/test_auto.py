@@ -19,14 +19,15 @@ from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
-from flows.data.preparation import from_real, to_real
-from flows.data.splits import draw
 from flows.evaluation import likelihood
 from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.networks.preprocessing import Preprocessing
-from flows.training import auto, fold_trainer, prepared_fold, stacking
-from flows.training.candidates import CANDIDATES
-from flows.training.noise import ComponentNoise, NeighbourNoise
+from flows.tables.preparation import from_real, to_real
+from flows.tables.splits import draw
+from flows.training.automatic import fold_trainer, prepared_fold, stacking
+from flows.training.automatic import recipe as auto
+from flows.training.automatic.candidates import CANDIDATES
+from flows.training.automatic.noise import ComponentNoise, NeighbourNoise
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from flows.bijections import (
     PLULinear,
     SplineCoupling,
     Standardize,
-    ToReal,
 )
-from flows.core.columns import Column
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.columns import Column
+from flows.tables.to_real import ToReal
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 import flows
 from flows import Column
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
-from flows.core.mixture import Mixture
-from flows.core.population import Population
 from flows.core.scaler import Scaler
-from flows.data.preparation import to_real
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
+from flows.networks.population import Population
 from flows.references import fit_gaussian, reference
+from flows.tables.preparation import to_real
 from flows.training.trainer import Trainer
 
 

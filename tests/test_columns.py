@@ -14,11 +14,11 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
-from flows.bijections import ToReal
-from flows.core.columns import Column, dequantise, inspect
-from flows.core.copies import first_copies
 from flows.core.errors import UserError
-from flows.data.preparation import as_drawn, from_real, learnable, scorable
+from flows.tables.columns import Column, dequantise, inspect
+from flows.tables.duplicates import first_copies
+from flows.tables.preparation import as_drawn, from_real, learnable, scorable
+from flows.tables.to_real import ToReal
 
 ROWS = 100
 MIXED = [

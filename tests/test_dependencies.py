@@ -13,12 +13,7 @@ import pytest
 import yaml
 from pipeline import ROOT, expand, paths, text
 
-BARE = ("core", "data", "networks", "training")  # rooms of flows without an __init__.py
-IMPORTS = grimp.build_graph(
-    *("flows", *(f"flows.{room}" for room in BARE), "stages"),
-    exclude_type_checking_imports=True,
-    cache_dir=None,
-)
+IMPORTS = grimp.build_graph("flows", "stages", exclude_type_checking_imports=True, cache_dir=None)
 TARGETS, MODELS = (sorted(IMPORTS.find_children(f"flows.{room}")) for room in ("targets", "models"))
 SETTINGS, FILES = "stages.pipeline.settings", "stages.pipeline.files"
 REGISTRY, ARCHITECTURE = "flows.networks.registry", "flows.networks.architecture"

@@ -14,8 +14,8 @@ from pipeline import TINY
 import flows
 from flows import targets
 from flows.core.errors import UserError
-from flows.core.mixture import Mixture
-from flows.data.table import read_numbers
+from flows.mixtures.mixture import Mixture
+from flows.tables.files import read_numbers
 from stages import evaluate, generate, plot, prepare, reference, train
 from stages.pipeline import files
 

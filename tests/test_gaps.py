@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 
 import flows
-from flows.core.columns import Column, inspect
-from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.errors import UserError
-from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
-from flows.data import frames
-from flows.training import auto, completion, fold_trainer
-from flows.training.candidates import Candidate
-from flows.training.fold_trainer import FoldTrainer
+from flows.mixtures.conditional_mixture import ConditionalMixture
+from flows.mixtures.mixture import Mixture
+from flows.tables import frames
+from flows.tables.columns import Column, inspect
+from flows.training.automatic import completion, fold_trainer
+from flows.training.automatic import recipe as auto
+from flows.training.automatic.candidates import Candidate
+from flows.training.automatic.fold_trainer import FoldTrainer
 
 MIXTURE = Mixture(
     np.array([0.4, 0.6]),

@@ -34,8 +34,8 @@ from flows.bijections import (
     SplineCoupling,
     Squeeze,
 )
+from flows.command_line.image_files import read
 from flows.core.seeds import numpy_generators
-from flows.data.images import read
 from flows.evaluation.bits import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
 

@@ -21,13 +21,10 @@ from scipy.stats import chi2, norm
 import flows
 from flows import targets
 from flows.core.arrays import Array
-from flows.core.columns import Column
-from flows.core.mixture import Mixture, Truth
-from flows.core.population import Population
 from flows.core.seeds import normal, numpy_generator
-from flows.data.problem import Problem
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.evaluation.problem import Problem
 from flows.evaluation.report import (
     HEADLINE,
     METRICS,
@@ -36,8 +33,11 @@ from flows.evaluation.report import (
     evaluate,
     unknown,
 )
+from flows.mixtures.mixture import Mixture, Truth
 from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.population import Population
 from flows.references import truth
+from flows.tables.columns import Column
 from flows.training.trainer import Trainer
 
 SMALL = EvaluationSettings(fresh=500, samples=200, neighbours=5, projections=16, seed=0)

@@ -12,7 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from torch.testing import assert_close
 
 from flows import GaussianMixture, Mixture, targets
-from flows.core.mixture import entropy
+from flows.mixtures.mixture import entropy
 
 UNIT = np.eye(2)
 
@@ -66,7 +66,7 @@ def test_chunks_do_not_matter(target, monkeypatch):
     x = mixture.sample((3, 11), generator=generator())
     whole = mixture.log_prob(x)
     for pairs in (3 * len(target.weights), 1):
-        monkeypatch.setattr("flows.core.mixture.PAIRS", pairs)
+        monkeypatch.setattr("flows.mixtures.mixture.PAIRS", pairs)
         assert_close(mixture.log_prob(x), whole)
     assert mixture.log_prob(x[:, :0]).shape == (3, 0, 1)
 

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from flows import Column, plotting
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 from flows.plotting import style
 from flows.plotting.scene import NEEDS
 from flows.targets import make

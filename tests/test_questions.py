@@ -10,15 +10,16 @@ import pytest
 from scipy import stats
 
 import flows
-from flows import Column, questions
+from flows import Column
+from flows.conditionals import questions
 from flows.conditionals.importance import Draws, effective
 from flows.conditionals.quadrature import integrate
 from flows.conditionals.unknowns import Posterior
-from flows.core.conditional_mixture import ConditionalMixture
 from flows.core.errors import UserError
-from flows.core.mixture import Mixture
 from flows.core.seeds import numpy_generator
 from flows.density import Density
+from flows.mixtures.conditional_mixture import ConditionalMixture
+from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 
 DIM = 6

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.core.columns import Column
 from flows.core.errors import UserError
-from flows.data import frames, table
-from flows.data.frames import Format
+from flows.tables import files as table
+from flows.tables import frames
+from flows.tables.columns import Column
+from flows.tables.frames import Format
 
 pq = pytest.importorskip("pyarrow.parquet")
 

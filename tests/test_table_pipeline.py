@@ -22,11 +22,11 @@ import flows
 from flows import Column, Problem
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
-from flows.data import table
-from flows.data.preparation import from_real, scorable, to_real
 from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.references import components, fit_gaussian, fit_gmm, reference
+from flows.tables import files as table
+from flows.tables.preparation import from_real, scorable, to_real
 from stages import generate, prepare, rank
 from stages.pipeline import files
 from stages.pipeline.report import plot_arrays

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 import flows
 from flows import Column, TrainingSettings, kernels, targets
 from flows.core.scaler import Scaler
-from flows.data.preparation import from_real, to_real
+from flows.tables.preparation import from_real, to_real
 from flows.training import trainer
 from flows.training.optimizer import ClippedAdam, one_cycle
 

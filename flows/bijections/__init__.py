@@ -16,5 +16,4 @@ from flows.bijections.spline import SplineCoupling as SplineCoupling
 from flows.bijections.squeeze import Squeeze as Squeeze
 from flows.bijections.squeeze import squeezed as squeezed
 from flows.bijections.standardize import Standardize as Standardize
-from flows.bijections.to_real import ToReal as ToReal
 from flows.bijections.whiten import Whiten as Whiten

@@ -13,12 +13,13 @@ import torch
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from flows.bijections import Margins, ToReal
+from flows.bijections import Margins
 from flows.bijections.chain import Chain
 from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
-from flows.core.columns import WHOLE, Column, dequantise
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
+from flows.tables.columns import WHOLE, Column, dequantise
+from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # of the fit
 COMPONENTS, ROUNDS = 24, 50  # of the mixture, and of its fit

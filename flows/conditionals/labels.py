@@ -17,7 +17,7 @@ from scipy.stats import qmc
 
 from flows.conditionals.quadrature import NODES, integrate
 from flows.core.arrays import Array, Whole
-from flows.core.columns import Column
+from flows.tables.columns import Column
 
 LogDensity = Callable[[Array], Array]  # of rows (n, D), per member: (n, M)
 

@@ -31,9 +31,9 @@ from flows.conditionals.importance import Draws, effective
 from flows.conditionals.labels import LogDensity, log_probability, within
 from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
-from flows.core.columns import Column
-from flows.core.conditional_mixture import ConditionalMixture, patterns
 from flows.core.seeds import numpy_generator
+from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.tables.columns import Column
 
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
 ENOUGH = 100  # effective draws

@@ -1,14 +1,15 @@
 """Checkpoints: models as safetensors files, without pickle.
 
-A JSON entry in the metadata says how to build the model again. ``networks/registry.py`` does so
-from the result of ``read``.
+A JSON entry in the metadata describes how to build the model. ``networks/registry.py`` saves and
+loads models with these functions.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,10 +17,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from flows.core import atomic
-from flows.core.population import Population
+from flows.core.arrays import Array
 
-if TYPE_CHECKING:
-    from flows.density import Density
+History = Mapping[str, Array]  # the arrays of the training record, by name
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
@@ -30,22 +30,17 @@ class CheckpointError(ValueError):
     """A file that is damaged, or not a checkpoint of this project; the message names it."""
 
 
-def save(model: Population | Density, path: str | Path) -> None:
-    """Write ``model``, or the network of a density, to ``path``, whole or not at all.
+def write(
+    path: Path, description: Mapping[str, Any], state: Mapping[str, Tensor], history: History
+) -> None:
+    """Write a checkpoint to ``path``, whole or not at all.
 
-    The same model gives the same bytes. Raises ``OSError`` where the file can't be written, and
-    ``ValueError`` for a model without a ``description`` of how to build it again.
+    Equal contents give equal bytes. Raises ``OSError`` if the file cannot be written.
     """
-    network = model if isinstance(model, Population) else model.network
-    if "model" not in network.description:
-        raise ValueError(
-            f"a {type(network).__name__} that was put together by hand can't be saved; "
-            "what flows.build makes can"
-        )
-    entry = json.dumps(network.description, sort_keys=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
-    tensors |= {f"{HISTORY}{name}": torch.from_numpy(x) for name, x in network.history.items()}
-    with atomic.replacing(Path(path)) as unfinished:
+    entry = json.dumps(description, sort_keys=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors |= {f"{HISTORY}{name}": torch.from_numpy(array) for name, array in history.items()}
+    with atomic.replacing(path) as unfinished:
         unfinished.write_bytes(to_bytes(tensors, metadata={METADATA_KEY: entry}))
 
 

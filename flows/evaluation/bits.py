@@ -8,10 +8,10 @@ import torch
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array
-from flows.core.population import ensemble_log_prob
 from flows.core.seeds import numpy_generator
 from flows.evaluation.likelihood import log_density
 from flows.networks.image_flow import ImageFlow
+from flows.networks.population import ensemble_log_prob
 
 
 def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, as_tensor
-from flows.core.mixture import Truth
-from flows.core.population import Population, ensemble_log_prob
+from flows.mixtures.mixture import Truth
+from flows.networks.population import Population, ensemble_log_prob
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ import torch
 
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture, Truth
-from flows.core.population import Population
 from flows.core.settings import EvaluationSettings as EvaluationSettings
-from flows.data.preparation import as_drawn, to_real
-from flows.data.problem import Problem
 from flows.evaluation import calibration, likelihood, samples, statistics
+from flows.evaluation.problem import Problem
+from flows.mixtures.mixture import Mixture, Truth
+from flows.networks.population import Population
+from flows.tables.preparation import as_drawn, to_real
 
 HEADLINE = (
     "test_nll",

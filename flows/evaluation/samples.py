@@ -12,8 +12,8 @@ from scipy.stats import chi2
 
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture
 from flows.evaluation.likelihood import area_under_roc
+from flows.mixtures.mixture import Mixture
 
 WITHIN = 3.0  # Mahalanobis distance up to which a sample belongs to a component, in the plane
 

@@ -11,12 +11,12 @@ from torch.nn.functional import softplus
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
-from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
 from flows.networks.network import Network, Objective, Seen
+from flows.networks.population import Description
 
 LAZY = 4  # one step in so many has the penalty
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from flows.bijections.perceptron import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
-from flows.core.population import Description
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
 from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
+from flows.networks.population import Description
 
 # The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
 FIRST_LOG_SCALE = -1.0

@@ -21,13 +21,13 @@ from flows.bijections import (
 )
 from flows.bijections.coupling import Conditioner
 from flows.core.arrays import Shape
-from flows.core.population import Description
 from flows.core.seeds import Generators
 from flows.core.settings import Count, Section
 from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.networks.flow import Flow
 from flows.networks.image_flow import ImageFlow
 from flows.networks.network import Network
+from flows.networks.population import Description
 
 
 class Model(Section, ABC):

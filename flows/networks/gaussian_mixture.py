@@ -9,11 +9,11 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Shape, as_tensor
-from flows.core.columns import Column
-from flows.core.mixture import Mixture
-from flows.core.population import Population
 from flows.core.seeds import generator_of
+from flows.mixtures.mixture import Mixture
+from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.columns import Column
 
 
 class GaussianMixture(Population):

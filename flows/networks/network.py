@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, as_tensor
-from flows.core.population import Population
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, generator_of
+from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]

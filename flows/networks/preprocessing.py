@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Margins, Standardize, ToReal, Whiten
+from flows.bijections import Bijection, Margins, Standardize, Whiten
 from flows.bijections.chain import compose
 from flows.core.arrays import Array, Shape
-from flows.core.columns import Column
 from flows.core.scaler import Scaler
+from flows.tables.columns import Column
+from flows.tables.to_real import ToReal
 
 
 class Preprocessing(Bijection):

@@ -15,16 +15,15 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from flows.core.checkpoint import CheckpointError, read
-from flows.core.columns import Column
+from flows.core.checkpoint import CheckpointError, read, write
 from flows.core.errors import one_line
-from flows.core.population import Population
 from flows.core.seeds import numpy_generators
 from flows.core.settings import explain
 from flows.networks.architecture import FlowModel, Model
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
-from flows.networks.old_files import renamed
+from flows.networks.population import Population
+from flows.tables.columns import Column
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -120,6 +119,20 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
     return model
 
 
+def save(network: Population, path: str | Path) -> None:
+    """Write a population to ``path``, whole or not at all.
+
+    The same population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    ``ValueError`` for a population whose ``description`` does not say how to build it.
+    """
+    if "model" not in network.description:
+        raise ValueError(
+            f"a {type(network).__name__} that was put together by hand cannot be saved; "
+            "a network of flows.build can"
+        )
+    write(Path(path), network.description, network.state_dict(), network.history)
+
+
 def load(path: str | Path) -> Population:
     """Return the population or reference in ``path``, in evaluation mode.
 
@@ -127,7 +140,6 @@ def load(path: str | Path) -> Population:
     """
     try:
         description, state, history = read(Path(path))
-        description, state = renamed(description, state)
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the truth of a table is not known")
         columns = [Column.from_dict(column) for column in description.get("columns", ())]

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flows.core.arrays import Array, Mask
-from flows.core.columns import Column
 from flows.plotting.scene import Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
+from flows.tables.columns import Column
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
 DOTS = 1_000  # of the data and of the samples, in a panel

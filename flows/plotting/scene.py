@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core.arrays import Array
-from flows.core.columns import Column
 from flows.plotting.style import STYLE, Picture, save
+from flows.tables.columns import Column
 
 
 @dataclass(frozen=True)

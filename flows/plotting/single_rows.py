@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.pyplot import rc_context
 
 from flows.core.arrays import Array
-from flows.core.columns import WHOLE, Column
 from flows.plotting import by_column
 from flows.plotting.scene import Scene
 from flows.plotting.style import STYLE, WIDTH, explain, panels, save
+from flows.tables.columns import WHOLE, Column
 
 LINES, COLUMNS = 40, 24  # of cells, at most
 LINE, LEFT = 0.27, 2.2  # inches: height of a row, and what stands beside the cells

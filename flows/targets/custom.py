@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 
 
 def make(components: Sequence[Mapping[str, Any]]) -> Mixture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 
 
 def make() -> Mixture:

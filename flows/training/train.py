@@ -12,7 +12,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network
 from flows.training import slices, trainer
-from flows.training.auto import train_auto
+from flows.training.automatic.recipe import train_auto
 from flows.training.trainer import OnLog, Task
 
 

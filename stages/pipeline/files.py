@@ -17,15 +17,15 @@ import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
-from flows.core.checkpoint import CheckpointError, save
-from flows.core.columns import Column
+from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError, one_line, reason
-from flows.core.mixture import Mixture, Truth
-from flows.core.population import Population
 from flows.core.scaler import Scaler
-from flows.data.preparation import from_real
-from flows.data.problem import Problem
-from flows.networks.registry import load
+from flows.evaluation.problem import Problem
+from flows.mixtures.mixture import Mixture, Truth
+from flows.networks.population import Population
+from flows.networks.registry import load, save
+from flows.tables.columns import Column
+from flows.tables.preparation import from_real
 
 SOURCE = Path("data/source")
 RAW = Path("data/raw.csv")

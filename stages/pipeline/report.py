@@ -10,12 +10,12 @@ import torch
 
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture
-from flows.core.population import Population
-from flows.data.problem import Problem
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.likelihood import ensemble, log_density
+from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
+from flows.mixtures.mixture import Mixture
+from flows.networks.population import Population
 from stages.pipeline import files
 from stages.pipeline.settings import Evaluate
 

@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from flows import targets
-from flows.core.columns import Column
 from flows.core.errors import UserError
-from flows.core.mixture import Truth
 from flows.core.settings import (
     Count,
     EvaluationSettings,
@@ -25,7 +23,9 @@ from flows.core.settings import (
     TrainingSettings,
     folds_and_candidates,
 )
+from flows.mixtures.mixture import Truth
 from flows.networks import registry
+from flows.tables.columns import Column
 from stages.pipeline.reading import check, read_yaml
 from stages.pipeline.reading import run as run
 

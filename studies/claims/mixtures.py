@@ -13,13 +13,13 @@ import pandas as pd
 
 from flows import references, targets
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture, Truth
-from flows.core.population import Population
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
-from flows.data import splits
 from flows.evaluation import likelihood
+from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
+from flows.networks.population import Population
+from flows.tables import splits
 from flows.training.train import train
 from studies.claims.plane import fitted
 

@@ -18,15 +18,15 @@ from tqdm import tqdm
 from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture
-from flows.core.population import Population
 from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
-from flows.data import splits
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.flow import Flow
+from flows.networks.population import Population
+from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
 from studies.claims import remedies

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from flows.bijections import Margins
 from flows.conditionals.distillation import RANGE
 from flows.core.arrays import Array
-from flows.core.conditional_mixture import ConditionalMixture, patterns
-from flows.core.mixture import Mixture
+from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.mixture import Mixture
 
 DRAWS = 4_000  # that quantiles are taken of
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from flows import references
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
+from flows.mixtures.mixture import Mixture
 from flows.training.smoothing import likelihood_bandwidth
 
 # Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.

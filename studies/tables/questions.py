@@ -30,7 +30,7 @@ from flows import references
 from flows.conditionals.unknowns import ENOUGH
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 

@@ -20,7 +20,7 @@ from sklearn import datasets
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
@@ -60,7 +60,7 @@ def spread(frame: pd.DataFrame) -> Array:
 def step(column: Array) -> float:
     """Return the commonest gap between distinct values of a rounded column; 0 for any other.
 
-    Not by the library's ``flows.core.steps``: the rows stay as they are when that changes.
+    Not by the library's ``flows.tables.rounding``: the rows stay as they are when that changes.
     """
     distinct = np.unique(column)
     if len(distinct) >= DISTINCT * len(column):

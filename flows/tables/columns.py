@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
-from flows.core.copies import first_copies
 from flows.core.errors import UserError
-from flows.core.steps import DISTINCT, common_step
+from flows.tables.duplicates import first_copies
+from flows.tables.rounding import DISTINCT, common_step
 
 LEAST_ROWS = 10
 LEAST_VALUES = 8  # of a column with gaps, so that every fold leaves some

@@ -25,17 +25,17 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole
-from flows.core.copies import equal_rows
 from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.networks.network import DensityNetwork
 from flows.references import fit_gaussian
-from flows.training import completion, stacking
-from flows.training.candidates import CANDIDATES
-from flows.training.completion import Completion
-from flows.training.fold_trainer import LEAST_OVERFITTED, FoldTrainer
+from flows.tables.duplicates import equal_rows
+from flows.training.automatic import completion, stacking
+from flows.training.automatic.candidates import CANDIDATES
+from flows.training.automatic.completion import Completion
+from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.trainer import Task, replay, scaled
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped

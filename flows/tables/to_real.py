@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from flows.bijections.bijection import Bijection
-from flows.core.columns import WHOLE, Column
+from flows.tables.columns import WHOLE, Column
 
 HALF_LINE = ("positive", "count")  # the kinds with a low bound alone
 LARGEST = 2.0**53  # above it, not every whole number is a floating-point number

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import ToReal
 from flows.core.arrays import Array
-from flows.core.columns import Column, dequantise
+from flows.tables.columns import Column, dequantise
+from flows.tables.to_real import ToReal
 
 
 def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Shape, as_tensor
-from flows.core.columns import Column
+from flows.tables.columns import Column
 
 Description = dict[str, Any]  # of a model, as JSON: how to build it again, and how it was trained
 

@@ -12,9 +12,9 @@ from flows.core.arrays import Array, Whole, some
 from flows.core.scaler import Scaler
 from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
-from flows.training.candidates import Candidate
-from flows.training.completion import Completion, draws
-from flows.training.noise import NOISES, Noise
+from flows.training.automatic.candidates import Candidate
+from flows.training.automatic.completion import Completion, draws
+from flows.training.automatic.noise import NOISES, Noise
 
 TRAIN_ROWS = 50_000  # rows that a member learns from, at most
 CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array, Whole
-from flows.core.steps import DISTINCT, has_step
+from flows.tables.rounding import DISTINCT, has_step
 
 MOST_COPIES = 5  # of a row, in the mean; values that recur more often are of a discrete table
 

@@ -23,10 +23,10 @@ from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks import registry
 from flows.networks.network import DensityNetwork, Seen
-from flows.training.candidates import Candidate
-from flows.training.completion import Completion, draws
+from flows.training.automatic.candidates import Candidate
+from flows.training.automatic.completion import Completion, draws
+from flows.training.automatic.prepared_fold import CHECK_ROWS, PIECE, PreparedFold
 from flows.training.optimizer import ClippedAdam
-from flows.training.prepared_fold import CHECK_ROWS, PIECE, PreparedFold
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
 EPOCH = 25  # steps of an epoch, at most: bounds the memory

@@ -15,10 +15,10 @@ from scipy.special import logsumexp
 from flows.conditionals.labels import log_probability
 from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
 from flows.core.arrays import Array, Mask, Whole
-from flows.core.columns import WHOLE
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.data.preparation import as_drawn
+from flows.tables.columns import WHOLE
+from flows.tables.preparation import as_drawn
 
 QUANTILES = (0.05, 0.5, 0.95)
 PER_SAMPLE = 8  # weighted draws for each one that is kept

@@ -18,8 +18,8 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 from flows.core.arrays import Array
-from flows.core.columns import Column, inspect, leave_out
 from flows.core.errors import UserError
+from flows.tables.columns import Column, inspect, leave_out
 
 FRAME = "the table"  # names a data frame in messages, as it has no file
 NAMELESS = r"(Unnamed: \d+)?"  # what a column without a name is called, by pandas too

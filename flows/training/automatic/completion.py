@@ -22,10 +22,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, Whole
-from flows.core.conditional_mixture import ConditionalMixture, patterns
-from flows.core.mixture import Mixture
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
+from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 

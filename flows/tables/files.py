@@ -20,9 +20,9 @@ import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
-from flows.core.columns import Column
 from flows.core.errors import UserError, one_line
-from flows.data.frames import PLAIN, Format, Table, complete, numbers, parse, position
+from flows.tables.columns import Column
+from flows.tables.frames import PLAIN, Format, Table, complete, numbers, parse, position
 
 SPACES = r"\s+"  # the one separator of several characters
 PIECE = 50_000  # rows: bounds the memory

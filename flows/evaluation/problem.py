@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.core.arrays import Array
-from flows.core.columns import Column
-from flows.core.mixture import Truth
+from flows.mixtures.mixture import Truth
+from flows.tables.columns import Column
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The split into training and test rows of the pipeline, the studies and the benchmarks."""
 
 from flows.core.arrays import Array
-from flows.core.mixture import Truth
 from flows.core.seeds import numpy_generator
+from flows.mixtures.mixture import Truth
 
 
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:

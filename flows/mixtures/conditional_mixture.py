@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from flows.core.arrays import Array, Mask, Whole
-from flows.core.mixture import Mixture
+from flows.mixtures.mixture import Mixture
 
 
 def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:

@@ -1,0 +1,1 @@
+"""What the other packages use: arrays, seeds, errors, progress, settings, checkpoint files."""

@@ -1,0 +1,1 @@
+"""Mixtures of Gaussians: densities, conditionals, fits, and kernel bandwidths."""

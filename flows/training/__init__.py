@@ -1,0 +1,1 @@
+"""Training: the loop, the optimiser, sharpened noise, workers, and the automatic recipe."""

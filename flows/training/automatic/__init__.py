@@ -1,0 +1,1 @@
+"""The automatic recipe: regularisation is chosen from the training rows (``recipe.py``)."""
