@@ -14,7 +14,6 @@ import grimp
 import pytest
 from packaging.requirements import Requirement
 from pipeline import ROOT, listed, text
-from test_dependencies import BARE
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +106,7 @@ def test_the_wheel_asks_for_what_the_library_imports_within_the_pins_of_the_pipe
     needs = Distribution.at(next(site.glob("*.dist-info"))).requires or []
     asked = {normal(need.name): need for need in map(Requirement, needs)}
     graph = grimp.build_graph(
-        *("flows", *(f"flows.{room}" for room in BARE)),
+        "flows",
         include_external_packages=True,
         exclude_type_checking_imports=True,
         cache_dir=None,
