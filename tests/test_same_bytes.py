@@ -5,8 +5,8 @@ And on another kind of processor (``portable.c``).
 
 from __future__ import annotations
 
+import os
 import platform
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,6 +36,8 @@ def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
     compiler, flags, emulator = CASES[case]
     for program in (compiler, *emulator):
         if shutil.which(program) is None:
+            if os.environ.get("CI"):  # of continuous integration, which has to run every case
+                pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
     if not emulator and platform.machine() != "x86_64":
         pytest.skip(f"{case} is not for {platform.machine()}")
@@ -52,14 +54,3 @@ def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
             text=True,
         )
         assert done.stdout.split()[0] == HASH
-
-
-def test_no_case_is_skipped_in_continuous_integration():
-    """Each program is asked for where some may be there already."""
-    root = DRIVER.parents[1]
-    asked = set(
-        re.findall(r"^command -v (\S+)", (root / ".ci/run").read_text(encoding="utf-8"), flags=re.M)
-    )
-    assert asked >= {"clang", "aarch64-linux-gnu-gcc", "qemu-aarch64"}
-    workflow = (root / ".github/workflows/test.yml").read_text(encoding="utf-8")
-    assert set(workflow.split()) >= {"clang", "gcc-aarch64-linux-gnu", "qemu-user"}
