@@ -22,6 +22,7 @@ from pipeline import RESULTS, ROOT, TINY, Clone, expand, kill, paths, stages_run
 PARAMS = yaml.safe_load(TINY)
 PIPELINE = yaml.safe_load(text("dvc.yaml"))
 STAGES = expand(PIPELINE, PARAMS)
+# The keys of `metrics/<name>.json`, in their order: who reads these files relies on them.
 HEADLINE = ["test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes"]
 HEADLINE += ["precision", "recall", "c2st_auc"]
 slow = pytest.mark.slow
