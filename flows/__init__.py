@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from flows.core.settings import TrainingSettings as TrainingSettings
-    from flows.density import Density as Density
-    from flows.density import fit as fit
-    from flows.density import load as load
-    from flows.density import save as save
-    from flows.estimator import DensityEstimator as DensityEstimator
+    from flows.density.estimator import DensityEstimator as DensityEstimator
+    from flows.density.fitting import fit as fit
+    from flows.density.fitting import load as load
+    from flows.density.fitting import save as save
+    from flows.density.frame_density import Density as Density
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.mixture import Mixture as Mixture
     from flows.networks.base_distribution import StandardNormal as StandardNormal
@@ -32,8 +32,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _MODULES = {  # the same at run time; a test compares the two lists
     "Column": "flows.tables.columns",
-    "Density": "flows.density",
-    "DensityEstimator": "flows.estimator",
+    "Density": "flows.density.frame_density",
+    "DensityEstimator": "flows.density.estimator",
     "Flow": "flows.networks.flow",
     "GaussianMixture": "flows.networks.gaussian_mixture",
     "Mixture": "flows.mixtures.mixture",
@@ -43,9 +43,9 @@ _MODULES = {  # the same at run time; a test compares the two lists
     "TrainingSettings": "flows.core.settings",
     "build": "flows.networks.registry",
     "ensemble_log_prob": "flows.networks.population",
-    "fit": "flows.density",
-    "load": "flows.density",
-    "save": "flows.density",
+    "fit": "flows.density.fitting",
+    "load": "flows.density.fitting",
+    "save": "flows.density.fitting",
     "train": "flows.training.train",
 }
 

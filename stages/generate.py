@@ -6,9 +6,17 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import entropy
-from flows.tables import files as table
+from flows.tables import files as table_files
 from flows.tables import frames
 from flows.tables.columns import Column
+from flows.tables.notices import (
+    DropColumn,
+    DropIncompleteRows,
+    Remedy,
+    SetFormat,
+    SetKind,
+    TableError,
+)
 from stages.pipeline import files, settings
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
@@ -34,10 +42,7 @@ def main() -> None:
 
 
 def take(params: settings.Settings) -> tuple[list[Column], Array]:
-    """Return the columns of the user's table, of the kinds in ``data.columns``, and its rows.
-
-    Notices on them are printed.
-    """
+    """Return the columns of the user's table, and its rows ``(n, D)``. Print the notices."""
     kinds = params.data.columns
     tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
     if len(tables) != 1:
@@ -45,16 +50,32 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
         wanted = "must hold one CSV or Parquet file, as data.target is table"
         raise UserError(f"{files.SOURCE}/: {wanted}; it holds {there}")
     source = tables[0]
-    found = table.read(source, kinds)
-    for name in kinds:
-        if name not in found.frame:
-            place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
-            raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-    columns, values, notices = frames.take(found, kinds, params.data.missing)
-    settings.check_rows(params, len(values))
-    for notice in notices:
-        print(notice)
-    return columns, values
+    try:
+        found = table_files.read(source, kinds)
+        for name in kinds:
+            if name not in found.frame:
+                place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
+                raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
+        rows = frames.take(found, kinds, params.data.missing)
+    except TableError as error:
+        raise UserError(error.text(pipeline_words)) from None
+    settings.check_rows(params, len(rows.values))
+    for notice in rows.notices:
+        print(notice.text(pipeline_words))
+    return rows.columns, rows.values
+
+
+def pipeline_words(remedy: Remedy) -> str:
+    """Return how a user of the pipeline applies a remedy."""
+    match remedy:
+        case SetKind(column, kind):
+            return f"set data.columns.{column}: {kind} in {settings.PARAMS}"
+        case DropColumn(column):
+            return f"remove the column {column} from the file"
+        case DropIncompleteRows():
+            return f"set data.missing: drop in {settings.PARAMS}"
+        case SetFormat():
+            return "save the file as UTF-8 text with commas between fields and decimal points"
 
 
 if __name__ == "__main__":

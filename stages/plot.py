@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flows import plotting
-from flows.tables import files as table
 from flows.tables.columns import Column
+from flows.tables.files import read_numbers
 from flows.tables.splits import holdout
 from stages.pipeline import files, settings
 
@@ -12,7 +12,7 @@ from stages.pipeline import files, settings
 def main() -> None:
     params = settings.load()
     truth, entropy, columns = files.read_target()
-    names, data = table.read_numbers(files.RAW)
+    names, data = read_numbers(files.RAW)
     columns = columns or [Column(name) for name in names]
     # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]

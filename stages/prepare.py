@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
-from flows.tables import files as table
+from flows.tables.files import read_numbers
 from flows.tables.preparation import learnable, scorable
 from flows.tables.splits import holdout
 from stages.pipeline import files, settings
@@ -12,7 +12,7 @@ from stages.pipeline import files, settings
 
 def main() -> None:
     prepare = settings.load().prepare
-    names, rows = table.read_numbers(files.RAW)
+    names, rows = read_numbers(files.RAW)
     *_, columns = files.read_target()
     count = prepare.test_rows(len(rows))
     train, _ = holdout(learnable(columns, rows, prepare.seed), count, prepare.seed)

@@ -15,8 +15,8 @@ import pytest
 
 import flows
 from flows.__main__ import main
-from flows.conditionals import questions
-from flows.tables import frames
+from flows.density.array_density import ArrayDensity
+from flows.density.chunks import Chunks
 
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
 NUMBERS = {"age": "Int64", "bmi": float, "share": float}
@@ -74,7 +74,7 @@ predict m.flow gaps.csv --column ward"""
 def test_the_bytes_are_the_same_twice_and_whatever_the_pieces(folder, capsys, monkeypatch, words):
     whole = read(capsys, words)[1]
     monkeypatch.setattr("flows.tables.files.PIECE", 5)
-    monkeypatch.setattr("flows.answers.BLOCK", 2)
+    monkeypatch.setattr("flows.density.chunks.BLOCK", 2)
     assert read(capsys, words)[1] == whole
 
 
@@ -130,8 +130,8 @@ def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density,
     odd.loc[[1, 5], "ward"], odd.loc[4, "age"] = "north", 50.5
     found = density.impute(odd)
     assert capsys.readouterr().err == (
-        "column ward, row 1 holds north, which is none of its labels (east, west): "
-        "it is taken as unknown, and is left as it stands, and so are 2 more\n"
+        "column ward, row 1 holds north, which is not one of its labels (east, west) "
+        "(and 2 more values); the value is treated as unknown\n"
     )
     assert found["ward"].equals(odd["ward"].fillna("east"))
     assert found.loc[4, "age"] == 50.5
@@ -142,14 +142,14 @@ def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density,
 def test_standard_errors_are_always_there_and_a_dropped_row_is_counted(folder, capsys):
     found, captured = read(capsys, "score m.flow gaps.csv --missing drop")
     assert found["log_density_se"].tolist() == [0.0] * 8
-    assert captured.err == "left out: 4 rows with a missing value\n"
+    assert captured.err == "4 rows with a missing value are left out\n"
 
 
 def test_the_oddest_cell_stands_beside_its_row(folder, density, gaps, capsys):
     gaps.loc[2, "bmi"], gaps.loc[5, "share"] = 400.0, 1.5
     gaps.to_csv("odd.csv", index=False)
     found, captured = read(capsys, "score m.flow odd.csv --anomalies 9")
-    assert "left out: 4 rows with a missing value\n" in captured.err
+    assert "4 rows with a missing value are left out\n" in captured.err
     assert found["row"][:2].tolist() == [6, 3]
     assert found["oddest"][:2].tolist() == ["share", "bmi"]
     surprise = density.surprise(gaps).max(axis=1)[found["row"] - 1].to_numpy()
@@ -171,15 +171,15 @@ def test_pictures_are_the_same_twice(folder, option):
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
 
 
-WRONG = """score m.flow gaps.csv --given age,bmj: the density: holds no column bmj
+WRONG = """score m.flow gaps.csv --given age,bmj: there is no column bmj
 score m.flow gaps.csv --given age,ward,bmi,share: every column is given
 score m.flow gaps.csv --missing stop: column age, row 2 holds no value
 sample m.flow --given age=50.5: given: column age, row 1 holds 50.5, which its kind, integer, does
 sample m.flow --given age=5 --given age=6: --given age=... is given 2 times
-sample m.flow --given-rows rows.csv -n 5: --given-rows: a row is drawn for each
-sample m.flow --sep ;: --sep, --decimal, --thousands and --encoding are of
-sample m.flow --given-rows other.csv: other.csv: holds no column of the density
-impute m.flow rows.csv: rows.csv: holds no column bmi
+sample m.flow --given-rows rows.csv -n 5: --given-rows draws a row for each
+sample m.flow --sep ;: --sep, --decimal, --thousands and --encoding need
+sample m.flow --given-rows other.csv: other.csv: there is no column of the density
+impute m.flow rows.csv: rows.csv: there is no column bmi
 predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
 predict m.flow taken.csv --column bmi: column mean: `predict` adds a column
 impute m.flow taken.csv --draws 2: column draw: `impute` adds a column
@@ -206,13 +206,13 @@ def test_what_is_wrong_is_one_line(folder, gaps, capsys, line):
 @pytest.mark.parametrize("row", [0, 1, 4])
 def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, row):
     """Also where the rest of the row has a gap; the mean within a fifth of the deviation."""
-    values = density.known(frames.parse(gaps, density.kinds))[0]
-    x, q = questions.curve(density.unknowns, values[row], 2, row)
+    values = Chunks(ArrayDensity(density.network)).numbers(gaps)
+    x, q = ArrayDensity(density.network).curve(values[row], 2, row)
     share = q * np.gradient(x)
     expected = density.predict(gaps, "bmi").iloc[row]
     assert share.sum() == pytest.approx(1.0)
     assert share @ x == pytest.approx(expected["mean"], abs=0.2 * expected["sd"])
-    _, q = questions.curve(density.unknowns, values[row], 1, row)
+    _, q = ArrayDensity(density.network).curve(values[row], 1, row)
     expected = density.predict(gaps, "ward").iloc[row]
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)
 

@@ -14,10 +14,13 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
-from flows.core.errors import UserError
-from flows.tables.columns import Column, dequantise, inspect
+from flows.command_line.wording import shell_words
+from flows.tables.columns import Column
+from flows.tables.dequantisation import dequantise
 from flows.tables.duplicates import first_copies
-from flows.tables.preparation import as_drawn, from_real, learnable, scorable
+from flows.tables.inspection import inspect
+from flows.tables.notices import TableError
+from flows.tables.preparation import from_real, learnable, round_rows, scorable
 from flows.tables.to_real import ToReal
 
 ROWS = 100
@@ -47,10 +50,16 @@ def named(values):
 
 
 def error(columns, values, **others):
-    with pytest.raises(UserError) as caught:
+    """The error on a table, in the words of the command line."""
+    with pytest.raises(TableError) as caught:
         inspect(columns, values, **others)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value.text(shell_words)
+
+
+def inspected(columns, values):
+    """The columns, and the notices in the words of the command line."""
+    found = inspect(columns, values)
+    return found.columns, [notice.text(shell_words) for notice in found.notices]
 
 
 # Words
@@ -91,7 +100,7 @@ def test_a_category_keeps_its_labels_and_other_columns_are_written_as_they_were(
 def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
     with pytest.raises(
         ValueError,
-        match=r"^column age: '.*' is no kind; it must be real, positive, interval:LOW:HIGH, "
+        match=r"^column age: '.*' is not a kind; a kind is real, positive, interval:LOW:HIGH, "
         r"integer, integer:STEP, count or category$",
     ):
         Column.parse("age", word)
@@ -102,7 +111,7 @@ def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
 
 def test_a_sound_table_is_left_as_it_is_without_a_notice():
     columns = [Column("a"), Column.parse("b", "interval:0:1"), Column.parse("n", "integer")]
-    assert inspect(columns, rows("normal", "share", "count")) == (columns, [])
+    assert inspected(columns, rows("normal", "share", "count")) == (columns, [])
 
 
 def test_nine_rows_are_too_few_and_ten_are_not():
@@ -113,14 +122,22 @@ def test_nine_rows_are_too_few_and_ten_are_not():
 @pytest.mark.parametrize(
     ("word", "value", "said"),
     [
-        ("positive", 0.0, "strictly between 0 and inf; or leave it real"),
+        (
+            "positive",
+            0.0,
+            "0 and inf; to learn any number, pass --column share=real",
+        ),
         ("positive", -1.0, "strictly between 0 and inf"),
-        ("interval:0:1", 1.0, "strictly between 0 and 1; widen the bounds"),
+        (
+            "interval:0:1",
+            1.0,
+            "0 and 1; to learn any number, pass --column share=real",
+        ),
         ("interval:0:1", -0.5, "strictly between 0 and 1"),
-        ("integer", 2.5, "a multiple of 1"),
-        ("integer:0.25", 2.6, "a multiple of 0.25"),
-        ("count", 2.5, "a whole number of at least 0; or leave it real"),
-        ("count", -1.0, "a whole number of at least 0"),
+        ("integer", 2.5, "multiples of 1"),
+        ("integer:0.25", 2.6, "multiples of 0.25"),
+        ("count", 2.5, "whole numbers of at least 0; to learn any number"),
+        ("count", -1.0, "whole numbers of at least 0"),
         ("real", np.inf, "finite"),
         ("real", -np.inf, "finite"),
     ],
@@ -141,11 +158,17 @@ A, B, OTHER = rows("normal", "share", "count").T
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ((A, np.full(ROWS, 7.0)), "column b holds 7 in every row; leave it out"),
+        (
+            (A, np.full(ROWS, 7.0)),
+            "b holds 7 in every row; to leave the column out, pass",
+        ),
         ((1e200 * A,), "change its unit"),
         ((1e-200 * A,), "change its unit"),
         ((A, np.arange(ROWS), A), "column c equals a"),
-        ((A, OTHER, B, 1e6 + 3 * A - 2 * B), "column d is a linear combination of a, c;"),
+        (
+            (A, OTHER, B, 1e6 + 3 * A - 2 * B),
+            "column d is a linear combination of a, c, so no joint",
+        ),
     ],
     ids=["constant", "too large to square", "too small", "equal", "a combination"],
 )
@@ -170,42 +193,42 @@ def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combination
         (0, 0.1, "--column age=integer:0.1"),
         (0, 25.0, "--column age=integer:25"),
         (-20, 1.0, "--column age=integer"),
-        (0.5, 1.0, "; leave it real: its samples lie between the steps too"),
+        (0.5, 1.0, "; samples lie between the steps"),
     ],
 )
 def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(start, step, said):
-    (column,), (notice,) = inspect([Column("age")], start + step * rows("count"))
+    (column,), (notice,) = inspected([Column("age")], start + step * rows("count"))
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
     assert "column age holds" in notice
-    assert f"in steps of {step:g}: a density does not exist" in notice
+    assert f"in steps of {step:g}; rounded values have no density" in notice
     assert notice.endswith(said)
 
 
 def test_a_column_with_a_zero_and_none_below_is_proposed_as_a_count():
-    _, (notice,) = inspect([Column("visits")], np.abs(rows("count") - 20))
+    _, (notice,) = inspected([Column("visits")], np.abs(rows("count") - 20))
     assert notice.endswith("--column visits=count")
 
 
 def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
-    _, notices = inspect([Column("17"), Column("-3")], rows("normal", "share"))
+    _, notices = inspected([Column("17"), Column("-3")], rows("normal", "share"))
     assert notices == [
-        "the columns are called 17, -3: if that is a row of a file without names, "
+        "the columns are called 17, -3; if this is a row of a file without names, "
         "write a line of names above it"
     ]
-    assert not inspect([Column("17"), Column("b")], rows("normal", "share"))[1]
+    assert not inspected([Column("17"), Column("b")], rows("normal", "share"))[1]
 
 
 def test_many_zeros_are_noticed_too():
     x = rows("normal")[:, 0]
-    (column,), (notice,) = inspect([Column("rain")], rows(np.where(x < 0, 0, x)))
+    (column,), (notice,) = inspected([Column("rain")], rows(np.where(x < 0, 0, x)))
     assert 0 < column.step < 1
     assert "distinct values" in notice
 
 
 def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alone():
     values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
-    columns, _ = inspect([Column("a"), Column("n")], values)
+    columns = inspect([Column("a"), Column("n")], values).columns
     spread = dequantise(columns, values, 0)
     assert (spread[:, 0] == values[:, 0]).all()
     assert (np.round(spread[:, 1]) == values[:, 1]).all()
@@ -217,7 +240,7 @@ def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alo
 @pytest.mark.parametrize("word", ["positive", "interval:0:10"])
 def test_what_is_inside_of_its_bounds_stays_inside(word):
     values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
-    columns, _ = inspect([Column.parse("a", word)], values)
+    columns = inspect([Column.parse("a", word)], values).columns
     low, high = columns[0].bounds
     spread = dequantise(columns, values, 0)
     assert columns[0].step == 1
@@ -226,7 +249,7 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
 
 def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
     codes = rows(np.repeat([0.0, 1, 2, 2], ROWS // 4))
-    assert inspect([WARDS], codes) == ([WARDS], [])
+    assert inspected([WARDS], codes) == ([WARDS], [])
     spread = dequantise([WARDS], codes, 0)
     assert WARDS.bounds == (-0.5, 2.5)
     assert (np.round(spread) == codes).all()
@@ -237,7 +260,7 @@ def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
 def test_a_category_of_one_label_and_one_that_repeats_a_column_are_refused():
     one = Column("ward", "category", step=1.0, labels=("east",))
     message = error([Column("a"), one], rows("normal", np.zeros(ROWS)))
-    assert "column ward holds 'east' in every row; leave it out: --drop ward" in message
+    assert "ward holds 'east' in every row; to leave the column out, pass --drop" in message
     codes = np.repeat([0.0, 1, 2, 2], ROWS // 4)
     message = error([WARDS, Column("code", "integer", step=1.0)], rows(codes, codes))
     assert "column code equals ward" in message
@@ -254,8 +277,8 @@ def test_what_is_scored_is_whole_for_a_count_and_spread_for_a_category_and_drawn
     scored = from_real(columns, scorable(columns, values, 0), whole=True)
     assert (scored[:, 0] == values[:, 0]).all()
     assert (scored[:, 1] != values[:, 1]).all()
-    assert (as_drawn(columns, scored) == values).all()
-    assert (as_drawn(columns, from_real(columns, learnable(columns, values, 0))) == values).all()
+    assert (round_rows(columns, scored) == values).all()
+    assert (round_rows(columns, from_real(columns, learnable(columns, values, 0))) == values).all()
 
 
 # The bijection
@@ -321,14 +344,13 @@ def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_p
     model = flows.build("nsf", (4,), {"hidden": 4}, columns=MIXED)
     density, values = flows.Density(model), np.full((5, 4), 1.0)
     assert model.columns == density.columns == model.preprocessing.to_real.columns == MIXED
-    assert density.names == ["a", "b", "c", "d"]
     assert flows.Problem(values, values, None, MIXED).columns == MIXED
     density.save(tmp_path / "model")
-    assert flows.Density.load(tmp_path / "model").columns == MIXED
+    assert flows.load(tmp_path / "model").columns == MIXED
     flows.save(flows.load(tmp_path / "model"), tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
     frame = density.sample(3)
-    assert list(frame) == density.names
+    assert list(frame) == ["a", "b", "c", "d"]
     assert np.isfinite(density.log_prob(frame[list("dcba")])).all()
 
 
@@ -354,10 +376,10 @@ def patients(n: int = 300) -> np.ndarray:
 def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
     tripled = np.concatenate([rows, rows, rows])
     np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
-    columns, notices = inspect([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
-    once, _ = inspect(columns, rows)
+    columns, notices = inspected([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
+    once = inspect(columns, rows).columns
     assert columns == once
-    assert any("600 of 900 rows are copies of others" in notice for notice in notices)
+    assert any("600 of 900 rows are copies of other rows" in notice for notice in notices)
     spread = dequantise(columns, tripled, 0)
     np.testing.assert_array_equal(spread[:300], spread[300:600])
 

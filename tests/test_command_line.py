@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 import flows
-from flows import Density, plotting
-from flows.__main__ import _parser, main
+from flows import plotting
+from flows.__main__ import main
+from flows.command_line.parser import parser
 from flows.core.errors import UserError
-from flows.density import USED
+from flows.density.fitting import AUTO_SETTINGS
 from flows.tables import files as table
 
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
@@ -65,7 +66,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def density(folder):
-    return Density.load(folder / "m.flow")
+    return flows.load(folder / "m.flow")
 
 
 def scored(folder, out, table="t.csv", *words):
@@ -116,23 +117,23 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("--column=agee=integer", "no column agee; its columns are: age, bmi, share, price"),
-        ("--column=bmi=whole", "column bmi: 'whole' is no kind"),
+        ("--column=agee=integer", "no column agee; the columns are: age, bmi, share, price"),
+        ("--column=bmi=whole", "column bmi: 'whole' is not a kind"),
         ("--column=age=positive", "--column age=... is given 2 times"),
-        ("--drop=agee", "no column agee; its columns are: age, bmi, share, price"),
-        ("--only=bmi", "holds no column age; its columns are: bmi"),
+        ("--drop=agee", "no column agee; the columns are: age, bmi, share, price"),
+        ("--only=bmi", "there is no column age; the columns are: bmi"),
         ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
         ("--members=0", "members = 0: must be a whole number of at least 1"),
-        ("--model=realnvp_image", "no model 'realnvp_image' of tables; these are: "),
-        ("--model=gan", "no model 'gan' of tables, as it has no density; these are: "),
+        ("--model=realnvp_image", "'realnvp_image' is not a model of tables; these are: "),
+        ("--model=gan", "'gan' is not a model of tables (it has no density); these are: "),
         ("-Shiden=3", "hiden is not a known key; allowed in nsf: couplings, hidden, bins"),
         ("-Sdevice=cuda", "device is not a known key; "),
         ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
         ("-Slog_every=many", "log_every = 'many'"),
         ("-Sepochs=4", "-S epochs=... is given 2 times"),
-        ("-Sseed=4", "seed is no setting: write --seed"),
-        ("-Sbatch_size=121", "batch_size = 121: there are 120 rows"),
-        ("--sep=ab", "--sep 'ab': must be one character, or"),
+        ("-Sseed=4", "seed is not a setting; it is an argument of its own"),
+        ("-Sbatch_size=121", "batch_size = 121: must be at most 120, the number of rows"),
+        ("--sep=ab", "sep = 'ab': must be one character, or"),
         ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
         ("--encoding=nonsense", "unknown encoding: nonsense"),
     ],
@@ -173,10 +174,10 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
     frame.loc[[4, 7], "bmi"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
     run("fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "--missing=drop", *WORDS)
-    assert "left out: 2 rows with a missing value" in capsys.readouterr().err
+    assert "2 rows with a missing value are left out" in capsys.readouterr().err
     run("score", tmp_path / "m.flow", tmp_path / "t.csv", "--missing=drop")
     captured = capsys.readouterr()
-    assert "left out: 2 rows" in captured.err
+    assert "2 rows with a missing value are left out" in captured.err
     assert len(captured.out.splitlines()) == 119
 
 
@@ -185,13 +186,15 @@ def test_python_leaves_out_rows_with_missing_values_where_that_is_asked_for(caps
     frame.loc[3, "bmi"] = np.nan
     density = flows.fit(frame, members=1, settings=SHORT, missing="drop")
     assert "on 119 rows" in str(density)
-    assert capsys.readouterr().err.startswith("left out: 1 row with a missing value\n")
+    assert capsys.readouterr().err.startswith("1 row with a missing value is left out\n")
     for word in ("ignore", "keep"):
-        with pytest.raises(ValueError, match=f"missing = '{word}': must be 'stop', 'drop' or 'le"):
+        with pytest.raises(ValueError, match=f"missing = '{word}': must be 'learn', 'drop' or"):
             flows.fit(frame, settings=SHORT, missing=word)
 
 
-@pytest.mark.parametrize("key", sorted({*flows.TrainingSettings.model_fields} - USED - {"seed"}))
+@pytest.mark.parametrize(
+    "key", sorted({*flows.TrainingSettings.model_fields} - AUTO_SETTINGS - {"seed"})
+)
 def test_a_setting_that_the_automatic_recipe_does_not_use_is_refused_for_flows(key):
     value = flows.TrainingSettings.model_fields[key].default
     with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
@@ -209,7 +212,7 @@ def test_an_error_comes_alone_and_a_notice_only_before_training(tmp_path, capsys
         assert capsys.readouterr().err == ""
     run(*words)
     notices = capsys.readouterr().err.splitlines()
-    assert notices[0].startswith("left out: column 'Unnamed: 0', without a name")
+    assert notices[0].startswith("column 'Unnamed: 0' is left out: it has no name")
     assert notices[1] == "column who is taken as a category of 2 labels"
     assert notices[2].startswith("column age holds ")
     assert len(notices) == 3
@@ -221,7 +224,7 @@ def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path,
     with pytest.raises(SystemExit):
         run("fit", "--help")
     assert sorted(names) == ["glow", "nsf", "realnvp", "vae"]
-    assert "nsf (the default), realnvp, glow or vae" in " ".join(capsys.readouterr().out.split())
+    assert "nsf (default), realnvp, glow or vae" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path):
@@ -233,8 +236,8 @@ def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_p
     chosen = ["--only=age", "--only=share", "--only=price", "--only=größe"]
     run("fit", tmp_path / "plain.csv", "-o", tmp_path / "a", "--drop=who", "--drop=id", *WORDS)
     run("fit", tmp_path / "other.csv", "-o", tmp_path / "b", *chosen, *words, *WORDS)
-    a, b = Density.load(tmp_path / "a"), Density.load(tmp_path / "b")
-    assert a.names == ["age", "größe", "share", "price"]
+    a, b = flows.load(tmp_path / "a"), flows.load(tmp_path / "b")
+    assert [column.name for column in a.columns] == ["age", "größe", "share", "price"]
     assert a.log_prob(frame).tolist() == b.log_prob(frame).tolist()
     run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
     found = pd.read_csv(tmp_path / "o.csv.gz")
@@ -286,7 +289,7 @@ def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_savin
     of_people, tmp_path, name
 ):
     of_people.save(tmp_path / "m.flow")
-    assert Density.load(tmp_path / "m.flow").columns == of_people.columns
+    assert flows.load(tmp_path / "m.flow").columns == of_people.columns
     frame = people()[list(people())[::-1]]
     table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
@@ -308,8 +311,8 @@ def test_a_label_that_was_not_there_has_no_density_and_a_line_for_all_its_rows(
     of_people.save(tmp_path / "m.flow")
     run("score", tmp_path / "m.flow", tmp_path / "t.csv", "-o", tmp_path / "o.csv")
     said = (
-        "column ward: 'south' was not there when the density was fitted, "
-        "so the log-density of 9 rows is minus infinity\n"
+        "column ward holds the label 'south' in 9 rows; the fitted table did not hold it, so the "
+        "log-density is minus infinity there\n"
     )
     assert capsys.readouterr().err == said
     assert (
@@ -429,7 +432,7 @@ def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys)
         ({"log_density_sd": 7}, [], "column log_density_sd: `score` adds"),
         ({"row": 7}, ["--anomalies=3"], "column row: `score` adds"),
         ({"tail_probability": 7}, ["--anomalies=3"], "column tail_probability: `score` adds"),
-        ({"bmi": None}, [], "holds no column bmi; its columns are: age, share, price"),
+        ({"bmi": None}, [], "there is no column bmi; the columns are: age, share, price"),
     ],
 )
 def test_a_table_of_other_columns_is_refused(folder, tmp_path, capsys, change, words, said):
@@ -465,7 +468,7 @@ def test_the_tail_probability_is_its_formula(density):
     log_q = folds(density).log_prob_members(make())
     fold, held_out = density.network.history["fold"], density.network.history["held_out"]
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
-    for found, a, b in zip(density.tail_probability(log_q), first, second, strict=True):
+    for found, a, b in zip(density.tail_probability(make()), first, second, strict=True):
         assert found == (1 + sum(held_out[fold == 0] <= a) + sum(held_out[fold == 1] <= b)) / 31
 
 
@@ -480,14 +483,14 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
     assert found["row"].tolist() == (np.argsort(log_q)[:5] + 1).tolist()
     assert found["who"].tolist() == [f"p{row - 1}, jr" for row in found["row"]]
     assert found["log_density"].is_monotonic_increasing
-    expected = density.tail_probability(density.log_prob_members(make()))[found["row"] - 1]
+    expected = density.tail_probability(make())[found["row"] - 1]
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
 
 
 def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
     found = scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)
     assert found["tail_probability"].isna().all()
-    assert capsys.readouterr().err.startswith("tail_probability is empty: it is counted on rows ")
+    assert capsys.readouterr().err.startswith("tail_probability is empty; it needs ")
 
 
 def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
@@ -499,11 +502,11 @@ def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
     x, y = rng.normal(size=(2, 20_100))
     frame = pd.DataFrame({"a": x, "b": x**2 + y})
     density = flows.fit(frame[:100], members=5, settings={"couplings": 2, "hidden": 8, "bins": 4})
-    found = density.tail_probability(density.log_prob_members(frame[100:]))
+    found = density.tail_probability(frame[100:])
     for share in (0.05, 0.2, 0.5):
         assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
     assert "recipe on 100 rows" in repr(density)
-    assert "log-density of unseen rows" in repr(density)
+    assert "out-of-fold log-density per row" in repr(density)
 
 
 # Info, and the program
@@ -568,7 +571,7 @@ def test_an_option_says_what_it_expects(capsys, words, option, said):
     [("7", 7), ("1e-3", 0.001), ("box", "box"), ('["a", b]', ["a", "b"]), ("[", "[")],
 )
 def test_a_setting_is_a_number_a_word_or_a_list(text, value):
-    arguments = _parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
+    arguments = parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
     assert arguments.settings == [("key", value)]
 
 

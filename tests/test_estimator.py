@@ -52,7 +52,7 @@ def test_it_is_the_density_of_the_data_frame_with_its_columns_found_by_name():
     other = table[table.columns[::-1]].assign(name="somebody")
     np.testing.assert_array_equal(fitted.score_samples(other), expected)
     assert fitted.score(table) == pytest.approx(expected.sum())
-    assert list(fitted.feature_names_in_) == density.names
+    assert list(fitted.feature_names_in_) == [column.name for column in density.columns]
     pd.testing.assert_frame_equal(fitted.sample(4, random_state=3), density.sample(4, seed=3))
 
 
@@ -62,7 +62,7 @@ def test_samples_of_an_array_are_an_array_and_others_at_every_call_without_a_see
     assert first.shape == (5, 3)
     assert (first != second).all()
     np.testing.assert_array_equal(fitted.sample(5, random_state=1), fitted.sample(5, 1))
-    with pytest.raises(ValueError, match="holds no column x0; its columns are: height, "):
+    with pytest.raises(ValueError, match="there is no column x0; the columns are: height, "):
         fitted.score_samples(frame())
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.tables import files as table
 from flows.tables import frames
 from flows.tables.columns import Column
-from flows.tables.frames import Format
+from flows.tables.notices import TableError, python_words
+from flows.tables.values import Format
+from stages.generate import pipeline_words
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -23,17 +26,18 @@ def write(path, content):
 
 
 def error(path, missing="stop"):
-    with pytest.raises(UserError) as caught:
+    """The error on a file, in the words of the command line."""
+    with pytest.raises(TableError) as caught:
         frames.take(table.read(path), {}, missing)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
+    message = caught.value.text(shell_words)
+    assert all(line.startswith(f"{path}: ") for line in message.splitlines())
     return message
 
 
 def numbers(frame, *names):
     parsed = frames.parse(frame, dict.fromkeys(names, "real"))
-    return frames.numbers(frames.complete(parsed), [Column(name) for name in names])
+    complete = frames.apply_missing_policy(parsed)
+    return frames.to_numbers(complete, [Column(name) for name in names])
 
 
 @pytest.fixture
@@ -84,45 +88,72 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is no table"),
+        ("", "is not a table"),
         ("a,b\n", "holds no rows"),
-        (PLAIN + "red,2\n", "column a, row 31 holds 'red'; every value must be a number"),
+        (
+            PLAIN + "red,2\n",
+            "'red', which is not a number; to learn labels, pass --column a=category",
+        ),
         (PLAIN + "inf,2\n", "column a, row 31 holds inf"),
-        (PLAIN + "\n3,\n", "column b, row 31 holds no value; `--missing drop`"),
+        (
+            PLAIN + "\n3,\n",
+            "no value; to leave out rows with a missing value, pass --missing drop",
+        ),
         (PLAIN + "N/A,3\n", "column a, row 31 holds no value"),
-        (PLAIN + "?,3\n", "column a, row 31 holds '?', which counts as no value; `--missing drop`"),
-        (PLAIN + " - ,3\n", "column a, row 31 holds '-', which counts as no value"),
+        (PLAIN + "?,3\n", "column a, row 31 holds '?', which counts as a missing value"),
+        (PLAIN + " - ,3\n", "column a, row 31 holds '-', which counts as a missing value"),
         (PLAIN + "3\n", "column b, row 31 holds no value"),
-        (lines(["a,b"], b=""), "column b holds no value in any row; leave it out: --drop b"),
-        (PLAIN + "12%,3\n", "'12%'; it is a number with a percent sign; take the sign away"),
-        (lines(["a,b"], a='"{i},5 %"'), "it is a number with a percent sign"),
-        (lines(["a,b"], a="${i}"), "it is a number with a currency sign; take the sign away"),
-        (lines(["a,b"], a="\u2212{i}"), "it is a number with a long minus; write -"),
+        (
+            lines(["a,b"], b=""),
+            "b holds no value in any row; to leave the column out, pass --drop b",
+        ),
+        (PLAIN + "12%,3\n", "'12%', which is a number with a percent sign; remove the sign"),
+        (lines(["a,b"], a='"{i},5 %"'), "which is a number with a percent sign"),
+        (lines(["a,b"], a="${i}"), "which is a number with a currency sign; remove the sign"),
+        (lines(["a,b"], a="\u2212{i}"), "which is a number with a long minus sign; write -"),
         (PLAIN + "3,4,5\n", "line 32 holds 3 fields, and the first line names 2 columns"),
-        (lines(["a,b"], b="1,"), "more fields than its first line names columns: name every"),
-        (lines(["A title", "a,b"]), "more fields than its first line names columns: name every"),
-        (SEMICOLONS, "its separator is another: --sep ';' --decimal ,"),
+        (lines(["a,b"], b="1,"), "more fields than its first line names columns; name every"),
+        (lines(["A title", "a,b"]), "more fields than its first line names columns; name every"),
+        (SEMICOLONS, "has another separator; to read the file, pass --sep ';' --decimal ,"),
         (lines(["width, mm;b"], a="{i},5", apart=";"), "--sep ';' --decimal ,"),
-        (lines(["a\tb"], apart="\t"), r"its separator is another: --sep '\t'"),
-        (lines(["a  b"], apart="  "), r"its separator is another: --sep '\s+'"),
-        (lines(["a,b"], a='"{i},5"'), "holds '1,5'; if that is a number, write --decimal ,"),
-        (THOUSANDS, "holds '1,234'; if that is a number, write --thousands ,"),
-        (lines(["a,b"], a='"{i}.234,5"'), "write --decimal , --thousands ."),
-        (lines(["a,b"], a="{i} 234"), "write --thousands ' '"),
+        (lines(["a\tb"], apart="\t"), r"has another separator; to read the file, pass --sep '\t'"),
+        (lines(["a  b"], apart="  "), r"has another separator; to read the file, pass --sep '\s+'"),
+        (
+            lines(["a,b"], a='"{i},5"'),
+            "'1,5', which is not a number; to read it as a number, pass --decimal ,",
+        ),
+        (
+            THOUSANDS,
+            "not a number; to read it as a number, pass --thousands ,",
+        ),
+        (lines(["a,b"], a='"{i}.234,5"'), "pass --decimal , --thousands ."),
+        (lines(["a,b"], a="{i} 234"), "pass --thousands ' '"),
         (lines([]), "its columns are called 1.5, 1; write a line of names above"),
-        (lines(["#a,b"], a="1"), "which does not begin with #"),
+        (lines(["#a,b"], a="1"), "a line of names above that does not begin with #"),
         ("age,age\n1,2\n", "2 columns are called age; rename them"),
-        (lines([",b"], a="p{i}"), "'Unnamed: 0' has no name; write one above it, or leave it out"),
-        (lines(["a,"]), "'Unnamed: 1' has no name; write one above it, or leave it out: --drop"),
-        (lines(["a,b"], b="p{i}"), "text, of 30 values in all: --column b=category learns them"),
-        (lines(["a,b"], b="2020-01-{i:02}"), "is a date: write the days since the first"),
-        (lines(["a,b"], b="x"), "column b holds 'x' in every row; leave it out: --drop b"),
-        ('a,b\n"1,2\n', "is no table"),
+        (
+            lines([",b"], a="p{i}"),
+            "column 'Unnamed: 0' has no name; write a name above it",
+        ),
+        (
+            lines(["a,"]),
+            "column 'Unnamed: 1' has no name; write a name above it",
+        ),
+        (
+            lines(["a,b"], b="p{i}"),
+            "30 different texts; to learn them as labels, pass --column b=",
+        ),
+        (lines(["a,b"], b="2020-01-{i:02}"), "is a date; write the days since the first"),
+        (
+            lines(["a,b"], b="x"),
+            "b holds 'x' in every row; to leave the column out, pass --drop b",
+        ),
+        ('a,b\n"1,2\n', "is not a table"),
         (lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"), "--encoding latin-1"),
         (PLAIN.encode("utf-16"), "--encoding utf-16"),
         (PLAIN.encode("utf-16-le"), "--encoding utf-16-le"),
         (b"PK\x03\x04\xff", "is a spreadsheet or an archive; save it as a CSV file"),
-        (gzip.compress(PLAIN.encode()), "is packed by gzip; call it .csv.gz"),
+        (gzip.compress(PLAIN.encode()), "is compressed by gzip; rename it to .csv.gz"),
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, content, said):
@@ -153,7 +184,7 @@ def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, conte
 )
 def test_an_ugly_file_is_read_as_a_person_reads_it(tmp_path, content, options):
     path = write(tmp_path / "t.csv", content)
-    columns, values, _ = frames.take(table.read(path, {}, Format(**options)), {})
+    columns, values, *_ = frames.take(table.read(path, {}, Format(**options)), {})
     assert [column.name for column in columns] == ["a", "b"]
     assert (values == [[i + 0.5, i * i] for i in range(1, 31)]).all()
 
@@ -163,7 +194,7 @@ def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
     """1.5 is none with a decimal comma, nor is 1,5 fifteen where commas group thousands."""
     field = "{i}.5" if written.decimal == "," else '"{i},5"'
     path = write(tmp_path / "t.csv", lines(["a,b"], a=field))
-    with pytest.raises(UserError, match="if that is a number, write --decimal"):
+    with pytest.raises(UserError, match=r"call pandas.read_csv\(path, decimal="):
         frames.take(table.read(path, {}, written), {})
 
 
@@ -183,9 +214,9 @@ def test_columns_are_chosen_by_name_and_unknown_ones_are_refused(path):
     assert list(table.read(path, only=["c", "a"]).frame) == ["a", "c"]
     assert list(table.read(path, drop=["n"]).frame) == ["a", "c"]
     for wrong in ({"only": ["m"]}, {"drop": ["m"]}):
-        with pytest.raises(UserError, match="holds no column m; its columns are: a, n, c"):
+        with pytest.raises(UserError, match="there is no column m; the columns are: a, n, c"):
             table.read(path, **wrong)
-    with pytest.raises(UserError, match="no column is left; its columns are: a, n, c"):
+    with pytest.raises(UserError, match="no column is left; the columns are: a, n, c"):
         table.read(path, only=["n"], drop=["n"])
 
 
@@ -221,9 +252,10 @@ def test_text_of_few_values_booleans_and_categories_have_labels_without_being_as
     if isinstance(values, pd.Categorical):
         frame["b"] = frame["b"].astype("category")
     parsed = frames.parse(frame, {"a": "", "b": ""})
-    (_, column), codes, notices = frames.take(parsed, {}, missing="drop")
+    (_, column), codes, _, notices = frames.take(parsed, {}, missing="drop")
     assert repr(column.labels) == repr(expected)
-    assert f"column b is taken as a category of {len(expected)} labels" in notices
+    said = f"column b is taken as a category of {len(expected)} labels"
+    assert said in [notice.text(shell_words) for notice in notices]
     assert set(codes[:, 1]) == {*range(len(expected))}
 
 
@@ -251,13 +283,11 @@ def test_labels_are_known_by_their_text_in_whatever_file():
     column = Column("b", "category", step=1.0, labels=(3, 4))
     for values in ([4, 3, 5], [4.0, 3.0, 5.0], ["4", " 3 ", "four"], pd.array([4, 3, 9], "Int64")):
         found = frames.parse(pd.DataFrame({"b": values}), {"b": "category"})
-        codes = frames.numbers(frames.complete(found), [column])
+        codes = frames.to_numbers(frames.apply_missing_policy(found), [column])
         assert codes[:, 0].tolist() == [1, 0, -1]
-    (unknown,) = frames.count_unknown(found, [column], codes).items()
-    assert unknown == ("column b: 9", 1)
     flags = Column("b", "category", step=1.0, labels=(False, True))
     found = frames.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
-    assert frames.numbers(found, [flags])[:, 0].tolist() == [1, 0, 1]
+    assert frames.to_numbers(found, [flags])[:, 0].tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("word", ["May", "T1", "18-25", "Q3", "mon"])
@@ -300,10 +330,11 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
     frame.loc[[3, 7], "a"] = np.nan
     for name, save in (("t.csv", frame.to_csv), ("t.parquet", frame.to_parquet)):
         save(tmp_path / name, index=False)
-        _, values, notices = frames.take(table.read(tmp_path / name), {}, "drop")
-        assert "left out: 2 rows with a missing value" in notices
+        _, values, _, notices = frames.take(table.read(tmp_path / name), {}, "drop")
+        said = [notice.text(shell_words) for notice in notices]
+        assert "2 rows with a missing value are left out" in said
         assert (values == frame.dropna().to_numpy(float)).all()
-        kept = frames.complete(table.read(tmp_path / name), "drop").frame
+        kept = frames.apply_missing_policy(table.read(tmp_path / name), "drop").frame
         assert list(kept.index) == [row for row in range(1, 26) if row not in (4, 8)]
         assert "row 4" in error(tmp_path / name)
     assert "inf" in error(write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n"), "drop")  # never dropped
@@ -370,12 +401,66 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name, m
 def test_what_is_wrong_with_a_frame_is_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
         numbers(frame.assign(a="red"), "a")
-    with pytest.raises(UserError, match=r"flows\.fit\(.*missing='drop'\), or frame\.dropna"):
+    with pytest.raises(UserError, match=r"with a missing value, pass missing='drop'"):
         numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
-    with pytest.raises(UserError, match="holds no column b; its columns are: a, n, c"):
+    with pytest.raises(UserError, match="there is no column b; the columns are: a, n, c"):
         numbers(frame, "a", "b")
     with pytest.raises(UserError, match="2 columns are called a; rename them"):
         numbers(pd.concat([frame, frame], axis=1), "a")
+
+
+FAULTY = """column b holds 7 in every row; to leave the column out, {drop}
+column c, row 1 holds '2020-01-01', which is a date; write the days since the first date; \
+to leave the column out, {drop_c}
+column d, row 3 holds 'x', which is not a number; to learn labels, {label}
+column e, row 2 holds -1.0; positive values must be finite and strictly between 0 and inf; \
+to learn any number, {real}"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            python_words,
+            {
+                "drop": "call frame.drop(columns='b')",
+                "drop_c": "call frame.drop(columns='c')",
+                "label": "pass columns={'d': 'category'}",
+                "real": "pass columns={'e': 'real'}",
+            },
+        ),
+        (
+            shell_words,
+            {
+                "drop": "pass --drop b",
+                "drop_c": "pass --drop c",
+                "label": "pass --column d=category",
+                "real": "pass --column e=real",
+            },
+        ),
+        (
+            pipeline_words,
+            {
+                "drop": "remove the column b from the file",
+                "drop_c": "remove the column c from the file",
+                "label": "set data.columns.d: category in params.yaml",
+                "real": "set data.columns.e: real in params.yaml",
+            },
+        ),
+    ],
+)
+def test_all_faulty_columns_are_reported_at_once_in_the_words_of_each_front_end(words, expected):
+    x = np.random.default_rng(0).normal(size=30)
+    dates = pd.date_range("2020-01-01", periods=30).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"a": x, "b": 7, "c": dates, "d": x, "e": np.abs(x)}, range(1, 31))
+    frame = frame.astype({"d": object})
+    frame.loc[3, "d"], frame.loc[2, "e"] = "x", -1.0
+    kinds = {"e": "positive"}
+    parsed = frames.parse(frame, {name: kinds.get(name, "") for name in frame})
+    with pytest.raises(TableError) as caught:
+        frames.take(parsed, kinds)
+    said = sorted(caught.value.text(words).splitlines())
+    assert said == sorted(FAULTY.format(**expected).splitlines())
 
 
 @pytest.mark.parametrize("label", ["none", "None", "-"])
@@ -385,8 +470,8 @@ def test_marks_of_a_missing_value_are_labels_among_other_texts(tmp_path, label):
     frame.to_csv(tmp_path / "t.csv", index=False)
     found = table.read(tmp_path / "t.csv")
     assert set(found.frame["pain"]) == {label, "mild", "severe"}
-    with pytest.raises(UserError, match=f"column age, row 24 holds '{label}', which counts as no"):
-        frames.complete(found)
-    columns, values, _ = frames.take(found, {}, missing="drop")
+    with pytest.raises(UserError, match=f"column age, row 24 holds '{label}', which counts as a"):
+        frames.apply_missing_policy(found)
+    columns, values, *_ = frames.take(found, {}, missing="drop")
     assert columns[0].labels == tuple(sorted({label, "mild", "severe"}))
     assert len(values) == 23

@@ -33,7 +33,7 @@ def page(folder: Path) -> None:
     assert_type(density.log_prob(rows), Array)
     assert len(density.sample(5)) == 5
     density.save(folder / "density.flow")
-    assert_type(flows.Density.load(folder / "density.flow"), flows.Density)
+    assert_type(flows.load(folder / "density.flow"), flows.Density | flows.Population)
     assert isinstance(flows.load(folder / "density.flow"), flows.Density)
     estimator = flows.DensityEstimator(
         "realnvp", members=2, recipe="fixed", epochs=1, settings={"hidden": 4}

@@ -1,4 +1,4 @@
-"""Image files: ``.npy`` for numbers, ``.png`` for pictures."""
+"""Files of images, and their scores: ``.npy`` for numbers, ``.png`` for pictures."""
 
 import math
 from pathlib import Path
@@ -8,6 +8,37 @@ import numpy as np
 from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.evaluation.bits import bits_per_dimension, ensemble_log_density
+from flows.networks.image_flow import ImageFlow
+
+DRAWS = 16  # of the noise that spreads an image over its cell, for each image that is scored
+
+
+def score(model: ImageFlow, source: Path, output: Path | None, count: int | None) -> None:
+    """Score the images of an ``.npy`` file by the ensemble.
+
+    Write log-probabilities in nats, ``(n,)``, to an ``.npy`` file, or the ``count`` least likely
+    images to a ``.png`` file. Without an output, print bits per dimension.
+    """
+    suffix = "" if output is None else output.suffix.lower()
+    if count is not None and suffix != ".png":
+        raise UserError("--anomalies of images needs a picture: -o FILE.png")
+    whole = read(source, tuple(model.event_shape))
+    dimensions = model.event_shape.numel()
+    log_q = ensemble_log_density(model, whole, DRAWS)
+    bound = bits_per_dimension(log_q, dimensions)
+    weighted = bits_per_dimension(log_q, dimensions, weighted=True)
+    if output is None:
+        print(
+            f"bits per dimension of {len(whole)} images: {bound.mean():.3f} as a bound, "
+            f"{weighted.mean():.3f} importance weighted; {DRAWS} draws per image"
+        )
+    elif suffix == ".npy":
+        with atomic.replacing(output) as unfinished, unfinished.open("wb") as file:
+            np.save(file, -weighted * dimensions * np.log(2))
+    else:
+        least = np.argsort(-weighted, kind="stable")[:count]
+        write(output, whole[least], model.levels)
 
 
 def read(path: Path, event_shape: tuple[int, ...]) -> Array:

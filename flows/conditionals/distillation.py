@@ -18,7 +18,8 @@ from flows.bijections.chain import Chain
 from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
-from flows.tables.columns import WHOLE, Column, dequantise
+from flows.tables.columns import WHOLE, Column
+from flows.tables.dequantisation import dequantise
 from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # of the fit

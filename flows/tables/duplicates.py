@@ -1,57 +1,67 @@
-"""Rows that are copies of others, as where a table was pasted together twice."""
+"""Rows that are copies of others, for example in a table that was pasted together twice."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.tables.rounding import DISTINCT, has_step
 
-MOST_COPIES = 5  # of a row, in the mean; values that recur more often are of a discrete table
+MOST_COPIES = 5  # mean number of equal rows; rows of a discrete table recur more often
 
 
-def equal_rows(values: Array, columns: Sequence[int] | None = None) -> Whole:
-    """Return the number of a group for each of the rows ``(n, D)``; equal rows share one, ``(n,)``.
+def equal_rows(values: Array) -> Whole:
+    """Return the number of each row's group of equal rows, ``(n,)``, for ``values`` ``(n, D)``.
 
-    Groups are numbered from 0 in the order of their first rows. Only ``columns`` count, or all.
-    Gaps (``NaN``) are equal.
+    Groups are numbered from 0 in the order of their first rows. Missing values (``NaN``) are equal
+    to each other.
     """
-    by = range(values.shape[1]) if columns is None else columns
-    return pd.DataFrame(values).groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    order = np.lexsort(values.T[::-1])  # stable, so the first of equal rows comes first
+    sorted_rows = values[order]
+    before, after = sorted_rows[:-1], sorted_rows[1:]
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    starts = np.concatenate([[True], ~same.all(axis=1)])
+    first = np.empty(len(values), dtype=np.int64)
+    first[order] = order[starts][starts.cumsum() - 1]
+    return np.unique(first, return_inverse=True)[1]
 
 
 def first_copies(values: Array) -> Whole:
-    """Return for each of the rows ``(n, D)`` the place of the first that it is a copy of, ``(n,)``.
+    """Return for each row the place of the first row that it is a copy of, ``(n,)``.
 
-    Equal rows are copies where they have a value of a continuous column, or where no column is
-    continuous and hardly more pairs of rows agree in all columns but one. Else they are equal by
-    chance, as whole numbers of few values are, and each is the first of itself, as are rows that
-    equal no other.
+    ``values`` are ``(n, D)``. Equal rows are copies if they have a value in a continuous column.
+    In a table without a continuous column, equal rows are copies if fewer than twice as many pairs
+    of rows agree in any D - 1 columns as agree in all D: if rows were equal by chance, many more
+    pairs would agree in D - 1 columns. A row that is not a copy, or equal only by chance, is its
+    own first row.
     """
     n, dim = values.shape
-
-    def pairs(group: Whole) -> float:
-        counts = np.bincount(group).astype(float)
-        return float((counts * (counts - 1)).sum())
-
     group = equal_rows(values)
     different = int(group.max()) + 1
     if dim == 1 or not different < n <= MOST_COPIES * different:
         return np.arange(n)
-
-    def is_continuous(x: Array) -> bool:
-        known = x[~np.isnan(x)]
-        distinct = np.unique(known)
-        many = len(distinct) >= DISTINCT * different * (len(known) / n)
-        return many and not has_step(distinct)
-
-    others = ([k for k in range(dim) if k != d] for d in range(dim))
-    continuous = [is_continuous(x) for x in values.T]
+    continuous = [_is_continuous(x, different) for x in values.T]
     if any(continuous):
         comparable = ~np.isnan(values[:, continuous]).all(axis=1)
-    elif all(pairs(equal_rows(values, each)) < 2 * pairs(group) for each in others):
-        comparable = np.full(n, True)
     else:
-        comparable = np.full(n, False)
+        comparable = np.full(n, not _are_equal_by_chance(values, group))
     return np.where(comparable, np.unique(group, return_index=True)[1][group], np.arange(n))
+
+
+def _is_continuous(x: Array, different: int) -> bool:
+    """Return whether a column ``(n,)`` of a table of ``different`` rows is not rounded."""
+    known = x[~np.isnan(x)]
+    distinct = np.unique(known)
+    return len(distinct) >= DISTINCT * different * (len(known) / len(x)) and not has_step(distinct)
+
+
+def _are_equal_by_chance(values: Array, group: Whole) -> bool:
+    dim = values.shape[1]
+    others: list[Mask] = [np.arange(dim) != d for d in range(dim)]
+    return any(_pairs(equal_rows(values[:, other])) >= 2 * _pairs(group) for other in others)
+
+
+def _pairs(group: Whole) -> float:
+    """Return the number of ordered pairs of different rows in the same group."""
+    counts = np.bincount(group).astype(float)
+    return float((counts * (counts - 1)).sum())

@@ -1,9 +1,8 @@
-"""Users' tables as CSV or Parquet files, which are read, checked and written.
+"""Tables in CSV and Parquet files: read them, whole or in pieces, and write them.
 
-A file is read whole or a piece at a time. CSV is text with names in its first line, perhaps packed
-by gzip; its fields are passed on as they were written. A piece is a data frame whose index holds
-the numbers of its rows: 1 is the first below the names. Any fault is one ``UserError`` that names
-file, column and row.
+A CSV file is text with the names in its first line, perhaps compressed by gzip; its fields are
+passed on as they were written. A piece is a data frame whose index holds the numbers of its rows:
+1 is the first row below the names. Every fault is a ``TableError`` that names the file.
 """
 
 import csv
@@ -20,23 +19,26 @@ import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
-from flows.core.errors import UserError, one_line
+from flows.core.errors import one_line
 from flows.tables.columns import Column
-from flows.tables.frames import PLAIN, Format, Table, complete, numbers, parse, position
+from flows.tables.frames import Table, apply_missing_policy, parse, position, to_numbers
+from flows.tables.notices import Notice, SetFormat, TableError
+from flows.tables.values import PLAIN, Format
 
-SPACES = r"\s+"  # the one separator of several characters
-PIECE = 50_000  # rows: bounds the memory
+SPACES = r"\s+"  # the only separator of several characters
+PIECE = 50_000  # rows of a piece: bounds the memory
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 ENDINGS = (*SEPARATORS, ".parquet")
-# What a file is that is no text of the encoding, by its first bytes, and what to do
-FOREIGN = {
-    b"PK": "is a spreadsheet or an archive; save it as a CSV file",
-    b"\x1f\x8b": "is packed by gzip; call it .csv.gz",
-    b"PAR1": "is a Parquet file; call it .parquet",
-    b"\xff\xfe": "is text of another encoding: --encoding utf-16",
-    b"\xfe\xff": "is text of another encoding: --encoding utf-16",
-    b"": "is text of another encoding: --encoding latin-1, or the one that it was saved in",
-}
+OTHER_ENCODING = "is text in another encoding"
+# Files that are not text in the expected encoding: their first bytes, the problem, the encoding
+FOREIGN = (
+    (b"PK", "is a spreadsheet or an archive; save it as a CSV file", ""),
+    (b"\x1f\x8b", "is compressed by gzip; rename it to .csv.gz", ""),
+    (b"PAR1", "is a Parquet file; rename it to .parquet", ""),
+    (b"\xff\xfe", OTHER_ENCODING, "utf-16"),
+    (b"\xfe\xff", OTHER_ENCODING, "utf-16"),
+    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "latin-1"),
+)
 
 
 def read(
@@ -47,9 +49,9 @@ def read(
     only: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> Table:
-    """Return a file, parsed: the columns ``only`` (all, unless given) without those to ``drop``.
+    """Return a file, parsed: the columns ``only`` (by default all), without the columns ``drop``.
 
-    ``kinds`` are the words of the user, by column.
+    ``kinds`` are the kinds that a user names, by column.
     """
     kinds, parts = kinds or {}, []
     for piece in stream(path, written):
@@ -59,12 +61,12 @@ def read(
             position(names, name, str(path))
         chosen = [name for name in names if name in (only or names) and name not in drop]
         if not chosen:
-            raise UserError(f"{path}: no column is left; its columns are: {', '.join(names)}")
+            raise _fault(path, f"no column is left; the columns are: {', '.join(names)}")
         words = {name: kinds.get(name, "") for name in chosen}
         parts.append(parse(piece, words, str(path), written).frame)
     frame = pd.concat(parts)
     for name in frame:
-        # The fields of a CSV file are text: of a category, 7 is a number, and 007 is not
+        # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
         if is_csv(path) and kinds.get(name) == "category":
             digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
             frame[name] = pd.to_numeric(frame[name]) if digits.all() else frame[name]
@@ -72,43 +74,52 @@ def read(
 
 
 def read_numbers(path: str | Path) -> tuple[list[str], Array]:
-    """Return the names of a file of numbers alone, and its rows ``(n, D)``."""
+    """Return the names of a file that holds only numbers, and its rows ``(n, D)``."""
     table = read(path)
     names = list(table.frame)
-    return names, numbers(complete(table), [Column(name) for name in names])
+    return names, to_numbers(apply_missing_policy(table), [Column(name) for name in names])
 
 
 def stream(path: str | Path, written: Format = PLAIN) -> Iterator[pd.DataFrame]:
-    """Yield the file, ``PIECE`` rows at a time.
+    """Yield the rows of the file in pieces of ``PIECE`` rows.
 
-    Raises ``UserError`` for a file that is no table, or has no rows.
+    Raises ``TableError`` for a file that is not a table, or has no rows.
     """
     path, first = Path(path), 1
     if not is_csv(path) and written != PLAIN:
-        raise UserError(f"{path}: --sep, --decimal, --thousands and --encoding are for CSV files")
+        raise _fault(path, "is a Parquet file; separators and encodings are for CSV files")
     pieces = _csv(path, written) if is_csv(path) else _parquet(path)
     try:
         for piece in pieces:
             if len(piece):
                 yield piece.set_axis(range(first, first + len(piece)))
             first += len(piece)
-    except UserError:
+    except TableError:
         raise
     except UnicodeError:
         with _open(path, "rb") as file:
             start = file.read(4)
-        what = next(what for mark, what in FOREIGN.items() if start.startswith(mark))
-        raise UserError(f"{path}: {what}") from None
+        problem, encoding = next(each[1:] for each in FOREIGN if start.startswith(each[0]))
+        raise _fault(path, problem, **({"encoding": encoding} if encoding else {})) from None
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
-        # What pandas and Arrow raise for a damaged file is a ValueError, too
-        cause = getattr(error, "strerror", None) or f"is no table: {one_line(error)}"
-        raise UserError(f"{path}: {cause}") from None
+        # Pandas and Arrow raise a ValueError for a damaged file, too
+        cause = getattr(error, "strerror", None) or f"is not a table: {one_line(error)}"
+        raise _fault(path, cause) from None
     if first == 1:
-        raise UserError(f"{path}: holds no rows")
+        raise _fault(path, "holds no rows")
+
+
+def _fault(path: str | Path, problem: str, **options: str) -> TableError:
+    """Return the error on a file that can be read with the ``options`` of ``Format``, if any."""
+    advice = (("read the file", SetFormat.of(**options)),) if options else ()
+    return TableError([Notice(problem, advice=advice)], str(path))
 
 
 def is_csv(path: str | Path) -> bool:
-    """Return whether a table is text, by its name. Raises ``UserError`` for an unknown ending."""
+    """Return whether the name of a file is that of a CSV file.
+
+    Raises ``TableError`` for an unknown ending.
+    """
     return _ending(Path(path)) != ".parquet"
 
 
@@ -116,7 +127,7 @@ def _ending(path: Path) -> str:
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
             return ending
-    raise UserError(f"{path}: the name of a table ends in {', '.join(ENDINGS[:-1])} or .parquet")
+    raise _fault(path, f"the name of a table ends in {', '.join(ENDINGS[:-1])} or .parquet")
 
 
 def _open(path: Path, mode: str, **options: Any) -> Any:
@@ -126,7 +137,7 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
 def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
     separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
     if separator != SPACES and len(separator) > 1:
-        raise UserError(rf"--sep {separator!r}: must be one character, or '\s+' for spaces")
+        raise _fault(path, rf"sep = {separator!r}: must be one character, or '\s+' for spaces")
     # With or without a byte-order mark
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
     above, separator, names = _heading(path, separator, encoding)
@@ -139,7 +150,7 @@ def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
                     raise ValueError(
-                        "its rows have more fields than its first line names columns: "
+                        "its rows have more fields than its first line names columns; "
                         "name every column there, and end no line with a separator"
                     )
                 yield piece
@@ -154,9 +165,9 @@ def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
 
 
 def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[str]]:
-    """Return how many lines stand above the names of a CSV file, its separator, and the names.
+    """Return the number of lines above the names of a CSV file, its separator, and the names.
 
-    Above may be comments, empty lines, and ``sep=;``, as a spreadsheet writes it.
+    The lines above may be comments, empty lines, and ``sep=;``, which spreadsheets write.
     """
     with _open(path, "rt", encoding=encoding, newline="") as file:
         above, line = 0, ""
@@ -172,19 +183,18 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
             names = [name.strip() for name in next(reader, [])]
         below = next(file, "")
     if "\0" in line:
-        raise UserError(f"{path}: is text of another encoding: --encoding utf-16-le")
+        raise _fault(path, OTHER_ENCODING, encoding="utf-16-le")
     for other in ";\t|," if len(names) == 1 else ";\t|" if separator == "," else "":
         if other != separator and 0 < line.count(other) <= below.count(other):
-            decimal = " --decimal ," if other != "," and re.search(r"\d,\d", below) else ""
-            raise UserError(f"{path}: its separator is another: --sep {other!r}{decimal}")
+            has_comma = other != "," and re.search(r"\d,\d", below)
+            options = {"sep": other} | ({"decimal": ","} if has_comma else {})
+            raise _fault(path, "has another separator", **options)
     if len(names) == 1 and len(line.split()) == len(below.split()) > 1:
-        raise UserError(f"{path}: its separator is another: --sep '{SPACES}'")
+        raise _fault(path, "has another separator", sep=SPACES)
     are_numbers = all(re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", name.lower()) for name in names)
     if names and are_numbers and (above or "." in line or len({*names}) < len(names)):
-        raise UserError(
-            f"{path}: its columns are called {', '.join(names)}; write a line of names above, "
-            "which does not begin with #"
-        )
+        called = f"its columns are called {', '.join(names)}"
+        raise _fault(path, f"{called}; write a line of names above that does not begin with #")
     return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
 
 
@@ -204,9 +214,9 @@ def _parquet(path: Path) -> Iterator[pd.DataFrame]:
 
 
 def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:
-    """Write a table a piece at a time to ``path``, whole or not at all.
+    """Write the ``pieces`` of a table to ``path``, whole or not at all.
 
-    Without a path, write it as CSV to standard output.
+    Without a path, write CSV to standard output.
     """
     if path is None:
         _write_csv(sys.stdout, pieces, ".csv")

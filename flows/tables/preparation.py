@@ -1,6 +1,6 @@
-"""The preparation of tables: numbers become real rows, which a ``Scaler`` then standardises.
+"""The maps from the numbers of a table to real rows and back.
 
-The pipeline's ``prepare`` and ``flows.fit`` prepare their rows by these functions.
+A ``Scaler`` then standardises real rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,19 +10,21 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
-from flows.tables.columns import Column, dequantise
+from flows.tables.columns import Column
+from flows.tables.dequantisation import dequantise
 from flows.tables.to_real import ToReal
 
 
 def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return real rows ``(n, D)`` to learn from: rounded values are spread over their steps."""
+    """Return real rows ``(n, D)`` to learn from; rounded values are dequantised."""
     return to_real(columns, dequantise(columns, values, seed)) if columns else values
 
 
 def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return real rows ``(n, D)`` to score: integers and counts stay whole, as they are drawn.
+    """Return real rows ``(n, D)`` to score.
 
-    A category is spread over its cell, where every model then scores the same point.
+    Integers and counts stay whole, because samples are whole. Categories are dequantised, so that
+    every model scores the same point of a cell.
     """
     if not columns:
         return values
@@ -31,7 +33,7 @@ def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def to_real(columns: Sequence[Column], rows: Array) -> Array:
-    """Return rows ``(n, D)`` in the user's units with every column on the real line by its kind."""
+    """Return rows ``(n, D)`` of the user's units on the real line, column by column."""
     return _mapped(lambda x: ToReal(columns)(x)[0], rows)
 
 
@@ -41,14 +43,14 @@ def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) ->
     if not whole:
         return spread
     is_category = [column.kind == "category" for column in columns]
-    return np.where(is_category, spread, as_drawn(columns, spread))
+    return np.where(is_category, spread, round_rows(columns, spread))
 
 
-def as_drawn(columns: Sequence[Column], rows: Array) -> Array:
-    """Return rows ``(n, D)`` in the user's units as models draw them: rounded, by their kinds."""
+def round_rows(columns: Sequence[Column], rows: Array) -> Array:
+    """Return rows ``(n, D)`` in the user's units, rounded by the kinds of their columns."""
     return _mapped(ToReal(columns).rounded, rows)
 
 
 def _mapped(one: Callable[[Tensor], Tensor], rows: Array) -> Array:
-    """Return rows ``(n, D)`` after a map of points ``(1, D, n)``."""
+    """Apply a map of points ``(1, D, n)`` to rows ``(n, D)``."""
     return np.ascontiguousarray(one(torch.from_numpy(rows.T.copy())[None])[0].numpy().T)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from flows import density as our_density
+from flows import fit
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.density.array_density import ArrayDensity
 from flows.training import workers
 from studies.engine import SMALL, Cell, Family
 from studies.tables import peers, questions, sources
@@ -28,18 +29,18 @@ def ours(
 ) -> dict[str, float]:
     """Fit and score one of our models by ``flows.fit``, as the command line does, with defaults."""
 
-    def fit(rows: Array) -> Density:
+    def fitted(rows: Array) -> Density:
         # The curves are not used, and a VAE's take long
         settings = {"log_every": 1000} if model == "vae" else {}
-        fitted = our_density.fit(rows, model, members=members, settings=settings)
+        ours = ArrayDensity(fit(rows, model, members=members, settings=settings).network)
 
         def density(rows: Array) -> Array:
-            log_q = fitted.log_prob_members(rows)
-            return np.column_stack([fitted.ensemble(log_q), log_q])
+            log_q = ours.log_prob(rows, np.arange(len(rows))).log_q
+            return np.column_stack([ours.ensemble(log_q), log_q])
 
         return density
 
-    return scores(fit, table, split, train, fresh)
+    return scores(fitted, table, split, train, fresh)
 
 
 def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str, float]:

@@ -25,11 +25,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
-from flows import density as our_density
+import flows
 from flows import references
 from flows.conditionals.unknowns import ENOUGH
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.density.array_density import ArrayDensity
 from flows.mixtures.mixture import Mixture
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
@@ -57,7 +58,7 @@ FAR = 10  # ranges of its column that a typo is away
 class Asked(NamedTuple):
     """Who is asked: ``ours`` and peers with closed forms, fitted to ``train``; and the split."""
 
-    ours: our_density.Density
+    ours: ArrayDensity
     closed: dict[str, ClosedForm]
     train: Array
     split: int
@@ -84,7 +85,8 @@ def score(
         covariances = truth.covariances / np.outer(deviation, deviation)
         exact = Mixture(truth.weights, (truth.means - mean) / deviation, covariances)
         closed["truth"] = ClosedForm.fit(learned, lambda _: exact)
-    asked = Asked(our_density.fit(learned, members=members), closed, learned, split)
+    ours = ArrayDensity(flows.fit(learned, members=members).network)
+    asked = Asked(ours, closed, learned, split)
     found = pd.DataFrame(index=METHODS, dtype=float)
     conditionals(found, asked, test[:rows])
     imputation(found, asked, test[:rows])
@@ -106,10 +108,7 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     dim = rows.shape[1]
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
         unknown = chosen(rows.shape, count, asked.rng(k))
-        each = [
-            asked.ours.estimate(rows[[i]], np.array([i]), np.array(asked.ours.names)[~u].tolist())
-            for i, u in enumerate(unknown)
-        ]
+        each = [asked.ours.log_prob(rows[[i]], np.array([i]), ~u) for i, u in enumerate(unknown)]
         members, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
         log_q = {
             method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
@@ -148,7 +147,7 @@ def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
             found.loc[method, "cover"] = ((error[:, 0] >= 0) & (error[:, -1] <= 0)).mean()
 
 
-def our_quantiles(density: our_density.Density, rows: Array) -> Array:
+def our_quantiles(density: ArrayDensity, rows: Array) -> Array:
     """Return the quantiles of every gap, ``(gaps, levels)``, row by row."""
     found = np.empty((*rows.shape, len(LEVELS)))
     for k, posterior in density.unknowns.posteriors(rows, np.arange(len(rows))):
@@ -168,7 +167,7 @@ def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None
     rows = np.resize(rows, (count, rows.shape[1]))
     odd = chosen(rows.shape, 1, rng)
     scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
-    scorers["nsf"] = lambda rows: asked.ours.surprise(rows).to_numpy()
+    scorers["nsf"] = lambda rows: asked.ours.surprise(rows, np.arange(len(rows)))[0]
     for method, scorer in {"gaussian": odd_cells.gaussian, **DETECTORS}.items():
         scorers[method] = partial(scorer, asked.train)
     for name, moved in (("hit", 0.0), ("far", FAR * np.ptp(asked.train, axis=0))):

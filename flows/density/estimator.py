@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.density import Density, fit
+from flows.density.fitting import fit
+from flows.density.frame_density import Density
 
 
 class DensityEstimator(DensityMixin, BaseEstimator):

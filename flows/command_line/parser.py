@@ -1,0 +1,178 @@
+"""The parser of the command line: a verb, the files that it reads, and its options.
+
+Neither torch nor pandas is imported here, so that help appears at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+VERBS = {
+    "fit": "Fit a density to a table, and write the density to a file.",
+    "sample": "Draw rows, or images, from a density; given some columns, or row by row.",
+    "score": "Write the rows of a table with their log-densities, or only the least likely rows. "
+    "Images are scored by their log-probabilities.",
+    "impute": "Fill the missing values of a table, given the other values of each row. A number "
+    "becomes the conditional median, a category the most probable label.",
+    "predict": "Write the rows of a table with the distribution of a column, given the other "
+    "values of each row.",
+    "info": "Print the columns, the members, their training and their out-of-fold score.",
+    "plot": "Draw samples over the rows of a table, the odd values of unlikely rows, or one row.",
+}
+TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
+OUTPUT = "the file to write; by default, rows are written as CSV to standard output"
+REPEATED: dict[str, Any] = {"action": "append", "default": []}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser. The parsed arguments hold the name of the verb as ``verb``."""
+    whole = argparse.ArgumentParser(
+        prog="flows", description="Fit the density of a table, and ask questions about the table."
+    )
+    verbs = whole.add_subparsers(required=True, metavar="VERB", dest="verb")
+    made = {
+        name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()
+    }
+    for name in ("sample", "score", "impute", "predict", "info", "plot"):
+        made[name].add_argument("model", metavar="MODEL", type=Path, help="a file that fit wrote")
+    for name in ("fit", "score", "impute", "predict", "plot"):
+        text = f"{TABLE}; for a model of images, an .npy file" if name == "score" else TABLE
+        made[name].add_argument("table", metavar="TABLE", type=Path, help=text)
+    for name in ("fit", "sample", "score", "impute", "predict", "plot"):
+        needed = name in ("fit", "plot")
+        made[name].add_argument(
+            "-o", "--output", metavar="FILE", type=Path, required=needed, help=OUTPUT
+        )
+        _add_format(made[name])
+    for name in ("fit", "sample", "impute"):
+        text = "the seed of all random numbers (0)"
+        made[name].add_argument("--seed", type=_whole(0), default=0, help=text)
+    for name in ("score", "plot"):
+        made[name].add_argument(
+            "--missing",
+            choices=["keep", "stop", "drop"],
+            default="keep",
+            help="keep rows with missing values (default), stop at the first one, or drop and "
+            "count such rows",
+        )
+    _add_fit(made["fit"])
+    _add_sample(made["sample"])
+    _add_score(made["score"])
+    made["impute"].add_argument(
+        "--draws",
+        metavar="N",
+        type=_whole(1),
+        default=0,
+        help="write N versions of each row, in which missing values are drawn; a column `draw` "
+        "counts the versions",
+    )
+    _add_predict(made["predict"])
+    _add_plot(made["plot"])
+    return whole
+
+
+def _add_format(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    text = r"the mark between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)"
+    add("--sep", metavar="MARK", help=text)
+    text = "the mark before decimals (.)"
+    add("--decimal", metavar="MARK", choices=[".", ","], default=".", help=text)
+    text = "the mark between thousands (none)"
+    add("--thousands", metavar="MARK", choices=[",", ".", " ", "'"], help=text)
+    text = "the encoding of the text: latin-1, utf-16, ... (utf-8)"
+    add("--encoding", metavar="NAME", default="utf-8", help=text)
+
+
+def _add_fit(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("--model", default="nsf", help="nsf (default), realnvp, glow or vae")
+    text = "the number of networks: up to 5, or a multiple of 5 (10)"
+    add("--members", type=int, default=10, help=text)
+    text = "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, count or category"
+    add("--column", metavar="NAME=KIND", type=_pair, help=text, **REPEATED)
+    add("--drop", metavar="NAME", help="a column to leave out", **REPEATED)
+    add("--only", metavar="NAME", help="a column to learn; others are left out", **REPEATED)
+    add(
+        "--missing",
+        choices=["learn", "drop", "stop"],
+        default="learn",
+        help="learn from rows with missing values (default), drop and count such rows, or stop at "
+        "the first one",
+    )
+    text = "a setting of training or of the model"
+    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
+
+
+def _add_sample(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("-n", type=_whole(1), help="the number of rows (1000)")
+    text = "the value of a column in all rows; may be repeated"
+    add("--given", metavar="NAME=VALUE", type=_pair, help=text, **REPEATED)
+    text = "a table; one row is drawn for each of its rows, given the values of the row"
+    add("--given-rows", metavar="TABLE", type=Path, help=text)
+
+
+def _add_score(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    text = "write only the N least likely rows, with a tail probability and the oddest column"
+    add("--anomalies", metavar="N", type=_whole(1), help=text)
+    text = "columns to condition on: the log-density is that of the other columns; put a name with "
+    add("--given", metavar="NAME,NAME", help=text + "a comma in double quotes")
+
+
+def _add_predict(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("--column", metavar="NAME", required=True, help="the column to predict")
+    text = "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)"
+    add("--quantiles", metavar="Q,Q", type=_levels, help=text)
+
+
+def _add_plot(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_mutually_exclusive_group().add_argument
+    text = "draw the distribution of each value of row K given the rest of the row; 1 is the first"
+    add("--row", metavar="K", type=_whole(1), help=text)
+    text = "draw the values of the N least likely rows, colored by their surprise"
+    add("--anomalies", metavar="N", type=_whole(1), help=text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.rpartition("=")
+    if not name or not value.strip():
+        raise _expected("a name and a value with = between them", text)
+    return name, value
+
+
+def _levels(text: str) -> list[float]:
+    with suppress(ValueError):
+        return [float(word) for word in text.split(",")]
+    raise _expected("numbers, as 0.05,0.5", text)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, value = _pair(text)
+    # Only JSON reads 1e-3 as a number, and only YAML [a, b] as a list
+    for read in (json.loads, yaml.safe_load):
+        with suppress(ValueError, yaml.YAMLError):
+            return name, read(value)
+    return name, value
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            if least <= int(text) < 2**63:
+                return int(text)
+        raise _expected(f"a whole number of at least {least} and below 2**63", text)
+
+    return parse
+
+
+def _expected(what: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"expected {what}; got {text!r}")

@@ -1,0 +1,72 @@
+"""Files of rows, read in chunks, answered with a progress bar, and written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from flows.command_line.wording import shell_words
+from flows.core.errors import UserError
+from flows.core.progress import progress
+from flows.density.array_density import ArrayDensity
+from flows.density.chunks import Chunks
+from flows.tables import files
+from flows.tables.columns import Column
+from flows.tables.notices import show
+from flows.tables.values import Format, as_numbers
+
+Ask = Callable[[Chunks, pd.DataFrame], pd.DataFrame]
+
+
+def format_of(arguments: argparse.Namespace) -> Format:
+    """Return how the CSV files of a command are written. Raises ``UserError``."""
+    if arguments.sep == "":
+        raise UserError("--sep is empty; name the mark between fields, or leave the option out")
+    if arguments.thousands == arguments.decimal:
+        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
+    return Format(*(getattr(arguments, name) for name in Format._fields))
+
+
+def answers(
+    density: ArrayDensity,
+    path: Path,
+    written: Format,
+    verb: str,
+    ask: Ask,
+    added: Sequence[str] = (),
+) -> Iterator[pd.DataFrame]:
+    """Yield the results of ``ask`` for each chunk of a file.
+
+    A bar shows the progress of the ``verb``. Notices are printed at the end. Raises ``UserError``
+    for a file with a column whose name is one of those that the verb adds, ``added``.
+    """
+    with progress(verb, None, "row") as bar:
+        chunks = Chunks(density, str(path), written, bar.update)
+        for chunk in files.stream(path, written):
+            for name in chunk.columns.intersection(added)[:1]:
+                raise UserError(
+                    f"{path}: column {name}: `{verb}` adds a column of this name; rename yours, "
+                    "or leave the column out"
+                )
+            yield ask(chunks, chunk.astype("string") if files.is_csv(path) else chunk)
+    show(chunks.notices(), shell_words)
+
+
+def write(
+    output: Path | None, columns: Sequence[Column], written: Format, frames: Iterable[pd.DataFrame]
+) -> None:
+    """Write frames to a file, or to standard output without a file.
+
+    In a Parquet file, numbers of the density's ``columns`` that are text become numbers.
+    """
+    names = [column.name for column in columns if not column.labels]
+
+    def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+        texts = frame.select_dtypes("string").columns.intersection(names)
+        return frame.assign(**{name: as_numbers(frame[name], written) for name in texts})
+
+    is_csv = output is None or files.is_csv(output)
+    files.write(output, frames if is_csv else map(with_numbers, frames))

@@ -1,0 +1,310 @@
+"""The verbs of the command line. Each function does the work of one verb."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.command_line import image_files
+from flows.command_line.streams import answers, format_of, write
+from flows.command_line.wording import shell_words
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.core.progress import progress
+from flows.core.seeds import numpy_generator
+from flows.density.array_density import ArrayDensity
+from flows.density.chunks import Chunks
+from flows.density.description import describe
+from flows.density.fitting import fit_table
+from flows.density.frame_density import QUANTILES, Samples
+from flows.networks import registry
+from flows.networks.image_flow import ImageFlow
+from flows.tables import files
+from flows.tables.columns import WHOLE
+from flows.tables.frames import apply_missing_policy, rows_left_out, to_numbers
+from flows.tables.notices import Notice, show
+from flows.tables.values import PLAIN
+
+ROWS = 1_000  # rows that are drawn by default
+SAMPLES = 10_000  # rows that are drawn for a picture, at least
+DIGITS = 8  # of a prediction
+SCORES = ["log_density", "log_density_sd", "log_density_se"]
+ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # added to the least likely rows
+NO_TAIL = Notice(
+    "tail_probability is empty; it needs out-of-fold scores of complete rows, which only the "
+    "automatic recipe computes"
+)
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Fit a density to a table, and write it to a file."""
+    # Before hours of training are lost
+    if arguments.output.is_dir() or arguments.output.name.lower().endswith(files.ENDINGS):
+        raise UserError(
+            f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
+            "such as table.flow"
+        )
+    kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
+    which = {"only": arguments.only, "drop": arguments.drop}
+    table = files.read(arguments.table, kinds, format_of(arguments), **which)
+    density = fit_table(
+        table,
+        arguments.model,
+        members=arguments.members,
+        kinds=kinds,
+        settings=settings,
+        seed=arguments.seed,
+        missing=arguments.missing,
+        on_notices=partial(show, words=shell_words),
+    )
+    density.save(arguments.output)
+    print(density)
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    """Draw rows or images from a density."""
+    n, given = arguments.n, _once("--given", arguments.given)
+    rows, output = arguments.given_rows, arguments.output
+    if rows is not None and (n is not None or given):
+        raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
+    if rows is None and format_of(arguments) != PLAIN:
+        raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
+    density = _load(arguments, needs_columns=bool(given) or rows is not None)
+    n = n or ROWS
+    if isinstance(density.network, ImageFlow):
+        drawn = density.network.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
+        return image_files.write(output, drawn, density.network.levels)
+    if rows is not None:
+        complete = partial(Chunks.complete, seed=arguments.seed)
+        drawn = answers(density, rows, format_of(arguments), "sample", complete)
+        return files.write(output, drawn)
+    samples = Samples(density, given or None)
+    files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
+    show(samples.notices(), shell_words)
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Write the rows of a table with their log-densities, or only the least likely rows."""
+    given = next(csv.reader([arguments.given or ""], skipinitialspace=True), [])
+    given = [name.strip() for name in given]
+    density, count = _load(arguments, needs_columns=bool(given)), arguments.anomalies
+    if isinstance(density.network, ImageFlow):
+        return image_files.score(density.network, arguments.table, arguments.output, count)
+    if count is None:
+        return _write(arguments, density, _scored(arguments, density, given))
+    frame, surprise = _least_likely(arguments, density, given)
+    _write(arguments, density, [_anomalies(arguments, density, frame, surprise, given)])
+
+
+def impute(arguments: argparse.Namespace) -> None:
+    """Fill the missing values of a table, given the other values of each row."""
+    density, draws = _load(arguments), arguments.draws
+
+    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
+        filled = chunks.impute(_with_floats(density, chunk), draws, arguments.seed)
+        if draws:
+            number = np.arange(len(filled)) % draws + 1
+            filled.insert(0, "draw", number, allow_duplicates=True)
+        return filled
+
+    added = ["draw"] if draws else []
+    written = format_of(arguments)
+    _write(arguments, density, answers(density, arguments.table, written, "impute", ask, added))
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Write the rows of a table with the distribution of a column, given the rest of each row."""
+    density, column = _load(arguments), arguments.column
+    kinds = {each.name: each.kind for each in density.columns}
+    if arguments.quantiles and kinds.get(column) == "category":
+        raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
+    levels = arguments.quantiles or QUANTILES
+
+    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
+        found = chunks.predict(chunk, column, levels)
+        rounded = found.map(lambda x: float(f"{x:.{DIGITS}g}"))
+        return chunk.assign(**rounded.rename(columns=str))
+
+    nothing = pd.DataFrame(columns=[each.name for each in density.columns])
+    added = [*map(str, Chunks(density).predict(nothing, column, levels))]
+    written = format_of(arguments)
+    _write(arguments, density, answers(density, arguments.table, written, "predict", ask, added))
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Print the columns, the members, their training and their out-of-fold score."""
+    density = _load(arguments, needs_columns=False)
+    print(describe(density.network, density.columns))
+
+
+def plot(arguments: argparse.Namespace) -> None:
+    """Draw samples over the rows of a table, or the odd cells of rows, or one row."""
+    output, number = arguments.output, arguments.row
+    if output.suffix.lower() != ".png":
+        raise UserError(f"{output}: a picture goes into a .png file")
+    density = _load(arguments)
+    if arguments.anomalies is not None:
+        from flows.plotting.single_rows import draw_odd_cells
+
+        frame, surprise = _least_likely(arguments, density, [])
+        names = [column.name for column in density.columns]
+        return draw_odd_cells(output, names, frame, surprise)
+    kinds = {column.name: column.word for column in density.columns}
+    table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds))
+    if number is None:
+        return _plot_samples(arguments, density, table)
+    if arguments.missing == "drop":
+        raise UserError("--missing drop is for pictures of all rows, not for --row")
+    if number > len(table.frame):
+        raise UserError(f"--row {number}: {arguments.table} holds {len(table.frame)} rows")
+    _plot_row(arguments, density, table.frame)
+
+
+def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: Any) -> None:
+    from flows.plotting import Row, Scene, draw
+
+    name = density.network.description["model"]
+    if name not in registry.names():
+        raise UserError(f"{arguments.model}: is a reference; only models can be drawn")
+    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
+    show(rows_left_out(len(table.frame) - len(rows)), shell_words)
+    drawn = density.sample(max(len(rows), SAMPLES))
+    samples = {"samples": np.concatenate([piece for piece, _ in drawn])}
+    kind = registry.find(name)
+    row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
+    scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
+    page = "pairs.png" if len(density.columns) > 1 else "margins.png"
+    draw(page, scene, arguments.output)
+
+
+def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.DataFrame) -> None:
+    from flows.plotting.single_rows import draw_conditionals
+
+    k = arguments.row - 1
+    rows = Chunks(density, str(arguments.table)).numbers(frame)
+    chunks = Chunks(density, str(arguments.table))
+    [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
+    curves = [density.curve(rows[k], d, k) for d in range(len(density.columns))]
+    show(chunks.notices(), shell_words)
+    columns = density.columns
+    draw_conditionals(arguments.output, columns, rows, arguments.row, surprise, curves)
+
+
+def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
+    """Return the density in a file. Raises ``UserError`` if columns are needed and missing."""
+    density = ArrayDensity(registry.load(arguments.model))
+    if needs_columns and not density.columns:
+        raise UserError(
+            f"{arguments.model}: is a model of images, which has no columns; `flows sample` draws "
+            "images to a .png file"
+        )
+    return density
+
+
+def _write(
+    arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
+) -> None:
+    write(arguments.output, density.columns, format_of(arguments), frames)
+
+
+def _scored(
+    arguments: argparse.Namespace,
+    density: ArrayDensity,
+    given: Sequence[str],
+    *,
+    drop_incomplete: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Yield rows with their log-density, its deviation over members, and its standard error."""
+    missing = "drop" if drop_incomplete else arguments.missing
+
+    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
+        kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
+        # The deviation is 0 if all members have minus infinity
+        finite = np.where(np.isneginf(log_q), 0.0, log_q)
+        sd = finite.std(axis=1, ddof=min(1, log_q.shape[1] - 1))
+        found = np.stack([density.ensemble(log_q), sd, error]).round(6)
+        return kept.assign(**dict(zip(SCORES, found, strict=True)))
+
+    added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]
+    return answers(density, arguments.table, format_of(arguments), "score", ask, added)
+
+
+def _least_likely(
+    arguments: argparse.Namespace, density: ArrayDensity, given: Sequence[str]
+) -> tuple[pd.DataFrame, Array]:
+    """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
+
+    The index holds the numbers of the rows in their file. Rows with missing values are left out and
+    counted unless columns are given: their log-densities are those of fewer values.
+    """
+    drop = arguments.missing == "keep" and not given
+    frame = pd.DataFrame()
+    for scored in _scored(arguments, density, given, drop_incomplete=drop):
+        frame = pd.concat([frame, scored]).nsmallest(arguments.anomalies, SCORES[0])
+    if frame.empty:
+        raise UserError(f"{arguments.table}: no row is complete, so no row can be ranked")
+    chunks = Chunks(density, str(arguments.table), format_of(arguments))
+    surprise = chunks.surprise(frame, frame.index.to_numpy() - 1)
+    show(chunks.notices(), shell_words)
+    return frame, surprise
+
+
+def _anomalies(
+    arguments: argparse.Namespace,
+    density: ArrayDensity,
+    frame: pd.DataFrame,
+    surprise: Array,
+    given: Sequence[str],
+) -> pd.DataFrame:
+    """Return the least likely rows with the column that is oddest in each row, if one is odd.
+
+    Tail probabilities of whole rows are added unless columns are given.
+    """
+    frame = frame.reset_index(names="row")
+    if not given:
+        chunks = Chunks(density, str(arguments.table), format_of(arguments))
+        _, found = chunks.log_prob(frame)
+        tail = density.tail_probability(found.log_q)
+        frame = frame.assign(tail_probability=tail.round(6))
+        show([NO_TAIL] if np.isnan(tail).all() else [], shell_words)
+    most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
+    names = np.array([column.name for column in density.columns])[most.argmax(axis=1)]
+    most = most.max(axis=1)
+    most = np.where(np.isneginf(most), np.nan, most)  # no value is known
+    return frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
+
+
+def _with_floats(density: ArrayDensity, chunk: pd.DataFrame) -> pd.DataFrame:
+    """Return a chunk with floats in place of whole numbers in columns that are filled with floats.
+
+    All chunks of a file then have the same types, whichever chunk has missing values.
+    """
+    real = [
+        column.name
+        for column in density.columns
+        if column.kind not in WHOLE or (column.step or 0) % 1
+    ]
+    whole = chunk.select_dtypes("integer").columns.intersection(real)
+    return chunk.astype(dict.fromkeys(whole, np.float64))
+
+
+def _with_progress(frames: Iterator[pd.DataFrame], n: int) -> Iterator[pd.DataFrame]:
+    with progress("sample", n, "row") as bar:
+        for frame in frames:
+            yield frame
+            bar.update(len(frame))
+
+
+def _once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as a dict. Raises ``UserError`` for a name that occurs twice."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise UserError(f"{option} {name}=... is given {count} times; give it once")
+    return dict(pairs)

@@ -1,0 +1,365 @@
+"""The density of a table on arrays: log-densities, samples, and any columns given any others.
+
+Rows are numbers ``(n, D)`` in the user's units, with codes for labels and ``NaN`` for unknown
+values. Neither pandas nor the command line is used here, and nothing is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from flows.conditionals.distillation import SAMPLES, Distilled
+from flows.conditionals.labels import log_probability
+from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
+from flows.core.arrays import Array, Mask, Whole
+from flows.core.errors import UserError
+from flows.core.seeds import numpy_generator
+from flows.evaluation.likelihood import log_density
+from flows.networks.population import Population, ensemble_log_prob
+from flows.tables.columns import WHOLE, Column
+from flows.tables.preparation import round_rows
+
+PIECE = 50_000  # rows that are drawn at a time: bounds the memory
+PER_SAMPLE = 8  # weighted draws for each draw that is kept
+GRID, REACH = 200, 3.5  # points of a curve, and the normal scores on either side of 0 that it spans
+COMPLETIONS = 16  # of the other unknown values of a row, over which a curve is averaged
+
+
+class Estimate(NamedTuple):
+    """Log-densities of rows.
+
+    Args:
+        log_q: the members' log-densities in nats, ``(n, M)``.
+        error: the standard errors of the ensemble's log-densities in nats, ``(n,)``; 0 for rows
+            whose log-density is computed without random draws.
+        effective: the effective numbers of draws, ``(n,)``; infinite for such rows.
+    """
+
+    log_q: Array
+    error: Array
+    effective: Array
+
+
+class ArrayDensity:
+    """The ensemble of a population as a density on arrays.
+
+    ``row_numbers`` ``(n,)`` of the methods are the numbers of the rows in their table. They select
+    the random streams, so the results of a row do not depend on the other rows.
+
+    Args:
+        network: a population of models of vectors, or of images, which have no columns.
+    """
+
+    def __init__(self, network: Population) -> None:
+        self.network = network
+        self.columns = network.columns
+        if not self.columns and len(network.event_shape) == 1:
+            self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
+
+    # Log-densities
+
+    def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
+        """Return the log-densities of the known values of ``rows`` ``(n, D)``.
+
+        A label has a probability, which is the density integrated over the cell of its code
+        (``conditionals/labels.py``). The log-density is minus infinity for a row with a value that
+        its column does not allow.
+
+        Args:
+            rows: the rows.
+            row_numbers: their numbers.
+            given: the columns to condition on, ``(D,)``; at least one column is not given.
+        """
+        given = np.zeros(len(self.columns), bool) if given is None else given
+        log_q = np.full((len(rows), self.network.members), -np.inf)
+        found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
+        allowed = ~self.disallowed(rows).any(axis=1)
+        direct = allowed & ~np.isnan(rows).any(axis=1) & (not given.any())
+        if direct.any():
+            found.log_q[direct] = log_probability(self._log_density, self.columns, rows[direct])
+        places = np.flatnonzero(allowed & ~direct)
+        if len(places):
+            own = self._log_conditional if given.any() else self._log_marginal
+            parts = own(rows[places], row_numbers[places], given)
+            for part, new in zip(found, parts, strict=True):
+                part[places] = new
+        return found
+
+    def ensemble(self, log_q: Array, members: Mask | None = None) -> Array:
+        """Return the log-density of the ensemble of ``members`` ``(M,)``, by default of all.
+
+        ``log_q`` ``(n, M)`` are the log-densities of all members; the result is ``(n,)``.
+        """
+        weights = self.network.member_weights
+        if members is not None:
+            log_q, weights = log_q[:, members], weights[members]
+        return ensemble_log_prob(log_q, weights / weights.sum())
+
+    def disallowed(self, rows: Array) -> Mask:
+        """Return which values of ``rows`` ``(n, D)`` the kinds of their columns do not allow."""
+        held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
+        return ~(np.stack(held, axis=1) | np.isnan(rows))
+
+    def tail_probability(self, log_q: Array) -> Array:
+        """Return the probability that a row of the table has a density this low, ``(n,)``.
+
+        It is a cross-conformal p-value of the members' log-densities ``log_q`` ``(n, M)``::
+
+            p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
+
+        ``q_f`` is the ensemble of the members that did not learn from fold f of the n training
+        rows. The result is ``NaN`` if no complete row was held out. Source: Vovk 2015
+        (Cross-conformal predictors).
+        """
+        fold = self.network.history.get("fold", np.empty(0))
+        if not (fold >= 0).any():
+            return np.full(len(log_q), np.nan)
+        held_out, count = self.network.history["held_out"], np.zeros(len(log_q))
+        for f in np.unique(fold[fold >= 0]):
+            known = np.sort(held_out[fold == f])
+            new = self.ensemble(log_q, self.out_of_fold_members(f))
+            count += np.searchsorted(known, new, side="right")
+        return (1 + count) / (1 + (fold >= 0).sum())
+
+    def out_of_fold_members(self, fold: float) -> Mask:
+        """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
+        members = self.network.description["training"]["members"]
+        return np.array([member["fold"] == fold for member in members])
+
+    # Samples
+
+    def sample(
+        self, n: int, seed: int = 0, given: Array | None = None
+    ) -> Iterator[tuple[Array, float]]:
+        """Yield ``n`` rows in pieces ``(m, D)``, each with its share of effective draws.
+
+        Args:
+            n: the number of rows.
+            seed: the seed of the random streams.
+            given: known values of all rows, ``(D,)``, with ``NaN`` for the values to draw.
+
+        The share is the effective number of weighted draws for each row that is drawn from them. It
+        is infinite without ``given``.
+        """
+        if given is None:
+            rng = numpy_generator(seed, "sample")
+            for start in range(0, max(n, 1), PIECE):
+                yield self.network.ensemble_sample(min(PIECE, n - start), rng), np.inf
+            return
+        size = MOST // PER_SAMPLE
+        for number, start in enumerate(range(0, n, size)):
+            kept = min(size, n - start)
+            posteriors = self.unknowns.posteriors(given[None], np.array([number]), seed, np.inf)
+            [(_, posterior)] = posteriors
+            picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
+            rows = np.where(np.isnan(given), round_rows(self.columns, picked), given)
+            yield rows, posterior.effective / kept
+
+    def complete(
+        self, rows: Array, row_numbers: Whole, count: int, seed: int
+    ) -> tuple[Array, Array]:
+        """Return ``count`` versions of the rows, with unknown values drawn, ``(count, n, D)``.
+
+        Also return the effective numbers of draws, ``(n,)``.
+        """
+        found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
+        places = np.flatnonzero(np.isnan(rows).any(axis=1))
+        enough = max(ENOUGH, 2 * count)  # so that few versions are equal
+        asked = rows[places], row_numbers[places]
+        for place, posterior in self.unknowns.posteriors(*asked, seed, enough):
+            k = places[place]
+            rng = numpy_generator(seed, "unknown", int(row_numbers[k]), 1)
+            found[:, k] = round_rows(self.columns, posterior.pick(count, rng))
+            effective[k] = posterior.effective
+        return np.where(np.isnan(rows), found, rows), effective
+
+    # Conditionals
+
+    def fill(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
+        """Return the rows with unknown values replaced by conditional medians, ``(n, D)``.
+
+        An unknown category gets its most probable label. Also return the effective numbers of
+        draws, ``(n,)``.
+        """
+        filled, effective = rows.copy(), np.full(len(rows), np.inf)
+        places = np.flatnonzero(np.isnan(rows).any(axis=1))
+        for place, posterior in self.unknowns.posteriors(rows[places], row_numbers[places]):
+            k = places[place]
+            effective[k] = posterior.effective
+            for d in np.flatnonzero(np.isnan(rows[k])).tolist():
+                if self.columns[d].labels:
+                    filled[k, d] = self._probabilities(posterior, d).argmax()
+                else:
+                    filled[k, d] = posterior.quantiles(d, np.array(0.5))
+        return np.where(np.isnan(rows), round_rows(self.columns, filled), rows), effective
+
+    def predict(
+        self, rows: Array, row_numbers: Whole, d: int, levels: Sequence[float]
+    ) -> tuple[Array, Array]:
+        """Return the distribution of column ``d`` given the known values of the other columns.
+
+        It is the mean, the standard deviation and the quantiles at the L ``levels``, ``(n, 2 + L)``
+        in the column's unit; for a category, the probabilities of its K labels, ``(n, K)``. Also
+        return the effective numbers of draws, ``(n,)``.
+
+        The mean and the standard deviation are those of the values that lie at most one range of
+        the column beyond either end of its range: further out there are few values, and in the unit
+        of a positive column they may have no mean. Raises ``UserError`` for levels that are not
+        between 0 and 1, or are equal.
+        """
+        for level in levels:
+            if not 0 < level < 1:
+                raise UserError(f"quantile {level:g}: must be between 0 and 1")
+        if len({f"{level:g}" for level in levels}) < len(levels):
+            raise UserError(
+                f"quantiles {', '.join(map(str, levels))}: two are the same to six digits"
+            )
+        rows, labels = rows.copy(), self.columns[d].labels
+        rows[:, d] = np.nan
+        found = np.empty((len(rows), len(labels) or 2 + len(levels)))
+        effective = np.empty(len(rows))
+        for k, posterior in self.unknowns.posteriors(rows, row_numbers):
+            effective[k] = posterior.effective
+            if labels:
+                found[k] = self._probabilities(posterior, d)
+                continue
+            quantiles = np.full((len(levels), len(self.columns)), 0.5)
+            quantiles[:, d] = posterior.quantiles(d, np.array(levels))
+            found[k, :2] = self._moments(posterior, d)
+            found[k, 2:] = round_rows(self.columns, quantiles)[:, d]
+        return found, effective
+
+    def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
+        """Return by how many nats the other values of its row speak against each value::
+
+            s_j = log m(x_j) - log q(x_j | rest),   m = (margin_j + uniform_j) / 2
+
+        ``uniform_j`` is the uniform density 1 / (3 ranges of the column), or 1 / K for one of K
+        labels. Because of it, a value far outside of the table gets a high surprise although it is
+        improbable by itself. The surprise does not depend on units. It is ``(n, D)``, and ``NaN``
+        for an unknown value.
+
+        Also return the effective numbers of draws, the smallest of each row, ``(n,)``.
+        """
+        distilled = self.unknowns.distilled
+        joint = self._log_marginal(rows, row_numbers)
+        found, effective = np.full(rows.shape, np.nan), joint.effective
+        log_joint = self.ensemble(joint.log_q)
+        for d, column in enumerate(self.columns):
+            known = np.flatnonzero(~np.isnan(rows[:, d]))
+            rest = rows[known]
+            rest[:, d] = np.nan
+            of_rest = self._log_marginal(rest, row_numbers[known])
+            level = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
+            log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(level))
+            log_conditional = log_joint[known] - self.ensemble(of_rest.log_q)
+            found[known, d] = log_margin - np.log(2) - log_conditional
+            effective[known] = np.minimum(effective[known], of_rest.effective)
+        return found, effective
+
+    def curve(self, row: Array, d: int, row_number: int) -> tuple[Array, Array]:
+        """Return values of column ``d`` and their density given the rest of ``row`` ``(D,)``.
+
+        Both are ``(G,)``. For a category, the densities are the probabilities of its labels. Other
+        unknown values of the row are drawn, and the curves are averaged::
+
+            q(x_d | x_o) = E [ q(x_d | x_o, x_u) ],      x_u ~ q(x_u | x_o)
+
+        The density sums to 1 over the values, each of which stands for all values nearest to it.
+        """
+        rest = np.where(np.arange(len(row)) == d, np.nan, row)[None]
+        if np.isnan(rest).sum() > 1:
+            rest = self.complete(rest, np.array([row_number]), COMPLETIONS, 0)[0][:, 0]
+        x = self._grid(row, d)
+        rows = rest.repeat(len(x), axis=0)
+        rows[:, d] = np.tile(x, len(rest))
+        log_q = log_probability(self._log_density, self.columns, rows, TOLERANCE)
+        log_q = self.ensemble(log_q).reshape(len(rest), -1) + np.log(np.gradient(x))
+        share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)).mean(axis=0)
+        return x, share / np.gradient(x)
+
+    @cached_property
+    def unknowns(self) -> Unknowns:
+        """The distribution of unknown values; it is set up with samples at its first use.
+
+        Raises ``UserError`` for a model of images.
+        """
+        if not self.columns:
+            raise UserError("a model of images has no columns to ask about")
+        samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
+        log_weights = self.network.member_weights.log().numpy()
+        return Unknowns(self._log_density, Distilled(self.columns, samples), log_weights)
+
+    def _log_density(self, rows: Array) -> Array:
+        return log_density(self.network, rows)
+
+    def _log_marginal(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
+        """Return the log-density of the known values of each row."""
+        found = self._empty(len(rows))
+        for k, posterior in self.unknowns.posteriors(rows, row_numbers):
+            found.log_q[k] = posterior.log_evidence
+            found.error[k], found.effective[k] = posterior.error, posterior.effective
+        nothing = np.isnan(rows).all(axis=1)  # has probability 1
+        found.log_q[nothing], found.error[nothing] = 0.0, 0.0
+        return found
+
+    def _log_conditional(self, rows: Array, row_numbers: Whole, given: Mask) -> Estimate:
+        """Return the log-density of the known values of each row, given the columns ``given``.
+
+        A complete row is one more draw, so its own weight counts::
+
+            log q(x_u | x_o) ~ log q(x) - log [ (w(x_u) + sum_i w_i) / (N + 1) ]
+
+        This is the density of a value that is picked by weight among x_u and the N draws. In
+        expectation it is not optimistic, as the plain estimate is if few draws are effective.
+        """
+        joint, found = self._log_marginal(rows, row_numbers), self._empty(len(rows))
+        known = np.where(given, rows, np.nan)
+        for k, posterior in self.unknowns.posteriors(known, row_numbers, own=rows):
+            log_evidence = posterior.log_evidence
+            if not np.isnan(posterior.log_own):
+                count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
+                log_sum = np.logaddexp(log_evidence + np.log(count), log_own)
+                log_evidence = log_sum - np.log(count + 1)
+            found.log_q[k] = joint.log_q[k] - log_evidence
+            found.error[k] = np.hypot(posterior.error, joint.error[k])
+            found.effective[k] = min(posterior.effective, joint.effective[k])
+        return found
+
+    def _empty(self, n: int) -> Estimate:
+        return Estimate(np.empty((n, self.network.members)), np.empty(n), np.empty(n))
+
+    def _probabilities(self, posterior: Posterior, d: int) -> Array:
+        """Return the probabilities of the labels of column ``d``, ``(K,)``."""
+        codes = round_rows(self.columns, posterior.values)[:, d].astype(np.int64)
+        count = len(self.columns[d].labels)
+        return np.bincount(codes, posterior.weights, count).astype(np.float64)
+
+    def _moments(self, posterior: Posterior, d: int) -> tuple[float, float]:
+        """Return the mean and the standard deviation of column ``d``, without far values."""
+        low, high = (
+            each[d] for each in (self.unknowns.distilled.low, self.unknowns.distilled.high)
+        )
+        x, reach = posterior.values[:, d], high - low
+        inside = (low - reach <= x) & (x <= high + reach)
+        # Far values have weight 0; they are set to 0, too, because their squares may overflow
+        x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
+        with np.errstate(invalid="ignore"):  # if all values are far, there are no moments
+            weights /= weights.sum()
+        mean = weights @ x
+        return float(mean), float(np.sqrt(weights @ (x - mean) ** 2))
+
+    def _grid(self, row: Array, d: int) -> Array:
+        """Return values that span column ``d`` and the row's value, evenly in normal scores."""
+        column, distilled = self.columns[d], self.unknowns.distilled
+        if column.labels:
+            return np.arange(len(column.labels), dtype=np.float64)
+        own = 0.0 if np.isnan(row[d]) else distilled.scores(d, row[d : d + 1])[0].item()
+        low, high = min(-REACH, own - 1), max(REACH, own + 1)
+        x = distilled.values(d, np.linspace(low, high, GRID))[0]
+        step = column.step if column.kind in WHOLE else None
+        return np.unique(np.round(x / step) * step) if step else x

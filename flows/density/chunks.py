@@ -1,0 +1,296 @@
+"""Questions about rows that arrive in chunks: a data frame is one chunk, and a file is many.
+
+``Density`` and the command line ask their questions here, so a frame and a file get the same
+results. Rows are numbered over all chunks, so results do not depend on the division into chunks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from flows.conditionals.unknowns import ENOUGH, MOST
+from flows.core.arrays import Array, Mask, Whole
+from flows.density.array_density import ArrayDensity, Estimate
+from flows.tables.frames import (
+    Table,
+    apply_missing_policy,
+    parse,
+    position,
+    rows_left_out,
+    to_frame,
+    to_numbers,
+)
+from flows.tables.kinds import MOST_LABELS
+from flows.tables.notices import Notice, TableError
+from flows.tables.values import PLAIN, Format
+
+BLOCK = 500  # rows that are asked about between two calls of ``on_rows``
+# A question on rows (n, D) and their numbers (n,): its results, the last one the effective draws
+Question = Callable[[Array, Whole], tuple[Array, ...]]
+
+
+class Chunks:
+    """Questions to a density about chunks of rows.
+
+    Columns are found by name, in any order; other columns are ignored.
+
+    Args:
+        density: the density.
+        source: the file that holds the rows; empty for a data frame.
+        written: how text in the rows is written.
+        on_rows: called with the number of rows that were answered since its last call.
+
+    ``notices`` describes all chunks together. ``disallowed`` holds a notice on the first value that
+    its column does not allow.
+    """
+
+    def __init__(
+        self,
+        density: ArrayDensity,
+        source: str = "",
+        written: Format = PLAIN,
+        on_rows: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
+        self.columns = density.columns
+        self.names = [column.name for column in density.columns]
+        self.kinds = {column.name: column.word for column in density.columns}
+        self.what = ""  # the results, in the plural, as notices call them
+        self._rows = 0
+        self._left_out = 0
+        self._unmatched: list[Notice] = []
+        self._unknown_labels = Counter[tuple[str, str]]()
+        self.disallowed: list[Notice] = []
+        self._disallowed_count = 0
+        self._effective: list[Array] = []
+
+    def log_prob(
+        self, chunk: pd.DataFrame, given: Sequence[str] = (), missing: str = "keep"
+    ) -> tuple[pd.DataFrame, Estimate]:
+        """Return the rows that ``apply_missing_policy`` keeps, and their log-densities.
+
+        The log-densities are those of the columns that are not ``given``, given those that are.
+        """
+        self.what = "log-densities"
+        is_given = given_mask(self.names, given)
+        kept = apply_missing_policy(self._parse(chunk, self.names), missing)
+        rows = to_numbers(kept, self.columns)
+        self._count_unknown_labels(kept, rows)
+        self._left_out += len(chunk) - len(rows)
+        found = self._ask(partial(self.density.log_prob, given=is_given), rows)
+        return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
+
+    def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
+        """Return one draw of the density's columns for each row, given the values that it holds."""
+        self.what = "draws"
+        rows, _ = self._known(self._with_all_columns(chunk))
+
+        def complete(rows: Array, numbers: Whole) -> tuple[Array, ...]:
+            versions, effective = self.density.complete(rows, numbers, 1, seed)
+            return versions[0], effective
+
+        return to_frame(self.columns, self._ask(complete, rows)[0]).set_axis(chunk.index)
+
+    def impute(self, chunk: pd.DataFrame, draws: int = 0, seed: int = 0) -> pd.DataFrame:
+        """Return the rows with their missing values filled; other values stay as they are.
+
+        With ``draws``, return this many versions of each row, one below the other, in which missing
+        values are drawn.
+        """
+        self.what = "imputed values"
+        rows, disallowed = self._known(chunk)
+
+        def fill(rows: Array, numbers: Whole) -> tuple[Array, ...]:
+            if not draws:
+                return self.density.fill(rows, numbers)
+            versions, effective = self.density.complete(rows, numbers, draws, seed)
+            return versions.swapaxes(0, 1), effective
+
+        filled = self._ask(fill, rows)[0].reshape(-1, rows.shape[1])
+        each = np.arange(len(chunk)).repeat(max(draws, 1))
+        gaps = (np.isnan(rows) & ~disallowed)[each]
+        return _filled(chunk.iloc[each], gaps, to_frame(self.columns, filled), self.written.decimal)
+
+    def predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
+        """Return the distribution of ``column`` in each row given the other values of the row."""
+        self.what = "predictions"
+        d = position(self.names, column)
+        rows, _ = self._known(self._with_all_columns(chunk, without=column))
+        found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
+        names = list(self.columns[d].labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
+        predicted = pd.DataFrame(found, columns=names, index=chunk.index)
+        is_drawn = np.isfinite(effective)
+        return predicted.assign(effective_draws=np.where(is_drawn, effective, np.nan))
+
+    def surprise(self, chunk: pd.DataFrame, row_numbers: Whole | None = None) -> Array:
+        """Return the surprise of each value, ``(n, D)``; infinite for a value that is not allowed.
+
+        ``row_numbers`` ``(n,)`` are the numbers of the rows, if the chunk holds only some rows.
+        """
+        self.what = "surprises"
+        rows, disallowed = self._known(chunk)
+        found = self._ask(self.density.surprise, rows, row_numbers)[0]
+        return np.where(disallowed, np.inf, found)
+
+    def numbers(self, chunk: pd.DataFrame) -> Array:
+        """Return the rows as numbers ``(n, D)``; missing and disallowed values are ``NaN``."""
+        return self._known(chunk)[0]
+
+    def notices(self) -> list[Notice]:
+        """Return the notices on all rows so far."""
+        return [
+            *self._unmatched,
+            *_about_labels(self._unknown_labels),
+            *rows_left_out(self._left_out),
+            *_about_disallowed(self.disallowed, self._disallowed_count),
+            *_about_precision(np.concatenate([np.empty(0), *self._effective]), self.what),
+        ]
+
+    def _ask(
+        self, question: Question, rows: Array, row_numbers: Whole | None = None
+    ) -> tuple[Array, ...]:
+        """Return the results of a ``question`` on rows, asked in blocks."""
+        if row_numbers is None:
+            row_numbers = self._rows + np.arange(len(rows))
+        self._rows += len(rows)
+        found = []
+        for start in range(0, max(len(rows), 1), BLOCK):
+            block = slice(start, start + BLOCK)
+            found.append(question(rows[block], row_numbers[block]))
+            self.on_rows(len(rows[block]))
+        results = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+        self._effective.append(results[-1])
+        return results
+
+    def _parse(self, chunk: pd.DataFrame, names: Sequence[str]) -> Table:
+        return parse(chunk, {name: self.kinds[name] for name in names}, self.source, self.written)
+
+    def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
+        """Return the chunk with missing values in the columns that it lacks and in ``without``.
+
+        Raises ``TableError`` for a chunk that holds no column of the density.
+        """
+        there = [*map(str, chunk.columns)]
+        if not {*self.names} & {*there}:
+            names = ", ".join(self.names)
+            problem = f"there is no column of the density; its columns are: {names}"
+            raise TableError([Notice(problem)], self.source)
+        chunk = chunk.drop(columns=without, errors="ignore")
+        lacking = [name for name in self.names if name not in map(str, chunk.columns)]
+        if not self._rows:
+            known = [name for name in lacking if name != without]
+            others = [name for name in there if name not in self.names]
+            self._unmatched = _about_unmatched(known, others)
+        return chunk.assign(**dict.fromkeys(lacking, np.nan))
+
+    def _known(self, chunk: pd.DataFrame) -> tuple[Array, Mask]:
+        """Return the rows as numbers ``(n, D)``, and which values their columns do not allow.
+
+        Values that are missing or not allowed are ``NaN``.
+        """
+        parsed = apply_missing_policy(self._parse(chunk, self.names), "keep")
+        rows = to_numbers(parsed, self.columns)
+        disallowed = self.density.disallowed(rows)
+        self._disallowed_count += int(disallowed.sum())
+        if disallowed.any() and not self.disallowed:
+            k, d = np.argwhere(disallowed)[0]
+            column, value = self.columns[d], parsed.frame.iat[k, d]
+            why = f"which its kind, {column.word}, does not allow"
+            if column.labels:
+                why = f"which is not one of its labels ({', '.join(map(str, column.labels))})"
+            place = column.name, parsed.frame.index[k]
+            self.disallowed.append(Notice(f"holds {value}, {why}", *place))
+        return np.where(disallowed, np.nan, rows), disallowed
+
+    def _count_unknown_labels(self, table: Table, rows: Array) -> None:
+        for column, codes in zip(self.columns, rows.T, strict=True):
+            if column.labels:
+                labels = table.frame[column.name][codes < 0]
+                self._unknown_labels.update((column.name, repr(label)) for label in labels)
+
+
+def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
+    """Return which columns ``names`` are ``given``, ``(D,)``.
+
+    Raises ``TableError`` unless every given column is there and at least one column is not given.
+    """
+    if isinstance(given, str):
+        raise TableError([Notice(f"given = {given!r}: must be a list of columns, as [{given!r}]")])
+    for name in given:
+        position(names, str(name))
+    mask = np.isin(names, [*map(str, given)])
+    if mask.all():
+        raise TableError([Notice("every column is given; leave out a column to score")])
+    return mask
+
+
+def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str) -> pd.DataFrame:
+    """Return a frame with ``values`` in its ``gaps``; a column of text stays text.
+
+    ``gaps`` ``(n, D)`` and ``values`` are of the density's columns. ``decimal`` is the decimal mark
+    of numbers in text.
+    """
+    found, names = frame.copy(), list(map(str, frame))
+    for (name, column), gap in zip(values.items(), gaps.T, strict=True):
+        if gap.any():
+            place, new = names.index(str(name)), column[gap]
+            own = found.iloc[:, place].copy()
+            if own.dtype.kind in "iu" and new.dtype.kind == "f":  # of pandas or Arrow
+                own = own.astype(np.float64)
+            elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
+                new = new.astype(own.dtype)
+            elif own.dtype != object and pd.api.types.is_string_dtype(own.dtype):
+                is_real, new = new.dtype.kind == "f", new.astype(str)
+                new = new.str.replace(".", decimal, regex=False) if is_real else new
+            own[gap] = new.to_numpy()
+            found.isetitem(place, own)
+    return found
+
+
+def _about_unmatched(lacking: Sequence[str], others: Sequence[str]) -> list[Notice]:
+    """Return a notice if columns are missing and others are there, as after a typing error."""
+    if not (lacking and others):
+        return []
+    problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
+    return [Notice(f"{problem}; there are also the columns {', '.join(others)}")]
+
+
+def _about_labels(unknown: Counter[tuple[str, str]]) -> list[Notice]:
+    """Return notices on the most frequent labels that the fitted table did not hold."""
+    notices = [
+        Notice(
+            f"holds the label {label} in {rows} row{'s' * (rows > 1)}; the fitted table did not "
+            "hold it, so the log-density is minus infinity there",
+            name,
+        )
+        for (name, label), rows in unknown.most_common(MOST_LABELS)
+    ]
+    more = len(unknown) - len(notices)
+    return [*notices, *[Notice(f"the same holds for {more} more labels")] * (more > 0)]
+
+
+def _about_disallowed(first: Sequence[Notice], count: int) -> list[Notice]:
+    """Return a notice on values that their columns do not allow; ``first`` is on one of them."""
+    if not first:
+        return []
+    more = f" (and {count - 1} more values)" if count > 1 else ""
+    problem = f"{first[0].problem}{more}; the value is treated as unknown"
+    return [Notice(problem, first[0].column, first[0].row)]
+
+
+def _about_precision(effective: Array, what: str) -> list[Notice]:
+    """Return a notice on the rows with few effective draws, ``effective`` ``(n,)``."""
+    few = effective[effective < ENOUGH]
+    if not len(few):
+        return []
+    return [
+        Notice(
+            f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} of "
+            f"{MOST:,} draws are effective (at worst {few.min():.0f})"
+        )
+    ]

@@ -1,0 +1,53 @@
+"""The description of a fitted density that ``flows info`` and ``repr`` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import shorten
+
+import pandas as pd
+
+from flows.networks.population import Population
+from flows.tables.columns import WHOLE, Column
+
+
+def describe(network: Population, columns: Sequence[Column]) -> str:
+    """Return lines on the model, the columns, the training, the members and their score."""
+    about = network.description
+    training = about.get("training", {})
+    settings = sorted(about.get("settings", {}).items())  # in the order of a file
+    chosen = [f"{network.members} members", *(f"{key} {value}" for key, value in settings)]
+    lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
+    gaps = training.get("gaps", [0] * len(columns))
+    lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
+    if training:
+        recipe = f"trained by the {training['recipe']} recipe on {training['rows']} rows"
+        lines.append(f"{recipe}, seed {about.get('seed')}")
+    if "members" in training:
+        members = pd.DataFrame(training["members"])
+        members["weight"] = network.member_weights.numpy()
+        for regularisation, own in members.groupby("regularisation", sort=False):
+            steps = f"steps {own['steps'].min()} to {own['steps'].max()}"
+            weight = f"weight {own['weight'].sum():.2f}"
+            lines.append(f"{len(own)} members with {regularisation}: {weight}, {steps}")
+    if "held_out" in training:
+        what = "out-of-fold log-density per row"
+        if any(gaps):
+            what += " (of the values that are not missing)"
+        score = f"{training['held_out']:.2f} +- {training['held_out_se']:.2f} nat"
+        references = [f"{name} {value:.2f}" for name, value in training["references"].items()]
+        lines.append("; ".join([f"{what}: {score}", *references]))
+    return "\n".join(lines)
+
+
+def _column(column: Column, gaps: int) -> str:
+    """Return a line on a column, in which ``gaps`` rows lack a value."""
+    line = f"column {column.name}: {column.word}"
+    if column.labels:
+        labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
+        line += f" of {len(column.labels)} labels: {labels}"
+    if column.step and column.kind not in WHOLE:
+        line += f", rounded to steps of {column.step:g}"
+    if gaps:
+        line += f", missing in {gaps} row{'s' * (gaps > 1)}"
+    return line

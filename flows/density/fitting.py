@@ -1,0 +1,178 @@
+"""The fit of a density to a table, step by step, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from flows.core.arrays import Array, subsample
+from flows.core.settings import TrainingSettings, explain
+from flows.density.array_density import ArrayDensity
+from flows.density.frame_density import Density
+from flows.networks import registry
+from flows.networks.architecture import ImageModel
+from flows.networks.population import Population
+from flows.tables.dequantisation import dequantise
+from flows.tables.frames import Table, as_frame, parse, take
+from flows.tables.notices import Notice, show
+from flows.training.train import train
+
+CALIBRATED = 2_000  # rows with labels whose tail probabilities are counted, at most
+# The training settings that the automatic recipe uses
+AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
+Missing = Literal["learn", "drop", "stop"]
+
+
+def fit(
+    frame: Any,
+    model: str = "nsf",
+    *,
+    members: int = 10,
+    columns: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    missing: Missing = "learn",
+) -> Density:
+    """Fit the density of a table by the automatic recipe.
+
+    Args:
+        frame: a data frame, or an array ``(n, D)``.
+        model: a model of tables with a density: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
+        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        columns: the kinds of columns that are not real: ``{"age": "integer", "visits": "count",
+            "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'
+            categories, and text of at most 20 values are categories by default.
+        settings: settings of training (``TrainingSettings``) or of the model. The automatic recipe
+            chooses most training settings itself and refuses them here.
+        seed: the seed of all random numbers.
+        missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
+            and a flow; ``"drop"`` leaves such rows out; ``"stop"`` makes a missing value an error,
+            and so does ``"learn"`` for other models and recipes.
+
+    Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
+    a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
+    for a model that is not a model of tables, ``ValueError`` for settings, and ``TypeError`` for a
+    network.
+    """
+    if isinstance(frame, Population):
+        raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
+    kinds = {str(name): word for name, word in (columns or {}).items()}
+    frame = as_frame(frame)
+    table = parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
+    return fit_table(
+        table, model, members=members, kinds=kinds, settings=settings, seed=seed, missing=missing
+    )
+
+
+def fit_table(
+    table: Table,
+    model: str = "nsf",
+    *,
+    members: int = 10,
+    kinds: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    missing: Missing = "learn",
+    on_notices: Callable[[Sequence[Notice]], None] = show,
+) -> Density:
+    """Fit the density of a parsed table; the other arguments are those of ``fit``.
+
+    ``on_notices`` is called with the notices on the table before training starts.
+    """
+    if missing not in ("learn", "drop", "stop"):
+        raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
+    training, own_settings = split_settings(model, settings or {}, seed)
+    learns = training.recipe == "auto" and registry.is_vector_flow(model)
+    rows = take(table, kinds or {}, "stop" if missing == "learn" and not learns else missing)
+    if "batch_size" in (settings or {}) and training.batch_size > len(rows.values):
+        batch_size, n = training.batch_size, len(rows.values)
+        raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
+    event_shape = (len(rows.columns),)
+    network = registry.build(
+        model, event_shape, own_settings, members=members, seed=seed, columns=rows.columns
+    )
+    on_notices(rows.notices)
+    points = dequantise(rows.columns, rows.values, seed, rows.copies)
+    train(network, points, settings=training, groups=rows.copies, name=model)
+    if "held_out" in network.history and any(column.labels for column in rows.columns):
+        _rescore(network, rows.values)
+    return Density(network)
+
+
+def split_settings(
+    model: str, settings: Mapping[str, Any], seed: int
+) -> tuple[TrainingSettings, dict[str, Any]]:
+    """Return the settings of training, and the settings of the model.
+
+    Raises ``LookupError`` for a model that is not a model of tables, and ``ValueError`` for a
+    setting that is wrong, or would be ignored.
+    """
+    classes = {name: registry.find(name) for name in registry.names()}
+    without_density = [name for name, kind in classes.items() if not kind.has_density]
+    images = [name for name, kind in classes.items() if issubclass(kind, ImageModel)]
+    models = [name for name in classes if name not in (*without_density, *images)]
+    if model not in models:
+        why = " (it has no density)" if model in without_density else ""
+        raise LookupError(
+            f"{model!r} is not a model of tables{why}; these are: {', '.join(models)}"
+        )
+    own = classes[model].model_fields
+    known = [key for key in TrainingSettings.model_fields if key != "seed"]
+    if "seed" in settings:
+        raise ValueError("seed is not a setting; it is an argument of its own")
+    for key in settings:
+        if key not in (*own, *known):
+            raise ValueError(
+                f"{key} is not a known key; allowed in {model}: {', '.join(own)}; "
+                f"in training: {', '.join(known)}"
+            )
+    given = {key: value for key, value in settings.items() if key in known}
+    try:
+        training = TrainingSettings(**{"recipe": "auto", "seed": seed, **given})
+    except ValidationError as error:
+        raise ValueError(explain(error, TrainingSettings)) from None
+    if training.recipe == "auto" and registry.is_vector_flow(model):
+        for key in sorted(given.keys() - AUTO_SETTINGS):
+            raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")
+    return training, {key: value for key, value in settings.items() if key not in given}
+
+
+def _rescore(network: Population, values: Array) -> None:
+    """Score some of the held-out rows again by the probabilities of their labels.
+
+    New rows are scored in this way, so tail probabilities must be counted on such scores. The
+    other rows leave their folds, so that ``tail_probability`` does not count them.
+    """
+    history, density = network.history, ArrayDensity(network)
+    fold = history["fold"]
+    places = subsample(np.flatnonzero(fold >= 0), CALIBRATED)
+    log_q = density.log_prob(values[places], places).log_q
+    history["fold"] = np.full(len(fold), -1.0)
+    history["fold"][places] = fold[places]
+    for f in np.unique(fold[places]):
+        own = fold[places] == f
+        members = density.out_of_fold_members(f)
+        history["held_out"][places[own]] = density.ensemble(log_q[own], members)
+
+
+def load(path: str | Path) -> Density | Population:
+    """Return the object that was saved to ``path``.
+
+    It is the ``Density`` of a table, or any other population. Raises ``CheckpointError``, which
+    names the file.
+    """
+    network = registry.load(path)
+    return Density(network) if network.description.get("columns") else network
+
+
+def save(model: Density | Population, path: str | Path) -> None:
+    """Write a density or a population to ``path``, whole or not at all.
+
+    The same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    ``ValueError`` for a network that was put together by hand.
+    """
+    registry.save(model.network if isinstance(model, Density) else model, path)

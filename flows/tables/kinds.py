@@ -1,0 +1,68 @@
+"""The kind of a column that a user did not name, from the values of the column."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+import pandas as pd
+from pandas.tseries.api import guess_datetime_format
+
+from flows.tables.columns import Column
+from flows.tables.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.values import SOME, are_numbers, label_text
+
+MOST_LABELS = 20  # of a column of text that is a category although no kind was named
+
+
+def declare(values: pd.Series, word: str | None = None) -> Column:
+    """Return the column of parsed ``values``, of the kind ``word`` or of the kind that they have.
+
+    Missing values are ignored. Raises ``ValueError`` for a word that is not a kind, and
+    ``TableError`` for values that have no kind.
+    """
+    values, name = values.dropna(), str(values.name)
+    word = word or ("category" if _is_category(values, name) else "real")
+    column = Column.parse(name, word)
+    if word != "category":
+        return column
+    ordered = bool(getattr(values.dtype, "ordered", False))
+    labels = values.cat.remove_unused_categories().cat.categories if ordered else values.unique()
+    texts: list[Any] = list(dict.fromkeys(map(label_text, labels)))
+    if {*texts} <= {"True", "False"} or all(isinstance(each, Real) for each in labels):
+        texts = list(map(literal_eval, texts))
+    return replace(column, labels=tuple(texts if ordered else sorted(texts)), ordered=ordered)
+
+
+def _is_category(values: pd.Series, name: str) -> bool:
+    """Return whether ``values``, none of which is missing, are labels and not numbers.
+
+    Raises ``TableError`` for dates, and for text of many values.
+    """
+    if values.empty or values.dtype.kind == "f" or values.dtype == "category":
+        return values.dtype == "category"
+    words = values.astype(str)
+    rows = words.value_counts().head(SOME)
+    distinct = rows.index.to_series()
+    if values.dtype == object and rows[are_numbers(distinct)].sum() >= rows.sum() / 2:
+        return False  # the other values are mistakes
+    problem, advice = "", [leave_out(name)]
+    if values.dtype != object or _are_dates(distinct):
+        problem = "which is a date; write the days since the first date"
+    elif words.nunique() > MOST_LABELS:
+        problem = f"which is text; the column holds {words.nunique()} different texts"
+        advice = [("learn them as labels", SetKind(name, "category")), *advice]
+    if not problem:
+        return True
+    fault = Notice(f"holds {words.iloc[0]!r}, {problem}", name, values.index[0], tuple(advice))
+    raise TableError([fault])
+
+
+def _are_dates(words: pd.Series) -> bool:
+    """Return whether pandas reads most of the words as dates."""
+    if guess_datetime_format(words.iloc[0]) is None:  # "May" and "T1" are read as dates, too
+        return False
+    dates = pd.to_datetime(words, errors="coerce", format="mixed", utc=True)
+    return bool(dates.notna().mean() > 0.5)

@@ -1,0 +1,130 @@
+"""Notices and faults of a table, as values that each front end words for its users.
+
+A notice names the column and the row, says what is wrong or what was done, and may name remedies.
+A remedy is a value. The front end says how to apply the remedy: Python users pass an argument,
+shell users an option, and users of the pipeline edit a key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flows.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class SetKind:
+    """Give ``column`` the kind that a user writes as ``kind``."""
+
+    column: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class DropColumn:
+    """Leave out ``column``."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class DropIncompleteRows:
+    """Leave out the rows that lack a value."""
+
+
+@dataclass(frozen=True)
+class SetFormat:
+    """Read a CSV file with these ``options`` of ``values.Format``: names and values."""
+
+    options: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, **options: str) -> SetFormat:
+        return cls(tuple(options.items()))
+
+
+Remedy = SetKind | DropColumn | DropIncompleteRows | SetFormat
+Words = Callable[[Remedy], str]  # of a front end: an imperative clause, such as "pass --drop age"
+
+
+def python_words(remedy: Remedy) -> str:
+    """Return how a user of the Python interface applies a remedy."""
+    match remedy:
+        case SetKind(column, kind):
+            return f"pass columns={{{column!r}: {kind!r}}}"
+        case DropColumn(column):
+            return f"call frame.drop(columns={column!r})"
+        case DropIncompleteRows():
+            return "pass missing='drop'"
+        case SetFormat(options):
+            arguments = ", ".join(f"{name}={value!r}" for name, value in options)
+            return f"call pandas.read_csv(path, {arguments})"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A statement about a table.
+
+    Args:
+        problem: a clause that follows the column and the row, such as ``"holds 'x', which is not a
+            number"``; a whole sentence if there is no column.
+        column: the name of the column.
+        row: the row's number in its file, or its label in the index of a data frame.
+        advice: what a user may want, such as ``"learn its labels"``, and the remedy that does it.
+    """
+
+    problem: str
+    column: str | None = None
+    row: Any = None
+    advice: tuple[tuple[str, Remedy], ...] = ()
+
+    def text(self, words: Words) -> str:
+        """Return one line, with the remedies in the ``words`` of a front end."""
+        place = "" if self.column is None else f"column {self.column}"
+        place += "" if self.row is None else f", row {self.row}"
+        advice = (f"to {aim}, {words(remedy)}" for aim, remedy in self.advice)
+        return "; ".join([f"{place} {self.problem}".strip(), *advice])
+
+
+def leave_out(column: str) -> tuple[str, Remedy]:
+    """Return the advice to leave out a column."""
+    return "leave the column out", DropColumn(column)
+
+
+class TableError(UserError):
+    """All faults that were found in a table, with a line for each.
+
+    Args:
+        faults: the faults.
+        source: the file that holds the table; empty for a data frame.
+
+    The text of the error is for users of the Python interface.
+    """
+
+    def __init__(self, faults: Sequence[Notice], source: str = "") -> None:
+        self.faults, self.source = tuple(faults), source
+        super().__init__(self.text(python_words))
+
+    def text(self, words: Words) -> str:
+        """Return a line for each fault, with the remedies in the ``words`` of a front end."""
+        prefix = f"{self.source}: " if self.source else ""
+        return "\n".join(f"{prefix}{fault.text(words)}" for fault in self.faults)
+
+
+@contextmanager
+def collecting(faults: list[Notice]) -> Iterator[None]:
+    """Add the faults of a ``TableError`` in the block to ``faults`` instead of raising it."""
+    try:
+        yield
+    except TableError as error:
+        faults += error.faults
+
+
+def show(notices: Iterable[Notice], words: Words = python_words) -> None:
+    """Print notices on standard error, a line for each."""
+    for notice in notices:
+        print(notice.text(words), file=sys.stderr)

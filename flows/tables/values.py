@@ -1,0 +1,173 @@
+"""The values of one column as users write them: numbers, marks of missing values, labels.
+
+Text becomes numbers where it is numbers in the given ``Format``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, Mask
+from flows.tables.columns import Column
+from flows.tables.notices import Notice, Remedy, SetFormat, SetKind, TableError
+
+# How a missing value is written, in any case
+MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>"}
+# A missing value among numbers; among other texts these are labels
+MARKS = ("-", "none", "None")
+UNKNOWN = "?"  # a missing value everywhere, which a message quotes
+SOME = 1_000  # texts of a column that are read to tell how they are written
+
+
+class Format(NamedTuple):
+    """How a CSV file is written, in the words of ``pandas.read_csv``.
+
+    Without ``sep`` the separator is a comma, or a tab in a file whose name ends in ``.tsv``.
+    """
+
+    sep: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
+    encoding: str = "utf-8"
+
+
+PLAIN = Format()
+# Ways to write a number. If several fit, the first one is advised.
+FORMATS: tuple[dict[str, str], ...] = (
+    {"decimal": "."},
+    {"thousands": ","},
+    {"decimal": ","},
+    {"decimal": ",", "thousands": "."},
+    {"thousands": " "},
+    {"decimal": ",", "thousands": " "},
+    {"thousands": "'"},
+)
+# Signs in a number that is written as text: a pattern, its replacement, and the problem
+SIGNS = (
+    ("^", "", ""),
+    ("%", "", "which is a number with a percent sign; remove the sign"),
+    ("[$€£¥]", "", "which is a number with a currency sign; remove the sign"),
+    ("[\u2212\u2013]", "-", "which is a number with a long minus sign; write -"),
+)
+
+
+def parse_values(column: pd.Series, *, is_category: bool, written: Format = PLAIN) -> pd.Series:
+    """Return a column with numbers in place of text.
+
+    A column of numbers becomes floats, and booleans a category of pandas. Such a category and dates
+    stay as they are. Any other column, and every column that ``is_category``, holds objects:
+    numbers, text without spaces around it, and ``NaN`` for missing values.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
+        return column
+    if column.dtype.kind == "b" or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
+        return column.astype(object).astype(pd.CategoricalDtype([False, True]))
+    found = as_numbers(column, written)
+    is_text = np.isnan(found) | is_category
+    rest = column[is_text].astype(object)
+    rest = rest.where(rest.notna(), "")  # None becomes "", too
+    text = [value if isinstance(value, Real) else str(value).strip() for value in rest]
+    is_missing = [str(value).lower() in MISSING for value in text]
+    if all(is_missing):
+        return pd.Series(found, column.index)
+    values = pd.Series(found, column.index, dtype=object)
+    values[is_text] = np.where(is_missing, np.nan, pd.Series(text, dtype=object))
+    return values
+
+
+def missing_values(values: pd.Series) -> Mask:
+    """Return which parsed values are missing, ``(n,)``, including marks such as ``"?"``."""
+    missing = values.isna().to_numpy()
+    if values.dtype == object:
+        among_numbers = any(isinstance(value, float) for value in values.dropna())
+        marks = [UNKNOWN, *(MARKS if among_numbers else ())]
+        missing = missing | values.isin(marks).to_numpy()
+    return missing
+
+
+def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
+    """Return a column as floats ``(n,)``, ``NaN`` for values that are not numbers."""
+    if column.dtype.kind not in "iuf":
+        column = column.astype(object)
+    if written.thousands:  # three digits must follow: 1,5 is not 15
+        mark = r"\s" if written.thousands.isspace() else re.escape(written.thousands)
+        groups = rf"(?<=\d){mark}(?=\d{{3}}(?!\d))"
+        column = column.astype(str).str.replace(groups, "", regex=True)
+    if written.decimal != ".":  # 1.5 is not a number then
+        swapped = {ord(written.decimal): ".", ord("."): written.decimal}
+        column = column.astype(str).str.translate(swapped)
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
+    """Return parsed values as floats ``(n,)``, ``NaN`` where a value is missing.
+
+    Raises ``TableError``, which names the first value that is not a finite number. ``is_fit`` is
+    whether another kind of the column could still be chosen.
+    """
+    found = as_numbers(values)
+    if values.dtype == object:  # text is left only if the file's format did not read it
+        found = np.where([isinstance(value, str) for value in values], np.nan, found)
+    is_missing = values.isna().to_numpy()
+    wrong = np.flatnonzero(~np.isfinite(found) & ~is_missing)
+    if not len(wrong):
+        return found
+    value, row = values.iloc[wrong[0]], values.index[wrong[0]]
+    if isinstance(value, float):
+        raise TableError([Notice(f"holds {value}, which is not finite", column.name, row)])
+    texts = values[np.isnan(found) & ~is_missing].astype(str).head(SOME)
+    problem, advice = "which is not a number", ()
+    if is_fit:
+        advice = (("learn labels", SetKind(column.name, "category")),)
+    readings = _readings(texts)
+    best = max(readings, key=lambda reading: readings[reading].sum())
+    if readings[best].any():
+        problem, advice = best
+    raise TableError([Notice(f"holds {value!r}, {problem}", column.name, row, advice)])
+
+
+def to_codes(values: pd.Series, column: Column) -> Array:
+    """Return parsed values as the codes of the column's labels, ``(n,)``.
+
+    The code is -1 for a value that is not a label, and ``NaN`` for a missing value.
+    """
+    places = {label_text(label): code for code, label in enumerate(column.labels)}
+    which, distinct = pd.factorize(values.astype(object))
+    codes = [places.get(label_text(value), -1) for value in distinct]
+    return np.array([*codes, np.nan])[which]  # pandas says -1 for a missing value
+
+
+def label_text(label: Any) -> str:
+    """Return the text that identifies a label in every file: 4, 4.0 and "4" are one label."""
+    text = str(label)
+    if re.fullmatch(r"-?(0|[1-9]\d*)\.0", text):
+        return text[:-2]
+    return text.capitalize() if text.lower() in ("true", "false") else text
+
+
+def are_numbers(words: pd.Series) -> Mask:
+    """Return which words are numbers in any of the known ways to write a number, ``(n,)``."""
+    return np.any([*_readings(words).values()], axis=0)
+
+
+# A problem, and the advice against it
+Reading = tuple[str, tuple[tuple[str, Remedy], ...]]
+
+
+def _readings(words: pd.Series) -> Mapping[Reading, Mask]:
+    """Return which words are numbers that are written in another way, ``(n,)``, by reading."""
+    readings: dict[Reading, Mask] = {}
+    for sign, plain, problem in SIGNS:
+        bare = words.str.replace(sign, plain, regex=True)
+        for options in FORMATS:
+            advice = (("read it as a number", SetFormat.of(**options)),)
+            reading = (problem, ()) if problem else ("which is not a number", advice)
+            found = np.isfinite(as_numbers(bare, Format(**options)))
+            readings[reading] = readings.get(reading, np.zeros(len(words), bool)) | found
+    return readings
