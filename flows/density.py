@@ -23,7 +23,7 @@ from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.labels import log_probability
 from flows.conditionals.questions import Estimate
 from flows.conditionals.unknowns import Unknowns
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, subsample
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
@@ -438,7 +438,7 @@ def _score_cells(density: Density, values: Array) -> None:
     """
     history = density.network.history
     fold, places = history["fold"], np.flatnonzero(history["fold"] >= 0)
-    places = places[:: -(-len(places) // CALIBRATED) or 1]
+    places = subsample(places, CALIBRATED)
     log_q = density.estimate(values[places], places).log_q
     history["fold"] = np.full(len(fold), -1.0)
     history["fold"][places] = fold[places]

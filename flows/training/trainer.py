@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, rounded, some
+from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
@@ -65,9 +65,7 @@ class Trainer:
         ``number`` is the index of these rows among the sets that curves are kept of. Of more than
         ``PIECE`` rows it is so many, evenly spaced.
         """
-        if len(scaled) > PIECE:
-            scaled = scaled[some(np.arange(len(scaled)), PIECE)]
-        model = self.model
+        model, scaled = self.model, subsample(scaled, PIECE)
         z, log_det = model.preprocessing.from_scaled(model.features_first(scaled).double())
         generators = numpy_generators(self.settings.seed, "curves", model.member_range, number)
         return model.visit(z.to(model.dtype).contiguous(), generators), log_det
