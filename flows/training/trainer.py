@@ -15,9 +15,10 @@ from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.networks.network import Network, Seen
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import MANY, likelihood_bandwidth, sharpen
+from flows.training.smoothing import MANY, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
 # Points of a member that are in memory at a time, with their noise. More rows are visited in

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows import references, targets
+from flows import targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
+from flows.mixtures.bandwidth import bandwidths
+from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
 from flows.networks.population import Population
@@ -43,8 +45,8 @@ def other_data(
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(likelihood.log_density(population, points), len(seeds), axis=1)
-    grid = references.bandwidths(BANDWIDTHS)
-    fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
+    grid = bandwidths(BANDWIDTHS)
+    fit = partial(fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
     kernels = [likelihood.log_density(fitted(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:

@@ -29,8 +29,8 @@ from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
+from flows.mixtures.fitting import fit_gaussian
 from flows.networks.network import DensityNetwork
-from flows.references import fit_gaussian
 from flows.tables.duplicates import equal_rows
 from flows.training.automatic import completion, stacking
 from flows.training.automatic.candidates import CANDIDATES
