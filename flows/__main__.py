@@ -69,7 +69,6 @@ def sample(arguments: argparse.Namespace) -> None:
     from flows import answers
     from flows.command_line import image_files as images
     from flows.core.seeds import numpy_generator
-    from flows.density import draw
     from flows.networks.image_flow import ImageFlow
     from flows.tables import files as table
     from flows.tables import frames
@@ -82,8 +81,8 @@ def sample(arguments: argparse.Namespace) -> None:
         raise UserError("--sep, --decimal, --thousands and --encoding are of --given-rows")
     density = _load(arguments, asks=bool(given) or rows is not None)
     if isinstance(density.network, ImageFlow):
-        drawn = draw(density.network, n or ROWS, numpy_generator(seed, "sample"))
-        return images.write(output, drawn, density.network.levels)
+        drawn = density.network.ensemble_sample(n or ROWS, numpy_generator(seed, "sample"))
+        return images.write(output, drawn.double().numpy(), density.network.levels)
     if rows is not None:
         return table.write(output, answers.completed(density, _source(arguments, rows), seed))
     table.write(output, answers.sampled(density, n or ROWS, seed, given or None))

@@ -27,10 +27,10 @@ from flows.core.arrays import Array, Mask, Whole, subsample
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings, explain, folds_and_candidates
-from flows.evaluation.likelihood import ensemble, log_density
+from flows.evaluation.likelihood import log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
-from flows.networks.population import Population
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables import frames
 from flows.tables.columns import WHOLE, Column
 from flows.tables.preparation import learnable
@@ -145,7 +145,7 @@ class Density:
             raise UserError("a model of images has no columns to ask about")
         samples = np.concatenate([*self.draws(SAMPLES)])
         distilled = Distilled(self.columns, samples)
-        return Unknowns(self._score, distilled, self.network.member_weights.log().numpy())
+        return Unknowns(self._score, distilled, self.network.member_weights.numpy())
 
     def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
         """Return the frame with its gaps filled, given what is known of each row.
@@ -219,7 +219,7 @@ class Density:
         ``log_q`` ``(n, M)`` are the log-densities of all members.
         """
         weights = self.network.member_weights[members]
-        return ensemble(log_q[:, members], weights / weights.sum())[:, 0]
+        return ensemble_log_prob(log_q[:, members], weights / weights.sum())
 
     def unseen(self, fold: float) -> Mask:
         """Return which members did not see the rows of a fold, ``(M,)``."""
@@ -301,7 +301,7 @@ class Density:
         """
         rng = numpy_generator(seed, "sample")
         for start in range(0, max(n, 1), PIECE):
-            yield draw(self.network, min(PIECE, n - start), rng)
+            yield self.network.ensemble_sample(min(PIECE, n - start), rng).double().numpy()
 
     def __repr__(self) -> str:
         about = self.network.description
@@ -445,22 +445,6 @@ def _score_cells(density: Density, values: Array) -> None:
     for f in np.unique(fold[places]):
         own = fold[places] == f
         history["held_out"][places[own]] = density.ensemble(log_q[own], density.unseen(f))
-
-
-def draw(network: Population, n: int, rng: np.random.Generator) -> Array:
-    """Draw ``n`` points from the ensemble, ``(n, *event)``.
-
-    Each is drawn from a member, which is chosen by the weights.
-    """
-    points = np.empty((n, *network.event_shape))
-    if n == 0:
-        return points
-    weights = network.member_weights.numpy()
-    member = rng.choice(len(weights), size=n, p=weights / weights.sum())
-    draws = network.sample((int(np.bincount(member).max()),), generator=rng).double().numpy()
-    for m in range(len(weights)):
-        points[member == m] = draws[: (member == m).sum(), m]
-    return points
 
 
 def _typed(column: Column, values: Array) -> Any:

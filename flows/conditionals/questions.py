@@ -17,6 +17,7 @@ from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unkn
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
+from flows.networks.population import ensemble_log_prob
 from flows.tables.columns import WHOLE
 from flows.tables.preparation import as_drawn
 
@@ -74,7 +75,7 @@ def conditional(unknowns: Unknowns, rows: Array, given: Mask, numbers: Whole) ->
 
 
 def _empty(unknowns: Unknowns, n: int) -> Estimate:
-    return Estimate(np.empty((n, len(unknowns.log_member_weights))), np.empty(n), np.empty(n))
+    return Estimate(np.empty((n, len(unknowns.member_weights))), np.empty(n), np.empty(n))
 
 
 def versions(
@@ -186,7 +187,7 @@ def curve(unknowns: Unknowns, row: Array, d: int, number: int) -> tuple[Array, A
     rows = rest.repeat(len(x), axis=0)
     rows[:, d] = np.tile(x, len(rest))
     log_q = log_probability(unknowns.log_density, unknowns.columns, rows, TOLERANCE)
-    log_q = logsumexp(log_q + unknowns.log_member_weights, axis=1).reshape(len(rest), -1)
+    log_q = ensemble_log_prob(log_q, unknowns.member_weights).reshape(len(rest), -1)
     log_q += np.log(np.gradient(x))
     share = np.exp(log_q - logsumexp(log_q, axis=1, keepdims=True)).mean(axis=0)
     return x, share / np.gradient(x)
@@ -217,13 +218,13 @@ def surprise(unknowns: Unknowns, rows: Array, numbers: Whole) -> tuple[Array, Ar
     distilled = unknowns.distilled
     joint = evidence(unknowns, rows, numbers)
     found, effective = np.full(rows.shape, np.nan), joint.effective
-    log_joint = logsumexp(joint.log_q + unknowns.log_member_weights, axis=1)
+    log_joint = ensemble_log_prob(joint.log_q, unknowns.member_weights)
     for d, column in enumerate(unknowns.columns):
         known = np.flatnonzero(~np.isnan(rows[:, d]))
         rest = rows[known]
         rest[:, d] = np.nan
         of_rest = evidence(unknowns, rest, numbers[known])
-        log_rest = logsumexp(of_rest.log_q + unknowns.log_member_weights, axis=1)
+        log_rest = ensemble_log_prob(of_rest.log_q, unknowns.member_weights)
         level = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
         log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(level))
         found[known, d] = log_margin - np.log(2) - (log_joint[known] - log_rest)

@@ -20,7 +20,7 @@ from flows.mixtures.bandwidth import bandwidths
 from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
-from flows.networks.population import Population
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables import splits
 from flows.training.train import train
 from studies.claims.plane import fitted
@@ -56,7 +56,7 @@ def other_data(
     return {
         "kl": members_kl.mean(axis=1),
         "kl_sd": members_kl.std(axis=1, ddof=1),
-        "kl_ensemble": kl([likelihood.ensemble(part) for part in log_q])[:, 0],
+        "kl_ensemble": kl([ensemble_log_prob(part)[:, None] for part in log_q])[:, 0],
         "kl_kde": kl(kernels)[:, 0],
         "parameters": population.parameters_per_member(),
     }

@@ -26,7 +26,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.population import Population
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
@@ -176,7 +176,7 @@ def divergence(
     fresh = TRUTH.sample(count or protocol["fresh"], generator)
     log_q = likelihood.log_density(model, fresh)
     parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
-    mixed = np.concatenate([likelihood.ensemble(part) for part in parts], axis=1)
+    mixed = np.stack([ensemble_log_prob(part) for part in parts], axis=1)
     return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)
 
 
