@@ -31,8 +31,9 @@ from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
+from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.tables.splits import draw
-from flows.training.smoothing import likelihood_bandwidth, sharpen
+from flows.training.smoothing import sharpen
 from stages.pipeline import files
 from stages.pipeline.settings import read_yaml
 

@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.evaluation.report import unknown
+from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from stages.pipeline import files, settings
 from stages.pipeline.report import write_report, write_row
@@ -28,7 +29,7 @@ def main(name: str) -> None:
     if name != "truth":
         model = fit(name, params, prepared)
     elif isinstance(problem.truth, Mixture):
-        model = references.truth(problem.truth)
+        model = GaussianMixture.of(problem.truth)
     else:  # its files are there all the same, as DVC expects them
         files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")
@@ -47,24 +48,24 @@ def fit(name: str, params: settings.Settings, prepared: files.Prepared) -> Popul
 
     def mixture(rows: Array) -> Mixture:
         components = list(range(1, gmm.max_components + 1))
-        ridges = references.RIDGES if columns else references.RIDGES[:1]
+        ridges = fitting.RIDGES if columns else fitting.RIDGES[:1]
         if columns:
-            components = references.components(gmm.max_components, len(rows))
-        fitted = references.fit_gmm(
+            components = fitting.components(gmm.max_components, len(rows))
+        fitted = fitting.fit_gmm(
             rows, components=components, ridges=ridges, folds=gmm.folds, seed=seed
         )
         print(f"gmm: {len(fitted.weights)} components by {gmm.folds}-fold cross-validation")
         return fitted
 
-    grid = references.bandwidths(kde.bandwidths)
+    grid = bandwidth.bandwidths(kde.bandwidths)
     fits: dict[str, Callable[[Array], Mixture]] = {
-        "independent": partial(references.fit_gaussian, correlated=False),
-        "gaussian": partial(references.fit_gaussian, correlated=True),
+        "independent": partial(fitting.fit_gaussian, correlated=False),
+        "gaussian": partial(fitting.fit_gaussian, correlated=True),
         "gmm": mixture,
-        "kde": partial(references.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
+        "kde": partial(fitting.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
     }
     chosen, margins = fits[name], name == "gmm" and bool(columns)
-    return references.reference(chosen, prepared.train, prepared.scaler, columns, margins=margins)
+    return GaussianMixture.fit(chosen, prepared.train, prepared.scaler, columns, margins=margins)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ import flows
 from flows import Column
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.core.scaler import Scaler
+from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.population import Population
-from flows.references import fit_gaussian, reference
 from flows.tables.preparation import to_real
 from flows.training.trainer import Trainer
 
@@ -174,7 +174,7 @@ def test_a_floor_is_read_as_a_mixture(tmp_path, margins):
 
     real = np.log(ROWS) * [1, 0] + ROWS * [0, 1]
     scaler = Scaler.fit(real)
-    model = reference(two, scaler.scale(real), scaler, COLUMNS, margins=margins)
+    model = flows.GaussianMixture.fit(two, scaler.scale(real), scaler, COLUMNS, margins=margins)
     own = ("weights", "means", "covariances")
     state = {
         f"base.{name}" if name in own else name: t for name, t in without_prefix(model).items()
@@ -322,7 +322,7 @@ def test_a_reference_of_a_table_keeps_its_columns(tmp_path):
     real = to_real(columns, rows)
     scaler = Scaler.fit(real)
     fit = partial(fit_gaussian, correlated=True)
-    model = reference(fit, scaler.scale(real), scaler, columns)
+    model = flows.GaussianMixture.fit(fit, scaler.scale(real), scaler, columns)
     flows.save(model, tmp_path / "gaussian")
     density = flows.load(tmp_path / "gaussian")
     assert density.columns == columns

@@ -16,7 +16,6 @@ import yaml
 from pipeline import TINY
 
 import flows
-from flows import references
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base_distribution import StandardNormal
@@ -122,7 +121,7 @@ def test_random_mixtures_are_within_their_bounds_and_scored_each_by_its_own_memb
 
 def test_new_points_differ_every_epoch_and_between_members_and_follow_the_truth() -> None:
     flow = small()
-    trainer = remedies.FreshTrainer(flow, rows(2), short(), references.truth(ring.make()))
+    trainer = remedies.FreshTrainer(flow, rows(2), short(), flows.GaussianMixture.of(ring.make()))
     generators = numpy_generators(0, "train", range(2))
     drawn = [next(trainer.points(generators)) for _ in range(remedies.BLOCK + 1)]
     assert all(points.shape == (2, 2, 60) for points in drawn)

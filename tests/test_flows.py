@@ -22,6 +22,7 @@ from flows.core.seeds import normal
 from flows.networks import registry
 from flows.networks.architecture import CouplingModel
 from flows.networks.base_distribution import Base
+from flows.networks.population import Population
 from flows.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -220,6 +221,52 @@ def test_the_equal_mixture_of_the_members_is_the_ensemble(build, model):
     members = flow.log_prob(x[:, None])
     assert_close(ensemble.log_prob(x), flows.ensemble_log_prob(members))
     assert_close(flows.ensemble_log_prob(members), members.exp().mean(1).log())
+
+
+def test_the_ensemble_of_an_array_is_an_array_to_the_same_bits_and_a_weight_may_be_0():
+    members = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5, 3)))
+    weights = torch.tensor([0.25, 0.0, 0.75], dtype=torch.float64)
+    array = members.numpy()
+    array.flags.writeable = False  # as a table's may be
+    for own, others in ((None, None), (weights, weights.numpy()), (weights.numpy(), weights)):
+        expected = flows.ensemble_log_prob(members, own)
+        found = flows.ensemble_log_prob(array, others)
+        assert isinstance(expected, torch.Tensor)
+        assert isinstance(found, np.ndarray)
+        assert found.shape == (2, 5)
+        np.testing.assert_array_equal(found, expected)
+    assert_close(expected, (weights * members.exp()).sum(-1).log())
+
+
+class Apart(Population):
+    """Three members that draw only their own number; the second has the weight 0."""
+
+    member_weights = torch.tensor([0.25, 0.0, 0.75], dtype=torch.float64)
+
+    def __init__(self):
+        super().__init__(3, (2,), {})
+
+    def sample(self, sample_shape=(), generator=None):
+        return torch.arange(3.0)[:, None].expand(*sample_shape, 3, 2).clone()
+
+
+def test_the_ensemble_draws_from_its_members_by_their_weights():
+    rng = np.random.default_rng(0)
+    drawn = Apart().ensemble_sample(4_000, rng)
+    assert drawn.shape == (4_000, 2)
+    share = np.bincount(drawn[:, 0].long(), minlength=3) / 4_000
+    np.testing.assert_allclose(share, Apart.member_weights, atol=0.03)
+    assert share[1] == 0
+    assert Apart().ensemble_sample(0, rng).shape == (0, 2)
+    first, second = (Apart().ensemble_sample(9, np.random.default_rng(1)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@every_model
+def test_a_draw_of_the_ensemble_is_a_draw_of_one_member(build, model):
+    flow = build(model)
+    assert flow.ensemble_sample(7, np.random.default_rng(0)).shape == (7, *flow.event_shape)
+    assert flow.ensemble_sample(0).shape == (0, *flow.event_shape)
 
 
 # Shapes

@@ -36,7 +36,6 @@ from flows.evaluation.report import (
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
-from flows.references import truth
 from flows.tables.columns import Column
 from flows.training.trainer import Trainer
 
@@ -46,6 +45,10 @@ SAMPLE_METRICS = (*samples.MODES, *samples.TWO_SAMPLE)
 
 def ring() -> Mixture:
     return targets.make("ring")  # type: ignore[return-value]
+
+
+def truth() -> GaussianMixture:
+    return GaussianMixture.of(ring())
 
 
 def draw(target: Truth, n: int, seed: int) -> Array:
@@ -92,7 +95,7 @@ class Mute(Population):
         super().__init__(2, (2,), {})
 
     def sample(self, sample_shape: Any = (), generator: Any = None) -> torch.Tensor:
-        return truth(ring()).sample((*sample_shape, 2), generator=generator).squeeze(-2)
+        return truth().sample((*sample_shape, 2), generator=generator).squeeze(-2)
 
 
 # The floor
@@ -381,12 +384,12 @@ def test_kl_between_two_gaussians_agrees_with_the_closed_form():
 
 
 def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its_members():
-    p = truth(ring())
+    p = truth()
     points = draw(ring(), 2000, 1)
     log_p = likelihood.log_density(p, points)
     members = [gaussian([shift, 0.0], [[9.0, 0.0], [0.0, 9.0]]) for shift in (-1.0, 0.5, 2.0)]
     log_q = np.concatenate([likelihood.log_density(member, points) for member in members], axis=1)
-    mixed = likelihood.ensemble(log_q)
+    mixed = flows.ensemble_log_prob(log_q)[:, None]
     assert np.exp(mixed[:, 0]) == pytest.approx(np.exp(log_q).mean(axis=1))
     assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
 
@@ -420,7 +423,7 @@ def log_normal(x: Array, scale: float = 1.0) -> Array:
 
 def test_the_truth_lies_on_the_diagonal_within_its_sampling_error():
     n, levels = 20_000, calibration.LEVELS
-    p = truth(ring())
+    p = truth()
     members = [likelihood.log_density(p, draw(ring(), n, seed)) for seed in (1, 2, 3)]
     on_truth = likelihood.log_density(p, draw(ring(), n, 4))
     curves = calibration.hdr_coverage(
@@ -557,7 +560,7 @@ def problem(known: Truth | None = PARTS) -> Problem:
 
 
 def test_the_truth_is_at_no_distance_from_itself_to_the_last_bit():
-    report = evaluate(truth(ring()), problem(), SMALL, name="truth", draws=3)
+    report = evaluate(truth(), problem(), SMALL, name="truth", draws=3)
     assert report.headline["kl"] == 0
     assert report.headline["kl_ensemble"] is None
     for key, value in (
@@ -624,7 +627,7 @@ def test_a_flow_has_every_curve_and_a_reference_no_radius():
         assert (calibration.error(report.curves[key]) > 0.1).all()
     error = calibration.error(report.curves["hdr"])
     assert report.members["hdr_error"].tolist() == error.tolist()
-    report = headline_of(truth(ring()), draws=4)
+    report = headline_of(truth(), draws=4)
     assert {key: curve.shape for key, curve in report.curves.items()} == {
         "mode_mass": (4, 9),
         "hdr": (4, levels),
@@ -632,9 +635,7 @@ def test_a_flow_has_every_curve_and_a_reference_no_radius():
     assert len(set(report.members["hdr_error"])) == 4
 
 
-@pytest.mark.parametrize(
-    "model", [Broken(), Mute(), truth(ring())], ids=["broken", "mute", "truth"]
-)
+@pytest.mark.parametrize("model", [Broken(), Mute(), truth()], ids=["broken", "mute", "truth"])
 def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Population):
     report = headline_of(model, columns={"parameters": 7})
     assert tuple(report.headline) == HEADLINE
@@ -643,7 +644,7 @@ def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Populatio
 
 
 def test_an_evaluation_repeats_to_the_bit():
-    first, second = headline_of(truth(ring()), draws=2), headline_of(truth(ring()), draws=2)
+    first, second = headline_of(truth(), draws=2), headline_of(truth(), draws=2)
     assert first.headline == second.headline
     np.testing.assert_equal(first.members, second.members)  # a NaN is as good as a NaN
     np.testing.assert_equal(first.curves, second.curves)
@@ -655,7 +656,7 @@ def test_an_evaluation_repeats_to_the_bit():
 MODELS: dict[str, Callable[[], Population]] = {
     "flow": untrained,
     "mute": Mute,
-    "reference": lambda: truth(ring()),
+    "reference": truth,
 }
 
 

@@ -171,7 +171,7 @@ def test_draws_that_start_in_the_wrong_place_find_it():
     """Ten coordinates, a first proposal that is off in mean and scale: the integral is 1."""
     mean, deviation = np.full(10, 1.0), 0.4
     generator = numpy_generator(0, "unknown")
-    draws = Draws(generator, np.zeros(1))
+    draws = Draws(generator, np.ones(1))
     first = stats.multivariate_normal(np.zeros(10), np.eye(10))
     target = stats.multivariate_normal(mean, deviation**2 * np.eye(10))
     for count in [512] * 8:

@@ -7,8 +7,10 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from flows.mixtures import bandwidth
+from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.training import smoothing
-from flows.training.smoothing import likelihood_bandwidth, sharpen
+from flows.training.smoothing import sharpen
 
 
 def cloud(n, dim=2, seed=0):
@@ -82,9 +84,9 @@ def test_half_the_way_to_the_local_mean_cancels_the_excess_to_second_order():
 def test_a_bandwidth_from_some_of_the_rows_is_scaled_to_their_true_number(monkeypatch):
     """Without the factor n^(-1/(D + 4)) it would be too wide by 41%."""
     points = cloud(1_200, seed=3)
-    bandwidth = likelihood_bandwidth(points)
-    monkeypatch.setattr(smoothing, "REFERENCE_ROWS", 150)
-    assert likelihood_bandwidth(points) == pytest.approx(bandwidth, rel=0.2)
+    expected = likelihood_bandwidth(points)
+    monkeypatch.setattr(bandwidth, "LEAVE_ONE_OUT_ROWS", 150)
+    assert likelihood_bandwidth(points) == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("count", [1_200, 1_201])

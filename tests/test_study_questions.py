@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows import references
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.density import Density
+from flows.mixtures.fitting import fit_gaussian, fit_gmm
+from flows.networks.gaussian_mixture import GaussianMixture
 from studies.tables import odd_cells, peers, questions
 from studies.tables.conditional_peers import ClosedForm
 
-gaussian = partial(references.fit_gaussian, correlated=True)
-two = partial(references.fit_gmm, components=[2], folds=2, seed=0)
+gaussian = partial(fit_gaussian, correlated=True)
+two = partial(fit_gmm, components=[2], folds=2, seed=0)
 
 
 def rows(n: int) -> Array:
@@ -69,7 +70,7 @@ def test_the_tails_are_counted_along_with_the_training_rows() -> None:
 def test_a_mixture_as_our_model_scores_as_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(train: Array, members: int) -> Density:
         scaler = Scaler.fit(train)
-        return Density(references.reference(gaussian, scaler.scale(train), scaler))
+        return Density(GaussianMixture.fit(gaussian, scaler.scale(train), scaler))
 
     monkeypatch.setattr(questions.our_density, "fit", fit)
     monkeypatch.setattr(questions.peers, "mixture", gaussian)

@@ -24,7 +24,7 @@ from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
-from flows.references import components, fit_gaussian, fit_gmm, reference
+from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
 from flows.tables import files as table
 from flows.tables.preparation import from_real, scorable, to_real
 from stages import generate, prepare, rank
@@ -363,7 +363,7 @@ def of_table(
 ) -> flows.GaussianMixture:
     real = to_real(columns, values)
     scaler = Scaler.fit(real)
-    return reference(fit, scaler.scale(real), scaler, columns, margins=margins)
+    return flows.GaussianMixture.fit(fit, scaler.scale(real), scaler, columns, margins=margins)
 
 
 @pytest.mark.parametrize("margins", [False, True])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flows.bijections.bijection import Bijection
 from flows.bijections.spline import bins_at, rational_quadratic, rational_quadratic_root
-from flows.core.arrays import Array
+from flows.core.arrays import Array, subsample
 
 COUNTS = (4, 6, 10, 16, 25, 40, 63)  # numbers of kernels of a column to choose from
 FOLDS = 5
@@ -103,7 +103,7 @@ def normal_scores(column: Array) -> Array:
 
 
 def _best_count(column: Array) -> int:
-    rows = column[:: -(-len(column) // ROWS)]
+    rows = subsample(column, ROWS)
     parts = [(np.delete(rows, np.s_[fold::FOLDS]), rows[fold::FOLDS]) for fold in range(FOLDS)]
     fitting = [count for count in COUNTS if 2 * count <= len(parts[0][0])] or COUNTS[:1]
 

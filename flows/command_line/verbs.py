@@ -79,8 +79,8 @@ def sample(arguments: argparse.Namespace) -> None:
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
     n = n or ROWS
     if isinstance(density.network, ImageFlow):
-        drawn = density.network.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
-        return image_files.write(output, drawn, density.network.levels)
+        images = density.network.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
+        return image_files.write(output, images.double().numpy(), density.network.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
         drawn = answers(density, rows, format_of(arguments), "sample", complete)

@@ -4,20 +4,18 @@ It says where to look and is never the answer: its conditionals are closed-form,
 values of unknown columns, and the density itself then weighs them (``unknowns.py``).
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy.stats import norm
-from threadpoolctl import threadpool_limits
 
 from flows.bijections import Margins
 from flows.bijections.chain import Chain
 from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
-from flows.mixtures.mixture import Mixture
+from flows.mixtures.fitting import fit_mixture
 from flows.tables.columns import WHOLE, Column
 from flows.tables.dequantisation import dequantise
 from flows.tables.to_real import ToReal
@@ -37,10 +35,6 @@ class Distilled:
     """
 
     def __init__(self, columns: Sequence[Column], samples: Array) -> None:
-        # Imported here, as that takes a second
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
         self.columns = list(columns)
         self.low, self.high = np.quantile(samples, RANGE, axis=0)
         self.samples = samples
@@ -51,11 +45,7 @@ class Distilled:
         for one, values in zip(self.maps, x, strict=True):
             one.initialize(values)
         z = np.stack([self._along(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a rough mixture will do
-            rough = GaussianMixture(COMPONENTS, reg_covar=RIDGE, max_iter=ROUNDS, random_state=0)
-            found = rough.fit(z)
-        self.mixture = Mixture(found.weights_, found.means_, found.covariances_)
+        self.mixture = fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and log dz/dx of each."""

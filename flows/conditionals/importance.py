@@ -18,6 +18,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_t
 
 from flows.core.arrays import Array
+from flows.networks.population import ensemble_log_prob
 
 SUPPORT = 200  # effective draws that a covariance is computed of; half of the draws at most
 FREEDOM = 8  # degrees of freedom of a proposal
@@ -31,8 +32,8 @@ class Draws:
     ``(N, D)`` the whole rows.
     """
 
-    def __init__(self, generator: np.random.Generator, log_member_weights: Array) -> None:
-        self.generator, self.log_member_weights = generator, log_member_weights
+    def __init__(self, generator: np.random.Generator, member_weights: Array) -> None:
+        self.generator, self.member_weights = generator, member_weights
         self.counts: list[int] = []  # of the draws from each proposal
         self.adapted: list[Any] = []  # the proposals after the first
         self.drawn: list[Array] = []
@@ -56,7 +57,7 @@ class Draws:
 
     @property
     def log_ensemble_weights(self) -> Array:
-        return logsumexp(self.log_weights + self.log_member_weights, axis=1)
+        return ensemble_log_prob(self.log_weights, self.member_weights)
 
     def propose(self, count: int) -> Array:
         """Return ``count`` draws from a new proposal, ``(count, U)``."""

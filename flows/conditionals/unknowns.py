@@ -33,6 +33,7 @@ from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.networks.population import ensemble_log_prob
 from flows.tables.columns import Column
 
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
@@ -103,15 +104,15 @@ class Unknowns:
     """Answers by a density and its distilled form.
 
     ``log_density`` gives ``(n, M)`` of rows with real numbers in place of codes;
-    ``log_member_weights`` are ``(M,)``.
+    ``member_weights`` are ``(M,)``.
     """
 
     def __init__(
-        self, log_density: LogDensity, distilled: Distilled, log_member_weights: Array
+        self, log_density: LogDensity, distilled: Distilled, member_weights: Array
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
         self.columns: Sequence[Column] = distilled.columns
-        self.log_member_weights = log_member_weights
+        self.member_weights = member_weights
         self.is_category = np.array([column.kind == "category" for column in self.columns])
 
     def posteriors(
@@ -186,7 +187,7 @@ class Unknowns:
         A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
         """
         streams = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
-        clouds = [Draws(stream, self.log_member_weights) for stream in streams]
+        clouds = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(rows)), FIRST, 0
         while len(waiting) and total < MOST:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
@@ -246,6 +247,6 @@ class Unknowns:
         return np.stack(columns, axis=1)
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        log_w = logsumexp(log_weights + self.log_member_weights, axis=1)
+        log_w = ensemble_log_prob(log_weights, self.member_weights)
         weights = np.exp(log_w - log_w.max())
         return Posterior(values, log_weights, weights / weights.sum(), **kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ Shape = Sequence[int]  # of an event, or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Rows = TypeVar("Rows", bound="NDArray[Any] | Tensor")
 
 
 def rounded(values: Any) -> Array:
@@ -27,11 +28,16 @@ def rounded(values: Any) -> Array:
     return np.array(numbers).reshape(values.shape)
 
 
-def some(places: Whole, most: int) -> Whole:
-    """Return at most ``most`` of the ``places``, evenly spaced."""
-    if len(places) <= most:
-        return places
-    return places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
+def subsample(rows: Rows, most: int) -> Rows:
+    """Return at most ``most`` rows, evenly spaced from the first to the last.
+
+    ``rows`` ``(n, ...)`` is an array or a tensor, and is returned itself where n is at most
+    ``most``.
+    """
+    if len(rows) <= most:
+        return rows
+    few: Any = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+    return few
 
 
 def as_tensor(points: Any, what: str = "points") -> Tensor:

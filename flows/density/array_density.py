@@ -148,7 +148,8 @@ class ArrayDensity:
         if given is None:
             rng = numpy_generator(seed, "sample")
             for start in range(0, max(n, 1), PIECE):
-                yield self.network.ensemble_sample(min(PIECE, n - start), rng), np.inf
+                drawn = self.network.ensemble_sample(min(PIECE, n - start), rng)
+                yield drawn.double().numpy(), np.inf
             return
         size = MOST // PER_SAMPLE
         for number, start in enumerate(range(0, n, size)):
@@ -291,8 +292,8 @@ class ArrayDensity:
         if not self.columns:
             raise UserError("a model of images has no columns to ask about")
         samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
-        log_weights = self.network.member_weights.log().numpy()
-        return Unknowns(self._log_density, Distilled(self.columns, samples), log_weights)
+        weights = self.network.member_weights.numpy()
+        return Unknowns(self._log_density, Distilled(self.columns, samples), weights)
 
     def _log_density(self, rows: Array) -> Array:
         return log_density(self.network, rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ class Chunks:
         density: ArrayDensity,
         source: str = "",
         written: Format = PLAIN,
-        on_rows: Callable[[int], None] = lambda count: None,
+        on_rows: Callable[[int], Any] = lambda count: None,
     ) -> None:
         self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
         self.columns = density.columns

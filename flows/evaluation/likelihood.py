@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flows.core.arrays import Array, as_tensor
 from flows.mixtures.mixture import Truth
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population
 
 
 @torch.no_grad()
@@ -45,14 +45,6 @@ def strict_mean(values: Array) -> Array:
     No value is dropped or clipped.
     """
     return np.where(np.isfinite(values), values, np.nan).mean(axis=0)
-
-
-def ensemble(log_q: Array, weights: Tensor | None = None) -> Array:
-    """Return the log-density of the mixture of the members, ``(n, 1)``, from theirs ``(n, M)``.
-
-    The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
-    """
-    return ensemble_log_prob(torch.from_numpy(log_q), weights).numpy()[:, None]
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:

@@ -18,8 +18,8 @@ from flows.core.settings import EvaluationSettings as EvaluationSettings
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture, Truth
-from flows.networks.population import Population
-from flows.tables.preparation import as_drawn, to_real
+from flows.networks.population import Population, ensemble_log_prob
+from flows.tables.preparation import round_rows, to_real
 
 HEADLINE = (
     "test_nll",
@@ -134,8 +134,8 @@ def _on_test_rows(
 ) -> dict[str, Any]:
     """Score the density of the test rows; write them, and the interval, into the report."""
     log_q = likelihood.log_density(model, problem.test)
-    mixed = likelihood.ensemble(log_q, model.member_weights)
-    report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed[:, 0]}
+    mixed = ensemble_log_prob(log_q, model.member_weights)
+    report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed}
     generator = seeds.numpy_generator(settings.seed, "metric", 1)
     report.headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), generator)
     non_finite = (~np.isfinite(log_q)).sum(0)
@@ -166,7 +166,7 @@ def _against_truth(
     ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
     report.curves["hdr"] = np.concatenate(hdr)
     if model.members > 1:
-        mixed = likelihood.ensemble(log_q, model.member_weights)
+        mixed = ensemble_log_prob(log_q, model.member_weights)[:, None]
         report.headline["kl_ensemble"] = float(likelihood.divergence(log_p, mixed)[0])
     on_truth = np.tile((log_p - log_q)[: own.shape[1]].T, (len(own) // model.members, 1))
     return {
@@ -185,7 +185,7 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     if problem.columns:  # the columns' units have nothing to do with each other
         scale = to_real(problem.columns, problem.train).std(axis=0)
         # Samples are whole where scored rows may be spread
-        test = to_real(problem.columns, as_drawn(problem.columns, test)) / scale
+        test = to_real(problem.columns, round_rows(problem.columns, test)) / scale
         own = np.stack([to_real(problem.columns, row) for row in own]) / scale
     generator = seeds.numpy_generator(settings.seed, "metric")
     directions = samples.unit_directions(settings.projections, test.shape[1], generator)

@@ -5,6 +5,7 @@ Only NumPy is needed, so that drawing data doesn't import torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -86,12 +87,30 @@ class Mixture:
     def log_prob(self, x: Array) -> Array:
         """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``."""
         parts = [np.empty(0)]
-        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
-            terms = self.log_terms(chunk)
+        for terms in self._chunks(x):
             highest = terms.max(axis=0)
             terms -= highest
             parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
+
+    def responsibilities(self, x: Array) -> Array:
+        """Return the probabilities of the components, ``(n, K)``, given points ``(n, D)``::
+
+            r_k(x) = w_k N(x; mu_k, Sigma_k) / p(x)
+
+        They sum to 1 for every point.
+        """
+        parts = [np.empty((0, len(self.weights)))]
+        for terms in self._chunks(x):
+            terms -= terms.max(axis=0)
+            shares = np.exp(terms, out=terms)
+            parts.append((shares / shares.sum(axis=0)).T)
+        return np.concatenate(parts)
+
+    def _chunks(self, x: Array) -> Iterator[Array]:
+        """Yield ``log_terms`` of so few points at a time that they stay in the cache."""
+        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
+            yield self.log_terms(chunk)
 
     def log_terms(self, x: Array) -> Array:
         """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``, of points ``(n, D)``."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.core.arrays import Shape, as_tensor
+from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.scaler import Scaler
 from flows.core.seeds import generator_of
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
@@ -42,6 +45,42 @@ class GaussianMixture(Population):
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
+
+    @classmethod
+    def of(cls, mixture: Mixture, preprocessing: Preprocessing | None = None) -> GaussianMixture:
+        """Return ``mixture`` as a model: of points after the ``preprocessing``, if there is one.
+
+        Without a preprocessing, the model of a truth is the truth itself.
+        """
+        return cls(mixture.weights, mixture.means, mixture.covariances, preprocessing)
+
+    @classmethod
+    def fit(
+        cls,
+        method: Callable[[Array], Mixture],
+        scaled: Array,
+        scaler: Scaler,
+        columns: Sequence[Column] = (),
+        *,
+        margins: bool = False,
+    ) -> GaussianMixture:
+        """Fit a mixture to the rows of a data set, as a model in the user's units.
+
+        Args:
+            method: fits a mixture to rows ``(n, D)``, such as ``flows.mixtures.fitting.fit_kde``
+                with its settings.
+            scaled: the training rows ``(n, D)``, scaled by ``scaler``.
+            scaler: the scaler from the user's units.
+            columns: the columns of the table; none where the rows are not of a table.
+            margins: whether every column is first mapped to about a standard normal.
+        """
+        preprocessing = Preprocessing(scaled.shape[1:], 1, columns)
+        if margins:
+            preprocessing.add_margins()
+        points = torch.from_numpy(scaled.T.copy())[None]
+        preprocessing.fit(points, scaler)
+        z = preprocessing.from_scaled(points)[0]
+        return cls.of(method(np.ascontiguousarray(z[0].T.numpy())), preprocessing)
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:

@@ -1,13 +1,15 @@
 """The base of all models: a population of M distributions over points."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
+import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.core.arrays import Shape, as_tensor
+from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.seeds import generator_of
 from flows.tables.columns import Column
 
 Description = dict[str, Any]  # of a model, as JSON: how to build it again, and how it was trained
@@ -26,7 +28,7 @@ class Population(nn.Module, Distribution):
     The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, which are equal
     unless the automatic recipe fitted others:
     ``MixtureSameFamily(Categorical(population.member_weights), population)``. ``ensemble_log_prob``
-    gives its density.
+    gives its density, and ``ensemble_sample`` draws from it.
 
     ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
     checkpoint. ``history`` is the record of training: ``epoch`` ``(L,)`` and curves ``(L, M)``,
@@ -126,6 +128,23 @@ class Population(nn.Module, Distribution):
         """Return log-densities ``(n,)`` of the ensemble, in nats."""
         return ensemble_log_prob(self.log_prob(value), self.member_weights)
 
+    @torch.no_grad()
+    def ensemble_sample(self, n: int, generator: Generator | None = None) -> Tensor:
+        """Draw ``n`` independent points from the ensemble, ``(n, *event)``.
+
+        Every point is drawn from one member, which is chosen at random by the member weights.
+        Raises ``NotImplementedError`` where a model can't draw.
+        """
+        generator = generator_of(generator)
+        weights = self.member_weights.double().cpu().numpy()
+        member = generator.choice(self.members, size=n, p=weights / weights.sum())
+        counts = np.bincount(member, minlength=self.members)
+        drawn = self.sample((int(counts.max()),), generator=generator)
+        points = drawn.new_empty(n, *self.event_shape)
+        for m, count in enumerate(counts.tolist()):
+            points[torch.from_numpy(member == m)] = drawn[:count, m]
+        return points
+
     def parameters_per_member(self) -> int:
         """Return the number of trainable parameters of one member."""
         return sum(p.numel() for p in self.parameters()) // self.members
@@ -161,12 +180,34 @@ class Population(nn.Module, Distribution):
         return tensor
 
 
-def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the log-density of the mixture of the members, ``(n,)``, from the members' ``(n, M)``.
+@overload
+def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | Array | None = None) -> Tensor: ...
 
-    The mixture has equal weights, unless ``weights`` ``(M,)`` are given.
+
+@overload
+def ensemble_log_prob(member_log_prob: Array, weights: Tensor | Array | None = None) -> Array: ...
+
+
+def ensemble_log_prob(
+    member_log_prob: Tensor | Array, weights: Tensor | Array | None = None
+) -> Tensor | Array:
+    """Return the log-density of the mixture of the members, the ensemble::
+
+        log q(x) = log sum_m w_m q_m(x)
+
+    Args:
+        member_log_prob: the members' log-densities ``(..., M)`` in nats, a tensor or an array.
+        weights: the members' weights w ``(M,)``, which are used as they are and should sum to 1.
+            Some may be 0. Without them, every member has the weight 1/M.
+
+    Returns log-densities ``(...)`` in nats: a tensor for a tensor, an array for an array.
     """
+    if not isinstance(member_log_prob, torch.Tensor):
+        # Torch warns of read-only arrays
+        log_q = torch.from_numpy(np.require(member_log_prob, requirements="W"))
+        return ensemble_log_prob(log_q, weights).numpy()
     if weights is None:
         members = torch.tensor(member_log_prob.shape[-1], dtype=member_log_prob.dtype)
         return member_log_prob.logsumexp(-1) - members.log()
-    return (member_log_prob + weights.log().to(member_log_prob)).logsumexp(-1)
+    log_weights = as_tensor(weights, "weights").log().to(member_log_prob)
+    return (member_log_prob + log_weights).logsumexp(-1)

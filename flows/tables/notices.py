@@ -48,6 +48,8 @@ class SetFormat:
 
 
 Remedy = SetKind | DropColumn | DropIncompleteRows | SetFormat
+# What a user may want, such as "learn labels", and the remedy that does it
+Advice = tuple[tuple[str, Remedy], ...]
 Words = Callable[[Remedy], str]  # of a front end: an imperative clause, such as "pass --drop age"
 
 
@@ -74,13 +76,13 @@ class Notice:
             number"``; a whole sentence if there is no column.
         column: the name of the column.
         row: the row's number in its file, or its label in the index of a data frame.
-        advice: what a user may want, such as ``"learn its labels"``, and the remedy that does it.
+        advice: aims, such as ``"learn labels"``, and the remedies that reach them.
     """
 
     problem: str
     column: str | None = None
     row: Any = None
-    advice: tuple[tuple[str, Remedy], ...] = ()
+    advice: Advice = ()
 
     def text(self, words: Words) -> str:
         """Return one line, with the remedies in the ``words`` of a front end."""

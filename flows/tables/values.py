@@ -15,7 +15,7 @@ import pandas as pd
 
 from flows.core.arrays import Array, Mask
 from flows.tables.columns import Column
-from flows.tables.notices import Notice, Remedy, SetFormat, SetKind, TableError
+from flows.tables.notices import Advice, Notice, SetFormat, SetKind, TableError
 
 # How a missing value is written, in any case
 MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>"}
@@ -122,9 +122,8 @@ def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
     if isinstance(value, float):
         raise TableError([Notice(f"holds {value}, which is not finite", column.name, row)])
     texts = values[np.isnan(found) & ~is_missing].astype(str).head(SOME)
-    problem, advice = "which is not a number", ()
-    if is_fit:
-        advice = (("learn labels", SetKind(column.name, "category")),)
+    problem: str = "which is not a number"
+    advice: Advice = (("learn labels", SetKind(column.name, "category")),) if is_fit else ()
     readings = _readings(texts)
     best = max(readings, key=lambda reading: readings[reading].sum())
     if readings[best].any():
@@ -156,17 +155,16 @@ def are_numbers(words: pd.Series) -> Mask:
     return np.any([*_readings(words).values()], axis=0)
 
 
-# A problem, and the advice against it
-Reading = tuple[str, tuple[tuple[str, Remedy], ...]]
+def _readings(words: pd.Series) -> Mapping[tuple[str, Advice], Mask]:
+    """Return which words are numbers that are written in another way, ``(n,)``.
 
-
-def _readings(words: pd.Series) -> Mapping[Reading, Mask]:
-    """Return which words are numbers that are written in another way, ``(n,)``, by reading."""
-    readings: dict[Reading, Mask] = {}
+    The keys are the problem with such words, and the advice.
+    """
+    readings: dict[tuple[str, Advice], Mask] = {}
     for sign, plain, problem in SIGNS:
         bare = words.str.replace(sign, plain, regex=True)
         for options in FORMATS:
-            advice = (("read it as a number", SetFormat.of(**options)),)
+            advice: Advice = (("read it as a number", SetFormat.of(**options)),)
             reading = (problem, ()) if problem else ("which is not a number", advice)
             found = np.isfinite(as_numbers(bare, Format(**options)))
             readings[reading] = readings.get(reading, np.zeros(len(words), bool)) | found

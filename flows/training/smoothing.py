@@ -20,8 +20,8 @@ about where ``noise_factor`` 1.5 puts h on the default data, and why the two wer
 Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and
 Rothfuss et al. 2019 (Noise regularization for conditional density estimation); sharpening, Choi and
 Hall 1999 (Data sharpening as a prelude to density estimation, Biometrika 86:941). The level h is
-read off the training points: a multiple of the bandwidth with which a kernel density predicts each
-point best from the others (Habbema et al. 1974, leave-one-out likelihood).
+read off the training points: a multiple of ``flows.mixtures.bandwidth.likelihood_bandwidth``, with
+which a kernel density predicts each point best from the others.
 
 All is computed by NumPy in float64, so that no number depends on how many threads torch has.
 """
@@ -29,13 +29,10 @@ All is computed by NumPy in float64, so that no number depends on how many threa
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, subsample
 
-LEVELS = (0.01, 1.0)  # limits of a bandwidth, in standard deviations of the data
 # Larger data sets are represented by at most so many of their rows: the cost is quadratic
 REFERENCE_ROWS = 2_000
 # Of more rows than ``MANY``, so few are moved at a time that the processor's cache holds their
@@ -43,30 +40,10 @@ REFERENCE_ROWS = 2_000
 MANY, FEW_AT_A_TIME = 131_072, 100
 
 
-def likelihood_bandwidth(points: Array) -> float:
-    """Return the bandwidth h of the Gaussian kernel density with the best likelihood.
-
-    It is the leave-one-out likelihood on standardised ``points`` ``(n, D)``::
-
-        h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
-    """
-    reference, _ = _reference(points)
-    squared = cdist(reference, reference, "sqeuclidean")
-    np.fill_diagonal(squared, np.inf)
-    dim = points.shape[1]
-
-    def loss(log_h: float) -> float:
-        return float(dim * log_h - logsumexp(-squared / (2 * np.exp(2 * log_h)), axis=1).mean())
-
-    limits, tolerance = np.log(LEVELS), {"xatol": 0.001}
-    found = minimize_scalar(loss, bounds=limits, method="bounded", options=tolerance)
-    # Bandwidths shrink as n^(-1/(D+4))
-    return float(np.exp(found.x)) * (len(reference) / len(points)) ** (1 / (dim + 4))
-
-
 def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
     """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means."""
-    reference, represents = _reference(points)
+    reference = subsample(points, REFERENCE_ROWS)
+    represents = len(points) / len(reference)  # rows that each of them stands for
     moved = np.empty_like(points)
     at_a_time = FEW_AT_A_TIME if len(points) > MANY else REFERENCE_ROWS
     for start in range(0, len(points), at_a_time):
@@ -85,10 +62,3 @@ def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
         )
         moved[start : start + at_a_time] = chunk + strength * (local_mean - chunk)
     return moved
-
-
-def _reference(points: Array) -> tuple[Array, float]:
-    """Return evenly spaced rows that stand for all, and how many each stands for."""
-    step = -(-len(points) // REFERENCE_ROWS)
-    reference = points[::step]
-    return reference, len(points) / len(reference)

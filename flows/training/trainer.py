@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, rounded, some
+from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.networks.network import Network, Seen
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import MANY, likelihood_bandwidth, sharpen
+from flows.training.smoothing import MANY, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
 # Points of a member that are in memory at a time, with their noise. More rows are visited in
@@ -65,9 +66,7 @@ class Trainer:
         ``number`` is the index of these rows among the sets that curves are kept of. Of more than
         ``PIECE`` rows it is so many, evenly spaced.
         """
-        if len(scaled) > PIECE:
-            scaled = scaled[some(np.arange(len(scaled)), PIECE)]
-        model = self.model
+        model, scaled = self.model, subsample(scaled, PIECE)
         z, log_det = model.preprocessing.from_scaled(model.features_first(scaled).double())
         generators = numpy_generators(self.settings.seed, "curves", model.member_range, number)
         return model.visit(z.to(model.dtype).contiguous(), generators), log_det

@@ -11,11 +11,11 @@ import torch
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation.calibration import LEVELS
-from flows.evaluation.likelihood import ensemble, log_density
+from flows.evaluation.likelihood import log_density
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population
+from flows.networks.population import Population, ensemble_log_prob
 from stages.pipeline import files
 from stages.pipeline.settings import Evaluate
 
@@ -62,10 +62,8 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
-        count = evaluation.samples
-        drawn = model.sample((count,), generator=generator)
-        member = generator.choice(model.members, count, p=model.member_weights.numpy())
-        return {"samples": drawn[torch.arange(count), torch.from_numpy(member)].double().numpy()}
+        drawn = model.ensemble_sample(evaluation.samples, generator)
+        return {"samples": drawn.double().numpy()}
     rows = len(problem.train) + len(problem.test)
     samples = model.sample((rows,), generator=generator)[:, 0]
     arrays: dict[str, Array] = {"samples": samples.double().numpy()}
@@ -74,9 +72,9 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         axes = np.linspace(low, high, evaluation.grid).T
         points = np.stack(np.meshgrid(*axes), axis=-1)  # (grid, grid, 2)
         log_q = log_density(model, points.reshape(-1, 2))
-        mean = ensemble(log_q, model.member_weights)
+        mixed = ensemble_log_prob(log_q, model.member_weights)
         arrays["density"] = np.exp(log_q[:, 0]).reshape(points.shape[:2])
-        arrays["density_ensemble"] = np.exp(mean[:, 0]).reshape(points.shape[:2])
+        arrays["density_ensemble"] = np.exp(mixed).reshape(points.shape[:2])
         arrays["box"] = np.stack([low, high])
     if model.supports("trajectory"):
         generator = seeds.numpy_generator(evaluation.seed, "plot", 1)

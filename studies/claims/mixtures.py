@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows import references, targets
+from flows import targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
+from flows.mixtures.bandwidth import bandwidths
+from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
-from flows.networks.population import Population
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables import splits
 from flows.training.train import train
 from studies.claims.plane import fitted
@@ -43,8 +45,8 @@ def other_data(
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(likelihood.log_density(population, points), len(seeds), axis=1)
-    grid = references.bandwidths(BANDWIDTHS)
-    fit = partial(references.fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
+    grid = bandwidths(BANDWIDTHS)
+    fit = partial(fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
     kernels = [likelihood.log_density(fitted(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:
@@ -54,7 +56,7 @@ def other_data(
     return {
         "kl": members_kl.mean(axis=1),
         "kl_sd": members_kl.std(axis=1, ddof=1),
-        "kl_ensemble": kl([likelihood.ensemble(part) for part in log_q])[:, 0],
+        "kl_ensemble": kl([ensemble_log_prob(part)[:, None] for part in log_q])[:, 0],
         "kl_kde": kl(kernels)[:, 0],
         "parameters": population.parameters_per_member(),
     }

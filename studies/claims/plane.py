@@ -15,17 +15,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from flows import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
+from flows.mixtures.fitting import fit_gmm, fit_kde
 from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.flow import Flow
-from flows.networks.population import Population
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
@@ -42,7 +43,7 @@ Table = dict[str, Any]  # a number a replicate (R,), or one for all of them
 def truth(protocol: Settings) -> Table:
     """Score samples of the truth itself."""
     name = "equal truth"
-    scores = sample_scores(protocol, references.truth(TRUTH), name)
+    scores = sample_scores(protocol, GaussianMixture.of(TRUTH), name)
     return {"kl": np.zeros(protocol["replicates"]), **scores}
 
 
@@ -68,7 +69,7 @@ def control(model: str, couplings: int, effort: float, base: Settings, protocol:
     settings = training(base, epochs=round(effort * base["epochs"]), noise=0)
     train, _ = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
-    trainer = remedies.FreshTrainer(flow, train, settings, references.truth(TRUTH))
+    trainer = remedies.FreshTrainer(flow, train, settings, GaussianMixture.of(TRUTH))
     for _ in tqdm(range(settings.epochs), desc=f"control {model} {couplings}", disable=None):
         trainer.epoch()
     return {"kl": divergence(protocol, flow)}
@@ -100,8 +101,8 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
     """Fit a Gaussian mixture with the right number of components, or a kernel density."""
     grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
     fits = {
-        "gmm": partial(references.fit_gmm, components=[len(TRUTH.weights)], folds=5, seed=0),
-        "kde": partial(references.fit_kde, bandwidths=grid, folds=5, seed=0),
+        "gmm": partial(fit_gmm, components=[len(TRUTH.weights)], folds=5, seed=0),
+        "kde": partial(fit_kde, bandwidths=grid, folds=5, seed=0),
     }
     train, _ = data(protocol, rows)
     models = [fitted(fits[name], own) for own in train.swapaxes(0, 1)]
@@ -127,7 +128,7 @@ def ablation(
 def fitted(fit: Callable[[Array], Mixture], rows: Array) -> Population:
     """Fit one of the pipeline's references to rows ``(n, D)``."""
     scaler = Scaler.fit(rows)
-    return references.reference(fit, scaler.scale(rows), scaler)
+    return GaussianMixture.fit(fit, scaler.scale(rows), scaler)
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
@@ -175,7 +176,7 @@ def divergence(
     fresh = TRUTH.sample(count or protocol["fresh"], generator)
     log_q = likelihood.log_density(model, fresh)
     parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
-    mixed = np.concatenate([likelihood.ensemble(part) for part in parts], axis=1)
+    mixed = np.stack([ensemble_log_prob(part) for part in parts], axis=1)
     return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)
 
 

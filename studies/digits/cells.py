@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.evaluation import statistics
 from flows.networks.image_flow import ImageFlow
+from flows.networks.population import ensemble_log_prob
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, LogDensity, Protocol
@@ -132,7 +132,7 @@ def bits_per_dimension(log_q: LogDensity, test: Array, protocol: Protocol) -> di
     found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
     each = digits.estimates(found)
     if found.shape[2] > 1:
-        mixed = logsumexp(found, axis=2, keepdims=True) - np.log(found.shape[2])
+        mixed = ensemble_log_prob(found)[:, :, None]
         each |= digits.estimates(mixed, "ensemble_bits")
     rows: dict[str, Any] = {}
     for key, bits in each.items():

@@ -18,11 +18,12 @@ from scipy.stats import cauchy
 from sklearn.neighbors import KernelDensity
 from torch import Tensor, nn
 
-from flows import references
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
+from flows.mixtures import fitting
+from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.mixtures.mixture import Mixture
-from flows.training.smoothing import likelihood_bandwidth
+from flows.networks.gaussian_mixture import GaussianMixture
 
 # Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.
 Density = Callable[[Array], Array]
@@ -46,14 +47,14 @@ def simple(fit: Callable[[Array], Mixture], train: Array, *, margins: bool = Fal
     With ``margins``, every column is first mapped to about a standard normal, as for the flows.
     """
     scaler = Scaler.fit(train)
-    model = references.reference(fit, scaler.scale(train), scaler, margins=margins)
+    model = GaussianMixture.fit(fit, scaler.scale(train), scaler, margins=margins)
     return lambda rows: model.log_prob(rows)[:, 0].numpy()
 
 
 def mixture(rows: Array) -> Mixture:
     """Fit a Gaussian mixture, with components and ridge chosen by cross-validation."""
-    components, ridges = references.components(COMPONENTS, len(rows)), references.RIDGES
-    return references.fit_gmm(rows, components=components, folds=FOLDS, ridges=ridges, seed=0)
+    counts = fitting.components(COMPONENTS, len(rows))
+    return fitting.fit_gmm(rows, components=counts, folds=FOLDS, ridges=fitting.RIDGES, seed=0)
 
 
 def kernel(train: Array) -> Density:
@@ -147,8 +148,8 @@ def zuko_flow(name: str, train: Array) -> Density:
 
 
 FITS: dict[str, Fit] = {
-    "independent": partial(simple, partial(references.fit_gaussian, correlated=False)),
-    "gaussian": partial(simple, partial(references.fit_gaussian, correlated=True)),
+    "independent": partial(simple, partial(fitting.fit_gaussian, correlated=False)),
+    "gaussian": partial(simple, partial(fitting.fit_gaussian, correlated=True)),
     "kernel": kernel,
     "mixture": partial(simple, mixture),
     "margins": partial(simple, mixture, margins=True),

@@ -26,11 +26,11 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
 import flows
-from flows import references
 from flows.conditionals.unknowns import ENOUGH
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
+from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
@@ -75,7 +75,7 @@ def score(
     learned, test = sources.split(source.rows, split, train)
     mean, deviation = learned.mean(axis=0), learned.std(axis=0)
     learned, test = (learned - mean) / deviation, (test - mean) / deviation
-    one = partial(references.fit_gaussian, correlated=True)
+    one = partial(fit_gaussian, correlated=True)
     closed = {
         "margins": ClosedForm.fit(learned, peers.mixture, margins=True),
         "mixture": ClosedForm.fit(learned, peers.mixture),

@@ -13,7 +13,6 @@ with ``NaN`` for a gap.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,10 +20,11 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
@@ -93,22 +93,17 @@ def fit(rows: Array, generator: np.random.Generator) -> Mixture:
     It is fitted to complete rows, which are drawn from the mixture before, given what is known. The
     number of components doubles as long as Schwarz's criterion (BIC) gains.
     """
-    # Imported here, as that takes a second
-    from sklearn.mixture import GaussianMixture
-
-    rows = rows[:: -(-len(rows) // ROWS)]
+    rows = subsample(rows, ROWS)
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a mixture that is not quite the likeliest will do
+    with threadpool_limits(1):  # of the draws too, by which the next fit changes
         for count in COUNTS:
             if count > 1 and ENOUGH * count * rows.shape[1] > len(rows):
                 break
             for _ in range(ROUNDS // count):
-                found = GaussianMixture(count, reg_covar=ridge, random_state=0).fit(completed)
-                mixture = Mixture(found.weights_, found.means_, found.covariances_)
+                mixture = fit_mixture(completed, count, ridge=ridge)
                 completed, _ = draw(mixture, rows, generator)
-            if (criterion := found.bic(completed)) > least:
+            if (criterion := bayesian_information(mixture, completed)) > least:
                 break
             least, best = criterion, mixture
     return best

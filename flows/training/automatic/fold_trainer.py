@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole, some
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -95,15 +95,16 @@ class FoldTrainer:
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in self.folds)
         self.draws = draws(rows, most)  # of a row that is scored
+        learned = {f: rows[subsample(f.train[:count], CHECK_ROWS)] for f in self.folds}
         # What checks and curves are computed on; the first rows are repeated to equal length
         self.seen = {
-            "train": self._seen({f: rows[some(f.train[:count], CHECK_ROWS)] for f in self.folds}),
+            "train": self._seen(learned),
             "held_out": self._seen({f: rows[np.resize(f.checked, most)] for f in self.folds}),
         }
         if test is not None:
-            few = test[some(np.arange(len(test)), CHECK_ROWS)]
+            few = subsample(test, CHECK_ROWS)
             self.seen["test"] = self._seen(dict.fromkeys(self.folds, few))
-        places = some(np.arange(count), EPOCH * BATCH)
+        places = subsample(np.arange(count), EPOCH * BATCH)
         model.initialize(
             torch.stack([m.fold.points[:, places * m.fold.versions] for m in self.members])
         )

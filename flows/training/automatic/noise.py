@@ -7,18 +7,18 @@ are several ``versions`` of a row, side by side, its shape is that of the first.
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 from scipy.spatial import KDTree
-from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, subsample
+from flows.mixtures.fitting import select_mixture
 
 NEIGHBOURS = 20
 REFERENCE_ROWS = 20_000  # rows that neighbours are looked for among, at most
 MOST_TREE_COLUMNS = 15  # in more, a search tree is slower than all distances
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # with ten rows for each
+RIDGE = 1e-4  # added to the variances
 ROWS = 1_500  # rows that a mixture is fitted to, at most
 
 
@@ -38,7 +38,7 @@ class NeighbourNoise:
 
     def __init__(self, points: Array, versions: int = 1) -> None:
         rows = points[::versions]
-        reference = rows[:: -(-len(rows) // REFERENCE_ROWS)]
+        reference = subsample(rows, REFERENCE_ROWS)
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)
         # The row itself may be among them, as a difference of 0
@@ -78,32 +78,23 @@ class ComponentNoise:
 
     def __init__(self, points: Array, versions: int = 1) -> None:
         # Imported here, as training by the fixed recipe doesn't need it
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-        from sklearn.model_selection import cross_val_score
+        from sklearn.model_selection import KFold
 
-        rows = points[::versions]
-        some = rows[:: -(-len(rows) // ROWS)]
-        settings = {"reg_covar": 1e-4, "random_state": 0}
-        scores: dict[int, float] = {}
-        with threadpool_limits(1), warnings.catch_warnings():
-            # A mixture that is not quite the likeliest will do
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            for count in COMPONENTS:
-                if count > 1 and 10 * count > len(some):
-                    break
-                mixture = GaussianMixture(count, **settings)
-                scores[count] = float(cross_val_score(mixture, some, cv=3).mean())
-                best = max(scores, key=scores.__getitem__)
-                if best not in list(scores)[-3:]:  # three in a row were worse
-                    break
-            mixture = GaussianMixture(best, **settings, n_init=5).fit(some)
-            shares = mixture.predict_proba(points).cumsum(axis=1)
+        rows = subsample(points[::versions], ROWS)
+        mixture = select_mixture(
+            rows,
+            components=[count for count in COMPONENTS if count == 1 or 10 * count <= len(rows)],
+            ridges=[RIDGE],
+            splitter=KFold(3),
+            patience=3,
+            restarts=5,
+        )
+        shares = mixture.responsibilities(points).cumsum(axis=1)
         drawn = np.random.default_rng(0).uniform(size=(len(points), 1))
         self.points = points.astype(np.float32)
         self.component = (shares[:, :-1] < drawn).sum(axis=1)
-        self.means = mixture.means_.astype(np.float32)
-        self.factors = np.linalg.cholesky(mixture.covariances_).astype(np.float32)
+        self.means = mixture.means.astype(np.float32)
+        self.factors = np.linalg.cholesky(mixture.covariances).astype(np.float32)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the points at the places ``order``, moved by fresh noise, in single precision."""

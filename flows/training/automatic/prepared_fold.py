@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole, some
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.scaler import Scaler
 from flows.networks.network import DensityNetwork, Seen
 from flows.networks.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class PreparedFold:
         rows, is_held_out = completion.rows, completion.fold == completion.number
         self.dtype = model.dtype
         # In the order of the rows, and from all of them alike
-        self.train = some(np.flatnonzero(~is_held_out), TRAIN_ROWS)
+        self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
         self.held_out = np.flatnonzero(is_held_out)
         self.versions = draws(rows, len(self.train))
         points, _ = completion.draw(rows[self.train], self.versions)
@@ -67,7 +67,7 @@ class PreparedFold:
     @cached_property
     def checked(self) -> Whole:
         """The places of the held-out rows that checks are computed on."""
-        return some(self.held_out, CHECK_ROWS)
+        return subsample(self.held_out, CHECK_ROWS)
 
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` of the points in random order, each moved by fresh noise, ``(D, n)``."""

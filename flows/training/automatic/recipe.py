@@ -29,8 +29,9 @@ from flows.core.progress import announce, peak_memory, progress, say
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
+from flows.mixtures.fitting import fit_gaussian
 from flows.networks.network import DensityNetwork
-from flows.references import fit_gaussian
+from flows.networks.population import ensemble_log_prob
 from flows.tables.duplicates import equal_rows
 from flows.training.automatic import completion, stacking
 from flows.training.automatic.candidates import CANDIDATES
@@ -103,7 +104,7 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     scores = trainer.scores(every_row=True)
     weights = stacking.weights(scores[fold >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
-    held_out, logged = stacking.mixture(scores, weights), list(trainer.curves["train_nll"])
+    held_out, logged = ensemble_log_prob(scores, weights), list(trainer.curves["train_nll"])
     model.history = {
         "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
         "held_out": held_out,

@@ -12,9 +12,9 @@ stacking); choosing one at a time, Caruana et al. 2004.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from flows.core.arrays import Array
+from flows.networks.population import ensemble_log_prob
 
 STEPS = 300
 ALONE = 0.02  # weight of a density's own score beside that of the mixture
@@ -30,12 +30,6 @@ def weights(log_q: Array) -> Array:
     return w
 
 
-def mixture(log_q: Array, weights: Array) -> Array:
-    """Return the log-density ``(n,)`` of the mixture by ``weights``."""
-    with np.errstate(divide="ignore"):  # a weight may be 0
-        return logsumexp(log_q + np.log(weights), axis=1)
-
-
 def chosen(log_q: Array, count: int) -> list[int]:
     """Return at most ``count`` of the C densities that do best together, in ascending order.
 
@@ -46,7 +40,7 @@ def chosen(log_q: Array, count: int) -> list[int]:
 
     def score(c: int) -> float:
         together = log_q[:, [*taken, c]]
-        return (mixture(together, weights(together)) + ALONE * log_q[:, c]).sum()
+        return (ensemble_log_prob(together, weights(together)) + ALONE * log_q[:, c]).sum()
 
     while len(taken) < min(count, log_q.shape[1]):
         taken.append(max((c for c in range(log_q.shape[1]) if c not in taken), key=score))

@@ -1,0 +1,127 @@
+"""Fits of mixtures and bandwidths, held against scikit-learn's own searches."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neighbors import KernelDensity
+
+from flows.core.arrays import Array, subsample
+from flows.mixtures import fitting
+from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth
+from flows.mixtures.fitting import bayesian_information, fit_gmm, fit_mixture, select_mixture
+
+
+def rows(n: int = 200, dim: int = 2, seed: int = 0) -> Array:
+    """Three clusters of different shapes."""
+    rng = np.random.default_rng(seed)
+    centers, factors = 3 * rng.normal(size=(3, dim)), rng.normal(size=(3, dim, dim))
+    cluster = rng.integers(3, size=n)
+    return centers[cluster] + np.einsum("nij,nj->ni", factors[cluster], rng.normal(size=(n, dim)))
+
+
+def test_a_fit_has_the_density_criterion_and_responsibilities_of_scikit_learn():
+    x, new = rows(), rows(500, seed=1)
+    theirs = GaussianMixture(3, reg_covar=1e-3, n_init=2, random_state=5).fit(x)
+    ours = fit_mixture(x, 3, ridge=1e-3, restarts=2, seed=5)
+    np.testing.assert_array_equal(ours.means, theirs.means_)
+    np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new))
+    np.testing.assert_allclose(ours.responsibilities(new), theirs.predict_proba(new), atol=1e-12)
+    assert bayesian_information(ours, new) == pytest.approx(theirs.bic(new))
+    assert ours.responsibilities(new[:0]).shape == (0, 3)
+
+
+def test_a_fit_that_does_not_converge_is_silent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_mixture(rows(), 3, ridge=1e-6, iterations=1)
+
+
+def test_the_search_finds_what_a_grid_search_finds():
+    x, grid = rows(dim=3), {"n_components": [1, 2, 3, 5], "reg_covar": [1e-4, 1e-2, 1e-1]}
+    search = GridSearchCV(
+        GaussianMixture(max_iter=300, random_state=2),
+        grid,
+        cv=KFold(4, shuffle=True, random_state=2),
+        refit=False,
+    )
+    best = GaussianMixture(
+        max_iter=300, n_init=10, random_state=2, **search.fit(x).best_params_
+    ).fit(x)
+    components, ridges = grid.values()
+    ours = fit_gmm(x, components=components, ridges=ridges, folds=4, seed=2)
+    np.testing.assert_allclose(ours.means, best.means_, rtol=1e-8)
+    np.testing.assert_allclose(ours.covariances, best.covariances_, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "tried", "chosen"),
+    [
+        ([1.0, 2.0, 0.0, 0.0, 3.0], None, 5, 5),
+        ([1.0, 2.0, 0.0, 0.0, 3.0], 2, 4, 2),
+        ([1.0, 2.0, 0.0, 0.0, 3.0], 3, 5, 5),
+        ([1.0, 1.0, 1.0, 1.0, 1.0], 3, 4, 1),
+    ],
+)
+def test_the_search_stops_when_its_patience_ends(
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[float],
+    patience: int | None,
+    tried: int,
+    chosen: int,
+):
+    counts: list[int] = []
+
+    def score(rows: Array, folds: list, components: int, *others: float) -> float:
+        counts.append(components)
+        return scores[components - 1]
+
+    monkeypatch.setattr(fitting, "_held_out_likelihood", score)
+    best = select_mixture(
+        rows(), components=range(1, 6), ridges=[0.1], splitter=KFold(3), patience=patience
+    )
+    assert counts == list(range(1, tried + 1))
+    assert len(best.weights) == chosen
+
+
+def test_a_number_of_components_that_no_fold_can_fit_is_not_chosen():
+    x = rows(12)
+    best = select_mixture(x, components=[2, 9], ridges=[0.1], splitter=KFold(3))
+    assert len(best.weights) == 2
+    with pytest.raises(ValueError, match="n_components"):
+        select_mixture(x, components=[13], ridges=[0.1], splitter=KFold(3))
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_the_cross_validated_bandwidth_is_that_of_a_grid_search(dim: int):
+    x = rows(151, dim)
+    splitter = KFold(5, shuffle=True, random_state=3)
+    search = GridSearchCV(KernelDensity(), {"bandwidth": bandwidths(30)}, cv=splitter)
+    found = cross_validated_bandwidth(x, bandwidths=bandwidths(30), folds=5, seed=3)
+    assert found == search.fit(x).best_params_["bandwidth"]
+
+
+def test_a_cross_validated_bandwidth_of_some_of_the_rows_is_scaled_to_their_true_number(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    x = np.random.default_rng(3).normal(size=(1_200, 2))
+    expected = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
+    monkeypatch.setattr("flows.mixtures.bandwidth.ROWS", 150)
+    found = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
+    assert found == pytest.approx(expected, rel=0.25)
+
+
+def test_a_subsample_is_evenly_spaced_and_fewer_rows_are_left_as_they_are():
+    x = np.arange(22.0).reshape(11, 2)
+    assert subsample(x, 11) is x
+    assert subsample(x[:0], 3).shape == (0, 2)
+    assert subsample(x, 3)[:, 0].tolist() == [0, 10, 20]
+    assert torch.equal(subsample(torch.from_numpy(x), 3), torch.from_numpy(subsample(x, 3)))
+    places = subsample(np.arange(10_000), 4_000)
+    assert len(places) == 4_000
+    assert set(np.diff(places)) == {2, 3}
