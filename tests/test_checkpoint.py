@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from functools import partial
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +20,6 @@ from flows import Column
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.core.scaler import Scaler
 from flows.mixtures.fitting import fit_gaussian
-from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.population import Population
 from flows.tables.preparation import to_real
@@ -124,7 +124,26 @@ def test_a_flow_that_was_put_together_by_hand_can_not_be_saved(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# Files of earlier versions, as of commit 27b2496
+# Files of earlier versions
+
+
+def test_a_file_of_version_0_2_0_is_read():
+    density = flows.load(Path(__file__).parent / "files" / "version-0.2.0.flow")
+    rows = pd.DataFrame(
+        {
+            "age": [44, 21, 20],
+            "price": [0.283919, 4.544528, 3.841548],
+            "ward": ["west", "west", "west"],
+            "share": [0.4783099051632815, 0.1184403715480334, 0.28114706804701095],
+        }
+    )
+    expected = [-4.616597818407671, -9.126994937704126, -8.37234683952459]
+    np.testing.assert_allclose(density.log_prob(rows), expected, rtol=0, atol=1e-4)
+    assert str(density).endswith(
+        "out-of-fold log-density per row: -7.10 +- 0.40 nat; independent Gaussians -7.11; "
+        "one Gaussian -7.53"
+    )
+    assert np.isfinite(density.tail_probability(rows)).all()
 
 
 def write(path, model, entry=None, state=None):
@@ -135,67 +154,7 @@ def write(path, model, entry=None, state=None):
     save_file(whole, path, metadata={METADATA_KEY: text})
 
 
-def without_prefix(model):
-    return {name.removeprefix("preprocessing."): t for name, t in model.state_dict().items()}
-
-
-COLUMNS = [Column("a", "positive"), Column("b")]
 ROWS = np.exp(np.random.default_rng(0).normal(size=(40, 2)))
-
-
-def test_a_density_of_the_found_recipe_is_read_as_one_of_the_automatic_recipe(tmp_path):
-    model = flows.build("nsf", (2,), {"couplings": 2, "hidden": 4}, members=2, columns=COLUMNS)
-    model.preprocessing.add_margins()
-    model.preprocessing.add_whitening()
-    Trainer(model, ROWS, flows.TrainingSettings(noise=0))
-    state = without_prefix(model)
-    assert {"standardize.mean", "margins.knots", "whiten.factor", "whiten.mean"} < state.keys()
-    members = [{"fold": f, "regularisation": "raw", "steps": 9 + f} for f in range(2)]
-    found = {"held_out": -1.2, "held_out_se": 0.1, "floors": {"one Gaussian": -1.5}}
-    training = {"recipe": "found", "rows": 40, "members": members, **found}
-    write(tmp_path / "old.flow", model, {"training": training}, state)
-    density = flows.load(tmp_path / "old.flow")
-    loaded = density.network
-    assert torch.equal(loaded.log_prob(ROWS), model.log_prob(ROWS))
-    about = loaded.description["training"]
-    assert about["recipe"] == "auto"
-    assert about["references"] == {"one Gaussian": -1.5}
-    assert "floors" not in about
-    said = repr(density)
-    assert "trained by the auto recipe on 40 rows" in said
-    assert "2 members with raw: weight 1.00, steps 9 to 10" in said
-    assert said.endswith("one Gaussian -1.50")
-
-
-@pytest.mark.parametrize("margins", [False, True])
-def test_a_floor_is_read_as_a_mixture(tmp_path, margins):
-    def two(z):
-        return Mixture(np.array([0.3, 0.7]), z[:2], np.broadcast_to(np.eye(2), (2, 2, 2)))
-
-    real = np.log(ROWS) * [1, 0] + ROWS * [0, 1]
-    scaler = Scaler.fit(real)
-    model = flows.GaussianMixture.fit(two, scaler.scale(real), scaler, COLUMNS, margins=margins)
-    own = ("weights", "means", "covariances")
-    state = {
-        f"base.{name}" if name in own else name: t for name, t in without_prefix(model).items()
-    }
-    state["weights"] = torch.ones(1, dtype=torch.float64)
-    write(tmp_path / "old", model, {"model": "floor", "event_shape": [2]}, state)
-    loaded = flows.load(tmp_path / "old").network
-    assert torch.equal(loaded.log_prob(ROWS), model.log_prob(ROWS))
-    assert loaded.description["columns"] == [column.to_dict() for column in COLUMNS]
-
-
-def test_images_over_a_normal_base_are_read_and_over_the_box_told_in_one_line(tmp_path):
-    model = flows.build("realnvp_image", (1, 4, 4), {"hidden": 2, "steps": [1]})
-    for base in ("normal", "box"):
-        own = model.description["settings"] | {"base": base}
-        write(tmp_path / base, model, {"settings": own}, without_prefix(model))
-    x = 16 * torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.01
-    assert torch.equal(flows.load(tmp_path / "normal").log_prob(x), model.log_prob(x))
-    line = r"^.*box: a model over the base box, which is gone; commit .*$"
-    with pytest.raises(CheckpointError, match=line):
-        flows.load(tmp_path / "box")
 
 
 # Files that are no checkpoints

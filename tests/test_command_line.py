@@ -543,7 +543,7 @@ def test_the_program_ends_with_one_line_and_status_1(folder):
     words = [sys.executable, "-m", "flows", "sample", model, "-o", model]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"flows: {model}: is read by this command, ")
+    assert done.stderr.startswith(f"flows: {model}: is read by this command and ")
     assert done.stderr.count("\n") == 1
 
 

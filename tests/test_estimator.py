@@ -101,8 +101,8 @@ def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_
         ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed does"),
         ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
         ({"settings": {"hiden": 4}}, "^hiden is not a known key; allowed in nsf: "),
-        ({"model": "nfs"}, "^no model 'nfs' of tables; these are: "),
-        ({"columns": {"age": "integer"}}, ": holds no column age; "),
+        ({"model": "nfs"}, "^'nfs' is not a model of tables; these are: "),
+        ({"columns": {"age": "integer"}}, "^there is no column age; "),
     ],
 )
 def test_a_wrong_parameter_is_a_value_error_of_one_line(changes: dict[str, Any], says: str):

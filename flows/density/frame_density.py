@@ -8,6 +8,7 @@ log_q = density.log_prob(frame)   # nats per row, in the units of the frame
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from flows.networks import registry
 from flows.networks.population import Population
 from flows.tables.columns import Column
 from flows.tables.frames import as_frame, position, to_frame
-from flows.tables.notices import Notice, TableError, show
+from flows.tables.notices import Notice, TableError, collecting, show
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -198,7 +199,8 @@ class Samples:
     """
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
-        self.density, self.row = density, None
+        self.density = density
+        self.row: Array | None = None
         self.effective_share = np.inf
         if given is None:
             return
@@ -206,11 +208,13 @@ class Samples:
         values = {str(name): value for name, value in given.items()}
         for name in values:
             position(names, name)
-        frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values], index=["given"])
-        chunks = Chunks(density)
-        [self.row] = chunks.numbers(frame)
-        if faults := chunks.disallowed:
-            raise TableError(faults, "given")
+        frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values])
+        chunks, faults = Chunks(density), list[Notice]()
+        with collecting(faults):
+            [self.row] = chunks.numbers(frame)
+        faults += chunks.disallowed
+        if faults:
+            raise TableError([replace(fault, row=None) for fault in faults], "given")
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""

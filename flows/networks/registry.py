@@ -154,6 +154,5 @@ def load(path: str | Path) -> Population:
         # Whatever is wrong inside a foreign file, the user needs its name and one line
         reason = one_line(error)[:200]
         raise CheckpointError(
-            f"{path}: its metadata and its tensors don't describe a model of this project "
-            f"({reason})"
+            f"{path}: its metadata and tensors do not describe a model of this version ({reason})"
         ) from None
