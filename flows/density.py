@@ -32,8 +32,7 @@ from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.networks.population import Population
 from flows.tables import frames
-from flows.tables.columns import WHOLE, Column
-from flows.tables.preparation import learnable
+from flows.tables.columns import WHOLE, Column, dequantise
 from flows.training.train import train
 
 CALIBRATED = 2_000  # rows with labels that tail probabilities are counted on, at most
@@ -384,10 +383,8 @@ def fit(
     network = registry.build(
         model, (len(inspected),), architecture, members=members, seed=seed, columns=inspected
     )
-    rows = learnable(inspected, values, seed)
-    scaler = network.fit_scaler(rows)
     frames.say(notices)  # now that nothing is in the way of training
-    train(network, scaler.scale(rows), settings=training, scaler=scaler, name=model)
+    train(network, dequantise(inspected, values, seed), settings=training, name=model)
     density = Density(network)
     if "held_out" in network.history and any(column.labels for column in inspected):
         _score_cells(density, values)

@@ -32,12 +32,14 @@ def train(
     Args:
         model: what ``flows.build`` makes.
         rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
-            array of numbers will do.
-        test: rows of the same form, scored for the history, never trained on or selected by.
+            array of numbers will do. By the automatic recipe, a flow learns from rows with gaps,
+            which are ``NaN``.
+        test: rows of the same form, without gaps. They are scored for the history; no member learns
+            from them or is selected by them.
         settings: how to train.
-        scaler: the scaler of rows and test rows that are real and scaled already; without it they
-            are in the user's units, and their scaler is fitted here. By the automatic recipe, a
-            flow takes scaled rows with gaps, which are ``NaN``.
+        scaler: the scaler of rows and test rows that are real and scaled already. Without it, rows
+            are in the user's units, and scalers are fitted here: by the automatic recipe, one to
+            the training rows of each fold.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``model.history``.
         name: of the model, in messages.
