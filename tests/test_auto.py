@@ -293,6 +293,36 @@ def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
     assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
 
 
+@pytest.mark.usefixtures("short")
+def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
+    x = rows(60)
+    groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
+    fitted = fit(model(), x, groups=groups)
+    fold = fitted.history["fold"].reshape(20, 3)
+    assert (fold == fold[:, :1]).all()
+    error = fitted.history["held_out"].std() / np.sqrt(20)
+    assert fitted.description["training"]["held_out_se"] == pytest.approx(error)
+    # Groups are counted in the order of their first rows, as equal rows are
+    equal = fit(model(), x[np.arange(60) // 3 * 3])
+    np.testing.assert_array_equal(equal.history["fold"], fitted.history["fold"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            np.arange(59),
+            r"an integer for each of the 60 rows; got an array of int64 of shape \(59,\)",
+        ),
+        (np.arange(60) / 2, "an integer for each of the 60 rows; got an array of float64"),
+        (np.arange(60) % 4, "cuts different rows into 5 folds; there are 4"),
+    ],
+)
+def test_groups_that_make_no_folds_are_an_error_of_one_line(groups: np.ndarray, said: str):
+    with pytest.raises(ValueError, match=said):
+        fit(model(), rows(), groups=groups)
+
+
 @pytest.mark.parametrize("bad", [np.inf, -1.0])
 def test_only_a_gap_is_taken_as_one(bad: float):
     columns = [Column.parse(name, word) for name, word in (("a", "positive"), ("b", "real"))]

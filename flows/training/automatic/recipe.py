@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,8 +54,8 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     """Train ``model`` by the automatic recipe: its members become the networks that are kept.
 
     The rows of ``task`` may have gaps, which are ``NaN``; its test rows may not. Raises
-    ``ValueError`` for a number of members that the folds and candidates can't give, and for rows
-    that the recipe can't learn from.
+    ``ValueError`` for a number of members that the folds and candidates can't give, and for rows or
+    groups that the recipe can't learn from.
     """
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
@@ -69,7 +70,7 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     if task.test is not None:
         test = real_rows(model, model.rows(task.test, "test"), "test", task.scaler)[:, 0]
 
-    group = equal_rows(rows)
+    group = groups_of(rows, task.groups)
     fold_of = cut_into_folds(group, settings.seed)
     fold_of[fold_of >= folds] = -1
     most = round((1 + COOLING) * MOST_STEPS)
@@ -149,6 +150,28 @@ def real_rows(model: DensityNetwork, rows: Tensor, what: str, scaler: Scaler | N
             "does not allow"
         )
     return real
+
+
+def groups_of(rows: Array, groups: Any = None) -> Whole:
+    """Return the number of the group of each of ``rows`` ``(n, D)``, ``(n,)``.
+
+    Groups are numbered from 0 in the order of their first rows. They are those of ``groups``,
+    integers ``(n,)``, or groups of equal rows where ``groups`` is ``None``. Raises ``ValueError``
+    for anything else, and where there are fewer groups than folds.
+    """
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != rows.shape[:1] or groups.dtype.kind not in "iu":
+            raise ValueError(
+                f"groups must be an integer for each of the {len(rows)} rows; got an array of "
+                f"{groups.dtype} of shape {groups.shape}"
+            )
+    group = equal_rows(rows if groups is None else groups[:, None])
+    if (count := group.max() + 1) < FOLDS:
+        raise ValueError(
+            f"the automatic recipe cuts different rows into {FOLDS} folds; there are {count}"
+        )
+    return group
 
 
 def cut_into_folds(group: Whole, seed: int) -> Whole:
