@@ -26,7 +26,7 @@ from flows.conditionals.unknowns import Unknowns
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.core.settings import TrainingSettings, explain, folds_and_candidates
+from flows.core.settings import TrainingSettings, explain
 from flows.evaluation.likelihood import ensemble, log_density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
@@ -422,7 +422,6 @@ def _checked(
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
     if training.recipe == "auto" and registry.is_vector_flow(model):
-        folds_and_candidates(members)
         for key in sorted(given.keys() - USED):
             raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")
     return training, {key: settings[key] for key in settings if key not in given}

@@ -409,6 +409,8 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
 def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         fit(model(members), rows())
+    with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
+        flows.fit(rows(), members=members)
 
 
 @pytest.mark.usefixtures("short")
