@@ -124,7 +124,7 @@ class FoldTrainer:
         self.check()
 
     def _population(self, like: DensityNetwork) -> DensityNetwork:
-        """Return an untrained network with so many members as there are."""
+        """Return an untrained network like ``like`` with a member for each of ``self.members``."""
         description = {**like.description, "members": [0, len(self.members)]}
         return cast(DensityNetwork, registry.build_described(description))
 
