@@ -24,6 +24,7 @@ from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.preparation import from_real, to_real
 from flows.tables.splits import draw
+from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
 from flows.training.automatic.candidates import CANDIDATES
@@ -244,7 +245,8 @@ def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_i
     columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)
-    scaler = Scaler.fit(real)
+    # Powers of 2, so that rows are restored to the last bit
+    scaler = Scaler(np.zeros(3), np.array([0.5, 1.0, 4.0]))
     fitted, scaled = model(columns=columns), model(columns=columns)
     fit(fitted, x)
     fit(scaled, scaler.scale(real), scaler=scaler)
@@ -292,15 +294,70 @@ def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
 
 
 @pytest.mark.usefixtures("short")
+def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
+    x = rows(60)
+    groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
+    fitted = fit(model(), x, groups=groups)
+    fold = fitted.history["fold"].reshape(20, 3)
+    assert (fold == fold[:, :1]).all()
+    error = fitted.history["held_out"].std() / np.sqrt(20)
+    assert fitted.description["training"]["held_out_se"] == pytest.approx(error)
+    # Groups are counted in the order of their first rows, as equal rows are
+    equal = fit(model(), x[np.arange(60) // 3 * 3])
+    np.testing.assert_array_equal(equal.history["fold"], fitted.history["fold"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            np.arange(59),
+            r"an integer for each of the 60 rows; got an array of int64 of shape \(59,\)",
+        ),
+        (np.arange(60) / 2, "an integer for each of the 60 rows; got an array of float64"),
+        (np.arange(60) % 4, "cuts different rows into 5 folds; there are 4"),
+    ],
+)
+def test_groups_that_make_no_folds_are_an_error_of_one_line(groups: np.ndarray, said: str):
+    with pytest.raises(ValueError, match=said):
+        fit(model(), rows(), groups=groups)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -1.0])
+def test_only_a_gap_is_taken_as_one(bad: float):
+    columns = [Column.parse(name, word) for name, word in (("a", "positive"), ("b", "real"))]
+    x = np.exp(rows(60, 2))
+    x[5, 1], x[7, 0] = np.nan, bad
+    with pytest.raises(ValueError, match="row 7 of train holds a value that is not finite, or"):
+        fit(model(dim=2, columns=columns), x)
+    with pytest.raises(ValueError, match="row 5 of test holds a value that is not finite"):
+        fit(model(dim=2, columns=columns), np.exp(rows(60, 2)), x[:6])
+
+
+@pytest.mark.usefixtures("short")
+def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A row is held out in one fold of five, and a training row of the four others."""
+    scaled, compared = [], []
+    scale, equal_rows = Scaler.scale, auto.equal_rows
+    monkeypatch.setattr(Scaler, "scale", lambda own, x: scaled.append(len(x)) or scale(own, x))
+    monkeypatch.setattr(auto, "equal_rows", lambda x: compared.append(len(x)) or equal_rows(x))
+    fit(model(), rows(60))
+    assert sorted(scaled) == [12] * 5 + [48] * 5
+    assert compared == [60]
+
+
+@pytest.mark.usefixtures("short")
 def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
     monkeypatch: pytest.MonkeyPatch,
 ):
     for module, name, most in (
-        (prepared_fold, "TRAIN_ROWS", 30),
+        (fold_module, "TRAIN_ROWS", 30),
         (prepared_fold, "PIECE", 8),
         (fold_trainer, "PIECE", 7),
         (fold_trainer, "CHECK_ROWS", 5),
-        (prepared_fold, "CHECK_ROWS", 5),
+        (fold_module, "CHECK_ROWS", 5),
         (fold_trainer, "EPOCH", 2),
     ):
         monkeypatch.setattr(module, name, most)
@@ -352,6 +409,8 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
 def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         fit(model(members), rows())
+    with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
+        flows.fit(rows(), members=members)
 
 
 @pytest.mark.usefixtures("short")

@@ -8,7 +8,6 @@ import pytest
 
 import flows
 from flows.core.errors import UserError
-from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
@@ -72,21 +71,21 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     """An untrained flow behind a whitening is a Gaussian, whose margins are known."""
     _, rows = gappy(100)
     columns = [Column("a", "positive"), Column("b"), Column("c")]  # in logarithms
-    scaler = Scaler.fit(rows)
     model = flows.build("nsf", (3,), {"hidden": 4}, members=1, columns=columns)
-    fold = np.where(np.arange(100) % 5, -1, 0)
+    fold_of = np.where(np.arange(100) % 5, -1, 0)
     candidates = [Candidate("whiten", "neighbours", 0.5)]
-    trainer = FoldTrainer(
-        model, scaler.scale(rows), scaler, None, candidates, fold, TrainingSettings()
-    )
-    (prepared,) = trainer.folds
+    trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
+    (fold,) = trainer.folds
     trainer.draws = 10_000
-    log_q = trainer.scores(every_row=True)[prepared.held_out, 0]
-    whiten, units = prepared.preprocessing.whiten, prepared.own.after(scaler)
-    factor = units.deviation[:, None] * whiten.factor.numpy()
-    mean = units.restore(whiten.mean[:, :, 0].numpy())
+    scores = trainer.scores(every_row=True)
+    assert np.isnan(scores[fold.train]).all()
+    log_q = scores[fold.held_out, 0]
+    (member,) = trainer.members
+    whiten = member.prepared.preprocessing.whiten
+    factor = fold.scaler.deviation[:, None] * whiten.factor.numpy()
+    mean = fold.scaler.restore(whiten.mean[:, :, 0].numpy())
     exact = Mixture(np.ones(1), mean, factor @ factor.swapaxes(1, 2))
-    held_out = rows[prepared.held_out]
+    held_out = rows[fold.held_out]
     expected = completion.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
     np.testing.assert_allclose(log_q, expected, atol=0.1)
 

@@ -55,7 +55,3 @@ class Scaler:
     def restore(self, rows: Array) -> Array:
         """Return standardised ``rows`` as real ones."""
         return self.mean + self.deviation * rows
-
-    def after(self, first: Scaler) -> Scaler:
-        """Return the composition: the scaler that applies ``first`` and then this one."""
-        return Scaler(first.restore(self.mean), first.deviation * self.deviation)

@@ -23,6 +23,7 @@ def train(
     settings: TrainingSettings | None = None,
     *,
     scaler: Scaler | None = None,
+    groups: Any = None,
     on_log: OnLog | None = None,
     name: str = "model",
     device: str = "cpu",
@@ -32,12 +33,17 @@ def train(
     Args:
         model: what ``flows.build`` makes.
         rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
-            array of numbers will do.
-        test: rows of the same form, scored for the history, never trained on or selected by.
+            array of numbers will do. By the automatic recipe, a flow learns from rows with gaps,
+            which are ``NaN``.
+        test: rows of the same form, without gaps. They are scored for the history; no member learns
+            from them or is selected by them.
         settings: how to train.
-        scaler: the scaler of rows and test rows that are real and scaled already; without it they
-            are in the user's units, and their scaler is fitted here. By the automatic recipe, a
-            flow takes scaled rows with gaps, which are ``NaN``.
+        scaler: the scaler of rows and test rows that are real and scaled already. Without it, rows
+            are in the user's units, and scalers are fitted here: by the automatic recipe, one to
+            the training rows of each fold.
+        groups: integers ``(n,)``, for a flow by the automatic recipe: rows with equal numbers are
+            copies and share a fold. Without it, equal rows share a fold. The fixed recipe has no
+            folds and ignores it.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``model.history``.
         name: of the model, in messages.
@@ -60,7 +66,7 @@ def train(
     auto = settings.recipe == "auto" and model.real
     if device == "cuda" and (auto or not isinstance(model, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
-    task = Task(rows, test, settings, scaler, on_log, name)
+    task = Task(rows, test, settings, scaler, on_log, name, groups)
     if auto and isinstance(model, Flow):  # the others have no density, or a slow one
         train_auto(model, task)
         model.eval()

@@ -35,6 +35,7 @@ class Task(NamedTuple):
     scaler: Scaler | None
     on_log: OnLog | None
     name: str
+    groups: Any = None
 
 
 class Trainer:
@@ -110,7 +111,7 @@ def run(model: Network, task: Task) -> dict[int, int]:
     Return the members whose losses were not finite, by their places in the whole population, and
     since which epoch.
     """
-    rows, test, settings, scaler, on_log, name = task
+    rows, test, settings, scaler, on_log, name, _ = task
     if test is not None:
         model.shaped(test, "test")  # refused before training starts
     failed: dict[int, int] = {}

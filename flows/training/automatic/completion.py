@@ -1,33 +1,25 @@
-"""Rows with gaps in the automatic recipe: what is missing is drawn anew, not filled in once.
+"""Rows with gaps in the automatic recipe: a missing value is drawn several times, not filled once.
 
-The values come from a mixture of Gaussians of the fold's own training rows, given what is known of
-a row (multiple imputation, Rubin 1987). A *training* row has several completions, of which each
-visit takes one at random. A *held-out* row is scored by what is known of it, by importance sampling
-(Owen 2013, chapter 9)::
+The draws come from a mixture of Gaussians that is fitted to the training rows of a fold, given the
+known values of the row (multiple imputation, Rubin 1987). A *training* row has several completions,
+and each visit takes one of them at random. A *held-out* row is scored by its known values ``x_o``,
+by importance sampling (Owen 2013, chapter 9)::
 
     q(x_o) ~ 1/K sum_k q(x_o, x_k) / r(x_k | x_o),      x_k ~ r( . | x_o)
 
-This is right in the mean, so its logarithm is too low, if anything. Rows are ``(n, D)``, scaled,
-with ``NaN`` for a gap.
+The estimate has the right mean, so the expectation of its logarithm is at most log q(x_o). Rows are
+``(n, D)``, scaled by the scaler of their fold (``fold.py``), with ``NaN`` for a gap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Whole, subsample
-from flows.core.scaler import Scaler
-from flows.core.seeds import numpy_generator
+from flows.core.arrays import Array, subsample
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.network import DensityNetwork
-from flows.networks.preprocessing import Preprocessing
 
 COUNTS = (1, 2, 4, 8, 16)  # numbers of components to choose from
 ENOUGH = 10  # rows of each component and column
@@ -37,49 +29,6 @@ ROWS = 1_500  # rows that a mixture is fitted to, at most
 RIDGE = 1e-8
 NUMBERS = 10_000_000  # of the matrices of a piece of rows: bounds the memory
 DRAWS, TOGETHER = 16, 16_000  # of a row, and of all rows, but one each at least
-
-
-@dataclass(frozen=True, eq=False)
-class Completion:
-    """Draws what rows lack by what the rows outside of a fold tell.
-
-    ``rows`` ``(n, D)`` of the table of ``model`` are scaled by ``scaler``; ``fold`` ``(n,)`` is the
-    fold of each, and ``number`` the one that is left out. Nothing is fitted before there is a gap
-    to fill.
-    """
-
-    rows: Array
-    scaler: Scaler
-    model: DensityNetwork
-    fold: Whole
-    number: int
-    seed: int
-
-    @cached_property
-    def units(self) -> Preprocessing:
-        """The maps from the user's units to scaled rows."""
-        units = Preprocessing(self.model.event_shape, 1, self.model.columns)
-        units.standardize.set(self.scaler)
-        return units
-
-    @cached_property
-    def mixture(self) -> Mixture:
-        train = self.rows[self.fold != self.number]
-        return fit(train, numpy_generator(self.seed, "completion", self.number))
-
-    def draw(self, rows: Array, count: int) -> tuple[Array, Array]:
-        """Return ``count`` completions of each of ``rows``, side by side, ``(n count, D)``.
-
-        With them comes the log-density of what was drawn, in the user's units, ``(n, count)``.
-        Both are the same at every call.
-        """
-        completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
-        if (unknown := np.isnan(completed)).any():
-            generator = numpy_generator(self.seed, "completion", self.number, 1)
-            completed, log_r = draw(self.mixture, completed, generator)
-            log_slopes = self.units.log_slopes(torch.from_numpy(completed.T.copy())[None])
-            log_r += (unknown * log_slopes[0].numpy().T).sum(axis=1)
-        return completed, log_r.reshape(-1, count)
 
 
 def draws(rows: Array, count: int) -> int:

@@ -1,9 +1,9 @@
 """Training with early stopping on folds, of members that differ in fold and in regularisation.
 
-They are trained side by side in one batched population. A member learns from the rows outside of
-its fold, and is scored and stopped on those inside, which it never sees. Its result is the average
-of its weights over its last steps (Polyak and Juditsky 1992), at the step where the rows of its
-fold were most likely (Prechelt 1998).
+They are trained side by side in one batched population. A member learns from the training rows of
+its fold (``fold.py``). It is scored and stopped on the held-out rows of the fold, which it never
+sees. Its result is the average of its weights over its last steps (Polyak and Juditsky 1992), at
+the step where the held-out rows were most likely (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks import registry
 from flows.networks.network import DensityNetwork, Seen
 from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.completion import Completion, draws
-from flows.training.automatic.prepared_fold import CHECK_ROWS, PIECE, PreparedFold
+from flows.training.automatic.completion import draws
+from flows.training.automatic.fold import CHECK_ROWS, Fold
+from flows.training.automatic.prepared_fold import PIECE, PreparedFold
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
@@ -44,46 +44,46 @@ AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 @dataclass(frozen=True)
 class Member:
-    """A network: how it is regularised, the fold it does not see, and its random stream."""
+    """A network: its regularisation, its fold with the preprocessing, and its random stream."""
 
     candidate: Candidate
-    fold: PreparedFold
+    prepared: PreparedFold
     stream: int
 
 
 class FoldTrainer:
     """The trainer of a population like ``model`` with one member for each candidate and fold.
 
-    ``model``, which ``flows.build`` made, stays as it is. ``rows`` ``(n, D)`` are scaled by
-    ``scaler``, and ``NaN`` in a gap (``completion.py``); ``fold`` ``(n,)`` is the number of the
-    fold in which each is held out, or -1 for none. ``test``, scaled rows ``(n', D)``, are used only
-    for the curves.
+    Args:
+        model: what ``flows.build`` made; it is not changed.
+        rows: real rows ``(n, D)``: in the user's units, after the maps of the columns' kinds. A
+            gap is ``NaN`` (``completion.py``).
+        test: real rows ``(n', D)`` without gaps, or ``None``; they are used for the curves alone.
+        candidates: the regularisations to train.
+        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
+        settings: the settings of training.
     """
 
     def __init__(
         self,
         model: DensityNetwork,
         rows: Array,
-        scaler: Scaler,
         test: Array | None,
         candidates: Sequence[Candidate],
-        fold: Whole,
+        fold_of: Whole,
         settings: TrainingSettings,
     ) -> None:
-        self.settings, self.rows = settings, rows
-        self.completions = [
-            Completion(rows, scaler, model, fold, number, settings.seed)
-            for number in range(fold.max() + 1)
+        self.settings, self.shape = settings, rows.shape
+        self.folds = [
+            Fold(model, rows, fold_of, number, settings.seed) for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
-        prepared = {
-            name: [PreparedFold(c, model, name) for c in self.completions] for name in names
-        }
+        prepared = {name: [PreparedFold(f, model, name) for f in self.folds] for name in names}
         pairs = [
-            (candidate, f) for candidate in candidates for f in prepared[candidate.preprocessing]
+            (candidate, p) for candidate in candidates for p in prepared[candidate.preprocessing]
         ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
-        states = [member.fold.preprocessing.state_dict() for member in self.members]
+        states = [member.prepared.preprocessing.state_dict() for member in self.members]
         self.model = model = self._population(model)
         model.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
@@ -95,18 +95,21 @@ class FoldTrainer:
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in self.folds)
         self.draws = draws(rows, most)  # of a row that is scored
-        learned = {f: rows[subsample(f.train[:count], CHECK_ROWS)] for f in self.folds}
-        # What checks and curves are computed on; the first rows are repeated to equal length
+        # Checks and curves are computed on these rows; the first are repeated to equal length
+        learned = subsample(np.arange(count), CHECK_ROWS)
         self.seen = {
-            "train": self._seen(learned),
-            "held_out": self._seen({f: rows[np.resize(f.checked, most)] for f in self.folds}),
+            "train": self._seen({f: f.train_rows[learned] for f in self.folds}),
+            "held_out": self._seen(
+                {f: f.held_out_rows[np.resize(f.checked, most)] for f in self.folds}
+            ),
         }
         if test is not None:
             few = subsample(test, CHECK_ROWS)
-            self.seen["test"] = self._seen(dict.fromkeys(self.folds, few))
+            self.seen["test"] = self._seen({f: f.scaler.scale(few) for f in self.folds})
         places = subsample(np.arange(count), EPOCH * BATCH)
+        prepared_folds = [member.prepared for member in self.members]
         model.initialize(
-            torch.stack([m.fold.points[:, places * m.fold.versions] for m in self.members])
+            torch.stack([p.points[:, places * p.fold.versions] for p in prepared_folds])
         )
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average = self.optimizer.parameters.clone()
@@ -121,25 +124,22 @@ class FoldTrainer:
         self.check()
 
     def _population(self, like: DensityNetwork) -> DensityNetwork:
-        """Return an untrained network with so many members as there are."""
+        """Return an untrained network like ``like`` with a member for each of ``self.members``."""
         description = {**like.description, "members": [0, len(self.members)]}
         return cast(DensityNetwork, registry.build_described(description))
 
-    @property
-    def folds(self) -> list[PreparedFold]:
-        """The folds of the members, each once."""
-        return list(dict.fromkeys(member.fold for member in self.members))
-
-    def _seen(self, rows: Mapping[PreparedFold, Array]) -> Seen:
-        """Return completions of the ``rows`` of each member's fold, as the members see them."""
-        seen = {fold: fold.seen(own, self.draws) for fold, own in rows.items()}
-        z, log_det = zip(*(seen[member.fold] for member in self.members), strict=True)
+    def _seen(self, rows: Mapping[Fold, Array]) -> Seen:
+        """Return completions of the scaled ``rows`` of each fold, as the members see them."""
+        completed = {fold: fold.complete(own, self.draws) for fold, own in rows.items()}
+        prepared = dict.fromkeys(member.prepared for member in self.members)
+        seen = {each: each.seen(*completed[each.fold]) for each in prepared}
+        z, log_det = zip(*(seen[member.prepared] for member in self.members), strict=True)
         return torch.stack(z), torch.stack(log_det)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
         visited = [
-            member.fold.visit(member.candidate, self.visits, generator)
+            member.prepared.visit(member.candidate, self.visits, generator)
             for member, generator in zip(self.members, generators, strict=True)
         ]
         return torch.stack(visited)
@@ -210,7 +210,8 @@ class FoldTrainer:
         """Return the members' mean negative log-likelihoods of the rows ``key``, ``(M,)``."""
         log_q = [*self.log_density(self.average, self.seen[key])]
         if key == "held_out":  # without those that were repeated
-            log_q = [x[: len(m.fold.checked)] for x, m in zip(log_q, self.members, strict=True)]
+            counts = [len(member.prepared.fold.checked) for member in self.members]
+            log_q = [x[:count] for x, count in zip(log_q, counts, strict=True)]
         return np.array([-each.mean() for each in log_q])
 
     @property
@@ -218,23 +219,28 @@ class FoldTrainer:
         return list(dict.fromkeys(member.candidate for member in self.members))
 
     def scores(self, *, every_row: bool = False) -> Array:
-        """Return the log-density of every row by each candidate's member that did not see it.
+        """Return the out-of-fold log-densities of all rows, in the user's units, ``(n, C)``.
 
-        It is ``(n, C)``, and ``NaN`` for a row in no fold or, unless ``every_row`` is asked for, in
-        no check.
+        A row is scored, for each candidate, by the member that did not see it. A row in no fold has
+        ``NaN``. Without ``every_row``, a row in no check has ``NaN``, too.
         """
-        scores = np.full((len(self.rows), len(self.candidates)), np.nan)
-        places = {fold: fold.held_out if every_row else fold.checked for fold in self.folds}
+        scores = np.full((self.shape[0], len(self.candidates)), np.nan)
+        places = {
+            fold: np.arange(len(fold.held_out)) if every_row else fold.checked
+            for fold in self.folds
+        }
         most = max(map(len, places.values()))
         # The rows of a smaller fold are repeated to equal length, and scored twice
         places = {fold: np.resize(own, most) for fold, own in places.items()}
         size = PIECE // self.draws
         for start in range(0, most, size):
             piece = {fold: own[start : start + size] for fold, own in places.items()}
-            seen = self._seen({fold: self.rows[own] for fold, own in piece.items()})
+            seen = self._seen({fold: fold.held_out_rows[own] for fold, own in piece.items()})
             log_q = self.log_density(self.best, seen)
             for member, values in zip(self.members, log_q, strict=True):
-                scores[piece[member.fold], self.candidates.index(member.candidate)] = values
+                fold = member.prepared.fold
+                scored = fold.held_out[piece[fold]]
+                scores[scored, self.candidates.index(member.candidate)] = values
         return scores
 
     def log(self) -> None:

@@ -1,7 +1,7 @@
 """The automatic recipe: how a table is regularised is chosen from its own training rows.
 
-1. *Folds.* The rows are cut into five; equal rows are not parted. A member learns from four fifths
-   and is scored on the fifth that it never sees (``fold_trainer.py``).
+1. *Folds.* The rows are cut into five folds; copies of a row share a fold. A member learns from
+   four fifths of the rows and is scored on the fifth that it never sees (``fold.py``).
 2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has a member a
    fold. Twice, only the candidates whose mixture makes the held-out rows most likely go on.
 3. *Stopping.* Training ends when the members gain next to nothing any more. Then the learning rate
@@ -9,8 +9,8 @@
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
    (``stacking.py``).
 
-No row judges a member that learned from it. Of a row with gaps, each visit takes one of several
-draws of what is missing, and the score is that of what is known (``completion.py``). Sources:
+No row judges a member that learned from it. A visit to a row with gaps takes one of several draws
+of the missing values, and such a row is scored by its known values (``completion.py``). Sources:
 Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling).
 docs/settings.md has what each part is worth.
 """
@@ -20,9 +20,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flows.core.arrays import Array, Whole
 from flows.core.progress import announce, peak_memory, progress, say
@@ -35,9 +37,9 @@ from flows.networks.population import ensemble_log_prob
 from flows.tables.duplicates import equal_rows
 from flows.training.automatic import completion, stacking
 from flows.training.automatic.candidates import CANDIDATES
-from flows.training.automatic.completion import Completion
+from flows.training.automatic.fold import Fold
 from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
-from flows.training.trainer import Task, replay, scaled
+from flows.training.trainer import Task, replay
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of those that are kept at last; 4 at least
@@ -52,33 +54,30 @@ REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether c
 def train_auto(model: DensityNetwork, task: Task) -> None:
     """Train ``model`` by the automatic recipe: its members become the networks that are kept.
 
-    Scaled rows may have gaps, which are ``NaN``. Raises ``ValueError`` for a number of members that
-    the folds and candidates can't give, and for rows that can't be learnt.
+    The rows of ``task`` may have gaps, which are ``NaN``; its test rows may not. Raises
+    ``ValueError`` for a number of members that the folds and candidates can't give, and for rows or
+    groups that the recipe can't learn from.
     """
-    rows, test, settings, scaler, on_log, name = task
-    in_units = scaler is None
-    if scaler is None:
-        rows, scaler = scaled(model, rows, "train", None)
-    if test is not None:
-        test, _ = scaled(model, test, "test", scaler, in_units=in_units)
-    rows = model.shaped(rows, "train")
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
-    about = model.description
-    if "model" not in about or model.member_range.start or rows.shape[1] != 1:
+    settings, name, about = task.settings, task.name, model.description
+    shared = real_rows(model, model.shaped(task.rows, "train"), "train", task.scaler)
+    if "model" not in about or model.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"
         )
+    rows, test = shared[:, 0], None
+    if task.test is not None:
+        test = real_rows(model, model.rows(task.test, "test"), "test", task.scaler)[:, 0]
 
-    z = rows[:, 0].numpy()
-    fold = cut_into_folds(z, settings.seed)
-    fold[fold >= folds] = -1
+    group = groups_of(rows, task.groups)
+    fold_of = cut_into_folds(group, settings.seed)
+    fold_of[fold_of >= folds] = -1
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         say(bar, "fitting margins, finding neighbours")
-        held = None if test is None else test[:, 0].numpy()
-        trainer = FoldTrainer(model, z, scaler, held, CANDIDATES, fold, settings)
+        trainer = FoldTrainer(model, rows, test, CANDIDATES, fold_of, settings)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -102,27 +101,28 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     trainer.optimizer.parameters.copy_(trainer.best)
     model.load_state_dict(trainer.model.state_dict())
     scores = trainer.scores(every_row=True)
-    weights = stacking.weights(scores[fold >= 0])
+    weights = stacking.weights(scores[fold_of >= 0])
     model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
     held_out, logged = ensemble_log_prob(scores, weights), list(trainer.curves["train_nll"])
     model.history = {
         "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
         "held_out": held_out,
-        # Of rows with gaps it is the density of fewer values: tail probabilities leave them out
-        "fold": np.where(np.isnan(z).any(axis=1), -1.0, fold),
+        # The score of a row with gaps is a density of fewer values, so tail probabilities can't be
+        # counted on it
+        "fold": np.where(np.isnan(rows).any(axis=1), -1.0, fold_of),
     }
     model.history |= {key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()}
-    replay(model.history, on_log)
-    unseen = held_out[fold >= 0]
-    different = equal_rows(z[fold >= 0]).max() + 1  # copies add no evidence
+    replay(model.history, task.on_log)
+    unseen = held_out[fold_of >= 0]
+    different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
     about["training"] = {
         "recipe": "auto",
-        "rows": len(z),
+        "rows": len(rows),
         "folds": folds,
         "steps": trainer.step,
         "members": [
             {
-                "fold": member.fold.number,
+                "fold": member.prepared.fold.number,
                 "regularisation": str(member.candidate),
                 "steps": int(step),
             }
@@ -130,17 +130,55 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
         ],
         "held_out": float(unseen.mean()),
         "held_out_se": float(unseen.std() / math.sqrt(different)),
-        "references": score_references(z, fold, trainer.completions),
+        "references": score_references(trainer.folds),
     }
-    if (gaps := np.isnan(z).sum(axis=0)).any():
+    if (gaps := np.isnan(rows).sum(axis=0)).any():
         about["training"]["gaps"] = gaps.tolist()
 
 
-def cut_into_folds(rows: Array, seed: int) -> Whole:
-    """Return the fold of each of ``rows`` ``(n, D)``, at random; equal rows are in the same."""
-    group = equal_rows(rows)
-    count = group.max() + 1
-    return numpy_generator(seed, "folds").permutation(np.arange(count) % FOLDS)[group]
+def real_rows(model: DensityNetwork, rows: Tensor, what: str, scaler: Scaler | None) -> Array:
+    """Return rows ``(n, M or 1, D)`` as real numbers, by the maps of the columns' kinds.
+
+    The rows are in the user's units or, with their ``scaler``, scaled. Gaps stay ``NaN``. Raises
+    ``ValueError`` for a value that is infinite, or that the kind of its column does not allow.
+    """
+    given = rows.double().numpy()
+    real = model.preprocessing.real(given) if scaler is None else scaler.restore(given)
+    is_wrong = ~(np.isfinite(real) | np.isnan(given)).all(axis=(1, 2))
+    for row in np.flatnonzero(is_wrong)[:1].tolist():
+        raise ValueError(
+            f"row {row} of {what} holds a value that is not finite, or that the kind of its column "
+            "does not allow"
+        )
+    return real
+
+
+def groups_of(rows: Array, groups: Any = None) -> Whole:
+    """Return the number of the group of each of ``rows`` ``(n, D)``, ``(n,)``.
+
+    Groups are numbered from 0 in the order of their first rows. They are those of ``groups``,
+    integers ``(n,)``, or groups of equal rows where ``groups`` is ``None``. Raises ``ValueError``
+    for anything else, and where there are fewer groups than folds.
+    """
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != rows.shape[:1] or groups.dtype.kind not in "iu":
+            raise ValueError(
+                f"groups must be an integer for each of the {len(rows)} rows; got an array of "
+                f"{groups.dtype} of shape {groups.shape}"
+            )
+    group = equal_rows(rows if groups is None else groups[:, None])
+    if (count := group.max() + 1) < FOLDS:
+        raise ValueError(
+            f"the automatic recipe cuts different rows into {FOLDS} folds; there are {count}"
+        )
+    return group
+
+
+def cut_into_folds(group: Whole, seed: int) -> Whole:
+    """Return the fold of each row, ``(n,)``, at random; rows of a ``group`` ``(n,)`` share one."""
+    folds = np.arange(group.max() + 1) % FOLDS
+    return numpy_generator(seed, "folds").permutation(folds)[group]
 
 
 def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int) -> str:
@@ -157,32 +195,25 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
     share = (now - begun) / (step - start) / len(CANDIDATES)
     least = share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED)
     most = share * candidate_steps(ROUNDS[1], MOST_STEPS)
-    n, dim = trainer.rows.shape
+    n, dim = trainer.shape
     return (
         f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s, "
         f"and about {peak_memory():.1f} GB of memory"
     )
 
 
-def score_references(z: Array, fold: Whole, completions: Sequence[Completion]) -> dict[str, float]:
-    """Return the mean log-density of two simple models on the same folds, in nats.
+def score_references(folds: Sequence[Fold]) -> dict[str, float]:
+    """Return the out-of-fold scores of two simple models: mean log-densities in nats.
 
-    It is in the user's units; ``z`` ``(n, D)`` are scaled. Of a row with gaps it is that of what is
-    known.
+    They are in the user's units. Each model is fitted to the completed training rows of a fold; a
+    held-out row with gaps is scored by its known values.
     """
-    unknown, plain = np.isnan(z), completions[0].units
-    scaled = torch.from_numpy(z.T.copy())[None]
-    log_det = plain.from_scaled(scaled)[1].expand(1, len(z))[0].numpy()
-    if unknown.any():
-        log_det = np.nansum(plain.log_slopes(scaled)[0].numpy(), axis=0)
-    scores = dict.fromkeys(REFERENCES, 0.0)
-    for f in np.unique(fold[fold >= 0]).tolist():
-        train, _ = completions[f].draw(z[fold != f], 1)
-        own = Scaler.fit(train)
-        unseen = own.scale(z[fold == f])
-        log_slope = np.where(unknown[fold == f], 0.0, np.log(own.deviation)).sum(axis=1)
+    totals = dict.fromkeys(REFERENCES, 0.0)
+    for fold in folds:
+        log_det = np.nansum(fold.log_slopes(fold.held_out_rows), axis=1)
         for name, correlated in REFERENCES.items():
-            gaussian = fit_gaussian(own.scale(train), correlated=correlated)
-            log_q = completion.log_prob(gaussian, unseen) + (log_det[fold == f] - log_slope)
-            scores[name] += float(log_q.sum()) / int((fold >= 0).sum())
-    return scores
+            gaussian = fit_gaussian(fold.completed, correlated=correlated)
+            log_q = completion.log_prob(gaussian, fold.held_out_rows) + log_det
+            totals[name] += float(log_q.sum())
+    count = sum(len(fold.held_out) for fold in folds)
+    return {name: total / count for name, total in totals.items()}

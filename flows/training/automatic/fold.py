@@ -1,0 +1,97 @@
+"""A fold of the automatic recipe: its training rows, its held-out rows and the scaler of both."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from flows.core.arrays import Array, Whole, subsample
+from flows.core.seeds import numpy_generator
+from flows.mixtures.mixture import Mixture
+from flows.networks.network import DensityNetwork
+from flows.networks.preprocessing import Preprocessing
+from flows.training.automatic import completion
+
+TRAIN_ROWS = 50_000  # training rows of a fold, at most
+CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
+
+
+class Fold:
+    """The training rows and the held-out rows of a fold, each scaled once and by one scaler::
+
+        z = (x - m) / s,    m and s: mean and standard deviation of the known training values
+
+    All that is fitted for the fold is fitted to these training rows: the scaler, the mixture that
+    completes rows with gaps, the preprocessings of its members (``prepared_fold.py``), and the
+    references.
+
+    Args:
+        model: the network that is trained; it gives the columns of the table.
+        rows: real rows ``(n, D)``: in the user's units, after the maps of the columns' kinds. A
+            gap is ``NaN``.
+        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
+        number: the number of this fold.
+        seed: the seed of the draws in gaps.
+
+    Attributes:
+        train: the places of the training rows, ``(t,)``: of all rows that are not held out, at most
+            ``TRAIN_ROWS``, evenly spaced.
+        held_out: the places of the held-out rows, ``(h,)``.
+        train_rows, held_out_rows: these rows, scaled, ``(t, D)`` and ``(h, D)``, with their gaps.
+        versions: the number of completions of each training row; 1 where none has a gap.
+        completed: the completions of the training rows, those of a row side by side,
+            ``(t versions, D)``.
+
+    Raises ``ValueError``, with the name of the column, where a column does not vary in the training
+    rows.
+    """
+
+    def __init__(
+        self, model: DensityNetwork, rows: Array, fold_of: Whole, number: int, seed: int
+    ) -> None:
+        self.number, self.seed = number, seed
+        is_held_out = fold_of == number
+        self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
+        self.held_out = np.flatnonzero(is_held_out)
+        train = rows[self.train]
+        self.scaler = model.fit_scaler(train)
+        self.train_rows = self.scaler.scale(train)
+        self.held_out_rows = self.scaler.scale(rows[self.held_out])
+        self.units = Preprocessing(model.event_shape, 1, model.columns)
+        self.units.standardize.set(self.scaler)
+        self.versions = completion.draws(self.train_rows, len(self.train))
+        self.completed, _ = self.complete(self.train_rows, self.versions)
+
+    @cached_property
+    def checked(self) -> Whole:
+        """The places, among the held-out rows, of the rows that checks are computed on."""
+        return subsample(np.arange(len(self.held_out)), CHECK_ROWS)
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        """The mixture that gaps are drawn from; it is fitted at the first gap."""
+        generator = numpy_generator(self.seed, "completion", self.number)
+        return completion.fit(self.train_rows, generator)
+
+    def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return ``count`` completions of each scaled row, and the log-densities of the draws.
+
+        The completions of a row are side by side, ``(n count, D)``. The log-densities ``(n,
+        count)`` are of the values in the gaps, in the user's units; they are 0 for a row without a
+        gap. The same rows have the same completions at every call.
+        """
+        completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
+        if (unknown := np.isnan(completed)).any():
+            generator = numpy_generator(self.seed, "completion", self.number, 1)
+            completed, log_r = completion.draw(self.mixture, completed, generator)
+            log_r += (unknown * self.log_slopes(completed)).sum(axis=1)
+        return completed, log_r.reshape(-1, count)
+
+    def log_slopes(self, rows: Array) -> Array:
+        """Return log dz/dx at the values z of scaled rows, ``(n, D)``; ``NaN`` in a gap.
+
+        x is the value in the user's units.
+        """
+        return self.units.log_slopes(torch.from_numpy(rows.T.copy())[None])[0].numpy().T
