@@ -12,7 +12,9 @@ from flows.core.settings import TrainingSettings
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.tables import frames
-from flows.tables.columns import Column, inspect
+from flows.tables.columns import Column
+from flows.tables.inspection import inspect
+from flows.tables.notices import python_words
 from flows.training.automatic import completion, fold_trainer
 from flows.training.automatic import recipe as auto
 from flows.training.automatic.candidates import Candidate
@@ -100,18 +102,19 @@ def frame(n: int = 60) -> pd.DataFrame:
 
 
 def test_gaps_are_taken_as_they_are_and_counted(capsys):
-    columns, values, notices = frames.take(
+    columns, values, _, found = frames.take(
         frames.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
     )
+    notices = [notice.text(python_words) for notice in found]
     assert len(values) == 59
     assert np.isnan(values[:, 3]).sum() == 3
     assert set(values[~np.isnan(values[:, 3]), 3]) == {0, 1}
     assert [column.kind for column in columns] == ["real"] * 3 + ["category", "real"]
     assert [bool(column.step) for column in columns] == [False] * 3 + [True] * 2
-    assert notices[0] == "left out: 1 row without a value"
+    assert notices[0] == "1 row without a value is left out"
     assert "3 in label" in notices[1]
     few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)
-    with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs at least 8"):
+    with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs 8"):
         inspect([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
     with pytest.raises(UserError, match="column b equals a"):
         inspect([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
@@ -133,14 +136,14 @@ def test_a_fit_keeps_all_rows_and_says_what_is_missing(monkeypatch, capsys):
     # It is counted on whole rows alone
     kept = history["fold"] >= 0
     assert 0 < kept.sum() <= len(rows)
-    tail = first.tail_probability(first.log_prob_members(rows))
+    tail = first.tail_probability(rows)
     assert 0.3 < tail.mean() < 0.9
     assert not first.sample(20).isna().any(axis=None)
 
 
 @pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
 def test_what_learns_by_the_fixed_recipe_takes_no_gaps(model, settings):
-    with pytest.raises(UserError, match="holds no value; flows"):
+    with pytest.raises(UserError, match="holds no value; to leave out rows with a missing value, pass missing='drop'"):
         flows.fit(frame(), model, settings=settings)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
-from flows.density import Density
+from flows.density.array_density import ArrayDensity
 from flows.mixtures.fitting import fit_gaussian, fit_gmm
 from flows.networks.gaussian_mixture import GaussianMixture
 from studies.tables import odd_cells, peers, questions
