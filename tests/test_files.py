@@ -67,13 +67,13 @@ def table(last: object) -> str:
     ("content", "word"),
     [
         (None, "No such file"),
-        ("", "is no table"),
+        ("", "is not a table"),
         ("x,y\n", "holds no rows"),
         (table("many"), "'many'"),
         (table(""), "holds no value"),
         (table("inf"), "inf"),
         ("x,y\n" + "7,1\n" * 200, "column x"),
-        ("x,y\n1,2\n3,4,5,6\n", "is no table"),
+        ("x,y\n1,2\n3,4,5,6\n", "is not a table"),
     ],
 )
 def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None, word: str):
@@ -207,13 +207,16 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
     assert [column.name for column in problem.columns] == names
 
 
+TEXT = "x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)) + "1,no\n"
+
+
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
         ({}, ["data/source/", "one CSV or Parquet file", "it holds nothing"]),
         ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, ["data/source/", "a.csv, b.csv"]),
-        ({"a.csv": "x,y\n" + "1,2\n" * 30 + "1,no\n"}, ["data/source/a.csv", "column y", "'no'"]),
-        ({"a.csv": "x,y\n1,2\n"}, ["data/source/a.csv", "1 rows", "at least 10"]),
+        ({"a.csv": TEXT}, ["data/source/a.csv", "column y", "'no'"]),
+        ({"a.csv": "x,y\n1,2\n"}, ["data/source/a.csv", "1 rows", "needs 10"]),
     ],
     ids=["none", "two", "text", "too short"],
 )

@@ -143,7 +143,10 @@ def test_a_fit_keeps_all_rows_and_says_what_is_missing(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
 def test_what_learns_by_the_fixed_recipe_takes_no_gaps(model, settings):
-    with pytest.raises(UserError, match="holds no value; to leave out rows with a missing value, pass missing='drop'"):
+    with pytest.raises(
+        UserError,
+        match="holds no value; to leave out rows with a missing value, pass missing='drop'",
+    ):
         flows.fit(frame(), model, settings=settings)
 
 

@@ -380,8 +380,8 @@ def test_samples_go_into_an_array_or_a_picture(files):
 def test_a_page_of_columns_can_not_be_drawn_of_images(files):
     with pytest.raises(
         SystemExit,
-        match=r"^flows: .*model: is a model of images, which has no columns to ask about or draw; "
-        r"`flows sample` draws images to a \.png$",
+        match=r"^flows: .*model: is a model of images, which has no columns; "
+        r"`flows sample` draws images to a \.png file$",
     ):
         main(
             ["plot", str(files / "model"), str(files / "images.npy"), "-o", str(files / "page.png")]
@@ -418,7 +418,7 @@ def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_
     main(["score", str(files / "model"), str(files / "images.npy")])
     assert re.fullmatch(
         r"bits per dimension of 30 images: \d\.\d{3} as a bound, \d\.\d{3} importance weighted; "
-        r"16 draws an image\n",
+        r"16 draws per image\n",
         capsys.readouterr().out,
     )
 
@@ -447,7 +447,7 @@ def test_a_file_without_such_images_is_named(files, name, words):
 def test_the_least_likely_images_go_into_a_picture_alone(files, tmp_path, monkeypatch, output):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        SystemExit, match=r"^flows: --anomalies of images are a picture of them: -o FILE\.png$"
+        SystemExit, match=r"^flows: --anomalies of images needs a picture: -o FILE\.png$"
     ):
         main(
             ["score", str(files / "model"), str(files / "images.npy"), "--anomalies", "3", *output]

@@ -11,7 +11,7 @@ import pytest
 
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
-from flows.density.array_density import ArrayDensity
+from flows.density.frame_density import Density
 from flows.mixtures.fitting import fit_gaussian, fit_gmm
 from flows.networks.gaussian_mixture import GaussianMixture
 from studies.tables import odd_cells, peers, questions
@@ -72,7 +72,7 @@ def test_a_mixture_as_our_model_scores_as_the_closed_form(monkeypatch: pytest.Mo
         scaler = Scaler.fit(train)
         return Density(GaussianMixture.fit(gaussian, scaler.scale(train), scaler))
 
-    monkeypatch.setattr(questions.our_density, "fit", fit)
+    monkeypatch.setattr(questions, "fit", fit)
     monkeypatch.setattr(questions.peers, "mixture", gaussian)
     found: Any = questions.score("iris", 0, 105, 1, 8, 30)
     frame = pd.DataFrame(found, index=questions.METHODS)

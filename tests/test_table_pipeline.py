@@ -121,7 +121,7 @@ def test_of_a_table_what_needs_a_truth_is_null_and_the_rest_is_there(of_a_table:
 def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
     _, said = of_a_table
     lines = said.splitlines()
-    assert lines[0] == "left out: 3 rows with a missing value"
+    assert lines[0] == "3 rows with a missing value are left out"
     assert lines[1] == "column ward is taken as a category of 3 labels"
     assert lines[2].startswith("column temperature holds ")
     assert lines[3] == "90 rows of 6 columns from table, no truth known"

@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
-import flows
+from flows import fit
 from flows.conditionals.unknowns import ENOUGH
 from flows.core import seeds
 from flows.core.arrays import Array
@@ -85,7 +85,7 @@ def score(
         covariances = truth.covariances / np.outer(deviation, deviation)
         exact = Mixture(truth.weights, (truth.means - mean) / deviation, covariances)
         closed["truth"] = ClosedForm.fit(learned, lambda _: exact)
-    ours = ArrayDensity(flows.fit(learned, members=members).network)
+    ours = ArrayDensity(fit(learned, members=members).network)
     asked = Asked(ours, closed, learned, split)
     found = pd.DataFrame(index=METHODS, dtype=float)
     conditionals(found, asked, test[:rows])
