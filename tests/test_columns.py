@@ -16,11 +16,11 @@ from torch.testing import assert_close
 import flows
 from flows.command_line.wording import shell_words
 from flows.tables.columns import Column
-from flows.tables.dequantisation import dequantise
 from flows.tables.duplicates import first_copies
 from flows.tables.inspection import inspect
 from flows.tables.notices import TableError
 from flows.tables.preparation import from_real, learnable, round_rows, scorable
+from flows.tables.rounding import dequantise
 from flows.tables.to_real import ToReal
 
 ROWS = 100
@@ -60,6 +60,10 @@ def inspected(columns, values):
     """The columns, and the notices in the words of the command line."""
     found = inspect(columns, values)
     return found.columns, [notice.text(shell_words) for notice in found.notices]
+
+
+def dequantised(columns, values, seed=0):
+    return dequantise(columns, values, first_copies(values), seed)
 
 
 # Words
@@ -229,12 +233,12 @@ def test_many_zeros_are_noticed_too():
 def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alone():
     values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
     columns = inspect([Column("a"), Column("n")], values).columns
-    spread = dequantise(columns, values, 0)
+    spread = dequantised(columns, values)
     assert (spread[:, 0] == values[:, 0]).all()
     assert (np.round(spread[:, 1]) == values[:, 1]).all()
     assert len(np.unique(spread[:, 1])) == ROWS
-    assert (spread == dequantise(columns, values, 0)).all()
-    assert not (spread == dequantise(columns, values, 1)).all()
+    assert (spread == dequantised(columns, values)).all()
+    assert not (spread == dequantised(columns, values, 1)).all()
 
 
 @pytest.mark.parametrize("word", ["positive", "interval:0:10"])
@@ -242,7 +246,7 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
     values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
     columns = inspect([Column.parse("a", word)], values).columns
     low, high = columns[0].bounds
-    spread = dequantise(columns, values, 0)
+    spread = dequantised(columns, values)
     assert columns[0].step == 1
     assert ((low < spread) & (spread < high)).all()
 
@@ -250,7 +254,7 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
 def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
     codes = rows(np.repeat([0.0, 1, 2, 2], ROWS // 4))
     assert inspected([WARDS], codes) == ([WARDS], [])
-    spread = dequantise([WARDS], codes, 0)
+    spread = dequantised([WARDS], codes)
     assert WARDS.bounds == (-0.5, 2.5)
     assert (np.round(spread) == codes).all()
     assert spread[:25].min() < -0.4
@@ -380,7 +384,7 @@ def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
     once = inspect(columns, rows).columns
     assert columns == once
     assert any("600 of 900 rows are copies of other rows" in notice for notice in notices)
-    spread = dequantise(columns, tripled, 0)
+    spread = dequantised(columns, tripled)
     np.testing.assert_array_equal(spread[:300], spread[300:600])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,15 +18,6 @@ from flows.tables.notices import show
 from flows.tables.values import Format, as_numbers
 
 Ask = Callable[[Chunks, pd.DataFrame], pd.DataFrame]
-
-
-def format_of(arguments: argparse.Namespace) -> Format:
-    """Return how the CSV files of a command are written. Raises ``UserError``."""
-    if arguments.sep == "":
-        raise UserError("--sep is empty; name the mark between fields, or leave the option out")
-    if arguments.thousands == arguments.decimal:
-        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
-    return Format(*(getattr(arguments, name) for name in Format._fields))
 
 
 def answers(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.streams import answers, format_of, write
+from flows.command_line.streams import answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
 from flows.core.errors import UserError
@@ -30,7 +30,7 @@ from flows.tables import files
 from flows.tables.columns import WHOLE
 from flows.tables.frames import apply_missing_policy, rows_left_out, to_numbers
 from flows.tables.notices import Notice, show
-from flows.tables.values import PLAIN
+from flows.tables.values import PLAIN, Format
 
 ROWS = 1_000  # rows that are drawn by default
 SAMPLES = 10_000  # rows that are drawn for a picture, at least
@@ -53,7 +53,7 @@ def fit(arguments: argparse.Namespace) -> None:
         )
     kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
     which = {"only": arguments.only, "drop": arguments.drop}
-    table = files.read(arguments.table, kinds, format_of(arguments), **which)
+    table = files.read(arguments.table, kinds, _format_of(arguments), **which)
     density = fit_table(
         table,
         arguments.model,
@@ -74,7 +74,7 @@ def sample(arguments: argparse.Namespace) -> None:
     rows, output = arguments.given_rows, arguments.output
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
-    if rows is None and format_of(arguments) != PLAIN:
+    if rows is None and _format_of(arguments) != PLAIN:
         raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
     n = n or ROWS
@@ -83,7 +83,7 @@ def sample(arguments: argparse.Namespace) -> None:
         return image_files.write(output, images.double().numpy(), density.network.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
-        drawn = answers(density, rows, format_of(arguments), "sample", complete)
+        drawn = answers(density, rows, _format_of(arguments), "sample", complete)
         return files.write(output, drawn)
     samples = Samples(density, given or None)
     files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
@@ -115,7 +115,7 @@ def impute(arguments: argparse.Namespace) -> None:
         return filled
 
     added = ["draw"] if draws else []
-    written = format_of(arguments)
+    written = _format_of(arguments)
     _write(arguments, density, answers(density, arguments.table, written, "impute", ask, added))
 
 
@@ -134,7 +134,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     nothing = pd.DataFrame(columns=[each.name for each in density.columns])
     added = [*map(str, Chunks(density).predict(nothing, column, levels))]
-    written = format_of(arguments)
+    written = _format_of(arguments)
     _write(arguments, density, answers(density, arguments.table, written, "predict", ask, added))
 
 
@@ -157,7 +157,7 @@ def plot(arguments: argparse.Namespace) -> None:
         names = [column.name for column in density.columns]
         return draw_odd_cells(output, names, frame, surprise)
     kinds = {column.name: column.word for column in density.columns}
-    table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds))
+    table = files.read(arguments.table, kinds, _format_of(arguments), only=list(kinds))
     if number is None:
         return _plot_samples(arguments, density, table)
     if arguments.missing == "drop":
@@ -211,7 +211,7 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
 def _write(
     arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
 ) -> None:
-    write(arguments.output, density.columns, format_of(arguments), frames)
+    write(arguments.output, density.columns, _format_of(arguments), frames)
 
 
 def _scored(
@@ -233,7 +233,7 @@ def _scored(
         return kept.assign(**dict(zip(SCORES, found, strict=True)))
 
     added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]
-    return answers(density, arguments.table, format_of(arguments), "score", ask, added)
+    return answers(density, arguments.table, _format_of(arguments), "score", ask, added)
 
 
 def _least_likely(
@@ -250,7 +250,7 @@ def _least_likely(
         frame = pd.concat([frame, scored]).nsmallest(arguments.anomalies, SCORES[0])
     if frame.empty:
         raise UserError(f"{arguments.table}: no row is complete, so no row can be ranked")
-    chunks = Chunks(density, str(arguments.table), format_of(arguments))
+    chunks = Chunks(density, str(arguments.table), _format_of(arguments))
     surprise = chunks.surprise(frame, frame.index.to_numpy() - 1)
     show(chunks.notices(), shell_words)
     return frame, surprise
@@ -269,7 +269,7 @@ def _anomalies(
     """
     frame = frame.reset_index(names="row")
     if not given:
-        chunks = Chunks(density, str(arguments.table), format_of(arguments))
+        chunks = Chunks(density, str(arguments.table), _format_of(arguments))
         _, found = chunks.log_prob(frame)
         tail = density.tail_probability(found.log_q)
         frame = frame.assign(tail_probability=tail.round(6))
@@ -300,6 +300,15 @@ def _with_progress(frames: Iterator[pd.DataFrame], n: int) -> Iterator[pd.DataFr
         for frame in frames:
             yield frame
             bar.update(len(frame))
+
+
+def _format_of(arguments: argparse.Namespace) -> Format:
+    """Return how the CSV files of a command are written. Raises ``UserError``."""
+    if arguments.sep == "":
+        raise UserError("--sep is empty; name the mark between fields, or leave the option out")
+    if arguments.thousands == arguments.decimal:
+        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
+    return Format(*(getattr(arguments, name) for name in Format._fields))
 
 
 def _once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

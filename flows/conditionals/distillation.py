@@ -17,7 +17,8 @@ from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_mixture
 from flows.tables.columns import WHOLE, Column
-from flows.tables.dequantisation import dequantise
+from flows.tables.duplicates import first_copies
+from flows.tables.rounding import dequantise
 from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # of the fit
@@ -40,7 +41,9 @@ class Distilled:
         self.samples = samples
         # Samples of whole columns were rounded; the density is of what they were before
         spread = [each if each.kind in WHOLE else replace(each, step=None) for each in columns]
-        x = torch.from_numpy(dequantise(spread, samples, 0).T.copy())[:, None, None]
+        x = torch.from_numpy(dequantise(spread, samples, first_copies(samples), 0).T.copy())[
+            :, None, None
+        ]
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
         for one, values in zip(self.maps, x, strict=True):
             one.initialize(values)

@@ -16,9 +16,9 @@ from flows.density.frame_density import Density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.networks.population import Population
-from flows.tables.dequantisation import dequantise
 from flows.tables.frames import Table, as_frame, parse, take
 from flows.tables.notices import Notice, show
+from flows.tables.rounding import dequantise
 from flows.training.train import train
 
 CALIBRATED = 2_000  # rows with labels whose tail probabilities are counted, at most
@@ -96,7 +96,7 @@ def fit_table(
         model, event_shape, own_settings, members=members, seed=seed, columns=rows.columns
     )
     on_notices(rows.notices)
-    points = dequantise(rows.columns, rows.values, seed, rows.copies)
+    points = dequantise(rows.columns, rows.values, rows.copies, seed)
     train(network, points, settings=training, groups=rows.copies, name=model)
     if "held_out" in network.history and any(column.labels for column in rows.columns):
         _rescore(network, rows.values)

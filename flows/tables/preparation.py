@@ -11,13 +11,16 @@ from torch import Tensor
 
 from flows.core.arrays import Array
 from flows.tables.columns import Column
-from flows.tables.dequantisation import dequantise
+from flows.tables.duplicates import first_copies
+from flows.tables.rounding import dequantise
 from flows.tables.to_real import ToReal
 
 
 def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
     """Return real rows ``(n, D)`` to learn from; rounded values are dequantised."""
-    return to_real(columns, dequantise(columns, values, seed)) if columns else values
+    if not columns:
+        return values
+    return to_real(columns, dequantise(columns, values, first_copies(values), seed))
 
 
 def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
@@ -28,8 +31,9 @@ def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
     """
     if not columns:
         return values
+    dequantised = dequantise(columns, values, first_copies(values), seed)
     whole = [column.kind in ("integer", "count") for column in columns]
-    return to_real(columns, np.where(whole, values, dequantise(columns, values, seed)))
+    return to_real(columns, np.where(whole, values, dequantised))
 
 
 def to_real(columns: Sequence[Column], rows: Array) -> Array:

@@ -1,10 +1,13 @@
-"""The steps of rounded values."""
+"""Rounded values: the steps of a column, and the noise that gives the values a density."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from flows.core.arrays import Array, Whole
+from flows.tables.columns import Column
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 COMMON = 0.1  # share of the gaps between values from which one gap is the step of the column
@@ -31,3 +34,21 @@ def _gaps(distinct: Array) -> tuple[Array, Whole, Whole]:
     rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return gaps, place, counts
+
+
+def dequantise(columns: Sequence[Column], values: Array, copies: Whole, seed: int) -> Array:
+    """Return ``values`` ``(n, D)`` with uniform noise of the width of the step added::
+
+        x + step u,  u uniform on (-1/2, 1/2)
+
+    Near a bound of the column the noise is narrower, so values stay within the bounds. The numbers
+    ``u`` depend only on ``seed`` and the shape, so a table gets the same noise for every model.
+    Copies of a row get the same noise and remain copies: ``copies`` ``(n,)`` is the result of
+    ``first_copies``.
+    """
+    steps = np.array([column.step or 0.0 for column in columns])
+    if not steps.any():
+        return values
+    u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
+    low, high = np.array([column.bounds for column in columns]).T
+    return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))
