@@ -89,9 +89,7 @@ def test_the_search_stops_when_its_patience_ends(
     corners = np.array([[0.0, 0.0], [0.0, 9.0], [30.0, 0.0], [30.0, 9.0]])
     x = np.tile(corners, (15, 1)) + 0.3 * np.random.default_rng(0).normal(size=(60, 2))
     entries = Recorded(components)
-    best = select_mixture(
-        x, components=entries, ridges=[0.1], splitter=KFold(3), patience=patience
-    )
+    best = select_mixture(x, components=entries, ridges=[0.1], splitter=KFold(3), patience=patience)
     assert entries.visited == tried
     assert len(best.weights) == chosen
 
