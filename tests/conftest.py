@@ -1,6 +1,7 @@
 """What several test modules share.
 
-Double precision, a shake of all parameters, and a finished run of the pipeline.
+Double precision, a shake of all parameters, a short automatic recipe, small pieces of files, and a
+finished run of the pipeline.
 """
 
 from __future__ import annotations
@@ -45,6 +46,33 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
         return module
 
     return shake
+
+
+@pytest.fixture
+def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The automatic recipe trains for at most 25 steps, and tells its time after 10."""
+    from flows.training.automatic import fold_trainer, recipe
+
+    shorter = {
+        recipe: {"ROUNDS": (5, 10), "MOST_STEPS": 20, "TIMED": 2},
+        fold_trainer: {"LEAST_STEPS": 15},
+    }
+    for module, limits in shorter.items():
+        for name, few in limits.items():
+            monkeypatch.setattr(module, name, few)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Cuts files into pieces of so many rows, and questions about rows into blocks."""
+    from flows.density import chunks
+    from flows.tables import files
+
+    def cut(rows: int, block: int = chunks.BLOCK) -> None:
+        for module, name, few in ((files, "PIECE", rows), (chunks, "BLOCK", block)):
+            monkeypatch.setattr(module, name, few)
+
+    return cut
 
 
 @pytest.fixture(scope="session")

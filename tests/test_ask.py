@@ -71,10 +71,9 @@ predict m.flow gaps.csv --column ward"""
 
 
 @pytest.mark.parametrize("words", ASKED.splitlines())
-def test_the_bytes_are_the_same_twice_and_whatever_the_pieces(folder, capsys, monkeypatch, words):
+def test_the_bytes_are_the_same_twice_and_whatever_the_pieces(folder, capsys, small_pieces, words):
     whole = read(capsys, words)[1]
-    monkeypatch.setattr("flows.tables.files.PIECE", 5)
-    monkeypatch.setattr("flows.density.chunks.BLOCK", 2)
+    small_pieces(rows=5, block=2)
     assert read(capsys, words)[1] == whole
 
 
@@ -218,9 +217,9 @@ def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, 
 
 
 def test_imputed_columns_are_of_one_type_whichever_piece_of_a_file_has_the_gaps(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, small_pieces
 ):
-    monkeypatch.setattr("flows.tables.files.PIECE", 20)
+    small_pieces(rows=20)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.integers(100, size=60), "b": rng.normal(size=60)})
     quick = {"recipe": "fixed", "epochs": 2}

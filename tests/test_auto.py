@@ -31,14 +31,6 @@ from flows.training.automatic.candidates import CANDIDATES
 from flows.training.automatic.noise import ComponentNoise, NeighbourNoise
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps."""
-    monkeypatch.setattr(auto, "ROUNDS", (5, 10))
-    monkeypatch.setattr(auto, "MOST_STEPS", 20)
-    monkeypatch.setattr(fold_trainer, "LEAST_STEPS", 15)
-
-
 def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, dim)) @ rng.standard_normal((dim, dim))
@@ -205,9 +197,14 @@ def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
     assert abs(float(mass) - 1) < 1e-6
 
 
-def test_samples_of_the_base_have_its_tails(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(TailedNormal, "TRACE", 0.5)
-    base, axis = TailedNormal(1, (1,)), torch.linspace(-200, 200, 400_001, dtype=torch.float64)
+class HalfTailedNormal(TailedNormal):
+    """A base with so many points in its tails that a test can count them."""
+
+    TRACE = 0.5
+
+
+def test_samples_of_the_base_have_its_tails():
+    base, axis = HalfTailedNormal(1, (1,)), torch.linspace(-200, 200, 400_001, dtype=torch.float64)
     density = base.log_prob(axis[None, None])[0].exp()
     z = base.sample(200_000, np.random.default_rng(0), torch.float64).flatten()
     for edge in (1.0, 3.0, 6.0):
@@ -219,7 +216,7 @@ def test_samples_of_the_base_have_its_tails(monkeypatch: pytest.MonkeyPatch):
 # The whole recipe
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_about():
     x, test = rows(), rows(20, seed=1)
     fitted = fit(model(), x, test)
@@ -238,7 +235,7 @@ def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_abou
     assert_close(fitted.ensemble_log_prob(test), expected)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
 def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_in_units(kinds):
     """A row's held-out density is of the members that did not see it; references are in units."""
@@ -271,7 +268,7 @@ def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_i
     assert in_sample - 0.5 < about["references"]["one Gaussian"] < in_sample
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tmp_path):
     first, second = (fit(model(), rows()) for _ in range(2))
     flows.save(first, tmp_path / "first")
@@ -282,7 +279,7 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
     assert loaded.description == first.description
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
     x = rows(40)
     fitted = fit(model(), np.concatenate([x, x, x]))
@@ -293,7 +290,7 @@ def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
     assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
     x = rows(60)
     groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
@@ -334,7 +331,7 @@ def test_only_a_gap_is_taken_as_one(bad: float):
         fit(model(dim=2, columns=columns), np.exp(rows(60, 2)), x[:6])
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -348,7 +345,7 @@ def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
     assert compared == [60]
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -371,9 +368,8 @@ def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
     assert abs(expected - fitted.history["held_out"][100]) < 1e-4
 
 
-@pytest.mark.usefixtures("short")
-def test_the_time_and_the_memory_of_a_fit_are_said_at_its_start(capfd, monkeypatch):
-    monkeypatch.setattr(auto, "TIMED", 2)
+@pytest.mark.usefixtures("short_recipe")
+def test_the_time_and_the_memory_of_a_fit_are_said_at_its_start(capfd):
     fit(model(), rows(), name="patients")
     said = r"patients: 60 rows of 3 columns: training will take \d+ to \d+ s, and about [\d.]+ GB"
     assert re.match(said, capfd.readouterr().err)
@@ -392,7 +388,7 @@ def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
     assert re.match(r"fit: \d+ of 1000 steps after 0[123]:\d\d, at work", lines[0])
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_fewer_members_see_fewer_folds_of_five(members: int):
     fitted = fit(model(members), rows())
@@ -401,7 +397,7 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
     np.testing.assert_array_equal((fitted.history["fold"] == -1).sum(), 60 - 12 * members)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(
     ("members", "said"),
     [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"up to {5 * len(CANDIDATES)}")],
@@ -413,7 +409,7 @@ def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members:
         flows.fit(rows(), members=members)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
     x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
     fitted = fit(model(dim=8), x)
@@ -424,7 +420,7 @@ def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
     assert fitted.ensemble_log_prob(fresh).mean() > expected - 0.5
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
 def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_finite(
     n: int, dim: int

@@ -303,9 +303,9 @@ def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_savin
 
 
 def test_a_label_that_was_not_there_has_no_density_and_a_line_for_all_its_rows(
-    of_people, tmp_path, capsys, monkeypatch
+    of_people, tmp_path, capsys, small_pieces
 ):
-    monkeypatch.setattr("flows.tables.files.PIECE", 7)
+    small_pieces(rows=7)
     frame = people()[:20].assign(ward=["south"] * 9 + ["east"] * 11)
     frame.to_csv(tmp_path / "t.csv", index=False)
     of_people.save(tmp_path / "m.flow")
@@ -400,9 +400,9 @@ def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder,
 
 
 @pytest.mark.parametrize("words", [[], ["--anomalies", 9]], ids=["all", "lowest"])
-def test_pieces_give_what_the_whole_gives(folder, tmp_path, monkeypatch, words):
+def test_pieces_give_what_the_whole_gives(folder, tmp_path, small_pieces, words):
     whole = scored(folder, tmp_path / "a.csv", "t.csv", *words)
-    monkeypatch.setattr("flows.tables.files.PIECE", 7)
+    small_pieces(rows=7)
     found = scored(folder, tmp_path / "b.csv", "t.csv", *words)
     pd.testing.assert_frame_equal(found, whole, rtol=0, atol=2e-6)
 

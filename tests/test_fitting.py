@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 
 from flows.core.arrays import Array, subsample
-from flows.mixtures import fitting
 from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth
 from flows.mixtures.fitting import bayesian_information, fit_gmm, fit_mixture, select_mixture
 
@@ -59,33 +59,38 @@ def test_the_search_finds_what_a_grid_search_finds():
     np.testing.assert_allclose(ours.covariances, best.covariances_, rtol=1e-8)
 
 
+class Recorded(list[int]):
+    """A list that counts how many of its entries were visited."""
+
+    visited = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for entry in super().__iter__():
+            self.visited += 1
+            yield entry
+
+
 @pytest.mark.parametrize(
-    ("scores", "patience", "tried", "chosen"),
+    ("components", "patience", "tried", "chosen"),
     [
-        ([1.0, 2.0, 0.0, 0.0, 3.0], None, 5, 5),
-        ([1.0, 2.0, 0.0, 0.0, 3.0], 2, 4, 2),
-        ([1.0, 2.0, 0.0, 0.0, 3.0], 3, 5, 5),
-        ([1.0, 1.0, 1.0, 1.0, 1.0], 3, 4, 1),
+        ([2, 3, 1, 1, 4], None, 5, 4),
+        ([2, 3, 1, 1, 4], 2, 4, 3),
+        ([2, 3, 1, 1, 4], 3, 5, 4),
+        ([2, 2, 2, 2, 4], 3, 4, 2),
     ],
 )
 def test_the_search_stops_when_its_patience_ends(
-    monkeypatch: pytest.MonkeyPatch,
-    scores: list[float],
-    patience: int | None,
-    tried: int,
-    chosen: int,
+    components: list[int], patience: int | None, tried: int, chosen: int
 ):
-    counts: list[int] = []
+    """Of four tight clusters, up to four components are the better the more they are.
 
-    def score(rows: Array, folds: list, components: int, *others: float) -> float:
-        counts.append(components)
-        return scores[components - 1]
-
-    monkeypatch.setattr(fitting, "_held_out_likelihood", score)
-    best = select_mixture(
-        rows(), components=range(1, 6), ridges=[0.1], splitter=KFold(3), patience=patience
-    )
-    assert counts == list(range(1, tried + 1))
+    The same number of components has the same score, which is no better.
+    """
+    corners = np.array([[0.0, 0.0], [0.0, 9.0], [30.0, 0.0], [30.0, 9.0]])
+    x = np.tile(corners, (15, 1)) + 0.3 * np.random.default_rng(0).normal(size=(60, 2))
+    entries = Recorded(components)
+    best = select_mixture(x, components=entries, ridges=[0.1], splitter=KFold(3), patience=patience)
+    assert entries.visited == tried
     assert len(best.weights) == chosen
 
 
@@ -106,13 +111,10 @@ def test_the_cross_validated_bandwidth_is_that_of_a_grid_search(dim: int):
     assert found == search.fit(x).best_params_["bandwidth"]
 
 
-def test_a_cross_validated_bandwidth_of_some_of_the_rows_is_scaled_to_their_true_number(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_cross_validated_bandwidth_of_some_of_the_rows_is_scaled_to_their_true_number():
     x = np.random.default_rng(3).normal(size=(1_200, 2))
     expected = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
-    monkeypatch.setattr("flows.mixtures.bandwidth.ROWS", 150)
-    found = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
+    found = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0, most=150)
     assert found == pytest.approx(expected, rel=0.25)
 
 

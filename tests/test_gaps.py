@@ -15,8 +15,7 @@ from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
-from flows.training.automatic import completion, fold_trainer
-from flows.training.automatic import recipe as auto
+from flows.training.automatic import completion
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
 
@@ -120,10 +119,8 @@ def test_gaps_are_taken_as_they_are_and_counted(capsys):
         inspect([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
 
 
-def test_a_fit_keeps_all_rows_and_says_what_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr(auto, "ROUNDS", (5, 10))
-    monkeypatch.setattr(auto, "MOST_STEPS", 20)
-    monkeypatch.setattr(fold_trainer, "LEAST_STEPS", 15)
+@pytest.mark.usefixtures("short_recipe")
+def test_a_fit_keeps_all_rows_and_says_what_is_missing(capsys):
     first, second = (flows.fit(frame(), members=1, columns={"count": "count"}) for _ in range(2))
     assert "on 59 rows" in str(first)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(first)

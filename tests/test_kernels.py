@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -348,23 +349,21 @@ def test_the_interface_is_read_from_the_header():
         interface.Layer(width=3)
 
 
+@pytest.fixture
+def build_anew(tmp_path, monkeypatch):
+    """Builds as on a machine with an empty cache, without -O3, which compiles faster."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return functools.partial(build.built, flags=[flag for flag in build.FLAGS if flag != "-O3"])
+
+
 @compiled
-def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_header_is_built_anew(
-    tmp_path, monkeypatch
-):
-    sources = shutil.copytree(
-        build.SOURCE.parent, tmp_path / "kernels", ignore=lambda *_: ["__pycache__"]
-    )
-    monkeypatch.setattr(build, "SOURCE", sources / "chain.c")
-    monkeypatch.setattr(
-        build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"]
-    )  # compiles faster
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    before = build._built()
+def test_a_field_in_c_alone_is_an_error_that_names_the_structure(tmp_path, monkeypatch, build_anew):
+    sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")
+    before = build_anew(sources / "chain.c")
     interface.declare(CDLL(str(before)))
     header = sources / "chain.h"
     header.write_text(header.read_text().replace("int bins;", "int bins, more;"))
-    after = build._built()
+    after = build_anew(sources / "chain.c")
     assert after != before
     with pytest.raises(
         RuntimeError, match=r"the structure Layer has \d+ bytes in C and \d+ in Python"
@@ -377,11 +376,22 @@ def test_a_field_in_c_alone_is_an_error_that_names_the_structure_and_an_edited_h
     )
     with pytest.raises(RuntimeError, match="Chain"):
         interface.declare(CDLL(str(before)))
-    for path in sources.glob("*.h"):  # every file counts
-        key = build._built()
+
+
+def test_a_library_is_built_anew_once_any_of_its_files_is_edited(tmp_path, monkeypatch, build_anew):
+    """The compiler writes what follows -o, an empty file, so that it takes no time."""
+    compiler = tmp_path / "compiler.sh"
+    compiler.write_text("""while [ $# -gt 1 ]; do [ "$1" = -o ] && : > "$2"; shift; done\n""")
+    monkeypatch.setenv("CC", shlex.join(["sh", str(compiler)]))
+    sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")
+    edited = sorted(sources.glob("*.[ch]"))
+    assert len(edited) > 3
+    libraries = [build_anew(sources / "chain.c")]
+    for path in edited:
         path.write_text(path.read_text() + "\n/* edited */\n")
-        monkeypatch.setattr(build, "_compile", lambda compiler, target: target.touch() or target)
-        assert build._built() != key, path.name
+        libraries.append(build_anew(sources / "chain.c"))
+    assert len(set(libraries)) == len(edited) + 1
+    assert all(library.is_file() for library in libraries)
 
 
 @compiled
@@ -463,20 +473,18 @@ def test_without_a_compiler_the_plain_code_takes_its_place(
 
 @compiled
 def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_written(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, build_anew
 ):
-    monkeypatch.setattr(build, "FLAGS", [flag for flag in build.FLAGS if flag != "-O3"])
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first = build._built()
+    first = build_anew()
     written = first.stat().st_mtime_ns
     assert first.is_relative_to(tmp_path / "cache")
-    assert build._built() == first
+    assert build_anew() == first
     assert first.stat().st_mtime_ns == written
     assert [path.name for path in first.parent.iterdir()] == [first.name]
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    alone = build._built()
+    alone = build_anew()
     assert alone.is_file()
     assert alone.parent.parent == tmp_path
 

@@ -90,10 +90,9 @@ def test_samples_have_labels_about_as_often_as_their_probability(density):
         assert drawn[label] == pytest.approx(expected, abs=0.01)
 
 
-def test_tail_probabilities_of_rows_with_labels_are_those_of_fresh_rows(monkeypatch):
+@pytest.mark.usefixtures("short_recipe")
+def test_tail_probabilities_of_rows_with_labels_are_those_of_fresh_rows():
     """Rows are scored as the held-out ones are: by their cells."""
-    for name, few in (("ROUNDS", (5, 10)), ("MOST_STEPS", 40)):
-        monkeypatch.setattr(f"flows.training.automatic.recipe.{name}", few)
     rng = np.random.default_rng(1)
 
     def draw(n: int) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from flows.mixtures import bandwidth
+from flows.core.arrays import subsample
 from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.training import smoothing
-from flows.training.smoothing import sharpen
+from flows.training.smoothing import MANY, sharpen
 
 
 def cloud(n, dim=2, seed=0):
@@ -81,26 +81,28 @@ def test_half_the_way_to_the_local_mean_cancels_the_excess_to_second_order():
         assert abs(sharpen(quantiles(), h, 0.5).var() + h**2 - 1) < 2 * h**4
 
 
-def test_a_bandwidth_from_some_of_the_rows_is_scaled_to_their_true_number(monkeypatch):
+def test_a_bandwidth_from_some_of_the_rows_is_scaled_to_their_true_number():
     """Without the factor n^(-1/(D + 4)) it would be too wide by 41%."""
     points = cloud(1_200, seed=3)
     expected = likelihood_bandwidth(points)
-    monkeypatch.setattr(bandwidth, "LEAVE_ONE_OUT_ROWS", 150)
-    assert likelihood_bandwidth(points) == pytest.approx(expected, rel=0.2)
+    assert likelihood_bandwidth(points, most=150) == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("count", [1_200, 1_201])
-def test_more_rows_than_the_reference_holds_move_nearly_the_same_way(monkeypatch, count):
+def test_more_rows_than_the_reference_holds_move_nearly_the_same_way(count):
     points = quantiles(count)
     move = sharpen(points, 0.4, 1.0) - points
-    monkeypatch.setattr(smoothing, "REFERENCE_ROWS", 150)
-    error = sharpen(points, 0.4, 1.0) - points - move
+    error = sharpen(points, 0.4, 1.0, reference_rows=150) - points - move
     assert error.shape == points.shape
     assert np.sqrt(np.square(error).mean()) < 0.12 * np.sqrt(np.square(move).mean())
 
 
-def test_very_many_rows_move_the_same_way_a_few_at_a_time(monkeypatch):
-    points = cloud(450)
-    moved = sharpen(points, 0.4, 1.0)
-    monkeypatch.setattr(smoothing, "MANY", 400)
-    np.testing.assert_allclose(sharpen(points, 0.4, 1.0), moved, rtol=0, atol=1e-14)
+def test_very_many_rows_move_the_same_way_a_few_at_a_time():
+    """A reference row stands for all of its copies; another row counts once for itself."""
+    points = cloud(MANY + 50)
+    reference = subsample(points, 30)
+    kernel = len(points) / 30 * np.exp(-cdist(points, reference, "sqeuclidean") / (2 * 0.4**2))
+    kernel[cdist(points, reference) == 0] = 0
+    expected = (kernel @ reference + points) / (kernel.sum(axis=1, keepdims=True) + 1)
+    moved = sharpen(points, 0.4, 1.0, reference_rows=30)
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-13)

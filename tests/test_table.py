@@ -62,9 +62,8 @@ def test_a_table_is_read_as_it_was_written(path, frame):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
-def test_pieces_are_the_whole(path, frame, rows, monkeypatch):
-    monkeypatch.setattr(table, "PIECE", rows)
-    pieces = list(table.stream(path))
+def test_pieces_are_the_whole(path, frame, rows):
+    pieces = list(table.stream(path, rows=rows))
     expected = np.split(np.arange(1, 26), range(rows, 25, rows))
     assert [list(piece.index) for piece in pieces] == [list(part) for part in expected]
     values = np.concatenate([numbers(piece, "c", "a") for piece in pieces])
@@ -344,25 +343,21 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 
 
 @pytest.mark.parametrize("target", ["csv", "parquet"])
-def test_what_is_written_is_what_was_read_with_more_columns(
-    path, frame, target, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(table, "PIECE", 10)
+def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
     out = tmp_path / f"out.{target}"
-    pieces = table.stream(path)
+    pieces = table.stream(path, rows=10)
     table.write(out, (piece.assign(twice=2 * numbers(piece, "a")[:, 0]) for piece in pieces))
     names, values = table.read_numbers(out)
     assert names == ["a", "n", "c", "twice"]
     assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
 
 
-def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame, monkeypatch):
-    monkeypatch.setattr(table, "PIECE", 10)
+def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame):
     whole, who = pd.array([None, *range(24)], "Int64"), ["x", *[None] * 24]
     frame = frame.assign(n=whole, who=who, when=pd.Timestamp("2020-01-01"))
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     for name in ("out.parquet", "out.csv"):
-        table.write(tmp_path / name, table.stream(tmp_path / "t.parquet"))
+        table.write(tmp_path / name, table.stream(tmp_path / "t.parquet", rows=10))
     before, after = (pq.read_schema(tmp_path / name).types for name in ("t.parquet", "out.parquet"))
     assert before == after
     first, second = (tmp_path / "out.csv").read_text().splitlines()[1:3]
@@ -385,10 +380,9 @@ def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(table, "PIECE", 1)
+def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
     path = write(tmp_path / "t.csv", "a\n1\nred\n")
-    pieces = table.stream(path)
+    pieces = table.stream(path, rows=1)
     changed = (piece.assign(b=numbers(piece, "a")[:, 0]) for piece in pieces)
     with pytest.raises(UserError, match="row 2"):
         table.write(tmp_path / name, changed)

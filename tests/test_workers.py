@@ -85,16 +85,19 @@ def test_a_place_that_is_none_is_one_line(where: str, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_that_differs_is_refused_and_both_are_named(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The head says that it is another one."""
+    """A package that the head has seen is gone when the workers look for it."""
+    package = tmp_path / "fleeting-1.5.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: fleeting\nVersion: 1.5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert workers.identity(("flows",), ("fleeting",))["fleeting"] == "1.5"
+    shutil.rmtree(package)
     place(monkeypatch, 2)
-    real: Callable[..., dict[str, str]] = workers.identity
-    monkeypatch.setattr(workers, "identity", lambda *same: {**real(*same), "torch": "another"})
-    there = real((), ("torch",))["torch"]
-    said = re.escape(f"is not like the head: torch: {there} there, another here")
+    said = re.escape("is not like the head: fleeting: not installed there, 1.5 here")
     with pytest.raises(UserError, match=said):
-        collect(math.factorial, [(1,), (2,)])
+        list(workers.completed(math.factorial, [(1,), (2,)], packages=("fleeting",)))
 
 
 @pytest.mark.slow
@@ -124,7 +127,8 @@ def test_the_digest_of_code_changes_with_any_of_it(
     digests = []
     for name, content in files:
         (package / name).write_text(content)
-        digests.append(workers._digest("mine_of_test"))
+        workers.identity.cache_clear()
+        digests.append(workers.identity(("mine_of_test",), ())["code of mine_of_test"])
     assert len(set(digests)) == 3
     assert digests[2] == digests[3]
 

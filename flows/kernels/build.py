@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def reference_code() -> Iterator[None]:
 def _loaded() -> ctypes.CDLL | None:
     try:
         # Torch is imported by now: its OpenMP is used, and not a second one
-        kernels = ctypes.CDLL(str(_built()))
+        kernels = ctypes.CDLL(str(built()))
     except (OSError, RuntimeError) as error:
         line = "flows: no compiled kernels, plain torch takes their place, several times slower"
         print(f"{line} ({error})", file=sys.stderr)
@@ -101,8 +101,8 @@ def _loaded() -> ctypes.CDLL | None:
     return interface.declare(kernels)
 
 
-def _built() -> Path:
-    """Return the shared library for this source, compiler and processor.
+def built(source: Path = SOURCE, flags: Sequence[str] = FLAGS) -> Path:
+    """Return the shared library for this source, compiler, its ``flags`` and the processor.
 
     It is compiled if it isn't in the cache. Raises ``RuntimeError``.
     """
@@ -116,8 +116,8 @@ def _built() -> Path:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise RuntimeError(f"the C compiler {shlex.join(compiler)} does not run: {error}") from None
-    sources = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
-    parts = [*sources, version, _processor(), repr((compiler, FLAGS, EXTRA_FLAGS)).encode()]
+    sources = [path.read_bytes() for path in sorted(source.parent.glob("*.[ch]"))]
+    parts = [*sources, version, _processor(), repr((compiler, flags, EXTRA_FLAGS)).encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     name = f"chain-{key}.so"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flows"
@@ -127,27 +127,27 @@ def _built() -> Path:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Two processes may build at once: each moves a whole file into place
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            return _compile(compiler, Path(folder) / name).replace(cache / name)
+            return _compile(compiler, source, flags, Path(folder) / name).replace(cache / name)
     except OSError:  # on a read-only home or a full disk, compile for this process only
         folder = tempfile.mkdtemp(prefix="flows-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return _compile(compiler, Path(folder) / name)
+        return _compile(compiler, source, flags, Path(folder) / name)
 
 
-def _compile(compiler: list[str], target: Path) -> Path:
-    """Compile ``target`` with the best flags that the compiler takes, and return it.
+def _compile(compiler: list[str], source: Path, flags: Sequence[str], target: Path) -> Path:
+    """Compile ``source`` to ``target`` with the best flags that the compiler takes, and return it.
 
     Raises ``RuntimeError`` where no flags work.
     """
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
-        command = [*compiler, *FLAGS, *extra, str(SOURCE), "-o", str(target), "-lm"]
+        command = [*compiler, *flags, *extra, str(source), "-o", str(target), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return target
         lines = done.stderr.strip().splitlines() or ["no message"]
         problems.append(next((line for line in lines if "error" in line), lines[0]))
-    raise RuntimeError(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {problems[0]}")
+    raise RuntimeError(f"{shlex.join(compiler)} does not compile {source.name}: {problems[0]}")
 
 
 def _processor() -> bytes:

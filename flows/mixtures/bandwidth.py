@@ -39,19 +39,19 @@ def bandwidths(count: int) -> list[float]:
 
 
 def cross_validated_bandwidth(
-    rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int
+    rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int, most: int = ROWS
 ) -> float:
     """Return the bandwidth with the best likelihood of ``rows`` ``(n, D)`` in folds left out::
 
         h = argmax  sum_f sum_{i in f} log 1/n_f sum_{j not in f} N(x_i; x_j, h^2 I)
 
     The maximum is over ``bandwidths``, and n_f is the number of rows outside of fold f. The fold of
-    a row depends on ``seed``. At most ``ROWS`` of the rows are used, and the result is rescaled to
-    all of them. Raises ``ValueError`` for fewer rows than ``folds``.
+    a row depends on ``seed``. At most so many (``most``) of the rows are used, and the result is
+    rescaled to all of them. Raises ``ValueError`` for fewer rows than ``folds``.
     """
     from sklearn.model_selection import KFold
 
-    few = subsample(rows, ROWS)
+    few = subsample(rows, most)
     score = np.zeros(len(bandwidths))
     for train, held_out in KFold(folds, shuffle=True, random_state=seed).split(few):
         squared = cdist(few[held_out], few[train], "sqeuclidean")
@@ -60,16 +60,16 @@ def cross_validated_bandwidth(
     return _rescaled(bandwidths[int(score.argmax())], few, rows)
 
 
-def likelihood_bandwidth(points: Array) -> float:
+def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float:
     """Return the bandwidth with the best leave-one-out likelihood of ``points`` ``(n, D)``::
 
         h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
 
-    The maximum is over the interval ``LIMITS``. At most ``LEAVE_ONE_OUT_ROWS`` of the points are
-    used, and the result is rescaled to all of them. Source: Habbema, Hermans and van den Broek 1974
+    The maximum is over the interval ``LIMITS``. At most so many (``most``) of the points are used,
+    and the result is rescaled to all of them. Source: Habbema, Hermans and van den Broek 1974
     (A stepwise discriminant analysis program using density estimation).
     """
-    few, dim = subsample(points, LEAVE_ONE_OUT_ROWS), points.shape[1]
+    few, dim = subsample(points, most), points.shape[1]
     squared = cdist(few, few, "sqeuclidean")
     np.fill_diagonal(squared, np.inf)
     found = minimize_scalar(

@@ -80,15 +80,17 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
     return names, to_numbers(apply_missing_policy(table), [Column(name) for name in names])
 
 
-def stream(path: str | Path, written: Format = PLAIN) -> Iterator[pd.DataFrame]:
-    """Yield the rows of the file in pieces of ``PIECE`` rows.
+def stream(
+    path: str | Path, written: Format = PLAIN, rows: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the file in pieces of so many ``rows``, by default ``PIECE``.
 
     Raises ``TableError`` for a file that is not a table, or has no rows.
     """
-    path, first = Path(path), 1
+    path, first, rows = Path(path), 1, rows or PIECE
     if not is_csv(path) and written != PLAIN:
         raise _fault(path, "is a Parquet file; separators and encodings are for CSV files")
-    pieces = _csv(path, written) if is_csv(path) else _parquet(path)
+    pieces = _csv(path, written, rows) if is_csv(path) else _parquet(path, rows)
     try:
         for piece in pieces:
             if len(piece):
@@ -134,7 +136,7 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
     return (gzip.open if path.suffix.lower() == ".gz" else open)(path, mode, **options)
 
 
-def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
+def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
     if separator != SPACES and len(separator) > 1:
         raise _fault(path, rf"sep = {separator!r}: must be one character, or '\s+' for spaces")
@@ -145,7 +147,7 @@ def _csv(path: Path, written: Format) -> Iterator[pd.DataFrame]:
         position(names, name, str(path))  # two of a name are refused
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
     where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
-    with pd.read_csv(path, header=0, chunksize=PIECE, **where, **as_written) as pieces:
+    with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
         try:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
@@ -198,7 +200,7 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
     return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
 
 
-def _parquet(path: Path) -> Iterator[pd.DataFrame]:
+def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -209,7 +211,7 @@ def _parquet(path: Path) -> Iterator[pd.DataFrame]:
     with path.open("rb") as file:
         # Not a whole group of rows at once, which may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
-        for batch in whole.iter_batches(batch_size=PIECE):
+        for batch in whole.iter_batches(batch_size=rows):
             yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
 
 

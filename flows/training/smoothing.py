@@ -40,12 +40,17 @@ REFERENCE_ROWS = 2_000
 MANY, FEW_AT_A_TIME = 131_072, 100
 
 
-def sharpen(points: Array, bandwidth: float, strength: float) -> Array:
-    """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means."""
-    reference = subsample(points, REFERENCE_ROWS)
+def sharpen(
+    points: Array, bandwidth: float, strength: float, reference_rows: int = REFERENCE_ROWS
+) -> Array:
+    """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means.
+
+    Local means are of at most ``reference_rows`` of the points.
+    """
+    reference = subsample(points, reference_rows)
     represents = len(points) / len(reference)  # rows that each of them stands for
     moved = np.empty_like(points)
-    at_a_time = FEW_AT_A_TIME if len(points) > MANY else REFERENCE_ROWS
+    at_a_time = FEW_AT_A_TIME if len(points) > MANY else reference_rows
     for start in range(0, len(points), at_a_time):
         chunk = points[start : start + at_a_time]
         kernel = cdist(chunk, reference, "sqeuclidean")
