@@ -73,7 +73,7 @@ class ClosedForm:
         return np.concatenate(found)
 
     def surprise(self, rows: Array) -> Array:
-        """Return the surprise of each value, ``(n, D)``, as ``ArrayDensity.surprise`` defines it."""
+        """Return the surprise of each value, ``(n, D)``, as defined by ``ArrayDensity``."""
         z, log_slope = self.scores(rows)
         found = np.empty(rows.shape)
         for d, log_level in enumerate(-np.log(3 * self.ranges)):
