@@ -6,18 +6,11 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import entropy
-from flows.tables import files as table_files
 from flows.tables import frames
 from flows.tables.columns import Column
-from flows.tables.notices import (
-    DropColumn,
-    DropIncompleteRows,
-    Remedy,
-    SetFormat,
-    SetKind,
-    TableError,
-)
+from flows.tables.files import read
 from stages.pipeline import files, settings
+from stages.pipeline.reading import pipeline_words
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
 
@@ -50,32 +43,16 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
         wanted = "must hold one CSV or Parquet file, as data.target is table"
         raise UserError(f"{files.SOURCE}/: {wanted}; it holds {there}")
     source = tables[0]
-    try:
-        found = table_files.read(source, kinds)
-        for name in kinds:
-            if name not in found.frame:
-                place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
-                raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-        rows = frames.take(found, kinds, params.data.missing)
-    except TableError as error:
-        raise UserError(error.text(pipeline_words)) from None
+    found = read(source, kinds)
+    for name in kinds:
+        if name not in found.frame:
+            place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
+            raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
+    rows = frames.take(found, kinds, params.data.missing)
     settings.check_rows(params, len(rows.values))
     for notice in rows.notices:
         print(notice.text(pipeline_words))
     return rows.columns, rows.values
-
-
-def pipeline_words(remedy: Remedy) -> str:
-    """Return how a user of the pipeline applies a remedy."""
-    match remedy:
-        case SetKind(column, kind):
-            return f"set data.columns.{column}: {kind} in {settings.PARAMS}"
-        case DropColumn(column):
-            return f"remove the column {column} from the file"
-        case DropIncompleteRows():
-            return f"set data.missing: drop in {settings.PARAMS}"
-        case SetFormat():
-            return "save the file as UTF-8 text with commas between fields and decimal points"
 
 
 if __name__ == "__main__":

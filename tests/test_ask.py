@@ -129,13 +129,30 @@ def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density,
     odd.loc[[1, 5], "ward"], odd.loc[4, "age"] = "north", 50.5
     found = density.impute(odd)
     assert capsys.readouterr().err == (
-        "column ward, row 1 holds north, which is not one of its labels (east, west) "
-        "(and 2 more values); the value is treated as unknown\n"
+        "column ward, row 1 holds north, which is not one of its labels (east, west)"
+        "; it and 2 more such values are treated as unknown\n"
     )
     assert found["ward"].equals(odd["ward"].fillna("east"))
     assert found.loc[4, "age"] == 50.5
     unknown = density.impute(odd.mask(odd.isin(["north", 50.5])))
     pd.testing.assert_series_equal(found["bmi"], unknown["bmi"])
+
+
+def test_disallowed_numbers_get_a_log_density_of_minus_infinity_and_a_notice(density, gaps, capsys):
+    rows = gaps[:1].assign(age=50.5)
+    assert np.isneginf(density.log_prob(rows)).all()
+    assert capsys.readouterr().err == (
+        "column age, row 0 holds 50.5, which its kind, integer, does not allow; the value is given "
+        "a log-density of minus infinity\n"
+    )
+
+
+def test_a_category_of_pandas_is_imputed_with_labels_that_it_lacks(density, gaps):
+    gaps["ward"] = gaps["ward"].mask(gaps["ward"] == "west").astype("category")
+    gaps["ward"] = gaps["ward"].cat.set_categories(["north"])
+    filled = density.impute(gaps)
+    assert set(filled["ward"]) <= {"north", "east", "west"}
+    assert filled["ward"].notna().all()
 
 
 def test_standard_errors_are_always_there_and_a_dropped_row_is_counted(folder, capsys):

@@ -214,15 +214,6 @@ def test_a_column_with_a_zero_and_none_below_is_proposed_as_a_count():
     assert notice.endswith("--column visits=count")
 
 
-def test_names_that_are_whole_numbers_may_be_a_row_and_are_noticed():
-    _, notices = inspected([Column("17"), Column("-3")], rows("normal", "share"))
-    assert notices == [
-        "the columns are called 17, -3; if this is a row of a file without names, "
-        "write a line of names above it"
-    ]
-    assert not inspected([Column("17"), Column("b")], rows("normal", "share"))[1]
-
-
 def test_many_zeros_are_noticed_too():
     x = rows("normal")[:, 0]
     (column,), (notice,) = inspected([Column("rain")], rows(np.where(x < 0, 0, x)))

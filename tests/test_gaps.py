@@ -77,7 +77,7 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     candidates = [Candidate("whiten", "neighbours", 0.5)]
     trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
     (fold,) = trainer.folds
-    trainer.draws = 10_000
+    trainer.completions = 10_000
     scores = trainer.scores(every_row=True)
     assert np.isnan(scores[fold.train]).all()
     log_q = scores[fold.held_out, 0]

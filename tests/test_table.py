@@ -15,7 +15,7 @@ from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.notices import TableError, python_words
 from flows.tables.values import Format
-from stages.generate import pipeline_words
+from stages.pipeline.reading import pipeline_words
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -127,16 +127,17 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         ),
         (lines(["a,b"], a='"{i}.234,5"'), "pass --decimal , --thousands ."),
         (lines(["a,b"], a="{i} 234"), "pass --thousands ' '"),
+        (lines(["a,b"], a='"0,{square:03}"'), "to read it as a number, pass --decimal ,"),
         (lines([]), "its columns are called 1.5, 1; write a line of names above"),
         (lines(["#a,b"], a="1"), "a line of names above that does not begin with #"),
         ("age,age\n1,2\n", "2 columns are called age; rename them"),
         (
             lines([",b"], a="p{i}"),
-            "column 'Unnamed: 0' has no name; write a name above it",
+            "column 'Unnamed: 0' has no name; give it one; to leave the column out",
         ),
         (
             lines(["a,"]),
-            "column 'Unnamed: 1' has no name; write a name above it",
+            "column 'Unnamed: 1' has no name; give it one; to leave the column out",
         ),
         (
             lines(["a,b"], b="p{i}"),
@@ -401,6 +402,15 @@ def test_what_is_wrong_with_a_frame_is_one_line(frame):
         numbers(frame, "a", "b")
     with pytest.raises(UserError, match="2 columns are called a; rename them"):
         numbers(pd.concat([frame, frame], axis=1), "a")
+
+
+def test_names_that_are_whole_numbers_get_a_notice_if_they_are_of_a_file(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=["17", "-3"])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    (notice,) = frames.take(table.read(tmp_path / "t.csv"), {}).notices
+    said = "the columns are called 17, -3; if this is a row of the file, write a line of names"
+    assert notice.text(shell_words).startswith(said)
+    assert frames.take(frames.parse(frame, {"17": "", "-3": ""}), {}).notices == []
 
 
 FAULTY = """column b holds 7 in every row; to leave the column out, {drop}

@@ -25,7 +25,9 @@ VERBS = {
     "plot": "Draw samples over the rows of a table, the odd values of unlikely rows, or one row.",
 }
 TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
-OUTPUT = "the file to write; by default, rows are written as CSV to standard output"
+OUTPUT = "the file to write"
+STANDARD_OUTPUT = "; by default, rows are written as CSV to standard output"
+REPEATS = "; may be repeated"
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
@@ -45,8 +47,9 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("table", metavar="TABLE", type=Path, help=text)
     for name in ("fit", "sample", "score", "impute", "predict", "plot"):
         needed = name in ("fit", "plot")
+        text = OUTPUT if needed else OUTPUT + STANDARD_OUTPUT
         made[name].add_argument(
-            "-o", "--output", metavar="FILE", type=Path, required=needed, help=OUTPUT
+            "-o", "--output", metavar="FILE", type=Path, required=needed, help=text
         )
         _add_format(made[name])
     for name in ("fit", "sample", "impute"):
@@ -93,10 +96,18 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--model", default="nsf", help="nsf (default), realnvp, glow or vae")
     text = "the number of networks: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=text)
-    text = "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, count or category"
+    text = (
+        "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, count or category"
+        + REPEATS
+    )
     add("--column", metavar="NAME=KIND", type=_pair, help=text, **REPEATED)
-    add("--drop", metavar="NAME", help="a column to leave out", **REPEATED)
-    add("--only", metavar="NAME", help="a column to learn; others are left out", **REPEATED)
+    add("--drop", metavar="NAME", help="a column to leave out" + REPEATS, **REPEATED)
+    add(
+        "--only",
+        metavar="NAME",
+        help="a column to learn; others are left out" + REPEATS,
+        **REPEATED,
+    )
     add(
         "--missing",
         choices=["learn", "drop", "stop"],
@@ -104,14 +115,14 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
         help="learn from rows with missing values (default), drop and count such rows, or stop at "
         "the first one",
     )
-    text = "a setting of training or of the model"
+    text = "a setting of training or of the model" + REPEATS
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
 
 
 def _add_sample(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("-n", type=_whole(1), help="the number of rows (1000)")
-    text = "the value of a column in all rows; may be repeated"
+    text = "the value of a column in all rows" + REPEATS
     add("--given", metavar="NAME=VALUE", type=_pair, help=text, **REPEATED)
     text = "a table; one row is drawn for each of its rows, given the values of the row"
     add("--given-rows", metavar="TABLE", type=Path, help=text)

@@ -20,15 +20,14 @@ from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks
+from flows.density.chunks import DENSITY, Chunks, prediction_names
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
 from flows.networks import registry
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
-from flows.tables.columns import WHOLE
-from flows.tables.frames import apply_missing_policy, rows_left_out, to_numbers
+from flows.tables.frames import apply_missing_policy, position, rows_left_out, to_numbers
 from flows.tables.notices import Notice, show
 from flows.tables.values import PLAIN, Format
 
@@ -99,6 +98,8 @@ def score(arguments: argparse.Namespace) -> None:
         return image_files.score(density.network, arguments.table, arguments.output, count)
     if count is None:
         return _write(arguments, density, _scored(arguments, density, given))
+    if arguments.output is not None:
+        files.is_csv(arguments.output)  # an unknown ending is refused before the rows are scored
     frame, surprise = _least_likely(arguments, density, given)
     _write(arguments, density, [_anomalies(arguments, density, frame, surprise, given)])
 
@@ -122,18 +123,17 @@ def impute(arguments: argparse.Namespace) -> None:
 def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
     density, column = _load(arguments), arguments.column
-    kinds = {each.name: each.kind for each in density.columns}
-    if arguments.quantiles and kinds.get(column) == "category":
-        raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
     levels = arguments.quantiles or QUANTILES
+    d = position([each.name for each in density.columns], column, DENSITY)
+    if arguments.quantiles and density.columns[d].labels:
+        raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         found = chunks.predict(chunk, column, levels)
         rounded = found.map(lambda x: float(f"{x:.{DIGITS}g}"))
         return chunk.assign(**rounded.rename(columns=str))
 
-    nothing = pd.DataFrame(columns=[each.name for each in density.columns])
-    added = [*map(str, Chunks(density).predict(nothing, column, levels))]
+    added = [*map(str, prediction_names(density.columns[d], levels))]
     written = _format_of(arguments)
     _write(arguments, density, answers(density, arguments.table, written, "predict", ask, added))
 
@@ -160,8 +160,8 @@ def plot(arguments: argparse.Namespace) -> None:
     table = files.read(arguments.table, kinds, _format_of(arguments), only=list(kinds))
     if number is None:
         return _plot_samples(arguments, density, table)
-    if arguments.missing == "drop":
-        raise UserError("--missing drop is for pictures of all rows, not for --row")
+    if arguments.missing != "keep":
+        raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
     if number > len(table.frame):
         raise UserError(f"--row {number}: {arguments.table} holds {len(table.frame)} rows")
     _plot_row(arguments, density, table.frame)
@@ -249,7 +249,10 @@ def _least_likely(
     for scored in _scored(arguments, density, given, drop_incomplete=drop):
         frame = pd.concat([frame, scored]).nsmallest(arguments.anomalies, SCORES[0])
     if frame.empty:
-        raise UserError(f"{arguments.table}: no row is complete, so no row can be ranked")
+        raise UserError(
+            f"{arguments.table}: no row is complete, so no row can be ranked; --given ranks "
+            "rows with missing values, too"
+        )
     chunks = Chunks(density, str(arguments.table), _format_of(arguments))
     surprise = chunks.surprise(frame, frame.index.to_numpy() - 1)
     show(chunks.notices(), shell_words)
@@ -286,11 +289,7 @@ def _with_floats(density: ArrayDensity, chunk: pd.DataFrame) -> pd.DataFrame:
 
     All chunks of a file then have the same types, whichever chunk has missing values.
     """
-    real = [
-        column.name
-        for column in density.columns
-        if column.kind not in WHOLE or (column.step or 0) % 1
-    ]
+    real = [column.name for column in density.columns if not column.is_whole]
     whole = chunk.select_dtypes("integer").columns.intersection(real)
     return chunk.astype(dict.fromkeys(whole, np.float64))
 

@@ -39,7 +39,7 @@ from flows.tables.columns import Column
 FIRST, MOST = 256, 8_192  # draws a row, at first and at most
 ENOUGH = 100  # effective draws
 POINTS = 20_000  # that are weighed at a time: bounds the memory
-TOLERANCE = 8e-3  # between two steps of a quadrature; its error is about a tenth of it
+TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
 WIDTH = 1.1  # of the logistic curve that nodes are spaced by, in standard deviations
 
 
@@ -127,8 +127,8 @@ class Unknowns:
 
         ``rows`` ``(n, D)`` are in the user's units, with codes for labels and ``NaN`` for what is
         unknown. ``numbers`` ``(n,)`` are those of their random streams. Where columns are drawn,
-        they are until ``enough`` draws are effective. ``own`` ``(n, D)`` are the same rows with
-        values that the ``log_own`` of their posteriors is of.
+        they are until ``enough`` draws are effective. ``own`` ``(n, D)`` are the rows with
+        their true values, for which ``log_own`` is computed.
         """
         own = rows if own is None else own
         for unknown, some in patterns(rows, POINTS // FIRST):

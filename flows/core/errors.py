@@ -11,7 +11,7 @@ INTERRUPTED = 130  # the exit status after an interrupt, as of a shell
 class UserError(ValueError):
     """An error that the user can fix: a ``ValueError``, as scikit-learn and notebooks expect.
 
-    Its message is one line that names the key or the file.
+    Its message has a line for each fault, which names the key, or the file, column and row.
     """
 
 

@@ -37,8 +37,8 @@ class TrainingSettings(Section):
 
     Args:
         recipe: ``"fixed"``, by the settings below; or ``"auto"``, from the training rows
-            (``training/auto.py``), for which only ``learning_rate``, ``clip``, ``batch_size`` and
-            ``seed`` count.
+            (``training/automatic/recipe.py``), for which only ``learning_rate``, ``clip``,
+            ``batch_size`` and ``seed`` count.
         epochs: passes over the training points.
         batch_size: the most points of a step; an epoch is cut into equal steps, so no step is a
             small remainder.

@@ -47,8 +47,8 @@ class Estimate(NamedTuple):
 class ArrayDensity:
     """The ensemble of a population as a density on arrays.
 
-    ``row_numbers`` ``(n,)`` of the methods are the numbers of the rows in their table. They select
-    the random streams, so the results of a row do not depend on the other rows.
+    ``row_numbers`` ``(n,)`` of the methods are the numbers of the rows in their table, from 0. They
+    select the random streams, so the results of a row do not depend on the other rows.
 
     Args:
         network: a population of models of vectors, or of images, which have no columns.
@@ -83,9 +83,11 @@ class ArrayDensity:
             found.log_q[direct] = log_probability(self._log_density, self.columns, rows[direct])
         places = np.flatnonzero(allowed & ~direct)
         if len(places):
-            own = self._log_conditional if given.any() else self._log_marginal
-            parts = own(rows[places], row_numbers[places], given)
-            for part, new in zip(found, parts, strict=True):
+            asked = rows[places], row_numbers[places]
+            own = (
+                self._log_conditional(*asked, given) if given.any() else self._log_marginal(*asked)
+            )
+            for part, new in zip(found, own, strict=True):
                 part[places] = new
         return found
 
@@ -255,8 +257,8 @@ class ArrayDensity:
             rest = rows[known]
             rest[:, d] = np.nan
             of_rest = self._log_marginal(rest, row_numbers[known])
-            level = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
-            log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(level))
+            width = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
+            log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(width))
             log_conditional = log_joint[known] - self.ensemble(of_rest.log_q)
             found[known, d] = log_margin - np.log(2) - log_conditional
             effective[known] = np.minimum(effective[known], of_rest.effective)

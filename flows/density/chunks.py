@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 from flows.conditionals.unknowns import ENOUGH, MOST
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Estimate
+from flows.tables.columns import Column
 from flows.tables.frames import (
     Table,
     apply_missing_policy,
@@ -30,6 +32,7 @@ from flows.tables.kinds import MOST_LABELS
 from flows.tables.notices import Notice, TableError
 from flows.tables.values import PLAIN, Format
 
+DENSITY = "the density"  # in messages, where a column of the density is named wrongly
 BLOCK = 500  # rows that are asked about between two calls of ``on_rows``
 # A question on rows (n, D) and their numbers (n,): its results, the last one the effective draws
 Question = Callable[[Array, Whole], tuple[Array, ...]]
@@ -46,7 +49,7 @@ class Chunks:
         written: how text in the rows is written.
         on_rows: called with the number of rows that were answered since its last call.
 
-    ``notices`` describes all chunks together. ``disallowed`` holds a notice on the first value that
+    ``notices`` describes all chunks together. ``disallowed`` is a notice on the first value that
     its column does not allow.
     """
 
@@ -61,12 +64,13 @@ class Chunks:
         self.columns = density.columns
         self.names = [column.name for column in density.columns]
         self.kinds = {column.name: column.word for column in density.columns}
-        self.what = ""  # the results, in the plural, as notices call them
+        self.what = ""  # plural noun for the results in notices
+        self.consequence = "treated as unknown"  # of a value that its column does not allow
         self._rows = 0
         self._left_out = 0
         self._unmatched: list[Notice] = []
         self._unknown_labels = Counter[tuple[str, str]]()
-        self.disallowed: list[Notice] = []
+        self.disallowed: Notice | None = None
         self._disallowed_count = 0
         self._effective: list[Array] = []
 
@@ -77,11 +81,13 @@ class Chunks:
 
         The log-densities are those of the columns that are not ``given``, given those that are.
         """
-        self.what = "log-densities"
+        self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
         is_given = given_mask(self.names, given)
         kept = apply_missing_policy(self._parse(chunk, self.names), missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows)
+        is_label = [bool(column.labels) for column in self.columns]
+        self._note_disallowed(kept, self.density.disallowed(rows) & ~np.array(is_label))
         self._left_out += len(chunk) - len(rows)
         found = self._ask(partial(self.density.log_prob, given=is_given), rows)
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
@@ -120,13 +126,14 @@ class Chunks:
     def predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
         """Return the distribution of ``column`` in each row given the other values of the row."""
         self.what = "predictions"
-        d = position(self.names, column)
+        d = position(self.names, column, DENSITY)
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
-        names = list(self.columns[d].labels) or ["mean", "sd", *(f"q{level:g}" for level in levels)]
+        *names, last = prediction_names(self.columns[d], levels)
         predicted = pd.DataFrame(found, columns=names, index=chunk.index)
-        is_drawn = np.isfinite(effective)
-        return predicted.assign(effective_draws=np.where(is_drawn, effective, np.nan))
+        draws = np.where(np.isfinite(effective), effective, np.nan)
+        predicted.insert(len(names), last, draws, allow_duplicates=True)
+        return predicted
 
     def surprise(self, chunk: pd.DataFrame, row_numbers: Whole | None = None) -> Array:
         """Return the surprise of each value, ``(n, D)``; infinite for a value that is not allowed.
@@ -148,7 +155,7 @@ class Chunks:
             *self._unmatched,
             *_about_labels(self._unknown_labels),
             *rows_left_out(self._left_out),
-            *_about_disallowed(self.disallowed, self._disallowed_count),
+            *self._about_disallowed(),
             *_about_precision(np.concatenate([np.empty(0), *self._effective]), self.what),
         ]
 
@@ -181,7 +188,7 @@ class Chunks:
             names = ", ".join(self.names)
             problem = f"there is no column of the density; its columns are: {names}"
             raise TableError([Notice(problem)], self.source)
-        chunk = chunk.drop(columns=without, errors="ignore")
+        chunk = chunk.loc[:, [str(name) != without for name in chunk.columns]]
         lacking = [name for name in self.names if name not in map(str, chunk.columns)]
         if not self._rows:
             known = [name for name in lacking if name != without]
@@ -197,22 +204,41 @@ class Chunks:
         parsed = apply_missing_policy(self._parse(chunk, self.names), "keep")
         rows = to_numbers(parsed, self.columns)
         disallowed = self.density.disallowed(rows)
+        self._note_disallowed(parsed, disallowed)
+        return np.where(disallowed, np.nan, rows), disallowed
+
+    def _note_disallowed(self, table: Table, disallowed: Mask) -> None:
+        """Count the ``disallowed`` values ``(n, D)`` of a table, and keep a notice on the first."""
         self._disallowed_count += int(disallowed.sum())
-        if disallowed.any() and not self.disallowed:
+        if self.disallowed is None and disallowed.any():
             k, d = np.argwhere(disallowed)[0]
-            column, value = self.columns[d], parsed.frame.iat[k, d]
+            column, value = self.columns[d], table.frame.iat[k, d]
             why = f"which its kind, {column.word}, does not allow"
             if column.labels:
                 why = f"which is not one of its labels ({', '.join(map(str, column.labels))})"
-            place = column.name, parsed.frame.index[k]
-            self.disallowed.append(Notice(f"holds {value}, {why}", *place))
-        return np.where(disallowed, np.nan, rows), disallowed
+            self.disallowed = Notice(f"holds {value}, {why}", column.name, table.frame.index[k])
+
+    def _about_disallowed(self) -> list[Notice]:
+        """Return a notice on the values that their columns do not allow."""
+        if self.disallowed is None:
+            return []
+        more = self._disallowed_count - 1
+        who = f"it and {more} more such value{'s' * (more > 1)} are" if more else "the value is"
+        return [
+            replace(self.disallowed, problem=f"{self.disallowed.problem}; {who} {self.consequence}")
+        ]
 
     def _count_unknown_labels(self, table: Table, rows: Array) -> None:
         for column, codes in zip(self.columns, rows.T, strict=True):
             if column.labels:
                 labels = table.frame[column.name][codes < 0]
                 self._unknown_labels.update((column.name, repr(label)) for label in labels)
+
+
+def prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
+    """Return the names of the columns of a prediction of ``column``."""
+    summary = ["mean", "sd", *(f"q{level:g}" for level in levels)]
+    return [*(column.labels or summary), "effective_draws"]
 
 
 def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
@@ -223,7 +249,7 @@ def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
     if isinstance(given, str):
         raise TableError([Notice(f"given = {given!r}: must be a list of columns, as [{given!r}]")])
     for name in given:
-        position(names, str(name))
+        position(names, str(name), DENSITY)
     mask = np.isin(names, [*map(str, given)])
     if mask.all():
         raise TableError([Notice("every column is given; leave out a column to score")])
@@ -241,7 +267,9 @@ def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str)
         if gap.any():
             place, new = names.index(str(name)), column[gap]
             own = found.iloc[:, place].copy()
-            if own.dtype.kind in "iu" and new.dtype.kind == "f":  # of pandas or Arrow
+            if isinstance(own.dtype, pd.CategoricalDtype):
+                own = own.cat.add_categories([*{*new} - {*own.cat.categories}])
+            elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # of pandas or Arrow
                 own = own.astype(np.float64)
             elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
                 new = new.astype(own.dtype)
@@ -271,17 +299,9 @@ def _about_labels(unknown: Counter[tuple[str, str]]) -> list[Notice]:
         )
         for (name, label), rows in unknown.most_common(MOST_LABELS)
     ]
-    more = len(unknown) - len(notices)
-    return [*notices, *[Notice(f"the same holds for {more} more labels")] * (more > 0)]
-
-
-def _about_disallowed(first: Sequence[Notice], count: int) -> list[Notice]:
-    """Return a notice on values that their columns do not allow; ``first`` is on one of them."""
-    if not first:
-        return []
-    more = f" (and {count - 1} more values)" if count > 1 else ""
-    problem = f"{first[0].problem}{more}; the value is treated as unknown"
-    return [Notice(problem, first[0].column, first[0].row)]
+    if len(unknown) > len(notices):
+        notices.append(Notice(f"the same holds for {len(unknown) - len(notices)} more labels"))
+    return notices
 
 
 def _about_precision(effective: Array, what: str) -> list[Notice]:

@@ -60,7 +60,9 @@ def fit(
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
-    kinds = {str(name): word for name, word in (columns or {}).items()}
+    if not isinstance(columns or {}, Mapping):
+        raise TypeError(f"columns = {columns!r}: must map names to kinds, as {{'age': 'integer'}}")
+    kinds = {str(name): str(word) for name, word in (columns or {}).items()}
     frame = as_frame(frame)
     table = parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
     return fit_table(

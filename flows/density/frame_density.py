@@ -18,7 +18,7 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
-from flows.density.chunks import Chunks
+from flows.density.chunks import DENSITY, Chunks
 from flows.density.description import describe
 from flows.networks import registry
 from flows.networks.population import Population
@@ -207,14 +207,15 @@ class Samples:
         names = [column.name for column in density.columns]
         values = {str(name): value for name, value in given.items()}
         for name in values:
-            position(names, name)
+            position(names, name, DENSITY)
         frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values])
         chunks, faults = Chunks(density), list[Notice]()
         with collecting(faults):
             [self.row] = chunks.numbers(frame)
-        faults += chunks.disallowed
+        if chunks.disallowed is not None:
+            faults.append(chunks.disallowed)
         if faults:
-            raise TableError([replace(fault, row=None) for fault in faults], "given")
+            raise TableError([replace(fault, row=None, advice=()) for fault in faults], "given")
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
@@ -229,4 +230,5 @@ class Samples:
         """Return a notice if some of the rows so far are equal draws."""
         if self.effective_share >= 1:
             return []
-        return [Notice(f"draws repeat: {self.effective_share:.0%} are effectively different")]
+        share = f"{self.effective_share:.0%}"
+        return [Notice(f"some rows are repeated draws; the sample is worth {share} of its rows")]

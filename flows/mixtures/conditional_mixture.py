@@ -15,7 +15,7 @@ from flows.mixtures.mixture import Mixture
 def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
     """Yield which coordinates are ``NaN``, ``(D,)``, and the places of rows that lack just these.
 
-    There are at most so many of ``rows`` ``(n, D)`` at a time.
+    At most ``most`` places of ``rows`` ``(n, D)`` are yielded at a time.
     """
     found, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
     for k, unknown in enumerate(found):

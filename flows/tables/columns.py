@@ -91,6 +91,11 @@ class Column:
             return -0.5, len(self.labels) - 0.5
         return {"positive": 0.0, "count": -0.5}.get(self.kind, -math.inf), math.inf
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return self.kind in WHOLE and (self.step or 0) % 1 == 0
+
     def holds(self, x: Array) -> Mask:
         """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
         low, high = self.bounds

@@ -27,13 +27,13 @@ def equal_rows(values: Array) -> Whole:
 
 
 def first_copies(values: Array) -> Whole:
-    """Return for each row the place of the first row that it is a copy of, ``(n,)``.
+    """Return for each row the place of the first of its copies, ``(n,)``.
 
     ``values`` are ``(n, D)``. Equal rows are copies if they have a value in a continuous column.
     In a table without a continuous column, equal rows are copies if fewer than twice as many pairs
     of rows agree in any D - 1 columns as agree in all D: if rows were equal by chance, many more
-    pairs would agree in D - 1 columns. A row that is not a copy, or equal only by chance, is its
-    own first row.
+    pairs would agree in D - 1 columns. A row without copies, or equal to others only by
+    chance, has its own place.
     """
     n, dim = values.shape
     group = equal_rows(values)

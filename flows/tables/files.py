@@ -65,11 +65,11 @@ def read(
         words = {name: kinds.get(name, "") for name in chosen}
         parts.append(parse(piece, words, str(path), written).frame)
     frame = pd.concat(parts)
-    for name in frame:
+    for name in frame.columns[[kinds.get(name) == "category" for name in frame]]:
         # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
-        if is_csv(path) and kinds.get(name) == "category":
-            digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
-            frame[name] = pd.to_numeric(frame[name]) if digits.all() else frame[name]
+        digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
+        if is_csv(path) and digits.all():
+            frame[name] = pd.to_numeric(frame[name])
     return Table(frame, str(path))
 
 
@@ -103,6 +103,8 @@ def stream(
             start = file.read(4)
         problem, encoding = next(each[1:] for each in FOREIGN if start.startswith(each[0]))
         raise _fault(path, problem, **({"encoding": encoding} if encoding else {})) from None
+    except LookupError as error:  # of an unknown encoding
+        raise _fault(path, one_line(error)) from None
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         # Pandas and Arrow raise a ValueError for a damaged file, too
         cause = getattr(error, "strerror", None) or f"is not a table: {one_line(error)}"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
-from flows.tables.columns import WHOLE, Column
+from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.kinds import declare
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
@@ -57,7 +57,7 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Return ``rows`` as a data frame; the columns of an array are called ``names``.
 
     Without ``names``, they are called ``x0``, ``x1`` and so on. Raises ``UserError`` for an array
-    that does not hold rows ``(n, D)``.
+    that does not hold rows ``(n, D)``. The rows of an array are numbered from 1.
     """
     if isinstance(rows, pd.DataFrame):
         return rows
@@ -118,29 +118,48 @@ def take(table: Table, kinds: Mapping[str, str], missing: str = "stop") -> Rows:
     frame, source = table
     for name in kinds:
         position(list(frame), name, source)
+    faults: list[Notice] = []
     try:
-        return _take(frame, kinds, missing)
+        frame, nameless = _without_nameless(frame, kinds, faults)
+        rows = _learnable_rows(frame, kinds, missing, faults)
     except TableError as error:
         raise TableError(error.faults, source) from None
+    notices = [*nameless, *rows.notices]
+    if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
+        problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
+        notices.insert(0, Notice(f"{problem}, write a line of names above it"))
+    return rows._replace(notices=notices)
 
 
-def _take(frame: pd.DataFrame, kinds: Mapping[str, str], missing: str) -> Rows:
+def _without_nameless(
+    frame: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
+) -> tuple[pd.DataFrame, list[Notice]]:
+    """Return the columns with a name, and notices on the others; add faults to ``faults``."""
     nameless = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
-    faults = [
-        Notice("has no name; write a name above it", repr(name), advice=(leave_out(name),))
-        for name in nameless
-        if frame[name].notna().any() and not _is_index(frame, name)
-    ]
+    notices = []
+    for name in nameless:
+        if frame[name].notna().any() and not _is_index(frame, name):
+            problem = "has no name; give it one"
+            faults.append(Notice(problem, repr(name), advice=(leave_out(name),)))
+        problem = "is left out: it has no name, and holds the numbers of the rows or nothing"
+        notices.append(Notice(problem, repr(name)))
     frame = frame.drop(columns=nameless)
     if frame.columns.empty:
         raise TableError([*faults, Notice("there is no column to learn")])
-    gaps = _gaps(frame)
-    for name in frame.columns[gaps.all()] if len(frame) else ():
+    return frame, notices
+
+
+def _learnable_rows(
+    frame: pd.DataFrame, kinds: Mapping[str, str], missing: str, faults: list[Notice]
+) -> Rows:
+    """Return the rows as numbers. Raises ``TableError`` with ``faults`` and those found here."""
+    cells = _missing_cells(frame)
+    for name in frame.columns[cells.all()] if len(frame) else ():
         faults.append(Notice("holds no value in any row", name, advice=(leave_out(name),)))
-        frame, gaps = frame.drop(columns=name), gaps.drop(columns=name)
-    faults += _about_gaps(frame, gaps) if missing == "stop" else []
-    left_out = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
-    kept = frame.mask(gaps)[~np.broadcast_to(left_out, len(frame))]
+        frame, cells = frame.drop(columns=name), cells.drop(columns=name)
+    faults += _missing_faults(frame, cells) if missing == "stop" else []
+    left_out = {"learn": cells.all(axis=1), "drop": cells.any(axis=1)}.get(missing, False)
+    kept = frame.mask(cells)[~np.broadcast_to(left_out, len(frame))]
     columns, values = list[Column](), list[Array]()
     for name in kept:
         with collecting(faults):
@@ -151,12 +170,9 @@ def _take(frame: pd.DataFrame, kinds: Mapping[str, str], missing: str) -> Rows:
         raise TableError(faults)
     rows = np.stack(values, axis=1)
     inspection = inspect(columns, rows, kept.index.to_numpy(), faults)
-    notices = [
-        Notice("is left out: it has no name and nothing to learn", repr(name)) for name in nameless
-    ]
     which = "without a" if missing == "learn" else "with a missing"
-    notices += rows_left_out(len(frame) - len(rows), which)
-    notices += _about_missing(columns, rows)
+    notices = rows_left_out(len(frame) - len(rows), which)
+    notices += _missing_notice(columns, rows)
     notices += [
         Notice(f"is taken as a category of {len(column.labels)} labels", column.name)
         for column in columns
@@ -179,25 +195,25 @@ def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
     ``"drop"``. It is kept as ``NaN`` if ``missing`` is ``"keep"``.
     """
     frame, source = table
-    gaps = _gaps(frame)
+    cells = _missing_cells(frame)
     if missing == "keep":
-        return Table(frame.mask(gaps), source)
-    if missing == "stop" and (faults := _about_gaps(frame, gaps)):
+        return Table(frame.mask(cells), source)
+    if missing == "stop" and (faults := _missing_faults(frame, cells)):
         raise TableError(faults, source)
-    return Table(frame[~gaps.any(axis=1)], source)
+    return Table(frame[~cells.any(axis=1)], source)
 
 
-def _gaps(frame: pd.DataFrame) -> pd.DataFrame:
+def _missing_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return which values are missing, including those that are written as a mark."""
     return pd.DataFrame({name: missing_values(frame[name]) for name in frame}, index=frame.index)
 
 
-def _about_gaps(frame: pd.DataFrame, gaps: pd.DataFrame) -> list[Notice]:
-    """Return a fault for each column with a missing value."""
+def _missing_faults(frame: pd.DataFrame, cells: pd.DataFrame) -> list[Notice]:
+    """Return a fault for each column with a missing value; ``cells`` are missing."""
     faults = []
-    for name in frame.columns[gaps.any()]:
-        row = gaps.index[gaps[name]][0]
-        value = frame.loc[gaps[name], name].iloc[0]
+    for name in frame.columns[cells.any()]:
+        row = cells.index[cells[name]][0]
+        value = frame.loc[cells[name], name].iloc[0]
         problem = "holds no value"
         if isinstance(value, str):
             problem = f"holds {value!r}, which counts as a missing value"
@@ -206,7 +222,7 @@ def _about_gaps(frame: pd.DataFrame, gaps: pd.DataFrame) -> list[Notice]:
     return faults
 
 
-def _about_missing(columns: Sequence[Column], values: Array) -> list[Notice]:
+def _missing_notice(columns: Sequence[Column], values: Array) -> list[Notice]:
     """Return a notice that counts the missing values of each column."""
     gaps = np.isnan(values).sum(axis=0)
     counts = [f"{gap} in {column.name}" for column, gap in zip(columns, gaps, strict=True) if gap]
@@ -255,5 +271,4 @@ def _typed(column: Column, x: Array) -> Array | pd.Categorical | Whole:
         if column.ordered:
             return pd.Categorical.from_codes(codes, list(column.labels), ordered=True)
         return np.array(column.labels)[codes]
-    is_whole = column.kind in WHOLE and (column.step or 0) % 1 == 0
-    return x.astype(np.int64) if is_whole else x
+    return x.astype(np.int64) if column.is_whole else x

@@ -6,14 +6,13 @@ This module needs neither torch nor pandas.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
@@ -29,7 +28,7 @@ class Inspection(NamedTuple):
     Args:
         columns: the columns, with the step of each rounded column.
         copies: the place of the first row that each row is a copy of, ``(n,)``.
-        notices: statements about rounded columns, copies and names.
+        notices: statements about rounded columns and copies.
     """
 
     columns: list[Column]
@@ -54,7 +53,8 @@ def inspect(
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
         faults: faults of other columns, which are reported along with those found here.
 
-    Raises ``TableError``, with all faults, for a table that no density can be fitted to.
+    Raises ``TableError``, with all faults that were found, for a table that no density can be
+    fitted to.
     """
     faults = list(faults)
     if len(values) < LEAST_ROWS:
@@ -62,8 +62,12 @@ def inspect(
         raise TableError(faults)
     rows = np.arange(1, len(values) + 1) if rows is None else rows
     known = ~np.isnan(values)
-    for column, x, own in zip(columns, values.T, known.T, strict=True):
-        faults += _faults(column, x[own], rows[own])
+    sound = np.full(len(columns), True)
+    for d, (column, x, own) in enumerate(zip(columns, values.T, known.T, strict=True)):
+        found = _faults(column, x[own], rows[own])
+        faults += found
+        sound[d] = not found
+    faults += _redundant([column.name for column in columns], values, sound)
     if faults:
         raise TableError(faults)
     copies = first_copies(values)
@@ -72,7 +76,7 @@ def inspect(
         raise TableError(
             [Notice(f"the table has {count} different rows; a fit needs {LEAST_ROWS}")]
         )
-    notices = [*_about_names(columns), *_about_copies(len(values), count)]
+    notices = _about_copies(len(values), count)
     inspected = []
     for column, x, own in zip(columns, values.T, known.T, strict=True):
         distinct, different = np.unique(x[own]), len(np.unique(copies[own]))
@@ -80,11 +84,6 @@ def inspect(
             column = replace(column, step=common_step(distinct))
             notices.append(_about_steps(column, x[own], len(distinct)))
         inspected.append(column)
-    complete = values[known.all(axis=1)]
-    if len(complete) >= LEAST_ROWS and (np.ptp(complete, axis=0) > 0).all():
-        faults += _redundant([column.name for column in columns], complete)
-    if faults:
-        raise TableError(faults)
     return Inspection(inspected, copies, notices)
 
 
@@ -123,19 +122,6 @@ def _allowed(column: Column) -> str:
     return f"finite and strictly between {low:g} and {high:g}"
 
 
-def _about_names(columns: Sequence[Column]) -> list[Notice]:
-    """Return a notice if all names are numbers."""
-    if not all(re.fullmatch(r"-?\d+", column.name) for column in columns):
-        return []
-    names = ", ".join(column.name for column in columns)
-    return [
-        Notice(
-            f"the columns are called {names}; if this is a row of a file without names, "
-            "write a line of names above it"
-        )
-    ]
-
-
 def _about_copies(rows: int, different: int) -> list[Notice]:
     copies = rows - different
     if not copies:
@@ -156,7 +142,7 @@ def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
         whole = replace(whole, kind="count")
     problem = (
         f"holds {distinct} distinct values in {len(x)} rows, in steps of {whole.step:g}; "
-        "rounded values have no density, so training adds uniform noise of that width"
+        "rounded values have no density, so training adds uniform noise of this width"
     )
     if column.kind == "real" and whole.holds(x).all():
         aim = f"draw samples in steps of {whole.step:g}"
@@ -164,13 +150,18 @@ def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
     return Notice(f"{problem}; samples lie between the steps", column.name)
 
 
-def _redundant(names: Sequence[str], values: Array) -> list[Notice]:
+def _redundant(names: Sequence[str], values: Array, sound: Mask) -> list[Notice]:
     """Return a fault for each column that equals another or is a linear combination of others.
 
-    Such columns have no joint density. ``values`` ``(n, D)`` are complete. In a QR decomposition of
-    the standardised columns, the diagonal of R is the part of each column that the columns before
-    it do not explain: 0, up to rounding, for a linear combination.
+    Such columns have no joint density. Columns are compared if they are ``sound`` ``(D,)``, on the
+    rows that are complete in these columns. In a QR decomposition of the standardised columns, the
+    diagonal of R is the part of each column that the columns before it do not explain: 0, up to
+    rounding, for a linear combination.
     """
+    names, values = np.array(names)[sound].tolist(), values[:, sound]
+    values = values[~np.isnan(values).any(axis=1)]
+    if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
+        return []
     deviation = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / deviation
     rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ast import literal_eval
+import re
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
-from flows.tables.columns import Column
+from flows.tables.columns import Column, Label
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.values import SOME, are_numbers, label_text
 
@@ -30,10 +30,17 @@ def declare(values: pd.Series, word: str | None = None) -> Column:
         return column
     ordered = bool(getattr(values.dtype, "ordered", False))
     labels = values.cat.remove_unused_categories().cat.categories if ordered else values.unique()
-    texts: list[Any] = list(dict.fromkeys(map(label_text, labels)))
-    if {*texts} <= {"True", "False"} or all(isinstance(each, Real) for each in labels):
-        texts = list(map(literal_eval, texts))
-    return replace(column, labels=tuple(texts if ordered else sorted(texts)), ordered=ordered)
+    texts = list(dict.fromkeys(map(label_text, labels)))
+    found: list[Any] = list(texts)
+    if {*texts} <= {"True", "False"}:
+        found = [text == "True" for text in texts]
+    elif all(isinstance(each, Real) for each in labels):
+        found = [_number(text) for text in texts]
+    return replace(column, labels=tuple(found if ordered else sorted(found)), ordered=ordered)
+
+
+def _number(text: str) -> Label:
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def _is_category(values: pd.Series, name: str) -> bool:
@@ -49,7 +56,9 @@ def _is_category(values: pd.Series, name: str) -> bool:
     if values.dtype == object and rows[are_numbers(distinct)].sum() >= rows.sum() / 2:
         return False  # the other values are mistakes
     problem, advice = "", [leave_out(name)]
-    if values.dtype != object or _are_dates(distinct):
+    if values.dtype.kind == "m":
+        problem = "which is a duration; write it as a number"
+    elif values.dtype != object or _are_dates(distinct):
         problem = "which is a date; write the days since the first date"
     elif words.nunique() > MOST_LABELS:
         problem = f"which is text; the column holds {words.nunique()} different texts"

@@ -104,7 +104,7 @@ class TableError(UserError):
         faults: the faults.
         source: the file that holds the table; empty for a data frame.
 
-    The text of the error is for users of the Python interface.
+    The text of the error has a line for each fault, in the words of the Python interface.
     """
 
     def __init__(self, faults: Sequence[Notice], source: str = "") -> None:

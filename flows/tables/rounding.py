@@ -15,7 +15,7 @@ COMMON = 0.1  # share of the gaps between values from which one gap is the step 
 
 def has_step(distinct: Array) -> bool:
     """Return whether one gap between sorted distinct values is common."""
-    gaps, _, counts = _gaps(distinct)
+    gaps, _, counts = _spacings(distinct)
     return bool(len(gaps) and counts.max() > max(1, COMMON * len(gaps)))
 
 
@@ -24,11 +24,11 @@ def common_step(distinct: Array) -> float:
 
     If no gap occurs twice, as in a column with many zeros, return the median gap.
     """
-    gaps, place, counts = _gaps(distinct)
+    gaps, place, counts = _spacings(distinct)
     return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
 
 
-def _gaps(distinct: Array) -> tuple[Array, Whole, Whole]:
+def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
     """Return the gaps between sorted distinct values, the number of each, and their counts."""
     gaps = np.diff(distinct)
     rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()

@@ -50,7 +50,6 @@ FORMATS: tuple[dict[str, str], ...] = (
 )
 # Signs in a number that is written as text: a pattern, its replacement, and the problem
 SIGNS = (
-    ("^", "", ""),
     ("%", "", "which is a number with a percent sign; remove the sign"),
     ("[$€£¥]", "", "which is a number with a currency sign; remove the sign"),
     ("[\u2212\u2013]", "-", "which is a number with a long minus sign; write -"),
@@ -161,11 +160,14 @@ def _readings(words: pd.Series) -> Mapping[tuple[str, Advice], Mask]:
     The keys are the problem with such words, and the advice.
     """
     readings: dict[tuple[str, Advice], Mask] = {}
+    for options in FORMATS:
+        advice: Advice = (("read it as a number", SetFormat.of(**options)),)
+        found = np.isfinite(as_numbers(words, Format(**options)))
+        if "thousands" in options:  # 0,040 is not 40
+            found &= ~words.str.match(rf"[-+]?0{re.escape(options['thousands'])}").to_numpy(bool)
+        readings["which is not a number", advice] = found
     for sign, plain, problem in SIGNS:
         bare = words.str.replace(sign, plain, regex=True)
-        for options in FORMATS:
-            advice: Advice = (("read it as a number", SetFormat.of(**options)),)
-            reading = (problem, ()) if problem else ("which is not a number", advice)
-            found = np.isfinite(as_numbers(bare, Format(**options)))
-            readings[reading] = readings.get(reading, np.zeros(len(words), bool)) | found
+        each = [np.isfinite(as_numbers(bare, Format(**options))) for options in FORMATS]
+        readings[problem, ()] = np.any(each, axis=0)
     return readings

@@ -14,6 +14,16 @@ from ruamel.yaml import YAML, YAMLError
 
 from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.core.settings import Section, explain
+from flows.tables.notices import (
+    DropColumn,
+    DropIncompleteRows,
+    Remedy,
+    SetFormat,
+    SetKind,
+    TableError,
+)
+
+PARAMS = Path("params.yaml")
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -54,9 +64,25 @@ def run(stage: Callable[..., None]) -> None:
     with errors_in_one_line(name):
         try:
             stage(*arguments)
+        except TableError as error:
+            restore()
+            raise UserError(error.text(pipeline_words)) from None
         except UserError:
             restore()
             raise
+
+
+def pipeline_words(remedy: Remedy) -> str:
+    """Return how a user of the pipeline applies a remedy."""
+    match remedy:
+        case SetKind(column, kind):
+            return f"set data.columns.{column}: {kind} in {PARAMS}"
+        case DropColumn(column):
+            return f"remove the column {column} from the file"
+        case DropIncompleteRows():
+            return f"set data.missing: drop in {PARAMS}"
+        case SetFormat():
+            return "save it as UTF-8 text with commas between fields and decimal points"
 
 
 def restore() -> None:

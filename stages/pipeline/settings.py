@@ -26,10 +26,9 @@ from flows.core.settings import (
 from flows.mixtures.mixture import Truth
 from flows.networks import registry
 from flows.tables.columns import Column
-from stages.pipeline.reading import check, read_yaml
+from stages.pipeline.reading import PARAMS, check, read_yaml
 from stages.pipeline.reading import run as run
 
-PARAMS = Path("params.yaml")
 LEAST_TEST_ROWS = 10
 TABLE = "table"  # the target that stands for the user's own rows, without a truth
 

@@ -31,7 +31,7 @@ NUMBERS = 10_000_000  # of the matrices of a piece of rows: bounds the memory
 DRAWS, TOGETHER = 16, 16_000  # of a row, and of all rows, but one each at least
 
 
-def draws(rows: Array, count: int) -> int:
+def count_completions(rows: Array, count: int) -> int:
     """Return how many completions each of ``count`` rows has: one, where no ``rows`` have gaps."""
     return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
 

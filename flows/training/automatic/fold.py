@@ -40,9 +40,9 @@ class Fold:
             ``TRAIN_ROWS``, evenly spaced.
         held_out: the places of the held-out rows, ``(h,)``.
         train_rows, held_out_rows: these rows, scaled, ``(t, D)`` and ``(h, D)``, with their gaps.
-        versions: the number of completions of each training row; 1 where none has a gap.
+        completions: the number of completions of each training row; 1 where none has a gap.
         completed: the completions of the training rows, those of a row side by side,
-            ``(t versions, D)``.
+            ``(t completions, D)``.
 
     Raises ``ValueError``, with the name of the column, where a column does not vary in the training
     rows.
@@ -61,8 +61,8 @@ class Fold:
         self.held_out_rows = self.scaler.scale(rows[self.held_out])
         self.units = Preprocessing(model.event_shape, 1, model.columns)
         self.units.standardize.set(self.scaler)
-        self.versions = completion.draws(self.train_rows, len(self.train))
-        self.completed, _ = self.complete(self.train_rows, self.versions)
+        self.completions = completion.count_completions(self.train_rows, len(self.train))
+        self.completed, _ = self.complete(self.train_rows, self.completions)
 
     @cached_property
     def checked(self) -> Whole:

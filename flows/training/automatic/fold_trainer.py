@@ -23,7 +23,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks import registry
 from flows.networks.network import DensityNetwork, Seen
 from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.completion import draws
+from flows.training.automatic.completion import count_completions
 from flows.training.automatic.fold import CHECK_ROWS, Fold
 from flows.training.automatic.prepared_fold import PIECE, PreparedFold
 from flows.training.optimizer import ClippedAdam
@@ -94,7 +94,7 @@ class FoldTrainer:
         self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in self.folds)
-        self.draws = draws(rows, most)  # of a row that is scored
+        self.completions = count_completions(rows, most)  # of a row that is scored
         # Checks and curves are computed on these rows; the first are repeated to equal length
         learned = subsample(np.arange(count), CHECK_ROWS)
         self.seen = {
@@ -109,7 +109,7 @@ class FoldTrainer:
         places = subsample(np.arange(count), EPOCH * BATCH)
         prepared_folds = [member.prepared for member in self.members]
         model.initialize(
-            torch.stack([p.points[:, places * p.fold.versions] for p in prepared_folds])
+            torch.stack([p.points[:, places * p.fold.completions] for p in prepared_folds])
         )
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
         self.average = self.optimizer.parameters.clone()
@@ -130,7 +130,7 @@ class FoldTrainer:
 
     def _seen(self, rows: Mapping[Fold, Array]) -> Seen:
         """Return completions of the scaled ``rows`` of each fold, as the members see them."""
-        completed = {fold: fold.complete(own, self.draws) for fold, own in rows.items()}
+        completed = {fold: fold.complete(own, self.completions) for fold, own in rows.items()}
         prepared = dict.fromkeys(member.prepared for member in self.members)
         seen = {each: each.seen(*completed[each.fold]) for each in prepared}
         z, log_det = zip(*(seen[member.prepared] for member in self.members), strict=True)
@@ -232,7 +232,7 @@ class FoldTrainer:
         most = max(map(len, places.values()))
         # The rows of a smaller fold are repeated to equal length, and scored twice
         places = {fold: np.resize(own, most) for fold, own in places.items()}
-        size = PIECE // self.draws
+        size = PIECE // self.completions
         for start in range(0, most, size):
             piece = {fold: own[start : start + size] for fold, own in places.items()}
             seen = self._seen({fold: fold.held_out_rows[own] for fold, own in piece.items()})

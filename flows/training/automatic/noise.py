@@ -1,7 +1,7 @@
 """Noise with the shape of the rows, by which the automatic recipe regularises.
 
 A kind of noise is made of ``points`` ``(n, D)``, and gives the moved points of a visit. Where there
-are several ``versions`` of a row, side by side, its shape is that of the first.
+are several ``completions`` of a row, side by side, its shape is that of the first.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class NeighbourNoise:
     back the widening (data sharpening, Choi and Hall 1999).
     """
 
-    def __init__(self, points: Array, versions: int = 1) -> None:
-        rows = points[::versions]
+    def __init__(self, points: Array, completions: int = 1) -> None:
+        rows = points[::completions]
         reference = subsample(rows, REFERENCE_ROWS)
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)
@@ -76,11 +76,11 @@ class ComponentNoise:
     best cross-validated likelihood; a row's component is drawn by how likely each is for it.
     """
 
-    def __init__(self, points: Array, versions: int = 1) -> None:
+    def __init__(self, points: Array, completions: int = 1) -> None:
         # Imported here, as training by the fixed recipe doesn't need it
         from sklearn.model_selection import KFold
 
-        rows = subsample(points[::versions], ROWS)
+        rows = subsample(points[::completions], ROWS)
         mixture = select_mixture(
             rows,
             components=[count for count in COMPONENTS if count == 1 or 10 * count <= len(rows)],

@@ -29,7 +29,7 @@ class PreparedFold:
         self.preprocessing = Preprocessing(model.event_shape, 1, model.columns)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
-        first = torch.from_numpy(fold.completed[:: fold.versions].T.copy())[None]
+        first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
         self.preprocessing.fit(first, fold.scaler, only=name)
         self.points, _ = self.seen(fold.completed, np.zeros((len(fold.completed), 1)))
         self.noises: dict[str, Noise] = {}
@@ -62,11 +62,11 @@ class PreparedFold:
 
         A row is in one of its completions, which is chosen at random.
         """
-        noise, versions = candidate.noise, self.fold.versions
+        noise, completions = candidate.noise, self.fold.completions
         if noise not in self.noises:
-            self.noises[noise] = NOISES[noise](self.points.double().numpy().T, versions)
+            self.noises[noise] = NOISES[noise](self.points.double().numpy().T, completions)
         order = generator.permutation(len(self.fold.train))[:count]
-        if versions > 1:
-            order = order * versions + generator.integers(versions, size=len(order))
+        if completions > 1:
+            order = order * completions + generator.integers(completions, size=len(order))
         visited = self.noises[noise].visit(order, candidate.level, generator)
         return torch.from_numpy(visited.T).to(self.dtype)
