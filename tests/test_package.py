@@ -127,6 +127,13 @@ def test_the_wheel_asks_for_what_the_library_imports_within_the_pins_of_the_pipe
 def test_the_density_on_arrays_needs_no_pandas() -> None:
     code = """
 import sys
+
+class NoPandas:
+    def find_spec(self, name, *others):
+        if name == "pandas":
+            raise ImportError("pandas is not there")
+
+sys.meta_path.insert(0, NoPandas())
 import numpy as np
 import flows
 from flows.density.array_density import ArrayDensity
@@ -135,9 +142,9 @@ rows = np.random.default_rng(0).normal(size=(20, 2))
 flows.train(network, rows, settings=flows.TrainingSettings(epochs=1))
 density, rows[:3, 1] = ArrayDensity(network), np.nan
 print(density.log_prob(rows, np.arange(20)).log_q.shape)
-print(density.fill(rows[:3], np.arange(3))[0].shape, "pandas" in sys.modules)
+print(density.fill(rows[:3], np.arange(3))[0].shape)
 """
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "(20, 2)\n(3, 2) False\n"
+    assert done.stdout == "(20, 2)\n(3, 2)\n"
     assert done.stderr == ""
