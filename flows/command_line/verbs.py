@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.streams import answers, write
+from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
 from flows.core.errors import UserError
@@ -82,8 +82,7 @@ def sample(arguments: argparse.Namespace) -> None:
         return image_files.write(output, images.double().numpy(), density.network.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
-        drawn = answers(density, rows, _format_of(arguments), "sample", complete)
-        return files.write(output, drawn)
+        return files.write(output, _answers(arguments, density, complete))
     samples = Samples(density, given or None)
     files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
     show(samples.notices(), shell_words)
@@ -116,8 +115,7 @@ def impute(arguments: argparse.Namespace) -> None:
         return filled
 
     added = ["draw"] if draws else []
-    written = _format_of(arguments)
-    _write(arguments, density, answers(density, arguments.table, written, "impute", ask, added))
+    _write(arguments, density, _answers(arguments, density, ask, added))
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -134,8 +132,7 @@ def predict(arguments: argparse.Namespace) -> None:
         return chunk.assign(**rounded.rename(columns=str))
 
     added = [*map(str, prediction_names(density.columns[d], levels))]
-    written = _format_of(arguments)
-    _write(arguments, density, answers(density, arguments.table, written, "predict", ask, added))
+    _write(arguments, density, _answers(arguments, density, ask, added))
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -208,6 +205,13 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
     return density
 
 
+def _answers(
+    arguments: argparse.Namespace, density: ArrayDensity, ask: Ask, added: Sequence[str] = ()
+) -> Iterator[pd.DataFrame]:
+    path = arguments.given_rows if arguments.verb == "sample" else arguments.table
+    return answers(density, path, _format_of(arguments), arguments.verb, ask, added)
+
+
 def _write(
     arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
 ) -> None:
@@ -233,7 +237,7 @@ def _scored(
         return kept.assign(**dict(zip(SCORES, found, strict=True)))
 
     added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]
-    return answers(density, arguments.table, _format_of(arguments), "score", ask, added)
+    return _answers(arguments, density, ask, added)
 
 
 def _least_likely(
