@@ -22,6 +22,7 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
 from flows.networks.base_distribution import StandardNormal, TailedNormal
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.record import RowState
 from flows.tables.preparation import from_real, to_real
 from flows.tables.splits import draw
 from flows.training.automatic import fold as fold_module
@@ -220,17 +221,16 @@ def test_samples_of_the_base_have_its_tails():
 def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_about():
     x, test = rows(), rows(20, seed=1)
     fitted = fit(model(), x, test)
-    about = fitted.description["training"]
-    assert fitted.members == len(about["members"]) == 10
-    assert sorted(member["fold"] for member in about["members"]) == sorted([*range(5)] * 2)
-    assert about["recipe"] == "auto"
-    assert about["rows"] == 60
-    assert set(about["references"]) == {"independent Gaussians", "one Gaussian"}
+    record = fitted.record
+    assert fitted.members == len(record.members) == 10
+    assert sorted(member.fold for member in record.members) == sorted([*range(5)] * 2)
+    assert (record.recipe, record.rows) == ("auto", 60)
+    assert set(record.references) == {"independent Gaussians", "one Gaussian"}
     assert abs(float(fitted.weights.sum()) - 1) < 1e-9
     logged = len(fitted.history["epoch"])
     for key in ("train", "held_out", "test"):
         assert fitted.history[f"{key}_nll"].shape == (logged, 10)
-    np.testing.assert_array_equal(np.bincount(fitted.history["fold"].astype(int)), [12] * 5)
+    np.testing.assert_array_equal(np.bincount(fitted.record.row_scores.fold.astype(int)), [12] * 5)
     expected = torch.logsumexp(fitted.log_prob(test) + fitted.weights.log(), 1)
     assert_close(fitted.ensemble_log_prob(test), expected)
 
@@ -250,22 +250,22 @@ def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_i
     for key, tensor in fitted.state_dict().items():
         assert torch.equal(tensor, scaled.state_dict()[key]), key
     assert fitted.description == scaled.description
+    assert fitted.record.to_json() == scaled.record.to_json()
     for key, values in fitted.history.items():
         np.testing.assert_array_equal(values, scaled.history[key])
-    log_q, fold = fitted.log_prob(x).numpy(), fitted.history["fold"]
-    about = fitted.description["training"]
-    unseen = np.array([member["fold"] for member in about["members"]])
+    log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
+    unseen = np.array([member.fold for member in fitted.record.members])
     for row in range(60):
         mine = unseen == fold[row]
         weights = fitted.weights.numpy()[mine]
         expected = logsumexp(log_q[row, mine], b=weights / weights.sum())
-        assert abs(expected - fitted.history["held_out"][row]) < 1e-4
+        assert abs(expected - fitted.record.row_scores.log_density[row]) < 1e-4
     log_slope = fitted.preprocessing.to_real(torch.from_numpy(x.T[None].copy()))[1].mean()
     normal = torch.distributions.MultivariateNormal(
         torch.from_numpy(real.mean(0)), torch.from_numpy(np.cov(real.T))
     )
     in_sample = float(normal.log_prob(torch.from_numpy(real)).mean() + log_slope)
-    assert in_sample - 0.5 < about["references"]["one Gaussian"] < in_sample
+    assert in_sample - 0.5 < fitted.record.references["one Gaussian"] < in_sample
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -277,16 +277,19 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
     loaded = flows.load(tmp_path / "first")
     assert torch.equal(loaded.ensemble_log_prob(rows()), first.ensemble_log_prob(rows()))
     assert loaded.description == first.description
+    assert loaded.record.to_json() == first.record.to_json()
+    for key, values in first.record.arrays().items():
+        np.testing.assert_array_equal(loaded.record.arrays()[key], values)
 
 
 @pytest.mark.usefixtures("short_recipe")
 def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
     x = rows(40)
     fitted = fit(model(), np.concatenate([x, x, x]))
-    fold = fitted.history["fold"].reshape(3, 40)
+    fold = fitted.record.row_scores.fold.reshape(3, 40)
     assert (fold == fold[0]).all()
-    error = fitted.history["held_out"].std() / np.sqrt(40)
-    assert fitted.description["training"]["held_out_se"] == pytest.approx(error)
+    error = fitted.record.row_scores.log_density.std() / np.sqrt(40)
+    assert fitted.record.held_out_se == pytest.approx(error)
     assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
 
 
@@ -295,13 +298,13 @@ def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
     x = rows(60)
     groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
     fitted = fit(model(), x, groups=groups)
-    fold = fitted.history["fold"].reshape(20, 3)
+    fold = fitted.record.row_scores.fold.reshape(20, 3)
     assert (fold == fold[:, :1]).all()
-    error = fitted.history["held_out"].std() / np.sqrt(20)
-    assert fitted.description["training"]["held_out_se"] == pytest.approx(error)
+    error = fitted.record.row_scores.log_density.std() / np.sqrt(20)
+    assert fitted.record.held_out_se == pytest.approx(error)
     # Groups are counted in the order of their first rows, as equal rows are
     equal = fit(model(), x[np.arange(60) // 3 * 3])
-    np.testing.assert_array_equal(equal.history["fold"], fitted.history["fold"])
+    np.testing.assert_array_equal(equal.record.row_scores.fold, fitted.record.row_scores.fold)
 
 
 @pytest.mark.parametrize(
@@ -360,12 +363,12 @@ def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
         monkeypatch.setattr(module, name, most)
     x = rows(101)
     fitted = fit(model(), x, rows(20))
-    assert np.isfinite(fitted.history["held_out"]).all()
-    log_q, fold = fitted.log_prob(x).numpy(), fitted.history["fold"]
-    unseen = np.array([m["fold"] for m in fitted.description["training"]["members"]])
+    assert np.isfinite(fitted.record.row_scores.log_density).all()
+    log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
+    unseen = np.array([member.fold for member in fitted.record.members])
     weights = fitted.weights.numpy()[unseen == fold[100]]
     expected = logsumexp(log_q[100, unseen == fold[100]], b=weights / weights.sum())
-    assert abs(expected - fitted.history["held_out"][100]) < 1e-4
+    assert abs(expected - fitted.record.row_scores.log_density[100]) < 1e-4
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -392,9 +395,10 @@ def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_fewer_members_see_fewer_folds_of_five(members: int):
     fitted = fit(model(members), rows())
-    folds = {member["fold"] for member in fitted.description["training"]["members"]}
+    folds = {member.fold for member in fitted.record.members}
     assert folds == set(range(members))
-    np.testing.assert_array_equal((fitted.history["fold"] == -1).sum(), 60 - 12 * members)
+    not_held_out = fitted.record.row_scores.state == RowState.NOT_HELD_OUT
+    assert not_held_out.sum() == 60 - 12 * members
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -429,7 +433,7 @@ def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_fini
     fitted = fit(model(dim=dim), x)
     assert fitted.log_prob(x).isfinite().all()
     assert fitted.sample((100,)).isfinite().all()
-    assert np.isfinite(fitted.history["held_out"]).all()
+    assert np.isfinite(fitted.record.row_scores.log_density).all()
 
 
 @pytest.mark.slow

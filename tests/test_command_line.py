@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 import flows
 from flows import plotting
@@ -18,6 +19,7 @@ from flows.__main__ import main
 from flows.command_line.parser import parser
 from flows.core.errors import UserError
 from flows.density.fitting import AUTO_SETTINGS
+from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables import files as table
 
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
@@ -456,20 +458,38 @@ def folds(density, n=40):
 
     Members 0 and 2 did not see the first, member 1 the second.
     """
-    network, fold = density.network, np.repeat([0, 1, -1], [15, 15, n - 30])
-    network.history |= {"held_out": np.random.default_rng(0).normal(-8, 2, n), "fold": fold}
-    training = {"members": [{"fold": 0}, {"fold": 1}, {"fold": 0}]}
-    network.description = {**network.description, "training": training}
+    fold = np.repeat([0, 1, 0], [15, 15, n - 30])
+    state = np.repeat([RowState.SCORED, RowState.NOT_HELD_OUT], [30, n - 30])
+    scores = RowScores(fold, state, np.random.default_rng(0).normal(-8, 2, n))
+    members = [MemberRecord(k, "raw", 5) for k in (0, 1, 0)]
+    density.network.record = TrainingRecord("auto", n, members=members, row_scores=scores)
     weigh(density, 0.2, 0.5, 0.3)
     return density
 
 
 def test_the_tail_probability_is_its_formula(density):
     log_q = folds(density).log_prob_members(make())
-    fold, held_out = density.network.history["fold"], density.network.history["held_out"]
+    held_out = density.network.record.row_scores.log_density
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
     for found, a, b in zip(density.tail_probability(make()), first, second, strict=True):
-        assert found == (1 + sum(held_out[fold == 0] <= a) + sum(held_out[fold == 1] <= b)) / 31
+        assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
+
+
+def test_an_export_without_a_record_holds_no_row_and_keeps_tail_probabilities(density, tmp_path):
+    folds(density, 4_000).save(tmp_path / "m.flow")
+    run("export", tmp_path / "m.flow", "-o", tmp_path / "public.flow", "--without-record")
+    exported = flows.load(tmp_path / "public.flow")
+    assert exported.network.record.row_scores is None
+    assert {"history.held_out", "history.fold", "history.state"}.isdisjoint(
+        load_file(tmp_path / "public.flow")
+    )
+    np.testing.assert_array_equal(exported.log_prob(make()), density.log_prob(make()))
+    tail = density.tail_probability(make())
+    np.testing.assert_allclose(exported.tail_probability(make()), tail, rtol=0, atol=0.1)
+    density.save(tmp_path / "again.flow", record=False)
+    assert (tmp_path / "again.flow").read_bytes() == (tmp_path / "public.flow").read_bytes()
+    run("export", tmp_path / "m.flow", "-o", tmp_path / "copy.flow")
+    assert (tmp_path / "copy.flow").read_bytes() == (tmp_path / "m.flow").read_bytes()
 
 
 def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
@@ -583,7 +603,7 @@ def test_help_comes_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
-    for verb in ("fit", "sample", "score", "impute", "predict", "info", "plot"):
+    for verb in ("fit", "sample", "score", "impute", "predict", "export", "info", "plot"):
         assert verb in done.stdout
 
 

@@ -11,6 +11,7 @@ from flows.core.errors import UserError
 from flows.core.settings import TrainingSettings
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
+from flows.networks.record import RowState
 from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.inspection import inspect
@@ -125,13 +126,13 @@ def test_a_fit_keeps_all_rows_and_says_what_is_missing(capsys):
     assert "on 59 rows" in str(first)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(first)
     assert "values are missing" in capsys.readouterr().err
-    history = first.network.history
-    assert np.isfinite(history["held_out"][history["fold"] >= 0]).all()
-    assert np.isfinite(list(first.network.description["training"]["references"].values())).all()
+    scores = first.network.record.row_scores
+    kept = scores.state == RowState.SCORED
+    assert (np.isfinite(scores.log_density) == kept).all()
+    assert np.isfinite(list(first.network.record.references.values())).all()
     rows = frame().dropna()
     np.testing.assert_array_equal(first.log_prob(rows), second.log_prob(rows))
     # It is counted on whole rows alone
-    kept = history["fold"] >= 0
     assert 0 < kept.sum() <= len(rows)
     tail = first.tail_probability(rows)
     assert 0.3 < tail.mean() < 0.9

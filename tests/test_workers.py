@@ -370,7 +370,7 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
 
 
 def no_description(network: Network) -> None:
-    network.description = {"training": {}}
+    network.description = {}
 
 
 def another_base(network: Network) -> None:

@@ -21,6 +21,7 @@ VERBS = {
     "becomes the conditional median, a category the most probable label.",
     "predict": "Write the rows of a table with the distribution of a column, given the other "
     "values of each row.",
+    "export": "Write a density to another file, for example without values of single rows.",
     "info": "Print the columns, the members, their training and their out-of-fold score.",
     "plot": "Draw samples over the rows of a table, the odd values of unlikely rows, or one row.",
 }
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made = {
         name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()
     }
-    for name in ("sample", "score", "impute", "predict", "info", "plot"):
+    for name in ("sample", "score", "impute", "predict", "export", "info", "plot"):
         made[name].add_argument("model", metavar="MODEL", type=Path, help="a file that fit wrote")
     for name in ("fit", "score", "impute", "predict", "plot"):
         text = f"{TABLE}; for a model of images, an .npy file" if name == "score" else TABLE
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         "counts the versions",
     )
     _add_predict(made["predict"])
+    _add_export(made["export"])
     _add_plot(made["plot"])
     return whole
 
@@ -141,6 +143,13 @@ def _add_predict(verb: argparse.ArgumentParser) -> None:
     add("--column", metavar="NAME", required=True, help="the column to predict")
     text = "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)"
     add("--quantiles", metavar="Q,Q", type=_levels, help=text)
+
+
+def _add_export(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("-o", "--output", metavar="FILE", type=Path, required=True, help=OUTPUT)
+    text = "leave out the out-of-fold scores of the training rows, which identify the rows"
+    add("--without-record", action="store_true", help=text)
 
 
 def _add_plot(verb: argparse.ArgumentParser) -> None:

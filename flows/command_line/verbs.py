@@ -135,6 +135,12 @@ def predict(arguments: argparse.Namespace) -> None:
     _write(arguments, density, _answers(arguments, density, ask, added))
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """Write a density to another file, perhaps without values of single rows."""
+    network = _load(arguments, needs_columns=False).network
+    registry.save(network, arguments.output, rows=not arguments.without_record)
+
+
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the members, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)

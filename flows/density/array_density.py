@@ -114,23 +114,17 @@ class ArrayDensity:
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
         ``q_f`` is the ensemble of the members that did not learn from fold f of the n training
-        rows. The result is ``NaN`` if no complete row was held out. Source: Vovk 2015
-        (Cross-conformal predictors).
+        rows. The result is ``NaN`` if no complete row was held out. If the record holds only counts
+        of the scores in bins, they are interpolated. Source: Vovk 2015 (Cross-conformal
+        predictors).
         """
-        fold = self.network.history.get("fold", np.empty(0))
-        if not (fold >= 0).any():
+        record, count, total = self.network.record, np.zeros(len(log_q)), 0
+        if record is None or not (folds := record.fold_scores()):
             return np.full(len(log_q), np.nan)
-        held_out, count = self.network.history["held_out"], np.zeros(len(log_q))
-        for f in np.unique(fold[fold >= 0]):
-            known = np.sort(held_out[fold == f])
-            new = self.ensemble(log_q, self.out_of_fold_members(f))
-            count += np.searchsorted(known, new, side="right")
-        return (1 + count) / (1 + (fold >= 0).sum())
-
-    def out_of_fold_members(self, fold: float) -> Mask:
-        """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
-        members = self.network.description["training"]["members"]
-        return np.array([member["fold"] == fold for member in members])
+        for fold in folds:
+            count += fold.at_most(self.ensemble(log_q, record.out_of_fold_members(fold.fold)))
+            total += fold.total
+        return (1 + count) / (1 + total)
 
     # Samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from textwrap import shorten
 
 import pandas as pd
@@ -13,29 +14,29 @@ from flows.tables.columns import WHOLE, Column
 
 def describe(network: Population, columns: Sequence[Column]) -> str:
     """Return lines on the model, the columns, the training, the members and their score."""
-    about = network.description
-    training = about.get("training", {})
+    about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
     chosen = [f"{network.members} members", *(f"{key} {value}" for key, value in settings)]
     lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
-    gaps = training.get("gaps", [0] * len(columns))
+    gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
-    if training:
-        recipe = f"trained by the {training['recipe']} recipe on {training['rows']} rows"
-        lines.append(f"{recipe}, seed {about.get('seed')}")
-    if "members" in training:
-        members = pd.DataFrame(training["members"])
+    if record is None:
+        return "\n".join(lines)
+    recipe = f"trained by the {record.recipe} recipe on {record.rows} rows"
+    lines.append(f"{recipe}, seed {about.get('seed')}")
+    if record.members:
+        members = pd.DataFrame(map(asdict, record.members))
         members["weight"] = network.member_weights.numpy()
         for regularisation, own in members.groupby("regularisation", sort=False):
             steps = f"steps {own['steps'].min()} to {own['steps'].max()}"
             weight = f"weight {own['weight'].sum():.2f}"
             lines.append(f"{len(own)} members with {regularisation}: {weight}, {steps}")
-    if "held_out" in training:
+    if record.held_out is not None:
         what = "out-of-fold log-density per row"
         if any(gaps):
             what += " (of the values that are not missing)"
-        score = f"{training['held_out']:.2f} +- {training['held_out_se']:.2f} nat"
-        references = [f"{name} {value:.2f}" for name, value in training["references"].items()]
+        score = f"{record.held_out:.2f} +- {record.held_out_se:.2f} nat"
+        references = [f"{name} {value:.2f}" for name, value in record.references.items()]
         lines.append("; ".join([f"{what}: {score}", *references]))
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +17,13 @@ from flows.density.frame_density import Density
 from flows.networks import registry
 from flows.networks.architecture import ImageModel
 from flows.networks.population import Population
+from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.tables.frames import Table, as_frame, parse, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
 from flows.training.train import train
 
-CALIBRATED = 2_000  # rows with labels whose tail probabilities are counted, at most
+RESCORED = 2_000  # rows whose labels are scored by their probabilities, at most
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 Missing = Literal["learn", "drop", "stop"]
@@ -100,8 +102,8 @@ def fit_table(
     on_notices(rows.notices)
     points = dequantise(rows.columns, rows.values, rows.copies, seed)
     train(network, points, settings=training, groups=rows.copies, name=model)
-    if "held_out" in network.history and any(column.labels for column in rows.columns):
-        _rescore(network, rows.values)
+    if network.record is not None and any(column.labels for column in rows.columns):
+        network.record = rescored(network, network.record, rows.values)
     return Density(network)
 
 
@@ -143,22 +145,24 @@ def split_settings(
     return training, {key: value for key, value in settings.items() if key not in given}
 
 
-def _rescore(network: Population, values: Array) -> None:
-    """Score some of the held-out rows again by the probabilities of their labels.
+def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
+    """Return the record with out-of-fold scores by the probabilities of labels.
 
-    New rows are scored in this way, so tail probabilities must be counted on such scores. The
-    other rows leave their folds, so that ``tail_probability`` does not count them.
+    New rows are scored in this way, so tail probabilities must be counted on such scores. At most
+    ``RESCORED`` rows are scored; the other rows are not rescored, and have no score.
     """
-    history, density = network.history, ArrayDensity(network)
-    fold = history["fold"]
-    places = subsample(np.flatnonzero(fold >= 0), CALIBRATED)
+    if (own := record.row_scores) is None:
+        return record
+    density, scored = ArrayDensity(network), np.flatnonzero(own.state == RowState.SCORED)
+    places = subsample(scored, RESCORED)
     log_q = density.log_prob(values[places], places).log_q
-    history["fold"] = np.full(len(fold), -1.0)
-    history["fold"][places] = fold[places]
-    for f in np.unique(fold[places]):
-        own = fold[places] == f
-        members = density.out_of_fold_members(f)
-        history["held_out"][places[own]] = density.ensemble(log_q[own], members)
+    state, scores = own.state.copy(), np.full(len(own.state), np.nan)
+    state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
+    for f in np.unique(own.fold[places]):
+        held_out = own.fold[places] == f
+        members = record.out_of_fold_members(f)
+        scores[places[held_out]] = density.ensemble(log_q[held_out], members)
+    return replace(record, row_scores=RowScores(own.fold, state, scores))
 
 
 def load(path: str | Path) -> Density | Population:
@@ -171,10 +175,11 @@ def load(path: str | Path) -> Density | Population:
     return Density(network) if network.description.get("columns") else network
 
 
-def save(model: Density | Population, path: str | Path) -> None:
+def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
     """Write a density or a population to ``path``, whole or not at all.
 
-    The same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    Without ``record``, the file holds no values of single training rows (``Density.save``). The
+    same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a network that was put together by hand.
     """
-    registry.save(model.network if isinstance(model, Density) else model, path)
+    registry.save(model.network if isinstance(model, Density) else model, path, rows=record)

@@ -52,9 +52,16 @@ class Density:
         """The columns of the table, with their names and kinds."""
         return self._array.columns
 
-    def save(self, path: str | Path) -> None:
-        """Write the density to one file, whole or not at all."""
-        registry.save(self.network, path)
+    def save(self, path: str | Path, *, record: bool = True) -> None:
+        """Write the density to one file, whole or not at all.
+
+        Args:
+            path: the file.
+            record: whether to write the out-of-fold score of each training row, which identifies
+                the rows to anybody who has them. Without the scores, tail probabilities are
+                interpolated between counts of the scores in bins of 0.25 nats.
+        """
+        registry.save(self.network, path, rows=record)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.

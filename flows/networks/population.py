@@ -10,9 +10,10 @@ from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Array, Shape, as_tensor
 from flows.core.seeds import generator_of
+from flows.networks.record import TrainingRecord
 from flows.tables.columns import Column
 
-Description = dict[str, Any]  # of a model, as JSON: how to build it again, and how it was trained
+Description = dict[str, Any]  # of a model, as JSON: how to build it again
 
 
 class Population(nn.Module, Distribution):
@@ -31,9 +32,8 @@ class Population(nn.Module, Distribution):
     gives its density, and ``ensemble_sample`` draws from it.
 
     ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
-    checkpoint. ``history`` is the record of training: ``epoch`` ``(L,)`` and curves ``(L, M)``,
-    and after the automatic recipe ``held_out`` and ``fold`` of each row, ``(n,)``. It is empty
-    before.
+    checkpoint. After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name,
+    and ``record`` says how the members were trained; before, they are empty and ``None``.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -47,7 +47,8 @@ class Population(nn.Module, Distribution):
             self, torch.Size([members]), torch.Size(event_shape), validate_args=False
         )
         self.description = description
-        self.history: dict[str, Any] = {}
+        self.history: dict[str, Array] = {}
+        self.record: TrainingRecord | None = None
 
     __repr__ = nn.Module.__repr__
 

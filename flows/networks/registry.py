@@ -23,6 +23,7 @@ from flows.networks.architecture import FlowModel, Model
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Population
+from flows.networks.record import ROW_ARRAYS, TrainingRecord
 from flows.tables.columns import Column
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -119,10 +120,11 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
     return model
 
 
-def save(network: Population, path: str | Path) -> None:
+def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
     """Write a population to ``path``, whole or not at all.
 
-    The same population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    Without ``rows``, the record is written without values of single training rows. The same
+    population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a population whose ``description`` does not say how to build it.
     """
     if "model" not in network.description:
@@ -130,7 +132,12 @@ def save(network: Population, path: str | Path) -> None:
             f"a {type(network).__name__} that was put together by hand cannot be saved; "
             "a network of flows.build can"
         )
-    write(Path(path), network.description, network.state_dict(), network.history)
+    description, arrays, record = network.description, network.history, network.record
+    if record is not None:
+        record = record if rows else record.without_rows()
+        description = {**description, "training": record.to_json()}
+        arrays = arrays | record.arrays()
+    write(Path(path), description, network.state_dict(), arrays)
 
 
 def load(path: str | Path) -> Population:
@@ -139,14 +146,17 @@ def load(path: str | Path) -> Population:
     Raises ``CheckpointError``, which names the file.
     """
     try:
-        description, state, history = read(Path(path))
+        description, state, arrays = read(Path(path))
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the truth of a table is not known")
         columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()
+        training = description.pop("training", None)
         model = restored(description, state)
-        model.history = history
+        if training is not None:
+            model.record = TrainingRecord.from_json(training, arrays)
+        model.history = {name: each for name, each in arrays.items() if name not in ROW_ARRAYS}
         return model.eval()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -20,11 +20,12 @@ from flows.core.progress import progress
 from flows.core.scaler import Scaler
 from flows.networks import registry
 from flows.networks.network import Network
+from flows.networks.record import TrainingRecord
 from flows.training import trainer, workers
 from flows.training.trainer import Task
 
-# Of a slice after its training: its description, state and history, and the members that failed
-Trained = tuple[dict[str, Any], dict[str, Array], dict[str, Array], dict[int, int]]
+# Of a slice after its training: its record, state and history, and the members that failed
+Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[int, int]]
 
 
 def cut(model: Network, name: str) -> list[slice]:
@@ -84,13 +85,11 @@ def run(parts: Sequence[slice], model: Network, task: Task) -> dict[int, int]:
         for i, result, _ in workers.completed(_train, tasks):
             done[i] = result
             bar.update(parts[i].stop - parts[i].start)
-    descriptions, states, histories, failed = zip(
-        *(done[i] for i in range(len(parts))), strict=True
-    )
+    records, states, histories, failed = zip(*(done[i] for i in range(len(parts))), strict=True)
     joined = {key: torch.from_numpy(_joined(states, key, 0)) for key in states[0]}
     model.load_state_dict(joined, assign=True)
     model.history = {key: _joined(histories, key, 1) for key in histories[0]}
-    model.description["training"] = descriptions[0]["training"]
+    model.record = records[0]
     trainer.replay(model.history, task.on_log)
     return {member: epoch for each in failed for member, epoch in each.items()}
 
@@ -113,4 +112,4 @@ def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> 
     model = registry.restored(description, {key: torch.tensor(each) for key, each in state.items()})
     failed = trainer.run(model, task)
     trained = {key: each.numpy() for key, each in model.state_dict().items()}
-    return model.description, trained, model.history, failed
+    return model.record, trained, model.history, failed

@@ -17,6 +17,7 @@ from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.networks.network import Network, Seen
+from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import MANY, sharpen
 
@@ -134,7 +135,7 @@ def run(model: Network, task: Task) -> dict[int, int]:
                 if on_log is not None:
                     on_log(epoch, log[epoch])
             bar.update()
-    model.description["training"] = {"recipe": "fixed", "rows": trainer.visited.shape[1]}
+    model.record = TrainingRecord("fixed", trainer.visited.shape[1])
     model.history = {"epoch": np.array(list(log), dtype=np.float64)}
     model.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
     last = np.stack(list(log[epoch].values()))
@@ -144,11 +145,12 @@ def run(model: Network, task: Task) -> dict[int, int]:
 
 
 def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
-    """Call ``on_log`` for every row of a ``history``, of which curves have an axis of members."""
+    """Call ``on_log`` for every entry of a ``history``."""
     if on_log is None:
         return
+    curves = {key: each for key, each in history.items() if key != "epoch"}
     for place, epoch in enumerate(history["epoch"]):
-        on_log(int(epoch), {key: each[place] for key, each in history.items() if each.ndim == 2})
+        on_log(int(epoch), {key: curve[place] for key, curve in curves.items()})
 
 
 def checked(model: Network, rows: Any, what: str, *, is_scaled: bool) -> Tensor:

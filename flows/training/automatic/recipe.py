@@ -34,6 +34,7 @@ from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures.fitting import fit_gaussian
 from flows.networks.network import DensityNetwork
 from flows.networks.population import ensemble_log_prob
+from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import equal_rows
 from flows.training.automatic import completion, stacking
 from flows.training.automatic.candidates import CANDIDATES
@@ -60,9 +61,9 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     """
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
-    settings, name, about = task.settings, task.name, model.description
+    settings, name = task.settings, task.name
     shared = real_rows(model, model.shaped(task.rows, "train"), "train", task.scaler)
-    if "model" not in about or model.member_range.start or shared.shape[1] != 1:
+    if "model" not in model.description or model.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"
@@ -106,34 +107,38 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     held_out, logged = ensemble_log_prob(scores, weights), list(trainer.curves["train_nll"])
     model.history = {
         "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
-        "held_out": held_out,
-        # The score of a row with gaps is a density of fewer values, so tail probabilities can't be
-        # counted on it
-        "fold": np.where(np.isnan(rows).any(axis=1), -1.0, fold_of),
+        **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
     }
-    model.history |= {key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()}
     replay(model.history, task.on_log)
     unseen = held_out[fold_of >= 0]
     different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
-    about["training"] = {
-        "recipe": "auto",
-        "rows": len(rows),
-        "folds": folds,
-        "steps": trainer.step,
-        "members": [
-            {
-                "fold": member.prepared.fold.number,
-                "regularisation": str(member.candidate),
-                "steps": int(step),
-            }
+    gaps = np.isnan(rows).sum(axis=0)
+    model.record = TrainingRecord(
+        recipe="auto",
+        rows=len(rows),
+        folds=folds,
+        steps=trainer.step,
+        members=[
+            MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
             for member, step in zip(trainer.members, trainer.best_step, strict=True)
         ],
-        "held_out": float(unseen.mean()),
-        "held_out_se": float(unseen.std() / math.sqrt(different)),
-        "references": score_references(trainer.folds),
-    }
-    if (gaps := np.isnan(rows).sum(axis=0)).any():
-        about["training"]["gaps"] = gaps.tolist()
+        held_out=float(unseen.mean()),
+        held_out_se=float(unseen.std() / math.sqrt(different)),
+        references=score_references(trainer.folds),
+        gaps=gaps.tolist() if gaps.any() else (),
+        row_scores=row_scores(rows, fold_of, held_out),
+    )
+
+
+def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
+    """Return the out-of-fold scores ``held_out`` ``(n,)`` of ``rows`` ``(n, D)`` with their states.
+
+    The score of a row with missing values is a density of fewer values, so it does not count.
+    """
+    state = np.full(len(rows), RowState.SCORED.value)
+    state[np.isnan(rows).any(axis=1)] = RowState.MISSING_VALUES
+    state[fold_of < 0] = RowState.NOT_HELD_OUT
+    return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
 
 
 def real_rows(model: DensityNetwork, rows: Tensor, what: str, scaler: Scaler | None) -> Array:

@@ -1,0 +1,200 @@
+"""The record of a training: how the members were trained, and how they score held-out rows.
+
+A checkpoint stores the record as JSON and arrays. The scores of single rows identify the rows to
+anybody who has them; ``without_rows`` replaces these scores by counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from flows.core.arrays import Array, Mask, Whole
+
+BIN = 0.25  # nats: width of the bins in which out-of-fold scores are counted
+# The names of the arrays in a checkpoint
+ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state"}
+
+
+class RowState(IntEnum):
+    """Whether a training row has an out-of-fold score, and why not.
+
+    Attributes:
+        SCORED: the row has a score.
+        NOT_HELD_OUT: every member learned from the row.
+        MISSING_VALUES: the score would be that of fewer values.
+        NOT_RESCORED: the row has labels, and was not among the rows whose cells were integrated.
+    """
+
+    SCORED = 0
+    NOT_HELD_OUT = 1
+    MISSING_VALUES = 2
+    NOT_RESCORED = 3
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """How a network was trained.
+
+    Args:
+        fold: the fold whose rows the network did not learn from.
+        regularisation: the preprocessing and the noise.
+        steps: the number of steps after which its weights were kept.
+    """
+
+    fold: int
+    regularisation: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """The out-of-fold scores of the training rows.
+
+    Args:
+        fold: the fold in which each row is held out, ``(n,)``; meaningless if a row is not held
+            out.
+        state: the ``RowState`` of each row, ``(n,)``.
+        log_density: the log-density of each row by the ensemble of the members that did not learn
+            from the row, ``(n,)``, in nats and in the user's units; ``NaN`` without a score.
+    """
+
+    fold: Whole
+    state: Whole
+    log_density: Array
+
+    def by_fold(self) -> list[FoldScores]:
+        """Return the scores of each fold."""
+        scored = self.state == RowState.SCORED
+        folds = np.unique(self.fold[scored]).tolist()
+        return [FoldScores(f, self.log_density[scored & (self.fold == f)]) for f in folds]
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """The out-of-fold scores of the rows of a fold, ``(m,)``, in nats."""
+
+    fold: int
+    scores: Array
+
+    @property
+    def total(self) -> int:
+        """The number of scores."""
+        return len(self.scores)
+
+    def at_most(self, values: Array) -> Whole:
+        """Return how many scores are at most each of ``values`` ``(n,)``."""
+        return np.searchsorted(np.sort(self.scores), values, side="right")
+
+    def binned(self) -> BinnedScores:
+        """Return the numbers of scores in bins of ``BIN`` nats."""
+        bins = np.floor(self.scores / BIN).astype(np.int64)
+        counts = np.bincount(bins - bins.min()).tolist()
+        return BinnedScores(self.fold, float(bins.min() * BIN), counts)
+
+
+@dataclass(frozen=True)
+class BinnedScores:
+    """The out-of-fold scores of a fold, counted in bins of ``BIN`` nats.
+
+    Args:
+        fold: the number of the fold.
+        start: the lower end of the first bin in nats, a multiple of ``BIN``.
+        counts: the number of scores in each bin.
+    """
+
+    fold: int
+    start: float
+    counts: list[int]
+
+    @property
+    def total(self) -> int:
+        """The number of scores."""
+        return sum(self.counts)
+
+    def at_most(self, values: Array) -> Array:
+        """Return how many scores are at most each of ``values`` ``(n,)``, interpolated in bins."""
+        ends = self.start + BIN * np.arange(len(self.counts) + 1)
+        return np.interp(values, ends, np.concatenate([[0], np.cumsum(self.counts)]))
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a network was trained.
+
+    Args:
+        recipe: ``"fixed"`` or ``"auto"``.
+        rows: the number of training rows.
+
+    The other fields are those of the automatic recipe:
+
+    Args:
+        folds: the number of folds; ``None`` for the fixed recipe, like the next field.
+        steps: the number of steps of the whole training.
+        members: one entry for each network, in the order of the population.
+        held_out: the mean out-of-fold log-density per row in nats, at dequantised values.
+        held_out_se: its standard error.
+        references: the same mean for simple models, by name.
+        gaps: the number of missing values in each column; empty if no value is missing.
+        binned_scores: the out-of-fold scores of each fold in bins, if ``row_scores`` was left out.
+        row_scores: the out-of-fold scores of the rows.
+    """
+
+    recipe: str
+    rows: int
+    folds: int | None = None
+    steps: int | None = None
+    members: Sequence[MemberRecord] = ()
+    held_out: float | None = None
+    held_out_se: float | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
+    gaps: Sequence[int] = ()
+    binned_scores: Sequence[BinnedScores] = ()
+    row_scores: RowScores | None = None
+
+    def out_of_fold_members(self, fold: int) -> Mask:
+        """Return which networks did not learn from the rows of ``fold``, ``(M,)``."""
+        return np.array([member.fold == fold for member in self.members])
+
+    def without_rows(self) -> TrainingRecord:
+        """Return the record with counts in bins in place of the scores of single rows."""
+        if self.row_scores is None:
+            return self
+        binned = [each.binned() for each in self.row_scores.by_fold()]
+        return replace(self, binned_scores=binned, row_scores=None)
+
+    def fold_scores(self) -> Sequence[FoldScores | BinnedScores]:
+        """Return the out-of-fold scores of each fold."""
+        return self.binned_scores if self.row_scores is None else self.row_scores.by_fold()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of the record but ``row_scores``."""
+        content = asdict(replace(self, row_scores=None))
+        return {key: value for key, value in content.items() if value not in (None, (), [], {})}
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays of ``row_scores`` by their names in a checkpoint."""
+        if self.row_scores is None:
+            return {}
+        return {name: getattr(self.row_scores, key) for name, key in ROW_ARRAYS.items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> TrainingRecord:
+        """Return the record of a checkpoint.
+
+        A file of version 0.2.0 has no states: its rows without a fold count as not held out.
+        """
+        content = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
+        content["members"] = [MemberRecord(**member) for member in content.get("members", ())]
+        binned = content.get("binned_scores", ())
+        content["binned_scores"] = [BinnedScores(**each) for each in binned]
+        if "held_out" in arrays:
+            fold, scores = arrays["fold"].astype(np.int64), arrays["held_out"]
+            states = np.where(fold < 0, RowState.NOT_HELD_OUT, RowState.SCORED)
+            state = arrays.get("state", states).astype(np.int64)
+            content["row_scores"] = RowScores(fold, state, scores)
+        return cls(**content)
