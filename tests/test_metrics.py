@@ -35,7 +35,7 @@ from flows.evaluation.report import (
 )
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.population import Population
+from flows.networks.population import Population, chunked_log_prob
 from flows.tables.columns import Column
 from flows.training.trainer import Trainer
 
@@ -373,11 +373,8 @@ def test_kl_between_two_gaussians_agrees_with_the_closed_form():
         + math.log(np.linalg.det(q_cov) / np.linalg.det(p_cov))
     )
     points = p.sample((25_000,), generator=torch.Generator().manual_seed(0))[:, 0]
-    assert (
-        likelihood.log_density(p, points[:, None]).tolist()
-        == likelihood.log_density(p, points).tolist()
-    )
-    log_p, log_q = likelihood.log_density(p, points), likelihood.log_density(q, points)
+    assert chunked_log_prob(p, points[:, None]).tolist() == chunked_log_prob(p, points).tolist()
+    log_p, log_q = chunked_log_prob(p, points), chunked_log_prob(q, points)
     assert log_q.shape == (25_000, 1)
     standard_error = (log_p - log_q).std() / math.sqrt(len(points))
     assert likelihood.divergence(log_p, log_q)[0] == pytest.approx(expected, abs=4 * standard_error)
@@ -386,9 +383,9 @@ def test_kl_between_two_gaussians_agrees_with_the_closed_form():
 def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its_members():
     p = truth()
     points = draw(ring(), 2000, 1)
-    log_p = likelihood.log_density(p, points)
+    log_p = chunked_log_prob(p, points)
     members = [gaussian([shift, 0.0], [[9.0, 0.0], [0.0, 9.0]]) for shift in (-1.0, 0.5, 2.0)]
-    log_q = np.concatenate([likelihood.log_density(member, points) for member in members], axis=1)
+    log_q = np.concatenate([chunked_log_prob(member, points) for member in members], axis=1)
     mixed = flows.ensemble_log_prob(log_q)[:, None]
     assert np.exp(mixed[:, 0]) == pytest.approx(np.exp(log_q).mean(axis=1))
     assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
@@ -424,8 +421,8 @@ def log_normal(x: Array, scale: float = 1.0) -> Array:
 def test_the_truth_lies_on_the_diagonal_within_its_sampling_error():
     n, levels = 20_000, calibration.LEVELS
     p = truth()
-    members = [likelihood.log_density(p, draw(ring(), n, seed)) for seed in (1, 2, 3)]
-    on_truth = likelihood.log_density(p, draw(ring(), n, 4))
+    members = [chunked_log_prob(p, draw(ring(), n, seed)) for seed in (1, 2, 3)]
+    on_truth = chunked_log_prob(p, draw(ring(), n, 4))
     curves = calibration.hdr_coverage(
         np.concatenate(members, axis=1), np.repeat(on_truth, 3, axis=1)
     )

@@ -18,8 +18,7 @@ from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unkn
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.evaluation.likelihood import log_density
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables.columns import WHOLE, Column
 from flows.tables.preparation import round_rows
 
@@ -292,7 +291,7 @@ class ArrayDensity:
         return Unknowns(self._log_density, Distilled(self.columns, samples), weights)
 
     def _log_density(self, rows: Array) -> Array:
-        return log_density(self.network, rows)
+        return chunked_log_prob(self.network, rows)
 
     def _log_marginal(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
         """Return the log-density of the known values of each row."""

@@ -9,9 +9,8 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.evaluation.likelihood import log_density
 from flows.networks.image_flow import ImageFlow
-from flows.networks.population import ensemble_log_prob
+from flows.networks.population import chunked_log_prob, ensemble_log_prob
 
 
 def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
@@ -21,7 +20,8 @@ def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0)
     """
     whole = model.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
-    return np.stack([log_density(model, whole + rng.random(whole.shape)) for _ in range(draws)])
+    spread = (whole + rng.random(whole.shape) for _ in range(draws))
+    return np.stack([chunked_log_prob(model, each) for each in spread])
 
 
 def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:

@@ -5,21 +5,10 @@ p is the true density, q that of a model; log-densities are in nats, sums in flo
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flows.core.arrays import Array, as_tensor
 from flows.mixtures.mixture import Truth
 from flows.networks.population import Population
-
-
-@torch.no_grad()
-def log_density(model: Population, points: Array | Tensor) -> Array:
-    """Return ``log q`` in nats, float64 ``(n, M)``.
-
-    Rows are ``(n, *event)``, which all members share, or ``(n, M, *event)``, one set a member.
-    """
-    chunks = model.points(points).split(model.chunk)
-    return np.concatenate([model.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
 
 
 def true_log_density(truth: Truth, rows: Array) -> Array:

@@ -18,7 +18,7 @@ from flows.core.settings import EvaluationSettings as EvaluationSettings
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture, Truth
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables.preparation import round_rows, to_real
 
 HEADLINE = (
@@ -133,7 +133,7 @@ def _on_test_rows(
     model: Population, problem: Problem, settings: EvaluationSettings, report: Report
 ) -> dict[str, Any]:
     """Score the density of the test rows; write them, and the interval, into the report."""
-    log_q = likelihood.log_density(model, problem.test)
+    log_q = chunked_log_prob(model, problem.test)
     mixed = ensemble_log_prob(log_q, model.member_weights)
     report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed}
     generator = seeds.numpy_generator(settings.seed, "metric", 1)
@@ -154,11 +154,11 @@ def _against_truth(
     ``own`` are the model's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth. The
     coverage and the ensemble's KL are written into the report.
     """
-    log_p, log_q = likelihood.true_log_density(truth, fresh), likelihood.log_density(model, fresh)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(model, fresh)
     ratio_on_own, hdr = [], []
     for draw in own.reshape(-1, model.members, *own.shape[1:]):  # (M, n, D)
         points = draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape)
-        log_q_own = likelihood.log_density(model, points)
+        log_q_own = chunked_log_prob(model, points)
         shaped = draw.reshape(*draw.shape[:2], *model.event_shape)
         log_p_own = [likelihood.true_log_density(truth, member) for member in shaped]
         ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)

@@ -181,6 +181,17 @@ class Population(nn.Module, Distribution):
         return tensor
 
 
+@torch.no_grad()
+def chunked_log_prob(population: Population, points: Array | Tensor) -> Array:
+    """Return the members' log-densities ``(n, M)`` in nats, as an array in double precision.
+
+    The points are ``(n, *event)``, which all members share, or ``(n, M, *event)``, one set for each
+    member. They are scored ``population.chunk`` at a time, which bounds the memory.
+    """
+    chunks = population.points(points).split(population.chunk)
+    return np.concatenate([population.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
+
+
 @overload
 def ensemble_log_prob(member_log_prob: Tensor, weights: Tensor | Array | None = None) -> Tensor: ...
 

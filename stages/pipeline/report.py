@@ -11,11 +11,10 @@ import torch
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation.calibration import LEVELS
-from flows.evaluation.likelihood import log_density
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from stages.pipeline import files
 from stages.pipeline.settings import Evaluate
 
@@ -71,7 +70,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
         low, high = plane_box(problem)
         axes = np.linspace(low, high, evaluation.grid).T
         points = np.stack(np.meshgrid(*axes), axis=-1)  # (grid, grid, 2)
-        log_q = log_density(model, points.reshape(-1, 2))
+        log_q = chunked_log_prob(model, points.reshape(-1, 2))
         mixed = ensemble_log_prob(log_q, model.member_weights)
         arrays["density"] = np.exp(log_q[:, 0]).reshape(points.shape[:2])
         arrays["density_ensemble"] = np.exp(mixed).reshape(points.shape[:2])

@@ -20,7 +20,7 @@ from flows.mixtures.bandwidth import bandwidths
 from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables import splits
 from flows.training.train import train
 from studies.claims.plane import fitted
@@ -44,10 +44,10 @@ def other_data(
     population = trained(learned, members, **flow)
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
-    log_q = np.split(likelihood.log_density(population, points), len(seeds), axis=1)
+    log_q = np.split(chunked_log_prob(population, points), len(seeds), axis=1)
     grid = bandwidths(BANDWIDTHS)
     fit = partial(fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
-    kernels = [likelihood.log_density(fitted(fit, rows), points) for rows in learned]
+    kernels = [chunked_log_prob(fitted(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:
         return np.stack([likelihood.divergence(log_p, part) for part in parts])
@@ -76,7 +76,7 @@ def in_the_plane(
 
     population = trained(draw(rows, "generate"), members, **flow)
     points = draw(fresh, "fresh")
-    log_q = likelihood.log_density(population, np.stack(points, axis=1).repeat(members, axis=1))
+    log_q = chunked_log_prob(population, np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
     scores = [worst_member(*each) for each in zip(truths.values(), points, parts, strict=True)]
     return dict(pd.DataFrame(scores))
@@ -89,7 +89,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
     flow = registry.build("nsf", drawn.shape[1:], members=members)
     train(flow, drawn, settings=TrainingSettings(recipe="auto"), name=f"mixture {seed}")
-    return worst_member(truth, points, likelihood.log_density(flow, points))
+    return worst_member(truth, points, chunked_log_prob(flow, points))
 
 
 def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:

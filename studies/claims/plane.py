@@ -26,7 +26,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.population import Population, ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
@@ -56,7 +56,7 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
     log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
     return {
         "kl": divergence(protocol, flow),
-        "test_excess_nll": likelihood.divergence(log_p, likelihood.log_density(flow, test)),
+        "test_excess_nll": likelihood.divergence(log_p, chunked_log_prob(flow, test)),
         "epochs_to_converge": epochs_to_converge(flow.history["epoch"], flow.history["test_nll"]),
         "flops_per_epoch": flops_per_epoch(flow, len(train)),
         "parameters": flow.parameters_per_member(),
@@ -174,7 +174,7 @@ def divergence(
     """
     generator = seeds.numpy_generator(protocol["first"], "fresh")
     fresh = TRUTH.sample(count or protocol["fresh"], generator)
-    log_q = likelihood.log_density(model, fresh)
+    log_q = chunked_log_prob(model, fresh)
     parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
     mixed = np.stack([ensemble_log_prob(part) for part in parts], axis=1)
     return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)

@@ -13,10 +13,10 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.evaluation.likelihood import log_density
 from flows.models.vae import VAENetwork
 from flows.networks import registry
 from flows.networks.network import Network, Seen
+from flows.networks.population import chunked_log_prob
 from flows.training.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.vector import vector
@@ -52,7 +52,7 @@ def fit(
     network = train_network(network, seen(train), held_out, options, name=name)
 
     def log_q(y: Array) -> Array:
-        return log_density(network, shaped(y))
+        return chunked_log_prob(network, shaped(y))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
         drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
