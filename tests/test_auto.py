@@ -324,6 +324,19 @@ def test_only_a_gap_is_taken_as_one(bad: float):
 
 
 @pytest.mark.usefixtures("short_recipe")
+def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automatic_recipe():
+    """It has no margins and no whitening: they were left on, but not applied in training."""
+    x = np.exp(2 * rows(200, 2))
+    settings = TrainingSettings(epochs=60, batch_size=100, noise=0.05)
+    fresh, again = model(dim=2), fit(model(dim=2), x)
+    for network in (fresh, again):
+        flows.train(network, x, settings=settings)
+    assert again.preprocessing.steps == [again.preprocessing.standardize]
+    nll, expected = (each.history["train_nll"][-1].mean() for each in (again, fresh))
+    assert abs(nll - expected) < 0.5
+
+
+@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -60,6 +60,10 @@ class Preprocessing(Bijection):
         """Add ``Whiten`` at the end: the identity until fitted."""
         self.whiten = Whiten(self.dim, self.members)
 
+    def remove_margins_and_whitening(self) -> None:
+        """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
+        self.margins = self.whiten = None
+
     def real(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
         if self.to_real is None:

@@ -48,9 +48,9 @@ class Trainer:
     def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
         self.model, self.settings = model, settings
         rows = model.rows(train, "train").double()
+        model.preprocessing.remove_margins_and_whitening()
         model.preprocessing.fit_scaler(rows.numpy())
         scaled = torch.from_numpy(model.preprocessing.scale(rows.numpy()))
-        model.preprocessing.fit(model.features_first(scaled))
         self.clean = self.seen(rows, 0)
         model.initialize(self.clean.z)
         self.visited, self.noise = _smoothed(model, scaled, settings)
