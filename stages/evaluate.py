@@ -20,7 +20,7 @@ def main(model: str) -> None:
             f"{files.checkpoint(model)}: holds no trained network; "
             f"`dvc repro train@{model}` makes it anew"
         )
-    problem = files.read_prepared().problem()
+    problem = files.read_prepared().problem
     epoch, nll = network.history["epoch"], network.history.get("test_nll")
     columns = {
         "parameters": network.parameters_per_member(),

@@ -10,6 +10,7 @@ import numpy as np
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
 from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
@@ -24,10 +25,9 @@ def main(name: str) -> None:
     if name not in settings.References.model_fields:
         known = ", ".join(settings.References.model_fields)
         raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {known}")
-    prepared = files.read_prepared()
-    problem = prepared.problem()
+    problem = files.read_prepared().problem
     if name != "truth":
-        model = fit(name, params, prepared)
+        model = fit(name, params, problem)
     elif isinstance(problem.truth, Mixture):
         model = GaussianMixture.of(problem.truth)
     else:  # its files are there all the same, as DVC expects them
@@ -40,9 +40,9 @@ def main(name: str) -> None:
     write_report(model, name, problem, params.evaluate, draws=draws)
 
 
-def fit(name: str, params: settings.Settings, prepared: files.Prepared) -> Population:
+def fit(name: str, params: settings.Settings, problem: Problem) -> Population:
     """Return the reference ``name``, fitted to the training rows."""
-    columns = prepared.columns
+    columns = problem.columns
     gmm, kde = params.references.gmm, params.references.kde
     seed = seeds.integer(params.prepare.seed, "reference")
 
@@ -65,7 +65,7 @@ def fit(name: str, params: settings.Settings, prepared: files.Prepared) -> Popul
         "kde": partial(fitting.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
     }
     chosen, margins = fits[name], name == "gmm" and bool(columns)
-    return GaussianMixture.fit(chosen, prepared.train, prepared.scaler, columns, margins=margins)
+    return GaussianMixture.fit(chosen, problem.train, columns, margins=margins)
 
 
 if __name__ == "__main__":

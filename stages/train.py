@@ -14,18 +14,17 @@ from stages.pipeline import files, settings
 def main(model: str) -> None:
     params = settings.load()
     training = params.training(model)
-    prepared = files.read_prepared()
+    problem, _, names = files.read_prepared()
     try:
         network = build(
             model,
-            prepared.train.shape[1:],
+            problem.event_shape,
             params.architecture(model),
             members=training.members,
             seed=training.seed,
-            columns=prepared.columns,
+            columns=problem.columns,
         )
     except ValueError as error:
-        names = prepared.names
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
         raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
     history: dict[str, list[float]] = defaultdict(list)
@@ -38,15 +37,7 @@ def main(model: str) -> None:
             history[f"{key}_sd"].append(curve.std(ddof=1) if len(curve) > 1 else 0.0)
         files.write_csv(files.history(model), history, "%.6f")
 
-    train(
-        network,
-        prepared.train,
-        prepared.test,
-        training,
-        scaler=prepared.scaler,
-        on_log=log,
-        name=model,
-    )
+    train(network, problem.train, problem.test, training, on_log=log, name=model)
     files.write_model(model, network)
 
 

@@ -165,7 +165,7 @@ def test_only_the_step_that_is_named_is_fitted(only: str):
     made = Preprocessing((2,), 1)
     made.add_margins()
     made.add_whitening()
-    made.fit(x, Scaler(np.zeros(2), np.ones(2)), only=only)
+    made.fit(x, only=only)
     assert made.margins is not None
     assert made.whiten is not None
     for name, step in (("margins", made.margins), ("whiten", made.whiten)):
@@ -238,22 +238,13 @@ def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_abou
 
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
-def test_scaled_rows_and_rows_in_units_fit_the_same_and_unseen_rows_are_scored_in_units(kinds):
+def test_unseen_rows_are_scored_in_the_users_units(kinds):
     """A row's held-out density is of the members that did not see it; references are in units."""
     columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)
-    # Powers of 2, so that rows are restored to the last bit
-    scaler = Scaler(np.zeros(3), np.array([0.5, 1.0, 4.0]))
-    fitted, scaled = model(columns=columns), model(columns=columns)
+    fitted = model(columns=columns)
     fit(fitted, x)
-    fit(scaled, scaler.scale(real), scaler=scaler)
-    for key, tensor in fitted.state_dict().items():
-        assert torch.equal(tensor, scaled.state_dict()[key]), key
-    assert fitted.description == scaled.description
-    assert fitted.record.to_json() == scaled.record.to_json()
-    for key, values in fitted.history.items():
-        np.testing.assert_array_equal(values, scaled.history[key])
     log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
     unseen = np.array([member.fold for member in fitted.record.members])
     for row in range(60):
@@ -333,6 +324,19 @@ def test_only_a_gap_is_taken_as_one(bad: float):
         fit(model(dim=2, columns=columns), x)
     with pytest.raises(ValueError, match="row 5 of test holds a value that is not finite"):
         fit(model(dim=2, columns=columns), np.exp(rows(60, 2)), x[:6])
+
+
+@pytest.mark.usefixtures("short_recipe")
+def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automatic_recipe():
+    """It has no margins and no whitening: they were left on, but not applied in training."""
+    x = np.exp(2 * rows(200, 2))
+    settings = TrainingSettings(epochs=60, batch_size=100, noise=0.05)
+    fresh, again = model(dim=2), fit(model(dim=2), x)
+    for network in (fresh, again):
+        flows.train(network, x, settings=settings)
+    assert again.preprocessing.steps == [again.preprocessing.standardize]
+    nll, expected = (each.history["train_nll"][-1].mean() for each in (again, fresh))
+    assert abs(nll - expected) < 0.5
 
 
 @pytest.mark.usefixtures("short_recipe")

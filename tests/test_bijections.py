@@ -252,9 +252,10 @@ def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
     if fitted:
         map_.add_margins()
         map_.add_whitening()
-    scaler = Scaler.fit(real.movedim(-1, 0).numpy())
-    scaled = torch.from_numpy(scaler.scale(real.movedim(-1, 0).numpy())).movedim(0, -1)
-    map_.fit(scaled, scaler)
+    rows = x.movedim(-1, 0).numpy()
+    map_.fit_scaler(rows)
+    scaled = torch.from_numpy(map_.scale(rows)).movedim(0, -1)
+    map_.fit(scaled)
     z, log_det = map_(x)
     direct, its_log_det = map_.from_scaled(scaled)
     assert_close(direct, z, rtol=0, atol=1e-8)

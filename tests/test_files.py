@@ -178,7 +178,7 @@ def test_the_truth_is_read_as_it_was_written(folder: Path):
 
 def test_a_problem_is_in_the_units_of_the_raw_rows(folder: Path):
     prepare.main()
-    problem, (_, raw) = files.read_prepared().problem(), read_numbers(files.RAW)
+    problem, (_, raw) = files.read_prepared().problem, read_numbers(files.RAW)
     both = np.concatenate([problem.train, problem.test])
     np.testing.assert_allclose(both[np.lexsort(both.T)], raw[np.lexsort(raw.T)], rtol=0, atol=1e-9)
 
@@ -202,7 +202,7 @@ def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
     assert found == names
     np.testing.assert_allclose(values, rows, rtol=0, atol=1e-11)
     prepare.main()
-    problem = files.read_prepared().problem()
+    problem = files.read_prepared().problem
     assert problem.truth is None
     assert [column.name for column in problem.columns] == names
 

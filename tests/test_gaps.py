@@ -16,6 +16,7 @@ from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
+from flows.tables.preparation import from_real
 from flows.training.automatic import completion
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
@@ -71,8 +72,9 @@ def test_few_or_wide_rows_are_completed(n, dim):
 
 def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     """An untrained flow behind a whitening is a Gaussian, whose margins are known."""
-    _, rows = gappy(100)
-    columns = [Column("a", "positive"), Column("b"), Column("c")]  # in logarithms
+    _, real = gappy(100)
+    columns = [Column("a", "positive"), Column("b"), Column("c")]
+    rows = from_real(columns, real)
     model = flows.build("nsf", (3,), {"hidden": 4}, members=1, columns=columns)
     fold_of = np.where(np.arange(100) % 5, -1, 0)
     candidates = [Candidate("whiten", "neighbours", 0.5)]
@@ -84,10 +86,11 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     log_q = scores[fold.held_out, 0]
     (member,) = trainer.members
     whiten = member.prepared.preprocessing.whiten
-    factor = fold.scaler.deviation[:, None] * whiten.factor.numpy()
-    mean = fold.scaler.restore(whiten.mean[:, :, 0].numpy())
+    scaler = fold.units.standardize.scaler
+    factor = scaler.deviation[..., None] * whiten.factor.numpy()
+    mean = scaler.restore(whiten.mean[:, :, 0].numpy())
     exact = Mixture(np.ones(1), mean, factor @ factor.swapaxes(1, 2))
-    held_out = rows[fold.held_out]
+    held_out = real[fold.held_out]
     expected = completion.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
     np.testing.assert_allclose(log_q, expected, atol=0.1)
 

@@ -21,7 +21,6 @@ from scipy.stats import norm
 import flows
 from flows import Column, Problem
 from flows.core.errors import UserError
-from flows.core.scaler import Scaler
 from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
@@ -185,7 +184,7 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
 ):
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
-    problem, (names, raw) = files.read_prepared().problem(), table.read_numbers(files.RAW)
+    problem, (names, raw) = files.read_prepared().problem, table.read_numbers(files.RAW)
     assert names == [column.name for column in problem.columns] == list(people().columns)
     steps = [column.step for column in problem.columns]
     assert steps == [None, None, 1.0, None, pytest.approx(0.1), 1.0]
@@ -313,6 +312,23 @@ def test_a_wrong_table_is_one_line_and_nothing_is_written(source: Path, wrong: s
     assert [word for word in words if word not in text] == [], text
 
 
+def test_prepared_rows_in_the_users_units_map_back_to_the_rows_and_the_scaler_of_the_files(
+    source: Path,
+):
+    people().to_csv(source, index=False)
+    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    generate.main()
+    prepare.main()
+    problem, scaler, _ = files.read_prepared()
+    real = to_real(problem.columns, problem.train)
+    np.testing.assert_allclose(scaler.scale(real), files.read_npy(files.TRAIN), rtol=0, atol=1e-6)
+    model = of_table(list(problem.columns), problem.train)
+    assert model.preprocessing is not None
+    found = model.preprocessing.standardize.scaler
+    np.testing.assert_allclose(found.mean[0], scaler.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.deviation[0], scaler.deviation, rtol=1e-6)
+
+
 def test_settings_for_many_rows_do_for_few(source: Path):
     """As many as a batch, and as a mixture may have components, are not needed.
 
@@ -324,7 +340,7 @@ def test_settings_for_many_rows_do_for_few(source: Path):
     Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     generate.main()
     prepare.main()
-    assert files.read_prepared().problem().train.shape == (48, 6)
+    assert files.read_prepared().problem.train.shape == (48, 6)
 
 
 @pytest.mark.slow
@@ -361,9 +377,7 @@ def rows(count: int = 80) -> np.ndarray:
 def of_table(
     columns: list[Column], values: np.ndarray, fit: Any = one_gaussian, *, margins: bool = False
 ) -> flows.GaussianMixture:
-    real = to_real(columns, values)
-    scaler = Scaler.fit(real)
-    return flows.GaussianMixture.fit(fit, scaler.scale(real), scaler, columns, margins=margins)
+    return flows.GaussianMixture.fit(fit, values, columns, margins=margins)
 
 
 @pytest.mark.parametrize("margins", [False, True])

@@ -30,7 +30,6 @@ from pipeline import ROOT, TINY
 import flows
 from flows import TrainingSettings, targets
 from flows.core.errors import UserError
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 from flows.kernels.build import library
 from flows.networks.network import Network
@@ -332,21 +331,18 @@ def test_slices_of_images_are_the_population_but_for_last_bits(
         torch.testing.assert_close(one, states[1][key], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
 def test_members_keep_their_own_rows_their_scaler_and_their_log_in_slices(
-    scaled: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = np.stack([RING[:64] * (1 + member) + member for member in range(3)], axis=1)
-    scaler = Scaler.fit(rows) if scaled else None
     seen, networks = [], []
     for where in ("", 2):
         place(monkeypatch, where)
         log: list[tuple[int, list[float]]] = []
         network = flows.train(
             flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3),
-            scaler.scale(rows) if scaler else rows,
+            rows,
             settings=TrainingSettings(epochs=5, log_every=2),
-            scaler=scaler,
             on_log=lambda epoch, curves, log=log: log.append((epoch, curves["train_nll"].tolist())),
         )
         seen.append(log)

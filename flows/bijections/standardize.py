@@ -35,6 +35,17 @@ class Standardize(Bijection):
             rows = torch.from_numpy(np.asarray(values)).reshape(-1, *buffer.shape[1:])
             buffer.copy_(rows.expand_as(buffer))
 
+    @property
+    def scaler(self) -> Scaler:
+        """The moments as a ``Scaler``: ``(1, *event)`` where all members have the same moments.
+
+        Otherwise they are ``(M, *event)``.
+        """
+        mean, deviation = (x[..., 0].cpu().numpy() for x in (self.mean, self.deviation))
+        if (mean == mean[:1]).all() and (deviation == deviation[:1]).all():
+            return Scaler(mean[:1], deviation[:1])
+        return Scaler(mean, deviation)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return (x - self.mean) / self.deviation, -self._log_scale()
 

@@ -15,7 +15,7 @@ from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
-from flows.networks.network import Network, Objective, Seen
+from flows.networks.network import Network, Objective, Points
 from flows.networks.population import Description
 
 LAZY = 4  # one step in so many has the penalty
@@ -101,7 +101,7 @@ class GANNetwork(Network):
         return (of_generator + of_discriminator).detach(), gradient
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         """Return both losses, without the penalty, on the training points and as many fakes.
 
         The noise is the same at every call.

@@ -13,7 +13,7 @@ from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
 from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
-from flows.networks.network import DensityNetwork, Network, Objective, Seen, mean_nll
+from flows.networks.network import DensityNetwork, Network, Objective, Points, mean_nll
 from flows.networks.population import Description
 
 # The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
@@ -99,7 +99,7 @@ class VAENetwork(DensityNetwork):
         return bound.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         seen = [z for z, _ in points.values()]
         # All in one call: the nodes cost more than the points
         log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)

@@ -11,7 +11,6 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, as_tensor
-from flows.core.scaler import Scaler
 from flows.core.seeds import generator_of
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
@@ -58,8 +57,7 @@ class GaussianMixture(Population):
     def fit(
         cls,
         method: Callable[[Array], Mixture],
-        scaled: Array,
-        scaler: Scaler,
+        rows: Array,
         columns: Sequence[Column] = (),
         *,
         margins: bool = False,
@@ -69,17 +67,19 @@ class GaussianMixture(Population):
         Args:
             method: fits a mixture to rows ``(n, D)``, such as ``flows.mixtures.fitting.fit_kde``
                 with its settings.
-            scaled: the training rows ``(n, D)``, scaled by ``scaler``.
-            scaler: the scaler from the user's units.
+            rows: the training rows ``(n, D)`` in the user's units. ``method`` gets them scaled.
             columns: the columns of the table; none where the rows are not of a table.
             margins: whether every column is first mapped to about a standard normal.
+
+        Raises ``ValueError``, with the name of the column, where a column does not vary.
         """
-        preprocessing = Preprocessing(scaled.shape[1:], 1, columns)
+        preprocessing = Preprocessing(rows.shape[1:], 1, columns)
         if margins:
             preprocessing.add_margins()
-        points = torch.from_numpy(scaled.T.copy())[None]
-        preprocessing.fit(points, scaler)
-        z = preprocessing.from_scaled(points)[0]
+        preprocessing.fit_scaler(rows[:, None])
+        scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).movedim(0, -1).contiguous()
+        preprocessing.fit(scaled)
+        z = preprocessing.from_scaled(scaled)[0]
         return cls.of(method(np.ascontiguousarray(z[0].T.numpy())), preprocessing)
 
     @torch.no_grad()

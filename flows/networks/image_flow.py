@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from flows.bijections import Bijection, Dropout
-from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators
 from flows.networks.base_distribution import Base
@@ -51,12 +50,8 @@ class ImageFlow(Flow):
         self.levels = levels
         self.dropout = dropout
         shape = tuple(base.event_shape)
-        self.scaler = Scaler(np.full(shape, levels / 2), np.full(shape, levels / (2 * bound)))
-        self.preprocessing.standardize.set(self.scaler)
-
-    def fit_scaler(self, real: Array) -> Scaler:
-        """Return the fixed scaler: no image changes it."""
-        return self.scaler
+        scaler = Scaler(np.full(shape, levels / 2), np.full(shape, levels / (2 * bound)))
+        self.preprocessing.fix_scaler(scaler)
 
     def rows(self, value: Any, what: str = "images") -> Tensor:
         """Return whole images ``(n, M or 1, *event)``.

@@ -2,22 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, as_tensor
-from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, generator_of
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-# Points as the networks see them, (M, *event, N), and the log-determinant (M, N or 1) of the
-# preprocessing there.
-Seen = tuple[Tensor, Tensor]
+
+
+class Points(NamedTuple):
+    """Points after the preprocessing of a network.
+
+    Attributes:
+        z: the points ``(M, *event, N)``, in the precision of the network.
+        log_det: the log-determinant of the preprocessing at these points, ``(M, N or 1)``, in
+            double precision, as it may be large.
+    """
+
+    z: Tensor
+    log_det: Tensor
 
 
 class Network(Population, ABC):
@@ -70,7 +79,7 @@ class Network(Population, ABC):
         return points
 
     @abstractmethod
-    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         """Return the curves that the history keeps: a number per member, ``(M,)``, by name.
 
         ``points`` are ``train`` and perhaps others. It is called every few epochs.
@@ -107,18 +116,10 @@ class Network(Population, ABC):
             )
         return rows
 
-    def fit_scaler(self, real: Array) -> Scaler:
-        """Return the scaler of real training rows ``(n, M or 1, *event)``."""
-        return Scaler.fit(real, [column.name for column in self.columns])
-
-    def preprocess(self, value: Any) -> Seen:
-        """Return users' points as the networks see them, and the log-determinant.
-
-        The points are ``(M, *event, n)``; the log-determinant is ``(M, n or 1)``, in double
-        precision as it may be large.
-        """
+    def preprocess(self, value: Any) -> Points:
+        """Return points in the user's units after the preprocessing."""
         z, log_det = self.preprocessing(self.features_first(value))
-        return z.to(self.dtype).contiguous(), log_det
+        return Points(z.to(self.dtype).contiguous(), log_det)
 
     def sample(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
@@ -163,7 +164,7 @@ class DensityNetwork(Network):
         )
 
     @torch.no_grad()
-    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         """Return ``train_nll``, and ``test_nll`` where there are test points, ``(M,)`` each.
 
         They are mean negative log-likelihoods in nats, in the user's units.

@@ -34,6 +34,7 @@ class Preprocessing(Bijection):
         self.dim, self.members = int(np.prod(event_shape)), members
         self.to_real = ToReal(columns) if columns else None
         self.standardize = Standardize(event_shape, members)
+        self.is_scaler_fixed = False
         self.margins: Margins | None = None
         self.whiten: Whiten | None = None
 
@@ -59,20 +60,47 @@ class Preprocessing(Bijection):
         """Add ``Whiten`` at the end: the identity until fitted."""
         self.whiten = Whiten(self.dim, self.members)
 
+    def remove_margins_and_whitening(self) -> None:
+        """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
+        self.margins = self.whiten = None
+
     def real(self, rows: Array) -> Array:
-        """Return rows ``(n, M or 1, *event)`` in users' units as real numbers, column by column."""
+        """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
         if self.to_real is None:
             return rows
         x = self.to_real(torch.from_numpy(rows).movedim(0, -1))[0]
         return x.movedim(-1, 0).contiguous().numpy()
 
-    @torch.no_grad()
-    def fit(self, scaled: Tensor, scaler: Scaler, only: str = "") -> None:
-        """Set the ``scaler``, and fit the maps after it to scaled rows ``(M, *event, N)``.
-
-        ``only`` names the one that is fitted; the other stays the identity.
-        """
+    def fix_scaler(self, scaler: Scaler) -> None:
+        """Set ``standardize`` to ``scaler``; ``fit_scaler`` then changes nothing."""
         self.standardize.set(scaler)
+        self.is_scaler_fixed = True
+
+    def fit_scaler(self, rows: Array) -> None:
+        """Set ``standardize`` to the moments of training rows in the user's units.
+
+        The rows are ``(n, M or 1, *event)``, with ``NaN`` in gaps. Raises ``ValueError``, with the
+        name of the column, where a column does not vary.
+        """
+        if not self.is_scaler_fixed:
+            columns = [] if self.to_real is None else self.to_real.columns
+            names = [column.name for column in columns]
+            self.standardize.set(Scaler.fit(self.real(rows), names))
+
+    def scale(self, rows: Array) -> Array:
+        """Return rows in the user's units after ``to_real`` and ``standardize``.
+
+        Both are ``(n, M or 1, *event)``. Rows that members share stay shared where the members have
+        the same scaler. ``NaN`` stays.
+        """
+        return self.standardize.scaler.scale(self.real(rows))
+
+    @torch.no_grad()
+    def fit(self, scaled: Tensor, only: str = "") -> None:
+        """Fit the maps after ``standardize`` to scaled points ``(M, *event, N)``.
+
+        ``only`` names the map that is fitted; the other stays the identity.
+        """
         for name, step in (("margins", self.margins), ("whiten", self.whiten)):
             if step is not None:
                 if only in ("", name):

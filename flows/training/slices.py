@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import torch
 
 from flows.core.arrays import Array
 from flows.core.progress import progress
-from flows.core.scaler import Scaler
 from flows.networks import registry
 from flows.networks.network import Network
 from flows.networks.record import TrainingRecord
@@ -65,21 +63,15 @@ def run(parts: Sequence[slice], model: Network, task: Task) -> dict[int, int]:
     The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
     ``UserError`` where workers are lost, or not like this process.
     """
-    scaler = task.scaler
-    check = partial(trainer.checked, model, is_scaled=scaler is not None)
-    rows = check(task.rows, "train").numpy()
-    test = None if task.test is None else check(task.test, "test").numpy()
-    whole = (model.members, *model.event_shape)
+    rows = model.rows(task.rows, "train").numpy()
+    test = None if task.test is None else model.rows(task.test, "test").numpy()
     tasks = []
     for part in parts:
         start = model.member_range.start
         about = {**model.description, "members": [start + part.start, start + part.stop]}
         state = {key: _own(value.numpy(), part, 0) for key, value in model.state_dict().items()}
         own, unseen = [None if each is None else _own(each, part, 1) for each in (rows, test)]
-        moments = scaler and Scaler(
-            *(np.broadcast_to(each, whole)[part] for each in (scaler.mean, scaler.deviation))
-        )
-        tasks.append((about, state, Task(own, unseen, task.settings, moments, None, task.name)))
+        tasks.append((about, state, Task(own, unseen, task.settings, None, task.name)))
     done: dict[int, Trained] = {}
     with progress(task.name, model.members, "member") as bar:
         for i, result, _ in workers.completed(_train, tasks):

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.networks.flow import Flow
 from flows.networks.network import Network
@@ -22,7 +21,6 @@ def train(
     test: Any = None,
     settings: TrainingSettings | None = None,
     *,
-    scaler: Scaler | None = None,
     groups: Any = None,
     on_log: OnLog | None = None,
     name: str = "model",
@@ -32,15 +30,13 @@ def train(
 
     Args:
         model: what ``flows.build`` makes.
-        rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a member; any
-            array of numbers will do. By the automatic recipe, a flow learns from rows with gaps,
-            which are ``NaN``.
-        test: rows of the same form, without gaps. They are scored for the history; no member learns
-            from them or is selected by them.
+        rows: training rows in the user's units: ``(n, *event)``, shared by all members, or
+            ``(n, M, *event)``, one set per member. Any array of numbers is accepted. By the
+            automatic recipe, a flow learns from rows with gaps, which are ``NaN``. Scalers are
+            fitted to these rows: by the automatic recipe, one to the training rows of each fold.
+        test: rows in the same units and of the same form, without gaps. They are scored for the
+            history; no member learns from them or is selected by them.
         settings: how to train.
-        scaler: the scaler of rows and test rows that are real and scaled already. Without it, rows
-            are in the user's units, and scalers are fitted here: by the automatic recipe, one to
-            the training rows of each fold.
         groups: integers ``(n,)``, for a flow by the automatic recipe: rows with equal numbers are
             copies and share a fold. Without it, equal rows share a fold. The fixed recipe has no
             folds and ignores it.
@@ -66,7 +62,7 @@ def train(
     auto = settings.recipe == "auto" and model.real
     if device == "cuda" and (auto or not isinstance(model, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
-    task = Task(rows, test, settings, scaler, on_log, name, groups)
+    task = Task(rows, test, settings, on_log, name, groups)
     if auto and isinstance(model, Flow):  # the others have no density, or a slow one
         train_auto(model, task)
         model.eval()

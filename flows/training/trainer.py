@@ -12,11 +12,10 @@ from torch import Tensor
 
 from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, say
-from flows.core.scaler import Scaler
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.networks.network import Network, Seen
+from flows.networks.network import Network, Points
 from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import MANY, sharpen
@@ -33,7 +32,6 @@ class Task(NamedTuple):
     rows: Any
     test: Any
     settings: TrainingSettings
-    scaler: Scaler | None
     on_log: OnLog | None
     name: str
     groups: Any = None
@@ -42,36 +40,36 @@ class Task(NamedTuple):
 class Trainer:
     """The trainer of all members of ``model``, one ``epoch()`` after another.
 
-    ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set a
-    member. They are in the user's units or, with their ``scaler``, scaled. They are held once, in
-    the networks' precision; an epoch makes its points of them, features first, ``(M, *event, N)``.
+    ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per
+    member, in the user's units. The scaler of ``model`` is fitted to them. The trainer holds the
+    scaled rows once, in the networks' precision; an epoch makes its points ``(M, *event, N)`` from
+    them.
     """
 
-    def __init__(
-        self, model: Network, train: Any, settings: TrainingSettings, scaler: Scaler | None = None
-    ) -> None:
+    def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
         self.model, self.settings = model, settings
-        rows, self.scaler = scaled(model, train, "train", scaler)
-        model.preprocessing.fit(model.features_first(rows).double(), self.scaler)
+        rows = model.rows(train, "train").double()
+        model.preprocessing.remove_margins_and_whitening()
+        model.preprocessing.fit_scaler(rows.numpy())
+        scaled = torch.from_numpy(model.preprocessing.scale(rows.numpy()))
         self.clean = self.seen(rows, 0)
-        model.initialize(self.clean[0])
-        self.visited, self.noise = _smoothed(model, rows, settings)
+        model.initialize(self.clean.z)
+        self.visited, self.noise = _smoothed(model, scaled, settings)
         self.batch = min(settings.batch_size, len(rows))
         pieces = _cut(torch.empty(len(rows)), PIECE)
         self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # of an epoch
         self.step = 0
         self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
 
-    def seen(self, scaled: Tensor, number: int) -> Seen:
-        """Return scaled rows as the networks see them, and the log-determinant.
+    def seen(self, rows: Tensor, number: int) -> Points:
+        """Return rows ``(n, M or 1, *event)`` in the user's units as one visit sees them.
 
-        ``number`` is the index of these rows among the sets that curves are kept of. Of more than
-        ``PIECE`` rows it is so many, evenly spaced.
+        Of more than ``PIECE`` rows, only ``PIECE`` evenly spaced ones are used. ``number`` is the
+        index of these rows among the sets that curves are kept of; it selects the random numbers.
         """
-        model, scaled = self.model, subsample(scaled, PIECE)
-        z, log_det = model.preprocessing.from_scaled(model.features_first(scaled).double())
-        generators = numpy_generators(self.settings.seed, "curves", model.member_range, number)
-        return model.visit(z.to(model.dtype).contiguous(), generators), log_det
+        z, log_det = self.model.preprocess(subsample(rows, PIECE))
+        generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
+        return Points(self.model.visit(z, generators), log_det)
 
     def points(self, generators: Generators) -> Iterator[Tensor]:
         """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
@@ -112,19 +110,18 @@ def run(model: Network, task: Task) -> dict[int, int]:
     Return the members whose losses were not finite, by their places in the whole population, and
     since which epoch.
     """
-    rows, test, settings, scaler, on_log, name, _ = task
-    if test is not None:
-        model.shaped(test, "test")  # refused before training starts
+    rows, test, settings, on_log, name, _ = task
+    if test is not None:  # refused before training starts
+        test = model.rows(test, "test").double()
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:
         say(bar, "estimating the noise level")
-        trainer = Trainer(model, rows, settings, scaler)
+        trainer = Trainer(model, rows, settings)
         say(bar, "")
         clean = {"train": trainer.clean}
         if test is not None:
-            own, _ = scaled(model, test, "test", trainer.scaler, in_units=scaler is None)
-            clean["test"] = trainer.seen(own, 1)
+            clean["test"] = trainer.seen(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(model.member_range[member], epoch)
@@ -153,38 +150,14 @@ def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
         on_log(int(epoch), {key: curve[place] for key, curve in curves.items()})
 
 
-def checked(model: Network, rows: Any, what: str, *, is_scaled: bool) -> Tensor:
-    """Return rows as ``(n, M or 1, *event)``, checked as the columns' kinds or as scaled numbers.
-
-    Raises ``TypeError`` or ``ValueError`` for rows that can't be learnt.
-    """
-    return Network.rows(model, rows, what) if is_scaled else model.rows(rows, what)
-
-
-def scaled(
-    model: Network, rows: Any, what: str, scaler: Scaler | None, *, in_units: bool = False
-) -> tuple[Tensor, Scaler]:
-    """Return rows as scaled ones ``(n, M or 1, *event)``, and their scaler.
-
-    Rows come scaled where there is a ``scaler``, unless they are ``in_units`` of the user. Without
-    one it is fitted to them.
-    """
-    if scaler is not None and not in_units:
-        return checked(model, rows, what, is_scaled=True), scaler
-    own = checked(model, rows, what, is_scaled=False)
-    real = model.preprocessing.real(own.double().numpy())
-    scaler = scaler or model.fit_scaler(real)
-    return torch.from_numpy(scaler.scale(real)), scaler
-
-
 def _smoothed(
     model: Network, rows: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
     """Return the rows that training visits, and the noise's standard deviation.
 
-    Both scaled ``rows`` ``(n, M or 1, *event)`` and what is made of them, ``(M or 1, n, *event)``,
-    are one set for all members, or one each. The deviation is ``(M or 1, 1, ...)``, or ``None``
-    without noise.
+    The scaled ``rows`` ``(n, M or 1, *event)`` and the rows that training visits
+    ``(M or 1, n, *event)`` are one set for all members, or one set per member. The deviation is
+    ``(M or 1, 1, ...)``, or ``None`` without noise.
     """
     sets = rows.movedim(1, 0)
     if settings.noise == 0 or not model.real:

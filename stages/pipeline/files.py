@@ -165,29 +165,27 @@ def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
 
 
 class Prepared(NamedTuple):
-    """The output of ``prepare``: scaled rows ``(n, D)``, their scaler, and a table's columns.
+    """The output of ``prepare``, with rows in the user's units.
 
-    ``truth`` is the distribution behind the rows, where it is known.
+    Attributes:
+        problem: the rows to learn from and to score, ``(n, D)``, the truth, if it is known, and the
+            columns of a table. The training rows of a table are dequantised. Integers and counts of
+            its test rows are whole, because those of samples are.
+        scaler: the scaler that the files are scaled by: the moments of the training rows after the
+            maps of the columns' kinds. A model fits the same scaler, up to rounding.
+        names: the names of the columns, of drawn data too.
     """
 
-    train: Array
-    test: Array
+    problem: Problem
     scaler: Scaler
-    columns: list[Column]
     names: list[str]
-    truth: Mixture | None
-
-    def problem(self) -> Problem:
-        """Return the data that a model is scored on, in the user's units."""
-        train, test = (self.scaler.restore(rows) for rows in (self.train, self.test))
-        if self.columns:
-            train = from_real(self.columns, train)
-            test = from_real(self.columns, test, whole=True)
-        return Problem(train, test, self.truth, self.columns)
 
 
 def read_prepared() -> Prepared:
-    """Return the rows to learn from and to score, as ``prepare`` scaled them."""
+    """Return the rows of ``prepare`` in the user's units.
+
+    Raises ``UserError``, which names the file, for a file that is missing or damaged.
+    """
     truth, _, columns = read_target()
     names, scaler = read_scaler()
     train, test = read_npy(TRAIN), read_npy(TEST)
@@ -197,7 +195,10 @@ def read_prepared() -> Prepared:
                 f"{path}: holds {rows.dtype} of shape {rows.shape}; "
                 f"it must hold rows of {len(names)} numbers"
             )
-    return Prepared(train, test, scaler, columns, names, truth)
+    train, test = scaler.restore(train), scaler.restore(test)
+    if columns:
+        train, test = from_real(columns, train), from_real(columns, test, whole=True)
+    return Prepared(Problem(train, test, truth, columns), scaler, names)
 
 
 def read_scaler() -> tuple[list[str], Scaler]:

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.core.scaler import Scaler
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
@@ -127,8 +126,7 @@ def ablation(
 
 def fitted(fit: Callable[[Array], Mixture], rows: Array) -> Population:
     """Fit one of the pipeline's references to rows ``(n, D)``."""
-    scaler = Scaler.fit(rows)
-    return GaussianMixture.fit(fit, scaler.scale(rows), scaler)
+    return GaussianMixture.fit(fit, rows)
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.models.vae import VAENetwork
 from flows.networks import registry
-from flows.networks.network import Network, Seen
+from flows.networks.network import Network, Points
 from flows.networks.population import chunked_log_prob
 from flows.training.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
@@ -77,6 +77,6 @@ class WideVAE(VAENetwork):
         description = {"members": [members.start, members.stop]}
         super().__init__(shape, generators, description, **settings)
 
-    def curves(self, points: dict[str, Seen]) -> dict[str, Array]:
+    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         generators = numpy_generators(0, "curves", self.member_range)
         return {"train_bound": self.loss(points["train"][0], generators)[0].numpy()}

@@ -19,7 +19,6 @@ from sklearn.neighbors import KernelDensity
 from torch import Tensor, nn
 
 from flows.core.arrays import Array
-from flows.core.scaler import Scaler
 from flows.mixtures import fitting
 from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.mixtures.mixture import Mixture
@@ -46,8 +45,7 @@ def simple(fit: Callable[[Array], Mixture], train: Array, *, margins: bool = Fal
 
     With ``margins``, every column is first mapped to about a standard normal, as for the flows.
     """
-    scaler = Scaler.fit(train)
-    model = GaussianMixture.fit(fit, scaler.scale(train), scaler, margins=margins)
+    model = GaussianMixture.fit(fit, train, margins=margins)
     return lambda rows: model.log_prob(rows)[:, 0].numpy()
 
 

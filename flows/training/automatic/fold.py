@@ -23,14 +23,13 @@ class Fold:
 
         z = (x - m) / s,    m and s: mean and standard deviation of the known training values
 
-    All that is fitted for the fold is fitted to these training rows: the scaler, the mixture that
-    completes rows with gaps, the preprocessings of its members (``prepared_fold.py``), and the
-    references.
+    x is the value after the map of its column's kind. Everything that is fitted for the fold is
+    fitted to these training rows: the scaler, the mixture that completes rows with gaps, the
+    preprocessings of its members (``prepared_fold.py``), and the references.
 
     Args:
         model: the network that is trained; it gives the columns of the table.
-        rows: real rows ``(n, D)``: in the user's units, after the maps of the columns' kinds. A
-            gap is ``NaN``.
+        rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
         seed: the seed of the draws in gaps.
@@ -39,6 +38,7 @@ class Fold:
         train: the places of the training rows, ``(t,)``: of all rows that are not held out, at most
             ``TRAIN_ROWS``, evenly spaced.
         held_out: the places of the held-out rows, ``(h,)``.
+        units: the preprocessing from the user's units to scaled rows.
         train_rows, held_out_rows: these rows, scaled, ``(t, D)`` and ``(h, D)``, with their gaps.
         completions: the number of completions of each training row; 1 where none has a gap.
         completed: the completions of the training rows, those of a row side by side,
@@ -55,14 +55,16 @@ class Fold:
         is_held_out = fold_of == number
         self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
         self.held_out = np.flatnonzero(is_held_out)
-        train = rows[self.train]
-        self.scaler = model.fit_scaler(train)
-        self.train_rows = self.scaler.scale(train)
-        self.held_out_rows = self.scaler.scale(rows[self.held_out])
         self.units = Preprocessing(model.event_shape, 1, model.columns)
-        self.units.standardize.set(self.scaler)
+        self.units.fit_scaler(rows[self.train][:, None])
+        self.train_rows = self.scale(rows[self.train])
+        self.held_out_rows = self.scale(rows[self.held_out])
         self.completions = completion.count_completions(self.train_rows, len(self.train))
         self.completed, _ = self.complete(self.train_rows, self.completions)
+
+    def scale(self, rows: Array) -> Array:
+        """Return rows ``(n, D)`` in the user's units as scaled ones; gaps stay ``NaN``."""
+        return self.units.scale(rows[:, None])[:, 0]
 
     @cached_property
     def checked(self) -> Whole:

@@ -21,11 +21,11 @@ from flows.core.arrays import Array, Whole, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks import registry
-from flows.networks.network import DensityNetwork, Seen
+from flows.networks.network import DensityNetwork
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.completion import count_completions
 from flows.training.automatic.fold import CHECK_ROWS, Fold
-from flows.training.automatic.prepared_fold import PIECE, PreparedFold
+from flows.training.automatic.prepared_fold import PIECE, PreparedFold, WeightedPoints
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
@@ -56,9 +56,9 @@ class FoldTrainer:
 
     Args:
         model: what ``flows.build`` made; it is not changed.
-        rows: real rows ``(n, D)``: in the user's units, after the maps of the columns' kinds. A
-            gap is ``NaN`` (``completion.py``).
-        test: real rows ``(n', D)`` without gaps, or ``None``; they are used for the curves alone.
+        rows: rows ``(n, D)`` in the user's units. A gap is ``NaN`` (``completion.py``).
+        test: rows ``(n', D)`` in the user's units, without gaps, or ``None``. Only the curves use
+            them.
         candidates: the regularisations to train.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         settings: the settings of training.
@@ -105,7 +105,7 @@ class FoldTrainer:
         }
         if test is not None:
             few = subsample(test, CHECK_ROWS)
-            self.seen["test"] = self._seen({f: f.scaler.scale(few) for f in self.folds})
+            self.seen["test"] = self._seen({f: f.scale(few) for f in self.folds})
         places = subsample(np.arange(count), EPOCH * BATCH)
         prepared_folds = [member.prepared for member in self.members]
         model.initialize(
@@ -128,13 +128,13 @@ class FoldTrainer:
         description = {**like.description, "members": [0, len(self.members)]}
         return cast(DensityNetwork, registry.build_described(description))
 
-    def _seen(self, rows: Mapping[Fold, Array]) -> Seen:
-        """Return completions of the scaled ``rows`` of each fold, as the members see them."""
+    def _seen(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
+        """Return completions of the scaled ``rows`` of each fold, for all members."""
         completed = {fold: fold.complete(own, self.completions) for fold, own in rows.items()}
         prepared = dict.fromkeys(member.prepared for member in self.members)
         seen = {each: each.seen(*completed[each.fold]) for each in prepared}
-        z, log_det = zip(*(seen[member.prepared] for member in self.members), strict=True)
-        return torch.stack(z), torch.stack(log_det)
+        z, log_weight = zip(*(seen[member.prepared] for member in self.members), strict=True)
+        return WeightedPoints(torch.cat(z), torch.cat(log_weight))
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
@@ -193,16 +193,16 @@ class FoldTrainer:
         self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
 
     @torch.no_grad()
-    def log_density(self, parameters: Tensor, seen: Seen) -> Array:
-        """Return log-densities ``(M, n)`` of the rows ``seen``, in the user's units.
+    def log_density(self, parameters: Tensor, points: WeightedPoints) -> Array:
+        """Return the log-densities ``(M, n)`` of rows, in the user's units.
 
-        The members have these ``parameters`` ``(M, P)``. Of a row with gaps, it is that of what is
-        known.
+        The members have these ``parameters`` ``(M, P)``. The log-density of a row with gaps is that
+        of its known values.
         """
-        z, log_det = seen
+        z, log_weight = points
         now = self.optimizer.parameters.clone()
         self.optimizer.parameters.copy_(parameters)
-        log_q = self.model.log_density(z).double().reshape(log_det.shape) + log_det
+        log_q = self.model.log_density(z).double().reshape(log_weight.shape) + log_weight
         self.optimizer.parameters.copy_(now)
         return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
@@ -262,6 +262,9 @@ class FoldTrainer:
         self.model, self.optimizer = model, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
-        self.seen = {key: (z[kept], log_det[kept]) for key, (z, log_det) in self.seen.items()}
+        self.seen = {
+            key: WeightedPoints(points.z[kept], points.log_weight[kept])
+            for key, points in self.seen.items()
+        }
         for by_step in (self.progress, *self.curves.values()):
             by_step.update({step: values[kept] for step, values in by_step.items()})

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
-from flows.networks.network import DensityNetwork, Seen
+from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.noise import NOISES, Noise
 
 PIECE = 10_000  # rows that are preprocessed at a time
+
+
+class WeightedPoints(NamedTuple):
+    """Completions of rows after the preprocessing of each member, with importance weights.
+
+    A row has K completions; without a gap, all are the row itself. With x a completion, z the point
+    after the preprocessing and r the density that its gaps were drawn from::
+
+        log_weight = log |det dz/dx| - log r - log K
+        log q(known values of a row) = log sum_k exp(log q(z_k) + log_weight_k)
+
+    The second line is an estimate; ``completion.py`` has its source.
+
+    Attributes:
+        z: the points ``(M, D, n K)``, those of a row side by side, in the members' precision.
+        log_weight: the logarithms of the weights, ``(M, n, K)``, in double precision.
+    """
+
+    z: Tensor
+    log_weight: Tensor
 
 
 class PreparedFold:
@@ -30,32 +52,27 @@ class PreparedFold:
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
-        self.preprocessing.fit(first, fold.scaler, only=name)
-        self.points, _ = self.seen(fold.completed, np.zeros((len(fold.completed), 1)))
+        self.preprocessing.standardize.set(fold.units.standardize.scaler)
+        self.preprocessing.fit(first, only=name)
+        self.points = self.seen(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
         self.noises: dict[str, Noise] = {}
 
-    def seen(self, completed: Array, log_r: Array) -> Seen:
-        """Return scaled, completed rows as the networks see them, and the terms of their scores.
+    def seen(self, completed: Array, log_r: Array) -> WeightedPoints:
+        """Return scaled, completed rows as weighted points of one member, M = 1.
 
         Args:
-            completed: ``count`` completions of each of n rows, ``(n count, D)``.
-            log_r: the log-densities of the draws in the gaps, ``(n, count)`` (``Fold.complete``).
-
-        The points are ``(D, n count)``. The terms are ``(n, count)``::
-
-            log |det dz/dx| - log r - log count
-
-        A term and the log-density of its point sum to the logarithm of one summand of the estimate
-        in ``completion.py``.
+            completed: K completions of each of n rows, ``(n K, D)``.
+            log_r: the log-densities of the draws in the gaps, ``(n, K)`` (``Fold.complete``).
         """
-        seen = []
+        z, log_det = [], []
         for start in range(0, len(completed), PIECE):
             piece = torch.from_numpy(completed[start : start + PIECE].T.copy())[None]
-            z, log_det = self.preprocessing.from_scaled(piece)
-            seen.append((z[0].to(self.dtype), log_det[0].expand(z.shape[-1])))
-        log_det = torch.cat([each for _, each in seen]).reshape(log_r.shape)
-        log_weight = torch.from_numpy(log_r + np.log(log_r.shape[1]))
-        return torch.cat([z for z, _ in seen], dim=1), log_det - log_weight
+            points, slopes = self.preprocessing.from_scaled(piece)
+            z.append(points.to(self.dtype))
+            log_det.append(slopes.expand(1, points.shape[-1]))
+        log_weight = torch.cat(log_det, dim=1).reshape(1, *log_r.shape)
+        log_weight = log_weight - torch.from_numpy(log_r + np.log(log_r.shape[1]))
+        return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` training rows in random order, each moved by fresh noise, ``(D, n)``.

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from flows.core.arrays import Array, Whole
 from flows.core.progress import announce, peak_memory, progress, say
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures.fitting import fit_gaussian
@@ -62,7 +61,7 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
     folds, kept = folds_and_candidates(model.members)
     spare = max(SPARE * kept, 4)
     settings, name = task.settings, task.name
-    shared = real_rows(model, model.shaped(task.rows, "train"), "train", task.scaler)
+    shared = checked(model, model.shaped(task.rows, "train"), "train")
     if "model" not in model.description or model.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
@@ -70,7 +69,7 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
         )
     rows, test = shared[:, 0], None
     if task.test is not None:
-        test = real_rows(model, model.rows(task.test, "test"), "test", task.scaler)[:, 0]
+        test = checked(model, model.rows(task.test, "test"), "test")[:, 0]
 
     group = groups_of(rows, task.groups)
     fold_of = cut_into_folds(group, settings.seed)
@@ -141,21 +140,21 @@ def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
     return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
 
 
-def real_rows(model: DensityNetwork, rows: Tensor, what: str, scaler: Scaler | None) -> Array:
-    """Return rows ``(n, M or 1, D)`` as real numbers, by the maps of the columns' kinds.
+def checked(model: DensityNetwork, rows: Tensor, what: str) -> Array:
+    """Return rows ``(n, M or 1, D)`` in the user's units as an array, with ``NaN`` in gaps.
 
-    The rows are in the user's units or, with their ``scaler``, scaled. Gaps stay ``NaN``. Raises
-    ``ValueError`` for a value that is infinite, or that the kind of its column does not allow.
+    Raises ``ValueError``, which names ``what`` the rows are, for a value that is infinite, or that
+    the kind of its column does not allow.
     """
     given = rows.double().numpy()
-    real = model.preprocessing.real(given) if scaler is None else scaler.restore(given)
+    real = model.preprocessing.real(given)
     is_wrong = ~(np.isfinite(real) | np.isnan(given)).all(axis=(1, 2))
     for row in np.flatnonzero(is_wrong)[:1].tolist():
         raise ValueError(
             f"row {row} of {what} holds a value that is not finite, or that the kind of its column "
             "does not allow"
         )
-    return real
+    return given
 
 
 def groups_of(rows: Array, groups: Any = None) -> Whole:
