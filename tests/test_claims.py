@@ -110,7 +110,7 @@ def test_random_mixtures_are_within_their_bounds_and_scored_each_by_its_own_memb
         return np.stack([q.log_prob(x[:, m]) for m, q in enumerate(perfect)], axis=1)
 
     monkeypatch.setattr(mixtures, "trained", lambda *_: None)
-    monkeypatch.setattr(mixtures.likelihood, "log_density", log_density)
+    monkeypatch.setattr(mixtures, "chunked_log_prob", log_density)
     found = mixtures.in_the_plane(7, 2, 2, 10, 50)
     assert found["kl"][0] == found["costliest"][0] == pytest.approx(0)
     assert 0.1 < 2 * found["kl"][1] == pytest.approx(found["kl_worst"][1])
