@@ -28,7 +28,7 @@ from torch.testing import assert_close
 import flows
 from flows import kernels
 from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling
-from flows.bijections.perceptron import Perceptron
+from flows.conditioners import Perceptron
 from flows.core.seeds import numpy_generators
 from flows.kernels import build, interface, layers
 

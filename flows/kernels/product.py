@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flows.bijections.perceptron import Perceptron
+from flows.conditioners.perceptron import Perceptron
 from flows.kernels.build import call, usable
 from flows.kernels.interface import Layer, Network, Product, filled
 

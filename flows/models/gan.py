@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from flows.bijections.perceptron import Perceptron, he_reach
+from flows.conditioners import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count

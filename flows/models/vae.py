@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.perceptron import Perceptron, he_reach
+from flows.conditioners import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count

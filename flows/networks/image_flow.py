@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Dropout
+from flows.bijections import Bijection
+from flows.conditioners import Dropout
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators
