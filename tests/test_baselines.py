@@ -17,7 +17,7 @@ from torch.testing import assert_close
 
 import flows
 from flows import targets
-from flows.bijections.perceptron import Perceptron
+from flows.conditioners import Perceptron
 from flows.core import seeds
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings

@@ -16,8 +16,8 @@ from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, ring
 from benchmarks.worker import workers
-from flows import kernels
 from flows.core.errors import UserError
+from flows.networks.backend import backend
 from stages.pipeline.settings import read_yaml
 
 RECIPE = Recipe(800, 0.005, noise=0.1)
@@ -80,7 +80,7 @@ def test_this_commit_is_timed_against_another(tmp_path):
 def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same():
     points, scored = ring(100)[0], ring(101)[0]
     trained = []
-    for code in (nullcontext, kernels.reference_code):
+    for code in (nullcontext, backend.reference_code):
         with code():
             peer = Ours(2, 8, 2)
             for _ in range(2):

@@ -199,7 +199,7 @@ def without(key):
     return json.dumps({name: own for name, own in realnvp().description.items() if name != key})
 
 
-WEIGHT = "bijections.0.conditioner.theta"
+WEIGHT = "chain.bijections.0.conditioner.theta"
 ENTRIES = {
     "not json": "{",
     "a list": "[1, 2]",

@@ -14,13 +14,13 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch.testing import assert_close
 
 import flows
-from flows import kernels
 from flows.bijections import ActNorm, Bijection
 from flows.bijections.chain import compose
 from flows.core.scaler import Scaler
 from flows.core.seeds import normal
 from flows.networks import registry
 from flows.networks.architecture import CouplingModel
+from flows.networks.backend import backend
 from flows.networks.base_distribution import Base
 from flows.networks.population import Population
 from flows.training.trainer import Trainer
@@ -499,7 +499,7 @@ def test_far_out_the_loss_and_its_gradient_are_the_same_compiled_and_plain(
     flow = perturb(untrained(model, transform, dim=3), 0.1)
     z = 50 * normal(generator(), MEMBERS, 3, 40).float().sign()
     found = []
-    for way in (nullcontext, kernels.reference_code):
+    for way in (nullcontext, backend.reference_code):
         with way():
             found.append([part.clone() for part in flow.loss(z)])
     noise, log_det = flow.to_noise(z)

@@ -25,8 +25,6 @@ from flows.bijections import (
     ActNorm,
     AffineCoupling,
     Chain,
-    Convolution,
-    Dropout,
     FactorOut,
     Permutation,
     PLULinear,
@@ -35,6 +33,7 @@ from flows.bijections import (
     Squeeze,
 )
 from flows.command_line.image_files import read
+from flows.conditioners import Convolution, Dropout
 from flows.core.seeds import numpy_generators
 from flows.evaluation.bits import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry

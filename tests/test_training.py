@@ -16,8 +16,9 @@ from torch import nn
 from torch.testing import assert_close
 
 import flows
-from flows import Column, TrainingSettings, kernels, targets
+from flows import Column, TrainingSettings, targets
 from flows.core.scaler import Scaler
+from flows.networks.backend import backend
 from flows.tables.preparation import from_real
 from flows.training import trainer
 from flows.training.optimizer import ClippedAdam, one_cycle
@@ -49,13 +50,18 @@ def train(flow, data=None, test=None, **changes):
 
 def visits(flow, data, **changes):
     """Every batch that training sees, preprocessed and features first."""
-    seen, loss = [], flow.loss
+    seen, objective = [], flow.objective
 
-    def spy(x, program=None):
-        seen.append(x.clone())
-        return loss(x, program)
+    def spy(points, generators):
+        loss = objective(points, generators)
 
-    flow.loss = spy
+        def seeing(x):
+            seen.append(x.clone())
+            return loss(x)
+
+        return seeing
+
+    flow.objective = spy
     flows.train(flow, data, data, settings(**changes))
     return seen
 
@@ -301,7 +307,7 @@ def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip
     optimizer = torch.optim.Adam(theirs, lr=1.0)
     for k, gradient in enumerate(gradients):
         rate = 0.01 * (k + 1)
-        with kernels.reference_code() if plain else nullcontext():
+        with backend.reference_code() if plain else nullcontext():
             ours.step(gradient, rate)
         for parameter, row in zip(theirs, gradient, strict=True):
             parameter.grad = row.clone()

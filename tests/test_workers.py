@@ -359,7 +359,7 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
     place(monkeypatch, 2)
     network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=range(4, 8))
     with torch.no_grad():
-        network.get_parameter("bijections.1.conditioner.theta")[3, 0] = math.nan
+        network.get_parameter("chain.bijections.1.conditioner.theta")[3, 0] = math.nan
     flows.train(network, RING, settings=TrainingSettings(epochs=2))
     said = "model: the loss of member 7 was not finite from epoch 1 on; it stays in the results\n"
     assert capsys.readouterr().err == said
@@ -374,7 +374,7 @@ def another_base(network: Network) -> None:
 
 
 def another_order(network: Network) -> None:
-    network.get_submodule("bijections.0").swap = True  # type: ignore[assignment]
+    network.get_submodule("chain.bijections.0").swap = True  # type: ignore[assignment]
 
 
 def other_betas(network: Network) -> None:

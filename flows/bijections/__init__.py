@@ -4,8 +4,6 @@ from flows.bijections.actnorm import ActNorm as ActNorm
 from flows.bijections.affine import AffineCoupling as AffineCoupling
 from flows.bijections.bijection import Bijection as Bijection
 from flows.bijections.chain import Chain as Chain
-from flows.bijections.convolution import Convolution as Convolution
-from flows.bijections.convolution import Dropout as Dropout
 from flows.bijections.coupling import Coupling as Coupling
 from flows.bijections.factor_out import FactorOut as FactorOut
 from flows.bijections.linear import PLULinear as PLULinear

@@ -1,6 +1,6 @@
 """The composition of bijections, on whole points or on a part or a view of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -12,7 +12,7 @@ from flows.bijections.bijection import Bijection
 def compose(
     chain: Sequence[Bijection], x: Tensor, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Map ``x`` ``(M, *event, N)`` by each of a chain in turn; add up their log-determinants.
+    """Map ``x`` ``(M, D, N)`` by each of a chain in turn; add up their log-determinants.
 
     With ``inverse`` it goes from noise to data, from the last to the first.
     """
@@ -29,18 +29,24 @@ class Chain(Bijection):
         forward:  z = f(x)          log_det = sum_k log |det df_k|
         inverse:  x = f^-1(z)       log_det = sum_k log |det df_k^-1|
 
+    A chain has a length, and ``chain[k]`` is the bijection at place k, from data to noise.
+
     A subclass selects by ``enter`` the part of the points that is mapped, and by ``leave`` puts the
     result in its place.
     """
 
-    def __init__(self, chain: Sequence[Bijection]) -> None:
+    def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
-        self.bijections = nn.ModuleList(chain)
+        self.bijections = nn.ModuleList(bijections)
 
-    @property
-    def chain(self) -> list[Bijection]:
-        """The bijections from data to noise."""
-        return cast(list[Bijection], list(self.bijections))
+    def __len__(self) -> int:
+        return len(self.bijections)
+
+    def __getitem__(self, place: int) -> Bijection:
+        return cast(Bijection, self.bijections[place])
+
+    def __iter__(self) -> Iterator[Bijection]:
+        return iter(cast(list[Bijection], list(self.bijections)))
 
     def enter(self, x: Tensor) -> Tensor:
         return x
@@ -49,16 +55,16 @@ class Chain(Bijection):
         return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = compose(self.chain, self.enter(x))
+        z, log_det = compose(list(self), self.enter(x))
         return self.leave(x, z), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = compose(self.chain, self.enter(z), inverse=True)
+        x, log_det = compose(list(self), self.enter(z), inverse=True)
         return self.leave(z, x), log_det
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         x = self.enter(x)
-        for bijection in self.chain:
+        for bijection in self:
             bijection.initialize(x)
             x = bijection(x)[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections.bijection import Bijection
-from flows.bijections.perceptron import Perceptron
+from flows.conditioners.perceptron import Perceptron
 from flows.core.seeds import Generators
 
 # Called with the numbers of inputs, outputs and hidden units, and a generator for each member

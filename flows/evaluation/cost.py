@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flows import kernels
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
+from flows.networks.backend import backend
 from flows.networks.network import Network
 
 SETTLED = 0.05  # nat
@@ -45,7 +45,7 @@ def flops_per_epoch(model: Network, rows: int) -> float:
     """
     points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
     generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
-    with Products() as products, kernels.reference_code():  # compiled, they can't be seen
+    with Products() as products, backend.reference_code():  # in C they are not seen
         objective = model.objective(points, generators)
         for batch in points.tensor_split(BATCHES, dim=-1):
             objective(batch)

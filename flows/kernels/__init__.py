@@ -1,8 +1,7 @@
 """The compiled kernels: the chain of a flow, its loss and gradient, and the optimiser's step.
 
-They are in ``chain.c``. The plain torch code of ``flows/bijections`` is the definition of each, and
-takes its place where there is no compiler, for another type than single precision, or for a
-bijection that the chain does not know (``layers.py``).
+They are in ``chain.c``. PyTorch code is the definition of each. ``flows/networks/backend.py``
+selects between the two.
 """
 
 from collections.abc import Sequence
@@ -13,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections import Bijection
-from flows.kernels.build import call, reference_code, usable
+from flows.kernels.build import call
 from flows.kernels.interface import Adam, Chain, Layer, filled
 from flows.kernels.layers import Fields, describe
 from flows.kernels.product import perceptron
 
-__all__ = ["Program", "clipped_adam", "perceptron", "program", "reference_code", "usable"]
+__all__ = ["Program", "clipped_adam", "perceptron", "program"]
 
 
 class Program:
     """Compiled layers from data to noise.
 
-    Torch does not differentiate through them: ``loss`` returns the gradient that it computes. Both
-    methods raise ``MemoryError`` where the system has no memory for a thread to work in.
+    PyTorch does not differentiate through them: ``loss`` returns the gradient that it computes.
+    Both methods raise ``MemoryError`` where the system has no memory for a thread to work in.
     """
 
     def __init__(self, layers: Sequence[Fields]) -> None:

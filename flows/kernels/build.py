@@ -16,12 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flows.kernels import interface
@@ -42,25 +40,14 @@ EXTRA_FLAGS = (
 )
 COMPILERS = ("cc", "gcc", "clang")
 
-_off = 0
-
 
 def library() -> Any:
     """Return the compiled library, or ``None`` where the plain code is used."""
-    return None if _off or os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Return whether the kernels take these tensors.
-
-    They must be in single precision, on the CPU and not empty, and there must be a compiler.
-    """
-    fits = all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
-    return fits and library() is not None
+    return None if os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Call a function of the library, which must be there (``usable``).
+    """Call a function of the library, which must be there.
 
     Structures and tensors are passed by their addresses. Raises ``MemoryError`` with the bytes that
     the system refused to a thread.
@@ -73,20 +60,6 @@ def call(function: str, *arguments: Any) -> None:
             f"the compiled chain needs {refused:,} bytes a thread to work in, "
             "and the system has not got them"
         )
-
-
-@contextmanager
-def reference_code() -> Iterator[None]:
-    """Use the plain torch code inside the block.
-
-    This is for what has to see every operation, such as a counter of them, and for the tests.
-    """
-    global _off
-    _off += 1
-    try:
-        yield
-    finally:
-        _off -= 1
 
 
 @functools.cache

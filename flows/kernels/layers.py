@@ -17,7 +17,7 @@ from flows.bijections import (
     PLULinear,
     SplineCoupling,
 )
-from flows.bijections.perceptron import Perceptron
+from flows.conditioners.perceptron import Perceptron
 from flows.kernels.interface import KINDS
 
 # The fields of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all

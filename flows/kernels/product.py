@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flows.bijections.perceptron import Perceptron
-from flows.kernels.build import call, usable
+from flows.conditioners.perceptron import Perceptron
+from flows.kernels.build import call
 from flows.kernels.interface import Layer, Network, Product, filled
 
 
@@ -83,8 +83,6 @@ def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor
 
     A bias is then one more column, beside a feature that is 1.
     """
-    if not usable(x, network.theta):
-        return network(x)
     if not twice:
         return Compiled.apply(network.theta, x, network.sizes)
     one = x.new_ones(x.shape[0], 1, x.shape[2])

@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from flows.bijections.perceptron import Perceptron, he_reach
+from flows.conditioners import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count
-from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
+from flows.networks.backend import backend
 from flows.networks.network import Network, Objective, Points
 from flows.networks.population import Description
 
@@ -84,8 +84,10 @@ class GANNetwork(Network):
         """
         x = x.detach().requires_grad_()
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
-        real = perceptron(self.discriminator, x, twice=share > 0).double()
-        fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
+        real = backend.perceptron(self.discriminator, x, twice=share > 0).double()
+        fake = backend.perceptron(
+            self.discriminator, backend.perceptron(self.generator, z)
+        ).double()
         of_generator = softplus(-fake).mean((1, 2))
         of_discriminator = (softplus(-real) + softplus(fake)).mean((1, 2))
         penalized = of_discriminator
@@ -109,12 +111,14 @@ class GANNetwork(Network):
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)
         z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
-        fake = perceptron(self.discriminator, perceptron(self.generator, z)).double()
-        real = perceptron(self.discriminator, train).double()
+        fake = backend.perceptron(
+            self.discriminator, backend.perceptron(self.generator, z)
+        ).double()
+        real = backend.perceptron(self.discriminator, train).double()
         losses = softplus(-fake), softplus(-real) + softplus(fake)
         means = (loss.numpy().mean(axis=(1, 2)) for loss in losses)
         return dict(zip(("generator_loss", "discriminator_loss"), means, strict=True))
 
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)
-        return perceptron(self.generator, z.contiguous())
+        return backend.perceptron(self.generator, z.contiguous())

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections.perceptron import Perceptron, he_reach
+from flows.conditioners import Perceptron, he_reach
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals
 from flows.core.settings import Count
-from flows.kernels import perceptron
 from flows.networks.architecture import Model, features
+from flows.networks.backend import backend
 from flows.networks.network import DensityNetwork, Network, Objective, Points, mean_nll
 from flows.networks.population import Description
 
@@ -87,9 +87,9 @@ class VAENetwork(DensityNetwork):
         The batch is ``(M, D, n)``, the bound ``(M,)`` and the gradient ``(M, P)``.
         """
         # All that is summed or exponentiated is in double precision
-        m, log_v = perceptron(self.encoder, x).double().chunk(2, dim=1)
+        m, log_v = backend.perceptron(self.encoder, x).double().chunk(2, dim=1)
         noise = normals(generators, self.LATENT, x.shape[2])
-        mu = perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))
+        mu = backend.perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))
         log_scale = self.log_scale.double()
         residual, constant = (x - mu) * (-log_scale).exp(), 0.5 * self.dim * math.log(2 * math.pi)
         misfit = (0.5 * residual.square() + log_scale).sum(1) + constant
@@ -111,14 +111,14 @@ class VAENetwork(DensityNetwork):
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         drawn = normal(generator, n, self.members, self.LATENT + self.dim)
         drawn = drawn.to(self.dtype).permute(1, 2, 0)
-        mu = perceptron(self.decoder, drawn[:, : self.LATENT].contiguous())
+        mu = backend.perceptron(self.decoder, drawn[:, : self.LATENT].contiguous())
         return mu + self.log_scale.double().exp().to(self.dtype) * drawn[:, self.LATENT :]
 
     @torch.no_grad()
     def log_density(self, x: Tensor, nodes: int | None = None) -> Tensor:
         z, weights = quadrature(self.nodes if nodes is None else nodes)
         parts = z.to(self.dtype).expand(self.members, -1, -1).split(CHUNK, dim=2)
-        mu = torch.cat([perceptron(self.decoder, part) for part in parts], dim=2)
+        mu = torch.cat([backend.perceptron(self.decoder, part) for part in parts], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
         members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
         # Products of far tails underflow. They contribute nothing, and arithmetic on the denormal

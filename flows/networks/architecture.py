@@ -10,9 +10,7 @@ from pydantic import Field
 from flows.bijections import (
     AffineCoupling,
     Bijection,
-    Convolution,
     Coupling,
-    Dropout,
     FactorOut,
     Probit,
     SplineCoupling,
@@ -20,6 +18,7 @@ from flows.bijections import (
     squeezed,
 )
 from flows.bijections.coupling import Conditioner
+from flows.conditioners import Convolution, Dropout
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
 from flows.core.settings import Count, Section

@@ -1,13 +1,14 @@
 """The flow over images: whole-number pixels, spread over their cells afresh at every visit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections import Bijection, Dropout
+from flows.bijections import Bijection
+from flows.conditioners import Dropout
 from flows.core.scaler import Scaler
 from flows.core.seeds import Generators
 from flows.networks.base_distribution import Base
@@ -39,14 +40,14 @@ class ImageFlow(Flow):
     def __init__(
         self,
         base: Base,
-        chain: Sequence[Bijection],
+        bijections: Iterable[Bijection],
         description: dict[str, Any] | None = None,
         *,
         levels: int,
         bound: float,
         dropout: Dropout,
     ) -> None:
-        super().__init__(base, chain, description)
+        super().__init__(base, bijections, description)
         self.levels = levels
         self.dropout = dropout
         shape = tuple(base.event_shape)

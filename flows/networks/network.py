@@ -1,7 +1,8 @@
 """The interface between models and training: the base of all networks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -139,11 +140,30 @@ class Network(Population, ABC):
 
         The parameters of the modules become views of it.
         """
+        flat = torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
+        self._point_at(flat)
+        return flat
+
+    @contextmanager
+    def parameters_from(self, flat: Tensor) -> Iterator[None]:
+        """Compute with the parameters ``flat`` ``(M, P)`` inside the block, and copy nothing.
+
+        The columns are in the order of ``flatten``. After the block, also after an error in it, the
+        network has its own parameters again; their numbers were never changed.
+        """
+        own = [p.data for p in self.parameters()]
+        self._point_at(flat)
+        try:
+            yield
+        finally:
+            for p, data in zip(self.parameters(), own, strict=True):
+                p.data = data
+
+    def _point_at(self, flat: Tensor) -> None:
+        """Make the parameters views of ``flat`` ``(M, P)``."""
         own = list(self.parameters())
-        flat = torch.cat([p.detach().flatten(1) for p in own], dim=1)
         for p, columns in zip(own, flat.split([p[0].numel() for p in own], dim=1), strict=True):
             p.data = columns.view(p.shape)
-        return flat
 
 
 class DensityNetwork(Network):
@@ -154,7 +174,16 @@ class DensityNetwork(Network):
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``."""
 
     def log_prob(self, value: Any) -> Tensor:
-        if not isinstance(value, Tensor):  # no graph for what can't be differentiated by
+        """Return log-densities ``(n, M)`` in nats of ``(n, *event)`` or ``(n, M, *event)``.
+
+        Equal numbers give equal bits: in an array or in a tensor, inside ``torch.no_grad()`` or
+        outside, and whether or not the tensor requires a gradient.
+
+        For a tensor, the result can be differentiated by the points and by the parameters, any
+        number of times; the backward pass of a flow then costs an extra forward pass in PyTorch.
+        For an array, no graph is recorded. The density of a VAE cannot be differentiated.
+        """
+        if not isinstance(value, Tensor):
             with torch.no_grad():
                 return self.log_prob(as_tensor(value))
         value = self.points(value)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flows import kernels
+from flows.networks.backend import AdamStep, backend
 
 WARM_UP = 0.3  # share of the steps over which the learning rate rises
 
@@ -51,9 +51,8 @@ class ClippedAdam:
         """Take one step against ``gradient`` ``(M, P)``."""
         self.steps += 1
         b1, b2 = self.betas
-        correction_1, correction_2 = 1 - b1**self.steps, 1 - b2**self.steps
-        if kernels.usable(self.parameters, gradient):
-            kernels.clipped_adam(
+        backend.adam(
+            AdamStep(
                 parameters=self.parameters,
                 gradient=gradient,
                 first=self.first,
@@ -62,15 +61,8 @@ class ClippedAdam:
                 clip=self.clip,
                 beta_1=b1,
                 beta_2=b2,
-                correction_1=correction_1,
-                correction_2=correction_2,
+                correction_1=1 - b1**self.steps,
+                correction_2=1 - b2**self.steps,
                 epsilon=self.EPSILON,
             )
-            return
-        gradient = gradient * (
-            self.clip / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(self.clip)
         )
-        self.first.lerp_(gradient, 1 - b1)
-        self.second.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        scale = (self.second / correction_2).sqrt_().add_(self.EPSILON)
-        self.parameters.addcdiv_(self.first, scale, value=-rate / correction_1)

@@ -5,7 +5,7 @@ They are interpolations between images, and images with the latents of one scale
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -65,12 +65,12 @@ def images_of(flow: ImageFlow, noise: Array) -> Array:
     return np.floor(x[0].flatten(0, 2).T.numpy()).clip(0, flow.levels - 1).reshape(noise.shape)
 
 
-def scale_of(chain: Sequence[Bijection], x: Tensor) -> Tensor:
+def scale_of(chain: Iterable[Bijection], x: Tensor) -> Tensor:
     """Return the scale at which each latent is factored out, 0 for the finest.
 
     ``x`` is zeros of the shape of a point.
     """
     for part in chain:
         if isinstance(part, Chain):
-            x = part.leave(x, scale_of(part.chain, part.enter(x) + isinstance(part, FactorOut)))
+            x = part.leave(x, scale_of(part, part.enter(x) + isinstance(part, FactorOut)))
     return x

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from flows.bijections import Bijection, Convolution, Coupling, Dropout, Permutation, SplineCoupling
+from flows.bijections import Bijection, Coupling, Permutation, SplineCoupling
+from flows.conditioners import Convolution, Dropout
 from flows.core.seeds import Generators, numpy_generators
 from flows.networks.base_distribution import Base
 from flows.networks.image_flow import ImageFlow

@@ -200,10 +200,8 @@ class FoldTrainer:
         of its known values.
         """
         z, log_weight = points
-        now = self.optimizer.parameters.clone()
-        self.optimizer.parameters.copy_(parameters)
-        log_q = self.model.log_density(z).double().reshape(log_weight.shape) + log_weight
-        self.optimizer.parameters.copy_(now)
+        with self.model.parameters_from(parameters):
+            log_q = self.model.log_density(z).double().reshape(log_weight.shape) + log_weight
         return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
     def nll(self, key: str) -> Array:

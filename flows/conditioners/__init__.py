@@ -1,0 +1,10 @@
+"""The small neural networks inside couplings and baselines, one per file.
+
+A coupling calls its conditioner on the features that it keeps, and transforms the other features
+by the output. All networks here are M independent ones, one per member of a population.
+"""
+
+from flows.conditioners.convolution import Convolution as Convolution
+from flows.conditioners.convolution import Dropout as Dropout
+from flows.conditioners.perceptron import Perceptron as Perceptron
+from flows.conditioners.perceptron import he_reach as he_reach
