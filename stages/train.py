@@ -6,20 +6,20 @@ from collections import defaultdict
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.networks.registry import build
+from flows.networks.building import build
 from flows.training.train import train
 from stages.pipeline import files, settings
+from stages.pipeline.models import write_model
 
 
 def main(model: str) -> None:
     params = settings.load()
-    training = params.training(model)
+    architecture, training = params.architecture(model), params.training(model)
     prepared = files.read_prepared()
     try:
         network = build(
-            model,
+            architecture,
             prepared.train.shape[1:],
-            params.architecture(model),
             members=training.members,
             seed=training.seed,
             columns=prepared.columns,
@@ -47,7 +47,7 @@ def main(model: str) -> None:
         on_log=log,
         name=model,
     )
-    files.write_model(model, network)
+    write_model(model, network)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
 from flows.density.chunks import DENSITY, Chunks
 from flows.density.description import describe
-from flows.networks import registry
+from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.columns import Column
 from flows.tables.frames import as_frame, position, to_frame
@@ -54,7 +54,7 @@ class Density:
 
     def save(self, path: str | Path) -> None:
         """Write the density to one file, whole or not at all."""
-        registry.save(self.network, path)
+        building.save(self.network, path)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
