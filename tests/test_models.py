@@ -478,3 +478,75 @@ def test_a_target_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str
 def test_an_unknown_target_is_told_which_there_are():
     with pytest.raises(LookupError, match=", ".join(targets.names())):
         targets.make("moons")
+
+
+# Architectures
+
+
+def test_an_architecture_is_an_immutable_value_that_a_name_and_a_mapping_give_too():
+    architecture = flows.RealNVP(couplings=4, transform="spline")
+    assert registry.architecture("realnvp", {"couplings": 4, "transform": "spline"}) == architecture
+    assert registry.name_of(architecture) == "realnvp"
+    description = flows.build(architecture, (2,)).description
+    assert (description["model"], description["settings"]) == ("realnvp", architecture.model_dump())
+    with pytest.raises(ValueError, match="frozen"):
+        architecture.couplings = 5
+    with pytest.raises(ValueError, match="couplings"):
+        flows.RealNVP(couplings=1)
+
+
+@pytest.mark.parametrize("wrong", ["nsf", flows.NSF, None])
+def test_a_network_is_built_from_an_architecture_alone(wrong: Any):
+    with pytest.raises(TypeError, match=r"build takes an architecture, such as flows\.NSF"):
+        flows.build(wrong, (2,))
+
+
+def test_an_architecture_that_no_checkpoint_could_find_is_refused():
+    class Own(flows.NSF):
+        """In no file of flows/models."""
+
+    with pytest.raises(LookupError, match="Own is not in a file of flows/models"):
+        flows.build(Own(), (2,))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_an_architecture_declares_the_recipes_that_train_it(name: str):
+    kind, auto = registry.find(name), TrainingSettings(recipe="auto")
+    assert kind.is_automatic(auto) == (name in ("glow", "nsf", "realnvp"))
+    assert not kind.is_automatic(TrainingSettings())
+    assert kind.of_images == name.endswith("_image")
+    assert kind.has_density == (name != "gan")
+
+
+def test_a_section_gives_an_architecture_and_training_settings():
+    defaults = TrainingSettings(epochs=7)
+    section = {"couplings": 3, "noise": 0.1}
+    architecture, training = registry.parse_section("nsf", section, defaults)
+    assert architecture == flows.NSF(couplings=3)
+    assert training == TrainingSettings(epochs=7, noise=0.1)
+    given = registry.parse_section(architecture, {}, defaults)
+    assert given[0] is architecture
+    assert given[1] is defaults
+
+
+@pytest.mark.parametrize(
+    ("model", "section", "says"),
+    [
+        (
+            "nsf",
+            {"coupling": 3},
+            r"^models\.nsf\.coupling is not a known key; allowed in nsf: coup",
+        ),
+        ("nsf", {"seed": 3}, r"^models\.nsf\.seed is not a known key"),
+        ("nsf", {"couplings": 1}, r"^models\.nsf\.couplings = 1: "),
+        ("nsf", {"epochs": 0}, r"^models\.nsf\.epochs = 0: "),
+        (flows.NSF(), {"couplings": 3}, r"couplings is not a known key; allowed in training: rec"),
+    ],
+)
+def test_a_wrong_key_of_a_section_is_named_with_its_place(
+    model: Any, section: dict[str, Any], says: str
+):
+    with pytest.raises(ValueError, match=says):
+        registry.parse_section(
+            model, section, TrainingSettings(), prefix="models.nsf", reserved=["seed"]
+        )

@@ -57,7 +57,7 @@ def fit(
     Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
     a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
     for an architecture that is not of tables, ``ValueError`` for settings, and ``TypeError`` for a
-    network.
+    network, or a model that is neither an architecture nor a name.
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
@@ -113,8 +113,13 @@ def parse_settings(
 
     ``settings`` are training settings that differ from the defaults and, beside the name of an
     architecture, settings of the architecture. Raises ``LookupError`` for an architecture that is
-    not of tables, and ``ValueError`` for a setting that is wrong, or would be ignored.
+    not of tables, ``ValueError`` for a setting that is wrong, or would be ignored, and
+    ``TypeError`` for anything but an architecture or a name.
     """
+    if not isinstance(model, str | Architecture):
+        raise TypeError(
+            f"model = {model!r}: must be an architecture, such as flows.NSF(couplings=4), or a name"
+        )
     if isinstance(model, str) and model not in registry.names():
         raise LookupError(f"{model!r} is not a model of tables; these are: {_table_models()}")
     kind = registry.find(model) if isinstance(model, str) else type(model)

@@ -38,8 +38,9 @@ def build(
         seed: the seed of the initial weights.
         columns: the columns of a table, one per feature.
 
-    Raises ``ValueError`` for an event shape that the architecture does not support, and
-    ``TypeError`` for anything but an architecture.
+    Raises ``ValueError`` for an event shape that the architecture does not support, ``TypeError``
+    for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
+    of ``flows/models``, where a checkpoint looks for it.
 
     >>> import flows
     >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
