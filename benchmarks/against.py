@@ -39,7 +39,10 @@ from flows.core.settings import TrainingSettings
 from flows.training.trainer import Trainer
 torch.set_num_threads(int(sys.argv[1]))
 points = numpy.random.default_rng(0).standard_normal((800, 2))
-model = flows.build("realnvp", (2,), {"couplings": 8, "hidden": 64}, members=10)
+try:
+    model = flows.build(flows.RealNVP(couplings=8, hidden=64), (2,), members=10)
+except AttributeError:  # of a commit that builds by name
+    model = flows.build("realnvp", (2,), {"couplings": 8, "hidden": 64}, members=10)
 settings = TrainingSettings(epochs=10**5, batch_size=128, learning_rate=0.001, noise=0.1)
 trainer, count = Trainer(model, points, settings), int(sys.argv[2])
 print(timeit.repeat(trainer.epoch, number=count, repeat=2)[1] / count)  # the first warms up

@@ -8,6 +8,7 @@ import flows
 from benchmarks.peers import CLIP, Recipe
 from flows.core.arrays import Array
 from flows.core.settings import TrainingSettings
+from flows.networks import registry
 from flows.training.trainer import Trainer
 
 
@@ -20,8 +21,8 @@ class Ours:
 
     def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:
         couplings = max(2, couplings // 4) if model == "nsf" else couplings
-        settings = {"couplings": couplings, "hidden": hidden}
-        self.build = partial(flows.build, model, (2,), settings, members=networks, seed=0)
+        architecture = registry.architecture(model, {"couplings": couplings, "hidden": hidden})
+        self.build = partial(flows.build, architecture, (2,), members=networks, seed=0)
         self.flow = self.build()
         self.parameters = self.flow.parameters_per_member()
 

@@ -59,7 +59,7 @@ def train(rows: int, columns: int, members: int, couplings: int, epochs: int) ->
 
     points = np.random.default_rng(0).standard_normal((rows, columns))
     points[:, 1] += points[:, 0] ** 2
-    model = flows.build("realnvp", (columns,), {"couplings": couplings}, members=members)
+    model = flows.build(flows.RealNVP(couplings=couplings), (columns,), members=members)
     settings = flows.TrainingSettings(epochs=epochs, log_every=epochs)
     begun = start = time.perf_counter()
     if epochs == 1:

@@ -16,12 +16,20 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from flows.density.frame_density import Density as Density
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.mixture import Mixture as Mixture
+    from flows.models.gan import GAN as GAN
+    from flows.models.glow import Glow as Glow
+    from flows.models.glow_image import GlowImage as GlowImage
+    from flows.models.nsf import NSF as NSF
+    from flows.models.realnvp import RealNVP as RealNVP
+    from flows.models.realnvp_image import RealNVPImage as RealNVPImage
+    from flows.models.vae import VAE as VAE
+    from flows.networks.architecture import Architecture as Architecture
     from flows.networks.base_distribution import StandardNormal as StandardNormal
+    from flows.networks.building import build as build
     from flows.networks.flow import Flow as Flow
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
-    from flows.networks.registry import build as build
     from flows.tables.columns import Column as Column
     from flows.training.train import train as train
 
@@ -31,17 +39,25 @@ if TYPE_CHECKING:  # what type checkers and editors see
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _MODULES = {  # the same at run time; a test compares the two lists
+    "Architecture": "flows.networks.architecture",
     "Column": "flows.tables.columns",
     "Density": "flows.density.frame_density",
     "DensityEstimator": "flows.density.estimator",
     "Flow": "flows.networks.flow",
+    "GAN": "flows.models.gan",
     "GaussianMixture": "flows.networks.gaussian_mixture",
+    "Glow": "flows.models.glow",
+    "GlowImage": "flows.models.glow_image",
     "Mixture": "flows.mixtures.mixture",
+    "NSF": "flows.models.nsf",
     "Population": "flows.networks.population",
     "Problem": "flows.evaluation.problem",
+    "RealNVP": "flows.models.realnvp",
+    "RealNVPImage": "flows.models.realnvp_image",
     "StandardNormal": "flows.networks.base_distribution",
     "TrainingSettings": "flows.core.settings",
-    "build": "flows.networks.registry",
+    "VAE": "flows.models.vae",
+    "build": "flows.networks.building",
     "ensemble_log_prob": "flows.networks.population",
     "fit": "flows.density.fitting",
     "load": "flows.density.fitting",

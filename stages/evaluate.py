@@ -8,13 +8,14 @@ from flows.core.errors import UserError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.network import Network
 from stages.pipeline import files, settings
+from stages.pipeline.models import read_model
 from stages.pipeline.report import write_report
 
 
 def main(model: str) -> None:
     params = settings.load()
-    params.section(model)  # a clear error for a name that is not there
-    network = files.read_model(model)
+    params.architecture(model)  # a clear error for a name that is not there
+    network = read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
         raise UserError(
             f"{files.checkpoint(model)}: holds no trained network; "

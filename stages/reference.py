@@ -17,6 +17,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from stages.pipeline import files, settings
+from stages.pipeline.models import write_model
 from stages.pipeline.report import write_report, write_row
 
 
@@ -31,11 +32,11 @@ def main(name: str) -> None:
     elif isinstance(problem.truth, Mixture):
         model = GaussianMixture.of(problem.truth)
     else:  # its files are there all the same, as DVC expects them
-        files.write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
+        write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")
         print("truth: none is known of a table")
         return
-    files.write_model(name, model)
+    write_model(name, model)
     draws = params.references.truth.draws if name == "truth" else 1
     write_report(model, name, problem, params.evaluate, draws=draws)
 

@@ -6,20 +6,20 @@ from collections import defaultdict
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.networks.registry import build
+from flows.networks.building import build
 from flows.training.train import train
 from stages.pipeline import files, settings
+from stages.pipeline.models import write_model
 
 
 def main(model: str) -> None:
     params = settings.load()
-    training = params.training(model)
+    architecture, training = params.architecture(model), params.training(model)
     problem, _, names = files.read_prepared()
     try:
         network = build(
-            model,
+            architecture,
             problem.event_shape,
-            params.architecture(model),
             members=training.members,
             seed=training.seed,
             columns=problem.columns,
@@ -38,7 +38,7 @@ def main(model: str) -> None:
         files.write_csv(files.history(model), history, "%.6f")
 
     train(network, problem.train, problem.test, training, on_log=log, name=model)
-    files.write_model(model, network)
+    write_model(model, network)
 
 
 if __name__ == "__main__":

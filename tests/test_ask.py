@@ -211,7 +211,7 @@ impute images gaps.csv: images: is a model of images, which has no columns"""
 def test_what_is_wrong_is_one_line(folder, gaps, capsys, line):
     gaps.assign(mean=1, draw=1).to_csv("taken.csv", index=False)
     gaps[["who"]].to_csv("other.csv", index=False)
-    flows.save(flows.build("realnvp_image", (1, 4, 4), {}, members=1), "images")
+    flows.save(flows.build(flows.RealNVPImage(), (1, 4, 4), members=1), "images")
     words, said = line.split(": ", 1)
     with pytest.raises(SystemExit) as caught:
         main(words.split())

@@ -40,7 +40,7 @@ def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
 
 def model(members: int = 10, dim: int = 3, **others: Any) -> flows.Flow:
     own = {"couplings": 2, "hidden": 4, "bins": 4}
-    return flows.build("nsf", (dim,), own, members=members, **others)
+    return flows.build(flows.NSF(**own), (dim,), members=members, **others)
 
 
 def fit(network: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
@@ -449,7 +449,7 @@ def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
     """
     truth = targets.make("ring")
     train, _ = draw(truth, 1000, 200, seed=0, split_seed=0)
-    flow = fit(flows.build("nsf", (2,), {"couplings": 4, "bins": 16}, members=10), train)
+    flow = fit(flows.build(flows.NSF(couplings=4, bins=16), (2,), members=10), train)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(flow, fresh)
     mixed = flows.ensemble_log_prob(log_q, flow.member_weights)

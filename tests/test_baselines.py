@@ -22,9 +22,15 @@ from flows.core import seeds
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence
-from flows.models.vae import VAENetwork, mixture_by_pairs, mixture_in_the_plane, quadrature
+from flows.networks import registry
 from flows.networks.network import mean_nll
 from flows.networks.population import chunked_log_prob
+from flows.networks.vae_network import (
+    VAENetwork,
+    mixture_by_pairs,
+    mixture_in_the_plane,
+    quadrature,
+)
 from flows.training.train import train
 from flows.training.trainer import Trainer
 
@@ -51,7 +57,12 @@ def settings(**changes) -> TrainingSettings:
 
 
 def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arguments):
-    return flows.build(model, (dim,), {"hidden": 16, **arguments}, members=members, seed=seed)
+    return flows.build(
+        registry.architecture(model, {"hidden": 16, **arguments}),
+        (dim,),
+        members=members,
+        seed=seed,
+    )
 
 
 def standardized(network, rows: torch.Tensor) -> torch.Tensor:

@@ -25,12 +25,12 @@ from flows.training.trainer import Trainer
 
 
 def realnvp(members=3):
-    return flows.build("realnvp", (2,), {"couplings": 2, "hidden": 4}, members=members, seed=1)
+    return flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=members, seed=1)
 
 
 def glow():
     settings = {"couplings": 2, "hidden": 4, "transform": "spline", "bins": 3}
-    return flows.build("glow", (3,), settings, members=2, seed=1)
+    return flows.build(flows.Glow(**settings), (3,), members=2, seed=1)
 
 
 def mixture():
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_replaced_whole_or_left_alone(error, tmp_path):
     "name", [name for name in registry.names() if not name.endswith("_image")]
 )  # those: tests/test_images.py
 def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
-    model = flows.build(name, (2,), members=range(1, 3))
+    model = flows.build(registry.architecture(name), (2,), members=range(1, 3))
     x = np.random.default_rng(0).normal(size=(40, 2))
     flows.save(model, tmp_path / "untrained")
     assert flows.load(tmp_path / "untrained").history == {}
@@ -292,7 +292,9 @@ def test_the_unknown_truth_of_a_table_is_no_model(tmp_path):
 
 
 def test_a_flow_that_was_put_together_can_not_be_saved_before_training_nor_after(tmp_path):
-    flow = flows.Flow(flows.StandardNormal(2, (2,)), flows.build("realnvp", (2,), members=2).chain)
+    flow = flows.Flow(
+        flows.StandardNormal(2, (2,)), flows.build(flows.RealNVP(), (2,), members=2).chain
+    )
     for _ in range(2):
         with pytest.raises(ValueError, match="a Flow that was put together by hand cannot"):
             flows.save(flow, tmp_path / "flow")

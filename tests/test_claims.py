@@ -40,7 +40,7 @@ def short(**changes: Any) -> TrainingSettings:
 
 
 def small(members: int = 2) -> Flow:
-    flow = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=members)
+    flow = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=members)
     assert isinstance(flow, Flow)
     return flow
 
@@ -69,7 +69,10 @@ def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
     params = pipeline.load(Path(__file__).parents[1] / "params.yaml")
     for model in params.models:
         own = cells.pipeline_settings(model, {"hidden": 5})
-        assert own["settings"] == {**params.architecture(model), "hidden": 5}
+        assert own["settings"] == {
+            **params.architecture(model).model_dump(exclude_unset=True),
+            "hidden": 5,
+        }
         asked = params.training(model).model_dump(exclude={"members"})
         assert TrainingSettings(**own["training"]).model_dump() == asked
 
@@ -205,7 +208,7 @@ def test_noise_for_smooth_pixels_leaves_no_steps() -> None:
 
 def test_a_variant_without_actnorm_has_none() -> None:
     settings = {"steps": [1, 1], "hidden": 8, "mixing": "learned"}
-    flow: Any = flows.build("glow_image", (1, 8, 8), settings, members=2)
+    flow: Any = flows.build(flows.GlowImage(**settings), (1, 8, 8), members=2)
     assert "ActNorm" in repr(flow)
     images.without_actnorm(flow)
     assert "ActNorm" not in repr(flow)

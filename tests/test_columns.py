@@ -336,7 +336,7 @@ def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
 
 
 def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_path):
-    model = flows.build("nsf", (4,), {"hidden": 4}, columns=MIXED)
+    model = flows.build(flows.NSF(hidden=4), (4,), columns=MIXED)
     density, values = flows.Density(model), np.full((5, 4), 1.0)
     assert model.columns == density.columns == model.preprocessing.to_real.columns == MIXED
     assert flows.Problem(values, values, None, MIXED).columns == MIXED

@@ -5,8 +5,12 @@ Who may import whom is said in ``pyproject.toml``, and held by ``make lint``.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import grimp
 import pytest
@@ -20,20 +24,20 @@ REGISTRY, ARCHITECTURE = "flows.networks.registry", "flows.networks.architecture
 
 
 def heavy(module: str) -> list[str]:
-    """What a module imports beside core and what is as light as itself."""
+    """Return the imports of a module except core, the registry and the base of architectures."""
     light = ("flows.core", ARCHITECTURE, REGISTRY)
     imported = IMPORTS.find_modules_directly_imported_by(module)
     return [each for each in imported if not each.startswith(light)]
 
 
-# Imports that count for a stage whose script has one of these words: they are inside of functions,
-# or there to check a name in the settings, which changes no byte of a result.
+# Imports that count for a stage only if its script has one of these words: they are inside of
+# functions, or check a name in the settings, which changes no byte of a result.
 BUILDS = "build|read_model"
 COUNT_FOR = (
-    {(SETTINGS, "flows.targets"): "make_truth", (SETTINGS, REGISTRY): "label_and_color"}
+    {(SETTINGS, "flows.targets"): "make_truth"}
+    | {(SETTINGS, each): "label_and_color" for each in (ARCHITECTURE, REGISTRY)}
     | {(FILES, each): r"\.problem\(" for each in heavy(FILES)}
-    | {(FILES, REGISTRY): "read_model"}
-    | {(each, what): BUILDS for each in (REGISTRY, ARCHITECTURE, *MODELS) for what in heavy(each)}
+    | {(each, what): BUILDS for each in (ARCHITECTURE, *MODELS) for what in heavy(each)}
 )
 STAGES = expand(yaml.safe_load(text("dvc.yaml")), yaml.safe_load(text("params.yaml")))
 
@@ -45,7 +49,7 @@ def file_of(module: str) -> str:
 
 
 def executed(script: str, name: str = "") -> set[str]:
-    """The files that a script imports for the model ``name``, and what is compiled beside them."""
+    """Return the files that a script imports for the model ``name``, with their C files."""
     own, graph = text(file_of(script)), deepcopy(IMPORTS)
     for (importer, imported), word in COUNT_FOR.items():
         if not re.search(word, own):
@@ -71,3 +75,32 @@ def test_the_code_among_the_deps_is_what_the_stage_executes(name: str) -> None:
 def test_every_file_is_in_the_graph() -> None:
     files = {str(file.relative_to(ROOT)) for file in ROOT.glob("flows/**/*.py")}
     assert files <= {file_of(module) for module in IMPORTS.modules}
+
+
+WITHOUT_TORCH = """
+import sys
+import numpy as np
+from stages import generate, prepare, rank
+from stages.pipeline import files, settings
+
+generate.main()
+prepare.main()
+for seed, name in enumerate([*settings.load().models, *settings.TABLE_REFERENCES]):
+    scores = np.random.default_rng(seed).standard_normal(20)
+    files.write_npz(files.plot_data(name), {rank.KEY: scores})
+rank.main()
+print({"torch", "sklearn", "matplotlib"} & set(sys.modules))
+"""
+
+
+def test_the_stages_that_use_no_torch_import_none(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text("params.yaml"), encoding="utf-8")
+    printed = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert printed.stdout.splitlines()[-1] == "set()"

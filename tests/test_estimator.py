@@ -109,3 +109,17 @@ def test_a_wrong_parameter_is_a_value_error_of_one_line(changes: dict[str, Any],
     with pytest.raises(ValueError, match=says) as error:
         estimator(**changes).fit(frame())
     assert "\n" not in str(error.value)
+
+
+def test_an_architecture_stands_for_its_name_and_settings():
+    settings = {"recipe": "fixed", "epochs": 2, "noise": 0.1}
+    architecture = flows.RealNVP(couplings=2, hidden=4)
+    by_object = flows.fit(frame(), architecture, members=2, settings=settings)
+    own = {"couplings": 2, "hidden": 4}
+    by_name = flows.fit(frame(), "realnvp", members=2, settings=settings | own)
+    np.testing.assert_array_equal(by_object.log_prob(frame()), by_name.log_prob(frame()))
+    assert by_object.network.description == by_name.network.description
+    with pytest.raises(LookupError, match="has no density"):
+        flows.fit(frame(), flows.GAN())
+    with pytest.raises(TypeError, match="must be an architecture"):
+        flows.fit(frame(), flows.NSF)

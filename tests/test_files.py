@@ -18,6 +18,7 @@ from flows.mixtures.mixture import Mixture
 from flows.tables.files import read_numbers
 from stages import evaluate, generate, plot, prepare, reference, train
 from stages.pipeline import files
+from stages.pipeline.models import write_model
 
 RING = targets.make("ring")
 TARGET = {"kind": "mixture", "entropy": 3.5} | {
@@ -37,10 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files.write_json(files.SCALER, SCALER)
     files.write_npy(files.TRAIN, rows[40:] / 2.9)
     files.write_npy(files.TEST, rows[:40] / 2.9)
-    model = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3)
+    model = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=3)
     curves = {"train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
     model.history = {"epoch": np.array([2.0, 4.0]), **curves}
-    files.write_model("realnvp", model)
+    write_model("realnvp", model)
     return tmp_path
 
 
@@ -140,7 +141,7 @@ def test_damaged_training_rows_are_named(
 
 def reference_in_its_place(_: Path) -> None:
     model = flows.GaussianMixture(RING.weights, RING.means, RING.covariances)
-    files.write_model("realnvp", model)
+    write_model("realnvp", model)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def reference_in_its_place(_: Path) -> None:
     [
         (Path.unlink, "no such file"),
         (truncate, "`dvc repro train@realnvp`"),
-        (lambda _: files.write_model("realnvp", flows.build("realnvp", (2,))), "no trained"),
+        (lambda _: write_model("realnvp", flows.build(flows.RealNVP(), (2,))), "no trained"),
         (reference_in_its_place, "holds no trained network; `dvc repro train@realnvp`"),
     ],
     ids=["missing", "truncated", "never trained", "a reference"],

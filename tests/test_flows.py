@@ -19,7 +19,7 @@ from flows.bijections.chain import compose
 from flows.core.scaler import Scaler
 from flows.core.seeds import normal
 from flows.networks import registry
-from flows.networks.architecture import CouplingModel
+from flows.networks.architecture import CouplingArchitecture
 from flows.networks.backend import backend
 from flows.networks.base_distribution import Base
 from flows.networks.population import Population
@@ -28,7 +28,7 @@ from flows.training.trainer import Trainer
 pytestmark = pytest.mark.usefixtures("float64")
 
 MEMBERS = 3
-FLOWS = [name for name in registry.names() if issubclass(registry.find(name), CouplingModel)]
+FLOWS = [name for name in registry.names() if issubclass(registry.find(name), CouplingArchitecture)]
 every_flow = pytest.mark.parametrize(
     ("model", "transform"), [(m, t) for m in FLOWS for t in ("affine", "spline")]
 )
@@ -54,7 +54,7 @@ def data(dim, count=60):
 
 def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
     settings = {"couplings": 4, "hidden": 8, "transform": transform, "bins": 5}
-    return flows.build(model, (dim,), settings, members=members, seed=seed)
+    return flows.build(registry.architecture(model, settings), (dim,), members=members, seed=seed)
 
 
 def fitted(flow, x):
@@ -151,7 +151,7 @@ def test_densities_are_in_the_units_of_the_data(build, model, transform):
 @dims
 def test_two_couplings_of_a_realnvp_leave_no_feature_as_it_is(perturb, dim):
     settings = {"couplings": 2, "hidden": 8}
-    flow = perturb(flows.build("realnvp", (dim,), settings, members=MEMBERS), 0.3)
+    flow = perturb(flows.build(flows.RealNVP(**settings), (dim,), members=MEMBERS), 0.3)
     noise, *_, samples = flow.trajectory((20,), generator())
     assert (noise != samples).all()
 

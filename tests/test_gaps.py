@@ -75,7 +75,7 @@ def test_a_held_out_row_is_scored_by_what_is_known_of_it():
     _, real = gappy(100)
     columns = [Column("a", "positive"), Column("b"), Column("c")]
     rows = from_real(columns, real)
-    model = flows.build("nsf", (3,), {"hidden": 4}, members=1, columns=columns)
+    model = flows.build(flows.NSF(hidden=4), (3,), members=1, columns=columns)
     fold_of = np.where(np.arange(100) % 5, -1, 0)
     candidates = [Candidate("whiten", "neighbours", 0.5)]
     trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())

@@ -83,9 +83,8 @@ def inside(n=5, shape=SHAPE, seed=3):
 
 def build(flow, shape=(1, 8, 8), members=MEMBERS, **others):
     name, settings = FLOWS[flow]
-    return flows.build(
-        name, shape, {"steps": [2, 2], "hidden": 8, **settings, **others}, members=members
-    )
+    settings = {"steps": [2, 2], "hidden": 8, **settings, **others}
+    return flows.build(registry.architecture(name, settings), shape, members=members)
 
 
 def whole(n=12, shape=(1, 8, 8), levels=17, seed=0):
@@ -192,7 +191,7 @@ def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
         match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width "
         r"at every scale; got \(.*\)$",
     ):
-        flows.build("glow_image", shape, {"steps": [2, 2]})
+        flows.build(flows.GlowImage(steps=[2, 2]), shape)
 
 
 # Flows
@@ -340,7 +339,7 @@ def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
 )
 def test_wrong_settings_are_refused_in_one_line(name, wrong, words):
     with pytest.raises(ValueError, match=words):
-        flows.build(name, (1, 8, 8), wrong)
+        flows.build(registry.architecture(name, wrong), (1, 8, 8))
     assert name in registry.names()
 
 
@@ -467,7 +466,7 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
         x = np.random.default_rng(0).normal(size=(40, 5))
         model = perturb(
             flows.train(
-                flows.build("glow", (5,), members=2),
+                flows.build(flows.Glow(), (5,), members=2),
                 x,
                 settings=flows.TrainingSettings(epochs=1),
                 device="cuda",
@@ -504,7 +503,7 @@ def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
 )
 def test_the_automatic_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    model = flows.build("nsf", (2,), members=1)
+    model = flows.build(flows.NSF(), (2,), members=1)
     with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):
         flows.train(
             model,

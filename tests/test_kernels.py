@@ -31,6 +31,7 @@ from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, Sp
 from flows.conditioners import Perceptron
 from flows.core.seeds import numpy_generators
 from flows.kernels import build, interface, layers
+from flows.networks import registry
 from flows.networks.backend import backend
 
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
@@ -78,9 +79,10 @@ def a_layer(kind, dim=2, hidden=8, members=3):
 
 def perturbed(model, dim=2, members=3, couplings=3, hidden=8, transform="affine"):
     flow = flows.build(
-        model.lower(),
+        registry.architecture(
+            model.lower(), {"couplings": couplings, "hidden": hidden, "transform": transform}
+        ),
         (dim,),
-        {"couplings": couplings, "hidden": hidden, "transform": transform},
         members=members,
     )
     return shaken(flow, 0.4 / max(hidden, 2 * dim) ** 0.5)
@@ -465,7 +467,7 @@ def test_without_a_compiler_the_plain_code_takes_its_place(
         **environment,
     }.items():
         monkeypatch.setenv(name, value)
-    assert flows.build("realnvp", (2,), members=2).sample((4,)).shape == (4, 2, 2)
+    assert flows.build(flows.RealNVP(), (2,), members=2).sample((4,)).shape == (4, 2, 2)
     assert build.library() is None
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == (1 if reason else 0)

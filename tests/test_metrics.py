@@ -528,7 +528,7 @@ def test_every_member_converges_at_its_own_epoch():
 
 def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
     members, couplings, hidden, rows = 3, 4, 8, 50
-    flow = flows.build("realnvp", (2,), {"couplings": couplings, "hidden": hidden}, members=members)
+    flow = flows.build(flows.RealNVP(couplings=couplings, hidden=hidden), (2,), members=members)
     kept, outputs = 1, 2  # one feature in, a scale and a shift out
     forward = 2 * rows * hidden * (kept + hidden + outputs) * couplings
     # Backward, each product is done twice: for the weights and for the inputs. Only the data need
@@ -577,7 +577,7 @@ def headline_of(model: Population, known: Truth | None = PARTS, **options: Any) 
 
 def untrained(members: int = 3) -> Population:
     """A flow that is a single Gaussian with the moments of the ring."""
-    flow = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 4}, members=members)
+    flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=members)
     return Trainer(flow, draw(ring(), 500, 2), flows.TrainingSettings(noise=0)).model
 
 

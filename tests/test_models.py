@@ -23,14 +23,16 @@ from flows import targets
 from flows.core.settings import TrainingSettings
 from flows.evaluation.cost import flops_per_epoch
 from flows.networks import registry
-from flows.networks.architecture import ImageModel, Model
+from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
 
 NAMES = [
-    name for name in registry.names() if not issubclass(registry.find(name), ImageModel)
+    name for name in registry.names() if not registry.find(name).of_images
 ]  # those have tests of their own
 every_model = pytest.mark.parametrize("name", NAMES)
-WITH_DENSITY = [name for name in NAMES if flows.build(name, (2,)).supports("log_prob")]
+WITH_DENSITY = [
+    name for name in NAMES if flows.build(registry.architecture(name), (2,)).supports("log_prob")
+]
 every_density = pytest.mark.parametrize("name", WITH_DENSITY)
 
 
@@ -44,7 +46,7 @@ def small(name: str) -> dict[str, Any]:
 
 
 def build(name: str, members: int | range = 3, seed: int = 0, dim: int = 2):
-    return flows.build(name, (dim,), small(name), members=members, seed=seed)
+    return flows.build(registry.architecture(name, small(name)), (dim,), members=members, seed=seed)
 
 
 def rows(n: int = 60, seed: int = 0, dim: int = 2) -> np.ndarray:
@@ -68,7 +70,7 @@ def generator() -> torch.Generator:
 
 @every_model
 def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
-    model = flows.build(name, [2])
+    model = flows.build(registry.architecture(name), [2])
     assert (tuple(model.batch_shape), tuple(model.event_shape), model.history) == ((1,), (2,), {})
     model = flows.train(build(name), rows(), rows(20, seed=1), settings())
     assert not model.training
@@ -389,7 +391,7 @@ def test_a_point_that_is_not_finite_is_scored_as_such_and_spoils_no_other(name: 
 def test_an_unknown_model_is_told_which_there_are():
     for name in ("nonsense", "RealNVP", "no/name", "", "network"):
         with pytest.raises(LookupError) as caught:
-            flows.build(name, (2,))
+            flows.build(registry.architecture(name), (2,))
         assert all(known in str(caught.value) for known in NAMES)
         assert "\n" not in str(caught.value)
 
@@ -410,7 +412,7 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(
     if "hidden" not in registry.find(name).model_fields:
         pytest.skip("has no such setting")
     with pytest.raises(ValueError, match=words.format(name=name)) as caught:
-        flows.build(name, (2,), wrong)
+        flows.build(registry.architecture(name, wrong), (2,))
     assert "\n" not in str(caught.value)
 
 
@@ -421,7 +423,7 @@ def test_members_that_are_none_are_refused(members: Any):
     kind = "range of step 1 " if isinstance(members, range) else "whole number of at least 1$"
     says = rf"^members = {re.escape(repr(members))}: must be a {kind}"
     with pytest.raises(ValueError, match=says):
-        flows.build("realnvp", (2,), members=members)
+        flows.build(flows.RealNVP(), (2,), members=members)
 
 
 @pytest.mark.parametrize("shape", [(1,), (), (3, 8, 8)], ids=str)
@@ -430,13 +432,13 @@ def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, .
     with pytest.raises(
         ValueError, match=rf"at least 2 features.*event_shape={re.escape(str(shape))}$"
     ):
-        flows.build(name, shape)
+        flows.build(registry.architecture(name), shape)
 
 
 @pytest.mark.parametrize("name", ["vae", "gan"])
 def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
     with pytest.raises(ValueError, match=r"needs vectors.*event_shape=\(3, 8, 8\)$"):
-        flows.build(name, (3, 8, 8))
+        flows.build(registry.architecture(name), (3, 8, 8))
     assert flows.train(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (
         4,
         3,
@@ -446,7 +448,7 @@ def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
 
 def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And one with a model is found, without a line anywhere else."""
-    (tmp_path / "hollow.py").write_text("from flows.networks.architecture import Model\n")
+    (tmp_path / "hollow.py").write_text("from flows.networks.architecture import Architecture\n")
     text = (
         "from flows.models.realnvp import RealNVP\n\n\n"
         "class Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"
@@ -455,9 +457,11 @@ def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(registry, "MODELS", tmp_path)
     monkeypatch.setattr("flows.models.__path__", [str(tmp_path)])
     assert registry.names() == ["deeper", "hollow"]
-    assert issubclass(registry.find("deeper"), Model)
-    assert flows.build("deeper", (3,), {"couplings": 2}).members == 1
-    with pytest.raises(LookupError, match=r"flows/models/hollow\.py: holds no subclass of Model"):
+    assert issubclass(registry.find("deeper"), Architecture)
+    assert flows.build(registry.architecture("deeper", {"couplings": 2}), (3,)).members == 1
+    with pytest.raises(
+        LookupError, match=r"flows/models/hollow\.py: holds no subclass of Architecture"
+    ):
         registry.find("hollow")
 
 
@@ -474,3 +478,75 @@ def test_a_target_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str
 def test_an_unknown_target_is_told_which_there_are():
     with pytest.raises(LookupError, match=", ".join(targets.names())):
         targets.make("moons")
+
+
+# Architectures
+
+
+def test_an_architecture_is_an_immutable_value_that_a_name_and_a_mapping_give_too():
+    architecture = flows.RealNVP(couplings=4, transform="spline")
+    assert registry.architecture("realnvp", {"couplings": 4, "transform": "spline"}) == architecture
+    assert registry.name_of(architecture) == "realnvp"
+    description = flows.build(architecture, (2,)).description
+    assert (description["model"], description["settings"]) == ("realnvp", architecture.model_dump())
+    with pytest.raises(ValueError, match="frozen"):
+        architecture.couplings = 5
+    with pytest.raises(ValueError, match="couplings"):
+        flows.RealNVP(couplings=1)
+
+
+@pytest.mark.parametrize("wrong", ["nsf", flows.NSF, None])
+def test_a_network_is_built_from_an_architecture_alone(wrong: Any):
+    with pytest.raises(TypeError, match=r"build takes an architecture, such as flows\.NSF"):
+        flows.build(wrong, (2,))
+
+
+def test_an_architecture_that_no_checkpoint_could_find_is_refused():
+    class Own(flows.NSF):
+        """In no file of flows/models."""
+
+    with pytest.raises(LookupError, match="Own is not in a file of flows/models"):
+        flows.build(Own(), (2,))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_an_architecture_declares_the_recipes_that_train_it(name: str):
+    kind, auto = registry.find(name), TrainingSettings(recipe="auto")
+    assert kind.is_automatic(auto) == (name in ("glow", "nsf", "realnvp"))
+    assert not kind.is_automatic(TrainingSettings())
+    assert kind.of_images == name.endswith("_image")
+    assert kind.has_density == (name != "gan")
+
+
+def test_a_section_gives_an_architecture_and_training_settings():
+    defaults = TrainingSettings(epochs=7)
+    section = {"couplings": 3, "noise": 0.1}
+    architecture, training = registry.parse_section("nsf", section, defaults)
+    assert architecture == flows.NSF(couplings=3)
+    assert training == TrainingSettings(epochs=7, noise=0.1)
+    given = registry.parse_section(architecture, {}, defaults)
+    assert given[0] is architecture
+    assert given[1] is defaults
+
+
+@pytest.mark.parametrize(
+    ("model", "section", "says"),
+    [
+        (
+            "nsf",
+            {"coupling": 3},
+            r"^models\.nsf\.coupling is not a known key; allowed in nsf: coup",
+        ),
+        ("nsf", {"seed": 3}, r"^models\.nsf\.seed is not a known key"),
+        ("nsf", {"couplings": 1}, r"^models\.nsf\.couplings = 1: "),
+        ("nsf", {"epochs": 0}, r"^models\.nsf\.epochs = 0: "),
+        (flows.NSF(), {"couplings": 3}, r"couplings is not a known key; allowed in training: rec"),
+    ],
+)
+def test_a_wrong_key_of_a_section_is_named_with_its_place(
+    model: Any, section: dict[str, Any], says: str
+):
+    with pytest.raises(ValueError, match=says):
+        registry.parse_section(
+            model, section, TrainingSettings(), prefix="models.nsf", reserved=["seed"]
+        )

@@ -26,7 +26,7 @@ import flows
 
 rows = np.random.default_rng(0).normal(size=(200, 2))
 train, test = rows[:160], rows[160:]
-model = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=2, seed=0)
+model = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=2, seed=0)
 flows.train(model, train, test, flows.TrainingSettings(epochs=2))
 flows.save(model, "model.safetensors")
 found = flows.load("model.safetensors").log_prob(test)
@@ -137,7 +137,7 @@ sys.meta_path.insert(0, NoPandas())
 import numpy as np
 import flows
 from flows.density.array_density import ArrayDensity
-network = flows.build("nsf", (2,), {"couplings": 2, "hidden": 4}, members=2)
+network = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2)
 rows = np.random.default_rng(0).normal(size=(20, 2))
 flows.train(network, rows, settings=flows.TrainingSettings(epochs=1))
 density, rows[:3, 1] = ArrayDensity(network), np.nan

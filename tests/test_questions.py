@@ -227,7 +227,7 @@ def test_a_value_far_out_leaves_the_rest_finite(positive):
 def test_a_draw_too_far_out_to_be_squared_spoils_no_moment():
     values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
     posterior = Posterior(values, np.zeros((3, 1)), weights)
-    density = ArrayDensity(flows.build("vae", (1,), columns=[Column("age", "positive")]))
+    density = ArrayDensity(flows.build(flows.VAE(), (1,), columns=[Column("age", "positive")]))
     unknowns = SimpleNamespace(
         distilled=SimpleNamespace(low=[0.0], high=[3.0]),
         posteriors=lambda rows, numbers: [(0, posterior)],

@@ -169,7 +169,7 @@ def test_a_model_overrides_training_settings_in_its_own_section(tmp_path: Path):
     glow, realnvp = params.training("glow"), params.training("realnvp")
     assert (glow.epochs, glow.noise, glow.members, glow.batch_size) == (9, 0.1, 2, 64)
     assert (realnvp.epochs, realnvp.noise, realnvp.members) == (4, "auto", 3)
-    assert params.architecture("glow") == {"hidden": 9}
+    assert params.architecture("glow") == flows.Glow(hidden=9)
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
@@ -178,10 +178,10 @@ def test_a_model_without_settings_of_its_own_has_those_of_its_class(
 ):
     params = load(written(tmp_path, changed(models=dict.fromkeys(registry.names(), nothing))))
     for name in registry.names():
-        assert params.architecture(name) == {}
+        assert params.architecture(name) == registry.find(name)()
         assert params.training(name) == params.train
         shape = (1, 8, 8) if name.endswith("_image") else (2,)
-        built = flows.build(name, shape, params.architecture(name)).description["settings"]
+        built = flows.build(params.architecture(name), shape).description["settings"]
         assert built == registry.find(name)().model_dump()
 
 

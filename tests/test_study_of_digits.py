@@ -25,7 +25,7 @@ PARAMS = engine.Study("digits").params
 
 def image_flow(**others: Any) -> ImageFlow:
     settings = {"steps": [1, 1], "hidden": 8, **others}
-    flow = flows.build("glow_image", (1, 8, 8), settings, members=2)
+    flow = flows.build(flows.GlowImage(**settings), (1, 8, 8), members=2)
     assert isinstance(flow, ImageFlow)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_an_image_that_is_learnt_again_in_normal_noise_is_the_same() -> None:
 
 
 def test_a_scale_is_where_half_of_the_numbers_leave() -> None:
-    flow: Any = flows.build("glow_image", (1, 8, 8), {"steps": [1, 1, 1], "hidden": 8})
+    flow: Any = flows.build(flows.GlowImage(steps=[1, 1, 1], hidden=8), (1, 8, 8))
     scale = latents.scale_of(flow.chain, torch.zeros(1, 1, 8, 8, 1)).flatten().int()
     assert torch.bincount(scale).tolist() == [32, 16, 16]
 

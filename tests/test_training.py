@@ -18,6 +18,7 @@ from torch.testing import assert_close
 import flows
 from flows import Column, TrainingSettings, targets
 from flows.core.scaler import Scaler
+from flows.networks import registry
 from flows.networks.backend import backend
 from flows.tables.preparation import from_real
 from flows.training import trainer
@@ -29,7 +30,9 @@ every_model = pytest.mark.parametrize("model", ["realnvp", "glow"])
 
 def make(model="realnvp", members=MEMBERS, seed=0, transform="affine", **others):
     own = {"couplings": 2, "hidden": 8, "transform": transform, "bins": 4}
-    return flows.build(model, (2,), own, members=members, seed=seed, **others)
+    return flows.build(
+        registry.architecture(model, own), (2,), members=members, seed=seed, **others
+    )
 
 
 def settings(**changes):
@@ -199,7 +202,7 @@ def test_no_flow_beats_the_truth():
     On 20,000 fresh points no member scores more than three standard errors better.
     """
     target, fresh = targets.make("ring"), sample(20_000, seed=99)
-    flow = flows.build("realnvp", (2,), {"couplings": 3, "hidden": 8}, members=MEMBERS)
+    flow = flows.build(flows.RealNVP(couplings=3, hidden=8), (2,), members=MEMBERS)
     before = (-flow.log_prob(fresh).mean(0)).max()
     train(flow, sample(400), sample(100, seed=1), epochs=200, batch_size=200, log_every=200)
     with torch.no_grad():

@@ -30,7 +30,7 @@ def test_type_checkers_see_the_names_that_there_are():
     assert seen == {(name, name): module for name, module in flows._MODULES.items()}
     assert set(flows.__all__) == flows._MODULES.keys() <= {*dir(flows)}
     assert all(getattr(flows, name).__name__ == name for name in flows.__all__)
-    with pytest.raises(AttributeError, match=r"'lod'; it has: Column, .*, train$"):
+    with pytest.raises(AttributeError, match=r"'lod'; it has: Architecture, .*, train$"):
         flows.lod  # noqa: B018
 
 

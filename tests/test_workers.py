@@ -32,6 +32,7 @@ from flows import TrainingSettings, targets
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generators
 from flows.kernels.build import library
+from flows.networks import registry
 from flows.networks.network import Network
 from flows.training import slices, workers
 from stages import generate, prepare
@@ -292,7 +293,7 @@ def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> N
     """A short training on rows that all members share."""
     own = {} if model in ("vae", "gan") else {"couplings": 2}
     settings = TrainingSettings(**{"epochs": 3, "log_every": 2, "batch_size": 32} | changes)
-    network = flows.build(model, (2,), {"hidden": 8} | own, members=members)
+    network = flows.build(registry.architecture(model, {"hidden": 8} | own), (2,), members=members)
     return flows.train(network, RING[:64], RING[64:], settings, name=model)
 
 
@@ -324,7 +325,7 @@ def test_slices_of_images_are_the_population_but_for_last_bits(
     states = []
     for where in ("", 2):
         place(monkeypatch, where)
-        network = flows.build("glow_image", (1, 4, 4), own, members=3)
+        network = flows.build(flows.GlowImage(**own), (1, 4, 4), members=3)
         flows.train(network, images, settings=TrainingSettings(epochs=2))
         states.append(network.state_dict())
     for key, one in states[0].items():
@@ -340,7 +341,7 @@ def test_members_keep_their_own_rows_their_scaler_and_their_log_in_slices(
         place(monkeypatch, where)
         log: list[tuple[int, list[float]]] = []
         network = flows.train(
-            flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=3),
+            flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=3),
             rows,
             settings=TrainingSettings(epochs=5, log_every=2),
             on_log=lambda epoch, curves, log=log: log.append((epoch, curves["train_nll"].tolist())),
@@ -357,7 +358,7 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place(monkeypatch, 2)
-    network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=range(4, 8))
+    network = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=range(4, 8))
     with torch.no_grad():
         network.get_parameter("chain.bijections.1.conditioner.theta")[3, 0] = math.nan
     flows.train(network, RING, settings=TrainingSettings(epochs=2))
@@ -388,7 +389,7 @@ def test_a_network_that_workers_can_not_build_is_trained_here_which_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     place(monkeypatch, 2)
-    network = flows.build("realnvp", (2,), {"couplings": 2, "hidden": 8}, members=4)
+    network = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=4)
     assert slices.cut(network, "mine") == [slice(0, 2), slice(2, 4)]
     assert capsys.readouterr().err == ""
     change(network)
@@ -402,7 +403,7 @@ def test_rows_that_can_not_be_learnt_are_told_before_workers_start(
 ) -> None:
     place(monkeypatch, 2)
     monkeypatch.setattr(workers, "completed", None)
-    network = flows.build("realnvp", (2,), {"hidden": 8}, members=2)
+    network = flows.build(flows.RealNVP(hidden=8), (2,), members=2)
     rows = np.where(RING[7] == RING, np.nan, RING)
     with pytest.raises(ValueError, match="row 7 of train holds a value that is not finite"):
         flows.train(network, rows)

@@ -14,7 +14,9 @@ from flows.networks.network import Network
 
 def page(folder: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(40, 2))
-    model = flows.build("nsf", (2,), {"couplings": 2, "hidden": 4}, members=3, seed=0)
+    architecture = flows.NSF(couplings=2, hidden=4)
+    assert_type(architecture.couplings, int)
+    model = flows.build(architecture, (2,), members=3, seed=0)
     assert_type(model, Network)
     trained = flows.train(model, rows, rows[:20], flows.TrainingSettings(epochs=1, noise=0.1))
     assert_type(trained, Network)

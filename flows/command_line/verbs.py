@@ -24,7 +24,7 @@ from flows.density.chunks import DENSITY, Chunks, prediction_names
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
-from flows.networks import registry
+from flows.networks import building, registry
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.frames import apply_missing_policy, position, rows_left_out, to_numbers
@@ -138,7 +138,7 @@ def predict(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
     network = _load(arguments, needs_columns=False).network
-    registry.save(network, arguments.output, rows=not arguments.without_record)
+    building.save(network, arguments.output, rows=not arguments.without_record)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -202,7 +202,7 @@ def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.Da
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
     """Return the density in a file. Raises ``UserError`` if columns are needed and missing."""
-    density = ArrayDensity(registry.load(arguments.model))
+    density = ArrayDensity(building.load(arguments.model))
     if needs_columns and not density.columns:
         raise UserError(
             f"{arguments.model}: is a model of images, which has no columns; `flows sample` draws "

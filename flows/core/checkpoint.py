@@ -1,6 +1,6 @@
 """Checkpoints: models as safetensors files, without pickle.
 
-A JSON entry in the metadata describes how to build the model. ``networks/registry.py`` saves and
+A JSON entry in the metadata describes how to build the model. ``networks/building.py`` saves and
 loads models with these functions.
 """
 

@@ -16,6 +16,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.fitting import fit
 from flows.density.frame_density import Density
+from flows.networks.architecture import Architecture
 
 
 class DensityEstimator(DensityMixin, BaseEstimator):
@@ -26,13 +27,15 @@ class DensityEstimator(DensityMixin, BaseEstimator):
     and are matched by position.
 
     Args:
-        model: a model of tables, such as ``"nsf"``, ``"realnvp"`` or ``"glow"``.
+        model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name:
+            ``"nsf"``, ``"realnvp"`` or ``"glow"``.
         members: networks of the ensemble: up to 5, or a multiple of 5.
         recipe: ``"auto"``, or ``"fixed"``, which trains for a number of epochs.
         epochs: passes over the rows, for the fixed recipe alone; ``None`` is its default.
         columns: the kinds of columns that are not real, by name.
         missing: what is done with rows that lack a value, as in ``flows.fit``.
-        settings: other settings of training (``TrainingSettings``) or of the model's class.
+        settings: other settings of training (``TrainingSettings``) and, beside a name, of the
+            architecture.
         random_state: the seed of all that is random: a whole number, or as in scikit-learn.
 
     ``density_`` is the fitted ``Density``, whose ``save`` writes a file. ``n_features_in_`` is the
@@ -45,7 +48,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str = "nsf",
+        model: str | Architecture = "nsf",
         *,
         members: int = 10,
         recipe: str = "auto",

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from flows.core.arrays import Array, subsample
-from flows.core.settings import TrainingSettings, explain
+from flows.core.settings import TrainingSettings
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
-from flows.networks import registry
-from flows.networks.architecture import ImageModel
+from flows.networks import building, registry
+from flows.networks.architecture import Architecture
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.tables.frames import Table, as_frame, parse, take
@@ -31,7 +30,7 @@ Missing = Literal["learn", "drop", "stop"]
 
 def fit(
     frame: Any,
-    model: str = "nsf",
+    model: str | Architecture = "nsf",
     *,
     members: int = 10,
     columns: Mapping[str, str] | None = None,
@@ -43,13 +42,15 @@ def fit(
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
-        model: a model of tables with a density: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
+        model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
+            name: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
         columns: the kinds of columns that are not real: ``{"age": "integer", "visits": "count",
             "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'
             categories, and text of at most 20 values are categories by default.
-        settings: settings of training (``TrainingSettings``) or of the model. The automatic recipe
-            chooses most training settings itself and refuses them here.
+        settings: settings of training (``TrainingSettings``) and, beside a name, of the
+            architecture. The automatic recipe chooses most training settings itself and refuses
+            them here.
         seed: the seed of all random numbers.
         missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
             and a flow; ``"drop"`` leaves such rows out; ``"stop"`` makes a missing value an error,
@@ -57,8 +58,8 @@ def fit(
 
     Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
     a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
-    for a model that is not a model of tables, ``ValueError`` for settings, and ``TypeError`` for a
-    network.
+    for an architecture that is not of tables, ``ValueError`` for settings, and ``TypeError`` for a
+    network, or a model that is neither an architecture nor a name.
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
@@ -74,7 +75,7 @@ def fit(
 
 def fit_table(
     table: Table,
-    model: str = "nsf",
+    model: str | Architecture = "nsf",
     *,
     members: int = 10,
     kinds: Mapping[str, str] | None = None,
@@ -89,60 +90,61 @@ def fit_table(
     """
     if missing not in ("learn", "drop", "stop"):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
-    training, own_settings = split_settings(model, settings or {}, seed)
-    learns = training.recipe == "auto" and registry.is_vector_flow(model)
+    architecture, training = parse_settings(model, settings or {}, seed)
+    learns = architecture.is_automatic(training)
     rows = take(table, kinds or {}, "stop" if missing == "learn" and not learns else missing)
     if "batch_size" in (settings or {}) and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
     event_shape = (len(rows.columns),)
-    network = registry.build(
-        model, event_shape, own_settings, members=members, seed=seed, columns=rows.columns
+    network = building.build(
+        architecture, event_shape, members=members, seed=seed, columns=rows.columns
     )
     on_notices(rows.notices)
     points = dequantise(rows.columns, rows.values, rows.copies, seed)
-    train(network, points, settings=training, groups=rows.copies, name=model)
+    train(network, points, settings=training, groups=rows.copies, name=network.description["model"])
     if network.record is not None and any(column.labels for column in rows.columns):
         network.record = rescored(network, network.record, rows.values)
     return Density(network)
 
 
-def split_settings(
-    model: str, settings: Mapping[str, Any], seed: int
-) -> tuple[TrainingSettings, dict[str, Any]]:
-    """Return the settings of training, and the settings of the model.
+def parse_settings(
+    model: str | Architecture, settings: Mapping[str, Any], seed: int
+) -> tuple[Architecture, TrainingSettings]:
+    """Return the architecture and the training settings of a fit.
 
-    Raises ``LookupError`` for a model that is not a model of tables, and ``ValueError`` for a
-    setting that is wrong, or would be ignored.
+    ``settings`` are training settings that differ from the defaults and, beside the name of an
+    architecture, settings of the architecture. Raises ``LookupError`` for an architecture that is
+    not of tables, ``ValueError`` for a setting that is wrong, or would be ignored, and
+    ``TypeError`` for anything but an architecture or a name.
     """
-    classes = {name: registry.find(name) for name in registry.names()}
-    without_density = [name for name, kind in classes.items() if not kind.has_density]
-    images = [name for name, kind in classes.items() if issubclass(kind, ImageModel)]
-    models = [name for name in classes if name not in (*without_density, *images)]
-    if model not in models:
-        why = " (it has no density)" if model in without_density else ""
-        raise LookupError(
-            f"{model!r} is not a model of tables{why}; these are: {', '.join(models)}"
+    if not isinstance(model, str | Architecture):
+        raise TypeError(
+            f"model = {model!r}: must be an architecture, such as flows.NSF(couplings=4), or a name"
         )
-    own = classes[model].model_fields
-    known = [key for key in TrainingSettings.model_fields if key != "seed"]
+    if isinstance(model, str) and model not in registry.names():
+        raise LookupError(f"{model!r} is not a model of tables; these are: {_table_models()}")
+    kind = registry.find(model) if isinstance(model, str) else type(model)
+    if kind.of_images or not kind.has_density:
+        why = "" if kind.has_density else " (it has no density)"
+        raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
     if "seed" in settings:
         raise ValueError("seed is not a setting; it is an argument of its own")
-    for key in settings:
-        if key not in (*own, *known):
-            raise ValueError(
-                f"{key} is not a known key; allowed in {model}: {', '.join(own)}; "
-                f"in training: {', '.join(known)}"
-            )
-    given = {key: value for key, value in settings.items() if key in known}
-    try:
-        training = TrainingSettings(**{"recipe": "auto", "seed": seed, **given})
-    except ValidationError as error:
-        raise ValueError(explain(error, TrainingSettings)) from None
-    if training.recipe == "auto" and registry.is_vector_flow(model):
-        for key in sorted(given.keys() - AUTO_SETTINGS):
+    defaults = TrainingSettings(recipe="auto", seed=seed)
+    architecture, training = registry.parse_section(model, settings, defaults, reserved=["seed"])
+    if architecture.is_automatic(training):
+        for key in sorted(settings.keys() & set(TrainingSettings.model_fields) - AUTO_SETTINGS):
             raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")
-    return training, {key: value for key, value in settings.items() if key not in given}
+    return architecture, training
+
+
+def _table_models() -> str:
+    """Return the names of the architectures of tables, for messages."""
+    classes = {name: registry.find(name) for name in registry.names()}
+    fit_for_tables = (
+        name for name, kind in classes.items() if kind.has_density and not kind.of_images
+    )
+    return ", ".join(fit_for_tables)
 
 
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
@@ -171,7 +173,7 @@ def load(path: str | Path) -> Density | Population:
     It is the ``Density`` of a table, or any other population. Raises ``CheckpointError``, which
     names the file.
     """
-    network = registry.load(path)
+    network = building.load(path)
     return Density(network) if network.description.get("columns") else network
 
 
@@ -182,4 +184,4 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
     same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a network that was put together by hand.
     """
-    registry.save(model.network if isinstance(model, Density) else model, path, rows=record)
+    building.save(model.network if isinstance(model, Density) else model, path, rows=record)

@@ -20,7 +20,7 @@ from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
 from flows.density.chunks import DENSITY, Chunks
 from flows.density.description import describe
-from flows.networks import registry
+from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.columns import Column
 from flows.tables.frames import as_frame, position, to_frame
@@ -61,7 +61,7 @@ class Density:
                 the rows to anybody who has them. Without the scores, tail probabilities are
                 interpolated between counts of the scores in bins of 0.25 nats.
         """
-        registry.save(self.network, path, rows=record)
+        building.save(self.network, path, rows=record)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.

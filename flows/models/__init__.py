@@ -1,1 +1,1 @@
-"""The models, one a file; ``docs/extending.md`` says how to add one."""
+"""The architectures, one per file; ``docs/extending.md`` says how to add one."""

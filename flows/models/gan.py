@@ -1,33 +1,28 @@
 """The generative adversarial network (Goodfellow et al. 2014), for comparison with the flows."""
 
-from itertools import count
-from typing import Annotated, ClassVar
+from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import softplus
 
-from flows.conditioners import Perceptron, he_reach
-from flows.core.arrays import Array, Shape
-from flows.core.seeds import Generators, normal, normals, numpy_generators
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
 from flows.core.settings import Count
-from flows.networks.architecture import Model, features
-from flows.networks.backend import backend
-from flows.networks.network import Network, Objective, Points
-from flows.networks.population import Description
+from flows.networks.architecture import Architecture
 
-LAZY = 4  # one step in so many has the penalty
+if TYPE_CHECKING:
+    from flows.networks.network import Network
+    from flows.networks.population import Description
 
 
-class GAN(Model):
-    """The settings of a generative adversarial network.
+class GAN(Architecture):
+    """A generative adversarial network, which has samples and no density.
 
     Args:
         hidden: width of both hidden layers of the generator and of the discriminator.
         latent: dimensions of the generator's noise.
-        penalty: weight of R1, in standardised units.
+        penalty: weight of the gradient penalty R1, in standardised units.
     """
 
     label: ClassVar[str] = "GAN"
@@ -41,84 +36,6 @@ class GAN(Model):
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        return GANNetwork(event_shape, generators, description, settings=self)
+        from flows.networks.gan_network import GANNetwork
 
-
-class GANNetwork(Network):
-    """A generator G and a discriminator D, with the non-saturating loss and the penalty R1.
-
-    Source: Mescheder et al. 2018, equation 9::
-
-        L_D = E_p[softplus(-D(x))] + E_z[softplus(D(G(z)))] + penalty/2 E_p[|dD/dx|^2]
-        L_G = E_z[softplus(-D(G(z)))],        z ~ N(0, I)
-        sample:  x = G(z)
-
-    Both take their steps at once, on the same fakes. The penalty is costly, so one step in ``LAZY``
-    has it, ``LAZY`` times as heavy (Karras et al. 2020, lazy regularization). A GAN has no density:
-    ``log_prob`` raises ``NotImplementedError``. Raises ``ValueError`` for points that are no
-    vectors.
-    """
-
-    betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
-
-    def __init__(
-        self, event_shape: Shape, generators: Generators, description: Description, *, settings: GAN
-    ) -> None:
-        dim, hidden = features("GAN", event_shape), settings.hidden
-        super().__init__(len(generators), event_shape, description)
-        self.latent = settings.latent
-        self.penalty = settings.penalty
-        self.generator = Perceptron(self.latent, dim, hidden, generators, he_reach)
-        self.discriminator = Perceptron(dim, 1, hidden, generators, he_reach)
-
-    def objective(self, points: Tensor, generators: Generators) -> Objective:
-        step = count()
-        return lambda batch: self.loss(batch, generators, LAZY if next(step) % LAZY == 0 else 0)
-
-    @torch.enable_grad()
-    def loss(self, x: Tensor, generators: Generators, share: float = 1) -> tuple[Tensor, Tensor]:
-        """Return ``L_G + L_D`` of a batch ``(M, D, n)``, without the penalty, and the gradient.
-
-        The loss is ``(M,)``. The gradient ``(M, P)`` is that of L_G by the generator's parameters,
-        then that of L_D, with ``share`` times the penalty, by the discriminator's.
-        """
-        x = x.detach().requires_grad_()
-        z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
-        real = backend.perceptron(self.discriminator, x, twice=share > 0).double()
-        fake = backend.perceptron(
-            self.discriminator, backend.perceptron(self.generator, z)
-        ).double()
-        of_generator = softplus(-fake).mean((1, 2))
-        of_discriminator = (softplus(-real) + softplus(fake)).mean((1, 2))
-        penalized = of_discriminator
-        if share:
-            (slope,) = torch.autograd.grad(real.sum(), x, create_graph=True)
-            steepness = slope.double().square().sum(1).mean(1)
-            penalized = penalized + share * self.penalty / 2 * steepness
-        (by_generator,) = torch.autograd.grad(
-            of_generator.sum(), self.generator.theta, retain_graph=True
-        )
-        (by_discriminator,) = torch.autograd.grad(penalized.sum(), self.discriminator.theta)
-        gradient = torch.cat([by_generator, by_discriminator], dim=1)
-        return (of_generator + of_discriminator).detach(), gradient
-
-    @torch.no_grad()
-    def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        """Return both losses, without the penalty, on the training points and as many fakes.
-
-        The noise is the same at every call.
-        """
-        train, _ = points["train"]
-        generators = numpy_generators(self.description["seed"], "curves", self.member_range)
-        z = normals(generators, self.latent, train.shape[2]).to(train.dtype)
-        fake = backend.perceptron(
-            self.discriminator, backend.perceptron(self.generator, z)
-        ).double()
-        real = backend.perceptron(self.discriminator, train).double()
-        losses = softplus(-fake), softplus(-real) + softplus(fake)
-        means = (loss.numpy().mean(axis=(1, 2)) for loss in losses)
-        return dict(zip(("generator_loss", "discriminator_loss"), means, strict=True))
-
-    def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        z = normal(generator, n, self.members, self.latent).to(self.dtype).permute(1, 2, 0)
-        return backend.perceptron(self.generator, z.contiguous())
+        return GANNetwork(event_shape, generators, description, **self.model_dump())

@@ -1,26 +1,34 @@
 """The neural spline flow (Durkan et al. 2019): few couplings, each a spline of many bins."""
 
-from typing import Annotated, ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from flows.bijections import Bijection, Permutation, SplineCoupling
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
 from flows.core.settings import Count
-from flows.networks.architecture import FlowModel, features
+from flows.networks.architecture import FlowArchitecture, features
+
+if TYPE_CHECKING:
+    from flows.bijections import Bijection
 
 
-class NSF(FlowModel):
+class NSF(FlowArchitecture):
     """Spline couplings that take turns, with the features shuffled between them.
 
     Even couplings change the second half of the features, odd ones the first. Two features are not
     shuffled: taking turns is all that can be done with them.
 
     Args:
-        couplings: how many.
-        hidden: width of both hidden layers of every coupling's network.
-        bins: bins of a spline.
+        couplings: number of couplings, at least 2.
+        hidden: width of both hidden layers of the network of each coupling.
+        bins: bins of a spline, 2 to 100.
+
+    >>> import flows
+    >>> flows.build(flows.NSF(couplings=4), (2,), members=5).members
+    5
     """
 
     label: ClassVar[str] = "NSF"
@@ -31,6 +39,8 @@ class NSF(FlowModel):
     bins: Annotated[int, Field(ge=2, le=100)] = 8
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
+        from flows.bijections import Permutation, SplineCoupling
+
         dim = features("NSF", event_shape)
         bijections: list[Bijection] = []
         for k in range(self.couplings):

@@ -1,1 +1,1 @@
-"""Populations of networks: the interface, flows, preprocessing, and the registry of models."""
+"""Populations of networks: the interface, flows, preprocessing, and architectures."""

@@ -1,79 +1,99 @@
-"""The kinds of models, which the files of ``flows/models`` subclass."""
+"""Architectures: typed settings that build networks; the files of ``flows/models`` subclass them.
+
+No torch is imported before a network is built, so that settings are checked in no time.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from flows.bijections import (
-    AffineCoupling,
-    Bijection,
-    Coupling,
-    FactorOut,
-    Probit,
-    SplineCoupling,
-    Squeeze,
-    squeezed,
-)
-from flows.bijections.coupling import Conditioner
-from flows.conditioners import Convolution, Dropout
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.core.settings import Count, Section
-from flows.networks.base_distribution import StandardNormal, TailedNormal
-from flows.networks.flow import Flow
-from flows.networks.image_flow import ImageFlow
-from flows.networks.network import Network
-from flows.networks.population import Description
+from flows.core.settings import Count, Section, TrainingSettings
+
+if TYPE_CHECKING:
+    from flows.bijections import Bijection, Coupling
+    from flows.bijections.coupling import Conditioner
+    from flows.conditioners import Dropout
+    from flows.networks.network import Network
+    from flows.networks.population import Description
+
+Recipe = Literal["fixed", "auto"]
 
 
-class Model(Section, ABC):
-    """The settings of one model, as ``params.yaml`` gives them, and how to build its network.
+class Architecture(Section, ABC):
+    """The settings of a network, and how to build the network.
 
-    A subclass in ``flows/models/<name>.py`` adds settings of its own, each with a limit and a
-    default.
+    A subclass in ``flows/models/<name>.py`` adds fields, each with a type, a limit and a default.
+    Objects are immutable, and equal if their settings are equal. A wrong setting raises
+    ``pydantic.ValidationError``, a ``ValueError``.
+
+    A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
+    ``recipes`` that can train it, whether it has a density, and whether its points are images.
     """
 
-    label: ClassVar[str]  # in tables and figures
+    label: ClassVar[str]
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
+    recipes: ClassVar[tuple[Recipe, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
+    of_images: ClassVar[bool] = False
+
+    @classmethod
+    def is_automatic(cls, training: TrainingSettings) -> bool:
+        """Return whether the automatic recipe trains this architecture by these settings.
+
+        An architecture that the automatic recipe cannot train is trained by the fixed recipe.
+        """
+        return training.recipe == "auto" and "auto" in cls.recipes
 
     @abstractmethod
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        """Return an untrained population over ``event_shape``.
+        """Return an untrained population over points of ``event_shape``; see ``flows.build``.
 
-        It has a member for each of the ``generators``, which draws that member's initial weights.
-        Raises ``ValueError`` for an event shape that the model can't take.
+        Args:
+            event_shape: ``(D,)`` for vectors, ``(C, H, W)`` for images.
+            generators: one per member; each draws the initial weights of its member.
+            description: the description of the network, which its checkpoint stores.
+
+        Raises ``ValueError`` for an event shape that the architecture does not support.
         """
 
 
-class FlowModel(Model):
-    """A flow over a normal distribution with tails, given by its ``chain``."""
+class FlowArchitecture(Architecture):
+    """A flow over vectors: a ``chain`` of bijections, and a normal base distribution with tails."""
+
+    recipes: ClassVar[tuple[Recipe, ...]] = ("fixed", "auto")
 
     @abstractmethod
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         """Return the bijections from standardised data to noise.
 
-        Raises ``ValueError`` for an event shape that they can't take.
+        Raises ``ValueError`` for an event shape that the bijections do not support.
         """
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
+        from flows.networks.base_distribution import TailedNormal
+        from flows.networks.flow import Flow
+
         base = TailedNormal(len(generators), event_shape)
         return Flow(base, self.chain(event_shape, generators), description)
 
 
-class CouplingModel(FlowModel):
+class CouplingArchitecture(FlowArchitecture):
     """A flow over vectors whose couplings are affine or splines.
 
     Args:
-        couplings: how many.
-        hidden: width of both hidden layers of every coupling's network.
+        couplings: number of couplings.
+        hidden: width of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
     """
@@ -94,24 +114,25 @@ class CouplingModel(FlowModel):
         return super().build(event_shape, generators, description)
 
 
-class ImageModel(Model):
+class ImageArchitecture(Architecture):
     """A flow over images ``(C, H, W)`` of whole-number pixels, at one scale or several.
 
-    A probit takes the box of all images to all of space, where the base is normal. At every scale
-    blocks of 2 x 2 pixels are squeezed into channels, ``layers`` follow, whose couplings have
-    convolutional networks, then half of the numbers leave, and the rest goes on to the next scale.
+    A probit maps the box of all images to the whole space, where the base is normal. At each scale,
+    blocks of 2 x 2 pixels are squeezed into channels, and ``layers`` follow, whose couplings have
+    convolutional networks. Then half of the numbers leave, and the others go on to the next scale.
 
     Args:
-        levels: how many values a pixel can have: whole numbers from 0 to levels - 1.
+        levels: number of values of a pixel: whole numbers from 0 to levels - 1.
         steps: couplings at each scale, from fine to coarse; one number is a flow of a single scale.
-        hidden: channels of both hidden layers of every coupling's network.
+        hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
         dropout: share of a network's hidden channels that are switched off at a visit in training.
-        input_dropout: share of a network's inputs that are hidden from it then.
+        input_dropout: share of a network's inputs that are hidden from it at a visit in training.
     """
 
-    prior: ClassVar[bool]  # whether a coupling fits what leaves a scale to what stays
+    of_images: ClassVar[bool] = True
+    prior: ClassVar[bool]  # whether a coupling fits the numbers that leave to those that stay
 
     levels: Annotated[int, Field(ge=2)] = 17
     steps: list[Count] = Field([12, 4], min_length=1)
@@ -125,11 +146,16 @@ class ImageModel(Model):
     def layers(
         self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
-        """Return the ``steps`` of one scale, on squeezed images of so many ``channels``."""
+        """Return the bijections of one scale, on squeezed images of ``channels`` channels."""
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
+        from flows.bijections import Probit, SplineCoupling
+        from flows.conditioners import Dropout
+        from flows.networks.base_distribution import StandardNormal
+        from flows.networks.image_flow import ImageFlow
+
         base, bound = StandardNormal(len(generators), event_shape), SplineCoupling.BOUND
         dropout = Dropout(self.dropout, self.input_dropout)
         chain = [Probit(bound), self._scale(event_shape, self.steps, generators, dropout)]
@@ -139,6 +165,9 @@ class ImageModel(Model):
         self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout
     ) -> Bijection:
         """Return the scale of ``steps[0]`` and all coarser ones, on images of ``shape``."""
+        from flows.bijections import FactorOut, Squeeze, squeezed
+        from flows.conditioners import Convolution
+
         channels, height, width = squeezed(shape)
         conditioner = partial(Convolution, pixels=(height, width), dropout=dropout)
         chain = self.layers(channels, steps[0], generators, conditioner)
@@ -151,22 +180,28 @@ class ImageModel(Model):
 
 
 def coupling(
-    model: CouplingModel | ImageModel, dim: int, generators: Generators, **others: Any
+    architecture: CouplingArchitecture | ImageArchitecture,
+    dim: int,
+    generators: Generators,
+    **others: Any,
 ) -> Coupling:
-    """Return one coupling of ``model``, over ``dim`` features or channels.
+    """Return one coupling of ``architecture``, over ``dim`` features or channels.
 
     ``others`` are the arguments of ``Coupling``.
     """
-    if model.transform == "affine":
-        return AffineCoupling(dim, model.hidden, generators, **others)
-    return SplineCoupling(dim, model.hidden, generators, bins=model.bins, **others)
+    from flows.bijections import AffineCoupling, SplineCoupling
+
+    if architecture.transform == "affine":
+        return AffineCoupling(dim, architecture.hidden, generators, **others)
+    bins = architecture.bins
+    return SplineCoupling(dim, architecture.hidden, generators, bins=bins, **others)
 
 
-def features(model: str, event_shape: Shape) -> int:
+def features(label: str, event_shape: Shape) -> int:
     """Return the number of features of vectors. Raises ``ValueError`` for points of other shapes.
 
-    ``model`` is what the message calls the model that takes vectors alone.
+    ``label`` names the architecture in the message.
     """
     if len(event_shape) != 1:
-        raise ValueError(f"the {model} needs vectors; got event_shape={tuple(event_shape)}")
+        raise ValueError(f"the {label} needs vectors; got event_shape={tuple(event_shape)}")
     return event_shape[0]

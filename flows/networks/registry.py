@@ -1,44 +1,38 @@
-"""Models by name: the files of ``flows/models``.
+"""Architectures by name: the files of ``flows/models``, and their settings.
 
-Each holds one subclass of ``Model``, named like the file but for its case and underscores.
+Each file holds one subclass of ``Architecture``, named like the file except for case and
+underscores. No torch is imported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from importlib import import_module
-from numbers import Integral
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from torch import Tensor
 
-from flows.core.checkpoint import CheckpointError, read, write
-from flows.core.errors import one_line
-from flows.core.seeds import numpy_generators
-from flows.core.settings import explain
-from flows.networks.architecture import FlowModel, Model
-from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.network import Network
-from flows.networks.population import Population
-from flows.networks.record import ROW_ARRAYS, TrainingRecord
-from flows.tables.columns import Column
+from flows.core.settings import Section, TrainingSettings, explain
+from flows.networks.architecture import Architecture
 
 MODELS = Path(__file__).parent.parent / "models"
 
+SectionT = TypeVar("SectionT", bound=Section)
+TrainingT = TypeVar("TrainingT", bound=TrainingSettings)
+
 
 def names() -> list[str]:
-    """Return the names of all models in alphabetical order; none is imported."""
+    """Return the names of all architectures in alphabetical order; none is imported."""
     return sorted(module.name for module in iter_modules([str(MODELS)]))
 
 
-def find(name: str) -> type[Model]:
-    """Return the class of the model ``name``.
+def find(name: str) -> type[Architecture]:
+    """Return the class of the architecture ``name``.
 
-    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Raises ``LookupError`` where
-    there is no such file, or no subclass of ``Model`` of that name in it.
+    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Raises ``LookupError`` if there
+    is no such file, or no subclass of ``Architecture`` of that name in the file.
     """
     if name not in names():
         raise LookupError(
@@ -48,121 +42,84 @@ def find(name: str) -> type[Model]:
     for value in vars(import_module(f"flows.models.{name}")).values():
         if (
             isinstance(value, type)
-            and issubclass(value, Model)
+            and issubclass(value, Architecture)
             and value.__name__.lower() == name.replace("_", "")
         ):
             return value
     raise LookupError(
-        f"flows/models/{name}.py: holds no subclass of Model that is called like the file"
+        f"flows/models/{name}.py: holds no subclass of Architecture that is called like the file"
     )
 
 
-def is_vector_flow(name: str) -> bool:
-    """Return whether the model is a flow over vectors, which the automatic recipe can train."""
-    return issubclass(find(name), FlowModel)
+def name_of(architecture: Architecture) -> str:
+    """Return the name of an architecture: that of its file.
 
-
-def build(
-    name: str,
-    event_shape: Sequence[int],
-    settings: Mapping[str, Any] | None = None,
-    *,
-    members: int | range = 1,
-    seed: int = 0,
-    columns: Sequence[Column] = (),
-) -> Network:
-    """Return an untrained population of the model ``name`` over points of ``event_shape``.
-
-    ``settings`` are those of the model's class in ``flows/models``; what is not named has its
-    default. ``members`` is a number, or a range: members 3 to 5 of a larger population start and
-    train as they do there. ``seed`` is of the initial weights. ``columns`` are those of a table.
-    Raises ``LookupError`` for an unknown name and ``ValueError`` for settings that are not the
-    model's.
+    Raises ``LookupError`` for a class that is not in ``flows/models``.
     """
-    span = range(members) if isinstance(members, Integral) else members
-    if not isinstance(span, range) or not span or span.step != 1 or span.start < 0:
-        must = "a whole number of at least 1"
-        if isinstance(members, range):
-            must = "a range of step 1 from 0 or above, with a member in it"
-        raise ValueError(f"members = {members!r}: must be {must}")
-    return build_described(
-        {
-            "model": name,
-            "event_shape": list(event_shape),
-            "settings": dict(settings or {}),
-            "members": [span.start, span.stop],
-            "seed": seed,
-            "columns": [column.to_dict() for column in columns],
-        }
-    )
-
-
-def build_described(description: Mapping[str, Any]) -> Network:
-    """Return the untrained network of a ``description``. Raises as ``build`` does."""
-    name, columns = description["model"], description.get("columns", ())
-    event_shape = tuple(description["event_shape"])
-    kind = find(name)
-    try:
-        model = kind.model_validate(description["settings"])
-    except ValidationError as error:
-        raise ValueError(explain(error, kind, prefix=name)) from None
-    if columns and event_shape != (len(columns),):
-        raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
-    generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
-    whole = {**description, "settings": model.model_dump()}
-    return model.build(event_shape, generators, whole)
-
-
-def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
-    """Return the network of a ``description`` and a ``state``, in the precision of the state."""
-    model = build_described(description)
-    model.load_state_dict(state, assign=True)
-    return model
-
-
-def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
-    """Write a population to ``path``, whole or not at all.
-
-    Without ``rows``, the record is written without values of single training rows. The same
-    population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
-    ``ValueError`` for a population whose ``description`` does not say how to build it.
-    """
-    if "model" not in network.description:
-        raise ValueError(
-            f"a {type(network).__name__} that was put together by hand cannot be saved; "
-            "a network of flows.build can"
+    package, _, name = type(architecture).__module__.rpartition(".")
+    if package != "flows.models" or name not in names():
+        raise LookupError(
+            f"{type(architecture).__name__} is not in a file of flows/models, "
+            "where checkpoints look for it"
         )
-    description, arrays, record = network.description, network.history, network.record
-    if record is not None:
-        record = record if rows else record.without_rows()
-        description = {**description, "training": record.to_json()}
-        arrays = arrays | record.arrays()
-    write(Path(path), description, network.state_dict(), arrays)
+    return name
 
 
-def load(path: str | Path) -> Population:
-    """Return the population or reference in ``path``, in evaluation mode.
+def architecture(name: str, settings: Mapping[str, Any] | None = None) -> Architecture:
+    """Return the architecture ``name`` with ``settings``; a missing setting has its default.
 
-    Raises ``CheckpointError``, which names the file.
+    This converts settings of files; in Python, write ``flows.NSF(couplings=4)``. Raises
+    ``LookupError`` for an unknown name and ``ValueError`` for wrong settings.
+
+    >>> architecture("nsf", {"couplings": 4})
+    NSF(couplings=4, hidden=32, bins=8)
     """
+    return _checked(find(name), settings or {}, name)
+
+
+def parse_section(
+    model: str | Architecture,
+    section: Mapping[str, Any],
+    defaults: TrainingT,
+    *,
+    prefix: str = "",
+    reserved: Collection[str] = (),
+) -> tuple[Architecture, TrainingT]:
+    """Return the architecture and the training settings that a section describes.
+
+    Args:
+        model: the name of the architecture, or the architecture itself.
+        section: training settings that differ from the defaults and, beside a name, settings of the
+            architecture.
+        defaults: the training settings of all sections.
+        prefix: the place of the section in its file, for messages, such as ``"models.nsf"``.
+        reserved: training settings that the section must not contain.
+
+    Raises ``LookupError`` for an unknown name and ``ValueError``, with one line that names the key,
+    for wrong settings.
+    """
+    kind = find(model) if isinstance(model, str) else type(model)
+    own = list(kind.model_fields) if isinstance(model, str) else []
+    shared = [key for key in type(defaults).model_fields if key not in reserved]
+    name = model if isinstance(model, str) else kind.__name__
+    for key in section:
+        if key not in (*own, *shared):
+            place = f"{prefix}.{key}" if prefix else str(key)
+            known = f"allowed in {name}: {', '.join(own)}; " if own else "allowed "
+            raise ValueError(f"{place} is not a known key; {known}in training: {', '.join(shared)}")
+    changes = {key: value for key, value in section.items() if key in shared}
+    training = defaults
+    if changes:
+        training = _checked(type(defaults), {**defaults.model_dump(), **changes}, prefix)
+    if not isinstance(model, str):
+        return model, training
+    settings = {key: value for key, value in section.items() if key not in shared}
+    return _checked(kind, settings, prefix or name), training
+
+
+def _checked(section: type[SectionT], settings: Mapping[str, Any], prefix: str) -> SectionT:
+    """Return the section with these settings. Raises ``ValueError`` with one line."""
     try:
-        description, state, arrays = read(Path(path))
-        if description["model"] == "unknown":
-            raise CheckpointError("holds no model: the truth of a table is not known")
-        columns = [Column.from_dict(column) for column in description.get("columns", ())]
-        if description["model"] == "mixture":
-            return GaussianMixture.load(columns, state).eval()
-        training = description.pop("training", None)
-        model = restored(description, state)
-        if training is not None:
-            model.record = TrainingRecord.from_json(training, arrays)
-        model.history = {name: each for name, each in arrays.items() if name not in ROW_ARRAYS}
-        return model.eval()
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except Exception as error:
-        # Whatever is wrong inside a foreign file, the user needs its name and one line
-        reason = one_line(error)[:200]
-        raise CheckpointError(
-            f"{path}: its metadata and tensors do not describe a model of this version ({reason})"
-        ) from None
+        return section.model_validate(dict(settings))
+    except ValidationError as error:
+        raise ValueError(explain(error, section, prefix=prefix)) from None

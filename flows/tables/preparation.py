@@ -1,19 +1,24 @@
 """The maps from the numbers of a table to real rows and back.
 
-A ``Scaler`` then standardises real rows.
+A ``Scaler`` then standardises real rows. Torch is imported only for rows that have columns.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from flows.core.arrays import Array
 from flows.tables.columns import Column
 from flows.tables.duplicates import first_copies
 from flows.tables.rounding import dequantise
-from flows.tables.to_real import ToReal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flows.tables.to_real import ToReal
 
 
 def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
@@ -38,12 +43,12 @@ def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 def to_real(columns: Sequence[Column], rows: Array) -> Array:
     """Return rows ``(n, D)`` of the user's units on the real line, column by column."""
-    return _mapped(lambda x: ToReal(columns)(x)[0], rows)
+    return _mapped(columns, lambda maps, x: maps(x)[0], rows)
 
 
 def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
     """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integers and counts."""
-    spread = _mapped(lambda z: ToReal(columns).inverse(z)[0], rows)
+    spread = _mapped(columns, lambda maps, z: maps.inverse(z)[0], rows)
     if not whole:
         return spread
     is_category = [column.kind == "category" for column in columns]
@@ -52,9 +57,16 @@ def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) ->
 
 def round_rows(columns: Sequence[Column], rows: Array) -> Array:
     """Return rows ``(n, D)`` in the user's units, rounded by the kinds of their columns."""
-    return _mapped(ToReal(columns).rounded, rows)
+    return _mapped(columns, lambda maps, x: maps.rounded(x), rows)
 
 
-def _mapped(one: Callable[[Tensor], Tensor], rows: Array) -> Array:
-    """Apply a map of points ``(1, D, n)`` to rows ``(n, D)``."""
-    return np.ascontiguousarray(one(torch.from_numpy(rows.T.copy())[None])[0].numpy().T)
+def _mapped(
+    columns: Sequence[Column], one: Callable[[ToReal, Tensor], Tensor], rows: Array
+) -> Array:
+    """Apply a map of points ``(1, D, n)`` by the columns' maps to rows ``(n, D)``."""
+    import torch
+
+    from flows.tables.to_real import ToReal
+
+    points = torch.from_numpy(rows.T.copy())[None]
+    return np.ascontiguousarray(one(ToReal(columns), points)[0].numpy().T)

@@ -16,7 +16,7 @@ import torch
 
 from flows.core.arrays import Array
 from flows.core.progress import progress
-from flows.networks import registry
+from flows.networks import building
 from flows.networks.network import Network
 from flows.networks.record import TrainingRecord
 from flows.training import trainer, workers
@@ -37,7 +37,7 @@ def cut(model: Network, name: str) -> list[slice]:
     if count < 2:
         return []
     if "model" not in (about := model.description) or _form(model) != _form(
-        registry.build_described(about)
+        building.build_described(about)
     ):
         print(f"{name}: trained in one process, as flows.build did not make it", file=sys.stderr)
         return []
@@ -101,7 +101,7 @@ def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
 
 def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> Trained:
     """Train a slice on a worker, which may have got read-only arrays."""
-    model = registry.restored(description, {key: torch.tensor(each) for key, each in state.items()})
+    model = building.restored(description, {key: torch.tensor(each) for key, each in state.items()})
     failed = trainer.run(model, task)
     trained = {key: each.numpy() for key, each in model.state_dict().items()}
     return model.record, trained, model.history, failed

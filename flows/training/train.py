@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from flows.core.settings import TrainingSettings
+from flows.networks import registry
 from flows.networks.flow import Flow
-from flows.networks.network import Network
+from flows.networks.network import DensityNetwork, Network
 from flows.training import slices, trainer
 from flows.training.automatic.recipe import train_auto
 from flows.training.trainer import OnLog, Task
@@ -59,12 +60,12 @@ def train(
         raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    auto = settings.recipe == "auto" and model.real
+    auto = _is_automatic(model, settings)
     if device == "cuda" and (auto or not isinstance(model, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
     task = Task(rows, test, settings, on_log, name, groups)
-    if auto and isinstance(model, Flow):  # the others have no density, or a slow one
-        train_auto(model, task)
+    if auto:
+        train_auto(cast(DensityNetwork, model), task)
         model.eval()
         return model
     model.to(device)
@@ -78,3 +79,15 @@ def train(
         )
     model.to("cpu").eval()
     return model
+
+
+def _is_automatic(network: Network, settings: TrainingSettings) -> bool:
+    """Return whether the automatic recipe trains ``network``, by its architecture.
+
+    Raises ``ValueError`` for that recipe and a network that was put together by hand.
+    """
+    if settings.recipe != "auto":
+        return False
+    if "model" not in network.description:
+        raise ValueError("the automatic recipe trains networks of flows.build alone")
+    return registry.find(network.description["model"]).is_automatic(settings)

@@ -10,22 +10,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from flows.core import atomic
 from flows.core.arrays import Array
-from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError, one_line, reason
 from flows.core.scaler import Scaler
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture, Truth
-from flows.networks.population import Population
-from flows.networks.registry import load, save
 from flows.tables.columns import Column
 from flows.tables.preparation import from_real
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SOURCE = Path("data/source")
 RAW = Path("data/raw.csv")
@@ -93,6 +92,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:
+    import pandas as pd
+
     frame = pd.DataFrame(dict(columns))
     text = frame.to_csv(index=False, float_format=float_format, lineterminator="\n", na_rep="NaN")
     write_bytes(path, text.encode())
@@ -108,20 +109,10 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def write_model(name: str, model: Population) -> None:
-    with writing(checkpoint(name)):
-        save(model, checkpoint(name))
-
-
-def read_model(name: str) -> Population:
-    try:
-        return load(checkpoint(name))
-    except CheckpointError as error:
-        raise UserError(f"{error}; `dvc repro train@{name}` makes it anew") from None
-
-
 def read_table(path: Path) -> pd.DataFrame:
     """Return a CSV file of numbers."""
+    import pandas as pd
+
     with reading(path):
         table = pd.read_csv(path)
         table.astype(float)  # fails for what is no number

@@ -10,7 +10,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from flows import targets
 from flows.core.errors import UserError
@@ -25,6 +25,7 @@ from flows.core.settings import (
 )
 from flows.mixtures.mixture import Truth
 from flows.networks import registry
+from flows.networks.architecture import Architecture
 from flows.tables.columns import Column
 from stages.pipeline.reading import PARAMS, check, read_yaml
 from stages.pipeline.reading import run as run
@@ -137,7 +138,8 @@ class Evaluate(EvaluationSettings):
 class Settings(Section):
     """All of ``params.yaml``.
 
-    A section of ``models`` holds the model's own settings, and training settings that it overrides.
+    A section of ``models`` holds settings of an architecture, and training settings that it
+    overrides.
     """
 
     data: Data
@@ -147,22 +149,26 @@ class Settings(Section):
     references: References
     evaluate: Evaluate
 
+    _parsed: dict[str, tuple[Architecture, Train]] = PrivateAttr(default_factory=dict)
+
+    def architecture(self, model: str) -> Architecture:
+        """Return the architecture that a section of ``models`` describes."""
+        return self._parse(model)[0]
+
     def training(self, model: str) -> Train:
-        """Return the settings of ``train``, with what the model's own section overrides."""
-        section = self.section(model)
-        own = {key: section[key] for key in section if key in Train.model_fields}
-        return self.train.model_copy(update=own)
+        """Return the settings of ``train``, with those that a section of ``models`` overrides."""
+        return self._parse(model)[1]
 
-    def architecture(self, model: str) -> dict[str, Any]:
-        """Return what is left of a model's section: the settings of its class."""
-        section = self.section(model)
-        return {key: section[key] for key in section if key not in Train.model_fields}
-
-    def section(self, model: str) -> dict[str, Any]:
+    def _parse(self, model: str) -> tuple[Architecture, Train]:
+        """Return the parts of a section, which is parsed once. Raises ``UserError``."""
         if model not in self.models:
             there = ", ".join(self.models)
             raise UserError(f"{PARAMS}: models.{model} is not there; the models are: {there}")
-        return self.models[model]
+        if model not in self._parsed:
+            self._parsed[model] = registry.parse_section(
+                model, self.models[model], self.train, prefix=f"models.{model}"
+            )
+        return self._parsed[model]
 
 
 def load(path: Path = PARAMS) -> Settings:
@@ -182,19 +188,18 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
         settings.data.make_truth()
     except ValueError as error:
         raise UserError(f"{path}: data.custom: {error}") from None
-    for name, section in settings.models.items():
+    for name in settings.models:
         try:
-            # A model may have keys of both.
-            both = create_model(name, __base__=(Train, registry.find(name)))
-            check({**settings.train.model_dump(), **section}, both, path, f"models.{name}")
-            training = settings.training(name)
-            # Other models train by the fixed recipe in any case.
-            if training.recipe == "auto" and registry.is_vector_flow(name):
-                folds_and_candidates(training.members)
-        except UserError:
-            raise
-        except (LookupError, ValueError) as error:
+            architecture, training = settings.architecture(name), settings.training(name)
+        except LookupError as error:
             raise UserError(f"{path}: models.{name}: {error.args[0]}") from None
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
+        if architecture.is_automatic(training):
+            try:
+                folds_and_candidates(training.members)
+            except ValueError as error:
+                raise UserError(f"{path}: models.{name}: {error}") from None
     if settings.data.target != TABLE:  # its rows are counted when they are read
         check_rows(settings, settings.data.samples, path)
     return settings

@@ -94,7 +94,6 @@ _load = cache(pipeline.load)  # once, and not for every cell
 def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
     params = _load(HERE.parent / pipeline.PARAMS)
-    named = params.train.model_fields_set | params.section(model).keys()
-    training = params.training(model).model_dump(include=named - {"members"})
-    settings = {**params.architecture(model), **(changes or {})}
+    training = params.training(model).model_dump(exclude={"members"})
+    settings = {**params.architecture(model).model_dump(exclude_unset=True), **(changes or {})}
     return {"model": model, "settings": settings, "training": training}

@@ -19,7 +19,9 @@ from flows.evaluation import likelihood
 from flows.mixtures.bandwidth import bandwidths
 from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
+from flows.models.nsf import NSF
 from flows.networks import registry
+from flows.networks.building import build
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables import splits
 from flows.training.train import train
@@ -87,7 +89,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     truth = mixture(seed, 3 + seed % 3)
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
-    flow = registry.build("nsf", drawn.shape[1:], members=members)
+    flow = build(NSF(), drawn.shape[1:], members=members)
     train(flow, drawn, settings=TrainingSettings(recipe="auto"), name=f"mixture {seed}")
     return worst_member(truth, points, chunked_log_prob(flow, points))
 
@@ -131,5 +133,6 @@ def trained(
     rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
     options = TrainingSettings(**{**training, "log_every": training["epochs"]})
     shape, count = rows.shape[-1:], rows.shape[1]
-    flow = registry.build(model, shape, settings, members=count, seed=options.seed)
+    architecture = registry.architecture(model, settings)
+    flow = build(architecture, shape, members=count, seed=options.seed)
     return train(flow, rows, None, options, name=model)

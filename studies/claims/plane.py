@@ -22,7 +22,7 @@ from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.mixtures.fitting import fit_gmm, fit_kde
 from flows.mixtures.mixture import Mixture
-from flows.networks import registry
+from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
@@ -78,7 +78,8 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     """Score a model at the pipeline's settings, but for what the study changes to equal sizes."""
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
-    network = registry.build(model, (DIM,), settings, members=members, seed=train.seed)
+    architecture = registry.architecture(model, settings)
+    network = building.build(architecture, (DIM,), members=members, seed=train.seed)
     train_model(network, *data(protocol, protocol["train"]), train, name=name)
     scores = sample_scores(protocol, network, name)
     # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
@@ -157,7 +158,8 @@ def build(
 ) -> Flow:
     chosen = {"couplings": couplings, **{key: base[key] for key in ARCHITECTURE}}
     members = protocol["replicates"] * networks
-    flow = registry.build(model, (DIM,), chosen, members=members, seed=base["seed"])
+    architecture = registry.architecture(model, chosen)
+    flow = building.build(architecture, (DIM,), members=members, seed=base["seed"])
     assert isinstance(flow, Flow)
     return flow
 

@@ -5,7 +5,6 @@ A fit gives a density of y = x + u, where there is one, and a sampler.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.models.vae import VAENetwork
-from flows.networks import registry
+from flows.networks import building, registry
 from flows.networks.network import Network, Points
 from flows.networks.population import chunked_log_prob
+from flows.networks.vae_network import VAENetwork
 from flows.training.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.digits.vector import vector
@@ -28,8 +27,12 @@ def build(
     model: str, shape: tuple[int, ...], settings: Settings | None, members: range, seed: int
 ) -> Network:
     """Build a model of the library, or one of this file, over images of this ``shape``."""
-    make = {"vector": vector, "vae": WideVAE}.get(model, partial(registry.build, model))
-    return make(tuple(shape), settings or {}, members=members, seed=seed)
+    if model == "vector":
+        return vector(shape, settings or {}, members=members, seed=seed)
+    if model == "vae":
+        return WideVAE(shape, settings or {}, members=members, seed=seed)
+    architecture = registry.architecture(model, settings)
+    return building.build(architecture, shape, members=members, seed=seed)
 
 
 def fit(

@@ -13,7 +13,7 @@ def test_the_models_that_are_compared_have_as_many_parameters_within_a_tenth():
     """All but NSF, which needs a third of them."""
     params = load(ROOT / "params.yaml")
     counts = {
-        name: flows.build(name, (2,), params.architecture(name)).parameters_per_member()
+        name: flows.build(params.architecture(name), (2,)).parameters_per_member()
         for name in params.models
         if name != "nsf"
     }

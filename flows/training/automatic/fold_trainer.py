@@ -20,7 +20,7 @@ from torch import Tensor
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks import registry
+from flows.networks import building
 from flows.networks.network import DensityNetwork
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.completion import count_completions
@@ -126,7 +126,7 @@ class FoldTrainer:
     def _population(self, like: DensityNetwork) -> DensityNetwork:
         """Return an untrained network like ``like`` with a member for each of ``self.members``."""
         description = {**like.description, "members": [0, len(self.members)]}
-        return cast(DensityNetwork, registry.build_described(description))
+        return cast(DensityNetwork, building.build_described(description))
 
     def _seen(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
         """Return completions of the scaled ``rows`` of each fold, for all members."""

@@ -1,0 +1,148 @@
+"""Networks from architectures and from descriptions, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from flows.core.checkpoint import CheckpointError, read, write
+from flows.core.errors import one_line
+from flows.core.seeds import numpy_generators
+from flows.networks import registry
+from flows.networks.architecture import Architecture
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.network import Network
+from flows.networks.population import Description, Population
+from flows.networks.record import ROW_ARRAYS, TrainingRecord
+from flows.tables.columns import Column
+
+
+def build(
+    architecture: Architecture,
+    event_shape: Sequence[int],
+    *,
+    members: int | range = 1,
+    seed: int = 0,
+    columns: Sequence[Column] = (),
+) -> Network:
+    """Return an untrained population of networks.
+
+    Args:
+        architecture: the architecture, such as ``flows.NSF(couplings=4)``.
+        event_shape: the shape of a point: ``(D,)`` for vectors, ``(C, H, W)`` for images.
+        members: the number of networks, or a range: members 3 to 5 of a larger population start
+            and train as they do there.
+        seed: the seed of the initial weights.
+        columns: the columns of a table, one per feature.
+
+    Raises ``ValueError`` for an event shape that the architecture does not support, ``TypeError``
+    for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
+    of ``flows/models``, where a checkpoint looks for it.
+
+    >>> import flows
+    >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
+    >>> network.sample((5,)).shape
+    torch.Size([5, 3, 2])
+    """
+    if not isinstance(architecture, Architecture):
+        raise TypeError(
+            f"build takes an architecture, such as flows.NSF(couplings=4); got {architecture!r}"
+        )
+    member_range = range(members) if isinstance(members, Integral) else members
+    if (
+        not isinstance(member_range, range)
+        or not member_range
+        or member_range.step != 1
+        or member_range.start < 0
+    ):
+        must = "a whole number of at least 1"
+        if isinstance(members, range):
+            must = "a range of step 1 from 0 or above, with a member in it"
+        raise ValueError(f"members = {members!r}: must be {must}")
+    description = {
+        "model": registry.name_of(architecture),
+        "event_shape": list(event_shape),
+        "members": [member_range.start, member_range.stop],
+        "seed": seed,
+        "columns": [column.to_dict() for column in columns],
+    }
+    return _build(architecture, description)
+
+
+def build_described(description: Mapping[str, Any]) -> Network:
+    """Return the untrained network of a ``description``.
+
+    Raises ``LookupError`` for an unknown architecture, and ``ValueError`` as ``build`` does and for
+    settings that are not the architecture's.
+    """
+    architecture = registry.architecture(description["model"], description["settings"])
+    return _build(architecture, description)
+
+
+def _build(architecture: Architecture, description: Mapping[str, Any]) -> Network:
+    """Return the untrained network of an architecture; the description lacks its settings."""
+    event_shape, columns = tuple(description["event_shape"]), description.get("columns", ())
+    if columns and event_shape != (len(columns),):
+        raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
+    generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
+    whole: Description = {**description, "settings": architecture.model_dump()}
+    return architecture.build(event_shape, generators, whole)
+
+
+def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
+    """Return the network of a ``description`` and a ``state``, in the precision of the state."""
+    network = build_described(description)
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
+    """Write a population to ``path``, whole or not at all.
+
+    Without ``rows``, the record is written without values of single training rows. The same
+    population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    ``ValueError`` for a population whose ``description`` does not say how to build it.
+    """
+    if "model" not in network.description:
+        raise ValueError(
+            f"a {type(network).__name__} that was put together by hand cannot be saved; "
+            "a network of flows.build can"
+        )
+    description, arrays, record = network.description, network.history, network.record
+    if record is not None:
+        record = record if rows else record.without_rows()
+        description = {**description, "training": record.to_json()}
+        arrays = arrays | record.arrays()
+    write(Path(path), description, network.state_dict(), arrays)
+
+
+def load(path: str | Path) -> Population:
+    """Return the population or reference in ``path``, in evaluation mode.
+
+    Raises ``CheckpointError``, which names the file.
+    """
+    try:
+        description, state, arrays = read(Path(path))
+        if description["model"] == "unknown":
+            raise CheckpointError("holds no model: the truth of a table is not known")
+        columns = [Column.from_dict(column) for column in description.get("columns", ())]
+        if description["model"] == "mixture":
+            return GaussianMixture.load(columns, state).eval()
+        training = description.pop("training", None)
+        network = restored(description, state)
+        if training is not None:
+            network.record = TrainingRecord.from_json(training, arrays)
+        network.history = {name: each for name, each in arrays.items() if name not in ROW_ARRAYS}
+        return network.eval()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except Exception as error:
+        # Whatever is wrong inside a foreign file, the user needs its name and one line
+        reason = one_line(error)[:200]
+        raise CheckpointError(
+            f"{path}: its metadata and tensors do not describe a model of this version ({reason})"
+        ) from None

@@ -1,0 +1,23 @@
+"""The files of trained models and fitted references."""
+
+from __future__ import annotations
+
+from flows.core.checkpoint import CheckpointError
+from flows.core.errors import UserError
+from flows.networks.building import load, save
+from flows.networks.population import Population
+from stages.pipeline.files import checkpoint, writing
+
+
+def write_model(name: str, population: Population) -> None:
+    """Write ``models/<name>.safetensors``. Raises ``UserError`` if that fails."""
+    with writing(checkpoint(name)):
+        save(population, checkpoint(name))
+
+
+def read_model(name: str) -> Population:
+    """Return the population in ``models/<name>.safetensors``. Raises ``UserError``."""
+    try:
+        return load(checkpoint(name))
+    except CheckpointError as error:
+        raise UserError(f"{error}; `dvc repro train@{name}` makes it anew") from None
