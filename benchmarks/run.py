@@ -32,7 +32,7 @@ from flows.core.errors import errors_in_one_line
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.tables.splits import draw
+from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
 from stages.pipeline import files
 from stages.pipeline.settings import read_yaml
@@ -68,14 +68,14 @@ def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output
     results = {section: before[section] for section in SECTIONS if section in before}
     found = {each.name: each.version.partition("+")[0] for each in distributions()}  # no build
     versions = {name: version for name, version in found.items() if name in VERSIONS}
-    results.update(machine=machine(), versions=versions, settings=rounded(plan))
+    results.update(machine=machine(), versions=versions, settings=round_numbers(plan))
     for section in sections:
-        results[section] = rounded(SECTIONS[section](plan, libraries))
+        results[section] = round_numbers(SECTIONS[section](plan, libraries))
         text = json.dumps(results, indent=1, sort_keys=True, allow_nan=False)
         files.write_bytes(output, f"{text}\n".encode())
 
 
-def rounded(value: Any) -> Any:
+def round_numbers(value: Any) -> Any:
     """Return numbers with a few significant digits; what is not finite is None, JSON's null."""
     return json.loads(
         json.dumps(value),
@@ -98,7 +98,7 @@ def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
 
     Both are standardised; the third is the log-density of the draws, in nats.
     """
-    rows = draw(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
+    rows = draw_split(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
     draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
     scaler = Scaler.fit(rows)
     log_p = TRUTH.log_prob(draws) + np.log(scaler.deviation).sum()

@@ -38,7 +38,7 @@ def main() -> None:
     table = pd.DataFrame([measured(plan) for plan in tqdm(plans, desc="scale", disable=None)])
     files.write_csv(FOLDER / "scale.csv", table, "%.4g")
     files.write_bytes(FOLDER / "scale.md", document(table).encode())
-    draw(table)
+    draw_speed(table)
 
 
 def measured(plan: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def document(table: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def draw(table: pd.DataFrame) -> None:
+def draw_speed(table: pd.DataFrame) -> None:
     """Draw time and memory by each size; a slope of 1 is proportion."""
     color = label_and_color("realnvp")[1]
     with plt.rc_context(STYLE):

@@ -29,7 +29,7 @@ def main() -> None:
     figures = [name for name in plotting.FIGURES if name not in missing]
     for name in figures:
         with files.writing(files.FIGURES / name):
-            plotting.draw(name, scene, files.FIGURES / name)
+            plotting.draw_figure(name, scene, files.FIGURES / name)
     left_out: dict[str, list[str]] = {}
     for name, needs in missing.items():
         (files.FIGURES / name).unlink(missing_ok=True)  # of other data, perhaps

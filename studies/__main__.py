@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.cells:
             names = engine.small(study)
         elif len(options.cells) == 1 and options.cells[0].isdigit() and int(options.cells[0]):
-            names = engine.draw(study, int(options.cells[0]), options.seed)
+            names = engine.draw_cells(study, int(options.cells[0]), options.seed)
         else:
             names = engine.select(study, options.cells)
         return 1 if engine.check(study, names) else 0

@@ -294,7 +294,7 @@ def small(study: Study) -> list[str]:
     return [name for name in study.cells if SMALL in name.split("/")]
 
 
-def draw(study: Study, count: int, seed: int) -> list[str]:
+def draw_cells(study: Study, count: int, seed: int) -> list[str]:
     """Return the names of ``count`` cells, drawn by ``seed``."""
     return np.random.default_rng(seed).permutation(sorted(study.cells))[:count].tolist()
 

@@ -11,11 +11,13 @@ import pandas as pd
 from scipy import stats
 
 from flows.core import seeds
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.evaluation import statistics
 from tools import markdown
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
+
+DIGITS = 4  # of the numbers that are written
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     if kind.margin == "share":
         both = np.concatenate([first[~failed], second[~failed]])
         margin *= float(both.mean()) if len(both) else np.nan
-    effect, low, high = (rounded(value) for value in mean_and_interval(differences))
+    effect, low, high = rounded(mean_and_interval(differences), DIGITS).tolist()
     count = len(differences)
     half = stats.t.ppf(0.95, count - 1) * stats.sem(differences) if count > 1 else np.nan
     return {
@@ -113,7 +115,8 @@ def judge(entries: Sequence[dict[str, Any]]) -> None:
     for entry, p in zip(entries, adjusted, strict=True):
         low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # as the claim sees it
         entry["verdict"] = verdict((low, high), float(p), entry["p_equivalence"])
-        entry |= {"p_holm": rounded(p), "p_equivalence": rounded(entry["p_equivalence"])}
+        numbers = {"p_holm": p, "p_equivalence": entry["p_equivalence"]}
+        entry |= {key: float(rounded(value, DIGITS)) for key, value in numbers.items()}
 
 
 def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dict[str, Any]:
@@ -163,7 +166,3 @@ def mean_and_interval(values: Array | pd.Series) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     generator = seeds.numpy_generator(0, "metric", 1)
     return float(finite.mean()), *statistics.mean_interval(finite, generator)
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.4g}")

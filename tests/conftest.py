@@ -69,7 +69,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     from flows.tables import files
 
     def cut(rows: int, block: int = chunks.BLOCK) -> None:
-        for module, name, few in ((files, "PIECE", rows), (chunks, "BLOCK", block)):
+        for module, name, few in ((files, "ROWS_PER_PIECE", rows), (chunks, "BLOCK", block)):
             monkeypatch.setattr(module, name, few)
 
     return cut

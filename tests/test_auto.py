@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import flows
 from flows import Column, targets
 from flows.bijections import Margins, Whiten
-from flows.core.progress import progress, say
+from flows.core.progress import progress, show_state
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -25,7 +25,7 @@ from flows.networks.population import chunked_log_prob
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.record import RowState
 from flows.tables.preparation import from_real, to_real
-from flows.tables.splits import draw
+from flows.tables.splits import draw_split
 from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
@@ -359,8 +359,8 @@ def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
 ):
     for module, name, most in (
         (fold_module, "TRAIN_ROWS", 30),
-        (prepared_fold, "PIECE", 8),
-        (fold_trainer, "PIECE", 7),
+        (prepared_fold, "ROWS_AT_ONCE", 8),
+        (fold_trainer, "ROWS_AT_ONCE", 7),
         (fold_trainer, "CHECK_ROWS", 5),
         (fold_module, "CHECK_ROWS", 5),
         (fold_trainer, "EPOCH", 2),
@@ -389,7 +389,7 @@ def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
     with progress("fit", 1000, "step") as bar:
         for second in range(0, 200):
             now[0] = float(second)
-            say(bar, "at work")
+            show_state(bar, "at work")
             bar.update()
     lines = [line for line in capfd.readouterr().err.replace("\r", "").split("\n") if line.strip()]
     assert len(lines) in (2, 3)
@@ -448,7 +448,7 @@ def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
     NSF as the pipeline has it, data seed 0, 100,000 fresh points.
     """
     truth = targets.make("ring")
-    train, _ = draw(truth, 1000, 200, seed=0, split_seed=0)
+    train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)
     flow = fit(flows.build(flows.NSF(couplings=4, bins=16), (2,), members=10), train)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(flow, fresh)

@@ -67,7 +67,7 @@ def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arg
 
 def standardized(network, rows: torch.Tensor) -> torch.Tensor:
     """``rows`` as the networks see them, once what is fixed has been set from other rows."""
-    return Trainer(network, sample(200), settings()).model.preprocess(rows)[0]
+    return Trainer(network, sample(200), settings()).network.preprocess(rows)[0]
 
 
 def generators() -> list[np.random.Generator]:

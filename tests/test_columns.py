@@ -322,14 +322,14 @@ def test_samples_are_strictly_inside_however_far_the_noise_is(word):
 
 def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
-    tenths = ToReal([Column.parse("a", "integer:0.1")]).rounded(x)
+    tenths = ToReal([Column.parse("a", "integer:0.1")]).round_whole(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
     assert str(tenths[0, 0, 2].item()) == "0.0"
-    ones = ToReal([Column.parse("a", "integer")]).rounded(x)
+    ones = ToReal([Column.parse("a", "integer")]).round_whole(x)
     assert ones.tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
-    assert ToReal([WARDS]).rounded(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
+    assert ToReal([WARDS]).round_whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
     least = torch.tensor([[[-0.499, 0.2, 1e300]]], dtype=torch.float64)
-    assert ToReal([COUNT]).rounded(least).tolist() == [[[0, 0, 2.0**53]]]
+    assert ToReal([COUNT]).round_whole(least).tolist() == [[[0, 0, 2.0**53]]]
 
 
 # Columns of models and problems

@@ -547,7 +547,7 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
 def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypatch, names, page):
     flows.fit(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
     drawn = []
-    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: drawn.append(name))
+    monkeypatch.setattr(plotting, "draw_figure", lambda name, scene, path: drawn.append(name))
     run("plot", tmp_path / "m.flow", folder / "t.csv", "-o", tmp_path / "page.png")
     assert drawn == [page]
 

@@ -250,8 +250,8 @@ def test_an_outdated_cell_that_fails_keeps_its_rows(toy: ModuleType, tmp_path: P
 
 def test_labels_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> None:
     study = Study("toy", tmp_path)
-    assert engine.draw(study, 2, 0) == engine.draw(study, 2, 0)
-    assert set(engine.draw(study, 3, 1)) == set(study.cells)
+    assert engine.draw_cells(study, 2, 0) == engine.draw_cells(study, 2, 0)
+    assert set(engine.draw_cells(study, 3, 1)) == set(study.cells)
     assert engine.select(study, ["power"]) == list(study.cells)
     assert engine.small(study) == ["power/small"]
     with pytest.raises(

@@ -59,7 +59,7 @@ def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
 
 def fitted(flow, x):
     """``flow`` as training finds it before the first step: scaled and initialised on ``x``."""
-    return Trainer(flow, x, flows.TrainingSettings(noise=0)).model
+    return Trainer(flow, x, flows.TrainingSettings(noise=0)).network
 
 
 def steps(flow):

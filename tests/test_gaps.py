@@ -39,7 +39,8 @@ def gappy(n: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
 
 def test_draws_follow_the_conditional_density():
     row = np.array([[0.3, np.nan, np.nan]])
-    drawn, log_r = completion.draw(MIXTURE, row.repeat(40_000, axis=0), np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    drawn, log_r = completion.draw_missing(MIXTURE, row.repeat(40_000, axis=0), rng)
     mean, deviation = ConditionalMixture.of(MIXTURE, row, np.isnan(row[0])).moments()
     np.testing.assert_allclose(drawn.mean(axis=0), [0.3, *mean[0]], atol=0.03)
     np.testing.assert_allclose(drawn.std(axis=0), [0, *deviation[0]], atol=0.02)
@@ -50,7 +51,8 @@ def test_draws_follow_the_conditional_density():
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_a_mixture_of_rows_with_gaps_is_that_of_the_rows(share):
     rows, gaps = gappy(1_500, share)
-    far = MIXTURE.log_prob(rows) - completion.fit(gaps, np.random.default_rng(0)).log_prob(rows)
+    found = completion.fit_with_missing(gaps, np.random.default_rng(0))
+    far = MIXTURE.log_prob(rows) - found.log_prob(rows)
     assert far.mean() < 0.05
 
 
@@ -58,7 +60,7 @@ def test_gaps_may_depend_on_what_is_known():
     """Where y is mostly missing for high x, its mean over the other rows is too low."""
     rows, gaps = gappy(1_500, 0.8)
     gaps = np.where((rows[:, :1] > 0) & [False, True, False], gaps, rows)
-    found = completion.fit(gaps, np.random.default_rng(0))
+    found = completion.fit_with_missing(gaps, np.random.default_rng(0))
     mean = found.weights @ found.means[:, 1]
     assert abs(mean - rows[:, 1].mean()) < 0.1 < rows[:, 1].mean() - np.nanmean(gaps[:, 1])
 
@@ -67,7 +69,8 @@ def test_gaps_may_depend_on_what_is_known():
 def test_few_or_wide_rows_are_completed(n, dim):
     rows = np.resize(gappy(n)[1], (n, dim))
     rng = np.random.default_rng(0)
-    assert np.isfinite(completion.draw(completion.fit(rows, rng), rows, rng)[0]).all()
+    found = completion.fit_with_missing(rows, rng)
+    assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
 
 
 def test_a_held_out_row_is_scored_by_what_is_known_of_it():

@@ -133,7 +133,7 @@ def sheet(name: str, scene: plotting.Scene) -> Any:
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
 def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tmp_path: Path):
-    plotting.draw(name, SCENES["all"], tmp_path / name)
+    plotting.draw_figure(name, SCENES["all"], tmp_path / name)
     with Image.open(tmp_path / name) as picture:
         assert name.endswith(".gif") or picture.width == round(120 * 9.2)
         assert np.asarray(picture.convert("L"), dtype=np.float64).std() > 5
@@ -323,7 +323,9 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
         files.write_npz(files.plot_data(name), {**row.arrays, **of_one})
         if row.is_model:
             files.write_csv(files.history(name), wide.histories[like], "%.6g")
-    monkeypatch.setattr(plotting, "draw", lambda name, scene, path: files.write_bytes(path, b""))
+    monkeypatch.setattr(
+        plotting, "draw_figure", lambda name, scene, path: files.write_bytes(path, b"")
+    )
     plot.main()
     line = capsys.readouterr().out
     assert line.startswith("8 figures in figures/; ")

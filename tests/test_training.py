@@ -242,7 +242,8 @@ def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own
 @pytest.mark.parametrize("noise", [0, 0.3])
 def test_many_rows_are_visited_in_pieces_each_row_once(noise):
     """The pieces are cut into steps of their own; curves and the start are of some of the rows."""
-    count = 2 * trainer.PIECE + 1  # of three pieces, of two steps each; uncut, it would be five
+    # Of three pieces, of two steps each; uncut, it would be five
+    count = 2 * trainer.POINTS_PER_PIECE + 1
     data, flow = sample(count), make()
     batches = visits(flow, data, epochs=1, batch_size=60_000, noise=noise, sharpen=0.0)
     assert [batch.shape[2] for batch in batches] == [43_691] * 5 + [43_690]
@@ -252,14 +253,14 @@ def test_many_rows_are_visited_in_pieces_each_row_once(noise):
             assert torch.equal(
                 member[:, np.lexsort(member.numpy())], its[:, np.lexsort(its.numpy())]
             )
-    some = data[np.linspace(0, count - 1, trainer.PIECE).astype(int)]
+    some = data[np.linspace(0, count - 1, trainer.POINTS_PER_PIECE).astype(int)]
     nll = -flow.log_prob(some).detach().mean(0)
     np.testing.assert_allclose(flow.history["train_nll"][-1], nll, atol=1e-5)
 
 
 def test_rows_that_fit_in_a_piece_train_the_same_bits_whatever_its_size(monkeypatch):
     flow = train(make("glow"))[0]
-    monkeypatch.setattr(trainer, "PIECE", 64)
+    monkeypatch.setattr(trainer, "POINTS_PER_PIECE", 64)
     assert_same(flow, train(make("glow"))[0])
 
 

@@ -171,7 +171,7 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: Any) -> None:
-    from flows.plotting import Row, Scene, draw
+    from flows.plotting import Row, Scene, draw_figure
 
     name = density.network.description["model"]
     if name not in registry.names():
@@ -184,7 +184,7 @@ def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: A
     row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
     page = "pairs.png" if len(density.columns) > 1 else "margins.png"
-    draw(page, scene, arguments.output)
+    draw_figure(page, scene, arguments.output)
 
 
 def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.DataFrame) -> None:

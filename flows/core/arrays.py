@@ -18,13 +18,13 @@ Mask = NDArray[np.bool_]
 Rows = TypeVar("Rows", bound="NDArray[Any] | Tensor")
 
 
-def rounded(values: Any) -> Array:
-    """Return ``values`` rounded to nine significant digits, in double precision.
+def rounded(values: Any, digits: int = 9) -> Array:
+    """Return ``values`` rounded to so many significant ``digits``, in double precision.
 
-    Results computed in double precision agree across machines to more digits than that.
+    Results computed in double precision agree across machines to more than nine digits.
     """
     values = np.asarray(values, dtype=np.float64)
-    numbers = [float(f"{value:.9g}") for value in values.ravel().tolist()]
+    numbers = [float(f"{value:.{digits}g}") for value in values.ravel().tolist()]
     return np.array(numbers).reshape(values.shape)
 
 

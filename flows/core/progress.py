@@ -35,7 +35,7 @@ def announce(bar: tqdm, line: str) -> None:
         bar.write(line, file=sys.stderr)
 
 
-def say(bar: tqdm, text: str) -> None:
+def show_state(bar: tqdm, text: str) -> None:
     """Show ``text`` beside the bar; off a terminal, in its next line."""
     bar.set_postfix_str(text, refresh=bar.delay == 0)
 

@@ -22,7 +22,7 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.tables.columns import WHOLE, Column
 from flows.tables.preparation import round_rows
 
-PIECE = 50_000  # rows that are drawn at a time: bounds the memory
+ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: bounds the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept
 GRID, REACH = 200, 3.5  # points of a curve, and the normal scores on either side of 0 that it spans
 COMPLETIONS = 16  # of the other unknown values of a row, over which a curve is averaged
@@ -142,8 +142,8 @@ class ArrayDensity:
         """
         if given is None:
             rng = numpy_generator(seed, "sample")
-            for start in range(0, max(n, 1), PIECE):
-                drawn = self.network.ensemble_sample(min(PIECE, n - start), rng)
+            for start in range(0, max(n, 1), ROWS_PER_DRAW):
+                drawn = self.network.ensemble_sample(min(ROWS_PER_DRAW, n - start), rng)
                 yield drawn.double().numpy(), np.inf
             return
         size = MOST // PER_SAMPLE

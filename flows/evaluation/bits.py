@@ -13,24 +13,24 @@ from flows.networks.image_flow import ImageFlow
 from flows.networks.population import chunked_log_prob, ensemble_log_prob
 
 
-def spread_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
+def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``.
 
     The u are drawn by ``seed``, and the same for all members.
     """
-    whole = model.rows(images).double().numpy()
+    whole = network.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
     spread = (whole + rng.random(whole.shape) for _ in range(draws))
-    return np.stack([chunked_log_prob(model, each) for each in spread])
+    return np.stack([chunked_log_prob(network, each) for each in spread])
 
 
-def ensemble_log_density(model: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
+def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` of the ensemble, ``(draws, n)``.
 
     The members' densities are mixed by their weights, draw by draw.
     """
-    log_q = torch.from_numpy(spread_log_density(model, images, draws, seed))
-    return ensemble_log_prob(log_q, model.member_weights).numpy()
+    log_q = torch.from_numpy(spread_log_density(network, images, draws, seed))
+    return ensemble_log_prob(log_q, network.member_weights).numpy()
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:

@@ -38,18 +38,18 @@ class Products(TorchDispatchMode):
         return result
 
 
-def flops_per_epoch(model: Network, rows: int) -> float:
+def flops_per_epoch(network: Network, rows: int) -> float:
     """Return the floating-point operations of one member's pass over ``rows`` points and back.
 
     Only those of its matrix products are counted.
     """
-    points = torch.zeros(model.members, *model.event_shape, rows, dtype=model.dtype)
-    generators = numpy_generators(0, "train", model.member_range)  # their numbers don't count
+    points = torch.zeros(network.members, *network.event_shape, rows, dtype=network.dtype)
+    generators = numpy_generators(0, "train", network.member_range)  # their numbers don't count
     with Products() as products, backend.reference_code():  # in C they are not seen
-        objective = model.objective(points, generators)
+        objective = network.objective(points, generators)
         for batch in points.tensor_split(BATCHES, dim=-1):
             objective(batch)
-    return products.flops / model.members
+    return products.flops / network.members
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:

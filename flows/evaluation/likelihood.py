@@ -22,9 +22,9 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 
 
 @torch.no_grad()
-def squared_radius(model: Population, rows: Array) -> Array:
+def squared_radius(population: Population, rows: Array) -> Array:
     """Return ``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``; ``f`` is ``encode``."""
-    noise = (model.encode(chunk).double() for chunk in as_tensor(rows).split(Population.chunk))
+    noise = (population.encode(chunk).double() for chunk in as_tensor(rows).split(Population.chunk))
     return np.concatenate([z.flatten(2).square().sum(2).numpy() for z in noise])
 
 

@@ -48,7 +48,7 @@ LAST = "hdr_error"  # after the columns that the caller adds
 
 @dataclass
 class Report:
-    """All scores of one model.
+    """All scores of one population.
 
     ``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per
     row (a member, or a repeated draw). ``curves``: ``mode_mass`` ``(rows, K + 1)``; ``hdr``
@@ -64,7 +64,7 @@ class Report:
 
 
 def evaluate(
-    model: Population,
+    population: Population,
     problem: Problem,
     settings: EvaluationSettings,
     *,
@@ -72,32 +72,34 @@ def evaluate(
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Score ``model`` on ``problem``.
+    """Score ``population`` on ``problem``.
 
-    ``name`` picks the model's own random stream for its samples. ``draws`` repeats the sample
-    metrics of a model with a single member on so many independent draws, a row each: for the truth
-    that is the noise of every metric. ``columns`` adds what is known from training (a value, or one
-    per member) to the table.
+    ``name`` picks the population's own random stream for its samples. ``draws`` repeats the sample
+    metrics of a population with a single member on so many independent draws, a row each: for the
+    truth that is the noise of every metric. ``columns`` adds what is known from training (a value,
+    or one per member) to the table.
     """
     report = Report()
-    own = _own_samples(model, settings, name, draws)  # (rows, n, D)
+    own = _own_samples(population, settings, name, draws)  # (rows, n, D)
     metrics = {**(columns or {}), **_two_sample(own, problem, settings)}
     truth = problem.truth
     if isinstance(truth, Mixture):
         report.curves["mode_mass"] = np.stack([samples.mode_mass(row, truth) for row in own])
         modes = [samples.mode_scores(mass, truth) for mass in report.curves["mode_mass"]]
         metrics |= _by_row(modes)
-    if model.supports("log_prob"):
-        metrics |= _on_test_rows(model, problem, settings, report)
+    if population.supports("log_prob"):
+        metrics |= _on_test_rows(population, problem, settings, report)
     if truth is not None:
         fresh = truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
-        if model.supports("log_prob"):
-            scores = _against_truth(model, truth, own, fresh, report)
+        if population.supports("log_prob"):
+            scores = _against_truth(population, truth, own, fresh, report)
             scores["non_finite"] += metrics["non_finite"]
             metrics |= scores
-        if model.supports("encode"):
-            square = likelihood.squared_radius(model, fresh)
-            report.curves["radius"] = calibration.radius_coverage(square, model.event_shape.numel())
+        if population.supports("encode"):
+            square = likelihood.squared_radius(population, fresh)
+            report.curves["radius"] = calibration.radius_coverage(
+                square, population.event_shape.numel()
+            )
     for key in (*METRICS, *(columns or {}), LAST):
         values = np.asarray(metrics.get(key, np.nan), dtype=np.float64)
         report.members[key] = np.broadcast_to(values, len(own))
@@ -117,24 +119,26 @@ def unknown() -> Report:
 
 
 @torch.no_grad()
-def _own_samples(model: Population, settings: EvaluationSettings, name: str, draws: int) -> Array:
+def _own_samples(
+    population: Population, settings: EvaluationSettings, name: str, draws: int
+) -> Array:
     """Draw ``settings.samples`` points a row, ``(members * draws, n, D)``.
 
     A reference has one member, a population one draw.
     """
     # A stream of its own for every name
     generator = seeds.numpy_generator(settings.seed, "sample", crc32(name.encode()))
-    drawn = [model.sample((settings.samples,), generator=generator) for _ in range(draws)]
+    drawn = [population.sample((settings.samples,), generator=generator) for _ in range(draws)]
     rows = torch.stack(drawn).flatten(3).permute(0, 2, 1, 3)  # (draws, M, n, D)
     return rows.flatten(0, 1).double().numpy()
 
 
 def _on_test_rows(
-    model: Population, problem: Problem, settings: EvaluationSettings, report: Report
+    population: Population, problem: Problem, settings: EvaluationSettings, report: Report
 ) -> dict[str, Any]:
     """Score the density of the test rows; write them, and the interval, into the report."""
-    log_q = chunked_log_prob(model, problem.test)
-    mixed = ensemble_log_prob(log_q, model.member_weights)
+    log_q = chunked_log_prob(population, problem.test)
+    mixed = ensemble_log_prob(log_q, population.member_weights)
     report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed}
     generator = seeds.numpy_generator(settings.seed, "metric", 1)
     report.headline["test_nll_ci95"] = statistics.mean_ci95(-log_q.mean(1), generator)
@@ -147,28 +151,28 @@ def _on_test_rows(
 
 
 def _against_truth(
-    model: Population, truth: Truth, own: Array, fresh: Array, report: Report
+    population: Population, truth: Truth, own: Array, fresh: Array, report: Report
 ) -> dict[str, Any]:
     """Score the density beside the truth's: divergences, the best classifier, the HDR coverage.
 
-    ``own`` are the model's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth. The
-    coverage and the ensemble's KL are written into the report.
+    ``own`` are the population's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth.
+    The coverage and the ensemble's KL are written into the report.
     """
-    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(model, fresh)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
     ratio_on_own, hdr = [], []
-    for draw in own.reshape(-1, model.members, *own.shape[1:]):  # (M, n, D)
-        points = draw.transpose(1, 0, 2).reshape(-1, model.members, *model.event_shape)
-        log_q_own = chunked_log_prob(model, points)
-        shaped = draw.reshape(*draw.shape[:2], *model.event_shape)
+    for draw in own.reshape(-1, population.members, *own.shape[1:]):  # (M, n, D)
+        points = draw.transpose(1, 0, 2).reshape(-1, population.members, *population.event_shape)
+        log_q_own = chunked_log_prob(population, points)
+        shaped = draw.reshape(*draw.shape[:2], *population.event_shape)
         log_p_own = [likelihood.true_log_density(truth, member) for member in shaped]
         ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)
         hdr.append(calibration.hdr_coverage(log_q_own, log_q))
     ratios = np.concatenate(ratio_on_own, axis=1)  # (n, rows)
     report.curves["hdr"] = np.concatenate(hdr)
-    if model.members > 1:
-        mixed = ensemble_log_prob(log_q, model.member_weights)[:, None]
+    if population.members > 1:
+        mixed = ensemble_log_prob(log_q, population.member_weights)[:, None]
         report.headline["kl_ensemble"] = float(likelihood.divergence(log_p, mixed)[0])
-    on_truth = np.tile((log_p - log_q)[: own.shape[1]].T, (len(own) // model.members, 1))
+    on_truth = np.tile((log_p - log_q)[: own.shape[1]].T, (len(own) // population.members, 1))
     return {
         "kl": likelihood.divergence(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratios),

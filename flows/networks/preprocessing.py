@@ -50,7 +50,7 @@ class Preprocessing(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``z`` in the user's units, with integer columns whole, and the log-determinant."""
         x, log_det = compose(self.steps, z, inverse=True)
-        return (x if self.to_real is None else self.to_real.rounded(x)), log_det
+        return (x if self.to_real is None else self.to_real.round_whole(x)), log_det
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler: the identity until fitted."""

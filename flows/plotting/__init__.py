@@ -5,7 +5,17 @@ They need neither torch nor the files of the pipeline.
 
 # Importing a file registers its figures.
 from flows.plotting import by_column, plane, summary
-from flows.plotting.scene import FIGURES, Row, Scene, draw, missing
+from flows.plotting.scene import FIGURES, Row, Scene, draw_figure, missing
 from flows.plotting.style import STYLE
 
-__all__ = ["FIGURES", "STYLE", "Row", "Scene", "by_column", "draw", "missing", "plane", "summary"]
+__all__ = [
+    "FIGURES",
+    "STYLE",
+    "Row",
+    "Scene",
+    "by_column",
+    "draw_figure",
+    "missing",
+    "plane",
+    "summary",
+]

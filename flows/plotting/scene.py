@@ -109,7 +109,7 @@ def missing(scene: Scene) -> dict[str, list[str]]:
     }
 
 
-def draw(name: str, scene: Scene, path: Path) -> None:
+def draw_figure(name: str, scene: Scene, path: Path) -> None:
     """Write a figure to ``path``, whole or not at all. Raises ``OSError``."""
     with rc_context(STYLE):
         save(FIGURES[name][1](scene), path)

@@ -26,7 +26,7 @@ from flows.tables.notices import Notice, SetFormat, TableError
 from flows.tables.values import PLAIN, Format
 
 SPACES = r"\s+"  # the only separator of several characters
-PIECE = 50_000  # rows of a piece: bounds the memory
+ROWS_PER_PIECE = 50_000  # rows of a piece: bounds the memory
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 ENDINGS = (*SEPARATORS, ".parquet")
 OTHER_ENCODING = "is text in another encoding"
@@ -83,11 +83,11 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
 def stream(
     path: str | Path, written: Format = PLAIN, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of the file in pieces of so many ``rows``, by default ``PIECE``.
+    """Yield the rows of the file in pieces of so many ``rows``, by default ``ROWS_PER_PIECE``.
 
     Raises ``TableError`` for a file that is not a table, or has no rows.
     """
-    path, first, rows = Path(path), 1, rows or PIECE
+    path, first, rows = Path(path), 1, rows or ROWS_PER_PIECE
     if not is_csv(path) and written != PLAIN:
         raise _fault(path, "is a Parquet file; separators and encodings are for CSV files")
     pieces = _csv(path, written, rows) if is_csv(path) else _parquet(path, rows)

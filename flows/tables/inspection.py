@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, rounded
 from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
@@ -137,7 +137,7 @@ def _about_copies(rows: int, different: int) -> list[Notice]:
 
 def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
     """Return the notice for a rounded column ``(m,)`` with ``distinct`` distinct values."""
-    whole = replace(column, kind="integer", step=float(f"{column.step:.6g}"))
+    whole = replace(column, kind="integer", step=float(rounded(column.step, 6)))
     if whole.step == 1 and x.min() == 0:  # samples of an integer may be below 0
         whole = replace(whole, kind="count")
     problem = (

@@ -57,7 +57,7 @@ def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) ->
 
 def round_rows(columns: Sequence[Column], rows: Array) -> Array:
     """Return rows ``(n, D)`` in the user's units, rounded by the kinds of their columns."""
-    return _mapped(columns, lambda maps, x: maps.rounded(x), rows)
+    return _mapped(columns, lambda maps, x: maps.round_whole(x), rows)
 
 
 def _mapped(

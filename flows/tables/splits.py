@@ -16,7 +16,7 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
     return rows[order[test_rows:]], rows[order[:test_rows]]
 
 
-def draw(
+def draw_split(
     truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int
 ) -> tuple[Array, Array]:
     """Draw training and test rows of a data set from ``truth``.

@@ -68,7 +68,7 @@ class ToReal(Bijection):
                 log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
         return x, log_det
 
-    def rounded(self, x: Tensor) -> Tensor:
+    def round_whole(self, x: Tensor) -> Tensor:
         """Return ``x`` ``(M, D, N)`` with whole columns rounded to multiples of their steps.
 
         Those are integers and counts, and categories, which become codes.

@@ -26,63 +26,63 @@ from flows.training.trainer import Task
 Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[int, int]]
 
 
-def cut(model: Network, name: str) -> list[slice]:
+def cut(network: Network, name: str) -> list[slice]:
     """Return equal slices of the members, at most one a worker; none where one process trains all.
 
     That is so, too, for a network that was put together or changed by hand, as workers build theirs
     from the description; a line on standard error says so. Raises ``UserError`` where
     ``FLOWS_WORKERS`` names no place.
     """
-    count = min(model.members, workers.count()) if model.members > 1 else 1
+    count = min(network.members, workers.count()) if network.members > 1 else 1
     if count < 2:
         return []
-    if "model" not in (about := model.description) or _form(model) != _form(
+    if "model" not in (about := network.description) or _form(network) != _form(
         building.build_described(about)
     ):
         print(f"{name}: trained in one process, as flows.build did not make it", file=sys.stderr)
         return []
-    parts = np.array_split(np.arange(model.members), count)
+    parts = np.array_split(np.arange(network.members), count)
     return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
-def _form(model: Network) -> list[Any]:
+def _form(network: Network) -> list[Any]:
     """Return what a network is but for its numbers: types, plain settings and shapes."""
     plain = (bool, int, float, str, tuple, list)
     modules = [
         (name, type(module), key, repr(value))
-        for name, module in model.named_modules()
+        for name, module in network.named_modules()
         for key, value in sorted(vars(module).items())
         if isinstance(value, plain) and key != "training"
     ]
-    return [*modules, *((key, value.shape) for key, value in model.state_dict().items())]
+    return [*modules, *((key, value.shape) for key, value in network.state_dict().items())]
 
 
-def run(parts: Sequence[slice], model: Network, task: Task) -> dict[int, int]:
+def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
     """Do what ``trainer.run`` does, with each of the ``parts`` trained by a worker.
 
-    The model is as it was until all are trained, and ``on_log`` is called when they are. Raises
+    The network is as it was until all are trained, and ``on_log`` is called when they are. Raises
     ``UserError`` where workers are lost, or not like this process.
     """
-    rows = model.rows(task.rows, "train").numpy()
-    test = None if task.test is None else model.rows(task.test, "test").numpy()
+    rows = network.rows(task.rows, "train").numpy()
+    test = None if task.test is None else network.rows(task.test, "test").numpy()
     tasks = []
     for part in parts:
-        start = model.member_range.start
-        about = {**model.description, "members": [start + part.start, start + part.stop]}
-        state = {key: _own(value.numpy(), part, 0) for key, value in model.state_dict().items()}
+        start = network.member_range.start
+        about = {**network.description, "members": [start + part.start, start + part.stop]}
+        state = {key: _own(value.numpy(), part, 0) for key, value in network.state_dict().items()}
         own, unseen = [None if each is None else _own(each, part, 1) for each in (rows, test)]
         tasks.append((about, state, Task(own, unseen, task.settings, None, task.name)))
     done: dict[int, Trained] = {}
-    with progress(task.name, model.members, "member") as bar:
+    with progress(task.name, network.members, "member") as bar:
         for i, result, _ in workers.completed(_train, tasks):
             done[i] = result
             bar.update(parts[i].stop - parts[i].start)
     records, states, histories, failed = zip(*(done[i] for i in range(len(parts))), strict=True)
     joined = {key: torch.from_numpy(_joined(states, key, 0)) for key in states[0]}
-    model.load_state_dict(joined, assign=True)
-    model.history = {key: _joined(histories, key, 1) for key in histories[0]}
-    model.record = records[0]
-    trainer.replay(model.history, task.on_log)
+    network.load_state_dict(joined, assign=True)
+    network.history = {key: _joined(histories, key, 1) for key in histories[0]}
+    network.record = records[0]
+    trainer.replay(network.history, task.on_log)
     return {member: epoch for each in failed for member, epoch in each.items()}
 
 
@@ -101,7 +101,9 @@ def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
 
 def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> Trained:
     """Train a slice on a worker, which may have got read-only arrays."""
-    model = building.restored(description, {key: torch.tensor(each) for key, each in state.items()})
-    failed = trainer.run(model, task)
-    trained = {key: each.numpy() for key, each in model.state_dict().items()}
-    return model.record, trained, model.history, failed
+    network = building.restored(
+        description, {key: torch.tensor(each) for key, each in state.items()}
+    )
+    failed = trainer.run(network, task)
+    trained = {key: each.numpy() for key, each in network.state_dict().items()}
+    return network.record, trained, network.history, failed

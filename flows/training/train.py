@@ -1,4 +1,4 @@
-"""Train a model: the checks, the recipe, and where its members are trained."""
+"""Train a network: the checks, the recipe, and where its members are trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flows.training.trainer import OnLog, Task
 
 
 def train(
-    model: Network,
+    network: Network,
     rows: Any,
     test: Any = None,
     settings: TrainingSettings | None = None,
@@ -27,10 +27,10 @@ def train(
     name: str = "model",
     device: str = "cpu",
 ) -> Network:
-    """Train every member of ``model`` on ``rows``, and return it.
+    """Train every member of ``network`` on ``rows``, and return it.
 
     Args:
-        model: what ``flows.build`` makes.
+        network: what ``flows.build`` makes.
         rows: training rows in the user's units: ``(n, *event)``, shared by all members, or
             ``(n, M, *event)``, one set per member. Any array of numbers is accepted. By the
             automatic recipe, a flow learns from rows with gaps, which are ``NaN``. Scalers are
@@ -42,10 +42,10 @@ def train(
             copies and share a fold. Without it, equal rows share a fold. The fixed recipe has no
             folds and ignores it.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
-            kept in ``model.history``.
-        name: of the model, in messages.
+            kept in ``network.history``.
+        name: of the network, in messages.
         device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
-            may be faster, and low bits differ; the model is on the CPU again when it is done.
+            may be faster, and low bits differ; the network is on the CPU again when it is done.
 
     Where ``FLOWS_WORKERS`` names workers (``workers.py``), each trains a slice of the members, to
     the same bytes where kernels train; ``on_log`` is then called at the end, as by the automatic
@@ -56,29 +56,29 @@ def train(
     for rows that can't be learnt.
     """
     settings = settings or TrainingSettings()
-    if not isinstance(model, Network):
-        raise TypeError(f"train takes what flows.build makes; got {type(model).__name__}")
+    if not isinstance(network, Network):
+        raise TypeError(f"train takes what flows.build makes; got {type(network).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
-    auto = _is_automatic(model, settings)
-    if device == "cuda" and (auto or not isinstance(model, Flow)):
+    auto = _is_automatic(network, settings)
+    if device == "cuda" and (auto or not isinstance(network, Flow)):
         raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
     task = Task(rows, test, settings, on_log, name, groups)
     if auto:
-        train_auto(cast(DensityNetwork, model), task)
-        model.eval()
-        return model
-    model.to(device)
-    parts = slices.cut(model, name) if device == "cpu" else []
-    failed = slices.run(parts, model, task) if parts else trainer.run(model, task)
+        train_auto(cast(DensityNetwork, network), task)
+        network.eval()
+        return network
+    network.to(device)
+    parts = slices.cut(network, name) if device == "cpu" else []
+    failed = slices.run(parts, network, task) if parts else trainer.run(network, task)
     for member, epoch in failed.items():
         print(
             f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays "
             "in the results",
             file=sys.stderr,
         )
-    model.to("cpu").eval()
-    return model
+    network.to("cpu").eval()
+    return network
 
 
 def _is_automatic(network: Network, settings: TrainingSettings) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, rounded, subsample
-from flows.core.progress import progress, say
+from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import likelihood_bandwidth
@@ -23,11 +23,11 @@ from flows.training.smoothing import MANY, sharpen
 OnLog = Callable[[int, dict[str, Array]], None]
 # Points of a member that are in memory at a time, with their noise. More rows are visited in
 # pieces, and curves are of so many of them; up to so many, no byte depends on it.
-PIECE = MANY
+POINTS_PER_PIECE = MANY
 
 
 class Task(NamedTuple):
-    """What a model is trained on, and how; each is an argument of ``train``."""
+    """What a network is trained on, and how; each is an argument of ``train``."""
 
     rows: Any
     test: Any
@@ -38,63 +38,66 @@ class Task(NamedTuple):
 
 
 class Trainer:
-    """The trainer of all members of ``model``, one ``epoch()`` after another.
+    """The trainer of all members of ``network``, one ``epoch()`` after another.
 
     ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per
-    member, in the user's units. The scaler of ``model`` is fitted to them. The trainer holds the
+    member, in the user's units. The scaler of ``network`` is fitted to them. The trainer holds the
     scaled rows once, in the networks' precision; an epoch makes its points ``(M, *event, N)`` from
     them.
     """
 
-    def __init__(self, model: Network, train: Any, settings: TrainingSettings) -> None:
-        self.model, self.settings = model, settings
-        rows = model.rows(train, "train").double()
-        model.preprocessing.remove_margins_and_whitening()
-        model.preprocessing.fit_scaler(rows.numpy())
-        scaled = torch.from_numpy(model.preprocessing.scale(rows.numpy()))
+    def __init__(self, network: Network, train: Any, settings: TrainingSettings) -> None:
+        self.network, self.settings = network, settings
+        rows = network.rows(train, "train").double()
+        network.preprocessing.remove_margins_and_whitening()
+        network.preprocessing.fit_scaler(rows.numpy())
+        scaled = torch.from_numpy(network.preprocessing.scale(rows.numpy()))
         self.clean = self.seen(rows, 0)
-        model.initialize(self.clean.z)
-        self.visited, self.noise = _smoothed(model, scaled, settings)
+        network.initialize(self.clean.z)
+        self.visited, self.noise = _smoothed(network, scaled, settings)
         self.batch = min(settings.batch_size, len(rows))
-        pieces = _cut(torch.empty(len(rows)), PIECE)
+        pieces = _cut(torch.empty(len(rows)), POINTS_PER_PIECE)
         self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # of an epoch
         self.step = 0
-        self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
+        self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
 
     def seen(self, rows: Tensor, number: int) -> Points:
         """Return rows ``(n, M or 1, *event)`` in the user's units as one visit sees them.
 
-        Of more than ``PIECE`` rows, only ``PIECE`` evenly spaced ones are used. ``number`` is the
-        index of these rows among the sets that curves are kept of; it selects the random numbers.
+        Of more than ``POINTS_PER_PIECE`` rows, only so many are used, evenly spaced. ``number`` is
+        the index of these rows among the sets that curves are kept of; it selects the random
+        numbers.
         """
-        z, log_det = self.model.preprocess(subsample(rows, PIECE))
-        generators = numpy_generators(self.settings.seed, "curves", self.model.member_range, number)
-        return Points(self.model.visit(z, generators), log_det)
+        z, log_det = self.network.preprocess(subsample(rows, POINTS_PER_PIECE))
+        generators = numpy_generators(
+            self.settings.seed, "curves", self.network.member_range, number
+        )
+        return Points(self.network.visit(z, generators), log_det)
 
     def points(self, generators: Generators) -> Iterator[Tensor]:
         """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
 
         Every member has an order of its own, and noise of its own.
         """
-        rows = self.visited.expand(self.model.members, *self.visited.shape[1:])
+        rows = self.visited.expand(self.network.members, *self.visited.shape[1:])
         orders = [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
-        for places in _cut(torch.stack(orders).to(rows.device), PIECE):
+        for places in _cut(torch.stack(orders).to(rows.device), POINTS_PER_PIECE):
             pairs = zip(rows, places, strict=True)
             moved = [own.index_select(0, at).movedim(0, -1) for own, at in pairs]
             points = torch.stack(moved).contiguous()
             if self.noise is None:
-                yield self.model.visit(points, generators)
+                yield self.network.visit(points, generators)
             else:
                 yield points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
         """Pass over the points once; return whether each member's losses were finite, ``(M,)``."""
         generators = numpy_generators(
-            self.settings.seed, "train", self.model.member_range, self.step // self.steps
+            self.settings.seed, "train", self.network.member_range, self.step // self.steps
         )
-        finite = torch.ones(self.model.members, dtype=torch.bool, device=self.visited.device)
+        finite = torch.ones(self.network.members, dtype=torch.bool, device=self.visited.device)
         for points in self.points(generators):
-            objective = self.model.objective(points, generators)
+            objective = self.network.objective(points, generators)
             for batch in _cut(points, self.batch):
                 loss, gradient = objective(batch)
                 share = one_cycle(self.step / (self.settings.epochs * self.steps))
@@ -104,40 +107,40 @@ class Trainer:
         return finite
 
 
-def run(model: Network, task: Task) -> dict[int, int]:
-    """Train ``model`` by the fixed recipe, and keep its history.
+def run(network: Network, task: Task) -> dict[int, int]:
+    """Train ``network`` by the fixed recipe, and keep its history.
 
     Return the members whose losses were not finite, by their places in the whole population, and
     since which epoch.
     """
     rows, test, settings, on_log, name, _ = task
     if test is not None:  # refused before training starts
-        test = model.rows(test, "test").double()
+        test = network.rows(test, "test").double()
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:
-        say(bar, "estimating the noise level")
-        trainer = Trainer(model, rows, settings)
-        say(bar, "")
+        show_state(bar, "estimating the noise level")
+        trainer = Trainer(network, rows, settings)
+        show_state(bar, "")
         clean = {"train": trainer.clean}
         if test is not None:
             clean["test"] = trainer.seen(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
-                failed.setdefault(model.member_range[member], epoch)
+                failed.setdefault(network.member_range[member], epoch)
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                log[epoch] = {key: rounded(curve) for key, curve in model.curves(clean).items()}
+                log[epoch] = {key: rounded(curve) for key, curve in network.curves(clean).items()}
                 means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
-                say(bar, ", ".join(means))
+                show_state(bar, ", ".join(means))
                 if on_log is not None:
                     on_log(epoch, log[epoch])
             bar.update()
-    model.record = TrainingRecord("fixed", trainer.visited.shape[1])
-    model.history = {"epoch": np.array(list(log), dtype=np.float64)}
-    model.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
+    network.record = TrainingRecord("fixed", trainer.visited.shape[1])
+    network.history = {"epoch": np.array(list(log), dtype=np.float64)}
+    network.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
     last = np.stack(list(log[epoch].values()))
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
-        failed.setdefault(model.member_range[member], epoch)
+        failed.setdefault(network.member_range[member], epoch)
     return failed
 
 
@@ -151,7 +154,7 @@ def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
 
 
 def _smoothed(
-    model: Network, rows: Tensor, settings: TrainingSettings
+    network: Network, rows: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
     """Return the rows that training visits, and the noise's standard deviation.
 
@@ -160,9 +163,9 @@ def _smoothed(
     ``(M or 1, 1, ...)``, or ``None`` without noise.
     """
     sets = rows.movedim(1, 0)
-    if settings.noise == 0 or not model.real:
-        return sets.to(model.device, model.dtype).contiguous(), None
-    visited = torch.empty(sets.shape, dtype=model.dtype)
+    if settings.noise == 0 or not network.real:
+        return sets.to(network.device, network.dtype).contiguous(), None
+    visited = torch.empty(sets.shape, dtype=network.dtype)
     levels: list[float] = []
     for number, own in enumerate(sets):
         # The work is done already for members on the same data
@@ -173,12 +176,12 @@ def _smoothed(
         flat = own.double().flatten(1).numpy()
         level = settings.noise
         if level == "auto":
-            level = float(f"{settings.noise_factor * likelihood_bandwidth(flat):.6g}")
+            level = float(rounded(settings.noise_factor * likelihood_bandwidth(flat), 6))
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited[number] = torch.from_numpy(moved).reshape(own.shape)
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=model.dtype).reshape(-1, *[1] * (rows.ndim - 1))
-    return visited.to(model.device), deviation.to(model.device)
+    deviation = torch.tensor(levels, dtype=network.dtype).reshape(-1, *[1] * (rows.ndim - 1))
+    return visited.to(network.device), deviation.to(network.device)
 
 
 def _cut(points: Tensor, most: int) -> tuple[Tensor, ...]:

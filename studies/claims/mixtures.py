@@ -41,7 +41,7 @@ def other_data(
     rows. ``flow``: what is trained, as of ``trained``.
     """
     truth = targets.make(target, **({"components": components} if components else {}))
-    drawn = [splits.draw(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
+    drawn = [splits.draw_split(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
     learned = [rows for rows, _ in drawn]
     population = trained(learned, members, **flow)
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))

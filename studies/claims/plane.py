@@ -136,7 +136,7 @@ def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array
     They are split as by ``prepare`` with its default seed.
     """
     held = protocol["test"]
-    draw = partial(splits.draw, TRUTH, rows + held, held, split_seed=0)
+    draw = partial(splits.draw_split, TRUTH, rows + held, held, split_seed=0)
     drawn = [draw(seed=seed) for seed in seeds_of(protocol)]
     train, test = (np.stack(part, axis=1) for part in zip(*drawn, strict=True))
     return train.repeat(networks, axis=1), test.repeat(networks, axis=1)

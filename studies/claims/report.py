@@ -46,7 +46,7 @@ def report(study: Study) -> None:
     ]
     study.write("claims.json", json.dumps(lines, indent=2) + "\n")
     study.write("claims.md", document(study, claims, found))
-    draw(study, claims, found)
+    draw_figures(study, claims, found)
     for line in lines:
         print("{section}, claim {claim}, {metric}, {comparison}: {verdict}".format(**line))
 
@@ -273,7 +273,7 @@ def failures(kl: pd.Series | pd.DataFrame) -> str:
 # The figures
 
 
-def draw(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> None:
+def draw_figures(study: Study, claims: dict[str, Section], found: dict[str, list[Entry]]) -> None:
     params, folder = study.params, study.folder
     for name, section in claims.items():
         there = [elsewhere(study, section, entry) for entry in found[name]]

@@ -32,7 +32,7 @@ COLORS = {"vector": "#0072B2", "glow_published": "#D55E00"}
 def report(study: Study) -> None:
     """Write all files of the report, and print the bits of one network on the random split."""
     study.write("tables.md", document(study))
-    draw(study)
+    draw_figures(study)
     for name, cell in cells(study, "random").items():
         table = study.table(cell)
         if "bits" in table:
@@ -97,7 +97,7 @@ def number(value: float, digits: int = 3) -> str:
     return "not finite" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def draw(study: Study) -> None:
+def draw_figures(study: Study) -> None:
     """Draw the figures, of the random split."""
     own = cells(study, "random")
     arrays = {name: study.arrays(cell) for name, cell in own.items()}

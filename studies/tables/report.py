@@ -29,7 +29,7 @@ def report(study: Study) -> None:
     """Write all files of the report, and print what NSF gains over the best peers."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
-    draw(study, scores)
+    draw_figures(study, scores)
     for (table, peer), gain in over_best_peers(study, scores)["gain"].items():
         print(f"{table}: {number(gain)} nat over {LABELS[peer]}")
 
@@ -262,7 +262,7 @@ def number(value: float) -> str:
     return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
-def draw(study: Study, scores: pd.DataFrame) -> None:
+def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     """Draw mean ranks with their critical difference, and our flow's gains over the best peers."""
     order = ranks(means(study, scores)).sort_values()
     difference = critical_difference(len(order), len(study.params["tables"]))

@@ -36,7 +36,7 @@ def count_completions(rows: Array, count: int) -> int:
     return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
 
 
-def fit(rows: Array, generator: np.random.Generator) -> Mixture:
+def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
     """Fit a mixture to ``rows`` by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
     It is fitted to complete rows, which are drawn from the mixture before, given what is known. The
@@ -51,7 +51,7 @@ def fit(rows: Array, generator: np.random.Generator) -> Mixture:
                 break
             for _ in range(ROUNDS // count):
                 mixture = fit_mixture(completed, count, ridge=ridge)
-                completed, _ = draw(mixture, rows, generator)
+                completed, _ = draw_missing(mixture, rows, generator)
             if (criterion := bayesian_information(mixture, completed)) > least:
                 break
             least, best = criterion, mixture
@@ -70,7 +70,9 @@ def _start(rows: Array, generator: np.random.Generator) -> Array:
     return filled
 
 
-def draw(mixture: Mixture, rows: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+def draw_missing(
+    mixture: Mixture, rows: Array, generator: np.random.Generator
+) -> tuple[Array, Array]:
     """Return ``rows`` with draws in their gaps, and the log-density of what was drawn, ``(n,)``."""
     completed, log_r = rows.copy(), np.zeros(len(rows))
     for unknown, own in patterns(rows, max(1, NUMBERS // rows.shape[1] ** 2)):

@@ -28,7 +28,7 @@ class Fold:
     preprocessings of its members (``prepared_fold.py``), and the references.
 
     Args:
-        model: the network that is trained; it gives the columns of the table.
+        network: the one that is trained; it gives the columns of the table.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
@@ -49,13 +49,13 @@ class Fold:
     """
 
     def __init__(
-        self, model: DensityNetwork, rows: Array, fold_of: Whole, number: int, seed: int
+        self, network: DensityNetwork, rows: Array, fold_of: Whole, number: int, seed: int
     ) -> None:
         self.number, self.seed = number, seed
         is_held_out = fold_of == number
         self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
         self.held_out = np.flatnonzero(is_held_out)
-        self.units = Preprocessing(model.event_shape, 1, model.columns)
+        self.units = Preprocessing(network.event_shape, 1, network.columns)
         self.units.fit_scaler(rows[self.train][:, None])
         self.train_rows = self.scale(rows[self.train])
         self.held_out_rows = self.scale(rows[self.held_out])
@@ -75,7 +75,7 @@ class Fold:
     def mixture(self) -> Mixture:
         """The mixture that gaps are drawn from; it is fitted at the first gap."""
         generator = numpy_generator(self.seed, "completion", self.number)
-        return completion.fit(self.train_rows, generator)
+        return completion.fit_with_missing(self.train_rows, generator)
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each scaled row, and the log-densities of the draws.
@@ -87,7 +87,7 @@ class Fold:
         completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
         if (unknown := np.isnan(completed)).any():
             generator = numpy_generator(self.seed, "completion", self.number, 1)
-            completed, log_r = completion.draw(self.mixture, completed, generator)
+            completed, log_r = completion.draw_missing(self.mixture, completed, generator)
             log_r += (unknown * self.log_slopes(completed)).sum(axis=1)
         return completed, log_r.reshape(-1, count)
 

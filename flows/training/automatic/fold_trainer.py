@@ -25,7 +25,7 @@ from flows.networks.network import DensityNetwork
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.completion import count_completions
 from flows.training.automatic.fold import CHECK_ROWS, Fold
-from flows.training.automatic.prepared_fold import PIECE, PreparedFold, WeightedPoints
+from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold, WeightedPoints
 from flows.training.optimizer import ClippedAdam
 
 BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
@@ -52,10 +52,10 @@ class Member:
 
 
 class FoldTrainer:
-    """The trainer of a population like ``model`` with one member for each candidate and fold.
+    """The trainer of a population like ``network`` with one member for each candidate and fold.
 
     Args:
-        model: what ``flows.build`` made; it is not changed.
+        network: what ``flows.build`` made; it is not changed.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN`` (``completion.py``).
         test: rows ``(n', D)`` in the user's units, without gaps, or ``None``. Only the curves use
             them.
@@ -66,7 +66,7 @@ class FoldTrainer:
 
     def __init__(
         self,
-        model: DensityNetwork,
+        network: DensityNetwork,
         rows: Array,
         test: Array | None,
         candidates: Sequence[Candidate],
@@ -75,17 +75,18 @@ class FoldTrainer:
     ) -> None:
         self.settings, self.shape = settings, rows.shape
         self.folds = [
-            Fold(model, rows, fold_of, number, settings.seed) for number in range(fold_of.max() + 1)
+            Fold(network, rows, fold_of, number, settings.seed)
+            for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
-        prepared = {name: [PreparedFold(f, model, name) for f in self.folds] for name in names}
+        prepared = {name: [PreparedFold(f, network, name) for f in self.folds] for name in names}
         pairs = [
             (candidate, p) for candidate in candidates for p in prepared[candidate.preprocessing]
         ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
-        self.model = model = self._population(model)
-        model.preprocessing.load_state_dict(
+        self.network = network = self._population(network)
+        network.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
         count = min(len(f.train) for f in self.folds)
@@ -108,10 +109,10 @@ class FoldTrainer:
             self.seen["test"] = self._seen({f: f.scale(few) for f in self.folds})
         places = subsample(np.arange(count), EPOCH * BATCH)
         prepared_folds = [member.prepared for member in self.members]
-        model.initialize(
+        network.initialize(
             torch.stack([p.points[:, places * p.fold.completions] for p in prepared_folds])
         )
-        self.optimizer = ClippedAdam(model.flatten(), settings.clip, model.betas)
+        self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
         self.average = self.optimizer.parameters.clone()
         self.best = self.optimizer.parameters.clone()
         self.best_nll = np.full(len(self.members), np.inf)
@@ -156,7 +157,7 @@ class FoldTrainer:
                 self.settings.seed, "train", streams, self.step // self.steps
             )
             points = self.points(generators)
-            objective = self.model.objective(points, generators)
+            objective = self.network.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
                 share = (until - self.step) / (until - start) if cool else (self.step + 1) / WARM_UP
@@ -181,7 +182,7 @@ class FoldTrainer:
             return True
         before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
         gain = (self.progress[before] - self.best_nll).mean()
-        return self.step >= LEAST_STEPS and gain < GAIN * self.model.event_shape.numel()
+        return self.step >= LEAST_STEPS and gain < GAIN * self.network.event_shape.numel()
 
     def check(self) -> None:
         """Keep the average of every member whose held-out rows are likelier than before."""
@@ -200,8 +201,8 @@ class FoldTrainer:
         of its known values.
         """
         z, log_weight = points
-        with self.model.parameters_from(parameters):
-            log_q = self.model.log_density(z).double().reshape(log_weight.shape) + log_weight
+        with self.network.parameters_from(parameters):
+            log_q = self.network.log_density(z).double().reshape(log_weight.shape) + log_weight
         return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
     def nll(self, key: str) -> Array:
@@ -230,7 +231,7 @@ class FoldTrainer:
         most = max(map(len, places.values()))
         # The rows of a smaller fold are repeated to equal length, and scored twice
         places = {fold: np.resize(own, most) for fold, own in places.items()}
-        size = PIECE // self.completions
+        size = ROWS_AT_ONCE // self.completions
         for start in range(0, most, size):
             piece = {fold: own[start : start + size] for fold, own in places.items()}
             seen = self._seen({fold: fold.held_out_rows[own] for fold, own in piece.items()})
@@ -250,14 +251,14 @@ class FoldTrainer:
         """Go on with only these ``candidates``."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         self.members = [self.members[m] for m in kept]
-        state = self.model.state_dict()
-        model = self._population(self.model)
-        model.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
-        optimizer = ClippedAdam(model.flatten(), self.settings.clip, model.betas)
+        state = self.network.state_dict()
+        network = self._population(self.network)
+        network.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
+        optimizer = ClippedAdam(network.flatten(), self.settings.clip, network.betas)
         optimizer.first = self.optimizer.first[kept]
         optimizer.second = self.optimizer.second[kept]
         optimizer.steps = self.optimizer.steps
-        self.model, self.optimizer = model, optimizer
+        self.network, self.optimizer = network, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
         self.seen = {

@@ -15,7 +15,7 @@ from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.noise import NOISES, Noise
 
-PIECE = 10_000  # rows that are preprocessed at a time
+ROWS_AT_ONCE = 10_000  # rows that are preprocessed at a time
 
 
 class WeightedPoints(NamedTuple):
@@ -43,12 +43,12 @@ class PreparedFold:
 
     ``name`` is the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither. It is
     fitted to the first completion of each training row. ``points`` ``(D, N)`` are all completions
-    of the training rows after the preprocessing, in the precision of ``model``.
+    of the training rows after the preprocessing, in the precision of ``network``.
     """
 
-    def __init__(self, fold: Fold, model: DensityNetwork, name: str) -> None:
-        self.fold, self.dtype = fold, model.dtype
-        self.preprocessing = Preprocessing(model.event_shape, 1, model.columns)
+    def __init__(self, fold: Fold, network: DensityNetwork, name: str) -> None:
+        self.fold, self.dtype = fold, network.dtype
+        self.preprocessing = Preprocessing(network.event_shape, 1, network.columns)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
@@ -65,8 +65,8 @@ class PreparedFold:
             log_r: the log-densities of the draws in the gaps, ``(n, K)`` (``Fold.complete``).
         """
         z, log_det = [], []
-        for start in range(0, len(completed), PIECE):
-            piece = torch.from_numpy(completed[start : start + PIECE].T.copy())[None]
+        for start in range(0, len(completed), ROWS_AT_ONCE):
+            piece = torch.from_numpy(completed[start : start + ROWS_AT_ONCE].T.copy())[None]
             points, slopes = self.preprocessing.from_scaled(piece)
             z.append(points.to(self.dtype))
             log_det.append(slopes.expand(1, points.shape[-1]))

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole
-from flows.core.progress import announce, peak_memory, progress, say
+from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures.fitting import fit_gaussian
@@ -51,33 +51,33 @@ COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of t
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether correlated
 
 
-def train_auto(model: DensityNetwork, task: Task) -> None:
-    """Train ``model`` by the automatic recipe: its members become the networks that are kept.
+def train_auto(network: DensityNetwork, task: Task) -> None:
+    """Train ``network`` by the automatic recipe: its members become the networks that are kept.
 
     The rows of ``task`` may have gaps, which are ``NaN``; its test rows may not. Raises
     ``ValueError`` for a number of members that the folds and candidates can't give, and for rows or
     groups that the recipe can't learn from.
     """
-    folds, kept = folds_and_candidates(model.members)
+    folds, kept = folds_and_candidates(network.members)
     spare = max(SPARE * kept, 4)
     settings, name = task.settings, task.name
-    shared = checked(model, model.shaped(task.rows, "train"), "train")
-    if "model" not in model.description or model.member_range.start or shared.shape[1] != 1:
+    shared = checked(network, network.shaped(task.rows, "train"), "train")
+    if "model" not in network.description or network.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"
         )
     rows, test = shared[:, 0], None
     if task.test is not None:
-        test = checked(model, model.rows(task.test, "test"), "test")[:, 0]
+        test = checked(network, network.rows(task.test, "test"), "test")[:, 0]
 
     group = groups_of(rows, task.groups)
     fold_of = cut_into_folds(group, settings.seed)
     fold_of[fold_of >= folds] = -1
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
-        say(bar, "fitting margins, finding neighbours")
-        trainer = FoldTrainer(model, rows, test, CANDIDATES, fold_of, settings)
+        show_state(bar, "fitting margins, finding neighbours")
+        trainer = FoldTrainer(network, rows, test, CANDIDATES, fold_of, settings)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -85,7 +85,7 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
             if len(clock) == TIMED:
                 announce(bar, f"{name}: {_expected(trainer, clock, spare, kept)}")
             state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
-            say(bar, state)
+            show_state(bar, state)
             bar.update(trainer.step - bar.n)
             if trainer.step // LOG > max(trainer.curves["train_nll"], default=0) // LOG:
                 trainer.log()
@@ -99,20 +99,20 @@ def train_auto(model: DensityNetwork, task: Task) -> None:
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         trainer.log()
     trainer.optimizer.parameters.copy_(trainer.best)
-    model.load_state_dict(trainer.model.state_dict())
+    network.load_state_dict(trainer.network.state_dict())
     scores = trainer.scores(every_row=True)
     weights = stacking.weights(scores[fold_of >= 0])
-    model.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
+    network.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
     held_out, logged = ensemble_log_prob(scores, weights), list(trainer.curves["train_nll"])
-    model.history = {
+    network.history = {
         "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
         **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
     }
-    replay(model.history, task.on_log)
+    replay(network.history, task.on_log)
     unseen = held_out[fold_of >= 0]
     different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
     gaps = np.isnan(rows).sum(axis=0)
-    model.record = TrainingRecord(
+    network.record = TrainingRecord(
         recipe="auto",
         rows=len(rows),
         folds=folds,
@@ -140,14 +140,14 @@ def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
     return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
 
 
-def checked(model: DensityNetwork, rows: Tensor, what: str) -> Array:
+def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     """Return rows ``(n, M or 1, D)`` in the user's units as an array, with ``NaN`` in gaps.
 
     Raises ``ValueError``, which names ``what`` the rows are, for a value that is infinite, or that
     the kind of its column does not allow.
     """
     given = rows.double().numpy()
-    real = model.preprocessing.real(given)
+    real = network.preprocessing.real(given)
     is_wrong = ~(np.isfinite(real) | np.isnan(given)).all(axis=(1, 2))
     for row in np.flatnonzero(is_wrong)[:1].tolist():
         raise ValueError(
