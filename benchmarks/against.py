@@ -27,9 +27,9 @@ import pandas as pd
 from sklearn.datasets import make_blobs
 
 from benchmarks import FOLDER, PARAMS
+from common import storage
+from common.settings import read_yaml
 from flows.core.errors import UserError, errors_in_one_line
-from stages.pipeline import files
-from stages.pipeline.settings import read_yaml
 from tools import command
 
 OUTPUT = FOLDER / "against.json"
@@ -83,7 +83,7 @@ def main(
                 readings = pd.DataFrame(turns, columns=["old", "new"]).eval("ratio = new / old")
                 found[name] = {key: float(f"{x:.4g}") for key, x in readings.median().items()}
                 print(name, found[name], flush=True)
-    files.write_json(output, found)
+    storage.write_json(output, found)
 
 
 def epoch(clone: Path, threads: int, march: str, count: int) -> float:

@@ -16,9 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmarks import FOLDER, RESULTS
+from common import storage
+from common.labels import label_and_color
 from flows.plotting.style import STYLE, save
-from stages.pipeline import files
-from stages.pipeline.settings import label_and_color
 from tools import markdown
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ OURS, PEER = label_and_color("realnvp")[1], "#666666"
 
 def main(results: Path = RESULTS) -> None:
     measured = json.loads(results.read_text(encoding="utf-8"))
-    files.write_bytes(results.with_name("table.md"), document(measured).encode())
+    storage.write_bytes(results.with_name("table.md"), document(measured).encode())
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
         epoch(axes[0], measured)

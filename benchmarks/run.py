@@ -26,6 +26,8 @@ from tqdm import tqdm
 from benchmarks import PARAMS, RESULTS
 from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
 from benchmarks.worker import Worker, workers
+from common import storage
+from common.settings import read_yaml
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
@@ -34,8 +36,6 @@ from flows.core.seeds import numpy_generator
 from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
-from stages.pipeline import files
-from stages.pipeline.settings import read_yaml
 
 Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
 DIGITS = 4  # significant ones: a timing has no more
@@ -64,7 +64,7 @@ def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output
 
     The file is written anew after each, so that a run which is stopped keeps what it has.
     """
-    before = files.read_json(output) if output.exists() else {}
+    before = storage.read_json(output) if output.exists() else {}
     results = {section: before[section] for section in SECTIONS if section in before}
     found = {each.name: each.version.partition("+")[0] for each in distributions()}  # no build
     versions = {name: version for name, version in found.items() if name in VERSIONS}
@@ -72,7 +72,7 @@ def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output
     for section in sections:
         results[section] = round_numbers(SECTIONS[section](plan, libraries))
         text = json.dumps(results, indent=1, sort_keys=True, allow_nan=False)
-        files.write_bytes(output, f"{text}\n".encode())
+        storage.write_bytes(output, f"{text}\n".encode())
 
 
 def round_numbers(value: Any) -> Any:

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from benchmarks import FOLDER, PARAMS
 from benchmarks.worker import Process
+from common import storage
+from common.labels import label_and_color
+from common.settings import read_yaml
 from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE, panels, save
-from stages.pipeline import files
-from stages.pipeline.settings import label_and_color, read_yaml
 from tools import markdown
 
 PLAN = read_yaml(PARAMS)["scale"]
@@ -36,8 +37,8 @@ def main() -> None:
         own = {**SHARED["base"], "what": "workers", "members": members}
         plans += [{**own, "workers": workers} for workers in SHARED["workers"] * SHARED["turns"]]
     table = pd.DataFrame([measured(plan) for plan in tqdm(plans, desc="scale", disable=None)])
-    files.write_csv(FOLDER / "scale.csv", table, "%.4g")
-    files.write_bytes(FOLDER / "scale.md", document(table).encode())
+    storage.write_csv(FOLDER / "scale.csv", table, "%.4g")
+    storage.write_bytes(FOLDER / "scale.md", document(table).encode())
     draw_speed(table)
 
 

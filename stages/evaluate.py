@@ -7,13 +7,13 @@ import numpy as np
 from flows.core.errors import UserError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.networks.network import Network
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 from stages.pipeline.models import read_model
 from stages.pipeline.report import write_report
 
 
 def main(model: str) -> None:
-    params = settings.load()
+    params = schema.load()
     params.architecture(model)  # a clear error for a name that is not there
     network = read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
@@ -32,4 +32,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -9,14 +10,14 @@ from flows.mixtures.mixture import entropy
 from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.files import read
-from stages.pipeline import files, settings
-from stages.pipeline.reading import pipeline_words
+from stages.pipeline import files, runner, schema
+from stages.pipeline.runner import pipeline_words
 
 ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
 
 
 def main() -> None:
-    params = settings.load()
+    params = schema.load()
     data, truth = params.data, params.data.make_truth()
     columns: list[Column] = []
     if truth is None:
@@ -28,13 +29,13 @@ def main() -> None:
     drawn = ["x", "y"] if rows.shape[1] == 2 else [f"x{k}" for k in range(rows.shape[1])]
     names = [column.name for column in columns] or drawn
     digits = "%.17g" if columns else "%.9g"
-    files.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
+    storage.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
     files.write_target(truth, scores, columns)
     known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
 
 
-def take(params: settings.Settings) -> tuple[list[Column], Array]:
+def take(params: schema.Settings) -> tuple[list[Column], Array]:
     """Return the columns of the user's table, and its rows ``(n, D)``. Print the notices."""
     kinds = params.data.columns
     tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
@@ -46,14 +47,14 @@ def take(params: settings.Settings) -> tuple[list[Column], Array]:
     found = read(source, kinds)
     for name in kinds:
         if name not in found.frame:
-            place, there = f"{settings.PARAMS}: data.columns.{name}", ", ".join(found.frame)
+            place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
     rows = frames.take(found, kinds, params.data.missing)
-    settings.check_rows(params, len(rows.values))
+    schema.check_rows(params, len(rows.values))
     for notice in rows.notices:
         print(notice.text(pipeline_words))
     return rows.columns, rows.values
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

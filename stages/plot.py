@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from common import storage
+from common.labels import label_and_color
 from flows import plotting
 from flows.tables.columns import Column
 from flows.tables.files import read_numbers
 from flows.tables.splits import holdout
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 
 
 def main() -> None:
-    params = settings.load()
+    params = schema.load()
     truth, entropy, columns = files.read_target()
     names, data = read_numbers(files.RAW)
     columns = columns or [Column(name) for name in names]
     # Beside a truth the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
-    references = [name for name in settings.References.model_fields if name not in apart]
+    references = [name for name in schema.References.model_fields if name not in apart]
     shown = (*references, *params.models)
     rows = [read_row(name, is_model=name in params.models) for name in shown]
     if truth is None:
         add_gains(rows)
-    histories = {name: files.read_table(files.history(name)) for name in params.models}
-    _, test = holdout(data, len(files.read_npy(files.TEST)), params.prepare.seed)
+    histories = {name: storage.read_table(files.history(name)) for name in params.models}
+    _, test = holdout(data, len(storage.read_npy(files.TEST)), params.prepare.seed)
     fresh = params.evaluate.fresh
     scene = plotting.Scene(rows, histories, columns, data, truth, entropy, fresh, test)
     missing = plotting.missing(scene)
     figures = [name for name in plotting.FIGURES if name not in missing]
     for name in figures:
-        with files.writing(files.FIGURES / name):
+        with storage.writing(files.FIGURES / name):
             plotting.draw_figure(name, scene, files.FIGURES / name)
     left_out: dict[str, list[str]] = {}
     for name, needs in missing.items():
@@ -40,19 +42,20 @@ def main() -> None:
 
 def read_row(name: str, *, is_model: bool) -> plotting.Row:
     """Return what the figures show of one model or reference."""
-    label, color = settings.label_and_color(name)
-    headline, members = files.read_json(files.headline(name)), files.read_table(files.members(name))
-    arrays = files.read_npz(files.plot_data(name))
+    label, color = label_and_color(name)
+    headline = storage.read_json(files.headline(name))
+    members = storage.read_table(files.members(name))
+    arrays = storage.read_npz(files.plot_data(name))
     return plotting.Row(name, label, color, headline, members, arrays, is_model=is_model)
 
 
 def add_gains(rows: list[plotting.Row]) -> None:
     """Add to every row what its members and its ensemble gain on the best reference, in nats."""
-    ranking = files.read_json(files.RANKING)
+    ranking = storage.read_json(files.RANKING)
     if not ranking:
         return
     best = next(iter(ranking.values()))["gain_over"]
-    reference = files.read_npz(files.plot_data(best))["test_log_density"].mean()
+    reference = storage.read_npz(files.plot_data(best))["test_log_density"].mean()
     for row in rows:
         if "test_log_density" in row.arrays:
             row.members["gain"] = row.arrays["test_log_density"].mean(axis=0) - reference
@@ -60,4 +63,4 @@ def add_gains(rows: list[plotting.Row]) -> None:
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

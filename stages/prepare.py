@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from common import storage
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.tables.files import read_numbers
 from flows.tables.preparation import learnable, scorable
 from flows.tables.splits import holdout
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 
 
 def main() -> None:
-    prepare = settings.load().prepare
+    prepare = schema.load().prepare
     names, rows = read_numbers(files.RAW)
     *_, columns = files.read_target()
     count = prepare.test_rows(len(rows))
@@ -21,12 +22,12 @@ def main() -> None:
         scaler = Scaler.fit(train, names)
     except ValueError as error:
         raise UserError(f"{files.RAW}: {error}") from None
-    files.write_npy(files.TRAIN, scaler.scale(train))
-    files.write_npy(files.TEST, scaler.scale(test))
+    storage.write_npy(files.TRAIN, scaler.scale(train))
+    storage.write_npy(files.TEST, scaler.scale(test))
     moments = {"mean": scaler.mean.tolist(), "std": scaler.deviation.tolist()}
-    files.write_json(files.SCALER, {"columns": names, **moments})
+    storage.write_json(files.SCALER, {"columns": names, **moments})
     print(f"{len(train)} training rows, {len(test)} test rows, {rows.shape[1]} columns")
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

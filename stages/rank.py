@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from common import storage
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation.statistics import mean_ci95
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 
 KEY = "test_log_density_ensemble"  # of every test row, (n,)
 
 
 def main() -> None:
-    params = settings.load()
+    params = schema.load()
     scores: dict[str, Array] = {}
-    for name in (*params.models, *settings.TABLE_REFERENCES):
-        arrays = files.read_npz(files.plot_data(name))
+    for name in (*params.models, *schema.TABLE_REFERENCES):
+        arrays = storage.read_npz(files.plot_data(name))
         if KEY in arrays:
             scores[name] = arrays[KEY]
 
@@ -24,7 +25,7 @@ def main() -> None:
         return scores[name].mean() if np.isfinite(scores[name]).all() else -np.inf
 
     ordered = sorted(scores, key=mean, reverse=True)
-    best = next(name for name in ordered if name in settings.TABLE_REFERENCES)
+    best = next(name for name in ordered if name in schema.TABLE_REFERENCES)
     print("log-likelihood of a test row (nat), and the ensemble's gain on the best reference:")
     ranking = {}
     for name in ordered:
@@ -39,9 +40,9 @@ def main() -> None:
             }
             text = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"
         print(f"{name:12} {scores[name].mean():10.4g}{text}")
-    files.write_json(files.RANKING, ranking)
+    storage.write_json(files.RANKING, ranking)
     print(f"{next(iter(ranking), 'no model')} is the best model, {best} the best reference")
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

@@ -16,16 +16,16 @@ from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 from stages.pipeline.report import write_report, write_row
 
 
 def main(name: str) -> None:
-    params = settings.load()
-    if name not in settings.References.model_fields:
-        known = ", ".join(settings.References.model_fields)
-        raise UserError(f"{settings.PARAMS}: references.{name} is not known; known: {known}")
+    params = schema.load()
+    if name not in schema.References.model_fields:
+        known = ", ".join(schema.References.model_fields)
+        raise UserError(f"{files.PARAMS}: references.{name} is not known; known: {known}")
     problem = files.read_prepared().problem
     if name != "truth":
         model = fit(name, params, problem)
@@ -41,7 +41,7 @@ def main(name: str) -> None:
     write_report(model, name, problem, params.evaluate, draws=draws)
 
 
-def fit(name: str, params: settings.Settings, problem: Problem) -> Population:
+def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
     """Return the reference ``name``, fitted to the training rows."""
     columns = problem.columns
     gmm, kde = params.references.gmm, params.references.kde
@@ -70,4 +70,4 @@ def fit(name: str, params: settings.Settings, problem: Problem) -> Population:
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

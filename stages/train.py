@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.networks.building import build
 from flows.training.train import train
-from stages.pipeline import files, settings
+from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 
 
 def main(model: str) -> None:
-    params = settings.load()
+    params = schema.load()
     architecture, training = params.architecture(model), params.training(model)
     problem, _, names = files.read_prepared()
     try:
@@ -26,7 +27,7 @@ def main(model: str) -> None:
         )
     except ValueError as error:
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
-        raise UserError(f"{settings.PARAMS}: models.{model}: {error}{alone}") from None
+        raise UserError(f"{files.PARAMS}: models.{model}: {error}{alone}") from None
     history: dict[str, list[float]] = defaultdict(list)
 
     def log(epoch: int, curves: dict[str, Array]) -> None:
@@ -35,11 +36,11 @@ def main(model: str) -> None:
         for key, curve in curves.items():
             history[key].append(curve.mean())
             history[f"{key}_sd"].append(curve.std(ddof=1) if len(curve) > 1 else 0.0)
-        files.write_csv(files.history(model), history, "%.6f")
+        storage.write_csv(files.history(model), history, "%.6f")
 
     train(network, problem.train, problem.test, training, on_log=log, name=model)
     write_model(model, network)
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    runner.run(main)

@@ -39,10 +39,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from common import storage
+from common.settings import read_yaml
 from flows.core.errors import UserError, one_line
 from flows.training import workers
-from stages.pipeline import files
-from stages.pipeline.settings import read_yaml
 from tools import command
 
 HERE = Path(__file__).parent
@@ -140,7 +140,7 @@ class Study:
     def arrays(self, name: str) -> dict[str, Any]:
         """Return the arrays of a cell; none where it has no file."""
         path = self.folder / ARTEFACTS / _file(name)
-        return files.read_npz(path) if path.exists() else {}
+        return storage.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
         """Make the tables and figures, and print how many cells are outdated.
@@ -165,7 +165,7 @@ class Study:
         return (HERE / self.name / name).read_text(encoding="utf-8")
 
     def write(self, name: str, content: str) -> None:
-        files.write_bytes(self.folder / name, content.encode())
+        storage.write_bytes(self.folder / name, content.encode())
 
 
 class Stored:
@@ -189,7 +189,7 @@ class Stored:
         if arrays and SMALL not in key[0].split("/"):
             path = self.folder / ARTEFACTS / _file(key[0])
             np.savez_compressed(buffer := io.BytesIO(), **arrays)
-            files.write_bytes(path, buffer.getvalue())
+            storage.write_bytes(path, buffer.getvalue())
         self.drop(lambda other: other[0] == key[0])
         head = dict(zip(KEYS, key, strict=False))
         self.runs[key] = {**head, **run}
@@ -324,7 +324,7 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     known = {name: study.seconds(name) for name in names}
     order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
     tasks = [(study.name, name, study.cells[name]) for name in order]
-    places = {"code": ("flows", "stages", "studies"), "packages": study.code.PACKAGES}
+    places = {"code": ("common", "flows", "studies"), "packages": study.code.PACKAGES}
     reported = time.monotonic()
     with tqdm(total=len(tasks), desc=study.name, unit="cell", disable=None) as bar:
         results = workers.completed(score, tasks, **places)
@@ -376,7 +376,7 @@ def _file(name: str) -> str:
 def _read(path: Path) -> Rows:
     if not path.exists():
         return []
-    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
+    with storage.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if any(not row.get("digest") or None in row or None in row.values() for row in rows):
         raise UserError(f"{path}: a row has no cell, no digest, or not as many values as columns")
@@ -385,7 +385,7 @@ def _read(path: Path) -> Rows:
 
 def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
     text = pd.DataFrame(rows, columns=[*columns]).to_csv(index=False, lineterminator="\n")
-    files.write_bytes(path, text.encode())
+    storage.write_bytes(path, text.encode())
 
 
 def _commit() -> str:

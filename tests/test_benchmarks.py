@@ -16,9 +16,9 @@ from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, ring
 from benchmarks.worker import workers
+from common.settings import read_yaml
 from flows.core.errors import UserError
 from flows.networks.backend import backend
-from stages.pipeline.settings import read_yaml
 
 RECIPE = Recipe(800, 0.005, noise=0.1)
 PLAN = read_yaml(PARAMS)["run"]

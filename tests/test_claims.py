@@ -16,18 +16,19 @@ import yaml
 from pipeline import TINY
 
 import flows
+from common.settings import read_yaml
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base_distribution import StandardNormal
 from flows.networks.flow import Flow
 from flows.plotting.style import STYLE
 from flows.targets import ring
-from stages.pipeline import settings as pipeline
+from stages.pipeline import schema
 from studies import engine
 from studies.claims import cells, images, mixtures, plane, remedies, report
 from studies.claims.remedies import Remedy
 
-CLAIMS = pipeline.read_yaml(report.HERE / "claims.yaml")
+CLAIMS = read_yaml(report.HERE / "claims.yaml")
 NAN = float("nan")
 STUDY = engine.Study("claims")
 FEW = {"first": 0, "replicates": 2, "train": 50, "test": 20, "fresh": 300}
@@ -66,7 +67,7 @@ def test_replicate_zero_is_the_data_of_the_pipeline_and_an_ensemble_shares_its_o
 
 
 def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
-    params = pipeline.load(Path(__file__).parents[1] / "params.yaml")
+    params = schema.load(Path(__file__).parents[1] / "params.yaml")
     for model in params.models:
         own = cells.pipeline_settings(model, {"hidden": 5})
         assert own["settings"] == {
@@ -305,7 +306,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     own = tmp_path / "pipeline.yaml"
     own.write_text(TINY.replace("epochs: 150", "epochs: 4"), encoding="utf-8")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
-    monkeypatch.setattr(pipeline, "PARAMS", own)
+    monkeypatch.setattr(cells, "PIPELINE", own)
     monkeypatch.setattr(mixtures, "BANDWIDTHS", 3)
     monkeypatch.setattr(cells, "small", lambda _: ())
     study = engine.Study("claims", tmp_path)

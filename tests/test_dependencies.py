@@ -17,9 +17,12 @@ import pytest
 import yaml
 from pipeline import ROOT, expand, paths, text
 
-IMPORTS = grimp.build_graph("flows", "stages", exclude_type_checking_imports=True, cache_dir=None)
+IMPORTS = grimp.build_graph(
+    "common", "flows", "stages", exclude_type_checking_imports=True, cache_dir=None
+)
 TARGETS, MODELS = (sorted(IMPORTS.find_children(f"flows.{room}")) for room in ("targets", "models"))
-SETTINGS, FILES = "stages.pipeline.settings", "stages.pipeline.files"
+SCHEMA, FILES = "stages.pipeline.schema", "stages.pipeline.files"
+CODE = ("common/", "flows/", "stages/")
 REGISTRY, ARCHITECTURE = "flows.networks.registry", "flows.networks.architecture"
 
 
@@ -34,8 +37,8 @@ def heavy(module: str) -> list[str]:
 # functions, or check a name in the settings, which changes no byte of a result.
 BUILDS = "build|read_model"
 COUNT_FOR = (
-    {(SETTINGS, "flows.targets"): "make_truth"}
-    | {(SETTINGS, each): "label_and_color" for each in (ARCHITECTURE, REGISTRY)}
+    {(SCHEMA, "flows.targets"): "make_truth"}
+    | {(SCHEMA, each): "label_and_color" for each in (ARCHITECTURE, REGISTRY)}
     | {(FILES, each): r"\.problem\(" for each in heavy(FILES)}
     | {(each, what): BUILDS for each in (ARCHITECTURE, *MODELS) for what in heavy(each)}
 )
@@ -66,7 +69,7 @@ def executed(script: str, name: str = "") -> set[str]:
 @pytest.mark.parametrize("name", STAGES)
 def test_the_code_among_the_deps_is_what_the_stage_executes(name: str) -> None:
     files = executed(*STAGES[name]["cmd"].removeprefix("python -m ").split())
-    deps = [dep for dep in paths(STAGES[name]["deps"]) if dep.startswith(("flows/", "stages/"))]
+    deps = [dep for dep in paths(STAGES[name]["deps"]) if f"{dep}/".startswith(CODE)]
     covered = {dep: {file for file in files if f"{file}/".startswith(f"{dep}/")} for dep in deps}
     assert sorted(files - set().union(*covered.values())) == [], "not among the deps"
     assert [dep for dep in deps if not covered[dep]] == [], "among the deps, but never executed"
@@ -80,14 +83,15 @@ def test_every_file_is_in_the_graph() -> None:
 WITHOUT_TORCH = """
 import sys
 import numpy as np
+from common import storage
 from stages import generate, prepare, rank
-from stages.pipeline import files, settings
+from stages.pipeline import files, schema
 
 generate.main()
 prepare.main()
-for seed, name in enumerate([*settings.load().models, *settings.TABLE_REFERENCES]):
+for seed, name in enumerate([*schema.load().models, *schema.TABLE_REFERENCES]):
     scores = np.random.default_rng(seed).standard_normal(20)
-    files.write_npz(files.plot_data(name), {rank.KEY: scores})
+    storage.write_npz(files.plot_data(name), {rank.KEY: scores})
 rank.main()
 print({"torch", "sklearn", "matplotlib"} & set(sys.modules))
 """

@@ -14,7 +14,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from pipeline import ROOT, text
 
-from stages.pipeline import settings
+from stages.pipeline import schema
 
 PATTERNS = ("*.md", "docs/*.md", "studies/*/*.md", "benchmarks/*.md")
 NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.glob(pattern))
@@ -153,4 +153,4 @@ def test_the_settings_of_an_experiment_can_be_set(name: str, tmp_path: Path) -> 
     for command in re.findall(r"dvc exp run (-S [^`\n]+)", text(name)):
         overrides = re.findall(r"-S '?(.+?)'?(?= -S|$)", command)
         apply_overrides(shutil.copy(ROOT / "params.yaml", tmp_path), overrides)
-        settings.load(tmp_path / "params.yaml")
+        schema.load(tmp_path / "params.yaml")

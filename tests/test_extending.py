@@ -15,7 +15,7 @@ import yaml
 from pipeline import ROOT, expand, text
 
 from flows.networks import registry
-from stages.pipeline import settings
+from stages.pipeline import schema
 
 BLOCKS: dict[str, str] = dict(
     re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text("docs/extending.md"), flags=re.S)
@@ -53,7 +53,7 @@ def inserted(path: str, heading: str) -> str:
 def test_the_page_adds_one_file_one_section_and_one_line() -> None:
     assert BLOCKS.keys() == {CODE, "params.yaml", "dvc.yaml"}
     params = yaml.safe_load(inserted("params.yaml", "models:"))
-    assert settings.check_all(params).architecture("nice") == registry.architecture("nice")
+    assert schema.check_all(params).architecture("nice") == registry.architecture("nice")
     stages = expand(yaml.safe_load(inserted("dvc.yaml", "  - code:")), params)
     assert CODE in stages["train@nice"]["deps"]
     assert CODE in stages["evaluate@nice"]["deps"]

@@ -12,6 +12,7 @@ import pytest
 from pipeline import TINY
 
 import flows
+from common import storage
 from flows import targets
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
@@ -33,11 +34,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY, encoding="utf-8")
     rows = RING.sample(200, np.random.default_rng(0))
-    files.write_csv(files.RAW, {"x": rows[:, 0], "y": rows[:, 1]}, float_format="%.12g")
-    files.write_json(files.TARGET, TARGET)
-    files.write_json(files.SCALER, SCALER)
-    files.write_npy(files.TRAIN, rows[40:] / 2.9)
-    files.write_npy(files.TEST, rows[:40] / 2.9)
+    storage.write_csv(files.RAW, {"x": rows[:, 0], "y": rows[:, 1]}, float_format="%.12g")
+    storage.write_json(files.TARGET, TARGET)
+    storage.write_json(files.SCALER, SCALER)
+    storage.write_npy(files.TRAIN, rows[40:] / 2.9)
+    storage.write_npy(files.TEST, rows[:40] / 2.9)
     model = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=3)
     curves = {"train_nll": np.ones((2, 3)), "test_nll": np.ones((2, 3))}
     model.history = {"epoch": np.array([2.0, 4.0]), **curves}
@@ -120,9 +121,9 @@ def test_a_damaged_description_is_named(folder: Path, path: Path, content: str, 
         Path.unlink,
         truncate,
         lambda path: path.write_text("rows", encoding="utf-8"),
-        lambda path: files.write_npy(path, np.zeros(160)),
-        lambda path: files.write_npy(path, np.zeros((160, 3))),
-        lambda path: files.write_npy(path, np.full((160, 2), "a")),
+        lambda path: storage.write_npy(path, np.zeros(160)),
+        lambda path: storage.write_npy(path, np.zeros((160, 3))),
+        lambda path: storage.write_npy(path, np.full((160, 2), "a")),
     ],
     ids=["missing", "truncated", "no array", "one axis", "three columns", "text"],
 )
@@ -195,7 +196,7 @@ def source(folder: Path) -> Path:
 def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
     names, rows = ["height", "width", "age"], np.random.default_rng(0).normal(size=(120, 3))
     columns = dict(zip(names, rows.T, strict=True))
-    files.write_csv(source / "mine.csv", columns, float_format="%.17g")
+    storage.write_csv(source / "mine.csv", columns, float_format="%.17g")
     for beside in (".gitignore", "mine.csv.dvc"):
         (source / beside).touch()
     generate.main()
@@ -239,6 +240,6 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
     monkeypatch.setattr("os.replace", fail)
     words = r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"
     with pytest.raises(UserError, match=words):
-        files.write_json(files.SCALER, {"mean": [1.0]})
+        storage.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before
     assert not list(files.SCALER.parent.glob("*.tmp"))

@@ -97,7 +97,7 @@ def test_a_flow_is_made_trained_saved_and_loaded(site: Path, tmp_path: Path, way
     assert len(list(tmp_path.glob("flows/*.so"))) == built
     place, *imported = done.stdout.splitlines()[-1].split()
     assert Path(place) == site / "flows"
-    assert not {"dvc", "benchmarks", "stages", "studies", "tools"} & {*imported}
+    assert not {"dvc", "benchmarks", "common", "stages", "studies", "tools"} & {*imported}
 
 
 def test_the_wheel_asks_for_what_the_library_imports_within_the_pins_of_the_pipeline(

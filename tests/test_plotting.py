@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import norm
 
+from common import storage
 from flows import Column, plotting
 from flows.mixtures.mixture import Mixture
 from flows.plotting import style
@@ -309,22 +310,22 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
     wide, files = SCENES["wide"], plot.files
     (tmp_path / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    files.write_csv(files.RAW, dict(zip(wide.names, wide.data.T, strict=True)), "%.6g")
+    storage.write_csv(files.RAW, dict(zip(wide.names, wide.data.T, strict=True)), "%.6g")
     files.write_target(Mixture(np.ones(1), np.zeros((1, 5)), np.eye(5)[None]), (7.0, 0.001))
-    files.write_npy(files.TRAIN, wide.data)
+    storage.write_npy(files.TRAIN, wide.data)
     kinds = {row.name: row.name for row in wide.rows}
-    files.write_npy(files.TEST, wide.test)
-    for name in (*plot.settings.References.model_fields, *plot.settings.load().models):
+    storage.write_npy(files.TEST, wide.test)
+    for name in (*plot.schema.References.model_fields, *plot.schema.load().models):
         like = kinds.get(name, "flow")
         row = next(row for row in wide.rows if row.name == like)
-        files.write_json(files.headline(name), row.headline)
-        files.write_csv(files.members(name), row.members, "%.6g")
+        storage.write_json(files.headline(name), row.headline)
+        storage.write_csv(files.members(name), row.members, "%.6g")
         of_one = {"mode_mass": row.arrays["mode_mass"][:, :2]}
-        files.write_npz(files.plot_data(name), {**row.arrays, **of_one})
+        storage.write_npz(files.plot_data(name), {**row.arrays, **of_one})
         if row.is_model:
-            files.write_csv(files.history(name), wide.histories[like], "%.6g")
+            storage.write_csv(files.history(name), wide.histories[like], "%.6g")
     monkeypatch.setattr(
-        plotting, "draw_figure", lambda name, scene, path: files.write_bytes(path, b"")
+        plotting, "draw_figure", lambda name, scene, path: storage.write_bytes(path, b"")
     )
     plot.main()
     line = capsys.readouterr().out

@@ -16,12 +16,13 @@ import yaml
 from pipeline import ROOT, TINY
 
 import flows
+from common.settings import read_yaml
 from flows import targets
 from flows.core.errors import UserError
 from flows.networks import registry
 from stages import evaluate, prepare, reference, train
-from stages.pipeline import settings
-from stages.pipeline.settings import load
+from stages.pipeline import runner
+from stages.pipeline.schema import load
 from tools import command
 
 
@@ -111,6 +112,7 @@ def test_bad_settings_are_named_in_one_line(tmp_path: Path, old: str, new: str, 
     assert [word for word in words if word not in text] == [], text
 
 
+ODD = "figures/a plot;\n\u00e9.png"  # the name of a file
 UNIT = [[1.0, 0.0], [0.0, 1.0]]
 
 
@@ -202,7 +204,7 @@ def test_every_target_may_stand_in_the_settings(tmp_path: Path):
 )
 def test_what_is_a_number_to_dvc_is_a_number(tmp_path: Path, word: str, value: object):
     """To PyYAML, which goes by YAML 1.1, half of the powers of ten are text."""
-    found = settings.read_yaml(written(tmp_path, f"value: {word}\n"))["value"]
+    found = read_yaml(written(tmp_path, f"value: {word}\n"))["value"]
     assert (found, type(found)) == (value, type(value))
 
 
@@ -242,7 +244,7 @@ def test_too_few_or_too_many_words_on_the_command_line_get_the_usage(
 ):
     monkeypatch.setattr(sys, "argv", [stage.__file__, *words])
     with pytest.raises(SystemExit, match=usage):
-        settings.run(stage.main)
+        runner.run(stage.main)
 
 
 @pytest.mark.slow
@@ -267,6 +269,69 @@ def test_a_stage_that_refuses_says_one_line_and_gives_back_what_dvc_took_away(tm
         "A  metrics/vae.json",
         "A  params.yaml",
     ]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Git repository, in which the test runs, with files of several folders."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("metrics/vae.json", "metrics/gan.json", ODD, "notes.txt"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("committed", encoding="utf-8")
+    command.git("init", "--quiet")
+    command.git("add", "--all")
+    return tmp_path
+
+
+def test_a_deleted_file_comes_back_and_one_that_the_user_changed_stays(checkout: Path) -> None:
+    Path("metrics/gan.json").write_text("changed", encoding="utf-8")
+    Path("metrics/new.json").write_text("untracked", encoding="utf-8")
+    for name in ("metrics/vae.json", ODD, "notes.txt"):
+        Path(name).unlink()
+    runner.restore()
+    found = {str(path): path.read_text("utf-8") for path in Path().glob("[!.]*/*")}
+    assert found == {
+        "metrics/vae.json": "committed",
+        "metrics/gan.json": "changed",
+        "metrics/new.json": "untracked",
+        ODD: "committed",
+    }
+    assert not Path("notes.txt").exists()  # it is in no folder that stages write
+
+
+def test_a_file_that_is_written_after_git_listed_it_stays(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git, place = runner.git, Path("metrics/vae.json")
+
+    def late(*words: str, given: bytes = b"") -> bytes:
+        listed = git(*words, given=given)
+        if words[0] == "ls-files":
+            place.write_text("changed", encoding="utf-8")
+        return listed
+
+    place.unlink()
+    Path("metrics/gan.json").unlink()
+    monkeypatch.setattr(runner, "git", late)
+    runner.restore()
+    assert place.read_text(encoding="utf-8") == "changed"
+    assert Path("metrics/gan.json").exists()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_outside_of_a_repository_or_without_git_nothing_is_restored(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    installed: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    if not installed:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    runner.restore()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_automatic_recipe_keeps_at_most_a_fold_of_each_candidate(tmp_path: Path) -> None:

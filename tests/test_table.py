@@ -15,7 +15,7 @@ from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.notices import TableError, python_words
 from flows.tables.values import Format
-from stages.pipeline.reading import pipeline_words
+from stages.pipeline.runner import pipeline_words
 
 pq = pytest.importorskip("pyarrow.parquet")
 

@@ -19,6 +19,7 @@ from pipeline import IN_ONE_PROCESS, TINY, Clone, make_clone
 from scipy.stats import norm
 
 import flows
+from common import storage
 from flows import Column, Problem
 from flows.core.errors import UserError
 from flows.evaluation.report import evaluate
@@ -29,7 +30,7 @@ from flows.tables.preparation import from_real, scorable, to_real
 from stages import generate, prepare, rank
 from stages.pipeline import files
 from stages.pipeline.report import plot_arrays
-from stages.pipeline.settings import Evaluate
+from stages.pipeline.schema import Evaluate
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density
@@ -321,7 +322,7 @@ def test_prepared_rows_in_the_users_units_map_back_to_the_rows_and_the_scaler_of
     prepare.main()
     problem, scaler, _ = files.read_prepared()
     real = to_real(problem.columns, problem.train)
-    np.testing.assert_allclose(scaler.scale(real), files.read_npy(files.TRAIN), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scaler.scale(real), storage.read_npy(files.TRAIN), rtol=0, atol=1e-6)
     model = of_table(list(problem.columns), problem.train)
     assert model.preprocessing is not None
     found = model.preprocessing.standardize.scaler
@@ -451,8 +452,8 @@ def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_reference(
         scores = level + 0.1 * np.random.default_rng(seed).uniform(-1, 1, 20)
         if name == "gmm":
             scores[3] = np.nan
-        files.write_npz(files.plot_data(name), {"test_log_density_ensemble": scores})
-    files.write_npz(files.plot_data("gan"), {"samples": np.zeros((3, 2))})
+        storage.write_npz(files.plot_data(name), {"test_log_density_ensemble": scores})
+    storage.write_npz(files.plot_data("gan"), {"samples": np.zeros((3, 2))})
     rank.main()
     ranking = json.loads(files.RANKING.read_text())
     assert list(ranking) == ["realnvp"]

@@ -24,8 +24,10 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
+from common import storage
+from common.labels import label_and_color
 from flows.evaluation.statistics import LEVEL, holm
-from stages.pipeline import files, settings
+from stages.pipeline import schema
 from tools import command, markdown
 from tools.rank_tests import least_rank_sum_p, rank_sum_p, shift
 
@@ -81,7 +83,7 @@ def main() -> None:
     if arguments.format == "md":
         print(text(a, b, found))
     else:
-        files.write_bytes(PAGE, page(a, b, found).encode())
+        storage.write_bytes(PAGE, page(a, b, found).encode())
         print(f"{PAGE}: {summary(found)}")
 
 
@@ -101,7 +103,7 @@ def read(revision: str) -> Side:
     params, members, figures = {}, {}, {}
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         for name in archive.namelist():
-            with files.reading(Path(f"{revision}:{name}")):
+            with storage.reading(Path(f"{revision}:{name}")):
                 if name == "params.yaml":
                     content = YAML(typ="safe").load(archive.read(name))  # as the stages read it
                     params = pd.json_normalize(content).iloc[0].to_dict()
@@ -162,14 +164,14 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
 def label(name: str) -> str:
     """Return the label of a model, or its own name where this checkout does not have it."""
     try:
-        return settings.label_and_color(name)[0]
+        return label_and_color(name)[0]
     except LookupError:
         return name
 
 
 def ordered(names: Set[str]) -> list[str]:
     """Return the names as ``params.yaml`` lists them; then others in alphabetical order."""
-    known = [*settings.References.model_fields, *settings.load().models]
+    known = [*schema.References.model_fields, *schema.load().models]
     return [name for name in known if name in names] + sorted(names - set(known))
 
 

@@ -25,7 +25,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from stages.pipeline import settings
+from stages.pipeline import schema
 from tools import command
 
 MAIN = "dvc.yaml"
@@ -41,7 +41,7 @@ GROUPS: set[int] = set()  # of processes: one a stage that runs
 def main() -> int:
     file = sys.argv[1] if len(sys.argv) > 1 else MAIN
     if file == MAIN:
-        settings.load()  # one line for a wrong setting, before anything runs
+        schema.load()  # one line for a wrong setting, before anything runs
     LOCK.parent.mkdir(exist_ok=True)
     with command.alone(LOCK, BUSY):
         if not side_by_side(*look(file)):

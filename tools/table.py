@@ -12,7 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stages.pipeline import files, settings
+from common import storage
+from common.labels import label_and_color
+from stages.pipeline import files, schema
 from tools import command, markdown
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
@@ -35,7 +37,7 @@ def main() -> None:
             before, mark, rest = text.partition(MARK.format(name))
             if mark:
                 text = f"{before}{mark}\n{make()}\n{END}{rest.partition(END)[2]}"
-        files.write_bytes(path, text.encode())
+        storage.write_bytes(path, text.encode())
 
 
 def table() -> str:
@@ -44,15 +46,15 @@ def table() -> str:
     Numbers are means, with the standard deviation over members (or the truth's draws). A table has
     no truth.
     """
-    params = settings.load()
-    references, ranking = [*settings.References.model_fields], {}
-    if params.data.target == settings.TABLE:
-        references, ranking = settings.TABLE_REFERENCES, files.read_json(files.RANKING)
+    params = schema.load()
+    references, ranking = [*schema.References.model_fields], {}
+    if params.data.target == schema.TABLE:
+        references, ranking = schema.TABLE_REFERENCES, storage.read_json(files.RANKING)
     over = next((each["gain_over"] for each in ranking.values()), None)  # no truth: what counts
     rows = []
     for name in [*references, *params.models]:
-        headline = files.read_json(files.headline(name))
-        sds = files.read_table(files.members(name)).std()
+        headline = storage.read_json(files.headline(name))
+        sds = storage.read_table(files.members(name)).std()
         cells = [(headline["test_nll"], headline["test_nll_ci95"], 2)]
         if over:
             gain = ranking.get(name, {})
@@ -61,11 +63,11 @@ def table() -> str:
             cells += [(headline["kl"], headline["kl_sd"], 3), (headline["kl_ensemble"], None, 3)]
             cells += [(headline["modes"], sds["modes"], 1)]
         cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
-        label = settings.label_and_color(name)[0]
+        label = label_and_color(name)[0]
         rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
     divergence = ["KL (nat)", "KL of the ensemble", "modes"]
     if over:
-        divergence = [f"gain of the ensemble on {settings.label_and_color(over)[0]} (nat)"]
+        divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat)"]
     head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
 
@@ -90,7 +92,7 @@ def speed() -> str:
     """Return the table of the speed of every library of ``benchmarks/``."""
     from benchmarks import RESULTS, draw  # here, as `make repro` needs none of it
 
-    return draw.summary(files.read_json(RESULTS))
+    return draw.summary(storage.read_json(RESULTS))
 
 
 def seconds() -> str:

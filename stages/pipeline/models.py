@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from common.storage import writing
 from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError
 from flows.networks.building import load, save
 from flows.networks.population import Population
-from stages.pipeline.files import checkpoint, writing
+from stages.pipeline.files import checkpoint
 
 
 def write_model(name: str, population: Population) -> None:

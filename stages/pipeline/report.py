@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import storage
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.evaluation.calibration import LEVELS
@@ -16,7 +17,7 @@ from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from stages.pipeline import files
-from stages.pipeline.settings import Evaluate
+from stages.pipeline.schema import Evaluate
 
 TRAJECTORY_POINTS = 2_000
 
@@ -46,10 +47,10 @@ def write_report(
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
     headline = {key: files.rounded(value) for key, value in report.headline.items()}
-    files.write_json(files.headline(name), headline)
+    storage.write_json(files.headline(name), headline)
     members = {label: np.arange(len(report.members["kl"])), **report.members}
-    files.write_csv(files.members(name), members, float_format="%.6g")
-    files.write_npz(files.plot_data(name), arrays)
+    storage.write_csv(files.members(name), members, float_format="%.6g")
+    storage.write_npz(files.plot_data(name), arrays)
 
 
 def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:

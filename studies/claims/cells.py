@@ -7,11 +7,14 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from common.settings import Train, check, read_yaml
+from flows.core.errors import UserError
+from flows.networks import registry
 from flows.training.workers import PACKAGES as PACKAGES
-from stages.pipeline import settings as pipeline
 from studies.claims import images, mixtures, plane
 from studies.engine import HERE, Cell, Family
 
+PIPELINE = HERE.parent / "params.yaml"
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
 TOLERANCE = {"bits": 0.02, "bits_iw": 0.02, "*": 0.05}
 # By the recipe for tables, which has other tails and ends earlier since version 2
@@ -88,12 +91,23 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     yield "images/small", {**own, "protocol": own_protocol}
 
 
-_load = cache(pipeline.load)  # once, and not for every cell
+_read = cache(read_yaml)  # once, and not for every cell
 
 
 def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
-    params = _load(HERE.parent / pipeline.PARAMS)
-    training = params.training(model).model_dump(exclude={"members"})
-    settings = {**params.architecture(model).model_dump(exclude_unset=True), **(changes or {})}
-    return {"model": model, "settings": settings, "training": training}
+    params = _read(PIPELINE)
+    train, prefix = check(params.get("train"), Train, PIPELINE, "train"), f"models.{model}"
+    if model not in params.get("models", {}):
+        raise UserError(f"{PIPELINE}: {prefix} is not there")
+    section = params["models"][model] or {}  # YAML reads a key without a value as null
+    try:
+        architecture, training = registry.parse_section(model, section, train, prefix=prefix)
+    except (LookupError, ValueError) as error:
+        raise UserError(f"{PIPELINE}: {error.args[0]}") from None
+    settings = {**architecture.model_dump(exclude_unset=True), **(changes or {})}
+    return {
+        "model": model,
+        "settings": settings,
+        "training": training.model_dump(exclude={"members"}),
+    }

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
 
+from common.labels import label_and_color
 from flows.core.arrays import Array
 from flows.plotting.style import save
-from stages.pipeline.settings import label_and_color
 from studies.verdicts import heading, mean_and_interval
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.labels import label_and_color
+from common.settings import read_yaml
 from flows.core.arrays import Array
-from stages.pipeline.settings import label_and_color, read_yaml
 from studies import verdicts
 from studies.claims import figures
 from studies.claims.plane import COMPARISONS, TRUTH

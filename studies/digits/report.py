@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.labels import label_and_color
+from common.settings import read_yaml
 from flows.core.arrays import Array
 from flows.plotting.style import explain, panels, save, shade
-from stages.pipeline.settings import label_and_color, read_yaml
 from studies.engine import Study
 from tools import markdown
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from common.labels import label_and_color
+from common.settings import read_yaml
 from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, save
-from stages.pipeline.settings import label_and_color, read_yaml
 from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources

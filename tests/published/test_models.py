@@ -6,7 +6,7 @@ import pytest
 from pipeline import ROOT
 
 import flows
-from stages.pipeline.settings import load
+from stages.pipeline.schema import load
 
 
 def test_the_models_that_are_compared_have_as_many_parameters_within_a_tenth():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stages.pipeline.settings import read_yaml
+from common.settings import read_yaml
 from studies import engine
 from studies.claims.report import HERE
 

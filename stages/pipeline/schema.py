@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
+from common.settings import Train, check, read_yaml
 from flows import targets
 from flows.core.errors import UserError
 from flows.core.settings import (
@@ -20,15 +21,13 @@ from flows.core.settings import (
     Positive,
     Section,
     Seed,
-    TrainingSettings,
     folds_and_candidates,
 )
 from flows.mixtures.mixture import Truth
 from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.tables.columns import Column
-from stages.pipeline.reading import PARAMS, check, read_yaml
-from stages.pipeline.reading import run as run
+from stages.pipeline.files import PARAMS
 
 LEAST_TEST_ROWS = 10
 TABLE = "table"  # the target that stands for the user's own rows, without a truth
@@ -82,10 +81,6 @@ class Prepare(Section):
         return round(samples * self.test_fraction)
 
 
-class Train(TrainingSettings):
-    members: Count = 10
-
-
 class TruthReference(Section):
     draws: Annotated[int, Field(ge=2)]
 
@@ -111,24 +106,6 @@ class References(Section):
 
 
 TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
-LABELS = {
-    "truth": ("truth", "#000000"),
-    "independent": ("independent Gaussians", "#C4B7A6"),
-    "gaussian": ("one Gaussian", "#225522"),
-    "gmm": ("mixture (GMM)", "#E69F00"),
-    "kde": ("kernel density", "#CC79A7"),
-}
-
-
-def label_and_color(name: str) -> tuple[str, str]:
-    """Return the label of a model or a reference in tables and figures, and its colour.
-
-    Raises ``LookupError`` for an unknown name.
-    """
-    if name in LABELS:
-        return LABELS[name]
-    model = registry.find(name)
-    return model.label, model.color
 
 
 class Evaluate(EvaluationSettings):

@@ -1,0 +1,79 @@
+"""Run a stage from the command line, with errors of one line."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from flows.core.errors import UserError, errors_in_one_line
+from flows.tables.notices import (
+    DropColumn,
+    DropIncompleteRows,
+    Remedy,
+    SetFormat,
+    SetKind,
+    TableError,
+)
+from stages.pipeline.files import PARAMS
+
+
+def run(stage: Callable[..., None]) -> None:
+    """Run a stage with the arguments of the command line.
+
+    An error that the user can fix is one line and exit status 1.
+    """
+    name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
+    keys = [f" <{key}>" for key in inspect.signature(stage).parameters]
+    if len(arguments) != len(keys):
+        usage = f"python -m stages.{name}{''.join(keys)}"
+        sys.exit(f"{name}: got {len(arguments)} arguments; usage: {usage}")
+    with errors_in_one_line(name):
+        try:
+            stage(*arguments)
+        except TableError as error:
+            restore()
+            raise UserError(error.text(pipeline_words)) from None
+        except UserError:
+            restore()
+            raise
+
+
+def pipeline_words(remedy: Remedy) -> str:
+    """Return how a user of the pipeline applies a remedy."""
+    match remedy:
+        case SetKind(column, kind):
+            return f"set data.columns.{column}: {kind} in {PARAMS}"
+        case DropColumn(column):
+            return f"remove the column {column} from the file"
+        case DropIncompleteRows():
+            return f"set data.missing: drop in {PARAMS}"
+        case SetFormat():
+            return "save it as UTF-8 text with commas between fields and decimal points"
+
+
+def restore() -> None:
+    """Restore the files of ``metrics`` and ``figures`` that DVC removed before the stage.
+
+    They are those that are in Git and that the stage did not write. A file that exists is never
+    changed. Without Git, and outside of a Git repository, nothing is done.
+    """
+    with suppress(FileNotFoundError):  # Git is not installed
+        deleted = git("ls-files", "-z", "--deleted", "metrics", "figures")
+        if deleted:
+            git("checkout-index", "-z", "--stdin", given=deleted)  # no --force: overwrites nothing
+
+
+def git(*arguments: str, given: bytes = b"") -> bytes:
+    """Return the output of a Git command that reads ``given``; nothing where it fails."""
+    done = subprocess.run(
+        ["git", *arguments],
+        input=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return b"" if done.returncode else done.stdout
