@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline import TINY
 
 import flows
 from common.settings import read_yaml
+from flows.core.errors import UserError
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base_distribution import StandardNormal
@@ -76,6 +78,25 @@ def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
         }
         asked = params.training(model).model_dump(exclude={"members"})
         assert TrainingSettings(**own["training"]).model_dump() == asked
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("nsf:", "realnvp_image:", "models.nsf is not there"),
+        ("epochs: 4", "epochs: many", "train.epochs = 'many'"),
+        ("\n  nsf:", "\n  nsf:\n    wings: 2", "models.nsf.wings is not a known key"),
+    ],
+)
+def test_a_wrong_setting_of_the_pipeline_is_one_line_that_names_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
+    own = tmp_path / "pipeline.yaml"
+    own.write_text(TINY.replace(old, new), encoding="utf-8")
+    monkeypatch.setattr(cells, "PIPELINE", own)
+    with pytest.raises(UserError, match=re.escape(f"{own}: {said}")) as caught:
+        cells.pipeline_settings("nsf")
+    assert "\n" not in str(caught.value)
 
 
 def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(
