@@ -38,8 +38,8 @@ def heavy(module: str) -> list[str]:
 BUILDS = "build|read_model"
 COUNT_FOR = (
     {(SCHEMA, "flows.targets"): "make_truth"}
-    | {(SCHEMA, each): "label_and_color" for each in (ARCHITECTURE, REGISTRY)}
-    | {(FILES, each): r"\.problem\(" for each in heavy(FILES)}
+    | {(SCHEMA, each): r"\.architecture\(" for each in (ARCHITECTURE, REGISTRY)}
+    | {(FILES, each): "read_prepared" for each in heavy(FILES)}
     | {(each, what): BUILDS for each in (ARCHITECTURE, *MODELS) for what in heavy(each)}
 )
 STAGES = expand(yaml.safe_load(text("dvc.yaml")), yaml.safe_load(text("params.yaml")))
