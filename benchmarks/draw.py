@@ -5,7 +5,6 @@ No torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ OURS, PEER = label_and_color("realnvp")[1], "#666666"
 
 
 def main(results: Path = RESULTS) -> None:
-    measured = json.loads(results.read_text(encoding="utf-8"))
+    measured = storage.read_json(results)
     storage.write_bytes(results.with_name("table.md"), document(measured).encode())
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))

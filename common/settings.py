@@ -15,7 +15,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds, by the parser that DVC reads it with. Raises ``UserError``."""
+    """Return the content of a YAML file, parsed as DVC parses it. Raises ``UserError``."""
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
@@ -26,10 +26,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -> SectionT:
-    """Return what a file holds as the ``section`` that it must be.
+    """Validate the content of a file, and return it as a ``section``.
 
-    Raises ``UserError`` with one line that names the ``path``, the first bad key, below the key
-    ``prefix``, its value and what is allowed.
+    Raises ``UserError`` with one line. The line names the ``path``, the first wrong key, its value
+    and the allowed values. Keys are written below ``prefix``.
     """
     try:
         return section.model_validate(content)
@@ -38,6 +38,6 @@ def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -
 
 
 class Train(TrainingSettings):
-    """The section ``train`` of the pipeline's ``params.yaml``, which a study reads, too."""
+    """The section ``train`` of the pipeline's ``params.yaml``. A study also reads this section."""
 
     members: Count = 10

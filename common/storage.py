@@ -35,7 +35,7 @@ def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
 def writing(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` in writing ``path`` into a ``UserError`` that names it.
 
-    Such errors come of a full disk or a read-only checkout. The folder of ``path`` is made.
+    A full disk and a read-only checkout raise such errors. The folder of ``path`` is created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     with reading(path):
         table = pd.read_csv(path)
-        table.astype(float)  # fails for what is no number
+        table.astype(float)  # raises ValueError for text
         return table
 
 

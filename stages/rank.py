@@ -6,7 +6,7 @@ import numpy as np
 
 from common import storage
 from flows.core import seeds
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.evaluation.statistics import mean_ci95
 from stages.pipeline import files, runner, schema
 
@@ -34,8 +34,8 @@ def main() -> None:
             gains = scores[name] - scores[best]  # on the same rows, so the difference is paired
             half = mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
             ranking[name] = {
-                "gain": files.rounded(float(gains.mean())),
-                "gain_ci95": files.rounded(half),
+                "gain": float(rounded(gains.mean(), files.DIGITS)),
+                "gain_ci95": float(rounded(half, files.DIGITS)),
                 "gain_over": best,
             }
             text = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"

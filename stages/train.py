@@ -16,7 +16,7 @@ from stages.pipeline.models import write_model
 def main(model: str) -> None:
     params = schema.load()
     architecture, training = params.architecture(model), params.training(model)
-    problem, _, names = files.read_prepared()
+    problem, names = files.read_prepared()
     try:
         network = build(
             architecture,

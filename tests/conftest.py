@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from pipeline import IN_ONE_PROCESS, Clone, make_clone
+from shaking import shake
 from torch import nn
 
 
@@ -35,15 +36,6 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 
     At its initialisation, a coupling is the identity and proves nothing.
     """
-
-    @torch.no_grad()
-    def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:
-        generator = torch.Generator().manual_seed(2024)
-        for parameter in module.parameters():
-            parameter += scale * torch.randn(
-                parameter.shape, generator=generator, dtype=parameter.dtype
-            )
-        return module
 
     return shake
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shaking import shake
 from torch.testing import assert_close
 
 import flows
@@ -63,18 +64,9 @@ LAYERS = {
 each_layer = pytest.mark.parametrize("kind", list(LAYERS))
 
 
-@torch.no_grad()
-def shaken(module, scale):
-    """``module``, far from the identity, so that every parameter matters."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.parameters():
-        parameter += scale * torch.randn(parameter.shape, generator=generator)
-    return module
-
-
 def a_layer(kind, dim=2, hidden=8, members=3):
     streams = [np.random.default_rng(member) for member in range(members)]
-    return shaken(LAYERS[kind](dim, hidden, streams), 0.4 / max(hidden, 2 * dim) ** 0.5)
+    return shake(LAYERS[kind](dim, hidden, streams), 0.4 / max(hidden, 2 * dim) ** 0.5, seed=0)
 
 
 def perturbed(model, dim=2, members=3, couplings=3, hidden=8, transform="affine"):
@@ -85,7 +77,7 @@ def perturbed(model, dim=2, members=3, couplings=3, hidden=8, transform="affine"
         (dim,),
         members=members,
     )
-    return shaken(flow, 0.4 / max(hidden, 2 * dim) ** 0.5)
+    return shake(flow, 0.4 / max(hidden, 2 * dim) ** 0.5, seed=0)
 
 
 def points(members, dim, n, seed=1):
@@ -413,8 +405,10 @@ def test_memory_that_the_system_refuses_is_an_error_of_python():
 @pytest.mark.parametrize(("sizes", "n"), [((2, 3, 40), 300), ((1, 2, 7), 1), ((19, 5, 16), 70)])
 def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
     inputs, outputs, hidden = sizes
-    network = shaken(
-        Perceptron(inputs, outputs, hidden, numpy_generators(0, "initialize", range(3))), 0.3
+    network = shake(
+        Perceptron(inputs, outputs, hidden, numpy_generators(0, "initialize", range(3))),
+        0.3,
+        seed=0,
     )
     x, weight = points(3, inputs, n).requires_grad_(), points(3, outputs, n)
     found = []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from shaking import shake
 
 import flows
 from flows.evaluation.bits import bits_per_dimension
@@ -27,10 +28,7 @@ def image_flow(**others: Any) -> ImageFlow:
     settings = {"steps": [1, 1], "hidden": 8, **others}
     flow = flows.build(flows.GlowImage(**settings), (1, 8, 8), members=2)
     assert isinstance(flow, ImageFlow)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    shake(flow, 0.1, seed=0)
     return flow
 
 

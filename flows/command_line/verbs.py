@@ -15,7 +15,7 @@ import pandas as pd
 from flows.command_line import image_files
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
@@ -82,7 +82,8 @@ def sample(arguments: argparse.Namespace) -> None:
         return image_files.write(output, images.double().numpy(), density.network.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
-        return files.write(output, _answers(arguments, density, complete))
+        completed = answers(density, rows, _format_of(arguments), arguments.verb, complete)
+        return files.write(output, completed)
     samples = Samples(density, given or None)
     files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
     show(samples.notices(), shell_words)
@@ -96,7 +97,7 @@ def score(arguments: argparse.Namespace) -> None:
     if isinstance(density.network, ImageFlow):
         return image_files.score(density.network, arguments.table, arguments.output, count)
     if count is None:
-        return _write(arguments, density, _scored(arguments, density, given))
+        return _write(arguments, density, _scored(arguments, density, given, arguments.missing))
     if arguments.output is not None:
         files.is_csv(arguments.output)  # an unknown ending is refused before the rows are scored
     frame, surprise = _least_likely(arguments, density, given)
@@ -128,8 +129,8 @@ def predict(arguments: argparse.Namespace) -> None:
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         found = chunks.predict(chunk, column, levels)
-        rounded = found.map(lambda x: float(f"{x:.{DIGITS}g}"))
-        return chunk.assign(**rounded.rename(columns=str))
+        shown = pd.DataFrame(rounded(found, DIGITS), found.index, map(str, found))
+        return chunk.assign(**shown)
 
     added = [*map(str, prediction_names(density.columns[d], levels))]
     _write(arguments, density, _answers(arguments, density, ask, added))
@@ -137,7 +138,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
-    network = _load(arguments, needs_columns=False).network
+    network = building.load(arguments.model)
     building.save(network, arguments.output, rows=not arguments.without_record)
 
 
@@ -214,8 +215,7 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
 def _answers(
     arguments: argparse.Namespace, density: ArrayDensity, ask: Ask, added: Sequence[str] = ()
 ) -> Iterator[pd.DataFrame]:
-    path = arguments.given_rows if arguments.verb == "sample" else arguments.table
-    return answers(density, path, _format_of(arguments), arguments.verb, ask, added)
+    return answers(density, arguments.table, _format_of(arguments), arguments.verb, ask, added)
 
 
 def _write(
@@ -228,11 +228,9 @@ def _scored(
     arguments: argparse.Namespace,
     density: ArrayDensity,
     given: Sequence[str],
-    *,
-    drop_incomplete: bool = False,
+    missing: str,
 ) -> Iterator[pd.DataFrame]:
     """Yield rows with their log-density, its deviation over members, and its standard error."""
-    missing = "drop" if drop_incomplete else arguments.missing
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
@@ -254,9 +252,9 @@ def _least_likely(
     The index holds the numbers of the rows in their file. Rows with missing values are left out and
     counted unless columns are given: their log-densities are those of fewer values.
     """
-    drop = arguments.missing == "keep" and not given
+    missing = "drop" if arguments.missing == "keep" and not given else arguments.missing
     frame = pd.DataFrame()
-    for scored in _scored(arguments, density, given, drop_incomplete=drop):
+    for scored in _scored(arguments, density, given, missing):
         frame = pd.concat([frame, scored]).nsmallest(arguments.anomalies, SCORES[0])
     if frame.empty:
         raise UserError(

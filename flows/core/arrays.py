@@ -19,7 +19,7 @@ Rows = TypeVar("Rows", bound="NDArray[Any] | Tensor")
 
 
 def rounded(values: Any, digits: int = 9) -> Array:
-    """Return ``values`` rounded to so many significant ``digits``, in double precision.
+    """Return ``values`` rounded to ``digits`` significant digits, in double precision.
 
     Results computed in double precision agree across machines to more than nine digits.
     """

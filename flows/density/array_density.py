@@ -169,9 +169,10 @@ class ArrayDensity:
         for place, posterior in self.unknowns.posteriors(*asked, seed, enough):
             k = places[place]
             rng = numpy_generator(seed, "unknown", int(row_numbers[k]), 1)
-            found[:, k] = round_rows(self.columns, posterior.pick(count, rng))
+            found[:, k] = posterior.pick(count, rng)
             effective[k] = posterior.effective
-        return np.where(np.isnan(rows), found, rows), effective
+        drawn = round_rows(self.columns, found.reshape(-1, rows.shape[1])).reshape(found.shape)
+        return np.where(np.isnan(rows), drawn, rows), effective
 
     # Conditionals
 
@@ -223,10 +224,8 @@ class ArrayDensity:
             if labels:
                 found[k] = self._probabilities(posterior, d)
                 continue
-            quantiles = np.full((len(levels), len(self.columns)), 0.5)
-            quantiles[:, d] = posterior.quantiles(d, np.array(levels))
             found[k, :2] = self._moments(posterior, d)
-            found[k, 2:] = round_rows(self.columns, quantiles)[:, d]
+            found[k, 2:] = self._round_column(d, posterior.quantiles(d, np.array(levels)))
         return found, effective
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
@@ -235,9 +234,9 @@ class ArrayDensity:
             s_j = log m(x_j) - log q(x_j | rest),   m = (margin_j + uniform_j) / 2
 
         ``uniform_j`` is the uniform density 1 / (3 ranges of the column), or 1 / K for one of K
-        labels. Because of it, a value far outside of the table gets a high surprise although it is
-        improbable by itself. The surprise does not depend on units. It is ``(n, D)``, and ``NaN``
-        for an unknown value.
+        labels. The uniform density gives a value far outside of the table a high surprise,
+        although the value is improbable by itself. The surprise does not depend on units. It is
+        ``(n, D)``, and ``NaN`` for an unknown value.
 
         Also return the effective numbers of draws, the smallest of each row, ``(n,)``.
         """
@@ -293,7 +292,7 @@ class ArrayDensity:
     def _log_density(self, rows: Array) -> Array:
         return chunked_log_prob(self.network, rows)
 
-    def _log_marginal(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
+    def _log_marginal(self, rows: Array, row_numbers: Whole) -> Estimate:
         """Return the log-density of the known values of each row."""
         found = self._empty(len(rows))
         for k, posterior in self.unknowns.posteriors(rows, row_numbers):
@@ -329,9 +328,13 @@ class ArrayDensity:
     def _empty(self, n: int) -> Estimate:
         return Estimate(np.empty((n, self.network.members)), np.empty(n), np.empty(n))
 
+    def _round_column(self, d: int, values: Array) -> Array:
+        """Return values ``(n,)`` of column ``d`` with labels and whole numbers restored."""
+        return round_rows([self.columns[d]], values[:, None])[:, 0]
+
     def _probabilities(self, posterior: Posterior, d: int) -> Array:
         """Return the probabilities of the labels of column ``d``, ``(K,)``."""
-        codes = round_rows(self.columns, posterior.values)[:, d].astype(np.int64)
+        codes = self._round_column(d, posterior.values[:, d]).astype(np.int64)
         count = len(self.columns[d].labels)
         return np.bincount(codes, posterior.weights, count).astype(np.float64)
 

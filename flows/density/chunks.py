@@ -83,7 +83,7 @@ class Chunks:
         """
         self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
         is_given = given_mask(self.names, given)
-        kept = apply_missing_policy(self._parse(chunk, self.names), missing)
+        kept = apply_missing_policy(self._parse(chunk), missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows)
         is_label = [bool(column.labels) for column in self.columns]
@@ -175,8 +175,8 @@ class Chunks:
         self._effective.append(results[-1])
         return results
 
-    def _parse(self, chunk: pd.DataFrame, names: Sequence[str]) -> Table:
-        return parse(chunk, {name: self.kinds[name] for name in names}, self.source, self.written)
+    def _parse(self, chunk: pd.DataFrame) -> Table:
+        return parse(chunk, self.kinds, self.source, self.written)
 
     def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
         """Return the chunk with missing values in the columns that it lacks and in ``without``.
@@ -201,7 +201,7 @@ class Chunks:
 
         Values that are missing or not allowed are ``NaN``.
         """
-        parsed = apply_missing_policy(self._parse(chunk, self.names), "keep")
+        parsed = apply_missing_policy(self._parse(chunk), "keep")
         rows = to_numbers(parsed, self.columns)
         disallowed = self.density.disallowed(rows)
         self._note_disallowed(parsed, disallowed)

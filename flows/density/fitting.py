@@ -69,19 +69,25 @@ def fit(
     frame = as_frame(frame)
     table = parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
     return fit_table(
-        table, model, members=members, kinds=kinds, settings=settings, seed=seed, missing=missing
+        table,
+        model,
+        members=members,
+        kinds=kinds,
+        settings=settings or {},
+        seed=seed,
+        missing=missing,
     )
 
 
 def fit_table(
     table: Table,
-    model: str | Architecture = "nsf",
+    model: str | Architecture,
     *,
-    members: int = 10,
-    kinds: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    missing: Missing = "learn",
+    members: int,
+    kinds: Mapping[str, str],
+    settings: Mapping[str, Any],
+    seed: int,
+    missing: Missing,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
     """Fit the density of a parsed table; the other arguments are those of ``fit``.
@@ -90,10 +96,10 @@ def fit_table(
     """
     if missing not in ("learn", "drop", "stop"):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
-    architecture, training = parse_settings(model, settings or {}, seed)
+    architecture, training = parse_settings(model, settings, seed)
     learns = architecture.is_automatic(training)
-    rows = take(table, kinds or {}, "stop" if missing == "learn" and not learns else missing)
-    if "batch_size" in (settings or {}) and training.batch_size > len(rows.values):
+    rows = take(table, kinds, "stop" if missing == "learn" and not learns else missing)
+    if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
     event_shape = (len(rows.columns),)

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array
@@ -29,8 +28,8 @@ def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int 
 
     The members' densities are mixed by their weights, draw by draw.
     """
-    log_q = torch.from_numpy(spread_log_density(network, images, draws, seed))
-    return ensemble_log_prob(log_q, network.member_weights).numpy()
+    log_q = spread_log_density(network, images, draws, seed)
+    return ensemble_log_prob(log_q, network.member_weights)
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:

@@ -74,10 +74,10 @@ def evaluate(
 ) -> Report:
     """Score ``population`` on ``problem``.
 
-    ``name`` picks the population's own random stream for its samples. ``draws`` repeats the sample
-    metrics of a population with a single member on so many independent draws, a row each: for the
-    truth that is the noise of every metric. ``columns`` adds what is known from training (a value,
-    or one per member) to the table.
+    ``name`` picks the population's own random stream for its samples. ``draws`` is the
+    number of independent draws on which the sample metrics of a population with one member are
+    computed, with one row per draw. For the truth, their spread is the noise of each metric.
+    ``columns`` are results of training to add to the table: a value, or one value per member.
     """
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)

@@ -46,8 +46,8 @@ def cross_validated_bandwidth(
         h = argmax  sum_f sum_{i in f} log 1/n_f sum_{j not in f} N(x_i; x_j, h^2 I)
 
     The maximum is over ``bandwidths``, and n_f is the number of rows outside of fold f. The fold of
-    a row depends on ``seed``. At most so many (``most``) of the rows are used, and the result is
-    rescaled to all of them. Raises ``ValueError`` for fewer rows than ``folds``.
+    a row depends on ``seed``. A subsample of at most ``most`` rows is used, and the
+    result is rescaled to all rows. Raises ``ValueError`` for fewer rows than ``folds``.
     """
     from sklearn.model_selection import KFold
 
@@ -65,8 +65,8 @@ def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float
 
         h = argmax  sum_i log 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I)
 
-    The maximum is over the interval ``LIMITS``. At most so many (``most``) of the points are used,
-    and the result is rescaled to all of them. Source: Habbema, Hermans and van den Broek 1974
+    The maximum is over the interval ``LIMITS``. A subsample of at most ``most`` points is
+    used, and the result is rescaled to all points. Source: Habbema, Hermans and van den Broek 1974
     (A stepwise discriminant analysis program using density estimation).
     """
     few, dim = subsample(points, most), points.shape[1]

@@ -162,7 +162,7 @@ def fit_gaussian(rows: Array, *, correlated: bool) -> Mixture:
     if not correlated:
         covariance = np.diag(np.diag(covariance))
     covariance = covariance + RIDGE * np.eye(dim)
-    return _rounded(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None])
+    return _rounded(Mixture(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None]))
 
 
 def fit_gmm(
@@ -189,7 +189,7 @@ def fit_gmm(
         iterations=300,
         seed=seed,
     )
-    return _rounded(best.weights, best.means, best.covariances)
+    return _rounded(best)
 
 
 def components(most: int, rows: int) -> list[int]:
@@ -207,13 +207,11 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
     ``cross_validated_bandwidth`` chooses one of the ``bandwidths``. Raises ``ValueError`` for fewer
     rows than ``folds``.
     """
-    n, dim = rows.shape
     bandwidth = cross_validated_bandwidth(rows, bandwidths=bandwidths, folds=folds, seed=seed)
-    covariances = np.broadcast_to(bandwidth**2 * np.eye(dim), (n, dim, dim))
-    return _rounded(np.full(n, 1 / n), rows, covariances)
+    return _rounded(Mixture.isotropic(rows, bandwidth))
 
 
-def _rounded(weights: Array, means: Array, covariances: Array) -> Mixture:
+def _rounded(mixture: Mixture) -> Mixture:
     """Return the mixture with numbers of nine digits, which are the same on every machine."""
-    weights = rounded(weights)
-    return Mixture(weights / weights.sum(), rounded(means), rounded(covariances))
+    weights = rounded(mixture.weights)
+    return Mixture(weights / weights.sum(), rounded(mixture.means), rounded(mixture.covariances))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 
 # Pairs of a point and a component in a chunk: its intermediate arrays then stay in the cache
 PAIRS = 100_000
@@ -62,13 +62,16 @@ class Mixture:
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
             weights = self.weights.tolist()
             raise ValueError(f"the weights must be above 0 and sum to 1; they are {weights}")
-        for k, covariance in enumerate(self.covariances):
-            is_symmetric = np.allclose(covariance, covariance.T)
-            if not is_symmetric or not (np.linalg.eigvalsh(covariance) > 0).all():
-                raise ValueError(
-                    f"the covariance of component {k} must be symmetric and positive definite; "
-                    f"it is {covariance.tolist()}"
-                )
+        # All at once: this runs for every batch of conditionals, and for a kernel at every row
+        mirrored = self.covariances.transpose(0, 2, 1)
+        is_near = np.isclose(self.covariances, mirrored)
+        is_valid: Mask = np.logical_and.reduce(is_near, axis=(1, 2))
+        is_valid[is_valid] = (np.linalg.eigvalsh(self.covariances[is_valid]) > 0).all(axis=1)
+        for k in np.flatnonzero(~is_valid)[:1].tolist():
+            raise ValueError(
+                f"the covariance of component {k} must be symmetric and positive definite; "
+                f"it is {self.covariances[k].tolist()}"
+            )
 
     @classmethod
     def isotropic(cls, means: Array, deviation: float) -> Mixture:

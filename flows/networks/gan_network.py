@@ -16,7 +16,7 @@ from flows.networks.backend import backend
 from flows.networks.network import Network, Objective, Points
 from flows.networks.population import Description
 
-LAZY = 4  # one step in so many has the penalty
+LAZY = 4  # every fourth step has the penalty
 
 
 class GANNetwork(Network):

@@ -187,7 +187,7 @@ def _spread(rows: Array, steps: Array) -> Array:
 
 
 def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: float) -> None:
-    """Set ticks of column k on an axis that is so many ``inches`` long.
+    """Set ticks of column k on an axis of a length in ``inches``.
 
     Labels have a tick each, as far as there is room; whole numbers have none in between.
     """

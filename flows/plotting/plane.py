@@ -133,7 +133,7 @@ def _lines(
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel an item, and their axes; every group begins a line.
 
-    There are at most so many ``columns``.
+    A line has at most ``columns`` panels.
     """
     columns = min(columns, max(map(len, groups)))
     lines = [-(-len(group) // columns) for group in groups]

@@ -65,10 +65,11 @@ def read(
         words = {name: kinds.get(name, "") for name in chosen}
         parts.append(parse(piece, words, str(path), written).frame)
     frame = pd.concat(parts)
-    for name in frame.columns[[kinds.get(name) == "category" for name in frame]]:
-        # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
+    # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
+    labels = [kinds.get(name) == "category" and is_csv(path) for name in frame]
+    for name in frame.columns[labels]:
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
-        if is_csv(path) and digits.all():
+        if digits.all():
             frame[name] = pd.to_numeric(frame[name])
     return Table(frame, str(path))
 
@@ -83,7 +84,7 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
 def stream(
     path: str | Path, written: Format = PLAIN, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of the file in pieces of so many ``rows``, by default ``ROWS_PER_PIECE``.
+    """Yield the rows of the file in pieces of ``rows`` rows, by default ``ROWS_PER_PIECE``.
 
     Raises ``TableError`` for a file that is not a table, or has no rows.
     """

@@ -51,7 +51,8 @@ def _is_category(values: pd.Series, name: str) -> bool:
     if values.empty or values.dtype.kind == "f" or values.dtype == "category":
         return values.dtype == "category"
     words = values.astype(str)
-    rows = words.value_counts().head(SOME)
+    counts = words.value_counts()
+    rows = counts.head(SOME)
     distinct = rows.index.to_series()
     if values.dtype == object and rows[are_numbers(distinct)].sum() >= rows.sum() / 2:
         return False  # the other values are mistakes
@@ -60,8 +61,8 @@ def _is_category(values: pd.Series, name: str) -> bool:
         problem = "which is a duration; write it as a number"
     elif values.dtype != object or _are_dates(distinct):
         problem = "which is a date; write the days since the first date"
-    elif words.nunique() > MOST_LABELS:
-        problem = f"which is text; the column holds {words.nunique()} different texts"
+    elif len(counts) > MOST_LABELS:
+        problem = f"which is text; the column holds {len(counts)} different texts"
         advice = [("learn them as labels", SetKind(name, "category")), *advice]
     if not problem:
         return True

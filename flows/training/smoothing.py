@@ -33,7 +33,7 @@ from scipy.spatial.distance import cdist
 
 from flows.core.arrays import Array, subsample
 
-# Larger data sets are represented by at most so many of their rows: the cost is quadratic
+# Larger data sets are represented by a subsample of this size, because the cost is quadratic
 REFERENCE_ROWS = 2_000
 # Of more rows than ``MANY``, so few are moved at a time that the processor's cache holds their
 # kernels, at half the cost. That moves last bits, so fewer rows are moved as they ever were.

@@ -21,8 +21,8 @@ from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import MANY, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
-# Points of a member that are in memory at a time, with their noise. More rows are visited in
-# pieces, and curves are of so many of them; up to so many, no byte depends on it.
+# The number of points of a member that are in memory at a time, with their noise. A larger data set
+# is visited in pieces of this size, and its curves are computed on a subsample of this size.
 POINTS_PER_PIECE = MANY
 
 
@@ -64,7 +64,7 @@ class Trainer:
     def seen(self, rows: Tensor, number: int) -> Points:
         """Return rows ``(n, M or 1, *event)`` in the user's units as one visit sees them.
 
-        Of more than ``POINTS_PER_PIECE`` rows, only so many are used, evenly spaced. ``number`` is
+        At most ``POINTS_PER_PIECE`` rows are used, evenly spaced. ``number`` is
         the index of these rows among the sets that curves are kept of; it selects the random
         numbers.
         """

@@ -147,7 +147,7 @@ def _run(
 
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
-    """Run the calls by joblib, in so many processes or in this one."""
+    """Run the calls by joblib, in ``processes`` processes; a single one is this process."""
     several: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
     backend = several if processes > 1 else {"backend": "sequential"}
     try:

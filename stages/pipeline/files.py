@@ -1,4 +1,4 @@
-"""The files that stages hand to each other: their paths, and what several stages read of them."""
+"""The files that stages exchange: their paths, and how several stages read them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TEST = Path("data/prepared/test.npy")
 SCALER = Path("data/prepared/scaler.json")
 RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
+DIGITS = 6  # of the numbers in metrics
 
 
 def checkpoint(name: str) -> Path:
@@ -90,13 +91,10 @@ class Prepared(NamedTuple):
         problem: the rows to learn from and to score, ``(n, D)``, the truth, if it is known, and the
             columns of a table. The training rows of a table are dequantised. Integers and counts of
             its test rows are whole, because those of samples are.
-        scaler: the scaler that the files are scaled by: the moments of the training rows after the
-            maps of the columns' kinds. A model fits the same scaler, up to rounding.
         names: the names of the columns, of drawn data too.
     """
 
     problem: Problem
-    scaler: Scaler
     names: list[str]
 
 
@@ -117,7 +115,7 @@ def read_prepared() -> Prepared:
     train, test = scaler.restore(train), scaler.restore(test)
     if columns:
         train, test = from_real(columns, train), from_real(columns, test, whole=True)
-    return Prepared(Problem(train, test, truth, columns), scaler, names)
+    return Prepared(Problem(train, test, truth, columns), names)
 
 
 def read_scaler() -> tuple[list[str], Scaler]:
@@ -128,8 +126,3 @@ def read_scaler() -> tuple[list[str], Scaler]:
         if not mean.shape == std.shape == (len(content["columns"]),):
             raise ValueError("a number for each of the columns is needed")
         return content["columns"], Scaler(mean, std)
-
-
-def rounded(value: float | None) -> float | None:
-    """Return ``value`` rounded to six digits, as all numbers of the metrics are."""
-    return None if value is None else float(f"{value:.6g}")

@@ -10,7 +10,7 @@ import torch
 
 from common import storage
 from flows.core import seeds
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
@@ -46,7 +46,10 @@ def write_report(
 
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
-    headline = {key: files.rounded(value) for key, value in report.headline.items()}
+    headline = {
+        key: None if value is None else float(rounded(value, files.DIGITS))
+        for key, value in report.headline.items()
+    }
     storage.write_json(files.headline(name), headline)
     members = {label: np.arange(len(report.members["kl"])), **report.members}
     storage.write_csv(files.members(name), members, float_format="%.6g")

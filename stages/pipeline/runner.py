@@ -58,8 +58,8 @@ def pipeline_words(remedy: Remedy) -> str:
 def restore() -> None:
     """Restore the files of ``metrics`` and ``figures`` that DVC removed before the stage.
 
-    They are those that are in Git and that the stage did not write. A file that exists is never
-    changed. Without Git, and outside of a Git repository, nothing is done.
+    Only files that are in Git, and that the stage did not write, are restored. A file that exists
+    is never changed. Without Git, and outside of a Git repository, nothing is done.
     """
     with suppress(FileNotFoundError):  # Git is not installed
         deleted = git("ls-files", "-z", "--deleted", "metrics", "figures")

@@ -22,10 +22,10 @@ from flows.mixtures.mixture import Mixture, Truth
 from flows.models.nsf import NSF
 from flows.networks import registry
 from flows.networks.building import build
+from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables import splits
 from flows.training.train import train
-from studies.claims.plane import fitted
 
 ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
 BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
@@ -49,7 +49,7 @@ def other_data(
     log_q = np.split(chunked_log_prob(population, points), len(seeds), axis=1)
     grid = bandwidths(BANDWIDTHS)
     fit = partial(fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
-    kernels = [chunked_log_prob(fitted(fit, rows), points) for rows in learned]
+    kernels = [chunked_log_prob(GaussianMixture.fit(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:
         return np.stack([likelihood.divergence(log_p, part) for part in parts])

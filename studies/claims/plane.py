@@ -6,7 +6,6 @@ A score that is not finite is kept as ``NaN``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -21,7 +20,6 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.mixtures.fitting import fit_gmm, fit_kde
-from flows.mixtures.mixture import Mixture
 from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
@@ -47,7 +45,7 @@ def truth(protocol: Settings) -> Table:
 
 
 def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Table:
-    """Train a flow of so many couplings; return scores of its density, its cost and its samples."""
+    """Train a flow; return scores of its density, its cost and its samples."""
     name = f"depth {model} {couplings}"
     train, test = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
@@ -105,7 +103,7 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
         "kde": partial(fit_kde, bandwidths=grid, folds=5, seed=0),
     }
     train, _ = data(protocol, rows)
-    models = [fitted(fits[name], own) for own in train.swapaxes(0, 1)]
+    models = [GaussianMixture.fit(fits[name], own) for own in train.swapaxes(0, 1)]
     return {"kl": np.concatenate([divergence(protocol, q, count=fresh) for q in models])}
 
 
@@ -123,11 +121,6 @@ def ablation(
 
 
 # Shared by the cells
-
-
-def fitted(fit: Callable[[Array], Mixture], rows: Array) -> Population:
-    """Fit one of the pipeline's references to rows ``(n, D)``."""
-    return GaussianMixture.fit(fit, rows)
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
