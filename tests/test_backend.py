@@ -64,6 +64,14 @@ def test_gradients_of_the_density_are_those_of_pytorch(model, transform):
         assert_near(found, density(flow, x))
 
 
+@ways
+def test_a_spline_flow_of_one_column_has_a_density(way):
+    """Its even couplings change no feature."""
+    flow = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=2)
+    with way():
+        assert flow.log_prob(torch.zeros(3, 1)).isfinite().all()
+
+
 @pytest.mark.parametrize("model", ["RealNVP", "Glow"])
 def test_second_derivatives_of_the_density_are_those_of_pytorch(model):
     flow, x = perturbed(model, 3), torch.from_numpy(rows(4))

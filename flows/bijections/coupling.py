@@ -34,7 +34,7 @@ class Coupling(Bijection):
     def __init__(
         self,
         dim: int,
-        parameters: int,
+        per_feature: int,
         hidden: int,
         generators: Generators,
         *,
@@ -43,10 +43,10 @@ class Coupling(Bijection):
     ) -> None:
         super().__init__()
         first = (dim + 1) // 2
-        self.swap = swap
+        self.swap, self.per_feature = swap, per_feature
         self.sizes = [first, dim - first]
         kept, changed = self.sizes[::-1] if swap else self.sizes
-        self.conditioner = conditioner(kept, changed * parameters, hidden, generators)
+        self.conditioner = conditioner(kept, changed * per_feature, hidden, generators)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first, second = x.split(self.sizes, dim=1)
@@ -74,7 +74,7 @@ class Coupling(Bijection):
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``g(x)`` and ``log g'(x)``, each ``(M, d, N)``.
 
-        The ``parameters`` are raw, ``(M, d * parameters, N)``.
+        ``parameters`` ``(M, d * per_feature, N)`` is the output of the conditioner.
         """
 
     @abstractmethod

@@ -63,7 +63,7 @@ class SplineCoupling(Coupling):
         Each is ``(M, d, N)``, as is ``value``, which is an x or, with ``by_height``, a z.
         """
         members, changed, points = value.shape
-        raw = parameters.view(members, changed, parameters.shape[1] // changed, points)
+        raw = parameters.view(members, changed, self.per_feature, points)
         raw_widths, raw_heights, raw_slopes = raw.tensor_split([self.bins, 2 * self.bins], dim=2)
         x = self._knots(raw_widths)
         y = self._knots(raw_heights)
