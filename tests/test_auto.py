@@ -165,7 +165,7 @@ def test_only_the_step_that_is_named_is_fitted(only: str):
     made = Preprocessing((2,), 1)
     made.add_margins()
     made.add_whitening()
-    made.fit(x, only=only)
+    made.fit(x, margins=only == "margins", whiten=only == "whiten")
     assert made.margins is not None
     assert made.whiten is not None
     for name, step in (("margins", made.margins), ("whiten", made.whiten)):
@@ -335,6 +335,7 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     for network in (fresh, again):
         flows.train(network, x, settings=settings)
     assert again.preprocessing.steps == [again.preprocessing.standardize]
+    assert (again.member_weights == 1 / again.members).all()
     nll, expected = (each.history["train_nll"][-1].mean() for each in (again, fresh))
     assert abs(nll - expected) < 0.5
 

@@ -44,7 +44,7 @@ class Network(Population, ABC):
     weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
-    real: ClassVar[bool] = True  # points are real numbers, which training may move and add noise to
+    takes_noise: ClassVar[bool] = True  # training may move points and add noise to them
 
     def __init__(
         self, members: int, event_shape: Shape, description: dict[str, Any] | None = None
@@ -56,6 +56,11 @@ class Network(Population, ABC):
     @property
     def member_weights(self) -> Tensor:
         return self.weights
+
+    def forget_automatic(self) -> None:
+        """Remove what the automatic recipe adds: margins, whitening, and stacking weights."""
+        self.preprocessing.remove_margins_and_whitening()
+        self.weights.fill_(1 / self.members)
 
     # Inside: preprocessed points, features first
 
@@ -93,9 +98,9 @@ class Network(Population, ABC):
     # Users' rows
 
     def shaped(self, value: Any, what: str = "rows") -> Tensor:
-        """Return training rows as ``(n, M or 1, *event)``, whatever numbers they hold.
+        """Return training rows as ``(n, M or 1, *event)``; their values may be not finite.
 
-        Raises ``ValueError`` where there are no rows.
+        Raises ``ValueError`` if there are no rows.
         """
         rows = self.points(value, what)
         if rows.ndim != len(self.event_shape) + 2:
@@ -105,9 +110,9 @@ class Network(Population, ABC):
         return rows
 
     def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """Return what ``shaped`` does.
+        """Return training rows as ``(n, M or 1, *event)``.
 
-        Raises ``ValueError``, too, for a row that can't be learnt.
+        Raises ``ValueError`` if there are no rows or a value is not finite.
         """
         rows = self.shaped(value, what)
         finite = rows.isfinite().flatten(1).all(1)

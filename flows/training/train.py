@@ -30,7 +30,7 @@ def train(
     """Train every member of ``network`` on ``rows``, and return it.
 
     Args:
-        network: what ``flows.build`` makes.
+        network: a network of ``flows.build``.
         rows: training rows in the user's units: ``(n, *event)``, shared by all members, or
             ``(n, M, *event)``, one set per member. Any array of numbers is accepted. By the
             automatic recipe, a flow learns from rows with gaps, which are ``NaN``. Scalers are
@@ -43,17 +43,18 @@ def train(
             folds and ignores it.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
             kept in ``network.history``.
-        name: of the network, in messages.
-        device: ``"cpu"``, or ``"cuda"`` for a flow by the fixed recipe: what runs in plain torch
-            may be faster, and low bits differ; the network is on the CPU again when it is done.
+        name: the name of the network in messages.
+        device: ``"cpu"``, or ``"cuda"`` for a flow trained by the fixed recipe. A GPU can be
+            faster for flows that the kernels do not cover. The last bits differ. After training,
+            the network is on the CPU.
 
-    Where ``FLOWS_WORKERS`` names workers (``workers.py``), each trains a slice of the members, to
-    the same bytes where kernels train; ``on_log`` is then called at the end, as by the automatic
-    recipe. On a GPU, and for a flow by the automatic recipe, one process trains all.
+    If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
+    The bytes are the same where the kernels train. ``on_log`` is then called after the training, as
+    by the automatic recipe. On a GPU, and by the automatic recipe, one process trains all members.
 
-    A member whose loss is no longer finite is reported on standard error and stays in the results;
-    the others go on as if it weren't there. Raises ``TypeError`` or ``ValueError``, with one line,
-    for rows that can't be learnt.
+    A member whose loss is no longer finite is reported on standard error and stays in the results.
+    The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
+    one line, for rows that cannot be learned.
     """
     settings = settings or TrainingSettings()
     if not isinstance(network, Network):
@@ -68,6 +69,7 @@ def train(
         train_auto(cast(DensityNetwork, network), task)
         network.eval()
         return network
+    network.forget_automatic()
     network.to(device)
     parts = slices.cut(network, name) if device == "cpu" else []
     failed = slices.run(parts, network, task) if parts else trainer.run(network, task)
@@ -82,9 +84,9 @@ def train(
 
 
 def _is_automatic(network: Network, settings: TrainingSettings) -> bool:
-    """Return whether the automatic recipe trains ``network``, by its architecture.
+    """Return whether the automatic recipe trains ``network``.
 
-    Raises ``ValueError`` for that recipe and a network that was put together by hand.
+    Raises ``ValueError`` if the recipe is automatic and the network was assembled by hand.
     """
     if settings.recipe != "auto":
         return False

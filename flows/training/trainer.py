@@ -49,7 +49,6 @@ class Trainer:
     def __init__(self, network: Network, train: Any, settings: TrainingSettings) -> None:
         self.network, self.settings = network, settings
         rows = network.rows(train, "train").double()
-        network.preprocessing.remove_margins_and_whitening()
         network.preprocessing.fit_scaler(rows.numpy())
         scaled = torch.from_numpy(network.preprocessing.scale(rows.numpy()))
         self.clean = self.seen(rows, 0)
@@ -163,7 +162,7 @@ def _smoothed(
     ``(M or 1, 1, ...)``, or ``None`` without noise.
     """
     sets = rows.movedim(1, 0)
-    if settings.noise == 0 or not network.real:
+    if settings.noise == 0 or not network.takes_noise:
         return sets.to(network.device, network.dtype).contiguous(), None
     visited = torch.empty(sets.shape, dtype=network.dtype)
     levels: list[float] = []
