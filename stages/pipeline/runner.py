@@ -34,11 +34,10 @@ def run(stage: Callable[..., None]) -> None:
     with errors_in_one_line(name):
         try:
             stage(*arguments)
-        except TableError as error:
+        except BaseException as error:  # also an interrupt, or a full disk
             restore()
-            raise UserError(error.text(pipeline_words)) from None
-        except UserError:
-            restore()
+            if isinstance(error, TableError):
+                raise UserError(error.text(pipeline_words)) from None
             raise
 
 
