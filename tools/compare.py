@@ -39,8 +39,8 @@ NONE = "\u2013"
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
-    "The settings of data or evaluation differ. All members of a side share theirs, so that a "
-    "difference may be one of data and draws and not of the models. Those of the truth are."
+    "The settings of data or evaluation differ. All members of a side share theirs, so a "
+    "difference may come from the data and the draws. Then also the row of the truth differs."
 )
 
 

@@ -17,8 +17,10 @@ RAN, FAILED, UNCHANGED, CACHED = 0, 1, 10, 11
 
 def main(name: str) -> int:
     logging.disable(logging.INFO)
-    started = []
-    sys.addaudithook(lambda event, _: started.append(event == "subprocess.Popen"))
+    started = []  # the commands that DVC starts
+    sys.addaudithook(
+        lambda event, _: started.append(event) if event == "subprocess.Popen" else None
+    )
     try:
         with Repo(_wait_for_lock=True) as repo:  # others may write down what they made
             changed = repo.reproduce(name, single_item=True)
@@ -27,7 +29,7 @@ def main(name: str) -> int:
         return FAILED
     if not changed:
         return UNCHANGED
-    return RAN if any(started) else CACHED  # to fetch from its cache, DVC starts no process
+    return RAN if started else CACHED  # to fetch from its cache, DVC starts no process
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ from torch import Tensor
 from flows.core import atomic
 from flows.core.arrays import Array
 
-History = Mapping[str, Array]  # the arrays of the training record, by name
+History = Mapping[str, Array]  # the arrays of the history and of the record, by name
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
-HISTORY = "history."  # prefix of the names of the training history
+HISTORY = "history."  # prefix of the names of all arrays, as in files of version 0.2.0
 
 
 class CheckpointError(ValueError):
-    """A file that is damaged, or not a checkpoint of this project; the message names it."""
+    """A file that is damaged, or not a checkpoint of this project."""
 
 
 def write(

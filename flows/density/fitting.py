@@ -130,9 +130,9 @@ def parse_settings(
         )
     if isinstance(model, str) and model not in registry.names():
         raise LookupError(f"{model!r} is not a model of tables; these are: {_table_models()}")
-    kind = registry.find(model) if isinstance(model, str) else type(model)
-    if kind.of_images or not kind.has_density:
-        why = "" if kind.has_density else " (it has no density)"
+    cls = registry.find(model) if isinstance(model, str) else type(model)
+    if cls.of_images or not cls.has_density:
+        why = "" if cls.has_density else " (it has no density)"
         raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
     if "seed" in settings:
         raise ValueError("seed is not a setting; it is an argument of its own")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from flows.core import seeds
-from flows.core.arrays import Array
+from flows.core.arrays import Array, subsample
 from flows.core.settings import EvaluationSettings as EvaluationSettings
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
@@ -184,7 +184,7 @@ def _against_truth(
 
 def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
     """Compare samples with as many test rows by all of ``TWO_SAMPLE``; return a value per row."""
-    test = problem.test.reshape(len(problem.test), -1)[:COMPARED]
+    test = subsample(problem.test.reshape(len(problem.test), -1), COMPARED)
     own = own[:, : len(test)]
     if problem.columns:  # the columns' units have nothing to do with each other
         scale = to_real(problem.columns, problem.train).std(axis=0)

@@ -46,8 +46,8 @@ typedef struct {
     int threads;
 } Adam;
 
-/* A product of matrices, a member each, that autograd makes the products of its gradients of
-   (product.py):
+/* A batch of matrix products, one for each member. product.py computes the gradients of a product
+   by such products:
    out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
    rows: of a and out; inner: of b; points: of b. */
 typedef struct {
@@ -57,20 +57,20 @@ typedef struct {
     float *out;
 } Product;
 
-/* From x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
-   (members, points). Returns 0, or the bytes of memory that the system refused to a thread; as the
-   next one does. */
+/* Maps x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
+   (members, points). Returns 0, or the bytes of memory that the system refused to a thread. */
 long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
 
 /* The negative log-likelihood under a standard normal base, mean over the points of x (members,
-   dim, points): loss (members); and its gradient (members, size). */
+   dim, points): loss (members); and its gradient (members, size). Returns what chain_apply
+   returns. */
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient);
 
 void clipped_adam(const Adam *adam);
 
-/* The perceptron of a coupling by itself, a member each: y (members, outputs, points) of x
-   (members, kept, points). Or, where y is NULL, what dy, the gradient of y, makes of that of the
-   parameters (members, size) and of x. All return what chain_apply does. */
+/* The perceptrons of a coupling, one for each member: y (members, outputs, points) of x (members,
+   kept, points). If y is NULL, computes from dy, the gradient of y, the gradients of the parameters
+   (members, size) and of x. Returns what chain_apply returns. */
 typedef struct {
     const Layer *layer;
     int members, threads;

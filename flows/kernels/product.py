@@ -1,6 +1,7 @@
 """Compiled perceptrons, which give the same results on every machine.
 
-Autograd differentiates them once, and twice where they are made of products.
+Autograd can differentiate them once, or twice with ``twice=True``, which computes them as batched
+products.
 """
 
 from ctypes import addressof
@@ -16,7 +17,7 @@ from flows.kernels.interface import Layer, Network, Product, filled
 
 
 class Multiply(torch.autograd.Function):
-    """The batched product ``Multiply.apply(a, b, over_points)``, one a member.
+    """The batched product ``Multiply.apply(a, b, over_points)``, one for each member.
 
     It is ``a b``, or ``a b^T`` where ``over_points``, so the gradients are such products, too::
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
@@ -114,6 +114,11 @@ class CouplingArchitecture(FlowArchitecture):
         return super().build(event_shape, generators, description)
 
 
+def _as_tuple(value: Any) -> Any:
+    # YAML and JSON have lists only.
+    return tuple(value) if isinstance(value, list) else value
+
+
 class ImageArchitecture(Architecture):
     """A flow over images ``(C, H, W)`` of whole-number pixels, at one scale or several.
 
@@ -123,7 +128,7 @@ class ImageArchitecture(Architecture):
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1.
-        steps: couplings at each scale, from fine to coarse; one number is a flow of a single scale.
+        steps: couplings at each scale, from fine to coarse; one number gives a flow of one scale.
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
@@ -135,7 +140,7 @@ class ImageArchitecture(Architecture):
     prior: ClassVar[bool]  # whether a coupling fits the numbers that leave to those that stay
 
     levels: Annotated[int, Field(ge=2)] = 17
-    steps: list[Count] = Field([12, 4], min_length=1)
+    steps: Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)] = Field((12, 4), min_length=1)
     hidden: Count = 64
     transform: Literal["affine", "spline"] = "spline"
     bins: Annotated[int, Field(ge=2, le=100)] = 8

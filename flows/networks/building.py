@@ -84,7 +84,7 @@ def build_described(description: Mapping[str, Any]) -> Network:
 
 
 def _build(architecture: Architecture, description: Mapping[str, Any]) -> Network:
-    """Return the untrained network of an architecture; the description lacks its settings."""
+    """Return the untrained network of an architecture, whose settings the description gets."""
     event_shape, columns = tuple(description["event_shape"]), description.get("columns", ())
     if columns and event_shape != (len(columns),):
         raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
@@ -103,7 +103,7 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
 def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
     """Write a population to ``path``, whole or not at all.
 
-    Without ``rows``, the record is written without values of single training rows. The same
+    With ``rows=False``, the record is written without values of single training rows. The same
     population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a population whose ``description`` does not say how to build it.
     """
@@ -121,7 +121,7 @@ def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
 
 
 def load(path: str | Path) -> Population:
-    """Return the population or reference in ``path``, in evaluation mode.
+    """Return the population in ``path``, in evaluation mode.
 
     Raises ``CheckpointError``, which names the file.
     """

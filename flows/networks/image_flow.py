@@ -35,7 +35,7 @@ class ImageFlow(Flow):
     ``log_prob`` of images without u.
     """
 
-    real: ClassVar[bool] = False
+    takes_noise: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ImageFlow(Flow):
         self.dropout = dropout
         shape = tuple(base.event_shape)
         scaler = Scaler(np.full(shape, levels / 2), np.full(shape, levels / (2 * bound)))
-        self.preprocessing.fix_scaler(scaler)
+        self.preprocessing.use_scaler(scaler)
 
     def rows(self, value: Any, what: str = "images") -> Tensor:
         """Return whole images ``(n, M or 1, *event)``.

@@ -18,15 +18,15 @@ from flows.tables.to_real import ToReal
 
 
 class Preprocessing(Bijection):
-    """The composition of those of these maps that are present, in double precision::
+    """A composition of up to four maps, in double precision::
 
-        to_real       the kinds of a table's columns: what is bounded becomes real
+        to_real       by the kinds of a table's columns: bounded columns become real
         standardize   the scaler of the training rows
         margins       every column about normal (the automatic recipe)
         whiten        no correlations           (the automatic recipe)
 
-    None of them is trained. Shapes: ``(M, *event, N)``. The log-determinant is that of the whole.
-    Loading a state adds the maps that it has.
+    No map is trained. Shapes: ``(M, *event, N)``. The log-determinant is that of the composition.
+    Loading a state adds the maps that the state contains.
     """
 
     def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
@@ -64,14 +64,14 @@ class Preprocessing(Bijection):
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
 
-    def real(self, rows: Array) -> Array:
+    def to_real_rows(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
         if self.to_real is None:
             return rows
         x = self.to_real(torch.from_numpy(rows).movedim(0, -1))[0]
         return x.movedim(-1, 0).contiguous().numpy()
 
-    def fix_scaler(self, scaler: Scaler) -> None:
+    def use_scaler(self, scaler: Scaler) -> None:
         """Set ``standardize`` to ``scaler``; ``fit_scaler`` then changes nothing."""
         self.standardize.set(scaler)
         self.is_scaler_fixed = True
@@ -85,7 +85,7 @@ class Preprocessing(Bijection):
         if not self.is_scaler_fixed:
             columns = [] if self.to_real is None else self.to_real.columns
             names = [column.name for column in columns]
-            self.standardize.set(Scaler.fit(self.real(rows), names))
+            self.standardize.set(Scaler.fit(self.to_real_rows(rows), names))
 
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.
@@ -93,24 +93,25 @@ class Preprocessing(Bijection):
         Both are ``(n, M or 1, *event)``. Rows that members share stay shared where the members have
         the same scaler. ``NaN`` stays.
         """
-        return self.standardize.scaler.scale(self.real(rows))
+        return self.standardize.scaler.scale(self.to_real_rows(rows))
 
     @torch.no_grad()
-    def fit(self, scaled: Tensor, only: str = "") -> None:
+    def fit(self, scaled: Tensor, *, margins: bool = True, whiten: bool = True) -> None:
         """Fit the maps after ``standardize`` to scaled points ``(M, *event, N)``.
 
-        ``only`` names the map that is fitted; the other stays the identity.
+        A map that is not fitted stays the identity.
         """
-        for name, step in (("margins", self.margins), ("whiten", self.whiten)):
+        for step, is_fitted in ((self.margins, margins), (self.whiten, whiten)):
             if step is not None:
-                if only in ("", name):
+                if is_fitted:
                     step.initialize(scaled)
                 scaled = step(scaled)[0]
 
     def log_slopes(self, z: Tensor) -> Tensor:
-        """Return log dz/dx of every column, by maps of single columns; ``z`` are ``forward``'s.
+        """Return log dz/dx of each value, ``(M, D, N)``.
 
-        Both are ``(M, D, N)``. ``NaN`` stays.
+        ``z`` ``(M, D, N)`` is the output of ``forward``. Each map must act on single columns, so
+        there must be no whitening. ``NaN`` stays.
         """
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)
@@ -118,7 +119,7 @@ class Preprocessing(Bijection):
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``forward`` does, for points ``(M, *event, N)`` that are scaled already."""
+        """Return the output of ``forward`` for scaled points ``(M, *event, N)``."""
         steps = self.steps
         first = steps.index(self.standardize) + 1
         z, log_det = compose(steps[first:], scaled)

@@ -129,14 +129,10 @@ class TrainingRecord:
     Args:
         recipe: ``"fixed"`` or ``"auto"``.
         rows: the number of training rows.
-
-    The other fields are those of the automatic recipe:
-
-    Args:
-        folds: the number of folds; ``None`` for the fixed recipe, like the next field.
-        steps: the number of steps of the whole training.
-        members: one entry for each network, in the order of the population.
-        held_out: the mean out-of-fold log-density per row in nats, at dequantised values.
+        folds: (auto) the number of folds; ``None`` for the fixed recipe.
+        steps: (auto) the number of steps of the whole training; ``None`` for the fixed recipe.
+        members: (auto) one entry for each member, in the order of the population.
+        held_out: (auto) the mean out-of-fold log-density per row in nats, at dequantised values.
         held_out_se: its standard error.
         references: the same mean for simple models, by name.
         gaps: the number of missing values in each column; empty if no value is missing.

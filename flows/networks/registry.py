@@ -98,11 +98,12 @@ def parse_section(
     Raises ``LookupError`` for an unknown name and ``ValueError``, with one line that names the key,
     for wrong settings.
     """
-    kind = find(model) if isinstance(model, str) else type(model)
-    own = list(kind.model_fields) if isinstance(model, str) else []
+    cls = find(model) if isinstance(model, str) else type(model)
+    own = list(cls.model_fields) if isinstance(model, str) else []
     shared = [key for key in type(defaults).model_fields if key not in reserved]
-    name = model if isinstance(model, str) else kind.__name__
+    name = model if isinstance(model, str) else cls.__name__
     for key in section:
+        # Pydantic would name the keys of one class only; a section may hold keys of both.
         if key not in (*own, *shared):
             place = f"{prefix}.{key}" if prefix else str(key)
             known = f"allowed in {name}: {', '.join(own)}; " if own else "allowed "
@@ -114,7 +115,7 @@ def parse_section(
     if not isinstance(model, str):
         return model, training
     settings = {key: value for key, value in section.items() if key not in shared}
-    return _checked(kind, settings, prefix or name), training
+    return _checked(cls, settings, prefix or name), training
 
 
 def _checked(section: type[SectionT], settings: Mapping[str, Any], prefix: str) -> SectionT:

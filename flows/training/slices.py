@@ -27,11 +27,11 @@ Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[
 
 
 def cut(network: Network, name: str) -> list[slice]:
-    """Return equal slices of the members, at most one a worker; none where one process trains all.
+    """Return slices of the members, at most one for each worker.
 
-    That is so, too, for a network that was put together or changed by hand, as workers build theirs
-    from the description; a line on standard error says so. Raises ``UserError`` where
-    ``FLOWS_WORKERS`` names no place.
+    The list is empty if one process trains all members. This is also so for a network that was
+    assembled or changed by hand, because workers rebuild the network from its description; a line
+    on standard error says so. Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid.
     """
     count = min(network.members, workers.count()) if network.members > 1 else 1
     if count < 2:
@@ -46,7 +46,7 @@ def cut(network: Network, name: str) -> list[slice]:
 
 
 def _form(network: Network) -> list[Any]:
-    """Return what a network is but for its numbers: types, plain settings and shapes."""
+    """Return the modules, plain settings and shapes of a network, without its numbers."""
     plain = (bool, int, float, str, tuple, list)
     modules = [
         (name, type(module), key, repr(value))
@@ -58,10 +58,10 @@ def _form(network: Network) -> list[Any]:
 
 
 def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
-    """Do what ``trainer.run`` does, with each of the ``parts`` trained by a worker.
+    """Train each of the ``parts`` by a worker; return the failed members as ``trainer.run`` does.
 
-    The network is as it was until all are trained, and ``on_log`` is called when they are. Raises
-    ``UserError`` where workers are lost, or not like this process.
+    The network changes when all parts are trained. ``on_log`` is called after that. Raises
+    ``UserError`` if workers are lost or differ from this process.
     """
     rows = network.rows(task.rows, "train").numpy()
     test = None if task.test is None else network.rows(task.test, "test").numpy()
@@ -87,20 +87,20 @@ def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
 
 
 def _own(values: Array, part: slice, axis: int) -> Array:
-    """Return what is the members' of ``part``; what all members share has 1 or no such ``axis``."""
+    """Select members along ``axis``; return arrays that all members share unchanged."""
     if values.ndim <= axis or values.shape[axis] == 1:
         return values
     return values.swapaxes(0, axis)[part].swapaxes(0, axis)
 
 
 def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
-    """Return the arrays ``key`` of all parts as one; what has no such ``axis`` is in each alike."""
+    """Join the arrays ``key`` of all parts along ``axis``; an array without it is equal in all."""
     arrays = [part[key] for part in parts]
     return np.concatenate(arrays, axis) if arrays[0].ndim > axis else arrays[0]
 
 
 def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> Trained:
-    """Train a slice on a worker, which may have got read-only arrays."""
+    """Train a slice on a worker. Its arrays may be read-only, so they are copied."""
     network = building.restored(
         description, {key: torch.tensor(each) for key, each in state.items()}
     )

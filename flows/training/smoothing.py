@@ -35,8 +35,9 @@ from flows.core.arrays import Array, subsample
 
 # Larger data sets are represented by a subsample of this size, because the cost is quadratic
 REFERENCE_ROWS = 2_000
-# Of more rows than ``MANY``, so few are moved at a time that the processor's cache holds their
-# kernels, at half the cost. That moves last bits, so fewer rows are moved as they ever were.
+# With more than ``MANY`` rows, ``FEW_AT_A_TIME`` are moved at once, so that their kernels fit in
+# the cache. This halves the time but changes the last bits, so smaller data sets keep larger
+# pieces.
 MANY, FEW_AT_A_TIME = 131_072, 100
 
 

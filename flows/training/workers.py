@@ -1,9 +1,9 @@
 """Workers for independent tasks, chosen by the environment variable ``FLOWS_WORKERS``.
 
-Empty or 1 is this process, another number that many processes of this machine, by joblib, and
-``tcp://host:port`` a Dask cluster. A result does not depend on where it was computed: every task
-has one thread, and a worker that would compute otherwise than this process, the head, is refused
-(other code, other versions of packages, kernels on here and off there).
+``FLOWS_WORKERS`` is empty or 1 (this process), a number (that many processes on this machine, by
+joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on where it was computed:
+every task has one thread, and a worker that differs from this process, the head, is refused (other
+code, other versions of packages, kernels on in one and off in the other).
 """
 
 from __future__ import annotations

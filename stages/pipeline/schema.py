@@ -137,7 +137,10 @@ class Settings(Section):
         return self._parse(model)[1]
 
     def _parse(self, model: str) -> tuple[Architecture, Train]:
-        """Return the parts of a section, which is parsed once. Raises ``UserError``."""
+        """Return the parts of a section, which is parsed once.
+
+        Raises ``UserError`` if there is no such section, and the errors of ``parse_section``.
+        """
         if model not in self.models:
             there = ", ".join(self.models)
             raise UserError(f"{PARAMS}: models.{model} is not there; the models are: {there}")

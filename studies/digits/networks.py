@@ -48,7 +48,7 @@ def fit(
         return images.reshape(*images.shape[:-1], *network.event_shape)
 
     def seen(images: Array) -> Array:
-        return shaped(spread(images, seed) if network.real else images)
+        return shaped(spread(images, seed) if network.takes_noise else images)
 
     held_out = None if test is None else seen(test)
     options = TrainingSettings(**training, seed=seed)

@@ -53,7 +53,7 @@ class PreparedFold:
         self.preprocessing.add_whitening()
         first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
         self.preprocessing.standardize.set(fold.units.standardize.scaler)
-        self.preprocessing.fit(first, only=name)
+        self.preprocessing.fit(first, margins=name == "margins", whiten=name == "whiten")
         self.points = self.seen(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
         self.noises: dict[str, Noise] = {}
 

@@ -52,17 +52,17 @@ REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether c
 
 
 def train_auto(network: DensityNetwork, task: Task) -> None:
-    """Train ``network`` by the automatic recipe: its members become the networks that are kept.
+    """Train ``network`` by the automatic recipe.
 
-    The rows of ``task`` may have gaps, which are ``NaN``; its test rows may not. Raises
-    ``ValueError`` for a number of members that the folds and candidates can't give, and for rows or
-    groups that the recipe can't learn from.
+    The training rows may have gaps, which are ``NaN``. The test rows must not. Raises
+    ``ValueError`` for a number of members that does not fit the folds and candidates, and for rows
+    or groups from which the recipe cannot learn.
     """
     folds, kept = folds_and_candidates(network.members)
     spare = max(SPARE * kept, 4)
     settings, name = task.settings, task.name
     shared = checked(network, network.shaped(task.rows, "train"), "train")
-    if "model" not in network.description or network.member_range.start or shared.shape[1] != 1:
+    if network.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"
@@ -147,7 +147,7 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     the kind of its column does not allow.
     """
     given = rows.double().numpy()
-    real = network.preprocessing.real(given)
+    real = network.preprocessing.to_real_rows(given)
     is_wrong = ~(np.isfinite(real) | np.isnan(given)).all(axis=(1, 2))
     for row in np.flatnonzero(is_wrong)[:1].tolist():
         raise ValueError(
