@@ -41,10 +41,10 @@ def main() -> None:
 
 
 def table() -> str:
-    """Return a line for every reference and model.
+    """Return a row for every reference and model.
 
-    Numbers are means, with the standard deviation over members (or the truth's draws). A table has
-    no truth.
+    Numbers are means, with 95% intervals over test rows or standard deviations (sd) over members;
+    for the true density, over draws. A table has no true density.
     """
     params = schema.load()
     references, ranking = [*schema.References.model_fields], {}
@@ -65,10 +65,11 @@ def table() -> str:
         cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
         label = label_and_color(name)[0]
         rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
-    divergence = ["KL (nat)", "KL of the ensemble", "modes"]
+    divergence = ["KL (nat) ± sd", "KL of the ensemble", "modes ± sd"]
     if over:
-        divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat)"]
-    head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
+        divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat) ± 95% interval"]
+    quality = ["precision ± sd", "recall ± sd", "classifier AUC ± sd"]
+    head = ["", "test NLL (nat) ± 95% interval", *divergence, *quality]
     return markdown.table(head, rows, "lr")
 
 
