@@ -1,11 +1,11 @@
-# Each target makes its environment first, once: .venv, or .venv-bench for `bench`.
+# Each target makes its environment first, once: .venv, .venv-bench for `bench`, or .venv-site for `site`.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 # Two processes, file after file: the tests of one share what took long to make.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help repro test test-all lint format verify compare bench claims tables digits check clean
+.PHONY: help repro test test-all lint format verify compare bench claims tables digits check site clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -49,8 +49,12 @@ digits:  ## the flows over images beside other densities, a VAE and a GAN, on 8x
 check: .venv/ready-studies  ## run the quickest cells of each study anew, and compare them with the committed rows
 	@$(RUN) sh -c 'for study in claims tables digits; do python -m studies check $$study || exit 1; done'
 
+# Material prints a notice about other programs, unless the variable is set.
+site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/python -m mkdocs build
+
 clean:  ## remove what the pipeline and the tests made and Git does not hold
-	rm -rf .venv .venv-bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
+	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 
 .venv/ready: requirements.txt
@@ -62,6 +66,12 @@ clean:  ## remove what the pipeline and the tests made and Git does not hold
 .venv-bench/ready: benchmarks/requirements.txt requirements.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
+
+# The site is built from the text of `flows`, which is not imported, so torch is not needed.
+.venv-site/ready: requirements-site.txt
+	$(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	touch $@
 
 .venv/ready-studies: studies/requirements.txt .venv/ready

@@ -68,9 +68,13 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> DensityEstimator:
-        """Fit the density of the rows ``X`` ``(n, D)``, and return the estimator.
+        """Fit the density of the rows, and return the estimator.
 
-        ``y`` is ignored. Raises ``ValueError``, with one line, for rows and parameters that can't
+        Args:
+            X: rows, a data frame or an array ``(n, D)``.
+            y: ignored.
+
+        Raises ``ValueError``, with one line, for rows and parameters that can't
         be fitted.
         """
         rows = self._rows(X, reset=True)
@@ -83,18 +87,30 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the log-density of every row in nats, ``(n,)``, in the units of the rows."""
+        """Return the log-density of every row in nats, ``(n,)``, in the units of the rows.
+
+        Args:
+            X: rows, a data frame or an array ``(n, D)``.
+        """
         check_is_fitted(self)
         return self.density_.log_prob(self._rows(X, reset=False))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the log-likelihood of all rows in nats, the sum of ``score_samples``."""
+        """Return the log-likelihood of all rows in nats, the sum of ``score_samples``.
+
+        Args:
+            X: rows, a data frame or an array ``(n, D)``.
+            y: ignored.
+        """
         return float(self.score_samples(X).sum())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Draw ``n_samples`` rows: an array ``(n_samples, D)``, or a data frame after one.
+        """Draw rows: an array ``(n_samples, D)``, or a data frame after one.
 
-        They are others at every call, unless ``random_state`` is a number.
+        Args:
+            n_samples: the number of rows.
+            random_state: the seed: a whole number gives the same rows at every call; ``None``
+                draws the seed from the global generator of NumPy, as in scikit-learn.
         """
         check_is_fitted(self)
         drawn = self.density_.sample(n_samples, _seed(random_state))

@@ -178,6 +178,9 @@ def load(path: str | Path) -> Density | Population:
 
     It is the ``Density`` of a table, or any other population. Raises ``CheckpointError``, which
     names the file.
+
+    Args:
+        path: the file.
     """
     network = building.load(path)
     return Density(network) if network.description.get("columns") else network
@@ -186,8 +189,14 @@ def load(path: str | Path) -> Density | Population:
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
     """Write a density or a population to ``path``, whole or not at all.
 
-    Without ``record``, the file holds no values of single training rows (``Density.save``). The
-    same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    The same object gives the same bytes.
+
+    Args:
+        model: the density or the population.
+        path: the file.
+        record: whether to write the out-of-fold score of each training row (``Density.save``).
+
+    Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a network that was put together by hand.
     """
     building.save(model.network if isinstance(model, Density) else model, path, rows=record)

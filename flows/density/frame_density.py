@@ -82,12 +82,20 @@ class Density:
         The error is 0 for a log-density that is computed without random draws: that of a complete
         row, and that of a row with one unknown column, if the column is a category or the table
         has no category.
+
+        Args:
+            frame: rows of the table.
+            given: columns to condition on; the log-density is that of the other columns.
         """
         found = self._estimate(frame, given)
         return self._array.ensemble(found.log_q), found.error
 
     def log_prob_members(self, frame: Any) -> Array:
-        """Return the log-densities of the members in nats, ``(n, M)``."""
+        """Return the log-densities of the members in nats, ``(n, M)``.
+
+        Args:
+            frame: rows of the table.
+        """
         return self._estimate(frame).log_q
 
     def tail_probability(self, frame: Any) -> Array:
@@ -95,6 +103,9 @@ class Density:
 
         The probability ``(n,)`` is computed from the out-of-fold log-densities of the training
         rows, and ``NaN`` if there are none. ``ArrayDensity.tail_probability`` has the formula.
+
+        Args:
+            frame: rows of the table.
         """
         return self._array.tail_probability(self.log_prob_members(frame))
 
@@ -175,6 +186,9 @@ class Density:
         given its row than by itself; a value about which the row says nothing has about -0.5. A
         value that its column does not allow has infinity, and a missing value ``NaN``.
         ``ArrayDensity.surprise`` has the formula.
+
+        Args:
+            frame: rows of the table.
         """
         frame, chunks = self._frame(frame), Chunks(self._array)
         found = chunks.surprise(frame)

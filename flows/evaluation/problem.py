@@ -10,11 +10,16 @@ from flows.tables.columns import Column
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to learn from and rows to be scored on, ``(n, *event)`` in the user's units.
+    """Rows to learn from and rows to be scored on, in the user's units.
 
-    ``truth`` is the distribution behind them, where it is known. ``columns`` are those of a table:
-    their names and what kind of number each holds; none for drawn data and for images. Raises
-    ``ValueError`` where the parts don't fit together.
+    Args:
+        train: the rows to learn from, ``(n, *event)``.
+        test: the rows to be scored on, ``(n, *event)``.
+        truth: the distribution behind the rows, where it is known.
+        columns: the columns of a table, with their names and kinds; none for drawn data and for
+            images.
+
+    Raises ``ValueError`` where the parts don't fit together.
     """
 
     train: Array

@@ -42,8 +42,12 @@ class Mixture:
         log N(x; mu, Sigma) = -|L^-1 (x - mu)|^2 / 2 - sum_d log L_dd - D log(2 pi) / 2
         Sigma = L L^T
 
-    ``weights`` ``(K,)`` sum to 1, ``means`` ``(K, D)``, ``covariances`` ``(K, D, D)``. Raises
-    ``ValueError`` where they don't describe a mixture.
+    Args:
+        weights: the weights w ``(K,)`` of the components, which are above 0 and sum to 1.
+        means: the means mu ``(K, D)``.
+        covariances: the covariances Sigma ``(K, D, D)``, symmetric and positive definite.
+
+    Raises ``ValueError`` where the arrays don't describe a mixture.
     """
 
     weights: Array
@@ -75,20 +79,34 @@ class Mixture:
 
     @classmethod
     def isotropic(cls, means: Array, deviation: float) -> Mixture:
-        """Return a mixture of equal round components at ``means`` ``(K, D)``."""
+        """Return a mixture of round components with equal weights.
+
+        Args:
+            means: the means of the components ``(K, D)``.
+            deviation: the standard deviation of a component in every direction.
+        """
         count, dim = means.shape
         covariances = np.tile(deviation**2 * np.eye(dim), (count, 1, 1))
         return cls(np.full(count, 1 / count), means, covariances)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw n independent points, ``(n, D)``."""
+        """Draw independent points, ``(n, D)``.
+
+        Args:
+            n: the number of points.
+            rng: the generator.
+        """
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
         factors = np.linalg.cholesky(self.covariances)
         return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
 
     def log_prob(self, x: Array) -> Array:
-        """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``."""
+        """Return the log-densities in nats, ``(n,)``.
+
+        Args:
+            x: points ``(n, D)``.
+        """
         parts = [np.empty(0)]
         for terms in self._chunks(x):
             highest = terms.max(axis=0)
@@ -97,11 +115,14 @@ class Mixture:
         return np.concatenate(parts)
 
     def responsibilities(self, x: Array) -> Array:
-        """Return the probabilities of the components, ``(n, K)``, given points ``(n, D)``::
+        """Return the probabilities of the components given points, ``(n, K)``::
 
             r_k(x) = w_k N(x; mu_k, Sigma_k) / p(x)
 
         They sum to 1 for every point.
+
+        Args:
+            x: points ``(n, D)``.
         """
         parts = [np.empty((0, len(self.weights)))]
         for terms in self._chunks(x):
@@ -116,7 +137,11 @@ class Mixture:
             yield self.log_terms(chunk)
 
     def log_terms(self, x: Array) -> Array:
-        """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``, of points ``(n, D)``."""
+        """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``.
+
+        Args:
+            x: points ``(n, D)``.
+        """
         whitening, log_scale = self._components
         white = whitening @ (x - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
         return log_scale - 0.5 * np.einsum("kdn,kdn->kn", white, white)
@@ -133,7 +158,9 @@ class Mixture:
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.
 
-        It reaches ``deviations`` standard deviations beyond the mean of every component.
+        Args:
+            deviations: how far the box reaches beyond the mean of every component, in standard
+                deviations of the component.
         """
         spread = deviations * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)

@@ -48,6 +48,9 @@ class Architecture(Section, ABC):
         """Return whether the automatic recipe trains this architecture by these settings.
 
         An architecture that the automatic recipe cannot train is trained by the fixed recipe.
+
+        Args:
+            training: the settings of the training.
         """
         return training.recipe == "auto" and "auto" in cls.recipes
 
@@ -74,6 +77,10 @@ class FlowArchitecture(Architecture):
     @abstractmethod
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         """Return the bijections from standardised data to noise.
+
+        Args:
+            event_shape: the shape of a point, ``(D,)``.
+            generators: one per member; each draws the initial weights of its member.
 
         Raises ``ValueError`` for an event shape that the bijections do not support.
         """
@@ -151,7 +158,14 @@ class ImageArchitecture(Architecture):
     def layers(
         self, channels: int, steps: int, generators: Generators, conditioner: Conditioner
     ) -> list[Bijection]:
-        """Return the bijections of one scale, on squeezed images of ``channels`` channels."""
+        """Return the bijections of one scale, on squeezed images.
+
+        Args:
+            channels: the number of channels of a squeezed image.
+            steps: the number of couplings.
+            generators: one per member; each draws the initial weights of its member.
+            conditioner: makes the network of a coupling.
+        """
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description

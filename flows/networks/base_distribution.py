@@ -13,7 +13,12 @@ from flows.core.seeds import normal
 
 
 class Base(nn.Module, ABC):
-    """M distributions over noise of ``event_shape``, one per member of a population."""
+    """M distributions over noise of ``event_shape``, one per member of a population.
+
+    Args:
+        members: the number M of members.
+        event_shape: the shape of a point of noise, ``(D,)`` or ``(C, H, W)``.
+    """
 
     def __init__(self, members: int, event_shape: Shape) -> None:
         super().__init__()
@@ -27,18 +32,30 @@ class Base(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log-densities in nats, ``(M, N)``, of noise ``(M, *event, N)``.
+        """Return log-densities in nats, ``(M, N)``, which can be differentiated.
 
-        They can be differentiated.
+        Args:
+            z: noise ``(M, *event, N)``.
         """
 
     @abstractmethod
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
-        """Draw ``n`` points of every member, ``(M, *event, n)``."""
+        """Draw points of every member, ``(M, *event, n)``.
+
+        Args:
+            n: the number of points of a member.
+            generator: of the random numbers of all members.
+            dtype: the type of the points.
+        """
 
 
 class StandardNormal(Base):
-    """The standard normal, ``log N(z; 0, I) = -|z|^2 / 2 - D log(2 pi) / 2``."""
+    """The standard normal, ``log N(z; 0, I) = -|z|^2 / 2 - D log(2 pi) / 2``.
+
+    Args:
+        members: the number M of members.
+        event_shape: the shape of a point of noise, ``(D,)`` or ``(C, H, W)``.
+    """
 
     def log_prob(self, z: Tensor) -> Tensor:
         z = z.flatten(1, -2)

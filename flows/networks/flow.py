@@ -23,6 +23,12 @@ class Flow(DensityNetwork):
 
     ``Flow(StandardNormal(members, event_shape), bijections)``: both parts can be replaced.
     ``flows.build`` makes the flows that have a name.
+
+    Args:
+        base: the base distribution of all members.
+        bijections: the bijections ``f_1, ..., f_K``, in the order from data to noise.
+        description: how to build the network again, as JSON; without it, ``flows.save`` refuses
+            the network.
     """
 
     def __init__(
@@ -35,16 +41,23 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Initialise every data-dependent layer on its input from points ``(M, *event, N)``."""
+        """Initialise every data-dependent layer on its input.
+
+        Args:
+            z: preprocessed training points ``(M, *event, N)``.
+        """
         for bijection in self.chain:
             bijection.initialize(z)
             z = backend.map(bijection, z)[0]
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``.
+        """Return ``log q``, ``(M, N)``, of preprocessed points.
 
         It can be differentiated by the points and by the parameters, any number of times. The
         backward pass computes the points once more (``flows/networks/backend.py``).
+
+        Args:
+            z: preprocessed points ``(M, *event, N)``.
         """
         noise, log_det = self.to_noise(z)
         return log_det + self.base.log_prob(noise)
@@ -56,6 +69,9 @@ class Flow(DensityNetwork):
 
         The gradient is by all parameters, in their order. The members share none, so the gradient
         of the summed losses is each member's own.
+
+        Args:
+            z: preprocessed points ``(M, *event, N)``.
         """
         return backend.loss(self.chain, self.base.in_training, z)(z)
 
@@ -63,7 +79,11 @@ class Flow(DensityNetwork):
         return backend.loss(self.chain, self.base.in_training, points)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``f`` of preprocessed points, and its log-determinant ``(M, N or 1)``."""
+        """Return ``f(z)``, ``(M, *event, N)``, and its log-determinant ``(M, N or 1)``.
+
+        Args:
+            z: preprocessed points ``(M, *event, N)``.
+        """
         return backend.map(self.chain, z)
 
     def generate(self, n: int, generator: Generator) -> Tensor:
@@ -72,7 +92,11 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
-        """Return the noise ``(..., M, *event)`` that ``sample`` would turn into the points."""
+        """Return the noise ``(..., M, *event)`` that ``sample`` would turn into the points.
+
+        Args:
+            value: points in the user's units, in any form that ``log_prob`` takes.
+        """
         value = self.points(value)
         noise = self.to_noise(self.preprocess(value)[0])[0]
         return self.rows_first(noise, value.shape[: -1 - len(self.event_shape)])
@@ -85,6 +109,10 @@ class Flow(DensityNetwork):
 
         They are K + 2 tensors ``sample_shape + (M, *event)``: the first is noise, each next one is
         after one more bijection, and the last is in the user's units.
+
+        Args:
+            sample_shape: the shape of the draws, such as ``(n,)``.
+            generator: of NumPy or of torch; without one, the draws are new at every call.
         """
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)

@@ -21,9 +21,16 @@ from flows.tables.columns import Column
 class GaussianMixture(Population):
     """A mixture of K Gaussians in D dimensions as a population with a single member.
 
-    ``Mixture`` has the formulas. ``weights`` ``(K,)``, ``means`` ``(K, D)``, ``covariances``
-    ``(K, D, D)``, all in float64, are of points after the ``preprocessing``, where there is one;
-    ``columns`` are those of its table. A kernel density has one component a training point.
+    ``Mixture`` has the formulas. The weights, the means and the covariances are kept in float64. A
+    kernel density has one component per training point.
+
+    Args:
+        weights: the weights of the components ``(K,)``, which sum to 1.
+        means: the means ``(K, D)`` of points after the preprocessing.
+        covariances: the covariances ``(K, D, D)`` of points after the preprocessing.
+        preprocessing: maps points in the user's units to those of the mixture, and has the columns
+            of its table. Without it, the mixture is in the user's units.
+
     Raises ``ValueError`` where the arrays don't describe a mixture.
     """
 
@@ -47,9 +54,12 @@ class GaussianMixture(Population):
 
     @classmethod
     def of(cls, mixture: Mixture, preprocessing: Preprocessing | None = None) -> GaussianMixture:
-        """Return ``mixture`` as a model: of points after the ``preprocessing``, if there is one.
+        """Return a mixture as a model.
 
-        Without a preprocessing, the model of a truth is the truth itself.
+        Args:
+            mixture: the mixture, of points after the preprocessing.
+            preprocessing: maps points in the user's units to those of the mixture. Without it, the
+                model of a truth is the truth itself.
         """
         return cls(mixture.weights, mixture.means, mixture.covariances, preprocessing)
 
@@ -84,7 +94,11 @@ class GaussianMixture(Population):
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities in nats, in float64 and without gradients."""
+        """Return log-densities ``(n, 1)`` in nats, in float64 and without gradients.
+
+        Args:
+            value: points in the user's units, ``(n, D)`` or ``(n, 1, D)``.
+        """
         value = self.points(value).double()
         log_det = torch.zeros(1, 1)
         z = self.features_first(value)
@@ -103,7 +117,12 @@ class GaussianMixture(Population):
 
     @classmethod
     def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
-        """Return the mixture with the ``state`` of a checkpoint."""
+        """Return the mixture of a checkpoint.
+
+        Args:
+            columns: the columns of its table; none where the points are not from a table.
+            state: the tensors of the checkpoint, by name.
+        """
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
             preprocessing = Preprocessing(state["means"].shape[1:], 1, columns)

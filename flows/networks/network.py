@@ -70,11 +70,14 @@ class Network(Population, ABC):
 
     @abstractmethod
     def objective(self, points: Tensor, generators: Generators) -> Objective:
-        """Return the function that an epoch on ``points`` ``(M, *event, N)`` calls for every batch.
+        """Return the function that an epoch calls for every batch.
 
         For a batch ``(M, *event, n)`` it returns the loss ``(M,)``, without its graph, and the
-        gradient ``(M, P)`` by all parameters, in their order. A member's random numbers come from
-        its own generator.
+        gradient ``(M, P)`` by all parameters, in their order.
+
+        Args:
+            points: the preprocessed points of the epoch ``(M, *event, N)``.
+            generators: one per member, for the random numbers of the member.
         """
 
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
@@ -93,7 +96,12 @@ class Network(Population, ABC):
 
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        """Draw ``n`` points of every member, ``(M, *event, n)``."""
+        """Draw preprocessed points of every member, ``(M, *event, n)``.
+
+        Args:
+            n: the number of points of a member.
+            generator: of the random numbers of all members.
+        """
 
     # Users' rows
 

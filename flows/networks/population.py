@@ -34,6 +34,11 @@ class Population(nn.Module, Distribution):
     ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
     checkpoint. After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name,
     and ``record`` says how the members were trained; before, they are empty and ``None``.
+
+    Args:
+        members: the number M of members.
+        event_shape: the shape of a point, ``(D,)`` or ``(C, H, W)``.
+        description: how to build the model again, as JSON.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -79,7 +84,11 @@ class Population(nn.Module, Distribution):
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def supports(self, method: str) -> bool:
-        """Return whether the model has ``method``: ``log_prob``, ``encode`` or ``trajectory``."""
+        """Return whether the model has a method.
+
+        Args:
+            method: ``"log_prob"``, ``"encode"`` or ``"trajectory"``.
+        """
         return getattr(type(self), method) is not getattr(Population, method)
 
     @property
@@ -98,12 +107,19 @@ class Population(nn.Module, Distribution):
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draw points, ``sample_shape + (M, *event)``.
 
+        Args:
+            sample_shape: the shape of the draws, such as ``(n,)``.
+            generator: of NumPy or of torch; without one, the draws are new at every call.
+
         Raises ``NotImplementedError`` where a model can't.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M)`` in nats of ``(n, *event)`` or ``(n, M, *event)``.
+        """Return log-densities ``(n, M)`` in nats.
+
+        Args:
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
 
         Raises ``NotImplementedError`` where a model has none.
         """
@@ -111,6 +127,9 @@ class Population(nn.Module, Distribution):
 
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that the points are mapped to.
+
+        Args:
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
 
         Raises ``NotImplementedError`` where a model has no such map.
         """
@@ -121,19 +140,32 @@ class Population(nn.Module, Distribution):
     ) -> list[Tensor]:
         """Return samples at every step from noise to data.
 
+        Args:
+            sample_shape: the shape of the draws, such as ``(n,)``.
+            generator: of NumPy or of torch; without one, the draws are new at every call.
+
         Raises ``NotImplementedError`` where a model has no steps.
         """
         raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n,)`` of the ensemble, in nats."""
+        """Return log-densities ``(n,)`` of the ensemble, in nats.
+
+        Args:
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
+        """
         return ensemble_log_prob(self.log_prob(value), self.member_weights)
 
     @torch.no_grad()
     def ensemble_sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Draw ``n`` independent points from the ensemble, ``(n, *event)``.
+        """Draw independent points from the ensemble, ``(n, *event)``.
 
         Every point is drawn from one member, which is chosen at random by the member weights.
+
+        Args:
+            n: the number of points.
+            generator: of NumPy or of torch; without one, the draws are new at every call.
+
         Raises ``NotImplementedError`` where a model can't draw.
         """
         generator = generator_of(generator)
@@ -151,20 +183,32 @@ class Population(nn.Module, Distribution):
         return sum(p.numel() for p in self.parameters()) // self.members
 
     def features_first(self, value: Any) -> Tensor:
-        """Return points, in any form that ``log_prob`` takes, as ``(M, *event, n)``."""
+        """Return points as ``(M, *event, n)``.
+
+        Args:
+            value: points in any form that ``log_prob`` takes.
+        """
         value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
         return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
 
     def rows_first(self, x: Tensor, shape: torch.Size) -> Tensor:
-        """Return ``(M, *event, n)`` as ``shape + (M, *event)``."""
+        """Return points as ``shape + (M, *event)``.
+
+        Args:
+            x: points ``(M, *event, n)``.
+            shape: the axes that stand for n, whose product is n.
+        """
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
     def points(self, value: Any, what: str = "points") -> Tensor:
-        """Return ``value`` as a tensor ``(..., M or 1, *event)``.
+        """Return points as a tensor ``(..., M or 1, *event)``.
 
-        Rows ``(n, *event)`` are shared by all members, whatever their number. Raises ``ValueError``
-        for another shape and ``TypeError`` for what is not numbers; ``what`` names the points in
-        the message.
+        Args:
+            value: rows ``(n, *event)``, which all members share, whatever their number, or points
+                ``(..., M or 1, *event)``.
+            what: the name of the points in messages.
+
+        Raises ``ValueError`` for another shape and ``TypeError`` for what is not numbers.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)

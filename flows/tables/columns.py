@@ -42,6 +42,10 @@ class Column:
     def parse(cls, name: str, word: str) -> Column:
         """Return the column ``name`` of the kind that a user writes as ``word``.
 
+        Args:
+            name: the name of the column.
+            word: the kind, with the numbers that it needs, such as ``"interval:0:1"``.
+
         Raises ``ValueError``, which names the column, for a word that is not a kind.
         """
         kind, *texts = word.split(":")
@@ -63,6 +67,7 @@ class Column:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields of the column, by name, as JSON can hold them."""
         content = {**asdict(self), "labels": list(self.labels)}
         if self.kind != "category":
             del content["labels"], content["ordered"]
@@ -70,6 +75,11 @@ class Column:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Column:
+        """Return the column that ``to_dict`` wrote.
+
+        Args:
+            content: the fields of the column, by name.
+        """
         return cls(**{**content, "labels": tuple(content.get("labels", ()))})
 
     @property
@@ -97,7 +107,11 @@ class Column:
         return self.kind in WHOLE and (self.step or 0) % 1 == 0
 
     def holds(self, x: Array) -> Mask:
-        """Return whether each of ``x`` ``(n,)`` is a number that the kind allows."""
+        """Return whether each value is a number that the kind allows, ``(n,)``.
+
+        Args:
+            x: values of the column ``(n,)``.
+        """
         low, high = self.bounds
         inside = (low < x) & (x < high)
         if self.kind not in WHOLE:
