@@ -43,7 +43,7 @@ def samples(scene: Scene) -> Figure:
         title = row.label if share is None else f"{row.label}\n{share:.1%} between modes"
         shown.append((title, row.arrays["samples"], row.color))
     count = 1 + sum(not row.is_model for row in scene.rows)  # the models come last
-    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2.3)
+    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2.5)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title, fontsize=10)
