@@ -117,14 +117,14 @@ def draw_speed(table: pd.DataFrame) -> None:
             for axis, key in zip(axes[place :: len(SIZES)], ("seconds", "memory"), strict=True):
                 axis.loglog(own[what], own[key], "o-", color=color)
                 slope = np.diff(np.log(own[key]))[-1] / np.diff(np.log(own[what]))[-1]
-                axis.set_title(f"last slope {slope:.2f}", fontsize=9)
+                axis.set_title(f"slope at the end {slope:.2f}", fontsize=9)
                 axis.set_xticks(SIZES[what])
                 axis.xaxis.set_major_formatter(EngFormatter(sep=""))
                 axis.minorticks_off()
             axis.set_xlabel(what)
         for axis in axes[: len(SIZES) + 1 : len(SIZES)]:
             axis.yaxis.set_major_formatter("{x:g}")
-        axes[0].set_ylabel("an epoch (s)")
+        axes[0].set_ylabel("time per epoch (s)")
         axes[len(SIZES)].set_yticks([0.5, 1, 2])
         axes[len(SIZES)].set_ylabel("peak memory (GiB)")
         save(figure, FOLDER / "scale.png")

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import PARAMS, against, draw, run
+from benchmarks import PARAMS, RESULTS, against, draw, run
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, ring
@@ -100,6 +102,24 @@ def test_a_wrong_word_on_the_command_line_is_named(arguments, word, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)
     assert word in capsys.readouterr().err
+
+
+def test_the_picture_shows_the_milliseconds_of_the_table():
+    """Those of whichever number of threads is faster, so that none looks slower than it is."""
+    measured = json.loads(RESULTS.read_text(encoding="utf-8"))
+    ms, sizes = draw.fastest(measured)
+    assert sizes == {"hidden": 64, "batch": 128}
+    epochs = pd.DataFrame(measured["epoch"])
+    zuko = epochs.query("library == 'zuko' and networks == 10 and hidden == 64 and batch == 128")
+    assert sorted(zuko["threads"]) == measured["settings"]["threads"]
+    assert ms["zuko", 10] == zuko["ms"].min()
+    figure, axis = plt.subplots()
+    draw.epoch(axis, measured)
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    shown = dict(zip(names, [bar.get_width() for bar in axis.patches], strict=True))
+    assert shown["zuko"] == zuko["ms"].min()
+    assert shown["our RealNVP"] == ms["ours", 10]
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(

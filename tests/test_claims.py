@@ -293,6 +293,17 @@ def test_verdicts_follow_the_numbers() -> None:
     assert {verdict for (claim, *_), verdict in found.items() if claim > 2} == {"equivalent"}
 
 
+def test_the_figures_name_metrics_and_models_in_words():
+    section = CLAIMS["plane"]
+    entry = {"metric": "c2st_auc", "pair": ["flows", "vae"]}
+    assert report.measured(section, entry) == "classifier AUC: flows \u2212 VAE"
+    for section in CLAIMS.values():
+        for test in (test for claim in section["claims"] for test in claim["tests"]):
+            for metric in test["metrics"]:
+                metric_words, pair = report.measured(section, test | {"metric": metric}).split(": ")
+                assert "_" not in metric_words + pair
+
+
 # All of it, tiny
 
 

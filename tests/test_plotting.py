@@ -31,7 +31,7 @@ from stages import plot
 
 pytestmark = pytest.mark.filterwarnings("error")
 LEVELS = np.arange(1, 50) / 50
-SCORES = ("kl", "precision", "recall", "density", "coverage", "c2st_auc", "mode_tv")
+SCORES = ("kl", "precision", "recall", "density", "coverage", "c2st_auc", "mode_tv", "high_quality")
 
 
 def scene(
@@ -59,7 +59,7 @@ def scene(
         if known:
             arrays["mode_mass"] = rng.dirichlet(np.ones(len(truth.weights) + 1), count)
         else:
-            table = table.drop(columns=["kl", "mode_tv"])
+            table = table.drop(columns=["kl", "mode_tv", "high_quality"])
         if known and density:
             arrays["hdr"] = rng.uniform(size=(count, len(LEVELS)))
             headline = {"kl": table["kl"].mean(), "kl_ensemble": 0.8 if count > 1 else None}
@@ -224,6 +224,41 @@ def test_the_densities_of_one_model_are_drawn():
     assert sheet("density.png", few)
 
 
+def test_the_samples_are_told_by_the_share_that_lies_between_the_modes():
+    whole = scene()
+    gan = whole.by_name["gan"]
+    gan = replace(gan, members=gan.members.assign(high_quality=[0.9, 0.95, 0.94]))
+    rows = [gan if row.name == "gan" else row for row in whole.rows]
+    assert "GAN\n7.0% between modes" in words("samples.png", replace(whole, rows=rows))
+    for which in ("no truth", "no mixture"):
+        unknown = [
+            replace(row, members=row.members.assign(high_quality=np.nan))
+            for row in SCENES[which].rows
+        ]
+        drawn = words("samples.png", replace(SCENES[which], rows=unknown))
+        assert "GAN" in drawn
+        assert "between" not in drawn
+
+
+@pytest.mark.parametrize("which", ["all", "no truth"])
+def test_the_data_come_before_the_densities(which: str):
+    first, *others, _ = sheet("density.png", SCENES[which]).axes
+    (points,) = first.collections
+    np.testing.assert_array_equal(points.get_offsets(), SCENES[which].data)
+    assert all(axis.images for axis in others if axis.get_visible())
+
+
+def test_no_point_of_a_layer_is_cut_off():
+    whole = scene()
+    drawn = sheet("layers.png", whole)
+    states = whole.by_name["flow"].arrays["trajectory"]
+    assert len(states) == len([axis for axis in drawn.axes if axis.get_visible()])
+    for axis, points in zip(drawn.axes, states, strict=False):
+        (cloud,) = axis.collections
+        np.testing.assert_array_equal(cloud.get_offsets(), points)
+        assert np.abs(points).max() < axis.get_xlim()[1] == axis.get_ylim()[1]
+
+
 def test_a_model_without_a_density_says_so():
     assert "GAN: no density" in words("density.png", scene())
 
@@ -243,7 +278,7 @@ def test_a_conditional_has_area_1_and_that_of_the_truth_is_its_closed_form():
     first, *panels = sheet("conditional.png", replace(whole, data=data, rows=rows)).axes
     assert len(first.lines) == len(panels) == 3
     for mark, axis in zip(first.lines, panels, strict=True):
-        assert [line.get_label() for line in axis.lines] == ["TRUTH", "FLOW", "VAE"]
+        assert [line.get_label() for line in axis.lines] == ["TRUTH", "GMM", "KDE", "FLOW", "VAE"]
         (c, _), (share, y) = mark.get_xdata(), axis.lines[0].get_data()
         slope = covariances[:, 0, 1] / covariances[:, 0, 0]
         mean = means[:, 1] + slope * (c - means[:, 0])
@@ -261,7 +296,8 @@ def test_a_column_of_one_value_has_one_conditional_and_a_line_without_mass_none(
     lost = replace(whole.by_name["flow"], arrays={**whole.by_name["flow"].arrays, **empty})
     rows = [lost if row.name == "flow" else row for row in whole.rows]
     _, panel = sheet("conditional.png", replace(whole, data=0 * whole.data, rows=rows)).axes
-    assert [bool(np.isnan(line.get_xdata()).all()) for line in panel.lines] == [False, True, False]
+    lines = {line.get_label(): np.isnan(line.get_xdata()).all() for line in panel.lines}
+    assert [name for name, is_empty in lines.items() if is_empty] == ["FLOW"]
 
 
 def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
@@ -370,6 +406,21 @@ def test_columns_of_any_kind_are_drawn_without_a_warning():
     assert "log\u2081\u2080 income" in words("margins.png", of_a_table(**columns))
 
 
+def test_pairs_have_a_legend_and_show_a_cell_with_a_single_sample():
+    rare = np.append(np.zeros(199), 1.0)
+    size = Column("size", "category", step=1.0, labels=("usual", "rare"))
+    table = of_a_table(size=rare, b=normal(1), c=normal(2))
+    drawn = sheet("pairs.png", replace(table, columns=[size, *table.columns[1:]]))
+    (legend,) = drawn.legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["200 rows of data", "200 samples of FLOW"]
+    (mesh,) = drawn.axes[1].findobj(QuadMesh)
+    counts = np.asarray(mesh.get_array())
+    colors = mesh.to_rgba(np.ma.masked_less(counts, 1)).reshape(*counts.shape, 4)
+    assert (colors[counts == 0][:, 3] == 0).all()  # the white ground
+    assert (colors[counts == 1][:, :3].mean(axis=1) < 0.7).all()
+
+
 def test_the_columns_that_there_is_no_room_for_are_said():
     table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
     assert "not shown: c12, c13" in words("margins.png", table)
@@ -385,6 +436,14 @@ def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning()
     )
     for name in OF_TABLES:
         assert sheet(name, broken)
+
+
+def test_pairs_without_a_sample_in_view_are_drawn(tmp_path: Path):
+    table = of_a_table(a=normal(1), b=normal(2), c=normal(3))
+    away = np.full_like(table.data, 1e6)
+    rows = [replace(row, arrays={**row.arrays, "samples": away}) for row in table.rows]
+    with np.errstate(invalid="ignore"):  # of a histogram without samples
+        plotting.draw_figure("pairs.png", replace(table, rows=rows), tmp_path / "pairs.png")
 
 
 def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plot():

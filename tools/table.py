@@ -54,7 +54,8 @@ def table() -> str:
     rows = []
     for name in [*references, *params.models]:
         headline = storage.read_json(files.headline(name))
-        sds = storage.read_table(files.members(name)).std()
+        members = storage.read_table(files.members(name))
+        sds = members.std()
         cells = [(headline["test_nll"], headline["test_nll_ci95"], 2)]
         if over:
             gain = ranking.get(name, {})
@@ -62,10 +63,13 @@ def table() -> str:
         else:
             cells += [(headline["kl"], headline["kl_sd"], 3), (headline["kl_ensemble"], None, 3)]
             cells += [(headline["modes"], sds["modes"], 1)]
+            known = headline["modes"] is not None  # else the truth has no components
+            between = 1 - members["high_quality"].mean() if known else None
+            cells += [(between, sds["high_quality"], 3)]
         cells += [(headline[key], sds[key], 2) for key in ("precision", "recall", "c2st_auc")]
         label = label_and_color(name)[0]
         rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
-    divergence = ["KL (nat) ± sd", "KL of the ensemble", "modes ± sd"]
+    divergence = ["KL (nat) ± sd", "KL of the ensemble", "modes ± sd", "between modes ± sd"]
     if over:
         divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat) ± 95% interval"]
     quality = ["precision ± sd", "recall ± sd", "classifier AUC ± sd"]

@@ -13,11 +13,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from flows.core.arrays import Array, Mask
 from flows.plotting.scene import Scene, figure
-from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
+from flows.plotting.style import (
+    DATA_COLOR,
+    TRUTH_COLOR,
+    add_legend,
+    explain,
+    handles_of,
+    mark_key,
+    panels,
+    shade,
+)
 from flows.tables.columns import Column
 
 SINGLE, PAIRED = 12, 6  # columns of a figure, at most
@@ -34,8 +44,8 @@ def margins(scene: Scene) -> Figure:
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
         draw_column(axis, scene, k)
-    add_legend(sheet, axes[0], 7)
-    text = f"grey: {len(scene.data):,} rows of data; line: samples of a model"
+    add_legend(sheet, handles_of(axes[0]), 7)
+    text = f"{len(scene.data):,} rows of data, and samples of the models"
     explain(sheet, text + rest_of(scene, range(len(axes))), up="density")
     return sheet
 
@@ -51,7 +61,7 @@ def probability(scene: Scene) -> Figure:
     level = np.linspace(0, 1, 101)
     chance = 2 * np.sqrt(level * (1 - level) / len(scene.test))
     for k, axis in enumerate(axes):
-        shade(axis, level, 0, chance, color=TRUTH_COLOR, alpha=0.12)
+        shade(axis, level, 0, chance, color=TRUTH_COLOR, alpha=0.12, label="\u00b1 2 sd by chance")
         values = np.unique(scene.test[:, k])
         below = _share_below(scene.test[:, k], values)
         for row in scene.rows:
@@ -61,8 +71,8 @@ def probability(scene: Scene) -> Figure:
         axis.set_title(scene.names[k], fontsize=10)
         axis.set(xlim=(0, 1), xlabel="share of the samples below" if k >= len(axes) - 3 else "")
         axis.grid(alpha=0.25)
-    add_legend(sheet, axes[0], 7)
-    text = f"{len(scene.test):,} test rows; 0 is perfect, grey \u00b1 2 sd by chance"
+    add_legend(sheet, handles_of(axes[0]), 7)
+    text = f"{len(scene.test):,} test rows; 0 is perfect"
     up = "share of the test rows below \u2212 that of the samples"
     explain(sheet, text + rest_of(scene, range(len(axes))), up=up)
     return sheet
@@ -102,7 +112,10 @@ def pairs(scene: Scene) -> Figure:
             _dots(axis, dots[:, [x, y]], boxes[[x, y]], size=3, color=row.color)
         else:
             cells = [edges(scene, x, CELLS), edges(scene, y, CELLS)]
-            axis.hist2d(samples[:, x], samples[:, y], bins=cells, cmap="magma")
+            # An empty cell has no logarithm, and stays white beside a cell with a single sample.
+            own = samples[:, x], samples[:, y]
+            counts, _, _, mesh = axis.hist2d(*own, cells, cmap="viridis_r")
+            mesh.set_norm(LogNorm(1, max(2, counts.max())))
         axis.set_xlim(boxes[x])
         if x != y:
             axis.set_ylim(boxes[y])
@@ -116,8 +129,11 @@ def pairs(scene: Scene) -> Figure:
             axis.tick_params(right=True, labelright=True)
         axis.set_xlabel(scene.names[x] if bottom else "", fontsize=9)
         axis.set_ylabel(scene.names[y] if left else "", fontsize=9)
-    text = f"{row.label}: as many samples over {len(data):,} rows of data (grey); "
-    text += f"above the diagonal, {len(samples):,} samples counted in cells"
+    handles = [mark_key(f"{len(data):,} rows of data", "o", color=DATA_COLOR, alpha=0.7)]
+    handles += [mark_key(f"{len(dots):,} samples of {row.label}", "o", color=row.color, alpha=0.7)]
+    add_legend(sheet, handles, 2)
+    text = f"above the diagonal: {len(samples):,} samples of {row.label} counted in cells, "
+    text += "dark where there are many, white where there are none"
     if steps[shown].any():
         text += "\ndots of labels, whole and rounded numbers are spread over their steps"
     explain(sheet, text + rest_of(scene, shown))

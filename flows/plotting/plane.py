@@ -5,18 +5,25 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
+from matplotlib.collections import PathCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
-from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels
+from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, handles_of, panels
 
 COLUMNS = 5
-PANELS, FRAMES, POINTS = 7, 60, 1_000  # panels of the strip; frames and points of the film
+PANELS, LINE = 8, 4  # panels of the layers, and on a line
+FRAMES, POINTS = 60, 1_000  # of the film
+# Of angles: a cycle, dark enough for a white ground, whose colours colour-blind readers tell apart
+ANGLES = LinearSegmentedColormap.from_list(
+    "angles", ["#332288", "#0072B2", "#44AA99", "#DDAA33", "#CC3311", "#882255", "#332288"]
+)
 UNITS = "first coordinate (standardised units)", "second coordinate"
 
 
@@ -24,35 +31,59 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 def samples(scene: Scene) -> Figure:
     """Draw the data, as many samples of each reference and, from a new line on, of each model.
 
-    The frame is a tenth wider than the data on every side.
+    The frame is a tenth wider than the data on every side. A title has the share of the samples
+    that belong to no component of the truth, where it has components.
     """
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
     margin = 0.1 * (high - low)
     shown = [("data", scene.data, DATA_COLOR)]
-    shown += [(row.label, row.arrays["samples"], row.color) for row in scene.rows]
+    between = {row.name: _share_between_modes(row) for row in scene.rows}
+    for row in scene.rows:
+        share = between[row.name]
+        title = row.label if share is None else f"{row.label}\n{share:.1%} between modes"
+        shown.append((title, row.arrays["samples"], row.color))
     count = 1 + sum(not row.is_model for row in scene.rows)  # the models come last
-    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2)
+    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2.5)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
-        axis.set_title(title)
+        axis.set_title(title, fontsize=10)
         _frame(axis, low - margin, high + margin)
-    text = f"{len(scene.data):,} points a panel; of a model, one member's samples"
+    text = f"{len(scene.data):,} points per panel, of a model those of one member"
+    if any(share is not None for share in between.values()):
+        text += (
+            "\nbetween modes: samples at a Mahalanobis distance above 3 from every mode, mean over "
+        )
+        text += "members"
     explain(sheet, text, *scene.names)
     return sheet
 
 
+def _share_between_modes(row: Row) -> float | None:
+    """Return the mean share of the samples that belong to no component, ``None`` if unknown."""
+    share = 1 - row.members.get("high_quality", pd.Series(dtype=float)).mean(skipna=False)
+    return share if np.isfinite(share) else None
+
+
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
-    """Draw the densities on one colour scale: a line of references, of members and of ensembles."""
+    """Draw the densities on one colour scale: a line of references, of members and of ensembles.
+
+    The data come first on the line of references.
+    """
     known = [row for row in scene.rows if "density" in row.arrays]
     references = [panel for row in known if not row.is_model for panel in _densities(row)]
     models = [_densities(row) for row in known if row.is_model]
-    lines = [references, *map(list, zip(*models, strict=True))]
-    shown = [panel for line in lines for panel in line]
-    sheet, axes = _lines(lines, COLUMNS, 2.4)
-    scale = Normalize(0, max(grid.max() for _, grid in references or shown))
+    members, ensembles = map(list, zip(*models, strict=True)) if models else ([], [])
+    lines = [[("data", None), *references], members, ensembles]
+    sheet, axes = _lines([line for line in lines if line], COLUMNS, 2.4)
+    grids = [*references, *members, *ensembles]
+    scale = Normalize(0, max(grid.max() for _, grid in references or grids))
     low, high = known[0].arrays["box"]  # corners of the grid
-    for axis, (title, grid) in zip(axes, shown, strict=True):
+    x, y = scene.data.T
+    axes[0].scatter(x, y, s=3, color=DATA_COLOR, alpha=0.5, linewidths=0)
+    axes[0].set_title("data", fontsize=9)
+    _frame(axes[0], low, high)
+    for axis, (title, grid) in zip(axes[1:], grids, strict=True):
         axis.set_title(title, fontsize=9)
         extent = (low[0], high[0], low[1], high[1])
         picture = axis.imshow(
@@ -72,26 +103,30 @@ def conditional(scene: Scene) -> Figure:
 
     The data, with the lines ``x = c``, come first. The ``c`` are the lines of the grid nearest to
     the lower quartile of ``x``, its median and the middle of both; equal ones are drawn once. The
-    curves are the truth's and those of the models' ensembles; the references' where none of these
-    has a density.
+    curves of models are those of their ensembles; those of references other than the truth are
+    dashed.
     """
     points, known = scene.data, [row for row in scene.rows if "box" in row.arrays]
-    shown = [row for row in known if row.is_model or row.name == "truth"] or known
     low, high = known[0].arrays["box"]
     x, y = np.linspace(low, high, len(known[0].arrays["density_ensemble"])).T
     quartile, median = np.quantile(points[:, 0], [0.25, 0.5])
-    rule = {"lower quartile": quartile, "halfway": (quartile + median) / 2, "median": median}
+    rule = {
+        "lower quartile": quartile,
+        "halfway between": (quartile + median) / 2,
+        "median": median,
+    }
     lines = {int(np.abs(x - c).argmin()): name for name, c in rule.items()}
     sheet, axes = panels(len(lines) + 1, len(lines) + 1, 3.7, sharey=True)
     axes[0].scatter(points[:, 0], points[:, 1], s=3, color=DATA_COLOR, alpha=0.5, linewidths=0)
     axes[0].set(title="data, and\nthe lines at c", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     for axis, (line, name) in zip(axes[1:], lines.items(), strict=True):
         axes[0].axvline(x[line], color=TRUTH_COLOR, linewidth=1, linestyle="--")
-        for row in shown:
+        for row in known:
             share = _conditional(row.arrays["density_ensemble"][:, line], y)
             if row.name == "truth":
                 axis.fill_betweenx(y, share, color=row.color, alpha=0.15, linewidth=0)
-            axis.plot(share, y, color=row.color, linewidth=1.3, label=row.label)
+            style = "-" if row.is_model or row.name == "truth" else "--"
+            axis.plot(share, y, style, color=row.color, linewidth=1.3, label=row.label)
         axis.set_title(f"c = {x[line]:.3g}\n{name}".replace("-", "\u2212"))
         axis.grid(alpha=0.25)
         axis.sharex(axes[1])
@@ -99,10 +134,9 @@ def conditional(scene: Scene) -> Figure:
     across, up = scene.names
     axes[0].set(xlabel=across, ylabel=up)
     axes[len(axes) // 2].set_xlabel(f"p({up} | {across} = c)\n(per unit of {up})")
-    add_legend(sheet, axes[1], 7)
-    text = f"curve: the joint density along a line, divided by its area, at {len(y)} points, too "
-    text += "few for narrow ridges; a model's is its ensemble's\nc: lower quartile of "
-    text += f"{across}, median, and halfway between, as near as the grid has them"
+    add_legend(sheet, handles_of(axes[1]), 7)
+    text = f"joint density along a line, divided by its area ({len(y)} points, too few for narrow "
+    text += "ridges); of a model, its ensemble's"
     explain(sheet, "; ".join([text, *_without_density(scene)]))
     return sheet
 
@@ -174,18 +208,20 @@ def _title(words: str, kl: float | None) -> str:
 
 @figure("layers.png", needs=("plane", "trajectory"))
 def layers(scene: Scene) -> Figure:
-    """Draw a flow's samples after evenly chosen layers."""
-    label, states, colors, square = _flow(scene)
+    """Draw a flow's samples after evenly chosen layers, each panel on a scale that holds them all.
+
+    The colour of a point is by the angle at which it starts.
+    """
+    label, states, angles, reaches = _flow(scene)
     names = ["noise", *(f"layer {k}" for k in range(1, len(states) - 1)), "data"]
     chosen = np.unique(np.linspace(0, len(states) - 1, PANELS).round().astype(int))
-    sheet, axes = panels(len(chosen), PANELS, 1.9, sharex=True, sharey=True)
+    sheet, axes = panels(len(chosen), LINE, 2.4)
     for axis, layer in zip(axes, chosen, strict=True):
-        axis.scatter(states[layer, :, 0], states[layer, :, 1], s=2, **colors)
+        _draw_points(axis, states[layer], angles, size=2)
+        _draw_square(axis, reaches[layer])
         axis.set_title(names[layer], fontsize=10)
-        axis.set(**square)
-    outside = (np.abs(states[chosen]) > square["xlim"][1]).any(axis=2).mean(axis=1).max()
-    text = f"{label}, one member; colour: angle of the point in the noise; outside a panel: "
-    text += f"at most {outside:.1%} of the points"
+    text = f"{label}, one member; colour: angle of the point in the noise; each panel has its own "
+    text += "scale"
     explain(sheet, text, *UNITS)
     return sheet
 
@@ -194,13 +230,14 @@ def layers(scene: Scene) -> Figure:
 def film(scene: Scene) -> list[Image.Image]:
     """Draw the layers as a film.
 
-    Points glide from one layer's state to the next, then rest at the data.
+    Points glide from one layer's state to the next, then rest at the data. The scale follows them.
     """
-    label, states, colors, square = _flow(scene, POINTS)
+    label, states, angles, reaches = _flow(scene, POINTS)
     last = len(states) - 1
-    sheet, axis = plt.subplots(figsize=(3.6, 3.8), dpi=80)
-    axis.set(**square, xlabel=UNITS[0], ylabel=UNITS[1])
-    cloud = axis.scatter(states[0, :, 0], states[0, :, 1], s=3, zorder=3, **colors)
+    sheet, axis = plt.subplots(figsize=(4.8, 5.0), dpi=100)
+    axis.set(xlabel=UNITS[0], ylabel=UNITS[1])
+    cloud = _draw_points(axis, states[0], angles, size=6)
+    _draw_square(axis, reaches.max())  # the widest labels of ticks
     axis.set_title(label)
     canvas = FigureCanvasAgg(sheet)
     canvas.draw()
@@ -209,25 +246,31 @@ def film(scene: Scene) -> list[Image.Image]:
     for position in np.linspace(0, last, FRAMES):
         layer = min(int(position), last - 1)
         cloud.set_offsets(states[layer] + (position - layer) * (states[layer + 1] - states[layer]))
+        _draw_square(axis, float(np.interp(position, np.arange(last + 1), reaches)))
         axis.set_title(f"{label}: layer {round(position)} of {last}")
         canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return frames
 
 
-def _flow(
-    scene: Scene, points: int | None = None
-) -> tuple[str, Array, dict[str, Any], dict[str, Any]]:
-    """Return the label of the flow, its states, the points' colours, and the frame.
+def _flow(scene: Scene, points: int | None = None) -> tuple[str, Array, Array, Array]:
+    """Return the label of the flow, its states, and what colours and scales are by.
 
-    The states are ``(L + 1, points, 2)``; the colours are by the angle at which each starts.
+    The states are ``(L + 1, points, 2)``, the angles at which the points start ``(points,)``. The
+    reach of a state, ``(L + 1,)``, is a little more than its largest coordinate.
     """
     row = next(row for row in scene.rows if "trajectory" in row.arrays)
-    states = row.arrays["trajectory"]
-    # The frame holds nearly all of noise and data; what a layer moves further out in between is
-    # cut off.
-    reach = float(np.ceil(2 * np.quantile(np.abs(states[[0, -1]]), 0.999)) / 2)
-    square = {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"}
-    states = states[:, :points]
+    states = row.arrays["trajectory"][:, :points]
     angles = np.arctan2(states[0, :, 1], states[0, :, 0])
-    return row.label, states, {"c": angles, "cmap": "twilight", "linewidths": 0}, square
+    return row.label, states, angles, 1.05 * np.abs(states).max(axis=(1, 2))
+
+
+def _draw_points(axis: Axes, points: Array, angles: Array, size: float) -> PathCollection:
+    x, y = points.T
+    return axis.scatter(x, y, size, angles, cmap=ANGLES, vmin=-np.pi, vmax=np.pi, linewidths=0)
+
+
+def _draw_square(axis: Axes, reach: float) -> None:
+    """Set the limits of a square around 0, with the same whole numbers on both axes."""
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axis.locator_params(nbins=6, integer=True)

@@ -14,7 +14,17 @@ from matplotlib.pyplot import rc_context
 from flows.core.arrays import Array
 from flows.plotting import by_column
 from flows.plotting.scene import Scene
-from flows.plotting.style import STYLE, WIDTH, explain, panels, save
+from flows.plotting.style import (
+    DATA_COLOR,
+    STYLE,
+    WIDTH,
+    add_legend,
+    area_key,
+    explain,
+    line_key,
+    panels,
+    save,
+)
 from flows.tables.columns import WHOLE, Column
 
 LINES, COLUMNS = 40, 24  # of cells, at most
@@ -110,9 +120,16 @@ def draw_conditionals(
             axis.set_xlim(low, high)
             how = "" if np.isnan(surprise[k]) else f"; surprise {_signed(surprise[k])} nat"
             axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
-        text = f"blue: what the rest of row {number} says of each column; dashed: its own value; "
-        text += f"grey: {len(rows):,} rows of data" + by_column.rest_of(scene, shown)
-        explain(sheet, text, up="density, or probability of a label")
+        handles = [
+            line_key(f"density given the rest\nof row {number}", color=COLOR),
+            line_key(f"value in row {number}", "--", color=OWN_COLOR),
+            area_key(f"{len(rows):,} rows of data", DATA_COLOR, 0.35),
+        ]
+        add_legend(sheet, handles, 3)
+        text = f"what the rest of row {number} says of each column"
+        explain(
+            sheet, text + by_column.rest_of(scene, shown), up="density, or probability of a label"
+        )
         save(sheet, path)
 
 

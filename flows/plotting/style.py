@@ -4,6 +4,7 @@ They are at most 9.2 inches wide, with letters of at least 9 points: legible at 
 README, some 800 pixels.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from PIL.Image import Image
 
 from flows.core import atomic
@@ -51,17 +54,46 @@ def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Fig
     return figure, list(axes.flat[:count])
 
 
-def explain(figure: Figure, text: str, across: str = "", up: str = "") -> None:
-    """Write a line or two above the panels that explain the marks, and the names of the axes."""
-    figure.suptitle(text, fontsize=9, color="#444444")
+def explain(figure: Figure, text: str = "", across: str = "", up: str = "") -> None:
+    """Write a line or two above the panels about what they show, and the names of the axes."""
+    if text:
+        figure.suptitle(text, fontsize=9, color="#444444")
     figure.supxlabel(across, fontsize=10)
     figure.supylabel(up, fontsize=10)
 
 
-def add_legend(figure: Figure, axis: Axes, columns: int) -> None:
-    """Write the legend of one panel, which is that of all, below the panels."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+def line_key(label: str, style: str = "-", **options: Any) -> Line2D:
+    """Return an entry of a legend with a line or a mark, grey unless a colour is given."""
+    return Line2D([], [], **{"color": DATA_COLOR, "linestyle": style, "label": label, **options})
+
+
+def mark_key(label: str, marker: str, **options: Any) -> Line2D:
+    """Return an entry of a legend with a mark and no line."""
+    return line_key(label, "none", marker=marker, **options)
+
+
+def area_key(label: str, color: str = DATA_COLOR, alpha: float = 0.3) -> Patch:
+    """Return an entry of a legend with a shaded area."""
+    return Patch(color=color, alpha=alpha, linewidth=0, label=label)
+
+
+def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """Write a legend where the last line of panels has a free place, else below the panels.
+
+    Below the panels it has a number of ``columns``.
+    """
+    grid = figure.axes[0].get_gridspec()
+    free = sum(not axis.get_visible() for axis in figure.axes)
+    if grid and free:
+        place = (1 - 0.5 * free / grid.ncols, 0.5 / grid.nrows)
+        figure.legend(handles=handles, loc="center", bbox_to_anchor=place)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def handles_of(axis: Axes) -> list[Any]:
+    """Return the entries of the legend for what is drawn in a panel."""
+    return axis.get_legend_handles_labels()[0]
 
 
 def shade(axis: Axes, x: Any, middle: Any, reach: Any, **style: Any) -> None:

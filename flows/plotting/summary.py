@@ -11,7 +11,18 @@ from matplotlib.patches import Rectangle
 
 from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
-from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, panels, shade
+from flows.plotting.style import (
+    DATA_COLOR,
+    TRUTH_COLOR,
+    add_legend,
+    area_key,
+    explain,
+    handles_of,
+    line_key,
+    mark_key,
+    panels,
+    shade,
+)
 
 METRICS = {
     "kl": "KL from the truth (nat)",
@@ -35,7 +46,6 @@ REGIONS = {
     "hdr": "highest-density regions",
     "radius": "flows: balls around the origin of the noise",
 }
-MARKS = "small dots: members; dot and {}: their mean \u00b1 2 standard errors; square: a single fit"
 
 
 @figure("summary.png")
@@ -62,12 +72,23 @@ def summary(scene: Scene) -> Figure:
         axis.grid(axis="x", alpha=0.25)
     axes[0].set_yticks(places, [row.label for row in scene.rows])
     axes[0].set_ylim(-0.6, len(scene.rows) - 0.4)
-    text = MARKS.format("bar") + "; diamond: ensemble"
+    handles: list[Any] = [*_mark_keys(), mark_key("ensemble", "D", markerfacecolor="white")]
     if "truth" in scene.by_name:
-        text += "\ntruth: light, one draw \u00b1 2 sd (for small dots, squares); dark and bar, "
-        text += f"{_draws(scene)} \u00b1 2 sd (for dots)"
-    explain(sheet, text)
+        handles += [
+            area_key("truth: one draw \u00b1 2 sd", TRUTH_COLOR, 0.08),
+            area_key(f"truth: {_draws(scene)} \u00b1 2 sd", TRUTH_COLOR, 0.22),
+        ]
+    add_legend(sheet, handles, 3)
     return sheet
+
+
+def _mark_keys() -> list[Line2D]:
+    """Return the entries of a legend for the marks of members, means and single fits."""
+    return [
+        mark_key("a member", "o", markersize=3, alpha=0.6),
+        line_key("mean \u00b1 2 standard errors", marker="o"),
+        mark_key("a single fit", "s"),
+    ]
 
 
 def _draw_metric(axis: Axes, scene: Scene, row: Row, metric: str, place: float) -> None:
@@ -112,11 +133,7 @@ def quality(scene: Scene) -> Figure:
         axis.set_xlim(right=min(axis.get_xlim()[1], 1.005))
         axis.grid(alpha=0.25)
     axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 1.005))
-    add_legend(sheet, axes[0], 4)
-    text = MARKS.format("bars")
-    if "truth" in scene.by_name:
-        text += f"; black bars: {_draws(scene)} of the truth \u00b1 2 sd"
-    explain(sheet, text)
+    add_legend(sheet, [*handles_of(axes[0]), *_mark_keys()], 4)
     return sheet
 
 
@@ -145,11 +162,13 @@ def calibration(scene: Scene) -> Figure:
         axis.set(title=REGIONS[key], xlim=(0, 1))
         axis.set_xlabel("level: share that the model puts in the region")
         axis.grid(alpha=0.25)
+        beside: Any = {"transform": axis.transAxes, "fontsize": 9, "color": DATA_COLOR}
+        axis.text(0.02, 0.97, "\u2191 too wide", va="top", **beside)
+        axis.text(0.02, 0.03, "\u2193 too narrow, or off the mark", va="bottom", **beside)
+    axes[0].margins(y=0.12)  # for the words at the ends
     axes[0].set_ylabel("share of the truth in the region \u2212 level")
-    add_legend(sheet, axes[0], 5)
-    text = "above 0: too wide; below: too narrow, or off the mark; line and band: mean \u00b1 2 sd "
-    text += "over members; black: the same over draws of the truth"
-    explain(sheet, text)
+    band = area_key("\u00b1 2 sd over members\n(truth: over draws)")
+    add_legend(sheet, [*handles_of(axes[0]), band], 5)
     return sheet
 
 
@@ -188,11 +207,17 @@ def modes(scene: Scene) -> Figure:
         axis.set_title(f"{row.label}: TV {row.members['mode_tv'].mean():.3f}", fontsize=10)
         axis.set_xticks([*ticks, places[-1]], [*(f"{tick:.0f}" for tick in ticks), "none"])
     axes[0].set_ylim(bottom=0)
-    text = "bar: mean over members, with \u00b1 2 sd where there are several; TV: total variation "
-    text += "from the true weights, mean over members\nblack: true weight; dark grey: \u00b1 2 sd "
-    text += f"of as many samples of the truth; light: of the {learners:,} that all learn from"
-    across = "component of the truth (none: far from all of them)"
-    explain(sheet, text, across, "share of the samples")
+    handles = [
+        area_key("bar: mean over members", alpha=0.6),
+        line_key("\u00b1 2 sd over members", linewidth=1.6),
+        line_key("true weight", color=TRUTH_COLOR, linewidth=1),
+        area_key("\u00b1 2 sd, as many samples\nof the truth", TRUTH_COLOR, 0.35),
+        area_key(f"\u00b1 2 sd, the {learners:,} rows that\nall learn from", TRUTH_COLOR, 0.13),
+        mark_key("TV: total variation from\nthe true weights", ""),
+    ]
+    add_legend(sheet, handles, 3)
+    across = "mode of the truth (none: between the modes)"
+    explain(sheet, across=across, up="share of the samples")
     return sheet
 
 
@@ -211,24 +236,18 @@ def training(scene: Scene) -> Figure:
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
     drawn = [key for key in LINES if key.endswith("_nll") and any(key in h for h in histories)]
-    marks = [
-        Line2D([], [], color=DATA_COLOR, linestyle=LINES[key], label=key.removesuffix("_nll"))
-        for key in drawn
-    ]
+    handles: list[Any] = [line_key(key.removesuffix("_nll"), LINES[key]) for key in drawn]
+    handles.append(area_key("\u00b1 1 sd over members"))
     for level in entropy:
         label = f"entropy of the truth, {level:.2f}"
-        marks.append(Line2D([], [], color=TRUTH_COLOR, linestyle=":", linewidth=1, label=label))
-    columns = min(COLUMNS, len(axes))
-    if free := -len(axes) % columns:  # the last line has a place without a panel
-        place = (1 - 0.5 * free / columns, 0.5 * columns / (len(axes) + free))
-        sheet.legend(handles=marks, loc="center", bbox_to_anchor=place)
-    else:
-        sheet.legend(handles=marks, loc="outside lower center", ncols=len(marks))
-    text = "line and band: mean \u00b1 1 sd over members; triangle: a mean is above the scale"
+        handles.append(line_key(label, ":", color=TRUTH_COLOR, linewidth=1))
+    if any(line.get_marker() == "^" for axis in axes for line in axis.lines):
+        handles.append(mark_key("mean above the scale", "^", markersize=5))
+    add_legend(sheet, handles, len(handles))
     if any("held_out_nll" in history for history in histories):
-        text += "\nheld out: rows that a member does not learn from; it is kept as it was where "
-        text += "their NLL was lowest"
-    explain(sheet, text)
+        text = "held out: rows that a member does not learn from; it is kept as it was where their "
+        text += "NLL was lowest"
+        explain(sheet, text)
     return sheet
 
 

@@ -11,22 +11,27 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.patheffects import withStroke
 
 from common.labels import label_and_color
 from flows.core.arrays import Array
-from flows.plotting.style import save
+from flows.plotting.style import area_key, handles_of, line_key, mark_key, save
 from studies.verdicts import heading, mean_and_interval
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+REMEDIES = {"recipe_mixture_base": "recipe, mixture base"}
 KL = "KL from the truth (nat)"
-# Not the colours of the models; most are of Tol's muted palette, which colour-blind readers can
-# tell apart. The shape of the mark and the text beside it name the verdict too.
+# Not the colours of the models; of Tol's muted palette, which colour-blind readers can tell apart,
+# its sand darkened so that letters in it can be read. The shape of the mark and the text beside it
+# name the verdict too.
 VERDICTS = {
     "supported": ("#332288", "o"),
     "refuted": ("#882255", "X"),
     "equivalent": ("#666666", "s"),
-    "inconclusive": ("#BBAA44", "D"),
+    "inconclusive": ("#8A7A1F", "D"),
 }
 
 
@@ -35,7 +40,7 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
 
     Effects are in units of their margins, and positive where they agree with the claim. ``ci95`` is
     that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds.
-    ``elsewhere``: the same effect at other depths.
+    ``elsewhere``: the same effect at other depths. ``label``: the metric and the pair.
     """
     spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
     ends = np.abs([value for span in spans for value in span])
@@ -51,9 +56,9 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     text: dict[str, Any] = {"va": "center", "fontsize": 9, "transform": beside}
     bar: dict[str, Any] = {"linewidth": 8, "alpha": 0.35, "solid_capstyle": "butt"}
     tick: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.3, "alpha": 0.7, "zorder": 1}
-    names, height = {}, 0.0
+    names, headings, height = dict[float, str](), dict[float, str](), 0.0
     for claim, group in groupby(effects, key=itemgetter("claim")):
-        axis.text(-0.44, height, heading(claim, claims[claim - 1]), fontweight="bold", **text)
+        headings[height] = heading(claim, claims[claim - 1])
         height -= 0.95
         for each in group:
             color, marker = VERDICTS[each["verdict"]]
@@ -63,11 +68,11 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
             axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
             axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
             axis.text(1.01, height, each["verdict"], color=color, **text)
-            names[height] = f"{each['metric']}, {each['comparison']}"
+            names[height] = each["label"]
             height -= 0.85
         height -= 0.35
     lowest = height + 0.35
-    figure.set_size_inches(8.6, 0.27 * -lowest + 1.3)
+    figure.set_size_inches(8.6, 0.27 * -lowest + 1.6)
     axis.set_yticks(list(names), list(names.values()), fontsize=9)
     axis.set_xscale("symlog", linthresh=1, linscale=1)
     across = "\u2190 against the claim     effect, in units of its margin     as claimed \u2192"
@@ -75,15 +80,27 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     set_ticks(axis.xaxis, [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    note = "mark: mean paired difference; line: its 95% interval (bootstrap)"
+    handles: list[Artist] = [
+        mark_key("mean paired difference", "o", markersize=6.5),
+        line_key("its 95% interval (bootstrap)", linewidth=2),
+        line_key("its 90% interval (t)", **bar),
+        area_key("margin: equivalent where the\n90% interval lies in it (TOST)", "#000000", 0.07),
+    ]
     if any(each["elsewhere"] for each in effects):
-        note += "; grey ticks: the same difference at other depths"
-    note += "\npale bar: 90% interval (t); the test of equivalence (TOST) holds exactly where it "
-    note += "lies within the margin, the grey band"
-    figure.suptitle(note, fontsize=9)
-    # The headings reach further left than constrained layout allows for.
-    figure.get_layout_engine().set(w_pad=0.15)  # type: ignore[union-attr, call-arg]
+        handles.append(mark_key("difference at another depth", "|", **tick | {"color": "#999999"}))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
+    _add_headings(axis, headings)
     save(figure, path)
+
+
+def _add_headings(axis: Axes, headings: Mapping[float, str]) -> None:
+    """Write a heading at each height, beginning where the longest label of the axis does."""
+    axis.figure.draw_without_rendering()  # type: ignore[union-attr]
+    longest = max(axis.get_yticklabels(), key=lambda label: label.get_window_extent().width)
+    for height, text in headings.items():
+        heading = axis.annotate(text, (0, height), xycoords=(longest, axis.transData), va="center")
+        heading.set(fontsize=9, fontweight="bold", in_layout=False)
+        heading.set_path_effects([withStroke(linewidth=3, foreground="white")])  # over lines
 
 
 def kl_curves(
@@ -118,13 +135,13 @@ def kl_curves(
     if threshold:
         axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
         text = axis.text(n[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
-        text.set(fontsize=8, color="#666666", ha="right")
+        text.set(fontsize=9, color="#666666", ha="right")
     axis.set(xscale="log", yscale="log", xlabel=across, ylabel=KL)
     set_ticks(axis.xaxis, counts)
     set_ticks(axis.yaxis, TICKS)
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=9)
-    axis.set_title("mean over replicates and its 95% interval", fontsize=9)
+    title = "mean over replicates, 95% interval"
+    axis.legend(frameon=False, fontsize=9, title=title, title_fontsize=9, alignment="left")
     save(figure, path)
 
 
@@ -145,13 +162,17 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
             note = name if line == 0 else None
             style: dict[str, Any] = {"fmt": "o", "markersize": 5, "color": color, "capsize": 3}
             axis.errorbar(mean, height, xerr=reach, label=note, **style)
-    axis.set_yticks(-np.arange(len(remedies)), [variant.replace("_", " ") for variant in remedies])
+    axis.set_yticks(
+        -np.arange(len(remedies)), [REMEDIES.get(key, key.replace("_", " ")) for key in remedies]
+    )
     axis.set(xscale="log", xlabel=KL)
     set_ticks(axis.xaxis, TICKS)
     axis.grid(axis="x", alpha=0.25)
-    axis.legend(frameon=False, fontsize=9)
-    note = "small dots: replicates; large dot and bar: their mean and its 95% interval"
-    axis.set_title(note, fontsize=9)
+    marks = [
+        mark_key("a replicate", "o", **faint | {"alpha": 0.6}),
+        line_key("their mean, 95% interval", marker="o", markersize=5),
+    ]
+    axis.legend(handles=[*handles_of(axis), *marks], frameon=False, fontsize=9)
     save(figure, path)
 
 

@@ -278,7 +278,10 @@ def draw_figures(study: Study, claims: dict[str, Section], found: dict[str, list
     params, folder = study.params, study.folder
     for name, section in claims.items():
         there = [elsewhere(study, section, entry) for entry in found[name]]
-        effects = [*map(verdicts.in_margins, found[name], there)]
+        effects = [
+            {**verdicts.in_margins(entry, others), "label": measured(section, entry)}
+            for entry, others in zip(found[name], there, strict=True)
+        ]
         texts = [claim["says"] for claim in section["claims"]]
         figures.forest(effects, texts, folder / section["figure"])
     depths, curves = params["couplings"], []
@@ -296,6 +299,21 @@ def draw_figures(study: Study, claims: dict[str, Section], found: dict[str, list
     path, rows, parameters = folder / "curve.png", params["curve"]["rows"], mixture_parameters()
     figures.kl_curves(rows, "training points n", curves, path, parameters=parameters)
     figures.ablation(remedies(study), folder / "ablation.png")
+
+
+def measured(section: Section, entry: Entry) -> str:
+    """Return the metric and the pair of an entry in the words of the figure."""
+
+    def name(key: str) -> str:
+        if key in section["names"]:
+            return str(section["names"][key])
+        try:
+            return label(key)
+        except LookupError:
+            return key.replace("_", " ")
+
+    first, second = map(name, entry["pair"])
+    return f"{name(entry['metric'])}: {first} \u2212 {second}"
 
 
 def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:

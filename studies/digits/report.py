@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from common.labels import label_and_color
 from common.settings import read_yaml
 from flows.core.arrays import Array
-from flows.plotting.style import explain, panels, save, shade
+from flows.plotting.style import WIDTH, area_key, explain, handles_of, panels, save, shade
 from studies.engine import Study
 from tools import markdown
 
@@ -23,11 +23,12 @@ BITS = {
     "ensemble_bits": "ensemble: bound",
     "ensemble_bits_iw": "ensemble: importance weighted",
 }
+LEFT = 0.5  # inches beside a panel of images, for words
 SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 # Colour-blind readers tell these from the library's.
-COLORS = {"vector": "#0072B2", "glow_published": "#D55E00"}
+COLORS = {"vector": "#999933", "glow_published": "#D55E00"}
 
 
 def report(study: Study) -> None:
@@ -108,16 +109,18 @@ def draw_figures(study: Study) -> None:
         if "samples" in each:
             away = number(study.table(own[name])["nearest"].mean(skipna=False), 1)
             drawn[f"{label(name)} ({away})"] = [each["samples"], each["nearest"]]
-    note = "above: the first images drawn; below each: the training image nearest to it"
-    strips(study, "samples", drawn, f"{note} (in brackets the mean distance, in levels)", {})
+    note = "the first images drawn, and the training image nearest to each (in brackets the mean "
+    note += "distance, in levels)"
+    strips(study, "samples", drawn, note, {}, lines=["drawn", "nearest"])
     flows = {label(name): each for name, each in arrays.items() if "between" in each}
-    ends = {0: "test image", 10: "test image"}
+    ends = {0: "test", 10: "test"}
     note = "from test image to test image through latent space, along a great circle of noise"
     between = {name: each["between"] for name, each in flows.items()}
     strips(study, "interpolations", between, note, ends)
-    note = "test images; three times each with the latents of the fine scale drawn anew, all "
-    note += "others kept; of the coarse scale; of both"
-    scales = {0: "as it is", 2: "fine", 5: "coarse", 8: "all"}
+    note = (
+        "test images, and three times each with the latents of a scale drawn anew, all others kept"
+    )
+    scales = {0: "test", 2: "fine", 5: "coarse", 8: "both"}
     strips(study, "scales", {name: each["anew"] for name, each in flows.items()}, note, scales)
 
 
@@ -134,20 +137,27 @@ def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
             shade(axis, epoch, mean, sd, color=color, alpha=0.2)
         axis.set(title=label(name), xlabel="epoch", ylabel="bits per dimension")
         axis.set_ylim(lowest - 0.05, lowest + VIEW)
-        axis.legend()
-    note = "random split, one draw of u; line and band: mean \u00b1 1 sd over networks; "
-    explain(sheet, f"{note}nothing is chosen by the test images")
+        axis.legend(handles=[*handles_of(axis), area_key("\u00b1 1 sd over networks", color, 0.2)])
+    explain(sheet, "random split, one draw of u; nothing is chosen by the test images")
     save(sheet, study.folder / "training.png")
 
 
 def strips(
-    study: Study, name: str, shown: Mapping[str, Any], note: str, ticks: Mapping[int, str]
+    study: Study,
+    name: str,
+    shown: Mapping[str, Any],
+    note: str,
+    ticks: Mapping[int, str],
+    lines: Sequence[str] = (),
 ) -> None:
     """Draw images ``(lines, n, 64)`` a pixel apart, a panel a title; dark is ink.
 
-    ``ticks`` has the text below columns, by their numbers.
+    ``ticks`` has the text below columns, by their numbers, and ``lines`` that beside the lines.
     """
-    sheet, axes = panels(len(shown), 2, 0.4 + 0.38 * len(next(iter(shown.values()))))
+    columns = 3 if len(shown) == 3 else 2
+    height, width = np.shape(next(iter(shown.values())))[:2]
+    image = (WIDTH / columns - (LEFT if lines else 0.2)) / width  # inches
+    sheet, axes = panels(len(shown), columns, height * image + (0.15 if ticks else 0.35))
     for axis, (title, images) in zip(axes, shown.items(), strict=True):
         squares = np.reshape(images, (len(images), -1, SIDE, SIDE))
         framed = np.pad(squares, ((0, 0), (0, 0), (0, 1), (0, 1))).transpose(0, 2, 1, 3)
@@ -156,7 +166,8 @@ def strips(
         axis.set_title(title, fontsize=10)
         places = [(SIDE + 1) * column + SIDE / 2 for column in ticks]
         axis.set_xticks(places, list(ticks.values()))
-        axis.set_yticks([])
+        axis.set_yticks([(SIDE + 1) * line + SIDE / 2 for line in range(len(lines))], lines)
+        axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
     explain(sheet, note)
     save(sheet, study.folder / f"{name}.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ from common.labels import label_and_color
 from common.settings import read_yaml
 from flows.core.arrays import Array
 from flows.evaluation import statistics
-from flows.plotting.style import WIDTH, save
+from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources
@@ -23,6 +24,7 @@ from studies.verdicts import signed_rank_p
 from tools import markdown
 
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
+KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are references of the pipeline too
 FLOW = "nsf"  # what the command line fits, and what all others are held against
 
 
@@ -51,6 +53,14 @@ def label(model: str) -> str:
     if model in (*IMPUTERS, *DETECTORS):
         return model
     return LABELS.get(model) or label_and_color(model)[0]
+
+
+def color_of(model: str) -> str:
+    """Return the colour that a model has in all figures, or the grey of other libraries."""
+    try:
+        return label_and_color(KNOWN.get(model, model))[1]
+    except LookupError:
+        return "#999999"
 
 
 def means(
@@ -268,18 +278,23 @@ def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     order = ranks(means(study, scores)).sort_values()
     difference = critical_difference(len(order), len(study.params["tables"]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.3 * len(order) + 1.2))
+    bar: dict[str, Any] = {"color": "#999999", "linewidth": 1}
     for place, (model, rank) in enumerate(order.items()):
-        left.plot([rank, rank + difference], [place, place], color="#999999", linewidth=1)
-        color = "#999999" if model in LABELS else label_and_color(str(model))[1]
-        left.plot(rank, place, "o", color=color)
+        left.plot([rank, rank + difference], [place, place], **bar)
+        left.plot(rank, place, "o", color=color_of(str(model)))
     left.set_yticks(range(len(order)), map(label, order.index))
-    bar = f"mean rank; bar: critical difference {difference:.1f}"
-    left.set(xlabel=bar, ylim=(len(order) - 0.5, -0.5))
+    left.set(xlabel="mean rank (1 is best)", ylim=(len(order) - 0.5, -0.5))
+    key = line_key(f"critical difference {difference:.1f}", **bar)
+    left.legend(handles=[key], loc="lower center", bbox_to_anchor=(0.5, 1))
     best = over_best_peers(study, scores)
     errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
     color = label_and_color(FLOW)[1]
     right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=color, capsize=3)
-    right.set_yticks(range(len(best)), [f"{table}: {LABELS[peer]}" for table, peer in best.index])
+    names = [f"{table.replace('_', ' ')} ({LABELS[peer]})" for table, peer in best.index]
+    right.set_yticks(range(len(best)), names)
     right.axvline(0, color="#000000", linewidth=0.8)
-    right.set(xlabel="NSF over the best peer (nat)", ylim=(len(best) - 0.5, -0.5))
+    across = "gain of NSF on the best peer,\nwhich is in brackets (nat)"
+    right.set(xlabel=across, ylim=(len(best) - 0.5, -0.5))
+    key = line_key("mean, 95% interval", color=color, marker="o")
+    right.legend(handles=[key], loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, study.folder / "ranks.png")
