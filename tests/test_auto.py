@@ -444,7 +444,7 @@ def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_fini
 
 @pytest.mark.slow
 def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
-    """docs/settings.md says these numbers.
+    """docs/choices.md says these numbers.
 
     NSF as the pipeline has it, data seed 0, 100,000 fresh points.
     """

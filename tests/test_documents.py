@@ -11,9 +11,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.utils.hydra import apply_overrides
 from pipeline import ROOT, text
 
+import flows
+from common.settings import read_yaml
+from flows.networks import registry
 from stages.pipeline import schema
 
 PATTERNS = ("*.md", "docs/*.md", "studies/*/*.md", "benchmarks/*.md")
@@ -154,3 +158,53 @@ def test_the_settings_of_an_experiment_can_be_set(name: str, tmp_path: Path) -> 
         overrides = re.findall(r"-S '?(.+?)'?(?= -S|$)", command)
         apply_overrides(shutil.copy(ROOT / "params.yaml", tmp_path), overrides)
         schema.load(tmp_path / "params.yaml")
+
+
+def settings_in(section: str) -> dict[str, list[str]]:
+    """The cells of the tables below a heading of the page of settings, by key, without links."""
+    (content,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", text("docs/settings.md"), re.M | re.S)
+    cells = {}
+    for line in re.findall(r"^\| (`.*) \|$", content, flags=re.M):
+        keys, *others = LINK.sub(r"\1", line).split(" | ")
+        cells.update(dict.fromkeys(re.findall(r"`(\S+)`", keys), others))
+    return cells
+
+
+def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings by their keys with dots."""
+    found = {}
+    for key, value in settings.items():
+        found.update(
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {f"{prefix}{key}": value}
+        )
+    return found
+
+
+def test_the_page_of_settings_has_every_key_of_the_pipeline_with_its_default() -> None:
+    shown = settings_in("Training") | settings_in("Data and evaluation")
+    shown |= {key: cells[:3] for key, cells in settings_in("Architectures").items() if "." in key}
+    params = flat(read_yaml(ROOT / "params.yaml"))
+    expected = {key: value for key, value in params.items() if value != {} or key == "data.columns"}
+    assert {key: yaml.safe_load(cells[2]) for key, cells in shown.items()} == expected
+
+
+def test_the_page_of_settings_has_the_defaults_of_the_library() -> None:
+    training = flows.TrainingSettings().model_dump()
+    shown = {key.removeprefix("train."): cells[2] for key, cells in settings_in("Training").items()}
+    del shown["members"]  # of flows.build
+    assert {key: yaml.safe_load(word) for key, word in shown.items()} == training
+    of_images, of_vectors = {}, {}
+    for key, cells in settings_in("Architectures").items():
+        if "." not in key:
+            of_images[key] = cells[2]
+        elif cells[3] != "\u2013":
+            of_vectors[key.removeprefix("models.")] = yaml.safe_load(cells[3])
+    architectures = ("realnvp", "glow", "nsf", "vae", "gan")
+    defaults = {name: registry.find(name)().model_dump() for name in architectures}
+    assert of_vectors == flat(defaults)
+    images = flows.GlowImage().model_dump()
+    assert of_images == {key: str(value) for key, value in images.items()}
+    del images["mixing"]
+    assert flows.RealNVPImage().model_dump() == images

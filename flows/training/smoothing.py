@@ -15,7 +15,7 @@ by s^2 / (s^2 + h^2), so what is learned has the variance  s^2 (1 - strength h^2
 h^2.  For small h, strength 1/2 cancels the h^2; full strength takes twice that much and gains it
 back through the higher orders: at h = 0.75 s it leaves 0.97 s^2, noise alone 1.56 s^2. That is
 about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together
-(docs/settings.md).
+(docs/choices.md).
 
 Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and
 Rothfuss et al. 2019 (Noise regularization for conditional density estimation); sharpening, Choi and

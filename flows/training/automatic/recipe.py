@@ -12,7 +12,7 @@
 No row judges a member that learned from it. A visit to a row with gaps takes one of several draws
 of the missing values, and such a row is scored by its known values (``completion.py``). Sources:
 Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling).
-docs/settings.md has what each part is worth.
+docs/choices.md has what each part is worth.
 """
 
 from __future__ import annotations
