@@ -395,7 +395,7 @@ def test_memory_that_the_system_refuses_is_an_error_of_python():
     coupling.conditioner.sizes = [1, 2**24, 2**24, 2]  # a thread would need a petabyte
     program = kernels.program([coupling])
     for compute in (program.loss, functools.partial(program.apply, inverse=False)):
-        with pytest.raises(MemoryError, match=r"[\d,]+ bytes a thread"):
+        with pytest.raises(MemoryError, match=r"[\d,]+ bytes per thread"):
             compute(x)
     assert kernels.program([a_layer("AFFINE")]).loss(x)[0].isfinite().all()
 
