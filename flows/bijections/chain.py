@@ -34,13 +34,14 @@ class Chain(Bijection):
     counted from data to noise. A subclass may map a part of the points: ``enter`` selects the part,
     and ``leave`` puts the result back.
 
-    >>> import torch
-    >>> from flows.bijections import ActNorm, Chain
-    >>> chain, x = Chain([ActNorm(2, 1), ActNorm(2, 1)]), torch.arange(6.0).view(1, 2, 3)
-    >>> chain.initialize(x)
-    >>> z, log_det = chain(x)
-    >>> len(chain), torch.allclose(chain.inverse(z)[0], x, atol=1e-6)
-    (2, True)
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import ActNorm, Chain
+        >>> chain, x = Chain([ActNorm(2, 1), ActNorm(2, 1)]), torch.arange(6.0).view(1, 2, 3)
+        >>> chain.initialize(x)
+        >>> z, log_det = chain(x)
+        >>> len(chain), torch.allclose(chain.inverse(z)[0], x, atol=1e-6)
+        (2, True)
     """
 
     def __init__(self, bijections: Iterable[Bijection]) -> None:

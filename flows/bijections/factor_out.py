@@ -1,4 +1,4 @@
-"""Factor-out, for multi-scale flows: half of the channels skip the bijections that follow."""
+"""Factor-out, for multi-scale flows: half of the channels leave the flow early."""
 
 import torch
 from torch import Tensor

@@ -33,14 +33,15 @@ class SplineCoupling(Coupling):
     equations 4 to 8, and appendix A.1 for the stable root. ``bins`` is the number of bins K; the
     other arguments are those of ``Coupling`` without ``per_feature``.
 
-    >>> import torch
-    >>> from flows.bijections import SplineCoupling
-    >>> from flows.core.seeds import numpy_generators
-    >>> generators = numpy_generators(0, "initialize", range(1))
-    >>> coupling = SplineCoupling(dim=2, hidden=8, generators=generators, bins=4)
-    >>> x = torch.linspace(-6, 6, 10).view(1, 2, 5)
-    >>> torch.allclose(coupling.inverse(coupling(x)[0])[0], x, atol=1e-4)
-    True
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import SplineCoupling
+        >>> from flows.core.seeds import numpy_generators
+        >>> generators = numpy_generators(0, "initialize", range(1))
+        >>> coupling = SplineCoupling(dim=2, hidden=8, generators=generators, bins=4)
+        >>> x = torch.linspace(-6, 6, 10).view(1, 2, 5)
+        >>> torch.allclose(coupling.inverse(coupling(x)[0])[0], x, atol=1e-4)
+        True
     """
 
     BOUND = 5.0

@@ -13,8 +13,8 @@ class Whiten(Bijection):
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
     If a column is nearly a linear function of others, such as shares that sum to 1, rows lie near a
-    plane; after this map, they spread equally in all directions. ``initialize`` fits the map to
-    each member's own rows, in double precision. Until then it is the identity. It is never trained.
+    plane. After this map, they spread equally in all directions. ``initialize`` fits the map to
+    each member's own rows, in double precision; until then it is the identity. It is not trained.
     """
 
     RIDGE = 1e-6  # in standardised units; keeps the covariance regular if rows lie on a plane

@@ -21,13 +21,14 @@ class Scaler:
     ``mean`` and ``deviation`` have the shape of a row, ``(*event)``. With one scaler per member
     they are ``(M or 1, *event)``, for rows ``(n, M or 1, *event)``.
 
-    >>> import numpy as np
-    >>> from flows.core.scaler import Scaler
-    >>> scaler = Scaler.fit(np.array([[1.0, 10.0], [3.0, 30.0]]))
-    >>> scaler.scale(np.array([[2.0, 40.0]]))
-    array([[0., 2.]])
-    >>> scaler.restore(np.array([[0.0, 2.0]]))
-    array([[ 2., 40.]])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.core.scaler import Scaler
+        >>> scaler = Scaler.fit(np.array([[1.0, 10.0], [3.0, 30.0]]))
+        >>> scaler.scale(np.array([[2.0, 40.0]]))
+        array([[0., 2.]])
+        >>> scaler.restore(np.array([[0.0, 2.0]]))
+        array([[ 2., 40.]])
     """
 
     mean: Array

@@ -72,8 +72,8 @@ def integer(seed: int, purpose: str, *key: int) -> int:
 def generator_of(given: Any) -> np.random.Generator:
     """Return ``given`` as a NumPy generator.
 
-    A generator of torch draws the seed of a new generator. With ``None``, the numbers differ in
-    every run.
+    ``given`` is a generator of NumPy; a generator of torch, which seeds a new one; or ``None``, for
+    numbers that differ in every run.
     """
     import torch
 

@@ -56,10 +56,11 @@ class TrainingSettings(Section):
 
     Raises pydantic's ``ValidationError``, a ``ValueError``, for unknown keys and invalid values.
 
-    >>> import flows
-    >>> settings = flows.TrainingSettings(epochs=100, noise=0.1)
-    >>> settings.epochs, settings.noise, settings.batch_size
-    (100, 0.1, 256)
+    Examples:
+        >>> import flows
+        >>> settings = flows.TrainingSettings(epochs=100, noise=0.1)
+        >>> settings.epochs, settings.noise, settings.batch_size
+        (100, 0.1, 256)
     """
 
     recipe: Literal["fixed", "auto"] = "fixed"

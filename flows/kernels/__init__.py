@@ -49,7 +49,7 @@ class Program:
         """Return the mean negative log-likelihood of ``x`` ``(M, D, N)``, and its gradient.
 
         The base is standard normal. The loss is ``(M,)`` in double precision. The gradient
-        ``(M, P)`` contains the parameters of all layers, one layer after another. The next call
+        ``(M, P)`` is by the parameters of all layers, one layer after another. The next call
         overwrites it.
         """
         x = x.detach().contiguous()

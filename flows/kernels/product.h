@@ -1,5 +1,5 @@
-/* The two kinds of matrix product: the columns of the result are points (`product`), or the product
-   sums over the points (`add_outer_product`). */
+/* The two kinds of matrix product: `product` gives a column per point, and `add_outer_product` sums
+   over the points. */
 
 /* Entry (i, j) is at[i * row + j * column]. */
 typedef struct { float *at; long row, column; } Matrix;

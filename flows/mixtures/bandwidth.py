@@ -49,12 +49,13 @@ def cross_validated_bandwidth(
     a row depends on ``seed``. A subsample of at most ``most`` rows is used, and the result is
     rescaled to all rows. Raises ``ValueError`` for fewer rows than ``folds``.
 
-    >>> import numpy as np
-    >>> from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth
-    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
-    >>> h = cross_validated_bandwidth(rows, bandwidths=bandwidths(20), folds=5, seed=0)
-    >>> round(h, 2)
-    0.54
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth
+        >>> rows = np.random.default_rng(0).standard_normal((200, 2))
+        >>> h = cross_validated_bandwidth(rows, bandwidths=bandwidths(20), folds=5, seed=0)
+        >>> round(h, 2)
+        0.54
     """
     from sklearn.model_selection import KFold
 
@@ -76,11 +77,12 @@ def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float
     the result is rescaled to all points. Source: Habbema, Hermans and van den Broek 1974 (A
     stepwise discriminant analysis program using density estimation).
 
-    >>> import numpy as np
-    >>> from flows.mixtures.bandwidth import likelihood_bandwidth
-    >>> points = np.random.default_rng(0).standard_normal((200, 2))
-    >>> round(likelihood_bandwidth(points), 2)
-    0.55
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.bandwidth import likelihood_bandwidth
+        >>> points = np.random.default_rng(0).standard_normal((200, 2))
+        >>> round(likelihood_bandwidth(points), 2)
+        0.55
     """
     few, dim = subsample(points, most), points.shape[1]
     squared = cdist(few, few, "sqeuclidean")

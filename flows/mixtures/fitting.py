@@ -1,10 +1,9 @@
 """Fits of mixtures of Gaussians: by expectation maximisation, and the simple reference models.
 
-Scikit-learn computes expectation maximisation (EM). Functions import it when they are called,
-because the import takes a second. ``fit_mixture`` runs EM once, ``select_mixture`` chooses the
-number of components and the ridge. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the references
-that a flow has to beat. Their numbers are rounded to nine digits, which are the same on every
-machine.
+Scikit-learn computes expectation maximisation (EM). It is imported at the first call, because the
+import takes a second. ``fit_mixture`` runs EM once, ``select_mixture`` chooses the number of
+components and the ridge. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the references that a
+flow has to beat. Their numbers are rounded to nine digits, which are the same on every machine.
 
 All rows are ``(n, D)`` and standardised, so ridges and bandwidths are in standard deviations of the
 columns.
@@ -59,12 +58,13 @@ def fit_mixture(
     Raises ``ValueError`` for fewer rows than components, and if a covariance is singular despite
     the ridge. Source: Dempster, Laird and Rubin 1977.
 
-    >>> import numpy as np
-    >>> from flows.mixtures.fitting import fit_mixture
-    >>> rows = np.array([[-2.1], [-2.0], [-1.9], [1.9], [2.0], [2.1]])
-    >>> mixture = fit_mixture(rows, components=2, ridge=1e-3)
-    >>> np.sort(mixture.means.ravel()).round(2), mixture.weights.round(2)
-    (array([-2.,  2.]), array([0.5, 0.5]))
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.fitting import fit_mixture
+        >>> rows = np.array([[-2.1], [-2.0], [-1.9], [1.9], [2.0], [2.1]])
+        >>> mixture = fit_mixture(rows, components=2, ridge=1e-3)
+        >>> np.sort(mixture.means.ravel()).round(2), mixture.weights.round(2)
+        (array([-2.,  2.]), array([0.5, 0.5]))
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -106,7 +106,8 @@ def select_mixture(
         iterations: as in ``fit_mixture``.
         seed: as in ``fit_mixture``.
 
-    Raises ``ValueError`` if the splitter cannot cut the rows, or if no setting can be fitted.
+    If no setting can be fitted to the folds, the first one is fitted to all rows. Raises
+    ``ValueError`` if the splitter cannot cut the rows, or if the last fit fails.
     """
     folds = list(splitter.split(rows))
     chosen, best, waited = (components[0], ridges[0]), -np.inf, 0
@@ -216,12 +217,13 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
     ``cross_validated_bandwidth`` chooses one of the ``bandwidths``. Raises ``ValueError`` for fewer
     rows than ``folds``.
 
-    >>> import numpy as np
-    >>> from flows.mixtures.fitting import fit_kde
-    >>> rows = np.random.default_rng(0).standard_normal((200, 1))
-    >>> kde = fit_kde(rows, bandwidths=[0.1, 0.3, 0.9], folds=5, seed=0)
-    >>> kde.log_prob(np.array([[0.0], [2.0]])).round(2)
-    array([-0.98, -3.  ])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.fitting import fit_kde
+        >>> rows = np.random.default_rng(0).standard_normal((200, 1))
+        >>> kde = fit_kde(rows, bandwidths=[0.1, 0.3, 0.9], folds=5, seed=0)
+        >>> kde.log_prob(np.array([[0.0], [2.0]])).round(2)
+        array([-0.98, -3.  ])
     """
     bandwidth = cross_validated_bandwidth(rows, bandwidths=bandwidths, folds=folds, seed=seed)
     return _rounded(Mixture.isotropic(rows, bandwidth))

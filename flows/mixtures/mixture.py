@@ -49,12 +49,13 @@ class Mixture:
 
     Raises ``ValueError`` if the arguments do not describe a mixture.
 
-    >>> import flows
-    >>> import numpy as np
-    >>> means = np.array([[-1.0, 0.0], [1.0, 0.0]])
-    >>> mixture = flows.Mixture(np.array([0.5, 0.5]), means, np.stack([np.eye(2)] * 2))
-    >>> mixture.log_prob(np.zeros((1, 2))).round(3)
-    array([-2.338])
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> means = np.array([[-1.0, 0.0], [1.0, 0.0]])
+        >>> mixture = flows.Mixture(np.array([0.5, 0.5]), means, np.stack([np.eye(2)] * 2))
+        >>> mixture.log_prob(np.zeros((1, 2))).round(3)
+        array([-2.338])
     """
 
     weights: Array
@@ -97,11 +98,12 @@ class Mixture:
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n independent points, ``(n, D)``.
 
-        >>> import flows
-        >>> import numpy as np
-        >>> mixture = flows.Mixture.isotropic(np.array([[-1.0, 0.0], [1.0, 0.0]]), deviation=0.1)
-        >>> mixture.sample(5, np.random.default_rng(0)).shape
-        (5, 2)
+        Examples:
+            >>> import flows
+            >>> import numpy as np
+            >>> mixture = flows.Mixture.isotropic(np.array([[-1.0, 0.0], [1.0, 0.0]]), 0.1)
+            >>> mixture.sample(5, np.random.default_rng(0)).shape
+            (5, 2)
         """
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
@@ -111,11 +113,12 @@ class Mixture:
     def log_prob(self, x: Array) -> Array:
         """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``.
 
-        >>> import flows
-        >>> import numpy as np
-        >>> mixture = flows.Mixture.isotropic(np.array([[0.0]]), deviation=1.0)
-        >>> mixture.log_prob(np.array([[0.0], [1.0]])).round(3)
-        array([-0.919, -1.419])
+        Examples:
+            >>> import flows
+            >>> import numpy as np
+            >>> mixture = flows.Mixture.isotropic(np.array([[0.0]]), deviation=1.0)
+            >>> mixture.log_prob(np.array([[0.0], [1.0]])).round(3)
+            array([-0.919, -1.419])
         """
         parts = [np.empty(0)]
         for terms in self._chunks(x):

@@ -29,13 +29,14 @@ class Column:
         labels: the labels of a category. Its numbers are codes: 0 stands for the first label.
         ordered: whether the order of the labels has a meaning.
 
-    >>> import flows
-    >>> import numpy as np
-    >>> visits = flows.Column.parse("visits", "count")
-    >>> visits.bounds
-    (-0.5, inf)
-    >>> visits.holds(np.array([2.0, 2.5, -1.0]))
-    array([ True, False, False])
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> visits = flows.Column.parse("visits", "count")
+        >>> visits.bounds
+        (-0.5, inf)
+        >>> visits.holds(np.array([2.0, 2.5, -1.0]))
+        array([ True, False, False])
     """
 
     name: str

@@ -23,11 +23,12 @@ def make(name: str, **arguments: Any) -> Truth:
     Raises ``LookupError`` if there is no such file, and ``ValueError`` if the arguments do not
     describe a distribution.
 
-    >>> from flows import targets
-    >>> "ring" in targets.names()
-    True
-    >>> targets.make("ring").means.shape
-    (8, 2)
+    Examples:
+        >>> from flows import targets
+        >>> "ring" in targets.names()
+        True
+        >>> targets.make("ring").means.shape
+        (8, 2)
     """
     if name not in names():
         raise LookupError(f"no target {name!r}; there are: {', '.join(names())}")

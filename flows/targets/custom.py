@@ -16,11 +16,12 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     Each component has a ``weight``, a ``mean`` (D) and a ``covariance`` (D x D). Raises
     ``ValueError`` if the components do not describe a mixture.
 
-    >>> from flows import targets
-    >>> left = {"weight": 1, "mean": [-2.0], "covariance": [[0.25]]}
-    >>> right = {"weight": 3, "mean": [2.0], "covariance": [[1.0]]}
-    >>> targets.make("custom", components=[left, right]).weights
-    array([0.25, 0.75])
+    Examples:
+        >>> from flows import targets
+        >>> left = {"weight": 1, "mean": [-2.0], "covariance": [[0.25]]}
+        >>> right = {"weight": 3, "mean": [2.0], "covariance": [[1.0]]}
+        >>> targets.make("custom", components=[left, right]).weights
+        array([0.25, 0.75])
     """
     dim = len(components[0]["mean"])
     for k, component in enumerate(components):

@@ -10,9 +10,10 @@ from flows.mixtures.mixture import Mixture
 def make() -> Mixture:
     """Return the mixture, with 25 components in 2 dimensions.
 
-    >>> from flows import targets
-    >>> targets.make("grid").means[:3].tolist()
-    [[-4.0, -4.0], [-4.0, -2.0], [-4.0, 0.0]]
+    Examples:
+        >>> from flows import targets
+        >>> targets.make("grid").means[:3].tolist()
+        [[-4.0, -4.0], [-4.0, -2.0], [-4.0, 0.0]]
     """
     axis = 2.0 * np.arange(-2, 3)
     means = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
