@@ -1,4 +1,7 @@
-"""The documents: their links lead somewhere, their Python runs, their commands are there."""
+"""The documents: their links lead somewhere, their Python runs, their commands are there.
+
+The examples in the docstrings of ``flows`` are run too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ PATTERNS = ("*.md", "docs/*.md", "studies/*/*.md", "benchmarks/*.md")
 NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.glob(pattern))
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 CODE = (".py", ".c", ".h")
+MODULES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("flows/**/*.py"))
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M | re.S)
 
 
@@ -134,6 +139,18 @@ def test_the_python_of_a_document_runs(name: str) -> None:
             shared = example.globs
             assert result.attempted
             assert result.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in text(name)])
+def test_the_examples_of_a_module_print_what_they_show(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module(".".join(Path(name).with_suffix("").parts).removesuffix(".__init__"))
+    monkeypatch.chdir(tmp_path)  # an example may write a file
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    result = doctest.testmod(module, optionflags=flags)
+    assert result.attempted
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])

@@ -169,7 +169,7 @@ def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
 
 def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
     dropout, h = Dropout(0.375, 0.25), torch.ones(MEMBERS, 50, 2, 2, 200)
-    assert dropout(h) is dropout.blind(h) is h
+    assert dropout(h) is dropout.drop_inputs(h) is h
     dropout.generators = streams()
     out = dropout(h)
     assert_close(out.unique(), torch.tensor([0, 1.6]))
@@ -177,7 +177,7 @@ def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mea
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
     assert not torch.equal(out[0], out[1])
     assert_close(
-        dropout.blind(h).eq(0).double().mean((1, 4)),
+        dropout.drop_inputs(h).eq(0).double().mean((1, 4)),
         torch.full((MEMBERS, 2, 2), 0.25),
         rtol=0,
         atol=0.03,

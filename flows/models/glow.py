@@ -24,9 +24,10 @@ class Glow(CouplingArchitecture):
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
 
-    >>> import flows
-    >>> flows.build(flows.Glow(couplings=4), (3,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.Glow(couplings=4), (3,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "Glow"

@@ -26,9 +26,10 @@ class NSF(FlowArchitecture):
         hidden: width of both hidden layers of the network of each coupling.
         bins: bins of a spline, 2 to 100.
 
-    >>> import flows
-    >>> flows.build(flows.NSF(couplings=4), (2,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.NSF(couplings=4), (2,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "NSF"

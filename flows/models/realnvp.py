@@ -24,9 +24,10 @@ class RealNVP(CouplingArchitecture):
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
 
-    >>> import flows
-    >>> flows.build(flows.RealNVP(couplings=4, transform="spline"), (2,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.RealNVP(couplings=4, transform="spline"), (2,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "RealNVP"

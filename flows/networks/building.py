@@ -43,10 +43,11 @@ def build(
     for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
     of ``flows/models``, where a checkpoint looks for it.
 
-    >>> import flows
-    >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
-    >>> network.sample((5,)).shape
-    torch.Size([5, 3, 2])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
+        >>> network.sample((5,)).shape
+        torch.Size([5, 3, 2])
     """
     if not isinstance(architecture, Architecture):
         raise TypeError(

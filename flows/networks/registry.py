@@ -71,8 +71,9 @@ def architecture(name: str, settings: Mapping[str, Any] | None = None) -> Archit
     This converts settings of files; in Python, write ``flows.NSF(couplings=4)``. Raises
     ``LookupError`` for an unknown name and ``ValueError`` for wrong settings.
 
-    >>> architecture("nsf", {"couplings": 4})
-    NSF(couplings=4, hidden=32, bins=8)
+    Examples:
+        >>> architecture("nsf", {"couplings": 4})
+        NSF(couplings=4, hidden=32, bins=8)
     """
     return _checked(find(name), settings or {}, name)
 

@@ -28,6 +28,15 @@ class Column:
         step: the step of rounded values; ``None`` if the values are not rounded.
         labels: the labels of a category. Its numbers are codes: 0 stands for the first label.
         ordered: whether the order of the labels has a meaning.
+
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> visits = flows.Column.parse("visits", "count")
+        >>> visits.bounds
+        (-0.5, inf)
+        >>> visits.holds(np.array([2.0, 2.5, -1.0]))
+        array([ True, False, False])
     """
 
     name: str
@@ -67,7 +76,7 @@ class Column:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields of the column, by name, as JSON can hold them."""
+        """Return the column as a dictionary for JSON; ``from_dict`` reads it."""
         content = {**asdict(self), "labels": list(self.labels)}
         if self.kind != "category":
             del content["labels"], content["ordered"]
@@ -75,7 +84,7 @@ class Column:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Column:
-        """Return the column that ``to_dict`` wrote.
+        """Return the column that ``to_dict`` wrote as ``content``.
 
         Args:
             content: the fields of the column, by name.
