@@ -233,11 +233,11 @@ def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Pat
     assert found["mixture"].split("|")[2] == " mixture "
     assert re.search(r"^\| NSF \| *\*\*\u22123\.0", ranking, re.M)
     assert "\u2212\u221e" in ranking
-    assert "lost: 8.\n" in text
-    assert "Behind (nat): mixture on iris, two (0.30)." in text
+    assert "not finite: 8.\n" in text
+    assert "NSF is behind (nat): mixture on iris, two (0.30)." in text
     assert "| mixture on margins | iris | 0.50 \u00b1 0.20 | 0.50 " in text
-    assert "Behind (CRPS): nowhere." in text
-    assert "Behind (share): ECOD on iris (0.40)." in text
+    assert "NSF is behind (CRPS): nowhere." in text
+    assert "NSF is behind (share): ECOD on iris (0.40)." in text
     assert "at most 0.020; at most 3% of a table's rows" in text
     assert "| mixture | " in rest.split("KL from the truth")[0]
     assert "| NSF | 1.50 | 1.50 |" in report.seconds(tables)
@@ -280,6 +280,6 @@ def test_all_of_it_runs_on_a_small_table(tmp_path: Path) -> None:
     with plt.rc_context(STYLE):
         tables.report()
     assert tables.table("ours/nsf/iris/ranking/0")["log_likelihood"][0] > -4
-    assert "no claim is made of them" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "no claim is made about them" in (tmp_path / "tables.md").read_text(encoding="utf-8")
     again = ["ours/vae/iris/ranking/0", *engine.select(tables, ["peer/kernel", "peer/zuko_maf"])]
     assert engine.check(tables, again) == []

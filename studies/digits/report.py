@@ -18,8 +18,8 @@ from tools import markdown
 
 SAMPLES = ["precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close"]
 BITS = {
-    "bits": "one: bound",
-    "bits_iw": "one: importance weighted",
+    "bits": "one network: bound",
+    "bits_iw": "one network: importance weighted",
     "ensemble_bits": "ensemble: bound",
     "ensemble_bits_iw": "ensemble: importance weighted",
 }

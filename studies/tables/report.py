@@ -209,7 +209,7 @@ def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
     errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
     text = gains.map(number) + " \u00b1 " + errors.map(number)
     rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
-    return markdown.table(["over", "table", *UNKNOWN], rows, "llr")
+    return markdown.table(["gain over", "table", *UNKNOWN], rows, "llr")
 
 
 def losses(gains: pd.DataFrame) -> str:
