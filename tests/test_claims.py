@@ -203,7 +203,7 @@ def test_a_flow_over_a_mixture_base_has_a_density_that_integrates_to_one() -> No
 
 
 def test_early_stopping_keeps_the_best_epoch_of_each_member() -> None:
-    """With a high learning rate the last epoch is not the best; the kept epoch is better on held-out
+    """With a high learning rate the last epoch is not the best; the kept one is better on held-out
     rows.
     """
     train, wild = rows(3, 40), short(epochs=40, learning_rate=0.3, log_every=1)
