@@ -108,9 +108,9 @@ def nflows(hidden: int, couplings: int) -> Made:
     """nflows' ``AffineCouplingTransform`` with a plain perceptron. Same parameters.
 
     Its scale ``sigmoid(s + 2) + 0.001`` is at most 1.001. Used from data to noise, as in the
-    library's ``SimpleRealNVP``, it would limit every density to about ``1 / (2 pi)``, far below the
-    density of this benchmark's data. So every coupling is inverted (``InverseTransform``): the same
-    work, with scales of at least 0.999 from data to noise, which suits data with narrow modes.
+    library's ``SimpleRealNVP``, it would limit every density to about ``1 / (2 pi)``, too low
+    for this benchmark's data. So every coupling is inverted (``InverseTransform``): the same work,
+    with scales of at least 0.999 from data to noise, which suits data with narrow modes.
     """
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow

@@ -98,12 +98,12 @@ def document(table: pd.DataFrame) -> str:
         for ratio in [medians.seconds[members, 1] / row.seconds]
     ]
     base, fixed = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES), SHARED["base"]
-    head = ["size", "value", "before the first epoch (s)", "an epoch (s)", "memory (GiB)"]
+    head = ["size", "value", "before the first epoch (s)", "one epoch (s)", "memory (GiB)"]
     parts = [
         f"One size varies from {base}; one thread:",
         markdown.table(head, grown, "lr"),
         f"{fixed['epochs']} epochs of {fixed['rows']} rows by workers of one thread (medians "
-        f"of {SHARED['turns']}; the memory is that of a process):",
+        f"of {SHARED['turns']}; memory per process):",
         markdown.table(["members", "workers", "s", "throughput", "memory (GiB)"], shared, "lr"),
     ]
     return "\n\n".join(parts) + "\n"
