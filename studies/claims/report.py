@@ -80,7 +80,7 @@ def compare(study: Study, section: Section, metric: str, first: Array, second: A
 def values(study: Study, group: str, metric: str, name: str, depth: int | None = None) -> Array:
     """Return the metric of every replicate, ``(R,)``, in the unit of the section's metrics.
 
-    ``depth`` is the number of couplings of the cells ``depth``; by default that of the verdicts.
+    ``depth`` is the number of couplings of the cells ``depth``, by default as in the verdicts.
     """
     if ":" in name:
         first, second = (values(study, group, metric, each) for each in name.split(":"))
