@@ -133,7 +133,7 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
         ("-Slog_every=many", "log_every = 'many'"),
         ("-Sepochs=4", "-S epochs=... is given 2 times"),
-        ("-Sseed=4", "seed is not a setting; it is an argument of its own"),
+        ("-Sseed=4", "seed is not a setting; it has its own argument"),
         ("-Sbatch_size=121", "batch_size = 121: must be at most 120, the number of rows"),
         ("--sep=ab", "sep = 'ab': must be one character, or"),
         ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),

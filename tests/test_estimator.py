@@ -98,7 +98,7 @@ def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed does"),
+        ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed uses it"),
         ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
         ({"settings": {"hiden": 4}}, "^hiden is not a known key; allowed in nsf: "),
         ({"model": "nfs"}, "^'nfs' is not a model of tables; these are: "),
