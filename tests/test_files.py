@@ -94,13 +94,13 @@ def without(content: dict[str, Any], key: str) -> str:
 @pytest.mark.parametrize(
     ("path", "content", "word"),
     [
-        (files.TARGET, "{", "can't be read"),
+        (files.TARGET, "{", "cannot be read"),
         (files.TARGET, "[]", "mixture"),
         *((files.TARGET, without(TARGET, key), key) for key in TARGET),
         (files.TARGET, json.dumps({**TARGET, "kind": "spiral"}), "'spiral'"),
         (files.TARGET, json.dumps({**TARGET, "weights": [1.0]}), "mixture"),
         (files.TARGET, json.dumps({**TARGET, "entropy": None}), "mixture"),
-        (files.SCALER, "", "can't be read"),
+        (files.SCALER, "", "cannot be read"),
         (files.SCALER, without(SCALER, "std"), "std"),
         (files.SCALER, without(SCALER, "mean"), "mean"),
         (files.SCALER, json.dumps({**SCALER, "mean": [0, 0, 0], "std": [1, 1, 1]}), "mean"),
@@ -238,7 +238,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
         raise OSError("the disk is full")
 
     monkeypatch.setattr("os.replace", fail)
-    words = r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"
+    words = r"^data/prepared/scaler.json: cannot be written \(the disk is full\)$"
     with pytest.raises(UserError, match=words):
         storage.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before

@@ -131,7 +131,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(command.UserError, match=r"^another one is at work in this checkout; "):
+        with pytest.raises(command.UserError, match=r"^another `make repro` is running in this checkout; "):
             repro.main()
         assert holder.poll() is None
         holder.kill()
@@ -218,7 +218,7 @@ def test_a_signal_ends_the_stages_too_and_is_one_line(study: Path, number: signa
     with repro.LOCK.open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     run.send_signal(number)  # to it alone
-    said = "repro: stopped; start it again and it goes on where it was\n"
+    said = "repro: stopped; run the same command again to continue\n"
     assert run.communicate(timeout=30) == ("", said)
     assert run.returncode == 130
     assert running(run.pid) == []

@@ -124,7 +124,7 @@ def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
     assert lines[0] == "3 rows with a missing value are left out"
     assert lines[1] == "column ward is taken as a category of 3 labels"
     assert lines[2].startswith("column temperature holds ")
-    assert lines[3] == "90 rows of 6 columns from table, no truth known"
+    assert lines[3] == "90 rows of 6 columns from table, density unknown"
     assert [line for line in lines if "truth: none is known" in line]
     assert lines[-2].startswith("realnvp is the best model, ")
     assert "8 rows" not in said
@@ -223,12 +223,12 @@ def test_the_readmes_table_and_a_comparison_of_branches_know_tables(of_a_table: 
     head, _, *rows = clone.run(sys.executable, "-m", "tools.table").stdout.splitlines()
     assert len(rows) == len(REFERENCES) + len(MODELS)  # and no truth
     realnvp = rows[-2]
-    assert "gain of the ensemble on " in head
+    assert "gain of the ensemble over " in head
     assert "KL" not in head
     assert " \u00b1 " in realnvp.split("|")[3]
     clone.commit("Results")
     said = clone.run(sys.executable, "-m", "tools.compare", "main", "main", "--format", "md").stdout
-    assert "The same in every number, member by member: independent Gaussians, " in said
+    assert "Models with the same numbers for each member: independent Gaussians, " in said
 
 
 def test_in_more_dimensions_there_is_an_exact_kl_of_every_density(of_many_dimensions: Clone):

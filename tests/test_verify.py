@@ -64,7 +64,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("change", "status", "last"),
     [
-        ("", 0, "case 1: every tracked file came out byte for byte"),
+        ("", 0, "case 1: every tracked file is the same, byte for byte"),
         ("edit('gan', recall=0.8)", 0, "case 2: other bits"),
         (f"edit('glow', kl={KL + 0.99 * TOLERANCE})", 0, "case 2: other bits"),
         (f"edit('glow', kl={KL - 1.01 * TOLERANCE})", 1, "case 3: FAILED: kl of glow"),
@@ -101,10 +101,10 @@ def test_what_moved_is_shown_and_fails_where_the_bytes_had_to_be_the_same(
     monkeypatch.setenv("CHANGE", f"edit('glow', kl={KL + 0.001})")
     assert verify.main(["--same"]) == 1
     first, *said, last = capfd.readouterr().out.splitlines()
-    assert first.endswith("what is verified is the last commit")
+    assert first.endswith("only the last commit is verified")
     assert [line.split()[0] for line in said if " | " in line] == ["metrics/glow.json"]
     assert f"  kl of glow: {KL} -> {KL + 0.001}, tolerance 0.003" in said
-    assert last == "verify: FAILED: the bytes had to be the same"
+    assert last == "verify: FAILED: the bytes must be the same"
 
 
 def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch):

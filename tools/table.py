@@ -1,7 +1,7 @@
 """Print the table of results in Markdown: ``python -m tools.table``.
 
-``--readme`` writes it, and the results of the studies and benchmarks, between the marks of the
-documents.
+``--readme`` writes this table, and the results of the studies and benchmarks, into the documents,
+between the comments that mark their places.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def main() -> None:
 
 
 def table() -> str:
-    """Return a line for every reference and model.
+    """Return the table of results, with one row per reference and model.
 
-    Numbers are means, with the standard deviation over members (or the truth's draws). A table has
-    no truth.
+    The numbers are means, with the standard deviation over members (or over draws of the truth).
+    For a user's table, the gain over the best reference replaces the comparison with the truth.
     """
     params = schema.load()
     references, ranking = [*schema.References.model_fields], {}
     if params.data.target == schema.TABLE:
         references, ranking = schema.TABLE_REFERENCES, storage.read_json(files.RANKING)
-    over = next((each["gain_over"] for each in ranking.values()), None)  # no truth: what counts
+    over = next((each["gain_over"] for each in ranking.values()), None)  # only for a user's table
     rows = []
     for name in [*references, *params.models]:
         headline = storage.read_json(files.headline(name))
@@ -67,7 +67,7 @@ def table() -> str:
         rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
     divergence = ["KL (nat)", "KL of the ensemble", "modes"]
     if over:
-        divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat)"]
+        divergence = [f"gain of the ensemble over {label_and_color(over)[0]} (nat)"]
     head = ["", "test NLL (nat)", *divergence, "precision", "recall", "classifier AUC"]
     return markdown.table(head, rows, "lr")
 
@@ -75,13 +75,13 @@ def table() -> str:
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
         return NONE
-    if spread is None or math.isnan(spread):  # of a single member
+    if spread is None or math.isnan(spread):  # NaN for a single member
         return f"{value:.{digits}f}" if value else "0"
     return f"{value:.{digits}f} \u00b1 {spread:.{digits}f}" if value or spread else "0"
 
 
 def section(file: str, heading: str = "") -> str:
-    """Return the content of a file, or its section below a heading, without pictures."""
+    """Return the content of a file, or its section with the given heading, without pictures."""
     text = Path(file).read_text(encoding="utf-8")
     if heading:
         text = text.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
@@ -89,18 +89,18 @@ def section(file: str, heading: str = "") -> str:
 
 
 def speed() -> str:
-    """Return the table of the speed of every library of ``benchmarks/``."""
-    from benchmarks import RESULTS, draw  # here, as `make repro` needs none of it
+    """Return the table of the speeds of all libraries in ``benchmarks/``."""
+    from benchmarks import RESULTS, draw  # imported here because `make repro` needs neither
 
     return draw.summary(storage.read_json(RESULTS))
 
 
 def seconds() -> str:
-    """Return the table of the seconds that a fit of the study of tables took.
+    """Return the table of fit times in seconds, for the study of tables.
 
-    No two runs take the same, so the study's own tables don't have it.
+    Fit times differ between runs, so the committed tables of the study do not contain them.
     """
-    from studies.engine import Study  # here for the same reason
+    from studies.engine import Study  # imported here for the same reason
     from studies.tables import report
 
     return report.seconds(Study("tables"))
