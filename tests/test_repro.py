@@ -131,7 +131,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(command.UserError, match=r"^another `make repro` is running in this checkout; "):
+        with pytest.raises(command.UserError, match=r"^another `make repro` is running in this "):
             repro.main()
         assert holder.poll() is None
         holder.kill()

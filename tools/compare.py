@@ -57,7 +57,7 @@ class Side:
 
 @dataclass
 class Number:
-    """A metric of a model on both sides, with one value per member, and a test of the difference."""
+    """A metric of a model on both sides, with a value per member, and a test of the difference."""
 
     model: str
     metric: str
