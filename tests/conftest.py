@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-# Small computations are faster with one thread, especially if other processes use the cores: waiting
-# threads spin.
+# Small computations are faster with one thread, especially if other processes use the cores, since
+# waiting threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

@@ -191,10 +191,12 @@ def value(values: np.ndarray) -> str:
 
 
 def named(metric: str) -> str:
+    """Return the name of a metric with its unit."""
     return f"{metric} (nat)" if metric in IN_NATS else metric
 
 
 def cells(one: Number) -> list[str]:
+    """Return the texts of a row of the report."""
     difference = "0" if one.verdict == "same" else f"{one.difference:+.3g}"
     if np.isnan(one.difference):
         difference = NONE
@@ -206,6 +208,7 @@ def cells(one: Number) -> list[str]:
 
 
 def summary(found: Sequence[Number]) -> str:
+    """Return a line that counts the verdicts."""
     counts = Counter(one.verdict for one in found)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     return f"{len(found)} numbers: {', '.join(parts)}"
@@ -262,6 +265,7 @@ def page(a: Side, b: Side, found: Sequence[Number]) -> str:
 
 
 def tagged(kind: str, content: Any) -> str:
+    """Return a block of the report in HTML."""
     if kind != "table":
         return f"<{kind}>{html.escape(content)}</{kind}>"
     rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in content]

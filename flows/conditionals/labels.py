@@ -19,7 +19,8 @@ from flows.conditionals.quadrature import NODES, integrate
 from flows.core.arrays import Array, Whole
 from flows.tables.columns import Column
 
-LogDensity = Callable[[Array], Array]  # from rows (n, D) to log-densities of the members (n, M)
+# From rows (n, D) to log-densities (n, M) of the M members, which are the networks of an ensemble
+LogDensity = Callable[[Array], Array]
 
 TOLERANCE = 1e-6  # relative
 POINTS = 1_024

@@ -123,7 +123,7 @@ class ArrayDensity:
         return ~(np.stack(held, axis=1) | np.isnan(rows))
 
     def tail_probability(self, log_q: Array) -> Array:
-        """Return the probability that a row of the table has a density as low, ``(n,)``.
+        """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         This is a cross-conformal p-value of the members' log-densities ``log_q`` ``(n, M)``::
 

@@ -40,8 +40,9 @@ def fit(
 ) -> Density:
     """Fit the density of a table.
 
-    The automatic recipe trains the networks with cross-validation. It chooses the regularisation
-    and the number of steps, and it scores each training row with networks that were trained without
+    The density is the weighted mean of the densities of several networks, the ensemble. By default,
+    the automatic recipe trains the networks with cross-validation: it chooses the regularisation
+    and the number of steps, and scores each training row with networks that were trained without
     the row (out-of-fold).
 
     Args:

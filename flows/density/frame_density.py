@@ -141,7 +141,7 @@ class Density:
         return self._estimate(frame).log_q
 
     def tail_probability(self, frame: Any) -> Array:
-        """Return the probability that a row of the table has a density as low, ``(n,)``.
+        """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         The probability is estimated from the out-of-fold log-densities of the training rows: the
         log-densities under the networks that were trained without the row. It is ``NaN`` if the
@@ -211,8 +211,8 @@ class Density:
         Args:
             frame: rows of the table, with all columns.
             draws: if above 0, return a list of this many frames, in which the missing values of
-                each row are drawn jointly. Results that are computed from each frame differ by
-                their uncertainty (multiple imputation, Rubin 1987).
+                each row are drawn jointly. The spread of results that are computed from each frame
+                shows their uncertainty (multiple imputation, Rubin 1987).
             seed: the seed of the draws.
 
         Raises ``UserError`` for negative ``draws``, and ``TableError`` for a missing column.
@@ -244,10 +244,10 @@ class Density:
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
-        The result has one row per row: ``mean``, ``sd`` and quantiles such as ``q0.05`` in the
-        column's unit, or the probability of each label of a category. ``effective_draws`` is the
-        effective number of draws, and ``NaN`` for rows that need no draws. ``ArrayDensity.predict``
-        defines the mean and the standard deviation.
+        The result has the frame's index, and the columns ``mean``, ``sd`` and quantiles such as
+        ``q0.05`` in the column's unit, or the probability of each label of a category.
+        ``effective_draws`` is the effective number of draws, and ``NaN`` for rows that need no
+        draws. ``ArrayDensity.predict`` defines the mean and the standard deviation.
 
         Args:
             frame: rows of the table; the values of missing columns are unknown.

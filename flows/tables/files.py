@@ -140,7 +140,7 @@ def stream(
 
 
 def _fault(path: str | Path, problem: str, **options: str) -> TableError:
-    """Return an error about a file, with the advice to read it with ``options`` of ``Format``."""
+    """Return an error about a file, with the advice to use ``options`` of ``Format``, if any."""
     advice = (("read the file", SetFormat.of(**options)),) if options else ()
     return TableError([Notice(problem, advice=advice)], str(path))
 

@@ -44,12 +44,16 @@ def _kinds(value: dict[str, str]) -> dict[str, str]:
 
 
 class Component(Section):
+    """A Gaussian of a custom mixture."""
+
     weight: Positive
     mean: Annotated[list[float], Field(min_length=1)]
     covariance: Annotated[list[list[float]], Field(min_length=1)]
 
 
 class Data(Section):
+    """The section ``data``: the density to draw from, or the user's table."""
+
     target: Literal[(*targets.names(), TABLE)]  # type: ignore[valid-type]
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
@@ -74,23 +78,32 @@ class Data(Section):
 
 
 class Prepare(Section):
+    """The section ``prepare``: the split into training and test rows."""
+
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
     def test_rows(self, samples: int) -> int:
+        """Return the number of test rows among ``samples`` rows."""
         return round(samples * self.test_fraction)
 
 
 class TruthReference(Section):
+    """The section ``references.truth``."""
+
     draws: Annotated[int, Field(ge=2)]
 
 
 class Gmm(Section):
+    """The section ``references.gmm``: a mixture of Gaussians."""
+
     max_components: Count
     folds: Folds
 
 
 class Kde(Section):
+    """The section ``references.kde``: a kernel density."""
+
     bandwidths: Count
     folds: Folds
 
@@ -109,6 +122,8 @@ TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
 
 
 class Evaluate(EvaluationSettings):
+    """The section ``evaluate``."""
+
     grid: Annotated[int, Field(ge=10, le=1000)] = 200
 
 
