@@ -197,10 +197,10 @@ def test_models_of_only_one_side_are_listed_in_both_formats(repository: Path):
     assert {one.model for one in found} == {"realnvp", "glow"}
     kl = compare.value(a.members["maf"]["kl"].to_numpy())
     text, page = compare.text(a, b, found), compare.page(a, b, found)
-    assert f"### maf, on main alone\n\n| metric | main |\n|---|---|\n| kl (nat) | {kl} |" in text
-    assert "### VAE, on main alone" in text
+    assert f"### maf, only on main\n\n| metric | main |\n|---|---|\n| kl (nat) | {kl} |" in text
+    assert "### VAE, only on main" in text
     assert "| none |" not in text  # a metric without a number
-    assert "<h3>maf, on main alone</h3>" in page
+    assert "<h3>maf, only on main</h3>" in page
     assert f"<td>kl (nat)</td><td>{kl}</td>" in page
     assert "on seeds alone" not in text + page
 

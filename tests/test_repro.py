@@ -193,7 +193,7 @@ def test_outcomes_are_printed_with_only_the_output_of_the_stages(
 @pytest.mark.slow
 def test_errors_of_dvc_are_one_line(study: Path):
     (study / "dvc.yaml").write_text("stages: 3\n", encoding="utf-8")
-    with pytest.raises(command.UserError, match=r"dvc\.yaml' validation failed; `dvc status"):
+    with pytest.raises(command.UserError, match=r"dvc\.yaml' validation failed; see `dvc status"):
         repro.main()
 
 

@@ -1,6 +1,6 @@
 """Reproduce one stage, like `dvc repro --single-item`: ``python -m tools.stage dvc.yaml:rank``.
 
-The output is that of the stage, and DVC's warnings and errors without DVC's progress. The exit
+The stage's own output and DVC's warnings and errors are printed, but not DVC's progress. The exit
 status is the outcome.
 """
 

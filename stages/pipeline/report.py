@@ -92,7 +92,7 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     if model.supports("trajectory"):
         generator = seeds.numpy_generator(evaluation.seed, "plot", 1)
         states = model.trajectory((TRAJECTORY_POINTS,), generator)
-        # Without the last step, which only changes the units, all states have the same scale.
+        # The last step only changes the units, and is left out so that all states share one scale.
         arrays["trajectory"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return arrays
 
