@@ -202,7 +202,7 @@ def test_models_of_only_one_side_are_listed_in_both_formats(repository: Path):
     assert "| none |" not in text  # a metric without a number
     assert "<h3>maf, only on main</h3>" in page
     assert f"<td>kl (nat)</td><td>{kl}</td>" in page
-    assert "on seeds alone" not in text + page
+    assert "only on seeds" not in text + page
 
 
 def test_other_data_give_a_caveat(repository: Path):
