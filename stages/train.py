@@ -31,7 +31,7 @@ def main(model: str) -> None:
     history: dict[str, list[float]] = defaultdict(list)
 
     def log(epoch: int, curves: dict[str, Array]) -> None:
-        """Write the history up to ``epoch``, so that a plot of it can be watched."""
+        """Write the history up to ``epoch``, so that users can plot it during training."""
         history["epoch"].append(epoch)
         for key, curve in curves.items():
             history[key].append(curve.mean())
