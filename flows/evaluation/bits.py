@@ -32,8 +32,8 @@ def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 
 def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` of the ensemble in nats, ``(draws, n)``.
 
-    Arguments and errors are those of ``spread_log_density``. Each draw of u is shared by the
-    members of the mixture.
+    Arguments and errors are as for ``spread_log_density``. All members of the mixture share a draw
+    of u.
     """
     log_q = spread_log_density(network, images, draws, seed)
     return ensemble_log_prob(log_q, network.member_weights)

@@ -59,7 +59,7 @@ class Network(Population, ABC):
         return self.weights
 
     def forget_automatic(self) -> None:
-        """Remove what the automatic recipe adds: margins, whitening, and stacking weights."""
+        """Remove the margins, the whitening and the stacking weights of the automatic recipe."""
         self.preprocessing.remove_margins_and_whitening()
         self.weights.fill_(1 / self.members)
 
@@ -148,7 +148,7 @@ class Network(Population, ABC):
     def flatten(self) -> Tensor:
         """Return all parameters as one tensor ``(M, P)`` for an optimiser.
 
-        The parameters of the modules become views of it.
+        The parameters of the modules become views of this tensor.
         """
         flat = torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
         self._point_at(flat)

@@ -30,7 +30,7 @@ class WeightedPoints(NamedTuple):
     The second line is an estimate; ``completion.py`` has its source.
 
     Attributes:
-        z: the points ``(M, D, n K)`` in the members' precision; those of a row are adjacent.
+        z: the points ``(M, D, n K)`` in the members' precision; points of a row are adjacent.
         log_weight: the logarithms of the weights, ``(M, n, K)``, in double precision.
     """
 
