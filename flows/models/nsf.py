@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class NSF(FlowArchitecture):
-    """Spline couplings that take turns, with the features shuffled between them.
+    """The neural spline flow (Durkan et al. 2019): spline couplings with permutations between them.
 
-    Even couplings change the second half of the features, odd ones the first. Two features are not
-    shuffled: taking turns is all that can be done with them.
+    Even couplings change the second half of the features, odd couplings the first half. Two
+    features are not permuted, because the couplings already alternate between them.
 
     Args:
         couplings: number of couplings, at least 2.
