@@ -443,7 +443,7 @@ def test_small_tables_of_any_shape_give_finite_numbers(n: int, dim: int):
 
 @pytest.mark.slow
 def test_kl_on_the_ring_is_the_documented_value():
-    """docs/settings.md reports these numbers.
+    """docs/choices.md reports these numbers.
 
     The NSF of the pipeline, data seed 0, 100,000 fresh points.
     """
