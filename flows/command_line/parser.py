@@ -127,7 +127,7 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
 
 def _add_sample(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
-    add("-n", type=_whole(1), help="the number of rows (1000)")
+    add("-n", type=_whole(1), help="the number of rows or images (1000)")
     text = "the value of a column in all rows" + REPEATS
     add("--given", metavar="NAME=VALUE", type=_pair, help=text, **REPEATED)
     text = "a table; draw one row for each row of the table, given its values"
@@ -160,7 +160,7 @@ def _add_plot(verb: argparse.ArgumentParser) -> None:
     add = verb.add_mutually_exclusive_group().add_argument
     text = "draw the distribution of each value of row K given the rest of the row; 1 is the first"
     add("--row", metavar="K", type=_whole(1), help=text)
-    text = "draw the values of the N least likely rows, colored by their surprise"
+    text = "draw the values of the N least likely rows, coloured by their surprise"
     add("--anomalies", metavar="N", type=_whole(1), help=text)
 
 
