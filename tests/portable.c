@@ -1,5 +1,5 @@
 /* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both
-   ways; a perceptron and its gradients; products: prints one hash of every bit that comes out.
+   ways; a perceptron and its gradients; products; a velocity field and its regression: prints one hash of every bit that comes out.
    Built with other compilers, vector widths and processors, it has to print the same
    (tests/test_same_bytes.py). */
 
@@ -134,6 +134,17 @@ int main(int count, char **words) {
         batched_product(&product);
     }
     add(y, MEMBERS * 4 * POINTS * 4L), add(gradient, MEMBERS * 4 * DIM * 4);
+    /* A velocity field of the first parameters: its values, and a regression. */
+    const long count_of_field = HIDDEN * (DIM + 1) + 2 * HIDDEN * (HIDDEN + 1) + 2 * (HIDDEN + 1);
+    const Velocity field = {{&parameters[0][0], 20000}, DIM, HIDDEN, 3, 2, MEMBERS, chain.threads,
+                            POINTS, count_of_field, x, NULL, y, log_det, NULL, NULL};
+    smooth_perceptron(&field);
+    const Velocity regressed = {{&parameters[0][0], 20000}, DIM, HIDDEN, 3, 2, MEMBERS,
+                                chain.threads, POINTS, count_of_field, x, x, NULL, NULL, gradient,
+                                loss};
+    smooth_perceptron(&regressed);
+    add(y, MEMBERS * 2 * POINTS * 4L), add(log_det, sizeof log_det), add(loss, sizeof loss);
+    add(gradient, MEMBERS * count_of_field * 4);
     printf("%016llx %.9f\n", hash, loss[1]);
     return 0;
 }

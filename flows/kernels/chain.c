@@ -26,6 +26,7 @@
 #include "permute.h"
 #include "adam.h"
 #include "batched.h"
+#include "smooth.h"
 
 #define PARTS 16 /* most parts that a member's points are cut into */
 
@@ -48,6 +49,7 @@ static const struct {
 /* The sizes of what Python hands over, which it holds its own against. */
 #define SIZE_OF(structure) const long size_of_##structure = sizeof(structure);
 SIZE_OF(Values) SIZE_OF(Layer) SIZE_OF(Chain) SIZE_OF(Adam) SIZE_OF(Product) SIZE_OF(Network)
+SIZE_OF(Velocity)
 
 /* How a member's points are cut for the threads: a rule of their count alone. */
 static long part_size(long points) {

@@ -34,13 +34,15 @@ class Architecture(Section, ABC):
     ``pydantic.ValidationError``, a ``ValueError``.
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
-    ``recipes`` that can train it, whether it has a density, and whether its points are images.
+    ``recipes`` that can train it, whether it has a density, and whether its points are images. One
+    whose density is expensive states how many points are ``scored`` at most in an evaluation.
     """
 
     label: ClassVar[str]
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
     recipes: ClassVar[tuple[Recipe, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
+    scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
 
     @classmethod

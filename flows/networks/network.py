@@ -94,6 +94,13 @@ class Network(Population, ABC):
         ``points`` are ``train`` and perhaps others. It is called every few epochs.
         """
 
+    def final_curves(self, points: dict[str, Points]) -> dict[str, Array]:
+        """Return the curves of which the history keeps only the last value, as they are expensive.
+
+        They are of the form of ``curves``. Earlier values are ``NaN``.
+        """
+        return {}
+
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         """Draw preprocessed points of every member, ``(M, *event, n)``.
@@ -194,7 +201,8 @@ class DensityNetwork(Network):
 
         For a tensor, the result can be differentiated by the points and by the parameters, any
         number of times; the backward pass of a flow then costs an extra forward pass in PyTorch.
-        For an array, no graph is recorded. The density of a VAE cannot be differentiated.
+        For an array, no graph is recorded. The densities of a VAE and of flow matching cannot be
+        differentiated.
         """
         if not isinstance(value, Tensor):
             with torch.no_grad():

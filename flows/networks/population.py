@@ -43,6 +43,8 @@ class Population(nn.Module, Distribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
+    # Whether a trajectory follows a continuous path from noise to data, and not separate layers
+    is_continuous: ClassVar[bool] = False
     # Points that are scored at a time, which bounds the memory
     chunk: ClassVar[int] = 10_000
 

@@ -128,7 +128,10 @@ def run(network: Network, task: Task) -> dict[int, int]:
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(network.member_range[member], epoch)
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                log[epoch] = {key: rounded(curve) for key, curve in network.curves(clean).items()}
+                curves = network.curves(clean)
+                if epoch == settings.epochs:
+                    curves |= network.final_curves(clean)
+                log[epoch] = {key: rounded(curve) for key, curve in curves.items()}
                 means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
                 show_state(bar, ", ".join(means))
                 if on_log is not None:
@@ -136,7 +139,10 @@ def run(network: Network, task: Task) -> dict[int, int]:
             bar.update()
     network.record = TrainingRecord("fixed", trainer.visited.shape[1])
     network.history = {"epoch": np.array(list(log), dtype=np.float64)}
-    network.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
+    unknown = np.full(network.members, np.nan)  # the final curves before the end
+    network.history |= {
+        key: np.stack([row.get(key, unknown) for row in log.values()]) for key in log[epoch]
+    }
     last = np.stack(list(log[epoch].values()))
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
         failed.setdefault(network.member_range[member], epoch)

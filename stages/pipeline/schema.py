@@ -111,6 +111,16 @@ TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
 class Evaluate(EvaluationSettings):
     grid: Annotated[int, Field(ge=10, le=1000)] = 200
 
+    def limited(self, scored: int | None) -> Evaluate:
+        """Return these settings for a model that scores at most ``scored`` points of a kind.
+
+        ``None`` is no limit.
+        """
+        if scored is None:
+            return self
+        few = {"fresh": min(self.fresh, scored), "samples": min(self.samples, scored)}
+        return self.model_copy(update=few)
+
 
 class Settings(Section):
     """All of ``params.yaml``.
