@@ -10,6 +10,7 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -18,6 +19,7 @@ from torch.testing import assert_close
 
 import flows
 from flows.conditioners import SmoothPerceptron, he_reach
+from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.kernels import build
@@ -313,6 +315,38 @@ def test_what_is_not_finite_stays_in_its_point():
 def test_images_are_refused():
     with pytest.raises(ValueError, match="flow matching needs vectors"):
         flows.build(flows.FlowMatching(), (1, 8, 8))
+
+
+# Tables
+
+
+def table(columns: int, rows: int = 120) -> pd.DataFrame:
+    normal = np.random.default_rng(0).standard_normal((rows, columns))
+    normal[:, 1] += normal[:, 0]
+    return pd.DataFrame(normal, columns=[f"c{k}" for k in range(columns)])
+
+
+def fit(columns: int) -> flows.Density:
+    settings = {"hidden": 16, "layers": 2, "epochs": 60, "solver_steps": 6}
+    return flows.fit(table(columns), "flow_matching", members=2, settings=settings)
+
+
+def test_conditionals_of_a_table_of_three_columns():
+    density = fit(3)
+    drawn = density.sample(200, given={"c0": 1.5})
+    assert (drawn["c0"] == 1.5).all()
+    assert drawn["c1"].mean() > 0.5  # c1 is c0 and noise
+    rows = table(3, 4)
+    rows.loc[0, "c1"] = np.nan
+    assert np.isfinite(density.log_prob(rows)).all()
+
+
+def test_conditionals_of_more_columns_are_refused_with_a_reason():
+    density = fit(4)
+    assert np.isfinite(density.log_prob(table(4, 5))).all()
+    assert density.sample(5).shape == (5, 4)
+    with pytest.raises(UserError, match="4 columns.*flow_matching is too expensive.*than 3"):
+        density.sample(5, given={"c0": 1.5})
 
 
 # With the settings of the pipeline

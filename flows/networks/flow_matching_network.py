@@ -43,10 +43,12 @@ class FlowMatchingNetwork(DensityNetwork):
     With ``pairing`` by optimal transport, x_0 and x_1 are paired within a batch so that the sum of
     ``|x_1 - x_0|^2`` is the smallest (Tong et al. 2024); a batch of n points costs n^3 operations.
 
-    Raises ``ValueError`` for points that are no vectors.
+    Conditionals take thousands of densities a row, so they are offered for tables of at most
+    ``most_conditional`` columns. Raises ``ValueError`` for points that are no vectors.
     """
 
     is_continuous: ClassVar[bool] = True
+    most_conditional: ClassVar[int | None] = 3
 
     def __init__(
         self,

@@ -45,6 +45,9 @@ class Population(nn.Module, Distribution):
     has_rsample = False
     # Whether a trajectory follows a continuous path from noise to data, and not separate layers
     is_continuous: ClassVar[bool] = False
+    # The most columns of a table in which unknown values are drawn or integrated out, where a
+    # density is too expensive for more
+    most_conditional: ClassVar[int | None] = None
     # Points that are scored at a time, which bounds the memory
     chunk: ClassVar[int] = 10_000
 

@@ -239,9 +239,11 @@ def film(scene: Scene) -> list[Image.Image]:
 def paths(scene: Scene) -> list[Image.Image]:
     """Draw the paths of a continuous flow, such as flow matching, as a film like the layers'.
 
-    The lines are the paths of some of the points so far.
+    The lines are the paths of some of the points so far, and the scale does not change.
     """
-    return _film(*_flow(scene, POINTS, "paths"), word="step", trails=TRAILS)
+    label, states, angles, reaches = _flow(scene, POINTS, "paths")
+    widest = np.full_like(reaches, reaches.max())
+    return _film(label, states, angles, widest, word="step", trails=TRAILS)
 
 
 def _film(
