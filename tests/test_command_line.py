@@ -226,7 +226,9 @@ def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path,
     with pytest.raises(SystemExit):
         run("fit", "--help")
     assert sorted(names) == ["flow_matching", "glow", "nsf", "realnvp", "vae"]
-    assert "nsf (default), realnvp, glow, vae or flow_matching" in " ".join(capsys.readouterr().out.split())
+    assert "nsf (default), realnvp, glow, vae or flow_matching" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path):

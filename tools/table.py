@@ -86,8 +86,9 @@ def notes(params: schema.Settings) -> list[str]:
         if count < params.evaluate.fresh and not math.isnan(error):
             label = label_and_color(name)[0]
             lines.append(
-                f"{label[0].upper()}{label[1:]}: the KL is taken on {count:,} fresh points in place "
-                f"of {params.evaluate.fresh:,}; standard error of a member's {error:.3f} nat."
+                f"{label[0].upper()}{label[1:]}: the KL is taken on {count:,} fresh points in "
+                f"place of {params.evaluate.fresh:,}; standard error of a member's KL {error:.3f} "
+                "nat."
             )
     return lines
 

@@ -47,8 +47,8 @@ class Perceptron(nn.Module):
 
     ``reach(inputs, hidden)`` gives two numbers a layer: its weights start uniform on +- the first,
     its biases on +- the second; a layer whose numbers are 0 draws none. A member's parameters are
-    one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row. A subclass may
-    have another ``depth``, the number of hidden layers.
+    one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row. A subclass
+    may have another ``depth``, the number of hidden layers.
     """
 
     def __init__(

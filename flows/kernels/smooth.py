@@ -37,4 +37,6 @@ def _run(network: SmoothPerceptron, x: Tensor, **results: Tensor) -> None:
     sizes = {"inputs": inputs, "hidden": hidden, "outputs": outputs, "size": theta.shape[1]}
     sizes |= {"depth": len(network.sizes) - 2, "members": x.shape[0], "points": x.shape[2]}
     threads = torch.get_num_threads()
-    call("smooth_perceptron", filled(Velocity, theta=theta, threads=threads, **sizes, x=x, **results))
+    call(
+        "smooth_perceptron", filled(Velocity, theta=theta, threads=threads, **sizes, x=x, **results)
+    )

@@ -156,9 +156,9 @@ class FlowMatchingNetwork(DensityNetwork):
         return [state.to(self.dtype) for state in states]
 
     def _times(self) -> list[float]:
-        """Return the times of the solver: ``1 - (1 - k / n)^1.5``, closer to each other at the data.
+        """Return the times of the solver, ``1 - (1 - k / n)^1.5``.
 
-        The velocity changes fastest there.
+        They are closer to each other at the data, where the velocity changes fastest.
         """
         left = [1 - k / self.solver_steps for k in range(self.solver_steps + 1)]
         return [1 - share * math.sqrt(share) for share in left]

@@ -1,6 +1,7 @@
 """Ordinary differential equations: the classical Runge-Kutta method with fixed steps."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ def runge_kutta(slope: Slope, state: Tensor, times: Sequence[float]) -> Iterator
     The error of a smooth solution falls with the fourth power of the steps h. Steps are fixed, so
     what comes out of a point does not depend on the other points. Source: Kutta 1901.
     """
-    for start, end in zip(times[:-1], times[1:], strict=True):
+    for start, end in pairwise(times):
         step, middle = end - start, (start + end) / 2
         # No fused operations, as not every processor has them
         k_1 = slope(state, start)

@@ -69,7 +69,8 @@ def plot_arrays(
 
     The samples and the trajectory are one member's, the densities that member's and the ensemble's.
     For any other number of columns, there are only samples of the ensemble, as many as in the
-    evaluation. Where only ``scored`` points are scored, densities are interpolated from a coarser grid.
+    evaluation. Where at most ``scored`` points are scored, densities are interpolated from a
+    coarser grid.
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
