@@ -16,6 +16,7 @@ from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
+from flows.training.smoothing import fit_sharpened_kde
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 from stages.pipeline.report import write_report, write_row
@@ -45,6 +46,7 @@ def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
     """Return the reference ``name``, fitted to the training rows."""
     columns = problem.columns
     gmm, kde = params.references.gmm, params.references.kde
+    sharpened = params.references.sharpened_kde
     seed = seeds.integer(params.prepare.seed, "reference")
 
     def mixture(rows: Array) -> Mixture:
@@ -64,6 +66,9 @@ def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
         "gaussian": partial(fitting.fit_gaussian, correlated=True),
         "gmm": mixture,
         "kde": partial(fitting.fit_kde, bandwidths=grid, folds=kde.folds, seed=seed),
+        "sharpened_kde": partial(
+            fit_sharpened_kde, noise_factor=sharpened.noise_factor, strength=sharpened.sharpen
+        ),
     }
     chosen, margins = fits[name], name == "gmm" and bool(columns)
     return GaussianMixture.fit(chosen, problem.train, columns, margins=margins)

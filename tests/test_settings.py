@@ -216,7 +216,7 @@ def test_what_is_a_number_to_dvc_is_a_number(tmp_path: Path, word: str, value: o
     [
         (train, "realnvp, glow"),
         (evaluate, "realnvp, glow"),
-        (reference, "truth, independent, gaussian, gmm, kde"),
+        (reference, "truth, independent, gaussian, gmm, kde, sharpened_kde"),
     ],
     ids=["train", "evaluate", "reference"],
 )

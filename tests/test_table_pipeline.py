@@ -34,7 +34,7 @@ from stages.pipeline.schema import Evaluate
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density
-REFERENCES = ("independent", "gaussian", "gmm", "kde")
+REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:

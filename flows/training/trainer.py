@@ -14,11 +14,10 @@ from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.networks.network import Network, Points
 from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import MANY, sharpen
+from flows.training.smoothing import MANY, noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
 # The number of points of a member that are in memory at a time, with their noise. A larger data set
@@ -181,7 +180,7 @@ def _smoothed(
         flat = own.double().flatten(1).numpy()
         level = settings.noise
         if level == "auto":
-            level = float(rounded(settings.noise_factor * likelihood_bandwidth(flat), 6))
+            level = noise_level(flat, settings.noise_factor)
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited[number] = torch.from_numpy(moved).reshape(own.shape)
         levels.append(level)

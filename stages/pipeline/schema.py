@@ -21,6 +21,7 @@ from flows.core.settings import (
     Positive,
     Section,
     Seed,
+    Share,
     folds_and_candidates,
 )
 from flows.mixtures.mixture import Truth
@@ -95,6 +96,11 @@ class Kde(Section):
     folds: Folds
 
 
+class SharpenedKde(Section):
+    noise_factor: Positive
+    sharpen: Share
+
+
 class References(Section):
     """The truth, and simple models of the same rows."""
 
@@ -103,6 +109,7 @@ class References(Section):
     gaussian: Annotated[Section, Emptied]
     gmm: Gmm
     kde: Kde
+    sharpened_kde: SharpenedKde
 
 
 TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
