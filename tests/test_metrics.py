@@ -675,6 +675,7 @@ def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as
             "test_excess_nll",
             "kl",
             "kl_sd",
+            "kl_se",
             "kl_ensemble",
             "kl_reverse",
             "c2st_exact",
