@@ -12,6 +12,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
+from flows.evaluation.truth_model import TruthModel
 from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
@@ -28,10 +29,13 @@ def main(name: str) -> None:
         known = ", ".join(schema.References.model_fields)
         raise UserError(f"{files.PARAMS}: references.{name} is not known; known: {known}")
     problem = files.read_prepared().problem
+    model: Population
     if name != "truth":
         model = fit(name, params, problem)
     elif isinstance(problem.truth, Mixture):
         model = GaussianMixture.of(problem.truth)
+    elif problem.truth is not None:
+        model = TruthModel(problem.truth, files.target_name(), problem.event_shape)
     else:  # its files are there all the same, as DVC expects them
         write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")

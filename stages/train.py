@@ -16,7 +16,7 @@ from stages.pipeline.models import write_model
 def main(model: str) -> None:
     params = schema.load()
     architecture, training = params.architecture(model), params.training(model)
-    problem, names = files.read_prepared()
+    problem, names = files.read_prepared(with_truth=False)
     try:
         network = build(
             architecture,
