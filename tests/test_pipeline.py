@@ -89,8 +89,12 @@ def test_the_history_has_a_row_every_few_epochs_and_one_of_the_last(
     small: Clone, name: str
 ) -> None:
     header, *rows = small.text(f"metrics/{name}/history.csv").splitlines()
-    gan = ("generator_loss", "discriminator_loss")
-    curves = gan if name == "gan" else ("train_nll", "test_nll")
+    nll = ("train_nll", "test_nll")
+    others = {
+        "gan": ("generator_loss", "discriminator_loss"),
+        "flow_matching": ("train_loss", "test_loss", *nll),
+    }
+    curves = others.get(name, nll)
     assert header.split(",") == ["epoch", *(each + end for each in curves for end in ("", "_sd"))]
     settings = {**PARAMS["train"], **PARAMS["models"][name]}
     epochs, every = settings["epochs"], settings["log_every"]

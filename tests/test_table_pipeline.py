@@ -449,6 +449,7 @@ def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_reference(
 ):
     Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
     levels = {"independent": 0.0, "gaussian": 1.0, "gmm": 9.0, "kde": -1.0, "realnvp": 2.0}
+    levels["sharpened_kde"] = -2.0
     for seed, (name, level) in enumerate(levels.items()):
         scores = level + 0.1 * np.random.default_rng(seed).uniform(-1, 1, 20)
         if name == "gmm":
@@ -462,4 +463,4 @@ def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_reference(
     assert ranking["realnvp"]["gain"] == pytest.approx(1, abs=0.1)
     assert 0.01 < ranking["realnvp"]["gain_ci95"] < 0.1
     order = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
-    assert order == ["realnvp", "gaussian", "independent", "kde", "gmm"]
+    assert order == ["realnvp", "gaussian", "independent", "kde", "sharpened_kde", "gmm"]

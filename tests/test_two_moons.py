@@ -1,4 +1,4 @@
-"""Two moons: a density by quadrature, its samples, and the pipeline on a truth that is no mixture."""
+"""Two moons: a density by quadrature, its samples, and the pipeline on such a truth."""
 
 from __future__ import annotations
 
