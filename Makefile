@@ -1,8 +1,9 @@
-# Each target makes its environment first, once: .venv, .venv-bench for `bench`, or .venv-site for `site`.
+# Each target first creates its environment, if it is missing: .venv, .venv-bench for `bench`, or
+# .venv-site for `site`.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
-# Two processes, file after file: the tests of one share what took long to make.
+# Two processes, which take whole files: the tests of a file share expensive fixtures.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help repro test test-all lint format verify compare bench claims tables digits check site clean
@@ -10,50 +11,50 @@ PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reord
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
-repro: .venv/ready  ## run what is not up to date, then print the table of results
+repro: .venv/ready  ## run the stages that are not up to date, then print the table of results
 	@$(RUN) python -m tools.repro
 
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
 	$(RUN) $(PYTEST) -m "not slow" --ignore tests/published
 
-test-all: .venv/ready-tests  ## all tests: also DVC's own ways, faults, compilers, a browser, the studies, and the published numbers
+test-all: .venv/ready-tests  ## all tests: also DVC itself, faults, compilers, a browser, the studies, and the published numbers
 	$(RUN) $(PYTEST)
 
-lint: .venv/ready-tests  ## style, types, and who imports whom
+lint: .venv/ready-tests  ## check style, types, and imports between packages
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports --no-cache --no-logo
 
-format: .venv/ready-tests  ## put right what `lint` finds, as far as that can be done without you
+format: .venv/ready-tests  ## format the code, and fix what `ruff` can fix automatically
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-verify: .venv/ready  ## run the committed pipeline as three machines, compare the results [SAME=yes: to the byte]
+verify: .venv/ready  ## run the committed pipeline with the settings of three machines, and compare the results [SAME=yes: to the byte]
 	@$(RUN) python -m tools.verify $(if $(SAME),--same)
 
-compare: .venv/ready  ## what differs between two branches: make compare A=main B=deeper [FORMAT=md]
+compare: .venv/ready  ## compare the results of two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
-bench: .venv-bench/ready  ## time this library beside five others (up to an hour; leave the machine alone meanwhile)
+bench: .venv-bench/ready  ## time this library and five others (up to an hour; run nothing else meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
-# A study's cells run where FLOWS_WORKERS says; without it, in a process a core.
+# FLOWS_WORKERS names the workers of a study; the default is one process per core.
 claims tables digits: .venv/ready-studies
 	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
-claims:  ## test what is said of the flows, in the plane and on images (over an hour on two cores)
-tables:  ## the flows beside eight other densities on nine tables (one to two and a half hours on two cores)
-digits:  ## the flows over images beside other densities, a VAE and a GAN, on 8x8 digits (over an hour on two cores)
+claims:  ## study: test claims about flows, in the plane and on images (over an hour on two cores)
+tables:  ## study: compare flows with eight other densities on nine tables (one to two and a half hours on two cores)
+digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (over an hour on two cores)
 
-check: .venv/ready-studies  ## run the quickest cells of each study anew, and compare them with the committed rows
+check: .venv/ready-studies  ## repeat the quickest runs of each study, and compare them with the committed results
 	@$(RUN) sh -c 'for study in claims tables digits; do python -m studies check $$study || exit 1; done'
 
 # Material prints a notice about other programs, unless the variable is set.
 site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/python -m mkdocs build
 
-clean:  ## remove what the pipeline and the tests made and Git does not hold
+clean:  ## remove files that the pipeline and the tests wrote, and that Git does not track
 	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 
@@ -62,7 +63,7 @@ clean:  ## remove what the pipeline and the tests made and Git does not hold
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-# The other libraries bring much with them (JAX among it), so they have an environment of their own.
+# The other libraries have many dependencies, such as JAX, so they have a separate environment.
 .venv-bench/ready: benchmarks/requirements.txt requirements.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -1,7 +1,7 @@
-"""Speed and quality of ``flows`` beside other flow libraries, on one machine in one run."""
+"""Speed and quality of ``flows`` and other flow libraries, on one machine in one run."""
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PARAMS = FOLDER / "params.yaml"  # a section a benchmark
-RESULTS = FOLDER / "results.json"  # what ``run`` writes and ``draw`` reads
+PARAMS = FOLDER / "params.yaml"  # one section per benchmark
+RESULTS = FOLDER / "results.json"  # written by ``run``, read by ``draw``

@@ -1,14 +1,14 @@
-"""This commit against an older one, in turns on one machine.
+"""Time this commit and an older one in turns on one machine.
 
 Run as ``python -m benchmarks.against COMMIT``.
 
-Writes ``against.json``: medians in seconds, and the median of the ratios of neighbours in time, of
+Writes ``against.json``: medians in seconds, and the median ratio of consecutive readings, of
 
 - an epoch: ten affine RealNVPs, 8 couplings of width 64, batches of 128 of 800 points;
-- `flows fit` of a made-up table on the command line, ten members, imports and files counted;
+- `flows fit` of a simulated table on the command line: ten members, with imports and files;
 - `make repro` in a clean clone, without compiling the kernels.
 
-Leave the machine alone meanwhile, for half an hour.
+A run takes half an hour. Leave the machine idle otherwise.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tools import command
 
 OUTPUT = FOLDER / "against.json"
 EPOCH = """
-import sys, timeit, flows, numpy, torch  # flows before torch: it says how threads wait
+import sys, timeit, flows, numpy, torch  # flows before torch: it sets how threads wait
 from flows.core.settings import TrainingSettings
 from flows.training.trainer import Trainer
 torch.set_num_threads(int(sys.argv[1]))
 points = numpy.random.default_rng(0).standard_normal((800, 2))
 try:
     model = flows.build(flows.RealNVP(couplings=8, hidden=64), (2,), members=10)
-except AttributeError:  # of a commit that builds by name
+except AttributeError:  # in a commit that builds by name
     model = flows.build("realnvp", (2,), {"couplings": 8, "hidden": 64}, members=10)
 settings = TrainingSettings(epochs=10**5, batch_size=128, learning_rate=0.001, noise=0.1)
 trainer, count = Trainer(model, points, settings), int(sys.argv[2])
@@ -56,10 +56,10 @@ def main(
 ) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against")
     parser.add_argument("commit")
-    parser.add_argument("--rounds", type=int, default=15, help="readings of an epoch on each side")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs a reading")
-    parser.add_argument("--fits", type=int, default=2, help="of each table on each side")
-    parser.add_argument("--pipelines", type=int, default=2, help="of the pipeline on each side")
+    parser.add_argument("--rounds", type=int, default=15, help="readings of an epoch per commit")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs per reading")
+    parser.add_argument("--fits", type=int, default=2, help="fits of each table per commit")
+    parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline per commit")
     options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
     measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
     for rows, columns in sizes or plan["sizes"]:
@@ -75,7 +75,7 @@ def main(
             command.git("clone", "--quiet", ".", str(clone))
             revision = command.git("log", "-1", "--format=%H", commit, "--").strip()
             command.git("checkout", "--quiet", revision, cwd=clone)
-            if options.fits:  # compiles the kernels, and fails at once without such a command
+            if options.fits:  # compiles the kernels; fails early without `flows fit`
                 fit(clone, 20, 2)
         for name, (rounds, measure) in measures.items():
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
@@ -87,13 +87,13 @@ def main(
 
 
 def epoch(clone: Path, threads: int, march: str, count: int) -> float:
-    """Return the seconds of an epoch, over so many of them in a new process."""
+    """Return the mean seconds of ``count`` epochs in a new process."""
     words = ("-c", EPOCH, str(threads), str(count))
     return float(run(clone, *words, OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march))
 
 
 def fit(clone: Path, rows: int, columns: int) -> float:
-    """Return the seconds of a fit of two clusters, every third column with a long tail."""
+    """Return the seconds of a fit of two clusters; every third column has a long tail."""
     values = pd.DataFrame(make_blobs(rows, columns, centers=2, random_state=0)[0]).add_prefix("x")
     values.iloc[:, ::3] = (values.iloc[:, ::3] / 4).apply("exp")
     path = clone.with_name("rows.csv")
@@ -102,24 +102,28 @@ def fit(clone: Path, rows: int, columns: int) -> float:
 
 
 def pipeline(clone: Path) -> float:
-    """Return the seconds of the pipeline where nothing is there but what Git holds."""
+    """Return the seconds of the pipeline in a clone that has only the files of Git."""
     command.git("checkout", "--quiet", ".", cwd=clone)
     command.git("clean", "-d", "-f", "-q", "-x", cwd=clone)
     return timed(clone, "-m", "tools.repro")
 
 
 def timed(clone: Path, *words: str) -> float:
+    """Return the seconds of ``run``."""
     begin = time.perf_counter()
     run(clone, *words)
     return time.perf_counter() - begin
 
 
 def run(clone: Path, *words: str, **variables: str) -> str:
-    """Return what Python prints in the clone, with these words. Raises ``UserError``."""
+    """Return the output of Python in the clone with these arguments.
+
+    Raises ``UserError`` with the last line of its errors if it fails.
+    """
     arguments, own = [sys.executable, *words], {**command.environment(), **variables}
     done = subprocess.run(arguments, cwd=clone, env=own, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"the {clone.name} commit failed, exit status {done.returncode}: {last}")
     return done.stdout
 

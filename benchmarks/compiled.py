@@ -24,7 +24,7 @@ class FlowJAX:
 
     Its scale from noise to data is ``softplus(s) + 0.01``. Shuffling, noise, clipping and the
     schedule are inside the compiled program. The steps of an epoch are exactly equal: the
-    ``n mod steps`` last points of a shuffled epoch sit it out, as they do in the library's own
+    ``n mod steps`` last points of a shuffled epoch are left out, as in the library's own
     ``get_batches``.
     """
 

@@ -1,6 +1,6 @@
-"""Draw: ``python -m benchmarks.draw`` turns ``results.json`` into ``table.md`` and ``speed.png``.
+"""``python -m benchmarks.draw`` makes ``table.md`` and ``speed.png`` from ``results.json``.
 
-No torch.
+It imports no torch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(results: Path = RESULTS) -> None:
 
 
 def document(results: Row) -> str:
-    """Return the whole of ``table.md``."""
+    """Return the text of ``table.md``."""
     ms = pd.DataFrame(results["epoch"]).pivot_table(
         "ms", ["library", "hidden", "parameters"], ["networks", "threads", "batch"], sort=False
     )
@@ -76,10 +76,10 @@ def document(results: Row) -> str:
 
 
 def summary(results: Row) -> str:
-    """Return a line for every library, for the documents.
+    """Return a table with one line per library, for the documents.
 
-    It has the milliseconds of an epoch of ten networks and of one, each with as many threads as
-    suit it best, and the seconds to quality with two recipes.
+    It has the milliseconds per epoch of ten networks and of one, with the fastest number of
+    threads, and the seconds to quality with two recipes.
     """
     ms, _ = fastest(results)
     until = {(row["library"], row["recipe"]): row["seconds"] for row in results["quality"]}
@@ -106,7 +106,7 @@ def fastest(results: Row) -> tuple[pd.Series, Row]:
 
 
 def reached(row: Row) -> tuple[str, str]:
-    """Return the seconds to the target, or that it was never reached, and the best KL so far."""
+    """Return the seconds to the target, or "never", and the best KL."""
     best = min((kl for kl in row["best_kl"] if kl is not None), default=np.nan)
     times = (row[key] for key in ("seconds", "seconds_min", "seconds_max"))
     seconds = ["never" if time is None else number(time) for time in times]
@@ -114,7 +114,7 @@ def reached(row: Row) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Return three significant digits, from 0.0001 up never in powers of ten."""
+    """Return a number with three significant digits, without powers of ten from 0.0001 on."""
     return f"{float(f'{value:.3g}'):,.9g}"
 
 
@@ -122,7 +122,7 @@ def number(value: float) -> str:
 
 
 def epoch(axis: Axes, results: Row) -> None:
-    """Draw the milliseconds of an epoch of the most networks, those of the table."""
+    """Draw the milliseconds per epoch of the largest number of networks, as in the table."""
     ms, sizes = fastest(results)
     networks = ms.index.get_level_values("networks").max()
     ms = ms.xs(networks, level="networks")
@@ -133,9 +133,9 @@ def epoch(axis: Axes, results: Row) -> None:
 
 
 def quality(axis: Axes, results: Row) -> None:
-    """Draw seconds to the target KL by our recipe.
+    """Draw seconds to the target KL with our recipe.
 
-    Who never gets there has no bar, but the best KL it reached.
+    A library that never reaches the target has no bar, but a text with its best KL.
     """
     rows = [row for row in results["quality"] if row["recipe"] == "ours"]
     seconds = pd.Series({row["library"]: row["seconds"] for row in rows}, dtype=float)
@@ -151,9 +151,9 @@ def quality(axis: Axes, results: Row) -> None:
 
 
 def bars(axis: Axes, values: pd.Series, ends: Iterable[str]) -> None:
-    """Draw a bar a name on a logarithmic axis, with the text ``ends`` at its end.
+    """Draw one bar per name on a logarithmic axis, with a text of ``ends`` at its end.
 
-    Where its value is ``NaN``, the text stands alone.
+    If the value is ``NaN``, there is only the text.
     """
     low, high = np.nanmin([1e6, *values]), np.nanmax([1e-6, *values])
     axis.set(xscale="log", xlim=(low / 1.5, 4 * high))

@@ -1,9 +1,7 @@
-"""The libraries on PyTorch, each trained as its users do.
+"""The libraries on PyTorch, trained as their users do: one network after another, in a plain loop.
 
-One network after another, in a plain loop.
-
-A function a library makes one network, initialised from torch's global generator, and its
-log-density ``(n,)`` of points ``(n, 2)``.
+One function per library makes a network, initialised from torch's global generator, and returns it
+with its log-density ``(n,)`` of points ``(n, 2)``.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ from flows.core.seeds import normal, numpy_generators
 from flows.training.optimizer import one_cycle
 
 DIM = 2
-CLAMP = 2.0  # FrEIA's bound on a log-scale; ours is the same
+CLAMP = 2.0  # FrEIA's bound on a log-scale; we use the same
 Made = tuple[Any, Callable[[Tensor], Tensor]]  # a network and its log-density
 
 
 class Eager:
-    """What the PyTorch libraries share: the loop. ``make`` is one of the functions below."""
+    """The training loop of the PyTorch libraries. ``make`` is one of the functions below."""
 
     def __init__(
         self, networks: int, hidden: int, couplings: int, make: Callable[[int, int], Made]
@@ -82,7 +80,7 @@ class Eager:
 def zuko(hidden: int, couplings: int) -> Made:
     """zuko's ``RealNVP``. Same parameters.
 
-    Its log-scale s is bounded softly, ``s / (1 + |s| / 6.9)``, ours by ``2 tanh(s / 2)``.
+    Its log-scale s is bounded by ``s / (1 + |s| / 6.9)``, ours by ``2 tanh(s / 2)``.
     """
     from zuko.flows import RealNVP
 
@@ -94,7 +92,7 @@ def normflows(hidden: int, couplings: int) -> Made:
     """normflows' ``AffineCouplingBlock`` and a swap after each. Same parameters.
 
     Its log-scale has no bound. The last layer starts at zero, as in the library's examples. The
-    base is fixed: theirs is trainable unless told otherwise.
+    base is fixed: by default it is trainable in this library.
     """
     import normflows as nf
 
@@ -109,11 +107,10 @@ def normflows(hidden: int, couplings: int) -> Made:
 def nflows(hidden: int, couplings: int) -> Made:
     """nflows' ``AffineCouplingTransform`` with a plain perceptron. Same parameters.
 
-    Its scale is ``sigmoid(s + 2) + 0.001``. That scale is at most 1.001. Used from data to noise,
-    as in the library's ``SimpleRealNVP``, it would cap every density at about ``1 / (2 pi)``, and
-    no training could come near this benchmark's data. So every coupling is inverted
-    (``InverseTransform``): the same work, with scales that are at least 0.999 from data to noise,
-    which suits data with narrow modes.
+    Its scale ``sigmoid(s + 2) + 0.001`` is at most 1.001. Used from data to noise, as in the
+    library's ``SimpleRealNVP``, it would limit every density to about ``1 / (2 pi)``, too low
+    for this benchmark's data. So every coupling is inverted (``InverseTransform``): the same work,
+    with scales of at least 0.999 from data to noise, which suits data with narrow modes.
     """
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
@@ -129,10 +126,10 @@ def nflows(hidden: int, couplings: int) -> Made:
 
 
 def freia(hidden: int, couplings: int) -> Made:
-    """FrEIA's ``GLOWCouplingBlock``, each two couplings in turn. Same parameters.
+    """FrEIA's ``GLOWCouplingBlock``, each of two alternating couplings. Same parameters.
 
-    Its log-scale is ``2 tanh(s)``, ours ``2 tanh(s / 2)``. Not its ``AllInOneBlock``: that adds a
-    global scaling and a permutation, which in two dimensions is the identity half the time.
+    Its log-scale is ``2 tanh(s)``, ours ``2 tanh(s / 2)``. Its ``AllInOneBlock`` is not used: it
+    adds a global scaling and a permutation, which in two dimensions is the identity half the time.
     """
     from FrEIA.framework import SequenceINN
     from FrEIA.modules import GLOWCouplingBlock
@@ -153,9 +150,9 @@ def freia(hidden: int, couplings: int) -> Made:
 
 
 class _Perceptron(nn.Sequential):
-    """It is called with a context by nflows, and ignores it.
+    """A perceptron that ignores the context with which nflows calls it.
 
-    nflows' own ``nn.nets.MLP`` takes none and can't be used here.
+    nflows' own ``nn.nets.MLP`` takes no context and cannot be used here.
     """
 
     def __init__(self, hidden: int, inputs: int, outputs: int) -> None:

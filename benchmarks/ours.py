@@ -1,4 +1,4 @@
-"""``flows`` itself behind the interface of its peers."""
+"""``flows`` with the interface of its peers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from flows.training.trainer import Trainer
 class Ours:
     """A population of ``flows``.
 
-    It always clips and always follows its schedule; that work is part of its timings. NSF has a
-    quarter of the couplings, at least 2: a spline bends as several affine couplings do. Flow
-    matching has no couplings; it is as wide as makes its parameters about as many as RealNVP's.
+    It always clips and always follows its schedule; its timings include this work. NSF has a
+    quarter of the couplings, at least 2: a spline is as flexible as several affine couplings. Flow
+    matching has no couplings; its width gives it about as many parameters as RealNVP.
     """
 
     def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:
@@ -33,7 +33,7 @@ class Ours:
         self.parameters = self.flow.parameters_per_member()
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        self.flow = self.build()  # from the seed alone: its initial weights again
+        self.flow = self.build()  # the same initial weights, from the seed
         settings = TrainingSettings(**vars(recipe), epochs=epochs, sharpen=0.0, clip=CLIP, seed=0)
         self.trainer = Trainer(self.flow, points, settings)
 

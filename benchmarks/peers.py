@@ -1,7 +1,4 @@
-"""What a library has to do to be measured.
-
-One small interface, and where each library's answer to it lives.
-"""
+"""The interface of a library that is measured, and the place of its implementation."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Protocol
 
 from flows.core.arrays import Array
 
-# Our flows, and how their kernels are built: by the environment of their process.
+# Our flows, and the environment of their process, which determines how the kernels are built
 MODELS = {
     "ours": "realnvp",
     "ours-glow": "glow",
@@ -29,20 +26,20 @@ BUILDS: dict[str, dict[str, str]] = {
 OURS = {model + build: (MODELS[model], BUILDS[build]) for model in MODELS for build in BUILDS}
 EAGER = ("zuko", "normflows", "nflows", "freia")  # trained one network after another
 LIBRARIES = (*OURS, *EAGER, "flowjax")
-CLIP = 1.0  # the longest gradient of a network in our recipe
+CLIP = 1.0  # maximum norm of a network's gradient in our recipe
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; the optimiser is always Adam.
 
-    With noise it is our recipe: noise added afresh at every epoch, the rate on
-    ``flows.training.optimizer.one_cycle``, gradients clipped. Without, none of these.
+    With noise it is our recipe: new noise in every epoch, the learning rate on
+    ``flows.training.optimizer.one_cycle``, gradients clipped. Without noise none of these apply.
 
     Args:
-        batch_size: at most so many points a step; an epoch is cut into equal steps.
-        learning_rate: the rate, or its highest value where it changes.
-        noise: standard deviation in standardised units.
+        batch_size: largest number of points per step; an epoch is divided into equal steps.
+        learning_rate: the learning rate, or its highest value if it changes.
+        noise: standard deviation of the noise, in standardised units.
     """
 
     batch_size: int
@@ -50,42 +47,44 @@ class Recipe:
     noise: float = 0.0
 
     def steps(self, rows: int) -> int:
-        """Steps an epoch."""
+        """Return the number of steps per epoch."""
         return -(-rows // self.batch_size)
 
 
 class Peer(Protocol):
     """Independently initialised networks of one library.
 
-    RealNVP with affine couplings, as alike as the library allows. It is made of ``networks``,
-    ``hidden`` and ``couplings``. Each network has affine couplings that take turns with the two
-    features. A coupling's shift and log-scale come from a perceptron 1 -> hidden -> hidden -> 2
-    with ReLU; the base is a standard normal. Where a library differs, its class or function says
-    how.
+    They are RealNVPs, as similar as the library allows. The arguments are ``networks``, ``hidden``
+    and ``couplings``. Each network has affine couplings that alternate between the two features. A
+    perceptron 1 -> hidden -> hidden -> 2 with ReLU computes a coupling's shift and log-scale; the
+    base is a standard normal. If a library differs, its class or function states the difference.
     """
 
     parameters: int  # trainable numbers of one network
 
     def start(self, points: Array, recipe: Recipe, epochs: int) -> None:
-        """Get ready to train the initial networks on ``points``, for ``epochs`` passes in all.
+        """Prepare to train the initial networks on ``points`` for ``epochs`` epochs in total.
 
-        The points ``(n, D)`` are standardised. Compiles what has to be.
+        The points ``(n, D)`` are standardised. Compiling is part of this call.
         """
 
     def advance(self, epochs: int) -> None:
-        """Train on; returns when all networks are so many epochs further."""
+        """Train all networks for ``epochs`` more epochs."""
 
     def log_prob(self, points: Array) -> Array:
-        """Log-density in nats, ``(n, networks)``, of ``points`` ``(n, D)``."""
+        """Return the log-density in nats, ``(n, networks)``, of ``points`` ``(n, D)``."""
 
 
 def installed(library: str) -> bool:
-    """Whether it is there to be imported; imports nothing."""
+    """Return whether the library is installed, without importing it."""
     return library in OURS or find_spec("FrEIA" if library == "freia" else library) is not None
 
 
 def maker(library: str) -> Callable[..., Peer]:
-    """Makes the library's ``Peer``. Raises ``ImportError`` where the library is not installed."""
+    """Return the constructor of the library's ``Peer``.
+
+    Raises ``ImportError`` if the library is not installed.
+    """
     if library in OURS:
         return partial(import_module("benchmarks.ours").Ours, model=OURS[library][0])
     if library in EAGER:

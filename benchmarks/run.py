@@ -1,7 +1,7 @@
-"""Measure: ``python -m benchmarks.run`` writes ``benchmarks/results.json``.
+"""``python -m benchmarks.run`` writes the measurements to ``benchmarks/results.json``.
 
-What it holds is in ``README.md`` and ``table.md``. A function a section gives what ``results.json``
-holds under its name.
+``README.md`` describes them. One function per section of ``results.json``, with the same name,
+returns its content.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
 
 Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
-DIGITS = 4  # significant ones: a timing has no more
+DIGITS = 4  # significant digits of a timing
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
-NEVER_ENDS = 1_000_000  # epochs of a schedule that a timing does not get to the end of
+NEVER_ENDS = 1_000_000  # epochs of a schedule that is longer than any timing
 TRUTH = targets.make("ring")
 ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    only = "sections; the others' results stay"
+    only = "sections to measure; the results of others stay"
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help=only)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     options = parser.parse_args(arguments)
     libraries = list(filter(installed, options.libraries))
     if absent := set(options.libraries).difference(libraries):
         how = "pip install -r benchmarks/requirements.txt"
-        print(f"left out, as not installed ({how}): {', '.join(sorted(absent))}", file=sys.stderr)
+        print(f"not installed, so left out ({how}): {', '.join(sorted(absent))}", file=sys.stderr)
     with errors_in_one_line("benchmarks"):
         measure(read_yaml(PARAMS)["run"], options.only, libraries, RESULTS)
 
 
 def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
-    """Take the sections in turn.
+    """Measure the sections in turn.
 
-    The file is written anew after each, so that a run which is stopped keeps what it has.
+    The file is written after each section, so that a stopped run keeps its finished sections.
     """
     before = storage.read_json(output) if output.exists() else {}
     results = {section: before[section] for section in SECTIONS if section in before}
@@ -76,7 +76,7 @@ def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output
 
 
 def round_numbers(value: Any) -> Any:
-    """Return numbers with a few significant digits; what is not finite is None, JSON's null."""
+    """Return ``value`` with ``DIGITS`` significant digits; numbers that are not finite are None."""
     return json.loads(
         json.dumps(value),
         parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"),
@@ -85,7 +85,7 @@ def round_numbers(value: Any) -> Any:
 
 
 def machine() -> Row:
-    """Return what the times depend on: the processor by its name for people, where there is one."""
+    """Return the properties of the machine that times depend on."""
     information = Path("/proc/cpuinfo")
     text = information.read_text(encoding="utf-8") if information.exists() else ""
     named = re.search(r"^model name\s*:\s*(.*)", text, re.M)
@@ -94,9 +94,9 @@ def machine() -> Row:
 
 
 def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
-    """Return the main pipeline's 800 training rows of this seed, and fresh draws of the truth.
+    """Return the main pipeline's 800 training rows for a seed, and fresh draws of the true density.
 
-    Both are standardised; the third is the log-density of the draws, in nats.
+    Both are standardised; the third array is the log-density of the draws, in nats.
     """
     rows = draw_split(TRUTH, ROWS, TEST_ROWS, seed=data_seed, split_seed=0)[0]
     draws = TRUTH.sample(fresh, numpy_generator(data_seed, "fresh"))
@@ -106,7 +106,7 @@ def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
 
 
 def spread(key: str, values: Sequence[float]) -> Row:
-    """Return the median of readings, the lowest and the highest."""
+    """Return the median, the lowest and the highest reading."""
     return {key: median(values), f"{key}_min": min(values), f"{key}_max": max(values)}
 
 
@@ -135,9 +135,9 @@ def epoch(plan: Row, libraries: Sequence[str]) -> list[Row]:
 
 
 def interleaved(runners: Sequence[Worker], plan: Row) -> list[tuple[float, ...]]:
-    """Return milliseconds of an epoch, ``repeats`` readings of every worker, in turns.
+    """Return milliseconds per epoch, ``repeats`` readings of every worker, in turns.
 
-    What slows the machine for a while slows all alike.
+    A slow phase of the machine then slows all workers alike.
     """
     counts = [max(1, math.ceil(plan["reading"] / worker.advance(1))) for worker in runners]
     pairs = list(zip(runners, counts, strict=True))
@@ -148,7 +148,7 @@ def interleaved(runners: Sequence[Worker], plan: Row) -> list[tuple[float, ...]]
 def quality(plan: Row, libraries: Sequence[str]) -> list[Row]:
     """Return seconds until the mean KL of ``networks`` networks is at the target.
 
-    They are with our recipe and, for the others, with the usual one.
+    All libraries are measured with our recipe, and the others also with the usual one.
     """
     couplings, hidden = plan["quality_size"]
     rows = []
@@ -161,7 +161,7 @@ def quality(plan: Row, libraries: Sequence[str]) -> list[Row]:
                 for seed in plan["quality_seeds"]:
                     outcomes.append(until_good(worker, seed, recipe, plan))
                     if outcomes[-1][1] is None:
-                        break  # the others take as long and say no more
+                        break  # the other seeds would take as long
                 seconds, epochs, best = zip(*outcomes, strict=True)
                 row = {"library": library, "recipe": recipe, "networks_trained": networks}
                 if library in OURS:
@@ -176,9 +176,9 @@ def until_good(
 ) -> tuple[float, int | None, float]:
     """Return seconds and epochs to the target, and the best mean KL on the way, in nats.
 
-    Where it is never reached, the seconds are infinite and the epochs None. Our schedule ends with
-    the run, so that every length is a run of its own, and the last alone counts. The usual recipe
-    has no schedule: one run goes on from length to length.
+    If the target is never reached, the seconds are infinite and the epochs None. Our schedule ends
+    with the run, so every length is a separate run, and only the last run counts. The usual recipe
+    has no schedule: a single run continues from length to length.
     """
     points, draws, log_p = ring(seed, plan["fresh"])
     how = Recipe(128)

@@ -1,8 +1,9 @@
 """Measure how the cost of training grows: ``python -m benchmarks.scale``.
 
 It takes a quarter of an hour, and writes ``scale.csv``, ``scale.md`` and ``scale.png``. RealNVP
-trains by the fixed recipe, every time in a process of its own with one thread. One size at a time
-differs from a base; then two sizes of population are trained by one worker and by two, in turns.
+trains with the fixed recipe, each time in a new process with one thread. One size at a time
+differs from the base settings; then two sizes of population are trained by one and by two workers,
+in turns.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def measured(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan and what ``train`` measures in a process of its own."""
+    """Return the plan with the measurements of ``train`` in a new process."""
     sizes = {name: size for name, size in plan.items() if name not in ("what", "workers")}
     variables = {"OMP_NUM_THREADS": "1", "FLOWS_WORKERS": str(plan["workers"])}
     with Process(variables) as process:
@@ -51,9 +52,10 @@ def measured(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(rows: int, columns: int, members: int, couplings: int, epochs: int) -> dict[str, float]:
-    """Train, and return the seconds before the first epoch, those after, and the memory in GiB.
+    """Train, and return the seconds before and from the first epoch on, and the memory in GiB.
 
-    Of several epochs, all seconds are those after. The memory is the peak of the largest process.
+    With several epochs, all seconds count as from the first epoch on. The memory is the peak of the
+    largest process.
     """
     import flows
     from flows.training.trainer import Trainer
@@ -70,7 +72,7 @@ def train(rows: int, columns: int, members: int, couplings: int, epochs: int) ->
     else:
         flows.train(model, points, settings=settings)
     end = time.perf_counter()
-    get_reusable_executor().shutdown()  # the system tells the memory of processes that have ended
+    get_reusable_executor().shutdown()  # the system reports the memory of ended processes
     of = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(processes).ru_maxrss for processes in of) / 2**20
     return {"before": start - begun, "seconds": end - start, "memory": peak}
@@ -96,19 +98,19 @@ def document(table: pd.DataFrame) -> str:
         for ratio in [medians.seconds[members, 1] / row.seconds]
     ]
     base, fixed = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES), SHARED["base"]
-    head = ["size", "value", "before the first epoch (s)", "an epoch (s)", "memory (GiB)"]
+    head = ["size", "value", "before the first epoch (s)", "one epoch (s)", "memory (GiB)"]
     parts = [
         f"One size varies from {base}; one thread:",
         markdown.table(head, grown, "lr"),
         f"{fixed['epochs']} epochs of {fixed['rows']} rows by workers of one thread (medians "
-        f"of {SHARED['turns']}; the memory is that of a process):",
+        f"of {SHARED['turns']}; memory per process):",
         markdown.table(["members", "workers", "s", "throughput", "memory (GiB)"], shared, "lr"),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def draw_speed(table: pd.DataFrame) -> None:
-    """Draw time and memory by each size; a slope of 1 is proportion."""
+    """Draw time and memory against each size; a slope of 1 means proportional."""
     color = label_and_color("realnvp")[1]
     with plt.rc_context(STYLE):
         figure, axes = panels(2 * len(SIZES), len(SIZES), 2.2, sharey="row")

@@ -1,6 +1,6 @@
-"""Processes that hold one library each, so that libraries can take turns on one machine.
+"""Processes with one library each, so that libraries can take turns on one machine.
 
-Each has its own threads.
+Each process has its own threads.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from flows.core.errors import UserError, one_line
 
 
 class Process(ProcessPoolExecutor):
-    """One new process, with these environment variables."""
+    """A new process with these environment variables."""
 
     def __init__(self, variables: Mapping[str, str], **options: Any) -> None:
         super().__init__(1, get_context("spawn"), **options)
         with mock.patch.dict(os.environ, variables):
-            self.submit(int).result()  # the process is there, with these variables
+            self.submit(int).result()  # starts the process, with these variables
 
 
 class Worker(Process):
-    """One process, with as many threads as it is told.
+    """A process with one library and a number of threads.
 
-    ``start`` and ``log_prob`` are asked as of a ``Peer``.
+    ``ask`` calls ``start`` and ``log_prob`` of the library's ``Peer``.
     """
 
     def __init__(self, library: str, threads: int) -> None:
@@ -41,15 +41,16 @@ class Worker(Process):
         super().__init__(variables, initializer=_limit, initargs=(threads,))
 
     def build(self, **sizes: Any) -> int:
-        """Make its networks, in place of those it had. Gives the number of parameters of one."""
+        """Build networks in place of previous ones; return the number of parameters of one."""
         return self._run(_build, self.library, sizes)
 
     def ask(self, method: str, *request: Any) -> Any:
+        """Call a method of the ``Peer`` and return its result."""
         return self._run(_answer, method, *request)
 
     def advance(self, epochs: int) -> float:
-        """Train on: the seconds it takes."""
-        begin = time.perf_counter()  # here: to ask takes far less than a reading lasts
+        """Train for more epochs; return the seconds."""
+        begin = time.perf_counter()  # measured here: a call takes far less than a reading
         self.ask("advance", epochs)
         return time.perf_counter() - begin
 
@@ -62,13 +63,13 @@ class Worker(Process):
     def _run(self, function: Any, *arguments: Any) -> Any:
         try:
             return self.submit(function, *arguments).result()
-        except Exception as error:  # whatever a library raises is told in one line
+        except Exception as error:  # reports any error of a library in one line
             raise UserError(f"{self.library}: {type(error).__name__}: {one_line(error)}") from None
 
 
 @contextmanager
 def workers(libraries: Iterable[str], threads: int) -> Iterator[list[Worker]]:
-    """A worker for each library, until the end of the block."""
+    """Yield one worker per library; they end with the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(Worker(library, threads)) for library in libraries]
 
@@ -79,9 +80,9 @@ _peer: peers.Peer
 
 
 def _limit(threads: int) -> None:
-    """Before a library is imported, as most look for threads only then."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it without a word
-    if hasattr(os, "sched_setaffinity"):  # XLA takes as many threads as it sees cores
+    """Limit the threads before a library is imported: most libraries read the number only then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends the process silently
+    if hasattr(os, "sched_setaffinity"):  # XLA uses one thread per visible core
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     import torch
 

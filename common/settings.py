@@ -15,12 +15,15 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, parsed as DVC parses it. Raises ``UserError``."""
+    """Return the content of a YAML file, parsed like DVC does.
+
+    Raises ``UserError`` for a file that cannot be read or is not valid YAML.
+    """
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         here = "run this from the top folder of the repository"
-        raise UserError(f"{path}: can't be read ({error.strerror}); {here}") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {here}") from None
     except (UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
@@ -28,8 +31,8 @@ def read_yaml(path: Path) -> Any:
 def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -> SectionT:
     """Validate the content of a file, and return it as a ``section``.
 
-    Raises ``UserError`` with one line. The line names the ``path``, the first wrong key, its value
-    and the allowed values. Keys are written below ``prefix``.
+    Raises ``UserError``, which names the ``path``, the first wrong key below ``prefix``, its value
+    and the allowed values.
     """
     try:
         return section.model_validate(content)

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and read them with errors that name the file."""
+"""Write files whole or not at all, and read files with errors that name the file."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def reading(path: Path, wrong: str = "can't be read") -> Iterator[None]:
+def reading(path: Path, problem: str = "cannot be read") -> Iterator[None]:
     """Turn any error in the block into a ``UserError`` that names ``path``.
 
-    A damaged file raises errors of pandas, NumPy, zipfile, zlib.
+    A damaged file may raise errors of pandas, NumPy, zipfile and zlib.
     """
     try:
         yield
     except Exception as error:
-        raise UserError(f"{path}: {wrong} ({one_line(error)})") from None
+        raise UserError(f"{path}: {problem} ({one_line(error)})") from None
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` in writing ``path`` into a ``UserError`` that names it.
+    """Create the folder of ``path``, and turn an ``OSError`` in the block into a ``UserError``.
 
-    A full disk and a read-only checkout raise such errors. The folder of ``path`` is created.
+    The error names ``path``. A full disk and a read-only checkout raise an ``OSError``.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:  # on a full disk, it doesn't name the file
-        raise UserError(f"{path}: can't be written ({reason(error)})") from None
+    except OSError as error:  # does not name the file if the disk is full
+        raise UserError(f"{path}: cannot be written ({reason(error)})") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises ``UserError`` where that can't be done."""
+    """Write a file whole or not at all. Raises ``UserError`` if writing fails."""
     with writing(path), atomic.replacing(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -73,7 +73,7 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a CSV file of numbers."""
+    """Return a CSV file of numbers. Raises ``UserError`` if it holds text or cannot be read."""
     import pandas as pd
 
     with reading(path):

@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what type checkers and editors see
+if TYPE_CHECKING:  # for type checkers and editors
     from flows.core.settings import TrainingSettings as TrainingSettings
     from flows.density.estimator import DensityEstimator as DensityEstimator
     from flows.density.fitting import fit as fit
@@ -34,12 +34,12 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from flows.tables.columns import Column as Column
     from flows.training.train import train as train
 
-# Threads that wait for others sleep. OpenMP lets them spin, so that one busy neighbour makes two
-# threads several times slower than one. It reads this when torch is imported; no byte depends on
-# it.
+# Let waiting threads sleep. By default OpenMP lets them spin, and then one other busy process makes
+# two threads several times slower than one. OpenMP reads the variable when torch is imported. No
+# result depends on it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_MODULES = {  # the same at run time; a test compares the two lists
+_MODULES = {  # the same names at run time; a test compares the two lists
     "Architecture": "flows.networks.architecture",
     "Column": "flows.tables.columns",
     "Density": "flows.density.frame_density",

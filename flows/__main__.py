@@ -11,7 +11,13 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run one verb. An error that the user can fix ends the program with exit status 1."""
+    """Run one verb.
+
+    An error that the user can fix is printed, and the exit status is 1.
+
+    Args:
+        words: the arguments; by default those of the process.
+    """
     arguments = parser().parse_args(words)
     with errors_in_one_line("flows"):
         _spare_inputs(arguments)
@@ -24,8 +30,8 @@ def main(words: Sequence[str] | None = None) -> None:
             getattr(verbs, arguments.verb)(arguments)
         except ImportError as error:
             raise UserError(
-                f"this needs {error.name}: pip install '.[parquet,plot]' in the folder that flows "
-                "came from"
+                f"this needs {error.name}: pip install '.[parquet,plot]' in the source folder of "
+                "flows"
             ) from None
         except TableError as error:
             raise UserError(error.text(shell_words)) from None
@@ -34,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _spare_inputs(arguments: argparse.Namespace) -> None:
-    """Raise ``UserError`` for an output that is, by any name, a file that the verb reads."""
+    """Raise ``UserError`` if the output is the same file as an input of the verb."""
     output = getattr(arguments, "output", None)
     if output is None or not output.exists():
         return

@@ -1,4 +1,4 @@
-"""Score one trained population against the truth: ``python -m stages.evaluate glow``."""
+"""Score one trained population against the true density: ``python -m stages.evaluate glow``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stages.pipeline.report import write_report
 
 def main(model: str) -> None:
     params = schema.load()
-    architecture = params.architecture(model)  # a clear error for a name that is not there
+    architecture = params.architecture(model)  # raises a clear error for an unknown name
     network = read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
         raise UserError(
             f"{files.checkpoint(model)}: holds no trained network; "
-            f"`dvc repro train@{model}` makes it anew"
+            f"`dvc repro train@{model}` writes it again"
         )
     problem = files.read_prepared().problem
     epoch, nll = network.history["epoch"], network.history.get("test_nll")

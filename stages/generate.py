@@ -1,4 +1,4 @@
-"""Draw the data set from the truth that ``data:`` describes, or take the user's table."""
+"""Draw the data set from the true density that ``data:`` describes, or read the user's table."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def main() -> None:
     digits = "%.17g" if columns else "%.9g"
     storage.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
     files.write_target(truth, scores, columns, data.target)
-    known = "no truth known" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
+    known = "density unknown" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
 
 
 def take(params: schema.Settings) -> tuple[list[Column], Array]:
-    """Return the columns of the user's table, and its rows ``(n, D)``. Print the notices."""
+    """Return the columns and the rows ``(n, D)`` of the user's table, and print the notices."""
     kinds = params.data.columns
     tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
     if len(tables) != 1:

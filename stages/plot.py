@@ -1,4 +1,4 @@
-"""Draw every figure that the files of the other stages allow."""
+"""Draw all figures that are possible with the files of the other stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> None:
     truth, entropy, columns = files.read_target()
     names, data = read_numbers(files.RAW)
     columns = columns or [Column(name) for name in names]
-    # Beside a truth the simplest references would only stretch the axes.
+    # Next to the true density, the simplest references would only stretch the axes.
     apart = ["truth"] if truth is None else ["independent", "gaussian"]
     references = [name for name in schema.References.model_fields if name not in apart]
     shown = (*references, *params.models)
@@ -34,14 +34,14 @@ def main() -> None:
             plotting.draw_figure(name, scene, files.FIGURES / name)
     left_out: dict[str, list[str]] = {}
     for name, needs in missing.items():
-        (files.FIGURES / name).unlink(missing_ok=True)  # of other data, perhaps
+        (files.FIGURES / name).unlink(missing_ok=True)  # it may show other data
         left_out.setdefault(" and no ".join(needs), []).append(name)
     reasons = "".join(f"; no {needs}: no {', '.join(own)}" for needs, own in left_out.items())
     print(f"{len(figures)} figures in {files.FIGURES}/{reasons}")
 
 
 def read_row(name: str, *, is_model: bool) -> plotting.Row:
-    """Return what the figures show of one model or reference."""
+    """Return the data of one model or reference for the figures."""
     label, color = label_and_color(name)
     headline = storage.read_json(files.headline(name))
     members = storage.read_table(files.members(name))
@@ -50,7 +50,7 @@ def read_row(name: str, *, is_model: bool) -> plotting.Row:
 
 
 def add_gains(rows: list[plotting.Row]) -> None:
-    """Add to every row what its members and its ensemble gain on the best reference, in nats."""
+    """Add to each row the gains of members and ensemble over the best reference, in nats."""
     ranking = storage.read_json(files.RANKING)
     if not ranking:
         return

@@ -1,4 +1,4 @@
-"""Rank the models by what they gain on the best reference, on the same test rows."""
+"""Rank the models by their gain in log-likelihood over the best reference, on the test rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flows.core.arrays import Array, rounded
 from flows.evaluation.statistics import mean_ci95
 from stages.pipeline import files, runner, schema
 
-KEY = "test_log_density_ensemble"  # of every test row, (n,)
+KEY = "test_log_density_ensemble"  # for each test row, (n,)
 
 
 def main() -> None:
@@ -26,12 +26,12 @@ def main() -> None:
 
     ordered = sorted(scores, key=mean, reverse=True)
     best = next(name for name in ordered if name in schema.TABLE_REFERENCES)
-    print("log-likelihood of a test row (nat), and the ensemble's gain on the best reference:")
+    print("log-likelihood per test row (nat), and the ensemble's gain over the best reference:")
     ranking = {}
     for name in ordered:
         text = "  the best reference" if name == best else ""
         if name in params.models:
-            gains = scores[name] - scores[best]  # on the same rows, so the difference is paired
+            gains = scores[name] - scores[best]  # paired differences, on the same rows
             half = mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
             ranking[name] = {
                 "gain": float(rounded(gains.mean(), files.DIGITS)),

@@ -36,10 +36,10 @@ def main(name: str) -> None:
         model = GaussianMixture.of(problem.truth)
     elif problem.truth is not None:
         model = TruthModel(problem.truth, files.target_name(), problem.event_shape)
-    else:  # its files are there all the same, as DVC expects them
+    else:  # DVC expects the files even if the true density is unknown
         write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")
-        print("truth: none is known of a table")
+        print("truth: the true density of a table is unknown")
         return
     write_model(name, model)
     draws = params.references.truth.draws if name == "truth" else 1

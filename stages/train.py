@@ -31,7 +31,7 @@ def main(model: str) -> None:
     history: list[dict[str, float]] = []  # a row a logged epoch
 
     def log(epoch: int, curves: dict[str, Array]) -> None:
-        """Write the history up to ``epoch``, so that a plot of it can be watched."""
+        """Write the history up to ``epoch``, so that users can plot it during training."""
         row: dict[str, float] = {"epoch": epoch}
         for key, curve in curves.items():
             row[key] = curve.mean()

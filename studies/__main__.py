@@ -1,7 +1,7 @@
 """The studies: ``python -m studies run|report|check NAME`` from the top folder.
 
-Cells are scored where FLOWS_WORKERS says: empty, this process; a number, as many processes;
-tcp://host:port, the workers of a Dask cluster (docs/scale.md).
+FLOWS_WORKERS selects the workers that score cells: empty, this process; a number, that number of
+processes; tcp://host:port, the workers of a Dask cluster (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="studies", description=__doc__, formatter_class=form)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    run = verbs.add_parser("run", help="score the cells that are missing or outdated")
-    run.add_argument("--fresh", action="store_true", help="drop the rows that are there first")
-    report = verbs.add_parser("report", help="make the tables and figures from the rows")
-    check = verbs.add_parser("check", help="score cells anew, and compare with the rows")
+    run = verbs.add_parser("run", help="score the missing and outdated cells")
+    run.add_argument("--fresh", action="store_true", help="drop existing rows first")
+    report = verbs.add_parser("report", help="write the tables and figures from the rows")
+    check = verbs.add_parser("check", help="score cells again, and compare them with the rows")
     for verb in (run, report, check):
         verb.add_argument("name", choices=NAMES)
-    what = "cells, or the beginnings of their names"
-    run.add_argument("--cells", nargs="+", metavar="CELL", help=f"only these: {what}")
-    what += "; or how many to draw (without: those named small)"
+    what = "names of cells, or their first parts"
+    run.add_argument("--cells", nargs="+", metavar="CELL", help=f"only these {what}")
+    what += "; or a number of cells to draw (default: the cells named small)"
     check.add_argument("--cells", nargs="+", metavar="CELL", help=what)
-    check.add_argument("--seed", type=int, default=0, help="of the draw")
+    check.add_argument("--seed", type=int, default=0, help="seed of the draw")
     options = parser.parse_args(arguments)
     study = Study(options.name)
     if options.verb == "run":
@@ -51,6 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    stopped = "stopped; finished cells are kept, and a run without --fresh goes on from there"
+    stopped = "stopped; finished cells are kept; a run without --fresh continues with the others"
     with errors_in_one_line("studies", stopped):
         sys.exit(main())

@@ -1,19 +1,19 @@
-"""A study: cells that are scored once, their rows in one file, and a report of them.
+"""A study scores cells once, stores their rows in one file, and reports on them.
 
 A study is a folder of ``studies/``:
 
-- ``params.yaml``, its numbers;
-- ``cells.py``: ``FAMILIES``, kinds of cells by name; ``cells(params)``, all cells; ``PACKAGES``,
-  whose versions matter to the scores;
+- ``params.yaml``, the settings;
+- ``cells.py``: ``FAMILIES``, the kinds of cells by name; ``cells(params)``, all cells;
+  ``PACKAGES``, the packages whose versions affect the scores;
 - ``report.py``: ``report(study)``, which writes figures, and tables into ``template.md``;
-- ``results.csv``, the rows of all cells, and ``artefacts/``, arrays of those that have more;
-- ``runs.csv``, the seconds of each cell, and the commit and the version of its family that ran it:
-  no lock holds these.
+- ``results.csv``, the rows of all cells, and ``artefacts/``, the arrays of cells that have some;
+- ``runs.csv``, the seconds of each cell, the commit that ran it and the version of its family then:
+  no lock records this file.
 
 A row is keyed by the cell, a digest, and the replicate. The digest is of the cell's settings and
-the version of its family: a cell is scored again where either changes, and never for other source.
-Where single columns come to mean something else (``Family.changed``), the rows of earlier versions
-are outdated: reports show them, and a run scores their cells again.
+the version of its family: a cell is scored again if either changes, and not if only source changes.
+If the definition of single columns changes (``Family.changed``), the rows of earlier versions are
+outdated: reports show them, and a run scores their cells again.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from tools import command
 
 HERE = Path(__file__).parent
 NAMES = ("claims", "tables", "digits")
-SMALL = "small"  # a word in the name of a cell that is quick to run anew, and in no table
+SMALL = "small"  # in the name of a cell that is quick to run again and in no table
 KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"
-Scores = Mapping[str, Any]  # columns by name: a number a replicate, or one for all of them
-Rows = list[dict[str, str]]  # as they stand in results.csv
-# A unit of scoring: its name, "family/part/...", and all that its rows depend on, as JSON holds it
+Scores = Mapping[str, Any]  # columns by name: a number per replicate, or one for all
+Rows = list[dict[str, str]]  # as in results.csv
+# A unit of scoring: its name, "family/part/...", and all settings of its rows, as JSON values
 Cell = tuple[str, Mapping[str, Any]]
 
 
@@ -61,12 +61,14 @@ class Family:
     """Cells that one function scores.
 
     Args:
-        score: takes a cell's settings as keywords; returns ``Scores``, or those and arrays by name.
-        version: raised by hand when the function comes to mean something else. No row stays valid.
-        changed: where only some columns do, the version since which each means what it does: one
-            more than the last of ``version`` and ``changed``. Rows stay valid, and are outdated.
-        tolerance: of a cell that is run anew, by column (``"*"``: all others): a number may differ
-            by ``tolerance max(1, |number|)``. Without one, all digits must agree.
+        score: takes a cell's settings as keywords; returns ``Scores``, or ``Scores`` and arrays by
+            name.
+        version: to be raised when the definition of the scores changes. All rows become invalid.
+        changed: if only the definition of some columns changes: by column, the version of its
+            definition, 1 above all of ``version`` and ``changed`` so far. Rows stay valid, and
+            become outdated.
+        tolerance: for comparing a second run, by column (``"*"``: all others): a number may differ
+            by ``tolerance max(1, |number|)``. Without a tolerance, all digits must agree.
     """
 
     score: Callable[..., Scores | tuple[Scores, Mapping[str, Any]]]
@@ -76,7 +78,7 @@ class Family:
 
     @property
     def newest(self) -> int:
-        """The version of a row that is scored now."""
+        """The version of rows that are scored now."""
         return max([self.version, *self.changed.values()])
 
 
@@ -99,7 +101,7 @@ class Study:
                     raise ValueError(f"cells.py has {cell}, and no family {family} in FAMILIES")
                 signature(self.family(cell).score).bind(**settings)
                 self.cells[cell] = settings
-        except UserError:  # names its own file, as the pipeline's settings
+        except UserError:  # it names its own file, such as the pipeline's settings
             raise
         except KeyError as error:
             raise UserError(f"{path}: {error.args[0]} is missing") from None
@@ -119,7 +121,7 @@ class Study:
         return [name for name in self.cells if self.key(name) not in self.stored.rows]
 
     def outdated(self) -> dict[str, list[str]]:
-        """Return the cells with columns of an earlier meaning, and these columns."""
+        """Return the cells with columns of an earlier definition, and these columns."""
         found = {}
         for name in self.cells:
             family, key = self.family(name), self.key(name)
@@ -131,21 +133,24 @@ class Study:
         return found
 
     def table(self, *parts: object) -> pd.DataFrame:
-        """Return the scores of a cell, a row a replicate and a column a number that it has."""
+        """Return the scores of a cell, one row per replicate and one column per score.
+
+        Raises ``UserError`` if the cell is missing.
+        """
         name = "/".join(map(str, parts))
         if name not in self.cells or self.key(name) not in self.stored.rows:
             raise UserError(f"{name} was not run: python -m studies run {self.name}")
         return pd.DataFrame(self.stored.rows[self.key(name)]).drop(columns=KEYS).astype(float)
 
     def arrays(self, name: str) -> dict[str, Any]:
-        """Return the arrays of a cell; none where it has no file."""
+        """Return the arrays of a cell by name; empty if it has no file."""
         path = self.folder / ARTEFACTS / _file(name)
         return storage.read_npz(path) if path.exists() else {}
 
     def report(self) -> None:
-        """Make the tables and figures, and print how many cells are outdated.
+        """Write the tables and figures, and print the number of outdated cells.
 
-        Raises ``UserError`` where a cell is missing.
+        Raises ``UserError`` if a cell is missing.
         """
         if missing := self.missing():
             summary = f"{missing[0]} and {len(missing) - 1} more" if missing[1:] else missing[0]
@@ -157,11 +162,11 @@ class Study:
         import_module(f"studies.{self.name}.report").report(self)
 
     def seconds(self, name: str) -> float:
-        """Return how long the cell took; ``NaN`` where that is not known."""
+        """Return the seconds that the cell took; ``NaN`` if unknown."""
         return float(self.stored.runs.get(self.key(name), {}).get("seconds") or "nan")
 
     def template(self, name: str = "template.md") -> str:
-        """Return a text with gaps that a report fills in."""
+        """Return a text with placeholders that a report fills in."""
         return (HERE / self.name / name).read_text(encoding="utf-8")
 
     def write(self, name: str, content: str) -> None:
@@ -182,9 +187,9 @@ class Stored:
     def add(
         self, key: tuple[str, str], rows: Rows, arrays: Mapping[str, Any], run: dict[str, str]
     ) -> None:
-        """Keep a cell, whole or not at all, in place of its rows with other settings.
+        """Store a cell in place of its rows with other settings.
 
-        Its rows are written last, as without them the cell counts as missing.
+        The rows are written last: if a write fails, the cell counts as missing.
         """
         if arrays and SMALL not in key[0].split("/"):
             path = self.folder / ARTEFACTS / _file(key[0])
@@ -201,7 +206,7 @@ class Stored:
         self.runs = {key: run for key, run in self.runs.items() if not which(key)}
 
     def save(self) -> None:
-        """Write both files, and remove the arrays of cells that are no more."""
+        """Write both files, and remove the arrays of cells that no longer exist."""
         runs = [run for _, run in sorted(self.runs.items())]
         _write(self.folder / "runs.csv", ["cell", "digest", "seconds", "commit", "version"], runs)
         rows = [row for _, rows in sorted(self.rows.items()) for row in rows]
@@ -214,19 +219,25 @@ class Stored:
 
 
 def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False) -> bool:
-    """Score the missing and outdated cells of ``names`` or of all; ``fresh`` scores the others too.
+    """Score missing and outdated cells.
 
-    Each cell is kept as soon as it is scored. A cell that fails is named on standard error, and the
-    others go on; the result is then False. A run of all cells that succeeds drops the rows of
-    others.
+    Each cell is stored as soon as it is scored. A cell that fails is named on standard error, and
+    the others continue. A successful run of all cells drops the rows of cells that no longer exist.
+
+    Args:
+        study: the study.
+        names: the cells to consider; without them, all.
+        fresh: also score cells that are neither missing nor outdated.
+
+    Returns whether all cells succeeded.
     """
     chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
-    busy = f"another run of {study.name} is at work; wait for it to end"
+    busy = f"another run of {study.name} is in progress; wait for it to end"
     with command.alone(study.folder / "params.yaml", busy):
-        study.stored = Stored(study.folder)  # read anew: another run may have added rows
+        study.stored = Stored(study.folder)  # read again: another run may have added rows
         due = {*study.missing(), *study.outdated()}
         for name, outcome in scored(study, [name for name in chosen if fresh or name in due]):
-            if fresh:  # only once there are workers: from here on a run can be resumed after a kill
+            if fresh:  # after the first result, so that a run without workers drops no rows
                 study.stored.drop(lambda key: key[0] in chosen)
                 fresh = False
             if isinstance(outcome, str):
@@ -245,12 +256,13 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
 
 
 def check(study: Study, names: Sequence[str]) -> list[str]:
-    """Score these cells anew; return what differs from the committed rows, a line a number.
+    """Score these cells again; return their differences from the committed rows.
 
-    Columns in which a cell is outdated are not compared.
+    There is one line per number. Outdated columns are not compared. Raises ``UserError`` if a cell
+    is missing.
     """
     for name in names:
-        study.table(name)  # raises an error where the cell is missing
+        study.table(name)  # raises an error if the cell is missing
     lines, outdated = [], study.outdated()
     for name, outcome in scored(study, names):
         tolerance, but_for = study.family(name).tolerance, outdated.get(name, [])
@@ -262,7 +274,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
             exact = not any(differences(committed, new, {}, but_for))
             how = "to the last digit" if exact else "within its tolerance"
             if but_for:
-                how += f", but for what means something else by now: {', '.join(but_for)}"
+                how += f", except in columns with a new definition: {', '.join(but_for)}"
         tqdm.write("\n".join(found) or f"{name}: agrees {how}")  # above the bar
         sys.stdout.flush()
         lines += found
@@ -272,7 +284,7 @@ def check(study: Study, names: Sequence[str]) -> list[str]:
 def differences(
     committed: Rows, new: Rows, tolerance: Mapping[str, float], but_for: Iterable[str]
 ) -> Iterator[str]:
-    """Yield what differs between the rows of a cell by more than the tolerance.
+    """Yield the differences between the rows of a cell that exceed the tolerance.
 
     The columns ``but_for`` are not compared.
     """
@@ -290,19 +302,19 @@ def differences(
 
 
 def small(study: Study) -> list[str]:
-    """Return the cells that are quick to run anew."""
+    """Return the cells that are quick to run again."""
     return [name for name in study.cells if SMALL in name.split("/")]
 
 
 def draw_cells(study: Study, count: int, seed: int) -> list[str]:
-    """Return the names of ``count`` cells, drawn by ``seed``."""
+    """Return the names of ``count`` random cells, drawn with ``seed``."""
     return np.random.default_rng(seed).permutation(sorted(study.cells))[:count].tolist()
 
 
 def select(study: Study, patterns: Iterable[str]) -> list[str]:
-    """Return the cells that these patterns name: a cell, or the beginning of many names.
+    """Return the cells that match a pattern: the name of a cell, or its first parts.
 
-    Raises ``UserError`` for a pattern without a cell.
+    Raises ``UserError`` if a pattern matches no cell.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
@@ -317,9 +329,9 @@ def select(study: Study, patterns: Iterable[str]) -> list[str]:
 
 
 def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Score cells where ``FLOWS_WORKERS`` says, the longest first.
+    """Score cells on the workers of ``FLOWS_WORKERS``, the longest first.
 
-    Yield the name of each cell, and its rows, arrays and seconds, or a line on why there are none.
+    Yield the name of each cell, and its rows, arrays and seconds, or one line if it failed.
     """
     known = {name: study.seconds(name) for name in names}
     order = sorted(names, key=lambda name: -np.nan_to_num(known[name], nan=np.inf))
@@ -333,7 +345,7 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 tqdm.write(f"{order[i]}: {line}", file=sys.stderr)
             yield order[i], outcome
             bar.update()
-            if bar.disable and time.monotonic() - reported > 60:  # off a terminal
+            if bar.disable and time.monotonic() - reported > 60:  # not on a terminal
                 reported = time.monotonic()
                 print(f"{study.name}: {done} of {len(tasks)} cells", file=sys.stderr)
 
@@ -341,7 +353,7 @@ def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
 def score(
     study: str, cell: str, settings: Mapping[str, Any]
 ) -> tuple[Rows, Mapping[str, Any], float] | str:
-    """Return the rows, the arrays and the seconds of a cell, or one line where it fails.
+    """Return the rows, the arrays and the seconds of a cell, or one line if it fails.
 
     This runs on a worker.
     """
@@ -356,7 +368,7 @@ def score(
 
 
 def as_rows(scores: Scores) -> Rows:
-    """Return columns of numbers as the rows of ``results.csv``, with six digits."""
+    """Return columns of numbers as rows of ``results.csv``, with six digits."""
     count = max(np.size(values) for values in scores.values())
     columns = {name: np.broadcast_to(values, count) for name, values in scores.items()}
     return [
@@ -379,7 +391,7 @@ def _read(path: Path) -> Rows:
     with storage.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if any(not row.get("digest") or None in row or None in row.values() for row in rows):
-        raise UserError(f"{path}: a row has no cell, no digest, or not as many values as columns")
+        raise UserError(f"{path}: a row has no cell, no digest, or not one value per column")
     return rows
 
 
@@ -389,7 +401,7 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 
 
 def _commit() -> str:
-    """Return the commit of the code at work, with a + where something was changed since."""
+    """Return the commit of the running code, with a + if the code has uncommitted changes."""
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
     git = partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
     commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()

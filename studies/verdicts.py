@@ -17,14 +17,14 @@ from tools import markdown
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 
-DIGITS = 4  # of the numbers that are written
+DIGITS = 4  # significant digits of the numbers that are written
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: its description, and the margin below which a difference is practically nil.
+    """A metric: its description, and the margin below which a difference does not matter.
 
-    ``margin`` is a key of the margins in ``params.yaml``, of which ``share`` is a share of the
+    ``margin`` is a key of the margins in ``params.yaml``; the margin ``share`` is relative to the
     mean.
     """
 
@@ -44,7 +44,7 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
     one, two = np.isfinite(first), np.isfinite(second)
     failed = ~(one & two)
     worst = np.inf if kind.lower_is_better else -np.inf
-    # One that failed is worse than all that did not, and of two neither is
+    # A failed replicate is worse than all others; of two failed ones neither is worse
     worse = [worst, -worst, 0.0]
     ranked = np.select([two & ~one, one & ~two, failed], worse, first - second)
     differences = ranked[~failed]
@@ -68,8 +68,8 @@ def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[st
 def signed_rank_p(differences: Array) -> float:
     """Return the two-sided p of Wilcoxon's signed-rank test (1945).
 
-    It tests that ``differences`` ``(n,)`` are symmetric about 0; 1 where all are 0. Infinite ones
-    count as larger than all others: only ranks matter. Zeros are left out.
+    The null hypothesis is that ``differences`` ``(n,)`` are symmetric about 0; p is 1 if all are 0.
+    Infinite differences count as larger than all others: only ranks matter. Zeros are left out.
     """
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
@@ -77,12 +77,12 @@ def signed_rank_p(differences: Array) -> float:
 def equivalence_p(differences: Array, margin: float) -> float:
     """Return the p of the two one-sided paired t-tests (Schuirmann 1987).
 
-    They test that the mean difference is outside ``(-margin, margin)``. It is below 0.05 exactly
-    where the 90% t-interval lies within the margins, and 1 where a difference is not finite.
+    The null hypothesis is that the mean difference is outside ``(-margin, margin)``. p is below
+    0.05 exactly if the 90% t-interval lies within the margins, and 1 if a difference is not finite.
     """
     if not np.isfinite(differences).all():
         return 1.0
-    if np.ptp(differences) == 0:  # no scatter: no doubt
+    if np.ptp(differences) == 0:  # without scatter the answer is certain
         return float(abs(differences[0]) >= margin)
     above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
@@ -92,9 +92,9 @@ def equivalence_p(differences: Array, margin: float) -> float:
 def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
     """Return the verdict on a claimed *positive* difference: the first of these that holds.
 
-    ``equivalent``: it is nil for all practical purposes, even where it is significant.
-    ``supported`` or ``refuted``: significant, and the whole ``interval`` on the claim's side of 0
-    or on the other (so that ranks and mean agree). Else ``inconclusive``.
+    ``equivalent``: it is too small to matter, even if it is significant.
+    ``supported`` or ``refuted``: it is significant, and the whole ``interval`` is on the claim's
+    side of 0 or on the other side (so that ranks and mean agree). Else ``inconclusive``.
     """
     low, high = interval
     if p_equivalence < statistics.LEVEL:
@@ -107,13 +107,13 @@ def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: flo
 
 
 def judge(entries: Sequence[dict[str, Any]]) -> None:
-    """Add ``verdict`` and ``p_holm`` to results of ``compare``, all ``entries`` as one family.
+    """Add ``verdict`` and ``p_holm`` to results of ``compare``, with all ``entries`` as one family.
 
-    ``sign`` of an entry is that of the difference which is claimed.
+    ``sign`` of an entry is the sign of the claimed difference.
     """
     adjusted = statistics.holm(np.array([entry["p"] for entry in entries]))
     for entry, p in zip(entries, adjusted, strict=True):
-        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # as the claim sees it
+        low, high = sorted(entry["sign"] * end for end in entry["ci95"])  # positive as claimed
         entry["verdict"] = verdict((low, high), float(p), entry["p_equivalence"])
         numbers = {"p_holm": p, "p_equivalence": entry["p_equivalence"]}
         entry |= {key: float(rounded(value, DIGITS)) for key, value in numbers.items()}
@@ -129,7 +129,7 @@ def in_margins(entry: Mapping[str, Any], elsewhere: Sequence[float] = ()) -> dic
 
 
 def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> str:
-    """Return the counts of verdicts, a line an entry, and the meaning of the metrics."""
+    """Return the counts of verdicts, a table with a line per entry, and the metrics explained."""
     verdicts = [entry["verdict"] for entry in entries]
     kinds = ("supported", "equivalent", "refuted", "inconclusive")
     counts = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds)
@@ -147,7 +147,7 @@ def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> s
         p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
         rows.append([claim, measured, found, *p, f"**{entry['verdict']}**"])
     meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
-    head = ["what is claimed", "measured by", "what we found (95% interval)", "p (Holm)"]
+    head = ["claim", "metric and difference", "effect (95% interval)", "p (Holm)"]
     lines = markdown.table([*head, "p of equivalence", "verdict"], rows, "lllrrl")
     return f"Of {len(entries)} comparisons: {counts}.\n\n{lines}\n\n{meaning}."
 

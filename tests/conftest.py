@@ -1,7 +1,7 @@
-"""What several test modules share.
+"""Fixtures that several test modules share.
 
-Double precision, a shake of all parameters, a short automatic recipe, small pieces of files, and a
-finished run of the pipeline.
+They set double precision, perturb parameters, shorten the automatic recipe, make pieces of files
+small, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-# What is small is computed faster by one thread, above all where other processes want the cores
-# too: waiting threads spin.
+# Small computations are faster with one thread, especially if other processes use the cores, since
+# waiting threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -23,7 +23,7 @@ from torch import nn
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Everything made within the test computes in double precision."""
+    """Use double precision by default within the test."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -32,9 +32,9 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def perturb() -> Callable[[nn.Module, float], nn.Module]:
-    """Moves all parameters of a module by Gaussian noise.
+    """Return a function that adds Gaussian noise to all parameters of a module.
 
-    At its initialisation, a coupling is the identity and proves nothing.
+    Without noise, a new coupling is the identity, which would test nothing.
     """
 
     return shake
@@ -42,7 +42,7 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 
 @pytest.fixture
 def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The automatic recipe trains for at most 25 steps, and tells its time after 10."""
+    """Limit the automatic recipe to a few training steps."""
     from flows.training.automatic import fold_trainer, recipe
 
     shorter = {
@@ -56,7 +56,7 @@ def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Cuts files into pieces of so many rows, and questions about rows into blocks."""
+    """Return a function that sets the rows per piece of a file, and per block of a question."""
     from flows.density import chunks
     from flows.tables import files
 
@@ -69,7 +69,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The whole pipeline, run in one process with two threads, and without DVC."""
+    """Run the whole pipeline in one process with two threads, without DVC."""
     clone = make_clone(tmp_path_factory.mktemp("small"))
     clone.run(
         sys.executable,
@@ -83,7 +83,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The whole pipeline, run by `make repro`, a thread a stage, and committed."""
+    """Run the whole pipeline with `make repro`, one thread per stage, and commit the results."""
     clone = make_clone(tmp_path_factory.mktemp("pipeline"))
     clone.run(sys.executable, "-m", "tools.repro")
     clone.commit("Results")
@@ -103,6 +103,6 @@ LONGEST = "pipeline workers table_pipeline ask command_line plotting images mode
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files: at the end, the last one keeps a single process busy."""
+    """Run the longest files first, because the last file keeps only one process busy."""
     order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))

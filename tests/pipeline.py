@@ -1,4 +1,4 @@
-"""A temporary copy of the pipeline with tiny settings, for tests that run it for real."""
+"""A temporary copy of the pipeline with tiny settings, for tests that run the pipeline."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-# Glow trains long enough to be caught in the middle of it. The rows of the VAE's history are
-# further apart than its epochs are many.
+# Glow trains long enough to be killed during training. The VAE has fewer epochs than there are
+# between two rows of its history.
 TINY = text("tests/tiny.yaml")
 
-# What a run leaves behind.
+# The outputs of a run.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
-# Every stage of a list, one after another in one process: what a stage costs is then its work, and
-# not the start of Python and torch.
+# Runs the stages of a list in one process, which saves the start of Python and torch for each.
 IN_ONE_PROCESS = """\
 import sys
 from importlib import import_module
@@ -45,14 +44,14 @@ for command in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Clone:
-    """A Git repository of its own in ``folder`` with the working tree's files, committed."""
+    """A separate Git repository in ``folder`` with the committed files of the working tree."""
 
     folder: Path
 
     def run(
         self, *words: str, threads: int = 1, check: bool = True, merge: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone. ``check``: it must succeed."""
+        """Run a command in the clone; with ``check``, the command must succeed."""
         errors = subprocess.STDOUT if merge else subprocess.PIPE
         done = subprocess.run(
             words,
@@ -69,11 +68,11 @@ class Clone:
         return done
 
     def dvc(self, *words: str, threads: int = 1) -> str:
-        """What a ``dvc`` command that succeeds says, on both streams."""
+        """Run a ``dvc`` command that must succeed, and return its output on both streams."""
         return self.run("dvc", *words, threads=threads, merge=True).stdout
 
     def status(self) -> set[str]:
-        """The stages of the main pipeline that DVC finds changed."""
+        """Return the stages of the main pipeline that DVC reports as changed."""
         return set(json.loads(self.dvc("status", "--json", "dvc.yaml")))
 
     def git(self, *words: str) -> str:
@@ -84,10 +83,7 @@ class Clone:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def start(self, *words: str, output: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
-        """Start a command in a session of its own, to be ended by ``kill``.
-
-        What it says is in ``output``.
-        """
+        """Start a command in a new session, which ``kill`` ends; write its output to ``output``."""
         with output.open("wb") as stream:
             return subprocess.Popen(
                 words,
@@ -96,41 +92,34 @@ class Clone:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                # Where the tests run in the background of a shell, they ignore interrupts, and so
-                # would all that they start.
+                # In the background of a shell, tests ignore interrupts, and subprocesses would
+                # inherit this.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def edit(self, old: str, new: str) -> None:
-        """Replace the one place of ``params.yaml`` that reads ``old``."""
+        """Replace ``old`` by ``new`` in ``params.yaml``; ``old`` must occur exactly once."""
         text = self.text("params.yaml")
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in params.yaml"
         (self.folder / "params.yaml").write_text(text.replace(old, new), encoding="utf-8")
 
     def copy(self, folder: Path) -> Clone:
-        """The same repository in ``folder``.
-
-        With its cache, its experiments and what it has not committed.
-        """
-        # DVC's temporary files are about the place where they lie, and its workers may still write
-        # there.
+        """Copy the repository to ``folder``, with cache, experiments and uncommitted changes."""
+        # DVC's temporary files hold paths of the old folder, and its workers may still write them.
         shutil.copytree(
             self.folder, folder / "clone", ignore=shutil.ignore_patterns("tmp"), symlinks=True
         )
         return Clone(folder / "clone")
 
     def stages(self) -> dict[str, dict[str, Any]]:
-        """The stages of the main pipeline as they are declared.
-
-        In an order in which each finds what it needs.
-        """
+        """Return the declared stages of the main pipeline, each after its dependencies."""
         return expand(*(yaml.safe_load(self.text(name)) for name in ("dvc.yaml", "params.yaml")))
 
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
 
     def contents(self, *paths: str) -> dict[str, bytes]:
-        """The bytes of files, and of every file in folders."""
+        """Return the bytes of files, and of all files in folders."""
         places = [self.folder / path for path in paths]
         found = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
         return {str(file.relative_to(self.folder)): file.read_bytes() for file in sorted(found)}
@@ -144,9 +133,9 @@ class Clone:
 
 
 def make_clone(folder: Path, params: str = TINY) -> Clone:
-    """A committed copy in ``folder`` of the working tree's files that Git doesn't ignore.
+    """Copy the files of the working tree to ``folder`` and commit them.
 
-    Without what earlier runs wrote.
+    Ignored files and outputs of earlier runs are left out.
     """
     clone = Clone(folder / "clone")
     clone.folder.mkdir(parents=True)
@@ -165,7 +154,7 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
 
 
 def listed() -> list[str]:
-    """The working tree's files that are tracked or could be."""
+    """Return the files of the working tree that Git tracks or does not ignore."""
     words = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     return [
@@ -174,12 +163,9 @@ def listed() -> list[str]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process from ``Clone.start`` and all that it started, at once.
-
-    As a crash of the machine would.
-    """
+    """Kill a process from ``Clone.start`` and all its subprocesses, like a crash of the machine."""
     left = [process.pid]
-    while left:  # some are in a group of their own, as each worker of DVC's queue is
+    while left:  # some have their own process group, such as workers of DVC's queue
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -188,7 +174,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def running(session: int) -> list[int]:
-    """The processes of a session that have not ended."""
+    """Return the running processes of a session."""
     found = []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):  # ended meanwhile
@@ -198,7 +184,7 @@ def running(session: int) -> list[int]:
 
 
 def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of ``dvc.yaml`` by their full names, each matrix and foreach written out."""
+    """Return the stages of ``dvc.yaml`` by full name, with each matrix and foreach expanded."""
     known, result = {**params, **pipeline["vars"][0]}, {}
     for name, whole in pipeline["stages"].items():
         stage = {key: value for key, value in whole.items() if key != "matrix"}
@@ -220,12 +206,12 @@ def expand(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, dict[s
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that DVC says it ran, which are not those that it took from its run cache."""
+    """Return the stages that DVC ran, without stages from its run cache."""
     return re.findall(r"Running stage '(.+)'", output)
 
 
 def paths(entries: list[Any]) -> list[str]:
-    """The paths of a list of outs, metrics or plots.
+    """Return the paths of a list of outs, metrics or plots.
 
     An entry is a path or ``{path: options}``.
     """

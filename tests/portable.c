@@ -1,7 +1,7 @@
-/* A chain of all kinds of layer, trained for 60 steps on numbers that need no library, and run both
-   ways; a perceptron and its gradients; products; a velocity field and its regression: prints one hash of every bit that comes out.
-   Built with other compilers, vector widths and processors, it has to print the same
-   (tests/test_same_bytes.py). */
+/* Trains a chain with all kinds of layer for 60 steps on generated numbers, maps points in both
+   directions, and computes a perceptron, its gradients, matrix products, and a velocity field and
+   its regression. Prints one hash of all results, which must be the same for every compiler, vector
+   width and processor (tests/test_same_bytes.py). */
 
 #include <stdio.h>
 
@@ -33,7 +33,7 @@ static float log_det[MEMBERS * POINTS];
 static double loss[MEMBERS];
 static long size;
 
-/* The next `count` of every member, started at random. */
+/* The next `count` parameters of every member, with random values. */
 static Values take_parameters(long count) {
     for (int m = 0; m < MEMBERS; m++)
         for (long i = size; i < size + count; i++) parameters[m][i] = 0.15f * uniform();
@@ -84,7 +84,7 @@ int main(int count, char **words) {
     for (long i = 0; i < MEMBERS * DIM * POINTS; i++)
         x[i] = 1.5f * (uniform() + uniform() + uniform());
     Layer table[7];
-    float all[MEMBERS * 20000]; /* without gaps, as the optimiser wants it */
+    float all[MEMBERS * 20000]; /* without gaps, for the optimiser */
     for (int m = 0; m < MEMBERS; m++) memcpy(all + m * size, parameters[m], (size_t)size * 4);
     for (int k = 0; k < 7; k++) {
         table[k] = layers[k];
@@ -108,7 +108,7 @@ int main(int count, char **words) {
         chain_apply(&chain, inverse, x, y, log_det);
         add(y, sizeof y), add(log_det, sizeof log_det);
     }
-    x[3] = __builtin_nanf(""); /* of one member: the same bits of NaN, too */
+    x[3] = __builtin_nanf(""); /* in one member: a NaN has to have the same bits, too */
     chain_apply(&chain, 0, x, y, log_det);
     chain_loss(&chain, x, loss, gradient);
     const Adam adam = {MEMBERS, size, all, first, second, gradient, 0.005f, 1.0f, 0.9f, 0.999f,
@@ -116,7 +116,7 @@ int main(int count, char **words) {
     clipped_adam(&adam);
     add(y, sizeof y), add(log_det, sizeof log_det), add(all, MEMBERS * size * 4);
     x[3] = 0;
-    /* Of the affine coupling. */
+    /* The perceptron of the first affine coupling. */
     const Network network = {table + 2, MEMBERS, chain.threads, POINTS, size,
                              x, NULL, y, gradient, partial};
     perceptron(&network);
@@ -126,7 +126,7 @@ int main(int count, char **words) {
     add(y, MEMBERS * table[2].outputs * POINTS * 4L);
     add(gradient, MEMBERS * size * 4);
     add(partial, MEMBERS * table[2].kept * POINTS * 4L);
-    /* A y of four rows from x, then the product of both over the points. */
+    /* A product y of four rows with x, then the product of y and x over the points. */
     for (int over_points = 0; over_points < 2; over_points++) {
         const float *a = over_points ? y : parameters[0];
         const Product product = {over_points, MEMBERS, 4, DIM, chain.threads, POINTS,

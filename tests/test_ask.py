@@ -1,7 +1,7 @@
-"""Questions on the command line: score with gaps, sample what is given, impute, predict, plot.
+"""The verbs score, sample, impute, predict and plot, on rows with missing values.
 
-Training is cut short: what is learnt is not asked here, only that the command line says what
-Python says, in the same bytes whatever the pieces.
+Training is short, because these tests do not depend on the quality of the fit. They compare the
+command line with Python, and check that the output does not depend on the size of the pieces.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def density():
 
 @pytest.fixture
 def gaps():
-    """Rows with gaps in other places, and a column that is not the density's."""
+    """Return rows with various missing values, and with a column that the density does not have."""
     rng = np.random.default_rng(1)
     columns = {"who": [f"p{k}, jr" for k in range(12)], "age": rng.integers(20, 80, 12)}
     frame = pd.DataFrame({**columns, "ward": "east", "bmi": rng.normal(25, 4, 12).round(1)})
@@ -71,13 +71,13 @@ predict m.flow gaps.csv --column ward"""
 
 
 @pytest.mark.parametrize("words", ASKED.splitlines())
-def test_the_bytes_are_the_same_twice_and_whatever_the_pieces(folder, capsys, small_pieces, words):
+def test_output_bytes_repeat_and_do_not_depend_on_pieces(folder, capsys, small_pieces, words):
     whole = read(capsys, words)[1]
     small_pieces(rows=5, block=2)
     assert read(capsys, words)[1] == whole
 
 
-def test_the_command_line_says_what_python_says(folder, density, gaps, capsys):
+def test_command_line_and_python_give_the_same_results(folder, density, gaps, capsys):
     near = {"rtol": 1e-6, "atol": 1e-6}
     for given in ([], ["age", "share"]):
         option = f"--given {','.join(given)}" if given else ""
@@ -101,7 +101,7 @@ def test_the_command_line_says_what_python_says(folder, density, gaps, capsys):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize("draws", [0, 2])
-def test_only_gaps_are_filled(folder, density, gaps, ending, draws):
+def test_impute_changes_only_missing_values(folder, density, gaps, ending, draws):
     getattr(gaps.astype(NUMBERS), f"to_{ending}")(f"in.{ending}", index=False)
     for out in ("csv", "parquet"):
         option = f"--draws {draws} --seed 2" * bool(draws)
@@ -116,7 +116,7 @@ def test_only_gaps_are_filled(folder, density, gaps, ending, draws):
         assert expected.where(gaps.notna().to_numpy()).compare(gaps.astype(NUMBERS)).empty
 
 
-def test_fields_stay_as_they_were_written_and_gaps_are_filled_in_the_same_way(folder, gaps):
+def test_impute_keeps_other_fields_and_writes_numbers_in_the_format_of_the_file(folder, gaps):
     gaps.astype(NUMBERS).to_csv("in.csv", index=False, sep=";", decimal=",")
     main(["impute", "m.flow", "in.csv", "-o", "o.tsv", "--sep=;", "--decimal=,"])
     before, after = pd.read_csv("in.csv", sep=";", dtype=str), pd.read_table("o.tsv", dtype=str)
@@ -124,7 +124,7 @@ def test_fields_stay_as_they_were_written_and_gaps_are_filled_in_the_same_way(fo
     assert after["bmi"].str.fullmatch(r"\d+,\d+").all()
 
 
-def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density, gaps, capsys):
+def test_disallowed_values_are_unknown_but_not_filled(density, gaps, capsys):
     odd = gaps.copy()
     odd.loc[[1, 5], "ward"], odd.loc[4, "age"] = "north", 50.5
     found = density.impute(odd)
@@ -138,7 +138,7 @@ def test_what_a_column_does_not_allow_is_taken_as_unknown_and_is_no_gap(density,
     pd.testing.assert_series_equal(found["bmi"], unknown["bmi"])
 
 
-def test_disallowed_numbers_get_a_log_density_of_minus_infinity_and_a_notice(density, gaps, capsys):
+def test_disallowed_numbers_have_log_density_minus_infinity_and_a_notice(density, gaps, capsys):
     rows = gaps[:1].assign(age=50.5)
     assert np.isneginf(density.log_prob(rows)).all()
     assert capsys.readouterr().err == (
@@ -147,7 +147,7 @@ def test_disallowed_numbers_get_a_log_density_of_minus_infinity_and_a_notice(den
     )
 
 
-def test_a_category_of_pandas_is_imputed_with_labels_that_it_lacks(density, gaps):
+def test_imputing_a_pandas_category_adds_missing_labels(density, gaps):
     gaps["ward"] = gaps["ward"].mask(gaps["ward"] == "west").astype("category")
     gaps["ward"] = gaps["ward"].cat.set_categories(["north"])
     filled = density.impute(gaps)
@@ -155,13 +155,13 @@ def test_a_category_of_pandas_is_imputed_with_labels_that_it_lacks(density, gaps
     assert filled["ward"].notna().all()
 
 
-def test_standard_errors_are_always_there_and_a_dropped_row_is_counted(folder, capsys):
+def test_score_writes_standard_errors_and_counts_dropped_rows(folder, capsys):
     found, captured = read(capsys, "score m.flow gaps.csv --missing drop")
     assert found["log_density_se"].tolist() == [0.0] * 8
     assert captured.err == "4 rows with a missing value are left out\n"
 
 
-def test_the_oddest_cell_stands_beside_its_row(folder, density, gaps, capsys):
+def test_anomalies_name_the_column_of_the_largest_surprise(folder, density, gaps, capsys):
     gaps.loc[2, "bmi"], gaps.loc[5, "share"] = 400.0, 1.5
     gaps.to_csv("odd.csv", index=False)
     found, captured = read(capsys, "score m.flow odd.csv --anomalies 9")
@@ -175,13 +175,13 @@ def test_the_oddest_cell_stands_beside_its_row(folder, density, gaps, capsys):
     assert (len(found), "tail_probability" in found) == (12, False)
 
 
-def test_no_rows_have_the_columns_too(density):
+def test_zero_rows_keep_the_columns(density):
     drawn = density.sample(5, given={"age": 50})
     pd.testing.assert_frame_equal(density.sample(0, given={"age": 50}), drawn[:0])
 
 
 @pytest.mark.parametrize("option", ["", "--anomalies 3", "--row 5"])
-def test_pictures_are_the_same_twice(folder, option):
+def test_plots_have_the_same_bytes_each_time(folder, option):
     for name in ("a.png", "b.png"):
         main(f"plot m.flow gaps.csv -o {name} {option}".split())
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
@@ -208,7 +208,7 @@ impute images gaps.csv: images: is a model of images, which has no columns"""
 
 
 @pytest.mark.parametrize("line", WRONG.splitlines())
-def test_what_is_wrong_is_one_line(folder, gaps, capsys, line):
+def test_invalid_questions_give_a_one_line_error(folder, gaps, capsys, line):
     gaps.assign(mean=1, draw=1).to_csv("taken.csv", index=False)
     gaps[["who"]].to_csv("other.csv", index=False)
     flows.save(flows.build(flows.RealNVPImage(), (1, 4, 4), members=1), "images")
@@ -220,8 +220,8 @@ def test_what_is_wrong_is_one_line(folder, gaps, capsys, line):
 
 
 @pytest.mark.parametrize("row", [0, 1, 4])
-def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, row):
-    """Also where the rest of the row has a gap; the mean within a fifth of the deviation."""
+def test_curve_has_the_moments_of_the_prediction(density, gaps, row):
+    """Also if the rest of the row has a missing value. The tolerance is 0.2 deviations."""
     values = Chunks(ArrayDensity(density.network)).numbers(gaps)
     x, q = ArrayDensity(density.network).curve(values[row], 2, row)
     share = q * np.gradient(x)
@@ -233,9 +233,7 @@ def test_the_curve_of_a_column_has_the_moments_of_its_prediction(density, gaps, 
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)
 
 
-def test_imputed_columns_are_of_one_type_whichever_piece_of_a_file_has_the_gaps(
-    tmp_path, monkeypatch, small_pieces
-):
+def test_imputed_columns_have_one_type_in_all_pieces_of_a_file(tmp_path, monkeypatch, small_pieces):
     small_pieces(rows=20)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.integers(100, size=60), "b": rng.normal(size=60)})

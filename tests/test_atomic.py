@@ -1,4 +1,4 @@
-"""A file takes its place whole, or what was there before stays."""
+"""A file is replaced as a whole, or the old file stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from flows.core import atomic
 
 
-def test_the_file_and_its_folder_are_made_and_nothing_else(tmp_path: Path):
+def test_only_the_file_and_its_folder_are_created(tmp_path: Path):
     path = tmp_path / "new" / "file.csv"
     with atomic.replacing(path) as unfinished:
         unfinished.write_text("first")
@@ -22,7 +22,7 @@ def test_the_file_and_its_folder_are_made_and_nothing_else(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
-def test_after_a_failure_all_is_as_before(tmp_path: Path, error: type[BaseException]):
+def test_a_failure_leaves_the_old_file(tmp_path: Path, error: type[BaseException]):
     path = tmp_path / "file.csv"
     path.write_text("before")
 
@@ -37,7 +37,7 @@ def test_after_a_failure_all_is_as_before(tmp_path: Path, error: type[BaseExcept
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_before_anything_is_written_is_told_as_it_is(tmp_path: Path):
+def test_a_failure_before_writing_raises_the_original_error(tmp_path: Path):
     with pytest.raises(RuntimeError, match="too early"), atomic.replacing(tmp_path / "file.csv"):
         raise RuntimeError("too early")
     assert list(tmp_path.iterdir()) == []

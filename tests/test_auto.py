@@ -1,4 +1,4 @@
-"""The automatic recipe: its parts alone, and what a fit by it promises."""
+"""The automatic recipe: its parts, and complete fits."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def test_stacking_finds_the_weights_of_the_highest_likelihood():
     assert best - 0.002 < flows.ensemble_log_prob(log_q, weights).mean() < best + 1e-6
 
 
-def test_a_pair_is_chosen_for_what_it_does_together():
-    """The second best alone is a copy of the best and adds nothing.
+def test_stacking_selects_the_pair_with_the_best_mixture():
+    """The second-best density is a copy of the best and adds nothing.
 
-    The worst alone is good where the best is bad.
+    The worst density is good for rows where the best is bad.
     """
     best = np.where(np.arange(100) < 80, 0.0, -5.0)
     log_q = np.stack([best, best - 0.01, np.where(np.arange(100) < 80, -8.0, 0.0)], axis=1)
@@ -69,7 +69,7 @@ def test_a_pair_is_chosen_for_what_it_does_together():
     assert stacking.chosen(log_q, 2) == [0, 2]
 
 
-# Noise of the shape of the rows
+# Noise with the shape of the data
 
 
 def visits(noise: Any, row: int, level: float) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_noise_has_the_shape_of_the_neighbourhood():
     np.testing.assert_allclose(np.cov(moved.T), expected, atol=0.03 * np.abs(expected).max())
 
 
-def test_on_a_ridge_the_noise_stays_on_it():
+def test_noise_stays_on_a_ridge():
     line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
     moved = visits(NeighbourNoise(line), 3, 1.0)
     assert np.abs(moved @ [2.0, -1.0]).max() < 1e-5
@@ -133,7 +133,7 @@ def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: t
     x = column.clone().requires_grad_()
     (slope,) = torch.autograd.grad(margins(x)[0].sum(), x)
     assert_close(slope.log()[:, 0], log_det, rtol=0, atol=1e-8)
-    # Of equal steps in z, so wide ones in the tails of x
+    # Equal steps in z, which are wide steps in the tails of x
     edges = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[None, None]
     x, _ = margins.inverse(edges)
     z, log_det = margins((x[..., 1:] + x[..., :-1]) / 2)
@@ -151,7 +151,7 @@ def test_samples_behind_margins_have_the_spread_of_the_column():
     assert float(drawn.abs().max()) < 30
 
 
-def test_margins_leave_a_large_normal_column_about_as_it_is():
+def test_margins_hardly_change_a_large_normal_column():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(5_000))[None, None]
     margins = Margins(1, 1)
     margins.initialize(x)
@@ -160,7 +160,7 @@ def test_margins_leave_a_large_normal_column_about_as_it_is():
 
 
 @pytest.mark.parametrize("only", ["margins", "whiten", "raw"])
-def test_only_the_step_that_is_named_is_fitted(only: str):
+def test_only_the_named_map_is_fitted(only: str):
     x = torch.from_numpy(np.exp(rows(50, 2))).T[None]
     made = Preprocessing((2,), 1)
     made.add_margins()
@@ -174,7 +174,7 @@ def test_only_the_step_that_is_named_is_fitted(only: str):
         assert torch.allclose(log_det, torch.zeros_like(log_det)) == (name != only)
 
 
-def test_whitening_takes_all_correlation_away_and_back():
+def test_whitening_removes_correlations_and_inverts():
     x, eye = torch.from_numpy(rows(200)).T[None], torch.eye(3, dtype=torch.float64)
     whiten = Whiten(3, 1)
     whiten.initialize(x)
@@ -200,12 +200,12 @@ def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
 
 
 class HalfTailedNormal(TailedNormal):
-    """A base with so many points in its tails that a test can count them."""
+    """A base with enough points in its tails for a test to count."""
 
     TRACE = 0.5
 
 
-def test_samples_of_the_base_have_its_tails():
+def test_samples_of_the_base_follow_its_tails():
     base, axis = HalfTailedNormal(1, (1,)), torch.linspace(-200, 200, 400_001, dtype=torch.float64)
     density = base.log_prob(axis[None, None])[0].exp()
     z = base.sample(200_000, np.random.default_rng(0), torch.float64).flatten()
@@ -219,7 +219,7 @@ def test_samples_of_the_base_have_its_tails():
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_about():
+def test_a_fit_has_the_requested_members_and_records_their_training():
     x, test = rows(), rows(20, seed=1)
     fitted = fit(model(), x, test)
     record = fitted.record
@@ -239,7 +239,7 @@ def test_a_fit_keeps_the_members_that_were_asked_for_and_says_how_they_came_abou
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
 def test_unseen_rows_are_scored_in_the_users_units(kinds):
-    """A row's held-out density is of the members that did not see it; references are in units."""
+    """Members that did not see a row score the row; references are in the same units."""
     columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)
@@ -261,7 +261,7 @@ def test_unseen_rows_are_scored_in_the_users_units(kinds):
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tmp_path):
+def test_equal_fits_have_equal_bytes_and_survive_a_checkpoint(tmp_path):
     first, second = (fit(model(), rows()) for _ in range(2))
     flows.save(first, tmp_path / "first")
     flows.save(second, tmp_path / "second")
@@ -275,7 +275,7 @@ def test_the_same_fit_twice_gives_the_same_bytes_and_comes_back_from_its_file(tm
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
+def test_equal_rows_share_a_fold_and_count_once_in_the_standard_error():
     x = rows(40)
     fitted = fit(model(), np.concatenate([x, x, x]))
     fold = fitted.record.row_scores.fold.reshape(3, 40)
@@ -286,7 +286,7 @@ def test_equal_rows_are_in_one_fold_so_that_copies_make_no_row_likelier():
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
+def test_rows_of_a_group_share_a_fold():
     x = rows(60)
     groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
     fitted = fit(model(), x, groups=groups)
@@ -294,7 +294,7 @@ def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
     assert (fold == fold[:, :1]).all()
     error = fitted.record.row_scores.log_density.std() / np.sqrt(20)
     assert fitted.record.held_out_se == pytest.approx(error)
-    # Groups are counted in the order of their first rows, as equal rows are
+    # Groups are numbered in the order of their first rows, like equal rows
     equal = fit(model(), x[np.arange(60) // 3 * 3])
     np.testing.assert_array_equal(equal.record.row_scores.fold, fitted.record.row_scores.fold)
 
@@ -304,19 +304,19 @@ def test_rows_of_a_group_share_a_fold_whatever_its_number_is():
     [
         (
             np.arange(59),
-            r"an integer for each of the 60 rows; got an array of int64 of shape \(59,\)",
+            r"one integer for each of the 60 rows; got an array of int64 of shape \(59,\)",
         ),
-        (np.arange(60) / 2, "an integer for each of the 60 rows; got an array of float64"),
-        (np.arange(60) % 4, "cuts different rows into 5 folds; there are 4"),
+        (np.arange(60) / 2, "one integer for each of the 60 rows; got an array of float64"),
+        (np.arange(60) % 4, "needs at least 5 different rows or groups, one per fold; got 4"),
     ],
 )
-def test_groups_that_make_no_folds_are_an_error_of_one_line(groups: np.ndarray, said: str):
+def test_invalid_groups_are_rejected(groups: np.ndarray, said: str):
     with pytest.raises(ValueError, match=said):
         fit(model(), rows(), groups=groups)
 
 
 @pytest.mark.parametrize("bad", [np.inf, -1.0])
-def test_only_a_gap_is_taken_as_one(bad: float):
+def test_infinite_and_impossible_values_are_not_gaps(bad: float):
     columns = [Column.parse(name, word) for name, word in (("a", "positive"), ("b", "real"))]
     x = np.exp(rows(60, 2))
     x[5, 1], x[7, 0] = np.nan, bad
@@ -328,7 +328,7 @@ def test_only_a_gap_is_taken_as_one(bad: float):
 
 @pytest.mark.usefixtures("short_recipe")
 def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automatic_recipe():
-    """It has no margins and no whitening: they were left on, but not applied in training."""
+    """Training does not apply margins and whitening, so the fixed recipe must remove them."""
     x = np.exp(2 * rows(200, 2))
     settings = TrainingSettings(epochs=60, batch_size=100, noise=0.05)
     fresh, again = model(dim=2), fit(model(dim=2), x)
@@ -341,10 +341,10 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
+def test_a_fit_scales_rows_once_per_fold_and_searches_equal_rows_once(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A row is held out in one fold of five, and a training row of the four others."""
+    """A row is held out in one of five folds, and is a training row in the four others."""
     scaled, compared = [], []
     scale, equal_rows = Scaler.scale, auto.equal_rows
     monkeypatch.setattr(Scaler, "scale", lambda own, x: scaled.append(len(x)) or scale(own, x))
@@ -355,7 +355,7 @@ def test_a_fit_scales_its_rows_once_a_fold_and_looks_for_equal_rows_once(
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
+def test_checks_and_training_use_subsamples_and_every_row_is_scored(
     monkeypatch: pytest.MonkeyPatch,
 ):
     for module, name, most in (
@@ -378,13 +378,13 @@ def test_checks_and_training_take_some_of_many_rows_and_every_row_is_scored(
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_the_time_and_the_memory_of_a_fit_are_said_at_its_start(capfd):
+def test_a_fit_reports_its_expected_time_and_memory(capfd):
     fit(model(), rows(), name="patients")
     said = r"patients: 60 rows of 3 columns: training will take \d+ to \d+ s, and about [\d.]+ GB"
     assert re.match(said, capfd.readouterr().err)
 
 
-def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
+def test_without_a_terminal_progress_is_one_line_per_minute(capfd, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     with progress("fit", 1000, "step") as bar:
@@ -399,7 +399,7 @@ def test_off_a_terminal_progress_is_a_line_a_minute(capfd, monkeypatch):
 
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("members", [1, 2, 5])
-def test_fewer_members_see_fewer_folds_of_five(members: int):
+def test_fewer_members_hold_out_fewer_of_five_folds(members: int):
     fitted = fit(model(members), rows())
     folds = {member.fold for member in fitted.record.members}
     assert folds == set(range(members))
@@ -412,7 +412,7 @@ def test_fewer_members_see_fewer_folds_of_five(members: int):
     ("members", "said"),
     [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"up to {5 * len(CANDIDATES)}")],
 )
-def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members: int, said: str):
+def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         fit(model(members), rows())
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
@@ -420,7 +420,8 @@ def test_a_number_of_members_that_no_folds_make_is_an_error_of_one_line(members:
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
+def test_a_gaussian_table_is_learned_as_a_gaussian():
+    """The untrained flow is a Gaussian after whitening, and can be better than later steps."""
     x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
     fitted = fit(model(dim=8), x)
     gaussian = torch.distributions.MultivariateNormal(
@@ -432,9 +433,7 @@ def test_an_untrained_member_counts_too_so_a_gaussian_table_is_learned_as_one():
 
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
-def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_finite(
-    n: int, dim: int
-):
+def test_small_tables_of_any_shape_give_finite_numbers(n: int, dim: int):
     x = np.random.default_rng(2).standard_normal((n, dim))
     fitted = fit(model(dim=dim), x)
     assert fitted.log_prob(x).isfinite().all()
@@ -443,10 +442,10 @@ def test_small_tables_of_any_shape_are_learned_without_a_number_that_is_not_fini
 
 
 @pytest.mark.slow
-def test_on_the_ring_it_does_as_well_as_the_recipe_that_was_made_for_it():
-    """docs/settings.md says these numbers.
+def test_kl_on_the_ring_is_the_documented_value():
+    """docs/choices.md reports these numbers.
 
-    NSF as the pipeline has it, data seed 0, 100,000 fresh points.
+    The NSF of the pipeline, data seed 0, 100,000 fresh points.
     """
     truth = targets.make("ring")
     train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)

@@ -1,4 +1,4 @@
-"""The selection of C or PyTorch: one value for all callers, and the gradients of PyTorch."""
+"""The choice between C and PyTorch: equal values for all callers, and equal gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(n=50, dim=3):
 
 
 def density(flow, x):
-    """The density at ``x``, and its gradient by the points and by every parameter."""
+    """The log-density at ``x``, and its gradients by the points and by every parameter."""
     x = x.detach().requires_grad_()
     log_q = flow.log_prob(x)
     weights = torch.linspace(-1, 1, log_q.numel(), dtype=log_q.dtype).view_as(log_q)
@@ -40,7 +40,7 @@ def assert_near(found, expected):
 
 @ways
 @every_flow
-def test_equal_numbers_have_one_density_to_the_last_bit(way, model, transform):
+def test_arrays_and_tensors_have_the_same_density_to_the_last_bit(way, model, transform):
     flow, array = perturbed(model, 3, transform=transform), rows()
     x = torch.from_numpy(array)
     with way():
@@ -57,7 +57,7 @@ def test_equal_numbers_have_one_density_to_the_last_bit(way, model, transform):
 
 
 @every_flow
-def test_gradients_of_the_density_are_those_of_pytorch(model, transform):
+def test_gradients_of_the_density_match_pytorch(model, transform):
     flow, x = perturbed(model, 3, transform=transform), torch.from_numpy(rows())
     found = density(flow, x)
     with backend.reference_code():
@@ -66,14 +66,14 @@ def test_gradients_of_the_density_are_those_of_pytorch(model, transform):
 
 @ways
 def test_a_spline_flow_of_one_column_has_a_density(way):
-    """Its even couplings change no feature."""
+    """Half of its couplings change no feature."""
     flow = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=2)
     with way():
         assert flow.log_prob(torch.zeros(3, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize("model", ["RealNVP", "Glow"])
-def test_second_derivatives_of_the_density_are_those_of_pytorch(model):
+def test_second_derivatives_of_the_density_match_pytorch(model):
     flow, x = perturbed(model, 3), torch.from_numpy(rows(4))
     parameter = next(flow.parameters())
 
@@ -90,7 +90,7 @@ def test_second_derivatives_of_the_density_are_those_of_pytorch(model):
 
 @compiled
 @pytest.mark.parametrize("inverse", [False, True])
-def test_points_of_the_same_parameters_are_differentiated_once_each(inverse):
+def test_gradients_of_two_uses_of_the_same_parameters_add_up(inverse):
     flow, x = perturbed("Glow", 3), points(3, 3, 20)
 
     def twice():
@@ -106,7 +106,7 @@ def test_points_of_the_same_parameters_are_differentiated_once_each(inverse):
 
 
 @compiled
-def test_the_gradient_is_that_at_the_parameters_of_the_value():
+def test_a_backward_pass_after_a_change_of_parameters_is_an_error():
     flow, x = perturbed("RealNVP"), points(3, 2, 20)
     loss = flow.log_density(x).sum()
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_the_gradient_is_that_at_the_parameters_of_the_value():
         assert_close(flow.to_noise(x)[0], noise, rtol=1e-4, atol=1e-4)
 
 
-def test_transformations_of_torch_func_and_forward_derivatives_take_pytorch():
+def test_pytorch_computes_transformations_of_torch_func_and_forward_derivatives():
     flow, x = perturbed("RealNVP", 3), points(3, 3, 20)
     leaf = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(flow.log_density(leaf).sum(), leaf)
@@ -135,7 +135,7 @@ def test_transformations_of_torch_func_and_forward_derivatives_take_pytorch():
     assert_close(batched.sum(0), slope, rtol=1e-3, atol=1e-4)
 
 
-def test_parameters_are_lent_for_a_block_and_come_back_after_an_error():
+def test_parameters_are_replaced_for_a_block_and_restored_after_an_error():
     flow, x = perturbed("RealNVP"), points(3, 2, 20)
     own = flow.flatten()
     before, copy = flow.log_density(x), own.clone()
@@ -153,7 +153,7 @@ def test_parameters_are_lent_for_a_block_and_come_back_after_an_error():
     assert not torch.equal(flow.log_density(x), before)
 
 
-def test_the_rule_holds_for_every_operation():
+def test_reference_code_empty_batches_doubles_and_images_are_not_compiled():
     flow, x = perturbed("RealNVP"), points(3, 2, 20)
     with backend.reference_code():
         with backend.reference_code():
@@ -164,7 +164,7 @@ def test_the_rule_holds_for_every_operation():
     assert backend.program(flow.chain, x.unsqueeze(2)) is None
 
 
-def test_a_chain_may_be_used_by_another_flow():
+def test_two_flows_may_share_the_bijections_of_a_chain():
     flow = perturbed("RealNVP")
     other = flows.Flow(flows.StandardNormal(3, (2,)), flow.chain)
     assert [*other.chain] == [*flow.chain]

@@ -1,8 +1,4 @@
-"""The GAN and the VAE.
-
-Gradients against autograd, the VAE's density against its definition, and what both share with the
-flows.
-"""
+"""The GAN and the VAE: gradients, the density of the VAE, and the interface of populations."""
 
 from __future__ import annotations
 
@@ -66,7 +62,7 @@ def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arg
 
 
 def standardized(network, rows: torch.Tensor) -> torch.Tensor:
-    """``rows`` as the networks see them, once what is fixed has been set from other rows."""
+    """Return ``rows`` after the preprocessing, which is fitted to other rows."""
     return Trainer(network, sample(200), settings()).network.preprocess(rows)[0]
 
 
@@ -95,7 +91,7 @@ def trained() -> VAENetwork:
 # The perceptron
 
 
-def test_members_of_a_perceptron_are_perceptrons_of_their_own(float64):
+def test_members_of_a_perceptron_are_independent_perceptrons(float64):
     network = Perceptron(2, 3, 8, generators())
     x = torch.randn(MEMBERS, 2, 5)
     for m, of_member in enumerate(network(x)):
@@ -109,7 +105,7 @@ def test_members_of_a_perceptron_are_perceptrons_of_their_own(float64):
 # The losses
 
 
-def test_the_gans_gradient_is_that_of_both_losses_and_the_penalty(float64, perturb):
+def test_the_gradient_of_the_gan_includes_both_losses_and_the_penalty(float64, perturb):
     gan = perturb(make("gan", latent=4, penalty=0.7), 0.1)
     x = standardized(gan, sample(30, seed=1))
     loss, gradient = gan.loss(x, generators())
@@ -126,7 +122,7 @@ def test_the_gans_gradient_is_that_of_both_losses_and_the_penalty(float64, pertu
     assert_close(loss, (of_generator + of_discriminator).detach())
 
 
-def test_the_vaes_gradient_is_that_of_the_bound(float64, perturb):
+def test_the_gradient_of_the_vae_is_the_gradient_of_the_bound(float64, perturb):
     vae = perturb(make(), 0.1)
     x = standardized(vae, sample(30, seed=1))
     loss, gradient = vae.loss(x, generators())
@@ -161,7 +157,7 @@ def test_the_quadrature_integrates_the_latent_normal():
     ("scale", "spread"),
     [((0.1, 0.2), 1.0), ((2.0, 0.5), 1.0), ((1e-5, 1e-4), 1.0), ((0.1, 0.1), 400.0)],
 )
-def test_the_mixture_in_the_plane_is_the_sum_over_all_pairs(scale, spread, float64):
+def test_the_mixture_in_the_plane_equals_the_sum_over_all_pairs(scale, spread, float64):
     rng = torch.Generator().manual_seed(0)
     centres, weights = torch.randn(2, 300, generator=rng), torch.rand(300, generator=rng)
     x = spread * torch.randn(
@@ -187,7 +183,7 @@ def test_a_mixture_with_a_centre_that_is_not_finite_has_no_density(float64):
 def test_a_vae_with_a_linear_decoder_is_the_gaussian_of_factor_analysis(dim, float64):
     """With mu(z) = A z + b the integral is known: N(b, A A^T + diag(s^2)).
 
-    Far from the kinks of a ReLU the decoder is linear.
+    Far from the kinks of its ReLUs, the decoder is linear.
     """
     vae = make("vae", 1, dim=dim, hidden=4)
     generator = torch.Generator().manual_seed(1)
@@ -231,9 +227,9 @@ def test_the_vaes_density_integrates_to_one(trained):
 
 
 def test_the_vaes_samples_follow_its_density(trained):
-    """E_q over its own samples against the same means by a sum over a grid.
+    """Compare means over samples with sums over a grid.
 
-    Five standard errors, so one false alarm in a million.
+    The tolerance is five standard errors, so there is one false alarm in a million.
     """
     axis = torch.linspace(-9, 9, 401)
     points = torch.cartesian_prod(axis, axis)
@@ -271,10 +267,10 @@ def test_shapes_and_seeds(model):
         assert before.shape[0] == MEMBERS
         assert torch.equal(before, elsewhere) == (
             before.numel() == 2 * MEMBERS
-        )  # the VAE's noise scale starts the same everywhere
+        )  # the noise scale of the VAE has the same initial value for all seeds
 
 
-def test_the_vae_scores_shared_points_and_each_members_own():
+def test_the_vae_scores_shared_points_and_points_per_member():
     vae = make()
     x = sample(20).float()
     shared = vae.log_prob(x)
@@ -287,7 +283,7 @@ def test_the_vae_scores_shared_points_and_each_members_own():
         vae.log_prob(x[:, :1])
 
 
-def test_a_gan_says_that_it_has_no_density():
+def test_log_prob_of_a_gan_is_rejected():
     assert make("vae").supports("log_prob")
     assert not make("gan").supports("log_prob")
     with pytest.raises(NotImplementedError, match="GANNetwork has no density"):
@@ -295,7 +291,7 @@ def test_a_gan_says_that_it_has_no_density():
 
 
 @every_baseline
-def test_a_member_is_trained_as_if_it_were_alone(model):
+def test_a_member_trains_the_same_alone_and_in_a_population(model):
     together, alone = (
         train(make(model, members), sample(100), sample(40, seed=1), settings()).history
         for members in (MEMBERS, 1)
@@ -323,7 +319,7 @@ def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_p
 
 
 @every_baseline
-def test_members_with_data_of_their_own_are_standardised_by_it(model):
+def test_members_with_separate_data_have_separate_scalers(model):
     data = torch.stack([sample(60, seed=m) * (m + 1) for m in range(MEMBERS)], dim=1)
     network = make(model)
     Trainer(network, data, settings())
@@ -336,7 +332,7 @@ def test_members_with_data_of_their_own_are_standardised_by_it(model):
 
 
 @every_baseline
-def test_a_broken_member_leaves_the_others_as_they_are(model, capsys):
+def test_a_failed_member_does_not_change_the_others(model, capsys):
     healthy, broken = make(model), make(model)
     with torch.no_grad():
         next(broken.parameters())[1, 0] = math.nan

@@ -1,6 +1,6 @@
-"""The benchmarks run, and their tables say what was measured.
+"""The benchmarks run with tiny sizes, and their tables have the measurements.
 
-With tiny sizes: no number of these is looked at.
+No timing is checked.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def test_a_small_run_measures_every_section_and_can_be_drawn(tmp_path):
     assert all(row["ms"] > 0 for row in measured["epoch"])
     draw.main(results)
     assert (tmp_path / "speed.png").stat().st_size > 10_000
-    assert "never" in (tmp_path / "table.md").read_text(encoding="utf-8")  # of two epochs
+    assert "never" in (tmp_path / "table.md").read_text(encoding="utf-8")  # within two epochs
 
 
 @pytest.mark.slow
-def test_workers_train_and_score_ours_with_the_kernels_they_were_told_to():
+def test_workers_train_and_score_our_flows_with_the_given_kernels():
     points, draws, _ = ring(100, 500)
     libraries = [f"ours-glow{build}" for build in BUILDS]
     scores = []
@@ -68,7 +68,7 @@ def test_workers_train_and_score_ours_with_the_kernels_they_were_told_to():
 
 @pytest.mark.slow
 def test_this_commit_is_timed_against_another(tmp_path):
-    """Against itself. The pipeline, which takes minutes, is left out."""
+    """The other commit is the same one. The pipeline, which takes minutes, is left out."""
     words = ["--rounds", "1", "--epochs", "1", "--fits", "1", "--pipelines", "0"]
     against.main(["HEAD", *words], tmp_path / "against.json", [(30, 2)])
     found = json.loads((tmp_path / "against.json").read_text(encoding="utf-8"))
@@ -79,7 +79,7 @@ def test_this_commit_is_timed_against_another(tmp_path):
         against.main(["nowhere"])
 
 
-def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same():
+def test_our_flow_restarts_from_the_same_weights_and_plain_torch_learns_the_same():
     points, scored = ring(100)[0], ring(101)[0]
     trained = []
     for code in (nullcontext, backend.reference_code):
@@ -98,7 +98,7 @@ def test_ours_starts_anew_from_the_same_weights_and_plain_torch_learns_the_same(
     ("arguments", "word"),
     [(["--only", "nonsense"], "nonsense"), (["--libraries", "ours", "none"], "none")],
 )
-def test_a_wrong_word_on_the_command_line_is_named(arguments, word, capsys):
+def test_an_invalid_argument_is_named(arguments, word, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)
     assert word in capsys.readouterr().err
@@ -132,5 +132,5 @@ def test_the_picture_shows_the_milliseconds_of_the_table():
         (2e7, "20,000,000"),
     ],
 )
-def test_numbers_are_written_out(value, text):
+def test_numbers_have_three_significant_digits_and_no_powers_of_ten(value, text):
     assert draw.number(value) == text

@@ -1,4 +1,4 @@
-"""The contract of a bijection, held against every one of them, and what each promises beyond it."""
+"""The contract of all bijections, and the properties of each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ everything = pytest.mark.parametrize(
 )
 even_and_odd = pytest.mark.parametrize(
     ("name", "dim"), [(name, dim) for name in BIJECTIONS for dim in (2, 5)]
-)  # for what the split can't change
+)  # for properties that do not depend on the split
 both_ways = pytest.mark.parametrize("direction", ["forward", "inverse"])
 splines = pytest.mark.parametrize("name", SPLINES)
 dims = pytest.mark.parametrize("dim", DIMS)
@@ -65,19 +65,19 @@ dims = pytest.mark.parametrize("dim", DIMS)
 def points(dim, count=20, scale=3.0, seed=7):
     """Gaussian points ``(M, D, N)``.
 
-    At the scale 3 about a tenth lie beyond the bound of the splines.
+    At scale 3, about a tenth of them lie beyond the bound of the splines.
     """
     return scale * torch.randn(MEMBERS, dim, count, generator=torch.Generator().manual_seed(seed))
 
 
 def uneven(dim, count=50):
-    """Data whose mean and deviation differ between members and between features."""
+    """Data whose mean and standard deviation differ between members and between features."""
     step = torch.arange(MEMBERS * dim, dtype=torch.get_default_dtype()).view(MEMBERS, dim, 1)
     return points(dim, count, 1.0, seed=8) * (0.5 + 0.3 * step) + step - 2
 
 
 def set_from(made, x):
-    """Set what depends on the data from ``x`` ``(M, *event, N)``."""
+    """Set the data-dependent parameters and buffers from ``x`` ``(M, *event, N)``."""
     if isinstance(made, Standardize):
         made.set(Scaler.fit(x.movedim(-1, 0).numpy()))
     else:
@@ -86,19 +86,16 @@ def set_from(made, x):
 
 @pytest.fixture
 def bijection(name, dim, perturb):
-    """The bijection ``name``.
-
-    Its buffers are set from data and all its parameters moved away from their start.
-    """
+    """The bijection ``name``, with buffers set from data and perturbed parameters."""
     made = BIJECTIONS[name](dim, MEMBERS, seed=1)
     set_from(made, uneven(dim))
     return perturb(made, 0.3)
 
 
 def coupling_indices(bijection, dim):
-    """Which features a coupling keeps and which it changes.
+    """The features that a coupling keeps and those that it changes, as its docstring defines them.
 
-    From the docstring's words rather than from its code.
+    The code of the coupling is not used.
     """
     first, second = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
     return (second, first) if bijection.swap else (first, second)
@@ -119,11 +116,8 @@ def test_each_direction_undoes_the_other_and_their_log_determinants_cancel(bijec
 
 @both_ways
 @everything
-def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
-    """Autograd's full Jacobian consists of one D x D block per member and point.
-
-    Neither sees another member or point.
-    """
+def test_log_determinant_matches_the_jacobian(bijection, dim, direction):
+    """Autograd's full Jacobian has one D x D block per member and point; all else is 0."""
     step = getattr(bijection, direction)
     x = points(dim, count=3)
     full = jacobian(lambda value: step(value)[0], x)  # (M, D, N, M, D, N)
@@ -135,7 +129,7 @@ def test_log_determinant_is_that_of_the_jacobian(bijection, dim, direction):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @both_ways
 @even_and_odd
-def test_log_determinant_has_the_type_of_the_input_and_a_number_per_member_and_point(
+def test_log_determinant_has_the_type_of_the_input_and_one_number_per_member_and_point(
     bijection, dim, direction, dtype
 ):
     value, log_det = getattr(bijection.to(dtype), direction)(points(dim).to(dtype))
@@ -156,13 +150,13 @@ def test_gradients_reach_every_parameter_of_every_member(bijection, dim, directi
 
 @both_ways
 @even_and_odd
-def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijection, dim, direction):
+def test_a_change_of_one_member_changes_only_the_output_of_this_member(bijection, dim, direction):
     x, step = points(dim), getattr(bijection, direction)
     with torch.no_grad():
         before = step(x)[0]
         for tensor in bijection.state_dict().values():
             if tensor.ndim:
-                tensor[1] = 1.1 * tensor[1].flip(0)  # an order of features stays one
+                tensor[1] = 1.1 * tensor[1].flip(0)  # an order of features stays an order
         after = step(x)[0]
     assert torch.equal(before[[0, 2]], after[[0, 2]])
     assert not torch.equal(before[1], after[1])
@@ -170,7 +164,7 @@ def test_a_change_of_one_member_changes_the_output_of_that_member_alone(bijectio
 
 @both_ways
 @even_and_odd
-def test_a_population_is_a_loop_over_its_members(bijection, name, dim, direction):
+def test_a_population_equals_a_loop_over_its_members(bijection, name, dim, direction):
     x, state = points(dim), bijection.state_dict()
     values, log_dets = getattr(bijection, direction)(x)
     for m in range(MEMBERS):
@@ -188,7 +182,7 @@ def test_a_population_is_a_loop_over_its_members(bijection, name, dim, direction
 
 @pytest.mark.parametrize("name", ["standardize", "actnorm"])
 @dims
-def test_initialisation_standardises_each_member_on_its_own_data(name, dim):
+def test_initialisation_standardises_each_member_with_its_own_data(name, dim):
     layer = BIJECTIONS[name](dim, MEMBERS, seed=0)
     x = uneven(dim)
     assert_close(layer(x)[0], x)  # the identity until then
@@ -206,7 +200,7 @@ def test_a_feature_that_cannot_be_standardised_is_named(bad):
         ActNorm(3, MEMBERS).initialize(x)
 
 
-def test_actnorm_remembers_in_its_state_that_it_is_initialised():
+def test_the_state_of_actnorm_tells_whether_it_is_initialised():
     layer = ActNorm(2, MEMBERS)
     layer(points(2))
     layer.inverse(points(2))
@@ -216,7 +210,7 @@ def test_actnorm_remembers_in_its_state_that_it_is_initialised():
 
 
 def test_images_are_standardised_pixel_by_pixel():
-    """Every value of an event has its own scale, and the log-determinant is that of all of them."""
+    """Every value of an event has its own scale; the log-determinant sums over all values."""
     layer = Standardize((2, 3, 4), MEMBERS)
     x = points(24).reshape(MEMBERS, 2, 3, 4, 20) * torch.arange(1.0, 25).reshape(2, 3, 4, 1)
     set_from(layer, x)
@@ -228,7 +222,7 @@ def test_images_are_standardised_pixel_by_pixel():
     assert list(layer.parameters()) == []
 
 
-def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_a_flow_of_single_precision():
+def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_single_precision():
     torch.set_default_dtype(torch.float32)
     x = 1e9 + points(2).double()
     layer = Standardize((2,), MEMBERS)
@@ -244,8 +238,8 @@ KINDS = [Column("a", "positive"), Column("b", "interval", -2, 3), Column("c"), C
 
 
 @pytest.mark.parametrize("fitted", [False, True], ids=["kinds and scaler", "all steps"])
-def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
-    """Every member has rows of its own."""
+def test_preprocessing_of_points_and_of_scaled_points_gives_the_same_result(fitted):
+    """Every member has its own rows."""
     real = uneven(4)
     x = ToReal(KINDS).inverse(real)[0]
     map_ = Preprocessing((4,), MEMBERS, KINDS)
@@ -274,7 +268,7 @@ def test_preprocessing_is_its_steps_and_may_start_from_scaled_points(fitted):
 
 
 @dims
-def test_plu_starts_at_a_rotation_of_its_own_per_member(dim):
+def test_plu_starts_at_a_different_rotation_per_member(dim):
     w = PLULinear(dim, streams(1, MEMBERS)).weight()
     assert_close(w @ w.mT, torch.eye(dim).expand(MEMBERS, dim, dim))
     assert_close(torch.linalg.det(w), torch.ones(MEMBERS))
@@ -284,9 +278,9 @@ def test_plu_starts_at_a_rotation_of_its_own_per_member(dim):
 
 @dims
 def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
-    """W = P L (U + diag(sign exp(s))), far from the identity.
+    """W = P L (U + diag(sign exp(s))), far from the identity and from symmetry.
 
-    It acts on columns, so that no transpose goes unseen.
+    The test multiplies column by column, so a transposed W would fail.
     """
     layer = perturb(PLULinear(dim, streams(1, MEMBERS)), 0.7)
     x = points(dim)
@@ -311,10 +305,7 @@ def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
 @pytest.mark.parametrize(("name", "dim"), [(name, dim) for name in COUPLINGS for dim in DIMS])
 @both_ways
 def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijection, dim, direction):
-    """The kept half comes out as it went in.
-
-    A changed feature depends on itself and on the kept half, on nothing else.
-    """
+    """The kept half is unchanged; a changed feature depends on itself and on the kept half only."""
     kept, changed = coupling_indices(bijection, dim)
     step = getattr(bijection, direction)
     x = points(dim, count=1, scale=1.0)
@@ -325,7 +316,7 @@ def test_a_coupling_keeps_one_half_and_leaves_every_feature_in_its_place(bijecti
     own = derivative[:, changed][:, :, changed]
     assert torch.equal(own, torch.diag_embed(own.diagonal(dim1=1, dim2=2)))
     assert (own.diagonal(dim1=1, dim2=2) > 0).all()
-    # Of one member, all hidden units may be off there
+    # Summed over members, because all hidden units of one member may be 0 there
     assert (derivative[:, changed][:, :, kept].abs().sum((0, 2)) > 0).all()
 
 
@@ -355,10 +346,7 @@ def test_log_scales_of_an_affine_coupling_are_bounded_by_2_on_both_sides(dim, sw
 
 
 def scan(spline, x):
-    """What a one-dimensional ``x`` becomes in a changed feature, all else at a fixed value.
-
-    z and log dz/dx, each ``(M, N)``.
-    """
+    """z and log dz/dx, each ``(M, N)``, of a changed feature ``x`` ``(N,)``; the other is fixed."""
     kept, changed = coupling_indices(spline, 2)
     column = torch.empty(MEMBERS, 2, len(x))
     column[:, kept], column[:, changed] = 0.7, x
@@ -368,7 +356,7 @@ def scan(spline, x):
 
 @pytest.mark.parametrize("dim", [2])
 @splines
-def test_a_spline_is_the_identity_outside_its_bounds_and_meets_them_with_slope_1(bijection):
+def test_a_spline_is_the_identity_outside_its_bounds_and_has_slope_1_at_the_bounds(bijection):
     x = torch.tensor([-1e6, -20.0, -5.001, -5.0, 5.0, 5.001, 20.0, 1e6])
     z, log_derivative = scan(bijection, x)
     assert torch.equal(z, x.expand(MEMBERS, -1))
@@ -381,17 +369,17 @@ def test_a_spline_is_the_identity_outside_its_bounds_and_meets_them_with_slope_1
 
 @pytest.mark.parametrize("dim", [2])
 @splines
-def test_a_spline_rises_and_has_no_jump_in_value_or_slope(bijection):
+def test_a_spline_increases_without_a_jump_in_value_or_slope(bijection):
     x = torch.linspace(-6, 6, 20_001)
     z, log_derivative = scan(bijection, x)
     rise = z.diff(dim=1)
     assert (rise > 0).all()
-    # Between two points no more than the steepest slope allows
+    # Between two points, no larger than the steepest slope allows
     assert rise.max() <= 1.01 * log_derivative.exp().max() * (x[1] - x[0])
     assert log_derivative.exp().diff(dim=1).abs().max() < 0.05
 
 
-def test_a_spline_of_one_bin_has_nothing_to_bend_and_is_the_identity(perturb):
+def test_a_spline_of_one_bin_is_the_identity(perturb):
     spline = perturb(SplineCoupling(2, 8, streams(1, MEMBERS), swap=False, bins=1), 0.3)
     z, log_det = spline(points(2))
     assert_close(z, points(2))
@@ -399,8 +387,8 @@ def test_a_spline_of_one_bin_has_nothing_to_bend_and_is_the_identity(perturb):
 
 
 @splines
-def test_a_spline_is_invertible_however_wild_its_parameters(name, perturb):
-    """Floors under widths, heights and slopes keep the log-determinant finite."""
+def test_a_spline_with_extreme_parameters_is_invertible(name, perturb):
+    """Lower limits of widths, heights and slopes keep the log-determinant finite."""
     spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 3.0)
     x = points(2, count=200)
     z, forward = spline(x)
@@ -411,7 +399,7 @@ def test_a_spline_is_invertible_however_wild_its_parameters(name, perturb):
 
 
 @splines
-def test_points_outside_the_bounds_send_no_nan_into_the_gradient(name, perturb):
+def test_points_outside_the_bounds_have_finite_gradients(name, perturb):
     spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 0.3)
     x = (100 * points(2)).requires_grad_()
     z, log_det = spline(x)

@@ -1,4 +1,4 @@
-"""A checkpoint gives back the model it was made from, or says in one line why it cannot."""
+"""A checkpoint restores the saved model; an invalid file is rejected in one line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ models = pytest.mark.parametrize("build", [realnvp, glow, mixture])
 
 @pytest.fixture
 def shaken(perturb):
-    """A model whose state is not what its constructor would make of it."""
+    """A function that returns a model with another state than its initial state."""
 
     def make(build):
         model = build()
@@ -58,7 +58,7 @@ def shaken(perturb):
 
 @models
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_loaded_model_is_the_saved_one(build, dtype, shaken, tmp_path):
+def test_a_loaded_model_equals_the_saved_model(build, dtype, shaken, tmp_path):
     model = shaken(build).to(torch.float64 if build is mixture else dtype)
     flows.save(model, tmp_path / "models" / "model.safetensors")
     loaded = flows.load(tmp_path / "models" / "model.safetensors")
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_replaced_whole_or_left_alone(error, tmp_path):
 
 @pytest.mark.parametrize(
     "name", [name for name in registry.names() if not name.endswith("_image")]
-)  # those: tests/test_images.py
+)  # tests/test_images.py tests models of images
 def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
     model = flows.build(registry.architecture(name), (2,), members=range(1, 3))
     x = np.random.default_rng(0).normal(size=(40, 2))
@@ -103,7 +103,7 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
     assert flows.load(tmp_path / "untrained").history == {}
     flows.train(model, x, x[:10], flows.TrainingSettings(epochs=3, batch_size=20, log_every=2))
     *_, curve = model.history.values()
-    curve[-1] = np.nan, -np.inf  # a member that broke stays as it is
+    curve[-1] = np.nan, -np.inf  # non-finite values of a failed member are kept
     flows.save(model, tmp_path / "trained")
     loaded = flows.load(tmp_path / "trained")
     assert loaded.history.keys() == model.history.keys()
@@ -113,8 +113,8 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
     assert loaded.member_range == model.member_range == range(1, 3)
 
 
-def test_a_flow_that_was_put_together_by_hand_can_not_be_saved(tmp_path):
-    """Nothing says how to build it again, so the file would be of no use."""
+def test_a_flow_assembled_by_hand_cannot_be_saved(tmp_path):
+    """Its description does not say how to build the flow again."""
     by_hand = flows.Flow(flows.StandardNormal(3, (2,)), realnvp().chain)
     with pytest.raises(ValueError, match=r"flows\.build") as error:
         flows.save(by_hand, tmp_path / "model")
@@ -145,7 +145,7 @@ def test_a_file_of_version_0_2_0_is_read():
 
 
 def write(path, model, entry=None, state=None):
-    """A safetensors file with the metadata and the tensors of ``model``, but for what is given."""
+    """Write a safetensors file of ``model``; ``entry`` and ``state`` replace its own."""
     text = entry if isinstance(entry, str) else json.dumps(model.description | (entry or {}))
     state = model.state_dict() if state is None else state
     whole = {name: tensor.contiguous() for name, tensor in state.items()}
@@ -155,11 +155,11 @@ def write(path, model, entry=None, state=None):
 ROWS = np.exp(np.random.default_rng(0).normal(size=(40, 2)))
 
 
-# Files that are no checkpoints
+# Invalid files
 
 
 def changed(build, change):
-    """A file with ``change`` made to the tensors of a model."""
+    """Return a function that writes a model with changed tensors."""
 
     def make(path):
         state = dict(build().state_dict())
@@ -170,7 +170,7 @@ def changed(build, change):
 
 
 def cut(where):
-    """A file cut off at a byte."""
+    """Return a function that writes a file truncated at the byte ``where``."""
 
     def make(path):
         flows.save(realnvp(), path)
@@ -249,7 +249,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("damage", [*ENTRIES, *FILES])
-def test_a_file_that_is_no_checkpoint_is_named_in_one_line(damage, tmp_path):
+def test_an_invalid_file_is_named_in_one_line(damage, tmp_path):
     path = tmp_path / "model.safetensors"
     if damage in FILES:
         FILES[damage](path)
@@ -264,7 +264,7 @@ def test_a_file_that_is_no_checkpoint_is_named_in_one_line(damage, tmp_path):
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_the_damage_above_is_the_only_thing_wrong_with_those_files(tmp_path):
+def test_the_files_above_are_valid_without_their_damage(tmp_path):
     for build in (realnvp, glow, mixture):
         write(tmp_path / "model", build())
         assert (
@@ -285,18 +285,18 @@ def test_a_reference_of_a_table_keeps_its_columns(tmp_path):
     assert np.isfinite(density.log_prob(frame[["height", "age"]])).all()
 
 
-def test_the_unknown_truth_of_a_table_is_no_model(tmp_path):
+def test_the_unknown_truth_of_a_table_cannot_be_loaded(tmp_path):
     flows.save(Population(1, (2,), {"model": "unknown"}), tmp_path / "truth")
-    with pytest.raises(CheckpointError, match="truth: holds no model: the truth of a table"):
+    with pytest.raises(CheckpointError, match="truth: holds no model: the true density of a table"):
         flows.load(tmp_path / "truth")
 
 
-def test_a_flow_that_was_put_together_can_not_be_saved_before_training_nor_after(tmp_path):
+def test_a_flow_assembled_by_hand_cannot_be_saved_before_or_after_training(tmp_path):
     flow = flows.Flow(
         flows.StandardNormal(2, (2,)), flows.build(flows.RealNVP(), (2,), members=2).chain
     )
     for _ in range(2):
-        with pytest.raises(ValueError, match="a Flow that was put together by hand cannot"):
+        with pytest.raises(ValueError, match="a Flow that was assembled by hand cannot"):
             flows.save(flow, tmp_path / "flow")
         flows.train(flow, ROWS, settings=flows.TrainingSettings(epochs=1))
     assert not list(tmp_path.iterdir())

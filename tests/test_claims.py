@@ -56,7 +56,7 @@ def rows(members: int, n: int = 60) -> Any:
 # Cells
 
 
-def test_replicate_zero_is_the_data_of_the_pipeline_and_an_ensemble_shares_its_own() -> None:
+def test_replicate_zero_has_the_data_of_the_pipeline_and_an_ensemble_shares_its_data() -> None:
     protocol = {**FEW, "test": 200}
     train, test = plane.data(protocol, 800)
     assert (train.shape, test.shape) == ((800, 2, 2), (200, 2, 2))
@@ -68,7 +68,7 @@ def test_replicate_zero_is_the_data_of_the_pipeline_and_an_ensemble_shares_its_o
     assert np.array_equal(ensemble, train[:, [0, 0, 0, 1, 1, 1]])
 
 
-def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
+def test_a_cell_with_the_pipelines_recipe_has_the_pipelines_settings() -> None:
     params = schema.load(Path(__file__).parents[1] / "params.yaml")
     for model in params.models:
         own = cells.pipeline_settings(model, {"hidden": 5})
@@ -83,12 +83,12 @@ def test_a_cell_by_the_pipelines_recipe_has_its_settings() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("nsf:", "realnvp_image:", "models.nsf is not there"),
+        ("nsf:", "realnvp_image:", "models.nsf is missing"),
         ("epochs: 4", "epochs: many", "train.epochs = 'many'"),
         ("\n  nsf:", "\n  nsf:\n    wings: 2", "models.nsf.wings is not a known key"),
     ],
 )
-def test_a_wrong_setting_of_the_pipeline_is_one_line_that_names_the_key(
+def test_an_invalid_setting_of_the_pipeline_gives_one_line_that_names_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
 ) -> None:
     own = tmp_path / "pipeline.yaml"
@@ -99,7 +99,7 @@ def test_a_wrong_setting_of_the_pipeline_is_one_line_that_names_the_key(
     assert "\n" not in str(caught.value)
 
 
-def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(
+def test_a_sample_that_is_not_finite_fails_only_its_replicate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = small()
@@ -116,7 +116,7 @@ def test_one_sample_that_is_not_finite_fails_its_replicate_and_no_other(
         assert values[0] == whole[key][0]
 
 
-def test_random_mixtures_are_within_their_bounds_and_scored_each_by_its_own_members(
+def test_random_mixtures_are_within_their_bounds_and_each_scores_its_own_members(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for seed in range(40):
@@ -129,7 +129,7 @@ def test_random_mixtures_are_within_their_bounds_and_scored_each_by_its_own_memb
         correlation = truth.covariances / deviation[:, :, None] / deviation[:, None]
         assert np.abs(correlation - np.eye(truth.means.shape[1])).max() < 0.85 + 1e-9
     truths = [mixtures.mixture(seed, 2) for seed in (7, 7, 8, 8)]
-    perfect = [truths[0], truths[1], truths[2], mixtures.mixture(9, 2)]  # but for the last
+    perfect = [truths[0], truths[1], truths[2], mixtures.mixture(9, 2)]  # except the last
 
     def log_density(_: Any, x: Any) -> Any:
         return np.stack([q.log_prob(x[:, m]) for m, q in enumerate(perfect)], axis=1)
@@ -152,7 +152,7 @@ def test_new_points_differ_every_epoch_and_between_members_and_follow_the_truth(
     assert all(points.shape == (2, 2, 60) for points in drawn)
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0][0], drawn[0][1])
-    # Of the first member, in the units of the truth.
+    # The first member's points, in the units of the truth
     cloud = flow.preprocessing.standardize.inverse(torch.cat(drawn, dim=2))[0][0]
     assert len(cloud.T.unique(dim=0)) == cloud.shape[1]
     assert cloud.square().sum(0).mean().item() == pytest.approx(16 + 2 * 0.25, rel=0.02)
@@ -171,7 +171,7 @@ def test_weight_decay_and_the_average_follow_their_formulas() -> None:
     assert torch.allclose(optimizer.average, expected)
 
 
-def test_without_a_remedy_training_is_that_of_the_library() -> None:
+def test_training_without_a_remedy_equals_training_by_the_library() -> None:
     plain, remedied = small(), small()
     flows.train(plain, rows(2), settings=short())
     remedies.train(remedied, rows(2), short())
@@ -202,9 +202,9 @@ def test_a_flow_over_a_mixture_base_has_a_density_that_integrates_to_one() -> No
     assert mass.tolist() == [pytest.approx(1, abs=0.01)] * 2
 
 
-def test_early_stopping_keeps_each_members_best_epoch() -> None:
-    """With a wild rate for long, the last epoch is not the best; what is kept is no worse on the
-    rows held out than any shorter look at it.
+def test_early_stopping_keeps_the_best_epoch_of_each_member() -> None:
+    """With a high learning rate the last epoch is not the best; the kept one is better on held-out
+    rows.
     """
     train, wild = rows(3, 40), short(epochs=40, learning_rate=0.3, log_every=1)
     flow = remedies.train(small(3), train, wild, Remedy(hold_out=0.25))
@@ -219,7 +219,7 @@ def test_early_stopping_keeps_each_members_best_epoch() -> None:
 
 
 def test_noise_for_smooth_pixels_leaves_no_steps() -> None:
-    """Whole numbers, all equally likely, plus it are uniform where kernels overlap fully."""
+    """Equally likely whole numbers plus this noise are uniform where the kernels overlap fully."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 100, 400_000) + images.smooth_noise(rng, (400_000,))
     counts = np.histogram(y[(y > 10) & (y < 90)] % 1, 10)[0]
@@ -239,7 +239,7 @@ def test_a_variant_without_actnorm_has_none() -> None:
 # The report
 
 
-def test_couplings_needed_are_interpolated_and_end_at_the_ends() -> None:
+def test_couplings_needed_are_interpolated_and_limited_to_the_depths() -> None:
     kl = np.array(
         [
             [0.4, 0.1, 0.05],  # halfway in log KL to 0.1 is halfway in log couplings
@@ -258,7 +258,7 @@ def test_a_failed_pair_counts_against_the_one_that_failed_and_rules_out_equivale
     def compare(*pair: Any) -> dict[str, Any]:
         return report.compare(STUDY, CLAIMS["plane"], "kl", *pair)
 
-    first = np.linspace(1, 2, 8)  # more take scipy seconds, as they are tied
+    first = np.linspace(1, 2, 8)  # scipy takes seconds for more, because of the ties
     second = first + 1e-4
     whole = compare(first, second)
     assert whole["failed"] == 0
@@ -268,15 +268,15 @@ def test_a_failed_pair_counts_against_the_one_that_failed_and_rules_out_equivale
         result = compare(a, b)
         assert (result["failed"], result["p_equivalence"]) == (4, 1)
         assert result["effect"] == pytest.approx(-1e-4 * sign)
-    # All failures on one side: as clear as eight differences of one sign.
+    # If all failures are on one side, p is as for eight differences of one sign
     lost = np.full(8, NAN)
     assert compare(lost, second)["p"] == pytest.approx(2 / 2**8)
     assert compare(lost, lost)["p"] == 1
 
 
 def test_verdicts_follow_the_numbers() -> None:
-    """A permutation that is better on steps and no better without: claim 1 refuted and equivalent,
-    claim 2 supported; all else alike.
+    """The permutation is better with steps and not without: claim 1 is refuted or equivalent,
+    claim 2 is supported, and all other comparisons are equivalent.
     """
     noise, tables = np.random.default_rng(0).normal(0, 0.003, (20, 12)), {}
     for k, name in enumerate(STUDY.params["images"]["variants"]):
@@ -399,7 +399,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     assert engine.run(study)
     assert list(study.table("images/learned_smooth")) == ["bits", "bits_iw"]
     assert {*study.table("images/vae"), "bits", "bits_iw"} == {*study.table("images/glow")}
-    # One network of one cell fails: it is counted, and nothing else is lost.
+    # One network of one cell fails: the failure is counted, and all other scores remain
     study.stored.rows[study.key("depth/glow/2")][1]["kl"] = "nan"
     with plt.rc_context(STYLE):
         study.report()

@@ -1,7 +1,4 @@
-"""Kinds of columns.
-
-What a user writes, what is wrong with a table, rounded columns, and the maps to the real line.
-"""
+"""Kinds of columns: their words, faults of a table, rounded columns, and maps to the real line."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ WARDS = Column("ward", "category", step=1.0, labels=("east", "north", "west"))
 
 
 def rows(*columns, n=ROWS):
-    """Columns of numbers; a word makes one of this kind."""
+    """Return rows with the given columns; a word stands for random values of this kind."""
     rng = np.random.default_rng(0)
     made = {
         "normal": lambda: rng.normal(size=n),
@@ -50,14 +47,14 @@ def named(values):
 
 
 def error(columns, values, **others):
-    """The error on a table, in the words of the command line."""
+    """Return the error about a table, in the words of the command line."""
     with pytest.raises(TableError) as caught:
         inspect(columns, values, **others)
     return caught.value.text(shell_words)
 
 
 def inspected(columns, values):
-    """The columns, and the notices in the words of the command line."""
+    """Return the columns, and the notices in the words of the command line."""
     found = inspect(columns, values)
     return found.columns, [notice.text(shell_words) for notice in found.notices]
 
@@ -73,13 +70,13 @@ def dequantised(columns, values, seed=0):
     "word",
     ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1", "count"],
 )
-def test_a_kind_is_read_as_it_is_written(word):
+def test_a_kind_survives_a_round_trip_through_its_word(word):
     column = Column.parse("x", word)
     assert column.word == word
     assert Column.from_dict(column.to_dict()) == column
 
 
-def test_a_category_keeps_its_labels_and_other_columns_are_written_as_they_were():
+def test_only_categories_are_stored_with_labels():
     again = Column.from_dict(json.loads(json.dumps(WARDS.to_dict())))
     assert again == WARDS
     assert hash(again) == hash(WARDS)
@@ -101,7 +98,7 @@ def test_a_category_keeps_its_labels_and_other_columns_are_written_as_they_were(
         "integer:-1",
     ],
 )
-def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
+def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
     with pytest.raises(
         ValueError,
         match=r"^column age: '.*' is not a kind; a kind is real, positive, interval:LOW:HIGH, "
@@ -110,15 +107,15 @@ def test_what_is_no_kind_is_told_in_one_line_with_the_columns_name(word):
         Column.parse("age", word)
 
 
-# What is wrong with a table
+# Faults of a table
 
 
-def test_a_sound_table_is_left_as_it_is_without_a_notice():
+def test_a_sound_table_is_unchanged_and_has_no_notice():
     columns = [Column("a"), Column.parse("b", "interval:0:1"), Column.parse("n", "integer")]
     assert inspected(columns, rows("normal", "share", "count")) == (columns, [])
 
 
-def test_nine_rows_are_too_few_and_ten_are_not():
+def test_a_fit_needs_ten_rows():
     assert "9 rows" in error([Column("a")], rows("normal", n=9))
     inspect([Column("a")], rows("normal", n=10))
 
@@ -146,7 +143,7 @@ def test_nine_rows_are_too_few_and_ten_are_not():
         ("real", -np.inf, "finite"),
     ],
 )
-def test_a_value_that_a_kind_does_not_allow_is_named_with_column_and_row(word, value, said):
+def test_the_error_for_a_disallowed_value_names_column_and_row(word, value, said):
     sound = 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)
     values = rows("normal", np.where(np.arange(ROWS) == 41, value, sound))
     columns = [Column("a"), Column.parse("share", word)]
@@ -176,11 +173,11 @@ A, B, OTHER = rows("normal", "share", "count").T
     ],
     ids=["constant", "too large to square", "too small", "equal", "a combination"],
 )
-def test_columns_that_have_no_density_are_named(values, said):
+def test_the_error_names_columns_without_a_density(values, said):
     assert said in error(named(values), rows(*values))
 
 
-def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combinations():
+def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
     for values in ((A, A + 1e-6 * B), (1e9 + A, B)):
         inspect(named(values), rows(*values))
     wide = np.random.default_rng(0).normal(size=(20, 40))
@@ -200,7 +197,7 @@ def test_nearly_collinear_columns_a_large_offset_and_few_rows_are_no_combination
         (0.5, 1.0, "; samples lie between the steps"),
     ],
 )
-def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(start, step, said):
+def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, said):
     (column,), (notice,) = inspected([Column("age")], start + step * rows("count"))
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
@@ -209,19 +206,19 @@ def test_a_rounded_column_gets_its_step_and_a_notice_that_says_what_to_write(sta
     assert notice.endswith(said)
 
 
-def test_a_column_with_a_zero_and_none_below_is_proposed_as_a_count():
+def test_a_whole_column_with_minimum_0_is_advised_to_be_a_count():
     _, (notice,) = inspected([Column("visits")], np.abs(rows("count") - 20))
     assert notice.endswith("--column visits=count")
 
 
-def test_many_zeros_are_noticed_too():
+def test_a_column_with_many_zeros_gets_a_notice():
     x = rows("normal")[:, 0]
     (column,), (notice,) = inspected([Column("rain")], rows(np.where(x < 0, 0, x)))
     assert 0 < column.step < 1
     assert "distinct values" in notice
 
 
-def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alone():
+def test_only_rounded_values_get_noise_of_one_step():
     values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
     columns = inspect([Column("a"), Column("n")], values).columns
     spread = dequantised(columns, values)
@@ -233,7 +230,7 @@ def test_rounded_values_are_spread_once_over_their_steps_and_others_are_left_alo
 
 
 @pytest.mark.parametrize("word", ["positive", "interval:0:10"])
-def test_what_is_inside_of_its_bounds_stays_inside(word):
+def test_dequantised_values_stay_within_their_bounds(word):
     values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
     columns = inspect([Column.parse("a", word)], values).columns
     low, high = columns[0].bounds
@@ -242,7 +239,7 @@ def test_what_is_inside_of_its_bounds_stays_inside(word):
     assert ((low < spread) & (spread < high)).all()
 
 
-def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
+def test_a_category_gets_no_rounding_notice_and_its_noise_fills_its_cells():
     codes = rows(np.repeat([0.0, 1, 2, 2], ROWS // 4))
     assert inspected([WARDS], codes) == ([WARDS], [])
     spread = dequantised([WARDS], codes)
@@ -252,7 +249,7 @@ def test_a_category_is_not_noticed_as_rounded_and_fills_its_cells():
     assert spread[-25:].max() > 2.4
 
 
-def test_a_category_of_one_label_and_one_that_repeats_a_column_are_refused():
+def test_constant_and_duplicate_categories_are_rejected():
     one = Column("ward", "category", step=1.0, labels=("east",))
     message = error([Column("a"), one], rows("normal", np.zeros(ROWS)))
     assert "ward holds 'east' in every row; to leave the column out, pass --drop" in message
@@ -261,13 +258,13 @@ def test_a_category_of_one_label_and_one_that_repeats_a_column_are_refused():
     assert "column code equals ward" in message
 
 
-def test_the_numbers_of_a_count_are_whole_and_not_below_0_and_of_a_category_are_its_codes():
+def test_counts_allow_whole_numbers_from_0_and_categories_allow_codes():
     x = np.array([-1, -0.3, 0, 1, 1.5, 2, 3, np.inf, np.nan])
     assert COUNT.holds(x).tolist() == [False, False, True, True, False, True, True, False, False]
     assert WARDS.holds(x).tolist() == [False, False, True, True, False, True, *[False] * 3]
 
 
-def test_what_is_scored_is_whole_for_a_count_and_spread_for_a_category_and_drawn_whole():
+def test_scored_counts_are_whole_and_scored_categories_are_dequantised():
     columns, values = [COUNT, WARDS], rows("count", np.repeat([0.0, 1, 2, 2], ROWS // 4))
     scored = from_real(columns, scorable(columns, values, 0), whole=True)
     assert (scored[:, 0] == values[:, 0]).all()
@@ -294,14 +291,14 @@ def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
 
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_the_log_determinant_is_that_of_the_jacobian(direction):
+def test_the_log_determinant_equals_that_of_the_jacobian(direction):
     bijection, x = ToReal([*MIXED[:3], COUNT]), noise(3, 0.5).sigmoid()
     step = getattr(bijection, direction)
     blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
     assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
 
 
-def test_real_and_whole_columns_stay_as_they_are():
+def test_real_and_whole_columns_are_mapped_by_the_identity():
     x = noise()
     z, log_det = ToReal([Column(name) for name in "abcd"])(x)
     assert torch.equal(z, x)
@@ -312,7 +309,7 @@ def test_real_and_whole_columns_stay_as_they_are():
     "word",
     ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9", "count"],
 )
-def test_samples_are_strictly_inside_however_far_the_noise_is(word):
+def test_samples_are_strictly_within_the_bounds_for_any_noise(word):
     column = Column.parse("a", word)
     low, high = column.bounds
     z = [noise(scale=scale).reshape(1, 1, -1) for scale in (1, 30, 1000, 1e6)]
@@ -320,7 +317,7 @@ def test_samples_are_strictly_inside_however_far_the_noise_is(word):
     assert bool(((low < x) & (x < high) & x.isfinite()).all())
 
 
-def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
+def test_whole_numbers_are_the_closest_floats_to_multiples_of_their_steps():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
     tenths = ToReal([Column.parse("a", "integer:0.1")]).round_whole(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
@@ -335,7 +332,7 @@ def test_whole_numbers_are_multiples_of_their_steps_as_they_would_be_written():
 # Columns of models and problems
 
 
-def test_a_model_a_problem_and_a_density_have_columns_with_names_and_kinds(tmp_path):
+def test_models_problems_and_densities_keep_names_and_kinds_of_columns(tmp_path):
     model = flows.build(flows.NSF(hidden=4), (4,), columns=MIXED)
     density, values = flows.Density(model), np.full((5, 4), 1.0)
     assert model.columns == density.columns == model.preprocessing.to_real.columns == MIXED
@@ -368,7 +365,7 @@ def patients(n: int = 300) -> np.ndarray:
     ],
     ids=["real", "rounded", "with a label"],
 )
-def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
+def test_copies_of_rows_are_found_and_get_the_same_noise(rows: np.ndarray):
     tripled = np.concatenate([rows, rows, rows])
     np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
     columns, notices = inspected([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
@@ -389,11 +386,11 @@ def test_copies_of_rows_are_known_and_spread_alike(rows: np.ndarray):
     ],
     ids=["two whole numbers", "six labels", "one column", "two different rows"],
 )
-def test_rows_that_are_equal_by_chance_are_no_copies(rows: np.ndarray):
+def test_rows_that_are_equal_by_chance_are_not_copies(rows: np.ndarray):
     np.testing.assert_array_equal(first_copies(rows.astype(float)), np.arange(len(rows)))
 
 
-def test_gaps_in_a_continuous_column_make_no_copies():
+def test_rows_without_a_continuous_value_are_not_copies():
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.normal(size=100), rng.poisson(3.0, size=100)])
     rows[:10, 0] = np.nan

@@ -1,6 +1,6 @@
 """Tables on the command line and in Python: fit, sample, score, info and plot.
 
-Training is cut short: what is learnt is not asked here.
+Training is short, because these tests do not depend on the quality of the fit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(*words):
 
 
 def error(capsys, *words):
-    """The one line that a command ends with, its exit status being 1."""
+    """Return the error line of a command; check that the exit status is 1."""
     with pytest.raises(SystemExit) as caught:
         run(*words)
     message = str(caught.value)
@@ -52,9 +52,9 @@ def error(capsys, *words):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table in both formats, the same with another column, and a density of it.
+    """Return a folder with a table in both formats, a wider table, and a density of the table.
 
-    The one with another column has its columns the other way round.
+    The wider table has one more column, and its columns are in reverse order.
     """
     folder = tmp_path_factory.mktemp("tables")
     frame = make()
@@ -79,13 +79,13 @@ def scored(folder, out, table="t.csv", *words):
 # Fit
 
 
-def test_the_same_command_gives_the_same_bytes_from_either_format(folder, tmp_path):
+def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path):
     for name in ("t.csv", "t.parquet"):
         run("fit", folder / name, "-o", tmp_path / "m.flow", *WORDS)
         assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
 
 
-def test_python_gives_what_the_command_line_gives_and_says_the_same(density):
+def test_python_and_the_command_line_give_the_same_fit_and_text(density):
     fitted = flows.fit(make(), members=3, columns=KINDS, settings=SHORT)
     assert (fitted.log_prob(make()) == density.log_prob(make())).all()
     assert fitted.sample(50).equals(density.sample(50))
@@ -100,8 +100,8 @@ def test_an_array_and_one_column_can_be_fitted():
 
 
 @pytest.mark.parametrize("factor", [1000, 1 / 7])
-def test_another_unit_shifts_every_log_density_by_the_logarithm_of_the_factor(factor):
-    """A rounded column among them: its step is in the new unit too."""
+def test_another_unit_shifts_log_densities_by_the_logarithm_of_the_factor(factor):
+    """One of the columns is rounded, and the step has the new unit, too."""
     frame = make()[["bmi", "age"]].astype(float)
     before, after = (
         flows.fit(each, members=2, settings=SHORT).log_prob(each)
@@ -110,7 +110,7 @@ def test_another_unit_shifts_every_log_density_by_the_logarithm_of_the_factor(fa
     np.testing.assert_allclose(before - after, 2 * np.log(factor), rtol=0, atol=1e-6)
 
 
-def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
+def test_a_rounded_column_gets_a_notice_on_standard_error(folder, tmp_path, capsys):
     words = [word for word in WORDS if "age" not in word]
     run("fit", folder / "t.csv", "-o", tmp_path / "m.flow", *words)
     assert capsys.readouterr().err.startswith("column age holds 5")
@@ -133,14 +133,14 @@ def test_a_rounded_column_is_said_on_standard_error(folder, tmp_path, capsys):
         ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
         ("-Slog_every=many", "log_every = 'many'"),
         ("-Sepochs=4", "-S epochs=... is given 2 times"),
-        ("-Sseed=4", "seed is not a setting; it is an argument of its own"),
+        ("-Sseed=4", "seed is not a setting; it has its own argument"),
         ("-Sbatch_size=121", "batch_size = 121: must be at most 120, the number of rows"),
         ("--sep=ab", "sep = 'ab': must be one character, or"),
         ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
         ("--encoding=nonsense", "unknown encoding: nonsense"),
     ],
 )
-def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word, said):
+def test_invalid_commands_give_a_one_line_error(folder, tmp_path, capsys, word, said):
     assert said in error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m.flow", *WORDS, word)
     assert not list(tmp_path.iterdir())
 
@@ -158,9 +158,7 @@ def test_what_is_wrong_with_a_command_is_one_line(folder, tmp_path, capsys, word
         ("plot m.flow t.csv", "page.csv", "a picture goes into a .png file"),
     ],
 )
-def test_no_verb_writes_over_what_is_no_output_of_its_own(
-    folder, tmp_path, capsys, monkeypatch, words, output, said
-):
+def test_no_verb_overwrites_its_input(folder, tmp_path, capsys, monkeypatch, words, output, said):
     for name in ("t.csv", "m.flow"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
@@ -171,7 +169,7 @@ def test_no_verb_writes_over_what_is_no_output_of_its_own(
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, capsys):
+def test_missing_drop_drops_and_counts_rows_with_missing_values(tmp_path, capsys):
     frame = make()
     frame.loc[[4, 7], "bmi"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -183,7 +181,7 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
     assert len(captured.out.splitlines()) == 119
 
 
-def test_python_leaves_out_rows_with_missing_values_where_that_is_asked_for(capsys):
+def test_missing_drop_works_in_python(capsys):
     frame = make()
     frame.loc[3, "bmi"] = np.nan
     density = flows.fit(frame, members=1, settings=SHORT, missing="drop")
@@ -197,14 +195,14 @@ def test_python_leaves_out_rows_with_missing_values_where_that_is_asked_for(caps
 @pytest.mark.parametrize(
     "key", sorted({*flows.TrainingSettings.model_fields} - AUTO_SETTINGS - {"seed"})
 )
-def test_a_setting_that_the_automatic_recipe_does_not_use_is_refused_for_flows(key):
+def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
     value = flows.TrainingSettings.model_fields[key].default
     with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
         flows.fit(make(), settings={key: value})
 
 
-def test_an_error_comes_alone_and_a_notice_only_before_training(tmp_path, capsys):
-    """Of a table with a rounded column, a column of text and one without a name."""
+def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsys):
+    """The table has a rounded column, a column of text and a column without a name."""
     frame = make().assign(who=["a", "b"] * 60).astype({"age": float})
     frame.to_csv(tmp_path / "t.csv")
     words = ["fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "--members=1", *WORDS[3:-1]]
@@ -220,7 +218,7 @@ def test_an_error_comes_alone_and_a_notice_only_before_training(tmp_path, capsys
     assert len(notices) == 3
 
 
-def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path, capsys):
+def test_help_and_the_error_for_an_unknown_model_list_the_same_models(folder, tmp_path, capsys):
     said = error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m", "--model=nothing")
     names = said.partition("these are: ")[2].split(", ")
     with pytest.raises(SystemExit):
@@ -231,7 +229,7 @@ def test_help_and_the_error_for_an_unknown_model_name_the_same(folder, tmp_path,
     )
 
 
-def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_path):
+def test_fit_and_score_accept_the_same_format_options(tmp_path):
     frame = make().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
     frame.to_csv(tmp_path / "plain.csv", index=False)
     options = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
@@ -246,7 +244,7 @@ def test_a_file_of_another_format_is_fitted_and_scored_by_the_same_options(tmp_p
     run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
     found = pd.read_csv(tmp_path / "o.csv.gz")
     np.testing.assert_allclose(found["log_density"], a.log_prob(frame), rtol=0, atol=1e-6)
-    assert found["share"].str.contains(",").all()  # as it was written
+    assert found["share"].str.contains(",").all()  # unchanged text
     run("plot", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "page.png")
 
 
@@ -275,7 +273,7 @@ def of_people():
     return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
 
 
-def test_samples_are_labels_of_the_type_that_was_learnt_and_counts_are_whole(of_people):
+def test_samples_have_labels_of_the_original_type_and_whole_counts(of_people):
     frame, drawn = people(), of_people.sample(3000)
     for name in ("ward", "grade", "well"):
         assert set(drawn[name].unique()) == set(frame[name])
@@ -289,7 +287,7 @@ def test_samples_are_labels_of_the_type_that_was_learnt_and_counts_are_whole(of_
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.tsv.gz"])
-def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_saving(
+def test_labels_have_the_same_scores_in_frames_and_files_and_after_saving(
     of_people, tmp_path, name
 ):
     of_people.save(tmp_path / "m.flow")
@@ -306,7 +304,7 @@ def test_labels_are_scored_the_same_from_a_frame_and_from_a_file_and_after_savin
     run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
 
 
-def test_a_label_that_was_not_there_has_no_density_and_a_line_for_all_its_rows(
+def test_an_unknown_label_has_density_0_and_one_notice_for_all_rows(
     of_people, tmp_path, capsys, small_pieces
 ):
     small_pieces(rows=7)
@@ -330,7 +328,7 @@ def test_a_label_that_was_not_there_has_no_density_and_a_line_for_all_its_rows(
 # Sample
 
 
-def test_many_samples_are_within_their_bounds_and_whole(density):
+def test_samples_are_within_their_bounds_and_whole(density):
     frame = density.sample(100_000)
     assert list(frame.columns) == ["age", "bmi", "share", "price"]
     assert frame["age"].dtype == np.int64
@@ -339,7 +337,7 @@ def test_many_samples_are_within_their_bounds_and_whole(density):
     assert np.isfinite(frame.to_numpy()).all()
 
 
-def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(
+def test_samples_repeat_for_a_seed_and_survive_a_round_trip_through_files(
     folder, density, tmp_path, capsys
 ):
     for name, seed in (("a.csv", 0), ("b.csv", 0), ("c.csv", 1), ("d.parquet", 0)):
@@ -353,7 +351,7 @@ def test_samples_are_the_same_for_a_seed_and_read_back_as_they_were(
 
 
 @pytest.mark.parametrize("model", ["nsf", "vae"])
-def test_no_samples_are_a_frame_of_the_same_columns(model):
+def test_zero_samples_keep_the_columns(model):
     fitted = flows.fit(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
     none = fitted.sample(0)
     assert len(none) == 0
@@ -364,7 +362,7 @@ def weigh(density, *weights):
     density.network.weights[:] = density.network.weights.new_tensor(weights)
 
 
-def test_members_are_drawn_by_their_weights(density):
+def test_samples_come_from_members_in_proportion_to_their_weights(density):
     apart = density.sample(2000)
     weigh(density, 0.0, 1.0, 0.0)
     alone = density.sample(2000)
@@ -376,9 +374,7 @@ def test_members_are_drawn_by_their_weights(density):
 # Score
 
 
-def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(
-    folder, density, tmp_path, capsys
-):
+def test_scored_rows_keep_their_order_in_all_formats(folder, density, tmp_path, capsys):
     frame = make()
     log_q, members = density.log_prob(frame), density.log_prob_members(frame)
     near = {"rtol": 0, "atol": 1e-6}
@@ -395,7 +391,7 @@ def test_rows_are_written_in_order_with_log_densities_whatever_the_formats(
     assert capsys.readouterr().out == (tmp_path / "o.csv").read_text()
 
 
-def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder, tmp_path):
+def test_columns_are_found_by_name_and_other_columns_are_unchanged(folder, tmp_path):
     found = scored(folder, tmp_path / "a.csv", "more.csv")
     assert found["log_density"].equals(scored(folder, tmp_path / "b.csv")["log_density"])
     files = (folder / "more.csv", tmp_path / "a.csv")
@@ -404,14 +400,14 @@ def test_columns_are_found_by_name_and_others_passed_through_as_they_are(folder,
 
 
 @pytest.mark.parametrize("words", [[], ["--anomalies", 9]], ids=["all", "lowest"])
-def test_pieces_give_what_the_whole_gives(folder, tmp_path, small_pieces, words):
+def test_results_do_not_depend_on_pieces(folder, tmp_path, small_pieces, words):
     whole = scored(folder, tmp_path / "a.csv", "t.csv", *words)
     small_pieces(rows=7)
     found = scored(folder, tmp_path / "b.csv", "t.csv", *words)
     pd.testing.assert_frame_equal(found, whole, rtol=0, atol=2e-6)
 
 
-def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density_and_no_spread(folder, tmp_path):
+def test_a_row_with_a_disallowed_value_has_density_0_and_deviation_0(folder, tmp_path):
     frame = make()[:4].astype(float)
     frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -420,7 +416,7 @@ def test_a_row_that_no_column_of_this_kind_can_hold_has_no_density_and_no_spread
     assert (found["log_density_sd"] == 0).tolist() == [True, True, True, False]
 
 
-def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys):
+def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
     frame = make().astype(object)
     frame.loc[119, "bmi"] = "oops"
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -439,14 +435,14 @@ def test_a_bad_row_at_the_end_leaves_no_half_of_a_file(folder, tmp_path, capsys)
         ({"bmi": None}, [], "there is no column bmi; the columns are: age, share, price"),
     ],
 )
-def test_a_table_of_other_columns_is_refused(folder, tmp_path, capsys, change, words, said):
+def test_a_table_with_other_columns_is_rejected(folder, tmp_path, capsys, change, words, said):
     make().assign(**change).dropna(axis=1).to_csv(tmp_path / "t.csv", index=False)
     assert said in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
 
 
 @pytest.mark.parametrize("content", [b"", b"no such thing" * 20])
 @pytest.mark.parametrize("verb", ["info", "sample", "score"])
-def test_what_is_no_model_is_named(folder, tmp_path, capsys, verb, content):
+def test_the_error_names_a_file_that_is_not_a_model(folder, tmp_path, capsys, verb, content):
     (tmp_path / "bad.flow").write_bytes(content)
     tables = [folder / "t.csv"] if verb == "score" else []
     assert "bad.flow" in error(capsys, verb, tmp_path / "bad.flow", *tables)
@@ -456,9 +452,9 @@ def test_what_is_no_model_is_named(folder, tmp_path, capsys, verb, content):
 
 
 def folds(density, n=40):
-    """A density as a recipe with two folds leaves it.
+    """Return the density with the record of a recipe with two folds.
 
-    Members 0 and 2 did not see the first, member 1 the second.
+    The first fold was held out of members 0 and 2, and the second of member 1.
     """
     fold = np.repeat([0, 1, 0], [15, 15, n - 30])
     state = np.repeat([RowState.SCORED, RowState.NOT_HELD_OUT], [30, n - 30])
@@ -469,7 +465,7 @@ def folds(density, n=40):
     return density
 
 
-def test_the_tail_probability_is_its_formula(density):
+def test_the_tail_probability_follows_its_formula(density):
     log_q = folds(density).log_prob_members(make())
     held_out = density.network.record.row_scores.log_density
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
@@ -477,7 +473,7 @@ def test_the_tail_probability_is_its_formula(density):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
 
 
-def test_an_export_without_a_record_holds_no_row_and_keeps_tail_probabilities(density, tmp_path):
+def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(density, tmp_path):
     folds(density, 4_000).save(tmp_path / "m.flow")
     run("export", tmp_path / "m.flow", "-o", tmp_path / "public.flow", "--without-record")
     exported = flows.load(tmp_path / "public.flow")
@@ -494,9 +490,7 @@ def test_an_export_without_a_record_holds_no_row_and_keeps_tail_probabilities(de
     assert (tmp_path / "copy.flow").read_bytes() == (tmp_path / "m.flow").read_bytes()
 
 
-def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
-    folder, density, tmp_path
-):
+def test_the_least_likely_rows_have_row_numbers_and_tail_probabilities(folder, density, tmp_path):
     folds(density).save(tmp_path / "m.flow")
     words = ["--anomalies", 5, "-o", tmp_path / "o.csv"]
     run("score", tmp_path / "m.flow", folder / "more.csv", *words)
@@ -509,16 +503,16 @@ def test_the_least_likely_rows_come_with_their_numbers_and_tail_probabilities(
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
 
 
-def test_it_is_said_why_there_are_no_tail_probabilities(folder, tmp_path, capsys):
+def test_a_notice_explains_empty_tail_probabilities(folder, tmp_path, capsys):
     found = scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)
     assert found["tail_probability"].isna().all()
     assert capsys.readouterr().err.startswith("tail_probability is empty; it needs ")
 
 
-def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
-    """A share p of fresh rows has a tail probability up to p.
+def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
+    """The share of fresh rows with a tail probability of at most p is p.
 
-    Within three deviations of a share among 100 held-out rows.
+    The tolerance is three standard deviations of a share of 100 held-out rows.
     """
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 20_100))
@@ -534,7 +528,7 @@ def test_anomaly_scores_are_calibrated_and_the_recipe_is_told():
 # Info, and the program
 
 
-def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
+def test_info_prints_columns_kinds_members_and_training(folder, density, capsys):
     run("info", folder / "m.flow")
     said = capsys.readouterr().out
     assert said == f"{density}\n"
@@ -546,7 +540,9 @@ def test_info_says_columns_kinds_members_and_training(folder, density, capsys):
 @pytest.mark.parametrize(
     ("names", "page"), [(["bmi"], "margins.png"), (["bmi", "share"], "pairs.png")]
 )
-def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypatch, names, page):
+def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(
+    folder, tmp_path, monkeypatch, names, page
+):
     flows.fit(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
     drawn = []
     monkeypatch.setattr(plotting, "draw_figure", lambda name, scene, path: drawn.append(name))
@@ -554,13 +550,13 @@ def test_pairs_are_drawn_where_there_are_two_columns(folder, tmp_path, monkeypat
     assert drawn == [page]
 
 
-def test_a_picture_is_drawn_of_a_table_the_same_each_time(folder, tmp_path):
+def test_a_plot_of_a_table_has_the_same_bytes_each_time(folder, tmp_path):
     for name, source in (("a.png", "t.csv"), ("b.png", "t.parquet")):
         run("plot", folder / "m.flow", folder / source, "-o", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_the_program_ends_with_one_line_and_status_1(folder):
+def test_errors_are_one_line_with_exit_status_1(folder):
     model = folder / "m.flow"
     words = [sys.executable, "-m", "flows", "sample", model, "-o", model]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -582,7 +578,7 @@ def test_the_program_ends_with_one_line_and_status_1(folder):
         ("sample m --seed -1", "--seed", "a whole number of at least 0 and below "),
     ],
 )
-def test_an_option_says_what_it_expects(capsys, words, option, said):
+def test_the_error_of_an_option_names_the_expected_value(capsys, words, option, said):
     with pytest.raises(SystemExit):
         run(*words.split())
     assert f"argument {option}: expected {said}" in capsys.readouterr().err
@@ -592,12 +588,12 @@ def test_an_option_says_what_it_expects(capsys, words, option, said):
     ("text", "value"),
     [("7", 7), ("1e-3", 0.001), ("box", "box"), ('["a", b]', ["a", "b"]), ("[", "[")],
 )
-def test_a_setting_is_a_number_a_word_or_a_list(text, value):
+def test_settings_are_parsed_as_numbers_words_or_lists(text, value):
     arguments = parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
     assert arguments.settings == [("key", value)]
 
 
-def test_help_comes_without_torch():
+def test_help_does_not_import_torch():
     code = (
         "import sys, flows.__main__ as m\n"
         "try: m.main(['--help'])\n"
@@ -609,12 +605,12 @@ def test_help_comes_without_torch():
         assert verb in done.stdout
 
 
-def test_the_program_is_quiet_in_a_pipe_and_a_reader_that_has_enough_is_no_error(folder):
+def test_a_closed_pipe_is_not_an_error_and_pipes_get_no_progress_bar(folder):
     command = f"{sys.executable} -m flows sample {folder / 'm.flow'} -n 60000 | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("age,bmi,share,price\n", "")
 
 
-def test_an_array_of_other_columns_is_refused(density):
+def test_an_array_with_another_number_of_columns_is_rejected(density):
     with pytest.raises(UserError, match="rows of 4 numbers"):
         density.log_prob(np.zeros((3, 5)))

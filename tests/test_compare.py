@@ -1,7 +1,4 @@
-"""``make compare``.
-
-What it reads from two branches, what it says of their numbers, and the page it makes.
-"""
+"""``make compare``: the results that it reads, its verdicts, and the page that it writes."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ MEMBERS = 10
 
 
 def members(seed: int, shift: float = 0.0) -> pd.DataFrame:
-    """Ten members whose metrics scatter around 1, and ``kl`` around 1 + ``shift``, by 0.1."""
+    """Return metrics of ten members, normal around 1, and ``kl`` around 1 + ``shift``, by 0.1."""
     rng = np.random.default_rng(seed)
     table = {"member": np.arange(MEMBERS), "kl": rng.normal(1 + shift, 0.1, MEMBERS)}
     table |= {name: rng.normal(1, 0.1, MEMBERS) for name in METRICS}
@@ -41,9 +38,9 @@ def git(*words: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``main``; ``seeds`` with other members; ``worse`` with other noise and a worse KL.
+    """Return a repository with the branches ``main``, ``seeds`` (other members) and ``worse``.
 
-    That KL is three deviations higher.
+    ``worse`` has another noise, and its KL is three deviations higher.
     """
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet")
@@ -73,7 +70,7 @@ def found(a: str, b: str) -> dict[tuple[str, str], compare.Number]:
     }
 
 
-def test_other_member_seeds_are_within_noise_and_equal_tables_the_same(repository: Path):
+def test_other_seeds_are_within_noise_and_equal_tables_are_the_same(repository: Path):
     numbers = found("main", "seeds")
     assert not [metric for _, metric in numbers if metric == "none"]
     tested = [
@@ -85,7 +82,7 @@ def test_other_member_seeds_are_within_noise_and_equal_tables_the_same(repositor
     assert numbers["glow", "parameters"].verdict == "same"
 
 
-def test_a_higher_kl_is_different_and_nothing_else_is(repository: Path):
+def test_only_the_higher_kl_is_different(repository: Path):
     numbers = found("main", "worse")
     assert [key for key, one in numbers.items() if one.verdict == "different"] == [
         ("realnvp", "kl")
@@ -95,8 +92,8 @@ def test_a_higher_kl_is_different_and_nothing_else_is(repository: Path):
     assert 0.1 < kl.interval[0] < kl.difference < kl.interval[1] < 0.5
 
 
-def test_a_member_that_went_astray_does_not_hide_the_others():
-    """As flows without regularisation do: every one is worse, one of them a thousand times.
+def test_an_outlier_does_not_hide_a_difference():
+    """All members are worse, one of them 1,000 times, like flows without regularisation.
 
     A t-test of the means has p = 0.33.
     """
@@ -111,7 +108,7 @@ def test_a_member_that_went_astray_does_not_hide_the_others():
     assert one.difference < 2
 
 
-def test_a_member_without_a_number_counts_as_the_largest_and_is_told():
+def test_a_missing_number_counts_as_the_largest_and_is_reported():
     left, right = (
         np.linspace(0.07, 0.08, MEMBERS),
         np.append(np.linspace(1, 2, MEMBERS - 2), [np.nan, np.nan]),
@@ -123,7 +120,7 @@ def test_a_member_without_a_number_counts_as_the_largest_and_is_told():
 
 @pytest.mark.parametrize("sizes", [(4, 4), (3, 6)])
 @pytest.mark.parametrize("steps", [3, 10_000], ids=["ties", "no ties"])
-def test_the_p_value_is_that_of_all_ways_to_share_the_values_out(
+def test_the_p_value_equals_that_of_the_permutation_distribution(
     sizes: tuple[int, int], steps: int
 ):
     rng = np.random.default_rng(0)
@@ -134,13 +131,13 @@ def test_the_p_value_is_that_of_all_ways_to_share_the_values_out(
             [ranks[list(chosen)].sum() for chosen in combinations(range(len(values)), sizes[0])]
         )
         away = np.abs(sums - sizes[0] * (len(values) + 1) / 2)
-        expected = (away >= away[0] - 1e-9).mean()  # the first choice is the one that was made
+        expected = (away >= away[0] - 1e-9).mean()  # the first choice is the actual one
         assert rank_tests.rank_sum_p(values[: sizes[0]], values[sizes[0] :]) == pytest.approx(
             expected
         )
 
 
-def test_the_interval_holds_the_true_shift_as_often_as_it_says():
+def test_the_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(1000):
@@ -151,7 +148,7 @@ def test_the_interval_holds_the_true_shift_as_often_as_it_says():
     assert abs(held - 950) < 4 * np.sqrt(1000 * 0.05 * 0.95)
     assert np.isnan(
         rank_tests.shift(np.zeros(3), np.ones(3))[1]
-    ).all()  # three and three can't give one
+    ).all()  # too few values for an interval
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_the_interval_holds_the_true_shift_as_often_as_it_says():
         ("kl", [1.0], [1.0], "same"),
         ("kl", [np.nan] * 2, [np.nan] * 2, "same"),
         ("parameters", [100] * 2, [101] * 2, "different"),  # known, not estimated
-        ("modes", [8.0, 8.0], [7.0, 7.0], ""),  # two and two agree by chance
+        ("modes", [8.0, 8.0], [7.0, 7.0], ""),  # equal by chance
     ],
 )
 def test_numbers_without_scatter(metric: str, left: list[float], right: list[float], verdict: str):
@@ -170,7 +167,7 @@ def test_numbers_without_scatter(metric: str, left: list[float], right: list[flo
     assert verdict or one.p == pytest.approx(1 / 3)
 
 
-def test_members_too_few_to_tell_are_not_said_to_be_within_noise(repository: Path):
+def test_too_few_members_are_not_reported_as_within_noise(repository: Path):
     a, b = compare.read("main"), compare.read("worse")
     few = [
         replace(side, members={name: table[:3] for name, table in side.members.items()})
@@ -192,7 +189,7 @@ def test_markdown_has_the_settings_and_the_verdicts(repository: Path):
     assert "nan" not in text
 
 
-def test_a_model_of_one_side_alone_is_named_with_its_numbers_in_both_formats(repository: Path):
+def test_models_of_only_one_side_are_listed_in_both_formats(repository: Path):
     a, b = compare.read("main"), compare.read("seeds")
     a = replace(a, members={**a.members, "maf": members(5)})
     b = replace(b, members={name: table for name, table in b.members.items() if name != "vae"})
@@ -200,15 +197,15 @@ def test_a_model_of_one_side_alone_is_named_with_its_numbers_in_both_formats(rep
     assert {one.model for one in found} == {"realnvp", "glow"}
     kl = compare.value(a.members["maf"]["kl"].to_numpy())
     text, page = compare.text(a, b, found), compare.page(a, b, found)
-    assert f"### maf, on main alone\n\n| metric | main |\n|---|---|\n| kl (nat) | {kl} |" in text
-    assert "### VAE, on main alone" in text
+    assert f"### maf, only on main\n\n| metric | main |\n|---|---|\n| kl (nat) | {kl} |" in text
+    assert "### VAE, only on main" in text
     assert "| none |" not in text  # a metric without a number
-    assert "<h3>maf, on main alone</h3>" in page
+    assert "<h3>maf, only on main</h3>" in page
     assert f"<td>kl (nat)</td><td>{kl}</td>" in page
-    assert "on seeds alone" not in text + page
+    assert "only on seeds" not in text + page
 
 
-def test_other_data_come_with_a_caveat(repository: Path):
+def test_other_data_give_a_caveat(repository: Path):
     a = compare.read("main")
     for key, caveat in (
         ("data.seed", True),
@@ -224,7 +221,7 @@ def test_other_data_come_with_a_caveat(repository: Path):
     ("revision", "said"),
     [("nowhere", "the branches are: empty, main, seeds, worse"), ("empty", "empty has no results")],
 )
-def test_what_can_not_be_compared_is_said_in_one_line(repository: Path, revision: str, said: str):
+def test_invalid_revisions_give_a_one_line_error(repository: Path, revision: str, said: str):
     git("switch", "--quiet", "--orphan", "empty")
     git("commit", "--quiet", "--allow-empty", "--message", "Nothing")
     with pytest.raises(UserError) as caught:
@@ -233,13 +230,13 @@ def test_what_can_not_be_compared_is_said_in_one_line(repository: Path, revision
     assert "\n" not in str(caught.value)
 
 
-def test_the_page_needs_nothing_but_itself(repository: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page_refers_to_no_other_file(repository: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["compare", "main", "worse"])
     compare.main()
     text = (repository / "compare.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=\"(?!data:)", text)
     assert "//" not in re.sub(r"base64,[^\"]+", "", text)
-    assert text.count("<img") == 1 + 2  # one figure that is the same, two of the one that is not
+    assert text.count("<img") == 1 + 2  # one equal figure, and both versions of another
 
 
 @pytest.mark.slow
@@ -265,4 +262,4 @@ def test_the_page_in_a_browser_without_a_network(
         browser.close()
     assert said == []
     assert pictures == [True] * 3
-    assert wide <= width  # tables scroll by themselves, the page does not
+    assert wide <= width  # tables scroll, the page does not

@@ -1,6 +1,6 @@
-"""What DVC watches for a stage is the code that its script imports, and no more.
+"""The code among the dependencies of a DVC stage is the code that its script imports.
 
-Who may import whom is said in ``pyproject.toml``, and held by ``make lint``.
+``pyproject.toml`` lists the allowed imports between packages, and ``make lint`` checks them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ REGISTRY, ARCHITECTURE = "flows.networks.registry", "flows.networks.architecture
 
 
 def heavy(module: str) -> list[str]:
-    """Return the imports of a module except core, the registry and the base of architectures."""
+    """Return the imports of a module without core, the registry and the base of architectures."""
     light = ("flows.core", ARCHITECTURE, REGISTRY)
     imported = IMPORTS.find_modules_directly_imported_by(module)
     return [each for each in imported if not each.startswith(light)]
 
 
-# Imports that count for a stage only if its script has one of these words: they are inside of
-# functions, or check a name in the settings, which changes no byte of a result.
+# Imports that count for a stage only if its script contains one of these words. The imports are
+# inside functions, or check a name in the settings, which changes no byte of a result.
 BUILDS = "build|read_model"
 READS_TRUTH = r"read_prepared\(\)|read_target"
 COUNT_FOR = (
@@ -73,7 +73,7 @@ def executed(script: str, name: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_among_the_deps_is_what_the_stage_executes(name: str) -> None:
+def test_the_deps_of_a_stage_are_the_files_that_it_imports(name: str) -> None:
     files = executed(*STAGES[name]["cmd"].removeprefix("python -m ").split())
     deps = [dep for dep in paths(STAGES[name]["deps"]) if f"{dep}/".startswith(CODE)]
     covered = {dep: {file for file in files if f"{file}/".startswith(f"{dep}/")} for dep in deps}
@@ -81,7 +81,7 @@ def test_the_code_among_the_deps_is_what_the_stage_executes(name: str) -> None:
     assert [dep for dep in deps if not covered[dep]] == [], "among the deps, but never executed"
 
 
-def test_every_file_is_in_the_graph() -> None:
+def test_each_file_of_flows_is_in_the_import_graph() -> None:
     files = {str(file.relative_to(ROOT)) for file in ROOT.glob("flows/**/*.py")}
     assert files <= {file_of(module) for module in IMPORTS.modules}
 
@@ -103,7 +103,7 @@ print({"torch", "sklearn", "matplotlib"} & set(sys.modules))
 """
 
 
-def test_the_stages_that_use_no_torch_import_none(tmp_path: Path) -> None:
+def test_light_stages_do_not_import_torch(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text("params.yaml"), encoding="utf-8")
     printed = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH],

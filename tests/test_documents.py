@@ -1,4 +1,7 @@
-"""The documents: their links lead somewhere, their Python runs, their commands are there."""
+"""The documents: their links lead somewhere, their Python runs, their commands are there.
+
+The examples in the docstrings of ``flows`` are run too.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,24 @@ import re
 import shutil
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.utils.hydra import apply_overrides
 from pipeline import ROOT, text
 
+import flows
+from common.settings import read_yaml
+from flows.networks import registry
 from stages.pipeline import schema
 
 PATTERNS = ("*.md", "docs/*.md", "studies/*/*.md", "benchmarks/*.md")
 NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.glob(pattern))
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 CODE = (".py", ".c", ".h")
+MODULES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("flows/**/*.py"))
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M | re.S)
 
 
@@ -132,6 +141,18 @@ def test_the_python_of_a_document_runs(name: str) -> None:
             assert result.failed == 0, "".join(said)
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in text(name)])
+def test_the_examples_of_a_module_print_what_they_show(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module(".".join(Path(name).with_suffix("").parts).removesuffix(".__init__"))
+    monkeypatch.chdir(tmp_path)  # an example may write a file
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    result = doctest.testmod(module, optionflags=flags)
+    assert result.attempted
+    assert result.failed == 0
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
 def test_every_make_target_and_every_module_that_a_document_names_is_there(name: str) -> None:
     targets = set(re.findall(r"^([\w-]+):", text("Makefile"), flags=re.M))
@@ -154,3 +175,53 @@ def test_the_settings_of_an_experiment_can_be_set(name: str, tmp_path: Path) -> 
         overrides = re.findall(r"-S '?(.+?)'?(?= -S|$)", command)
         apply_overrides(shutil.copy(ROOT / "params.yaml", tmp_path), overrides)
         schema.load(tmp_path / "params.yaml")
+
+
+def settings_in(section: str) -> dict[str, list[str]]:
+    """The cells of the tables below a heading of the page of settings, by key, without links."""
+    (content,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", text("docs/settings.md"), re.M | re.S)
+    cells = {}
+    for line in re.findall(r"^\| (`.*) \|$", content, flags=re.M):
+        keys, *others = LINK.sub(r"\1", line).split(" | ")
+        cells.update(dict.fromkeys(re.findall(r"`(\S+)`", keys), others))
+    return cells
+
+
+def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings by their keys with dots."""
+    found = {}
+    for key, value in settings.items():
+        found.update(
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {f"{prefix}{key}": value}
+        )
+    return found
+
+
+def test_the_page_of_settings_has_every_key_of_the_pipeline_with_its_default() -> None:
+    shown = settings_in("Training") | settings_in("Data and evaluation")
+    shown |= {key: cells[:3] for key, cells in settings_in("Architectures").items() if "." in key}
+    params = flat(read_yaml(ROOT / "params.yaml"))
+    expected = {key: value for key, value in params.items() if value != {} or key == "data.columns"}
+    assert {key: yaml.safe_load(cells[2]) for key, cells in shown.items()} == expected
+
+
+def test_the_page_of_settings_has_the_defaults_of_the_library() -> None:
+    training = flows.TrainingSettings().model_dump()
+    shown = {key.removeprefix("train."): cells[2] for key, cells in settings_in("Training").items()}
+    del shown["members"]  # of flows.build
+    assert {key: yaml.safe_load(word) for key, word in shown.items()} == training
+    of_images, of_vectors = {}, {}
+    for key, cells in settings_in("Architectures").items():
+        if "." not in key:
+            of_images[key] = cells[2]
+        elif cells[3] != "\u2013":
+            of_vectors[key.removeprefix("models.")] = yaml.safe_load(cells[3])
+    architectures = ("realnvp", "glow", "nsf", "vae", "gan")
+    defaults = {name: registry.find(name)().model_dump() for name in architectures}
+    assert of_vectors == flat(defaults)
+    images = flows.GlowImage().model_dump()
+    assert of_images == {key: str(value) for key, value in images.items()}
+    del images["mixing"]
+    assert flows.RealNVPImage().model_dump() == images

@@ -1,7 +1,4 @@
-"""The engine of the studies, with a study of three cells.
-
-What is run, what is kept, what is stale, what a check finds.
-"""
+"""The engine of the studies, with a study of three cells: runs, stored rows and checks."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ CALLS: list[tuple[float, float]] = []
 
 
 def power(base: float, exponent: float, broken: bool = False) -> Any:
-    """Two replicates; of an even base an array too."""
+    """Return two replicates, and an array if the base is even."""
     CALLS.append((base, exponent))
     if broken:
         raise ZeroDivisionError("no such power")
@@ -39,7 +36,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The study ``toy``: 2, 3 and, for the check, 1."""
+    """The study ``toy`` with the bases 2, 3 and, for the check, 1."""
     module = ModuleType("studies.toy.cells")
     vars(module).update(cells=cells, FAMILIES={"power": Family(power)}, PACKAGES=("numpy",))
     monkeypatch.setitem(sys.modules, "studies.toy.cells", module)
@@ -55,7 +52,7 @@ def write(folder: Path, exponent: float = 2, **more: Any) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def test_what_is_missing_is_run_and_the_rest_is_kept(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_run_scores_missing_cells_and_keeps_the_others(toy: ModuleType, tmp_path: Path) -> None:
     assert engine.run(Study("toy", tmp_path), ["power/2"])
     assert engine.run(Study("toy", tmp_path))
     assert engine.run(Study("toy", tmp_path))
@@ -79,7 +76,7 @@ def test_what_is_missing_is_run_and_the_rest_is_kept(toy: ModuleType, tmp_path: 
     assert study.stored.runs[study.key("power/2")]["commit"]
 
 
-def test_a_cell_is_stale_by_settings_and_version_alone(toy: ModuleType, tmp_path: Path) -> None:
+def test_only_settings_and_version_make_a_cell_missing(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     assert Study("toy", tmp_path).missing() == []
     toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": 0}, version=1)}  # other source
@@ -95,21 +92,21 @@ def test_a_cell_is_stale_by_settings_and_version_alone(toy: ModuleType, tmp_path
     engine.run(Study("toy", tmp_path))
     write(tmp_path, exponent=2)
     engine.run(Study("toy", tmp_path))
-    assert (tmp_path / "results.csv").read_bytes() == before  # A, B, A; of B nothing is left
+    assert (tmp_path / "results.csv").read_bytes() == before  # as before exponent 3
 
 
-def test_arrays_belong_to_the_settings_of_the_rows(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_cell_whose_arrays_were_overwritten_is_missing(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     write(tmp_path, exponent=3)
     engine.run(Study("toy", tmp_path), ["power/2"])
     write(tmp_path, exponent=2)
-    assert Study("toy", tmp_path).missing() == ["power/2"]  # its arrays were written over
+    assert Study("toy", tmp_path).missing() == ["power/2"]  # its arrays were overwritten
     toy.FAMILIES = {}
     with pytest.raises(UserError, match=r"cells\.py has power/2, and no family power in FAMILIES"):
         Study("toy", tmp_path)
 
 
-def test_a_cell_that_fails_is_named_and_the_others_go_on(
+def test_a_failed_cell_is_named_and_the_others_continue(
     toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, broken=True)
@@ -120,7 +117,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(
         Study("toy", tmp_path).report()
 
 
-def test_a_fresh_run_scores_all_again(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_fresh_run_scores_all_cells_again(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     CALLS.clear()
     engine.run(Study("toy", tmp_path), ["power/3"], fresh=True)
@@ -129,7 +126,7 @@ def test_a_fresh_run_scores_all_again(toy: ModuleType, tmp_path: Path) -> None:
     assert len(CALLS) == 4
 
 
-def test_a_fresh_run_that_finds_no_worker_loses_nothing(
+def test_a_fresh_run_without_workers_drops_no_rows(
     toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.run(Study("toy", tmp_path))
@@ -139,7 +136,7 @@ def test_a_fresh_run_that_finds_no_worker_loses_nothing(
     assert Study("toy", tmp_path).missing() == []
 
 
-def test_two_runs_at_once_are_refused(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_second_run_at_the_same_time_is_rejected(toy: ModuleType, tmp_path: Path) -> None:
     toy.FAMILIES = {
         "power": Family(lambda base, exponent: {"value": engine.run(Study("toy", tmp_path))})
     }
@@ -148,7 +145,7 @@ def test_two_runs_at_once_are_refused(toy: ModuleType, tmp_path: Path) -> None:
     assert engine.run(Study("toy", tmp_path))
 
 
-def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_check_names_the_committed_and_the_new_number(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     assert engine.check(Study("toy", tmp_path), ["power/2", "power/small"]) == []
     toy.FAMILIES = {
@@ -182,7 +179,7 @@ def test_a_check_names_both_numbers(toy: ModuleType, tmp_path: Path) -> None:
     ]
 
 
-def test_a_column_that_means_something_else_makes_rows_outdated_and_leaves_them(
+def test_a_changed_definition_of_a_column_makes_rows_outdated_and_keeps_them(
     toy: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -192,7 +189,7 @@ def test_a_column_that_means_something_else_makes_rows_outdated_and_leaves_them(
     before, key = (tmp_path / "results.csv").read_bytes(), Study("toy", tmp_path).key("power/2")
     for line in (runs := (tmp_path / "runs.csv").read_text().splitlines())[1:]:
         assert line.endswith(",1")
-    # As before there were versions: a line without one is of the first
+    # A line without a version, as in old files, counts as version 1
     older = "\n".join(line.rpartition(",")[0] for line in runs)
     (tmp_path / "runs.csv").write_text(f"{older}\n", encoding="utf-8")
     assert Study("toy", tmp_path).outdated() == {}
@@ -216,8 +213,8 @@ def test_a_column_that_means_something_else_makes_rows_outdated_and_leaves_them(
     said = "toy: 3 of 3 cells are outdated in lost (python -m studies run toy)\n"
     assert capsys.readouterr().err == said
 
-    assert engine.check(Study("toy", tmp_path), ["power/2"]) == []  # but for what has changed
-    said = "power/2: agrees to the last digit, but for what means something else by now: lost"
+    assert engine.check(Study("toy", tmp_path), ["power/2"]) == []  # lost is not compared
+    said = "power/2: agrees to the last digit, except in columns with a new definition: lost"
     assert said in capsys.readouterr().out
     assert (tmp_path / "results.csv").read_bytes() == before
 
@@ -239,7 +236,7 @@ def test_a_column_that_means_something_else_makes_rows_outdated_and_leaves_them(
     assert len(Study("toy", tmp_path).missing()) == 3
 
 
-def test_an_outdated_cell_that_fails_keeps_its_rows(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_failed_outdated_cell_keeps_its_rows(toy: ModuleType, tmp_path: Path) -> None:
     engine.run(Study("toy", tmp_path))
     before = (tmp_path / "results.csv").read_bytes()
     toy.FAMILIES = {"power": Family(lambda base, exponent: 1 / 0, changed={"lost": 2})}
@@ -248,7 +245,7 @@ def test_an_outdated_cell_that_fails_keeps_its_rows(toy: ModuleType, tmp_path: P
     assert len(Study("toy", tmp_path).outdated()) == 3
 
 
-def test_labels_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) -> None:
+def test_cells_are_selected_by_a_seed_or_by_name(toy: ModuleType, tmp_path: Path) -> None:
     study = Study("toy", tmp_path)
     assert engine.draw_cells(study, 2, 0) == engine.draw_cells(study, 2, 0)
     assert set(engine.draw_cells(study, 3, 1)) == set(study.cells)
@@ -274,7 +271,7 @@ def test_labels_are_drawn_by_a_seed_or_named(toy: ModuleType, tmp_path: Path) ->
         ("bases: [2\n", "params.yaml: not valid YAML"),
     ],
 )
-def test_wrong_settings_are_one_line(
+def test_invalid_settings_give_a_message_of_one_line(
     toy: ModuleType, tmp_path: Path, content: str, says: str
 ) -> None:
     (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
@@ -283,7 +280,7 @@ def test_wrong_settings_are_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_wrong_setting_in_another_file_is_told_with_the_name_of_that_file_alone(
+def test_an_invalid_setting_of_another_file_is_reported_with_the_name_of_that_file(
     toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cells(params: dict[str, Any]) -> Iterator[Cell]:
@@ -294,17 +291,17 @@ def test_a_wrong_setting_in_another_file_is_told_with_the_name_of_that_file_alon
         Study("toy", tmp_path)
 
 
-def test_a_damaged_file_of_results_is_named(toy: ModuleType, tmp_path: Path) -> None:
+def test_a_damaged_results_csv_is_named(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
     with pytest.raises(
         UserError,
-        match=r"results\.csv: a row has no cell, no digest, or not as many values as columns",
+        match=r"results\.csv: a row has no cell, no digest, or not one value per column",
     ):
         Study("toy", tmp_path).missing()
 
 
 @pytest.mark.parametrize("name", engine.NAMES)
-def test_the_committed_rows_are_those_of_the_committed_settings(name: str) -> None:
+def test_the_committed_rows_match_the_committed_settings(name: str) -> None:
     study = Study(name)
     assert study.missing() == []
     assert (
@@ -315,7 +312,7 @@ def test_the_committed_rows_are_those_of_the_committed_settings(name: str) -> No
     assert {cell.partition("/")[0] for cell in study.cells} == set(study.code.FAMILIES)
 
 
-def test_a_name_that_is_no_study_and_a_wrong_word_are_one_line(
+def test_an_unknown_study_gives_a_message_of_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The density of a table as an estimator: what scikit-learn expects, and what a table needs."""
+"""The estimator of scikit-learn: its checks, pipelines and searches, and tables."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def frame(count: int = 60) -> pd.DataFrame:
     return pd.DataFrame({"height": height, "weight": weight, "visits": 1.0 * rng.poisson(3, count)})
 
 
-def test_it_passes_the_checks_of_scikit_learn():
+def test_the_estimator_passes_the_checks_of_scikit_learn():
     found = check_estimator(estimator(epochs=1, members=1), on_skip=None)
     assert {each["check_name"] for each in found if each["status"] != "passed"} == {
-        "check_array_api_input"  # skipped without an option of SciPy's
+        "check_array_api_input"  # skipped unless an option of SciPy is set
     }
 
 
-def test_it_is_the_density_of_the_data_frame_with_its_columns_found_by_name():
+def test_columns_of_a_data_frame_are_found_by_name():
     table = frame()
     fitted = estimator(columns=COLUMNS, random_state=7).fit(table)
     settings = {"recipe": "fixed", "epochs": 5, **SMALL}
@@ -56,7 +56,7 @@ def test_it_is_the_density_of_the_data_frame_with_its_columns_found_by_name():
     pd.testing.assert_frame_equal(fitted.sample(4, random_state=3), density.sample(4, seed=3))
 
 
-def test_samples_of_an_array_are_an_array_and_others_at_every_call_without_a_seed():
+def test_samples_after_an_array_are_arrays_and_differ_between_calls_without_a_seed():
     fitted = estimator().fit(frame().to_numpy())
     first, second = fitted.sample(5), fitted.sample(5)
     assert first.shape == (5, 3)
@@ -72,16 +72,14 @@ def test_a_pipeline_and_a_search_over_two_settings_run():
     scaled = StandardScaler().fit_transform(rows)
     alone = estimator().fit(scaled)
     np.testing.assert_array_equal(line.score_samples(rows), alone.score_samples(scaled))
-    # Numbers of NumPy, as grids often hold
+    # NumPy numbers, as in many grids
     search = GridSearchCV(line, {"densityestimator__epochs": np.array([1, 40])}, cv=2).fit(rows)
     assert search.best_params_ == {"densityestimator__epochs": 40}
     assert search.score(rows) == search.best_estimator_.score(rows)
 
 
 @pytest.mark.parametrize("model", ["nsf", "realnvp", "glow"])
-def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_a_file(
-    model: str, tmp_path: Path
-):
+def test_a_fitted_estimator_can_be_pickled_and_its_density_saved(model: str, tmp_path: Path):
     rows = frame()
     own = {"couplings": 2, "hidden": 4}
     fitted = estimator(model=model, settings=own).fit(rows)
@@ -98,20 +96,20 @@ def test_a_fitted_estimator_goes_through_pickle_and_joblib_and_its_density_into_
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed does"),
+        ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed uses it"),
         ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
         ({"settings": {"hiden": 4}}, "^hiden is not a known key; allowed in nsf: "),
         ({"model": "nfs"}, "^'nfs' is not a model of tables; these are: "),
         ({"columns": {"age": "integer"}}, "^there is no column age; "),
     ],
 )
-def test_a_wrong_parameter_is_a_value_error_of_one_line(changes: dict[str, Any], says: str):
+def test_an_invalid_parameter_raises_a_one_line_value_error(changes: dict[str, Any], says: str):
     with pytest.raises(ValueError, match=says) as error:
         estimator(**changes).fit(frame())
     assert "\n" not in str(error.value)
 
 
-def test_an_architecture_stands_for_its_name_and_settings():
+def test_an_architecture_equals_its_name_with_settings():
     settings = {"recipe": "fixed", "epochs": 2, "noise": 0.1}
     architecture = flows.RealNVP(couplings=2, hidden=4)
     by_object = flows.fit(frame(), architecture, members=2, settings=settings)

@@ -1,4 +1,4 @@
-"""NICE, added as docs/extending.md says, word for word: it is found, and passes for a model."""
+"""NICE, added word for word as in docs/extending.md, passes the tests of every model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCKS: dict[str, str] = dict(
     re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text("docs/extending.md"), flags=re.S)
 )
 CODE = "flows/models/nice.py"
-# What holds for every model: those tests of test_models.py that take a name and nothing else.
+# The tests of every model in test_models.py: those whose only argument is a name
 CHECKS = [
     test
     for test in vars(test_models).values()
@@ -35,7 +35,7 @@ CHECKS = [
 
 @pytest.fixture(autouse=True)
 def _added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The folder of models with one file more."""
+    """Add NICE to a copy of the folder of models."""
     shutil.copytree(ROOT / "flows/models", tmp_path / "models")
     (tmp_path / "models/nice.py").write_text(BLOCKS[CODE], encoding="utf-8")
     monkeypatch.setattr(registry, "MODELS", tmp_path / "models")
@@ -45,7 +45,7 @@ def _added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def inserted(path: str, heading: str) -> str:
-    """A file of the pipeline with its block of the page below a heading."""
+    """Return a file of the pipeline with its block of the page inserted below a heading."""
     head, line, rest = re.split(rf"^({heading}.*\n)", text(path), flags=re.M)
     return head + line + BLOCKS[path] + rest
 
@@ -60,6 +60,6 @@ def test_the_page_adds_one_file_one_section_and_one_line() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_what_holds_for_every_model_holds_for_the_new_one(check) -> None:
+def test_the_new_model_passes_the_tests_of_every_model(check) -> None:
     assert registry.find("nice").label == "NICE"
     check("nice")

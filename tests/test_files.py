@@ -30,7 +30,7 @@ SCALER = {"columns": ["x", "y"], "mean": [0.0, 0.0], "std": [2.9, 2.9]}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with sound inputs of every stage, in which the stage runs."""
+    """Return a folder with valid inputs of all stages, and make it the working directory."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY, encoding="utf-8")
     rows = RING.sample(200, np.random.default_rng(0))
@@ -61,7 +61,7 @@ def truncate(path: Path) -> None:
 
 
 def table(last: object) -> str:
-    """The text of 200 rows, the last of which holds that."""
+    """Return the text of 200 rows, with ``last`` in the last row."""
     return "x,y\n" + "".join(f"{value},{k}\n" for k, value in enumerate([*range(199), last]))
 
 
@@ -78,7 +78,7 @@ def table(last: object) -> str:
         ("x,y\n1,2\n3,4,5,6\n", "is not a table"),
     ],
 )
-def test_a_damaged_table_of_raw_rows_is_named(folder: Path, content: str | None, word: str):
+def test_the_error_names_a_damaged_table_of_raw_rows(folder: Path, content: str | None, word: str):
     files.RAW.unlink()
     if content is not None:
         files.RAW.write_text(content, encoding="utf-8")
@@ -94,19 +94,19 @@ def without(content: dict[str, Any], key: str) -> str:
 @pytest.mark.parametrize(
     ("path", "content", "word"),
     [
-        (files.TARGET, "{", "can't be read"),
+        (files.TARGET, "{", "cannot be read"),
         (files.TARGET, "[]", "mixture"),
         *((files.TARGET, without(TARGET, key), key) for key in TARGET),
         (files.TARGET, json.dumps({**TARGET, "kind": "spiral"}), "'spiral'"),
         (files.TARGET, json.dumps({**TARGET, "weights": [1.0]}), "mixture"),
         (files.TARGET, json.dumps({**TARGET, "entropy": None}), "mixture"),
-        (files.SCALER, "", "can't be read"),
+        (files.SCALER, "", "cannot be read"),
         (files.SCALER, without(SCALER, "std"), "std"),
         (files.SCALER, without(SCALER, "mean"), "mean"),
         (files.SCALER, json.dumps({**SCALER, "mean": [0, 0, 0], "std": [1, 1, 1]}), "mean"),
     ],
 )
-def test_a_damaged_description_is_named(folder: Path, path: Path, content: str, word: str):
+def test_the_error_names_a_damaged_json_file(folder: Path, path: Path, content: str, word: str):
     path.write_text(content, encoding="utf-8")
     text = message(reference.main, "gmm")
     assert str(path) in text
@@ -132,7 +132,7 @@ def test_a_damaged_description_is_named(folder: Path, path: Path, content: str, 
     [(train.main, "realnvp"), (reference.main, "gmm")],
     ids=["train", "reference"],
 )
-def test_damaged_training_rows_are_named(
+def test_the_error_names_damaged_training_rows(
     folder: Path, stage: Callable[..., None], name: str, damage: Callable[[Path], object]
 ):
     damage(files.TRAIN)
@@ -155,7 +155,7 @@ def reference_in_its_place(_: Path) -> None:
     ],
     ids=["missing", "truncated", "never trained", "a reference"],
 )
-def test_a_checkpoint_that_is_no_trained_model_is_named(
+def test_the_error_names_a_checkpoint_without_a_trained_model(
     folder: Path, damage: Callable[[Path], object], words: str
 ):
     damage(files.checkpoint("realnvp"))
@@ -164,10 +164,10 @@ def test_a_checkpoint_that_is_no_trained_model_is_named(
     assert words in text
 
 
-# What is known of the truth
+# The true density
 
 
-def test_the_truth_is_read_as_it_was_written(folder: Path):
+def test_the_truth_survives_a_round_trip_through_its_file(folder: Path):
     files.write_target(RING, (3.51234567, 0.001))
     truth, entropy, _ = files.read_target()
     assert isinstance(truth, Mixture)
@@ -178,7 +178,7 @@ def test_the_truth_is_read_as_it_was_written(folder: Path):
     assert files.read_target() == (None, None, [])
 
 
-def test_a_problem_is_in_the_units_of_the_raw_rows(folder: Path):
+def test_a_problem_has_the_units_of_the_raw_rows(folder: Path):
     prepare.main()
     problem, (_, raw) = files.read_prepared().problem, read_numbers(files.RAW)
     both = np.concatenate([problem.train, problem.test])
@@ -187,13 +187,13 @@ def test_a_problem_is_in_the_units_of_the_raw_rows(folder: Path):
 
 @pytest.fixture
 def source(folder: Path) -> Path:
-    """Where the user's table is taken from, by the settings."""
+    """Return the folder of the user's table; the settings say ``target: table``."""
     Path("params.yaml").write_text(TINY.replace("target: ring", "target: table"), encoding="utf-8")
     files.SOURCE.mkdir()
     return files.SOURCE
 
 
-def test_the_users_table_is_taken_with_its_names_and_has_no_truth(source: Path):
+def test_the_users_table_keeps_its_names_and_has_no_truth(source: Path):
     names, rows = ["height", "width", "age"], np.random.default_rng(0).normal(size=(120, 3))
     columns = dict(zip(names, rows.T, strict=True))
     storage.write_csv(source / "mine.csv", columns, float_format="%.17g")
@@ -222,9 +222,7 @@ TEXT = "x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)) + "1,no\n"
     ],
     ids=["none", "two", "text", "too short"],
 )
-def test_a_table_that_can_not_be_taken_is_named(
-    source: Path, tables: dict[str, str], words: list[str]
-):
+def test_the_error_names_an_unusable_table(source: Path, tables: dict[str, str], words: list[str]):
     for name, content in tables.items():
         (source / name).write_text(content)
     text = message(generate.main)
@@ -238,7 +236,7 @@ def test_a_file_is_written_whole_or_not_at_all(folder: Path, monkeypatch: pytest
         raise OSError("the disk is full")
 
     monkeypatch.setattr("os.replace", fail)
-    words = r"^data/prepared/scaler.json: can't be written \(the disk is full\)$"
+    words = r"^data/prepared/scaler.json: cannot be written \(the disk is full\)$"
     with pytest.raises(UserError, match=words):
         storage.write_json(files.SCALER, {"mean": [1.0]})
     assert files.SCALER.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Fits of mixtures and bandwidths, held against scikit-learn's own searches."""
+"""Fits of mixtures and bandwidths, compared with scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from flows.mixtures.fitting import bayesian_information, fit_gmm, fit_mixture, s
 
 
 def rows(n: int = 200, dim: int = 2, seed: int = 0) -> Array:
-    """Three clusters of different shapes."""
+    """Return rows of three clusters with different shapes."""
     rng = np.random.default_rng(seed)
     centers, factors = 3 * rng.normal(size=(3, dim)), rng.normal(size=(3, dim, dim))
     cluster = rng.integers(3, size=n)
     return centers[cluster] + np.einsum("nij,nj->ni", factors[cluster], rng.normal(size=(n, dim)))
 
 
-def test_a_fit_has_the_density_criterion_and_responsibilities_of_scikit_learn():
+def test_a_mixture_has_the_density_criterion_and_responsibilities_of_scikit_learn():
     x, new = rows(), rows(500, seed=1)
     theirs = GaussianMixture(3, reg_covar=1e-3, n_init=2, random_state=5).fit(x)
     ours = fit_mixture(x, 3, ridge=1e-3, restarts=2, seed=5)
@@ -36,13 +36,13 @@ def test_a_fit_has_the_density_criterion_and_responsibilities_of_scikit_learn():
     assert ours.responsibilities(new[:0]).shape == (0, 3)
 
 
-def test_a_fit_that_does_not_converge_is_silent():
+def test_a_fit_that_does_not_converge_prints_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_mixture(rows(), 3, ridge=1e-6, iterations=1)
 
 
-def test_the_search_finds_what_a_grid_search_finds():
+def test_the_search_finds_the_result_of_a_grid_search():
     x, grid = rows(dim=3), {"n_components": [1, 2, 3, 5], "reg_covar": [1e-4, 1e-2, 1e-1]}
     search = GridSearchCV(
         GaussianMixture(max_iter=300, random_state=2),
@@ -79,12 +79,12 @@ class Recorded(list[int]):
         ([2, 2, 2, 2, 4], 3, 4, 2),
     ],
 )
-def test_the_search_stops_when_its_patience_ends(
+def test_the_search_stops_after_its_patience(
     components: list[int], patience: int | None, tried: int, chosen: int
 ):
-    """Of four tight clusters, up to four components are the better the more they are.
+    """For four tight clusters, the score improves with each component up to four.
 
-    The same number of components has the same score, which is no better.
+    The same number of components again has the same score, which is not an improvement.
     """
     corners = np.array([[0.0, 0.0], [0.0, 9.0], [30.0, 0.0], [30.0, 9.0]])
     x = np.tile(corners, (15, 1)) + 0.3 * np.random.default_rng(0).normal(size=(60, 2))
@@ -103,7 +103,7 @@ def test_a_number_of_components_that_no_fold_can_fit_is_not_chosen():
 
 
 @pytest.mark.parametrize("dim", [1, 3])
-def test_the_cross_validated_bandwidth_is_that_of_a_grid_search(dim: int):
+def test_the_cross_validated_bandwidth_equals_that_of_a_grid_search(dim: int):
     x = rows(151, dim)
     splitter = KFold(5, shuffle=True, random_state=3)
     search = GridSearchCV(KernelDensity(), {"bandwidth": bandwidths(30)}, cv=splitter)
@@ -111,14 +111,14 @@ def test_the_cross_validated_bandwidth_is_that_of_a_grid_search(dim: int):
     assert found == search.fit(x).best_params_["bandwidth"]
 
 
-def test_a_cross_validated_bandwidth_of_some_of_the_rows_is_scaled_to_their_true_number():
+def test_the_bandwidth_of_a_subsample_is_scaled_to_the_number_of_rows():
     x = np.random.default_rng(3).normal(size=(1_200, 2))
     expected = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
     found = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0, most=150)
     assert found == pytest.approx(expected, rel=0.25)
 
 
-def test_a_subsample_is_evenly_spaced_and_fewer_rows_are_left_as_they_are():
+def test_a_subsample_is_evenly_spaced_and_few_rows_are_all_kept():
     x = np.arange(22.0).reshape(11, 2)
     assert subsample(x, 11) is x
     assert subsample(x[:0], 3).shape == (0, 2)

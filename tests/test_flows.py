@@ -1,4 +1,4 @@
-"""A flow is a normalised density in the user's units, and its samples are draws from it."""
+"""A flow is a normalised density in the user's units, and its samples follow this density."""
 
 from __future__ import annotations
 
@@ -41,10 +41,7 @@ def generator(seed=3):
 
 
 def data(dim, count=60):
-    """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member.
-
-    Units matter.
-    """
+    """Points ``(n, M, D)`` with means and deviations far from 0 and 1, and different per member."""
     mean = torch.tensor([100.0, -3.0, 0.0, 7.0, 0.02])[:dim]
     deviation = torch.tensor([5.0, 0.2, 1.0, 30.0, 0.01])[:dim]
     x = normal(generator(5), count, MEMBERS, dim).to(torch.get_default_dtype())
@@ -58,23 +55,23 @@ def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
 
 
 def fitted(flow, x):
-    """``flow`` as training finds it before the first step: scaled and initialised on ``x``."""
+    """Return ``flow`` scaled and initialised on ``x``, as before the first training step."""
     return Trainer(flow, x, flows.TrainingSettings(noise=0)).network
 
 
 def steps(flow):
-    """All bijections from the user's units to noise, by their plain torch code."""
+    """Return all bijections from the user's units to noise, in PyTorch."""
     return (flow.preprocessing, *flow.chain)
 
 
 def to_noise(flow, x):
-    """``z``, and the sum of the log-determinants, of points features first in the user's units."""
+    """Map points, features first in the user's units, to noise; also return log-determinants."""
     return compose(steps(flow), x)
 
 
 @pytest.fixture
 def build(perturb):
-    """A flow fitted to the scale of ``data``, every parameter moved away from its start."""
+    """A function that returns a flow scaled to ``data`` with perturbed parameters."""
 
     def make(model, transform="affine", dim=2):
         return perturb(fitted(untrained(model, transform, dim), data(dim)), 0.15)
@@ -87,7 +84,7 @@ def build(perturb):
 
 @every_flow
 @dims
-def test_noise_becomes_samples_and_samples_become_noise(build, model, transform, dim):
+def test_trajectory_maps_noise_to_samples_and_inverts(build, model, transform, dim):
     flow = build(model, transform, dim)
     states = flow.trajectory((20,), generator())
     assert len(states) == len(flow.chain) + 2
@@ -115,9 +112,7 @@ def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chai
 
 @every_flow
 @dims
-def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(
-    build, model, transform, dim
-):
+def test_encode_inverts_sampling_and_log_prob_uses_the_base_density(build, model, transform, dim):
     flow = build(model, transform, dim)
     start, *_, x = flow.trajectory((20,), generator())
     z = flow.encode(x)
@@ -128,7 +123,7 @@ def test_noise_is_the_way_back_from_samples_and_carries_the_base_density(
 
 
 @every_flow
-def test_a_population_is_a_loop_over_its_members(build, model, transform):
+def test_a_population_equals_its_members_one_by_one(build, model, transform):
     flow = build(model, transform, 3)
     x = flow.sample((10,), generator=generator())
     for m in range(MEMBERS):
@@ -149,7 +144,7 @@ def test_densities_are_in_the_units_of_the_data(build, model, transform):
 
 
 @dims
-def test_two_couplings_of_a_realnvp_leave_no_feature_as_it_is(perturb, dim):
+def test_two_couplings_of_a_realnvp_change_every_feature(perturb, dim):
     settings = {"couplings": 2, "hidden": 8}
     flow = perturb(flows.build(flows.RealNVP(**settings), (dim,), members=MEMBERS), 0.3)
     noise, *_, samples = flow.trajectory((20,), generator())
@@ -160,9 +155,9 @@ def test_two_couplings_of_a_realnvp_leave_no_feature_as_it_is(perturb, dim):
 
 
 def grid_of(flow, side):
-    """A box per member, twice as wide as its samples, in side^2 cells.
+    """Cut a box per member, twice as wide as its samples, into side^2 cells.
 
-    Its corners, the cells' centres ``(side^2, M, 2)`` and area ``(M,)``.
+    Return the corners ``(M, 2)``, the centres of the cells ``(side^2, M, 2)`` and areas ``(M,)``.
     """
     samples = flow.sample((5_000,), generator=generator())
     low, high = samples.amin(0), samples.amax(0)  # (M, 2)
@@ -186,7 +181,7 @@ def test_total_mass_is_1(build, model, transform):
 
 @every_flow
 def test_samples_agree_with_the_density(build, model, transform):
-    """A chi-square test of 20,000 draws a member in 24 x 24 cells.
+    """A chi-square test of 20,000 draws per member in 24 x 24 cells.
 
     A correct flow fails with probability 1e-4 over other seeds.
     """
@@ -203,7 +198,7 @@ def test_samples_agree_with_the_density(build, model, transform):
     cell = place[..., 0] * bins + place[..., 1]
     for m in range(MEMBERS):
         observed = torch.bincount(cell[inside[:, m], m], minlength=bins**2).double()
-        full = expected[:, m] >= 5  # the rest, and all beyond the box, is one cell more
+        full = expected[:, m] >= 5  # all other points form one more cell
         pairs = [
             (observed[full], expected[full, m]),
             (draws - observed[full].sum(), draws - expected[full, m].sum()),
@@ -223,11 +218,11 @@ def test_the_equal_mixture_of_the_members_is_the_ensemble(build, model):
     assert_close(flows.ensemble_log_prob(members), members.exp().mean(1).log())
 
 
-def test_the_ensemble_of_an_array_is_an_array_to_the_same_bits_and_a_weight_may_be_0():
+def test_ensemble_log_prob_is_equal_for_arrays_and_tensors_and_a_weight_may_be_0():
     members = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5, 3)))
     weights = torch.tensor([0.25, 0.0, 0.75], dtype=torch.float64)
     array = members.numpy()
-    array.flags.writeable = False  # as a table's may be
+    array.flags.writeable = False  # like the values of some tables
     for own, others in ((None, None), (weights, weights.numpy()), (weights.numpy(), weights)):
         expected = flows.ensemble_log_prob(members, own)
         found = flows.ensemble_log_prob(array, others)
@@ -250,7 +245,7 @@ class Apart(Population):
         return torch.arange(3.0)[:, None].expand(*sample_shape, 3, 2).clone()
 
 
-def test_the_ensemble_draws_from_its_members_by_their_weights():
+def test_ensemble_samples_come_from_members_in_proportion_to_weights():
     rng = np.random.default_rng(0)
     drawn = Apart().ensemble_sample(4_000, rng)
     assert drawn.shape == (4_000, 2)
@@ -263,7 +258,7 @@ def test_the_ensemble_draws_from_its_members_by_their_weights():
 
 
 @every_model
-def test_a_draw_of_the_ensemble_is_a_draw_of_one_member(build, model):
+def test_ensemble_samples_have_the_event_shape(build, model):
     flow = build(model)
     assert flow.ensemble_sample(7, np.random.default_rng(0)).shape == (7, *flow.event_shape)
     assert flow.ensemble_sample(0).shape == (0, *flow.event_shape)
@@ -274,7 +269,7 @@ def test_a_draw_of_the_ensemble_is_a_draw_of_one_member(build, model):
 
 @pytest.mark.parametrize(("method", "event"), [("log_prob", ()), ("encode", (3,))])
 @every_model
-def test_log_prob_and_encode_speak_the_shapes_of_torch_distributions(build, model, method, event):
+def test_log_prob_and_encode_have_the_shapes_of_torch_distributions(build, model, method, event):
     flow = build(model, dim=3)
     of = getattr(flow, method)
     assert (flow.batch_shape, flow.event_shape) == ((MEMBERS,), (3,))
@@ -291,9 +286,7 @@ def test_log_prob_and_encode_speak_the_shapes_of_torch_distributions(build, mode
 
 @every_model
 @pytest.mark.parametrize("shape", [(10, 2), (10, MEMBERS, 2), (10, 2, 3), (3,), ()])
-def test_points_of_another_shape_are_refused_with_what_was_expected_and_what_was_given(
-    model, shape
-):
+def test_points_of_another_shape_are_rejected_with_expected_and_given_shape(model, shape):
     with pytest.raises(ValueError, match="expected") as error:
         untrained(model, dim=3).log_prob(torch.zeros(shape))
     assert str(shape) in str(error.value)
@@ -310,7 +303,7 @@ def test_samples_have_the_asked_shape_and_follow_the_generator(build, model):
         assert not torch.equal(x, flow.sample(shape, generator=generator(1)))
 
 
-# Beginnings
+# Initialisation
 
 
 @pytest.mark.parametrize("transform", ["affine", "spline"])
@@ -318,18 +311,18 @@ def test_an_untrained_realnvp_is_a_gaussian_with_the_moments_of_the_data(transfo
     x = data(2)
     flow = fitted(untrained("realnvp", transform), x)
     normal = Normal(x.mean(0), x.std(0, correction=0)).log_prob(x).sum(2)
-    near = normal > -15  # farther out the base has a trace of another distribution
+    near = normal > -15  # farther out, the base has other tails
     assert near.float().mean() > 0.95
     assert_close(flow.log_prob(x)[near], normal[near], rtol=0, atol=0.1)
     assert_close(flow.log_prob(x)[normal > -8], normal[normal > -8], rtol=0, atol=1e-4)
 
 
-def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
+def test_every_actnorm_of_a_glow_is_initialised_on_its_input():
     flow, x = untrained("glow", dim=3), data(3)
     flow.sample((5,))
     flow.log_prob(x)
     actnorms = [layer for layer in flow.chain if isinstance(layer, ActNorm)]
-    assert not any(layer.initialized for layer in actnorms)  # by neither drawing nor scoring
+    assert not any(layer.initialized for layer in actnorms)  # not by sampling or scoring
     fitted(flow, x)
     assert all(layer.initialized for layer in actnorms)
     z, _ = flow.preprocess(x)
@@ -341,7 +334,7 @@ def test_every_actnorm_of_a_glow_is_initialised_on_what_it_receives():
 
 
 @every_model
-def test_a_member_starts_the_same_in_a_population_of_any_size_and_others_elsewhere(model):
+def test_a_member_starts_the_same_in_a_population_of_any_size(model):
     small, large, other = (
         untrained(model, members=members, seed=seed) for members, seed in ((2, 1), (5, 1), (2, 2))
     )
@@ -355,7 +348,7 @@ def test_a_member_starts_the_same_in_a_population_of_any_size_and_others_elsewhe
 
 
 @every_model
-def test_one_feature_and_an_unknown_transform_are_refused(model):
+def test_one_feature_and_an_unknown_transform_are_rejected(model):
     with pytest.raises(ValueError, match=r"at least 2 features.*event_shape=\(1,\)"):
         untrained(model, dim=1)
     with pytest.raises(ValueError, match="cubic"):
@@ -366,7 +359,7 @@ def test_one_feature_and_an_unknown_transform_are_refused(model):
 
 
 class Scale(Bijection):
-    """``z = (x - b) exp(-s)``, a number of each per value of an event of any shape."""
+    """``z = (x - b) exp(-s)``, with b and s for each value of an event of any shape."""
 
     def __init__(self, members, event_shape):
         super().__init__()
@@ -384,7 +377,7 @@ class Scale(Bijection):
 
 
 class LearnedMean(Base):
-    """``N(z; m, I)`` with an m that is trained, and starts at 2."""
+    """``N(z; m, I)`` with a trained m, which starts at 2."""
 
     def __init__(self, members, event_shape):
         super().__init__(members, event_shape)
@@ -398,11 +391,11 @@ class LearnedMean(Base):
         return self.mean + self.standard.sample(n, generator, dtype)
 
 
-IMAGE = (2, 3, 4)  # channels, height, width: they differ, so that no two can change places unseen
+IMAGE = (2, 3, 4)  # channels, height, width: all different, to notice swapped axes
 
 
 def images(count=80):
-    """``(n, C, H, W)``, every pixel with a mean and a deviation of its own."""
+    """``(n, C, H, W)``, with a different mean and deviation for each pixel."""
     pixel = torch.arange(24.0).reshape(IMAGE)
     return pixel + (0.5 + pixel / 8) * normal(generator(5), count, *IMAGE).float()
 
@@ -442,9 +435,9 @@ def test_images_keep_their_shape_on_the_way_to_noise_and_back(perturb):
 
 
 def test_a_flow_over_images_is_trained_like_any_other():
-    """With one scale, the best there is are the moments of each pixel.
+    """With one scale, the optimum is the moments of each pixel.
 
-    That is where training starts, so it must come back from elsewhere.
+    Training starts there, so the scale is changed before training.
     """
     flow = of_images()
     torch.nn.init.constant_(flow.chain[0].log_scale, 1.0)
@@ -465,7 +458,7 @@ def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(pert
     assert_mass_is_1(flow)
 
 
-def test_the_base_is_what_noise_is_drawn_from_and_scored_by(perturb):
+def test_samples_and_densities_use_the_base(perturb):
     flow = over_learned_mean(perturb, 0.0)
     mean = flow.sample((4_000,), generator=generator()).mean((0, 1))
     assert_close(mean, torch.full((2,), 2.0), rtol=0, atol=0.05)
@@ -476,10 +469,7 @@ def test_the_base_is_what_noise_is_drawn_from_and_scored_by(perturb):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled, perturb):
-    """In single precision the chain is compiled where no gradient is asked for.
-
-    The loss must not take the compiled one, of a standard normal.
-    """
+    """The compiled loss is for a standard normal base, so it must not be used here."""
     torch.set_default_dtype(torch.float32 if compiled else torch.float64)
     flow = over_learned_mean(perturb)
     z = normal(generator(), MEMBERS, 2, 30).to(torch.get_default_dtype())
@@ -491,10 +481,8 @@ def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled
 
 
 @every_flow
-def test_far_out_the_loss_and_its_gradient_are_the_same_compiled_and_plain(
-    model, transform, perturb
-):
-    """They are by a standard normal in both ways: under the base's tails z = 50 costs a tenth."""
+def test_far_out_compiled_and_plain_losses_and_gradients_agree(model, transform, perturb):
+    """Both use a standard normal; with the tails of the base, z = 50 would cost a tenth."""
     torch.set_default_dtype(torch.float32)
     flow = perturb(untrained(model, transform, dim=3), 0.1)
     z = 50 * normal(generator(), MEMBERS, 3, 40).float().sign()

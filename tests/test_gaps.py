@@ -1,4 +1,4 @@
-"""Learning from rows with gaps: completions, the score of what is known, and whole fits."""
+"""Learning from rows with gaps: completions, scores of known values, and complete fits."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def test_draws_follow_the_conditional_density():
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
-def test_a_mixture_of_rows_with_gaps_is_that_of_the_rows(share):
+def test_a_mixture_fitted_to_rows_with_gaps_is_near_the_truth(share):
     rows, gaps = gappy(1_500, share)
     found = completion.fit_with_missing(gaps, np.random.default_rng(0))
     far = MIXTURE.log_prob(rows) - found.log_prob(rows)
     assert far.mean() < 0.05
 
 
-def test_gaps_may_depend_on_what_is_known():
-    """Where y is mostly missing for high x, its mean over the other rows is too low."""
+def test_gaps_may_depend_on_known_values():
+    """If y is mostly missing for high x, its mean over the other rows is too low."""
     rows, gaps = gappy(1_500, 0.8)
     gaps = np.where((rows[:, :1] > 0) & [False, True, False], gaps, rows)
     found = completion.fit_with_missing(gaps, np.random.default_rng(0))
@@ -73,8 +73,8 @@ def test_few_or_wide_rows_are_completed(n, dim):
     assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
 
 
-def test_a_held_out_row_is_scored_by_what_is_known_of_it():
-    """An untrained flow behind a whitening is a Gaussian, whose margins are known."""
+def test_a_held_out_row_is_scored_by_its_known_values():
+    """An untrained flow after whitening is a Gaussian with known marginal densities."""
     _, real = gappy(100)
     columns = [Column("a", "positive"), Column("b"), Column("c")]
     rows = from_real(columns, real)
@@ -107,7 +107,7 @@ def frame(n: int = 60) -> pd.DataFrame:
     return table
 
 
-def test_gaps_are_taken_as_they_are_and_counted(capsys):
+def test_gaps_are_kept_and_counted(capsys):
     columns, values, _, found = frames.take(
         frames.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
     )
@@ -127,7 +127,7 @@ def test_gaps_are_taken_as_they_are_and_counted(capsys):
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_a_fit_keeps_all_rows_and_says_what_is_missing(capsys):
+def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     first, second = (flows.fit(frame(), members=1, columns={"count": "count"}) for _ in range(2))
     assert "on 59 rows" in str(first)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(first)
@@ -138,7 +138,7 @@ def test_a_fit_keeps_all_rows_and_says_what_is_missing(capsys):
     assert np.isfinite(list(first.network.record.references.values())).all()
     rows = frame().dropna()
     np.testing.assert_array_equal(first.log_prob(rows), second.log_prob(rows))
-    # It is counted on whole rows alone
+    # Tail probabilities use scores of complete rows only
     assert 0 < kept.sum() <= len(rows)
     tail = first.tail_probability(rows)
     assert 0.3 < tail.mean() < 0.9
@@ -146,7 +146,7 @@ def test_a_fit_keeps_all_rows_and_says_what_is_missing(capsys):
 
 
 @pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
-def test_what_learns_by_the_fixed_recipe_takes_no_gaps(model, settings):
+def test_the_fixed_recipe_rejects_gaps(model, settings):
     with pytest.raises(
         UserError,
         match="holds no value; to leave out rows with a missing value, pass missing='drop'",

@@ -1,8 +1,4 @@
-"""Flows over images.
-
-What they are made of, that they invert, that their densities are densities, and that whole pixels
-are scored rightly.
-"""
+"""Flows over images: bijections, inverses, densities, probabilities of images, command line."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ from flows.core.seeds import numpy_generators
 from flows.evaluation.bits import bits_per_dimension, ensemble_log_density, spread_log_density
 from flows.networks import registry
 
-MEMBERS, SHAPE = 2, (3, 4, 6)  # channels, height, width: three numbers that differ
+MEMBERS, SHAPE = 2, (3, 4, 6)  # channels, height, width: three different numbers
 FLOWS = {
     "realnvp": ("realnvp_image", {}),
     "realnvp-affine": ("realnvp_image", {"transform": "affine"}),
@@ -75,7 +71,7 @@ every_bijection = pytest.mark.parametrize("bijection", BIJECTIONS)
 
 
 def inside(n=5, shape=SHAPE, seed=3):
-    """Points of the box from -5 to 5."""
+    """Return points of the box from -5 to 5."""
     return torch.from_numpy(np.random.default_rng(seed).uniform(-5, 5, (MEMBERS, *shape, n))).to(
         torch.get_default_dtype()
     )
@@ -96,7 +92,7 @@ def spread(images, seed=1):
 
 
 def shaken(flow, perturb, scale=0.1, **others):
-    """A flow that has seen some images, and whose parameters are all away from their start."""
+    """Return a flow that is trained for one epoch, with perturbed parameters."""
     model = build(flow, **others)
     images = whole(40, tuple(model.event_shape), model.levels)
     return perturb(
@@ -108,7 +104,7 @@ def shaken(flow, perturb, scale=0.1, **others):
 
 
 @every_bijection
-def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(
+def test_a_bijection_inverts_and_has_the_log_determinant_of_its_jacobian(
     bijection, float64, perturb
 ):
     made = BIJECTIONS[bijection]()
@@ -141,7 +137,7 @@ def test_a_bijection_inverts_and_its_log_determinant_is_that_of_the_jacobian(
 
 
 @pytest.mark.parametrize("bijection", ["actnorm", "1x1 convolution", "permutation"])
-def test_of_an_image_of_one_pixel_it_is_that_of_vectors(bijection, float64, perturb):
+def test_on_images_of_one_pixel_a_bijection_acts_as_on_vectors(bijection, float64, perturb):
     made, x = perturb(BIJECTIONS[bijection](), 0.2), inside(shape=(3,))
     for step in (made, made.inverse):
         (z, log_det), (image, same) = step(x), step(x[:, :, None, None])
@@ -156,7 +152,7 @@ def test_a_coupling_inside_a_squeeze_has_a_checkerboard_mask(float64, perturb):
     assert torch.equal(changed, torch.from_numpy((row + column) % 2 == 1).expand(MEMBERS, *SHAPE))
 
 
-def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
+def test_convolutions_agree_with_torch_for_each_member(float64, perturb):
     made, x = perturb(network()(3, 4, 8, streams()), 0.2), inside()
     for m in range(MEMBERS):
         h = (conv2d(x[m].movedim(-1, 0), made.kernel[m], padding=2) + made.place[m, ..., 0]).relu()
@@ -167,9 +163,9 @@ def test_the_convolutions_of_all_members_are_torchs_of_each(float64, perturb):
         )
 
 
-def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mean(float64):
+def test_dropout_zeroes_whole_channels_in_training_only_and_keeps_the_mean(float64):
     dropout, h = Dropout(0.375, 0.25), torch.ones(MEMBERS, 50, 2, 2, 200)
-    assert dropout(h) is dropout.blind(h) is h
+    assert dropout(h) is dropout.drop_inputs(h) is h
     dropout.generators = streams()
     out = dropout(h)
     assert_close(out.unique(), torch.tensor([0, 1.6]))
@@ -177,7 +173,7 @@ def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mea
     assert_close(out.mean((1, 2, 3, 4)), torch.ones(MEMBERS), rtol=0, atol=0.03)
     assert not torch.equal(out[0], out[1])
     assert_close(
-        dropout.blind(h).eq(0).double().mean((1, 4)),
+        dropout.drop_inputs(h).eq(0).double().mean((1, 4)),
         torch.full((MEMBERS, 2, 2), 0.25),
         rtol=0,
         atol=0.03,
@@ -185,7 +181,7 @@ def test_dropout_switches_whole_channels_off_in_training_alone_and_keeps_the_mea
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 6), (1, 2, 2), (8, 8), (64,)], ids=str)
-def test_images_that_can_not_be_squeezed_are_refused_in_one_line(shape):
+def test_images_that_cannot_be_squeezed_are_rejected(shape):
     with pytest.raises(
         ValueError,
         match=r"^blocks of 2 x 2 pixels need images \(C, H, W\) of even height and width "
@@ -214,7 +210,7 @@ def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape, perturb):
 
 
 @every_flow
-def test_the_log_determinant_is_that_of_the_whole_jacobian(flow, perturb):
+def test_the_log_determinant_of_a_flow_agrees_with_its_jacobian(flow, perturb):
     model = shaken(flow, perturb).double()
     x = inside(1, (1, 8, 8))
     full = torch.autograd.functional.jacobian(lambda value: model.to_noise(value)[0], x.double())
@@ -228,11 +224,8 @@ def test_the_log_determinant_is_that_of_the_whole_jacobian(flow, perturb):
 
 
 @every_flow
-def test_uniform_noise_scores_the_logarithm_of_the_levels(flow):
-    """While nothing is learnt.
-
-    Every coupling starts as the identity, and a learned 1x1 convolution as a rotation.
-    """
+def test_an_untrained_flow_has_the_bits_of_a_uniform_density(flow):
+    """Couplings start as the identity, and a learned 1x1 convolution as a rotation."""
     model, images = build(flow).double(), whole()
     bits = bits_per_dimension(spread_log_density(model, images, 3), 64)
     np.testing.assert_allclose(bits, np.full((12, MEMBERS), math.log2(17)), rtol=0, atol=1e-7)
@@ -240,9 +233,9 @@ def test_uniform_noise_scores_the_logarithm_of_the_levels(flow):
 
 @every_flow
 def test_the_probabilities_of_all_small_images_sum_to_1(flow, perturb):
-    """All 81 images of 1 x 2 x 2 pixels of 3 levels.
+    """Sum over all 81 images of 1 x 2 x 2 pixels with 3 levels.
 
-    The integral over u by Gauss and Legendre, 6 nodes along each axis of a cell.
+    The integral over u is a Gauss-Legendre quadrature with 6 nodes along each axis.
     """
     model = shaken(flow, perturb, shape=(1, 2, 2), steps=[3], levels=3, scale=0.05).double()
     nodes, weights = np.polynomial.legendre.leggauss(6)
@@ -289,7 +282,7 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
     np.testing.assert_array_equal(loaded.history["test_nll"], model.history["test_nll"])
 
 
-def test_a_member_trains_alone_as_it_does_among_others():
+def test_a_member_trains_the_same_alone_and_in_a_population():
     settings = flows.TrainingSettings(epochs=2, batch_size=20)
     together, alone = (
         flows.train(build("glow", members=members), whole(40), settings=settings)
@@ -303,10 +296,10 @@ def test_a_member_trains_alone_as_it_does_among_others():
     )
 
 
-# What is refused
+# Invalid input
 
 
-def test_log_prob_takes_spread_images_and_gives_minus_infinity_outside_of_the_box():
+def test_log_prob_needs_dequantised_images_and_is_minus_infinity_outside_the_box():
     model = build("glow")
     with pytest.raises(ValueError, match="whole images have no density: add u"):
         model.log_prob(whole())
@@ -319,7 +312,7 @@ def test_log_prob_takes_spread_images_and_gives_minus_infinity_outside_of_the_bo
 
 
 @pytest.mark.parametrize("wrong", [17, -1, 3.5])
-def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
+def test_invalid_pixels_are_rejected(wrong: Any):
     images = whole().astype(float)
     images[4, 0, 3, 3] = wrong
     with pytest.raises(ValueError, match=rf"whole numbers from 0 to levels - 1 = 16; got {wrong}$"):
@@ -337,7 +330,7 @@ def test_images_that_are_not_whole_or_leave_the_levels_are_refused(wrong: Any):
         ("realnvp_image", {"mixing": "learned"}, r"realnvp_image\.mixing is not a known key"),
     ],
 )
-def test_wrong_settings_are_refused_in_one_line(name, wrong, words):
+def test_invalid_settings_are_rejected(name, wrong, words):
     with pytest.raises(ValueError, match=words):
         flows.build(registry.architecture(name, wrong), (1, 8, 8))
     assert name in registry.names()
@@ -348,7 +341,7 @@ def test_wrong_settings_are_refused_in_one_line(name, wrong, words):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with a checkpoint of two members, and the images that it has learnt."""
+    """A folder with a checkpoint of two members, and the images that it has learned."""
     folder = tmp_path_factory.mktemp("images")
     np.save(folder / "images.npy", whole(30)[:, 0])
     flows.save(
@@ -358,7 +351,7 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_samples_go_into_an_array_or_a_picture(files):
+def test_samples_are_written_to_an_array_or_a_picture(files):
     main(["sample", str(files / "model"), "-n", "5", "-o", str(files / "drawn.npy")])
     drawn = np.load(files / "drawn.npy")
     assert drawn.shape == (5, 1, 8, 8)
@@ -375,7 +368,7 @@ def test_samples_go_into_an_array_or_a_picture(files):
         main(["sample", str(files / "model")])
 
 
-def test_a_page_of_columns_can_not_be_drawn_of_images(files):
+def test_plot_rejects_a_model_of_images(files):
     with pytest.raises(
         SystemExit,
         match=r"^flows: .*model: is a model of images, which has no columns; "
@@ -387,7 +380,7 @@ def test_a_page_of_columns_can_not_be_drawn_of_images(files):
     assert not (files / "page.png").exists()
 
 
-def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_at(files, capsys):
+def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_drawn(files, capsys):
     model, images = flows.load(files / "model"), whole(30)
     main(
         ["score", str(files / "model"), str(files / "images.npy"), "-o", str(files / "scores.npy")]
@@ -433,7 +426,7 @@ def test_scores_are_log_probabilities_and_the_least_likely_images_can_be_looked_
         ("none.npy", "holds no images"),
     ],
 )
-def test_a_file_without_such_images_is_named(files, name, words):
+def test_an_invalid_file_of_images_is_named(files, name, words):
     np.save(files / "wrong.npy", np.zeros((3, 8, 7), dtype=int))
     np.save(files / "none.npy", whole()[:0])
     np.savez(files / "archive.npz", whole())
@@ -442,7 +435,7 @@ def test_a_file_without_such_images_is_named(files, name, words):
 
 
 @pytest.mark.parametrize("output", [[], ["-o", "s.npy"]])
-def test_the_least_likely_images_go_into_a_picture_alone(files, tmp_path, monkeypatch, output):
+def test_the_least_likely_images_need_a_picture_file(files, tmp_path, monkeypatch, output):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         SystemExit, match=r"^flows: --anomalies of images needs a picture: -o FILE\.png$"
@@ -461,7 +454,7 @@ def test_images_of_two_levels_may_be_booleans(files, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 @pytest.mark.parametrize("flow", [*FLOWS, "vectors"])
-def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
+def test_gpu_and_cpu_agree_and_both_train(flow, perturb):
     if flow == "vectors":
         x = np.random.default_rng(0).normal(size=(40, 5))
         model = perturb(
@@ -485,9 +478,9 @@ def test_a_gpu_and_the_cpu_agree_and_either_trains(flow, perturb):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
+def test_device_cuda_without_a_gpu_is_rejected():
     with pytest.raises(
-        ValueError, match=r"^device = 'cuda': must be cpu, or cuda where torch finds a GPU$"
+        ValueError, match=r"^device = 'cuda': must be cpu, or cuda if torch finds a GPU$"
     ):
         flows.train(
             build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda"
@@ -497,11 +490,11 @@ def test_without_a_gpu_asking_for_one_is_an_error_of_one_line():
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("cuda", "only flows train there, by the fixed recipe"),
-        ("cdua", "must be cpu, or cuda where torch finds a GPU"),
+        ("cuda", "only flows with the fixed recipe can be trained there"),
+        ("cdua", "must be cpu, or cuda if torch finds a GPU"),
     ],
 )
-def test_the_automatic_recipe_does_not_pass_over_a_device(monkeypatch, device, said):
+def test_the_automatic_recipe_rejects_a_device(monkeypatch, device, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     model = flows.build(flows.NSF(), (2,), members=1)
     with pytest.raises(ValueError, match=rf"^device = '{device}': {said}$"):

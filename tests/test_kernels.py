@@ -1,6 +1,6 @@
-"""The compiled chain against the plain torch code that defines it.
+"""The compiled chain compared with PyTorch, which defines its results; and the build.
 
-Value, gradient, threads, and what happens without a compiler.
+The tests compare values and gradients, with several numbers of threads.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or
 models = pytest.mark.parametrize(
     ("model", "transform"), list(product(["RealNVP", "Glow"], ["affine", "spline"]))
 )
-# Odd and even dimensions, widths on both sides of the vector length, and points that fill no
-# vector, one tile, many parts.
+# Odd and even dimensions, hidden units below and above the vector length, and numbers of points for
+# less than a vector, one tile and many parts.
 SHAPES = [
     (2, 32, 200),
     (2, 64, 114),
@@ -84,11 +84,8 @@ def points(members, dim, n, seed=1):
     return torch.randn(members, dim, n, generator=torch.Generator().manual_seed(seed))
 
 
-def plain_results(bijections, x):
-    """By torch alone: values and log-determinants, the loss of ``chain_loss`` and its gradient.
-
-    The values and log-determinants are those of both directions.
-    """
+def pytorch_results(bijections, x):
+    """PyTorch's values and log-determinants of both directions, loss, and gradient of the loss."""
     with torch.no_grad():
         there, back, there_log_det, back_log_det = (
             x,
@@ -118,9 +115,9 @@ def compiled_results(bijections, x):
 
 
 def assert_as_good(results, reference, truth):
-    """``results`` are about as near to the ``truth`` as the ``reference`` is.
+    """Assert that ``results`` are about as accurate as the ``reference``.
 
-    Or near enough for single precision.
+    Errors are measured from the ``truth``. Errors below 2e-5 always pass.
     """
     for result, other, exact in zip(results, reference, truth, strict=True):
         size = exact.abs().max().clamp_min(1e-3)
@@ -131,25 +128,25 @@ def assert_as_good(results, reference, truth):
 @compiled
 @each_layer
 @pytest.mark.parametrize(("dim", "hidden", "n"), SHAPES)
-def test_a_layer_and_what_it_hands_back_are_those_of_the_plain_code(kind, dim, hidden, n):
+def test_a_layer_and_its_gradients_match_pytorch(kind, dim, hidden, n):
     chain, x = (
         [a_layer("ACTNORM", dim), a_layer(kind, dim, hidden)],
         points(3, dim, n),
-    )  # the first learns by the second's gradient of x
+    )  # the gradient of the first layer needs the second layer's gradient of x
     doubles = [copy.deepcopy(layer).double() for layer in chain]
     assert_as_good(
-        compiled_results(chain, x), plain_results(chain, x), plain_results(doubles, x.double())
+        compiled_results(chain, x), pytorch_results(chain, x), pytorch_results(doubles, x.double())
     )
 
 
 @compiled
 @models
 @pytest.mark.parametrize(("dim", "hidden", "n"), [(3, 20, 200), (2, 33, 300)])
-def test_a_chain_is_that_of_the_plain_code_and_inverts(model, transform, dim, hidden, n):
+def test_a_chain_and_its_inverse_match_pytorch(model, transform, dim, hidden, n):
     flow, x = perturbed(model, dim, hidden=hidden, transform=transform), points(3, dim, n)
     bijections, doubles = list(flow.chain), list(copy.deepcopy(flow).double().chain)
     results = compiled_results(bijections, x)
-    assert_as_good(results, plain_results(bijections, x), plain_results(doubles, x.double()))
+    assert_as_good(results, pytorch_results(bijections, x), pytorch_results(doubles, x.double()))
     data, log_det = results[2:4]
     noise, back = backend.program(flow.chain, x).apply(data, inverse=False)
     assert_close(noise, x, rtol=0, atol=1e-3 * float(data.abs().max()))
@@ -158,11 +155,11 @@ def test_a_chain_is_that_of_the_plain_code_and_inverts(model, transform, dim, hi
 
 @compiled
 @models
-def test_a_flow_is_that_of_the_plain_code(model, transform):
+def test_the_density_and_the_loss_of_a_flow_match_pytorch(model, transform):
     flow, x = (
         perturbed(model, transform=transform),
         0.7 * points(3, 2, 300),
-    )  # not so far out that the base's tails count
+    )  # close enough to 0 that the tails of the base do not matter
     flow.initialize(2 + 3 * points(3, 2, 300, seed=2))
 
     def results(flow, x):
@@ -177,7 +174,7 @@ def test_a_flow_is_that_of_the_plain_code(model, transform):
 
 
 @models
-def test_what_asks_for_gradients_of_the_density_gets_them(model, transform):
+def test_the_density_has_gradients_by_points_and_parameters(model, transform):
     flow, x = perturbed(model, transform=transform), points(3, 2, 40).requires_grad_()
     flow.log_density(x).sum().backward()
     assert x.grad.abs().min() > 0
@@ -187,7 +184,7 @@ def test_what_asks_for_gradients_of_the_density_gets_them(model, transform):
 @compiled
 @each_layer
 @pytest.mark.parametrize("n", [100, 5000])
-def test_bits_depend_neither_on_threads_nor_on_the_other_members(kind, n):
+def test_bits_depend_neither_on_threads_nor_on_other_members(kind, n):
     layer, x = a_layer(kind, members=4), points(4, 2, n)
     alone = a_layer(kind, members=1)
     alone.load_state_dict(
@@ -204,7 +201,7 @@ def test_bits_depend_neither_on_threads_nor_on_the_other_members(kind, n):
 
 
 @models
-def test_flat_parameters_are_the_parameters(model, transform):
+def test_flat_parameters_share_memory_with_the_parameters(model, transform):
     flow, x = perturbed(model, transform=transform), points(3, 2, 50)
     before, gradient = flow.loss(x)
     flat = flow.flatten()
@@ -215,7 +212,7 @@ def test_flat_parameters_are_the_parameters(model, transform):
 
 
 @compiled
-def test_a_number_that_is_not_finite_stays_where_it_is():
+def test_a_nan_affects_only_its_own_point_and_member():
     flow, x = perturbed("Glow"), points(3, 2, 20)
     x[1, 0, 3] = float("nan")
     loss, gradient = flow.loss(x)
@@ -227,7 +224,7 @@ def test_a_number_that_is_not_finite_stays_where_it_is():
 
 
 @compiled
-def test_the_chain_follows_parameters_that_move():
+def test_the_chain_uses_parameters_that_are_replaced():
     flow, x = perturbed("Glow"), points(3, 2, 20)
     other = perturbed("Glow", couplings=3)
     with torch.no_grad():
@@ -248,14 +245,14 @@ def test_the_chain_follows_parameters_that_move():
 
 
 class Doubled(AffineCoupling):
-    """A subclass that computes something else: what is added is doubled."""
+    """A subclass that computes something else: the shift is doubled."""
 
     def _shift_and_log_scale(self, parameters):
         shift, log_scale = super()._shift_and_log_scale(parameters)
         return 2 * shift, log_scale
 
 
-def test_double_precision_and_unknown_bijections_take_the_plain_code():
+def test_pytorch_computes_double_precision_and_bijections_without_a_kernel():
     flow, x = perturbed("RealNVP"), points(3, 2, 5)
     assert backend.program(flow.chain, x.double()) is None
     known = flow.loss(x)
@@ -268,7 +265,7 @@ def test_double_precision_and_unknown_bijections_take_the_plain_code():
     assert backend.program(flow.chain, x) is None
 
 
-def test_a_chain_over_images_takes_the_plain_code():
+def test_pytorch_computes_a_chain_over_images():
     flow, x = (
         flows.Flow(flows.StandardNormal(3, (2, 4, 4)), [a_layer("ACTNORM"), a_layer("PERMUTE")]),
         2 + points(3, 32, 20).view(3, 2, 4, 4, 20),
@@ -281,7 +278,7 @@ def test_a_chain_over_images_takes_the_plain_code():
 
 
 @compiled
-def test_a_chain_without_layers_is_the_base():
+def test_a_chain_without_layers_has_the_density_of_the_base():
     x = points(3, 2, 5)
     assert_close(
         kernels.Program([]).loss(x)[0],
@@ -292,7 +289,7 @@ def test_a_chain_without_layers_is_the_base():
 
 @compiled
 @pytest.mark.parametrize("inverse", [False, True])
-def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
+def test_a_spline_at_and_beyond_its_bounds_matches_pytorch(inverse):
     coupling = a_layer("SPLINE", dim=3)  # an odd dimension: it changes the second part
     bound = coupling.BOUND
     changed = torch.tensor(
@@ -308,10 +305,10 @@ def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
     assert_close(our_log_det, log_det, rtol=0, atol=1e-4)
     beyond = changed.abs() >= bound
     assert torch.equal(ours[:, :, beyond], x[:, :, beyond])
-    x = x[:, :, 1:-1]  # 1e30 squared is no number of single precision
+    x = x[:, :, 1:-1]  # the square of 1e30 overflows in single precision
     assert_close(
         kernels.program([coupling]).loss(x)[1],
-        plain_results([coupling], x)[5],
+        pytorch_results([coupling], x)[5],
         rtol=1e-3,
         atol=1e-4,
     )
@@ -321,11 +318,8 @@ def test_a_spline_is_that_of_the_plain_code_at_its_ends_and_beyond(inverse):
 
 
 @each_layer
-def test_a_layer_is_told_what_its_kind_needs(kind):
-    """With all kinds together that is every field of ``Layer``.
-
-    One that C reads and nobody fills is 0 unseen.
-    """
+def test_the_description_of_a_layer_has_its_kind_and_its_parameters(kind):
+    """All kinds together fill every field of ``Layer``; a field that no kind fills would be 0."""
     layer = a_layer(kind)
     description = layers.describe(layer)
     assert interface.KINDS[description["kind"]] == kind
@@ -346,13 +340,13 @@ def test_the_interface_is_read_from_the_header():
 
 @pytest.fixture
 def build_anew(tmp_path, monkeypatch):
-    """Builds as on a machine with an empty cache, without -O3, which compiles faster."""
+    """A build with an empty cache, and without -O3, so that it compiles faster."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return functools.partial(build.built, flags=[flag for flag in build.FLAGS if flag != "-O3"])
 
 
 @compiled
-def test_a_field_in_c_alone_is_an_error_that_names_the_structure(tmp_path, monkeypatch, build_anew):
+def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, monkeypatch, build_anew):
     sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")
     before = build_anew(sources / "chain.c")
     interface.declare(CDLL(str(before)))
@@ -373,8 +367,8 @@ def test_a_field_in_c_alone_is_an_error_that_names_the_structure(tmp_path, monke
         interface.declare(CDLL(str(before)))
 
 
-def test_a_library_is_built_anew_once_any_of_its_files_is_edited(tmp_path, monkeypatch, build_anew):
-    """The compiler writes what follows -o, an empty file, so that it takes no time."""
+def test_an_edit_of_any_source_file_causes_a_new_build(tmp_path, monkeypatch, build_anew):
+    """The compiler of this test only writes an empty output file, so that it takes no time."""
     compiler = tmp_path / "compiler.sh"
     compiler.write_text("""while [ $# -gt 1 ]; do [ "$1" = -o ] && : > "$2"; shift; done\n""")
     monkeypatch.setenv("CC", shlex.join(["sh", str(compiler)]))
@@ -390,12 +384,12 @@ def test_a_library_is_built_anew_once_any_of_its_files_is_edited(tmp_path, monke
 
 
 @compiled
-def test_memory_that_the_system_refuses_is_an_error_of_python():
+def test_refused_memory_raises_a_memory_error():
     coupling, x = a_layer("AFFINE"), points(3, 2, 20)
     coupling.conditioner.sizes = [1, 2**24, 2**24, 2]  # a thread would need a petabyte
     program = kernels.program([coupling])
     for compute in (program.loss, functools.partial(program.apply, inverse=False)):
-        with pytest.raises(MemoryError, match=r"[\d,]+ bytes a thread"):
+        with pytest.raises(MemoryError, match=r"[\d,]+ bytes per thread"):
             compute(x)
     assert kernels.program([a_layer("AFFINE")]).loss(x)[0].isfinite().all()
 
@@ -403,7 +397,7 @@ def test_memory_that_the_system_refuses_is_an_error_of_python():
 @compiled
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(("sizes", "n"), [((2, 3, 40), 300), ((1, 2, 7), 1), ((19, 5, 16), 70)])
-def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
+def test_a_perceptron_matches_pytorch(sizes, n, twice):
     inputs, outputs, hidden = sizes
     network = shake(
         Perceptron(inputs, outputs, hidden, numpy_generators(0, "initialize", range(3))),
@@ -415,13 +409,13 @@ def test_a_perceptron_by_itself_is_that_of_the_plain_code(sizes, n, twice):
     for y in (network(x), kernels.perceptron(network, x, twice=twice)):
         gradients = torch.autograd.grad((weight * y).sum(), [x, network.theta], create_graph=twice)
         found.append([y, *gradients])
-        if twice:  # as a penalty on the slope does it
+        if twice:  # as for a penalty on the gradient
             found[-1] += torch.autograd.grad(gradients[0].square().sum(), [network.theta])
     for plain, compiled_one in zip(*found, strict=True):
         assert_close(compiled_one, plain, rtol=2e-4, atol=2e-4 * float(plain.detach().abs().max()))
 
 
-def test_the_page_on_the_kernels_says_what_the_code_says():
+def test_the_page_on_the_kernels_quotes_the_code():
     page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
     page = page.partition("\n## A kernel\n")[2]
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -449,12 +443,12 @@ def test_the_page_on_the_kernels_says_what_the_code_says():
         ({"FLOWS_KERNELS": "off"}, ""),
     ],
 )
-def test_without_a_compiler_the_plain_code_takes_its_place(
+def test_without_a_compiler_pytorch_takes_its_place(
     tmp_path, monkeypatch, capsys, environment, reason
 ):
     monkeypatch.setattr(
         build, "_loaded", functools.cache(build._loaded.__wrapped__)
-    )  # as in a process that has not asked yet
+    )  # as in a process that has not loaded the library
     for name, value in {
         "FLOWS_KERNELS": "on",
         "XDG_CACHE_HOME": str(tmp_path),
@@ -469,7 +463,7 @@ def test_without_a_compiler_the_plain_code_takes_its_place(
 
 
 @compiled
-def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_written(
+def test_the_library_is_built_once_or_per_process_if_the_cache_is_not_writable(
     tmp_path, monkeypatch, build_anew
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -487,7 +481,7 @@ def test_it_is_built_once_and_for_the_process_alone_if_the_cache_can_not_be_writ
 
 
 def compare_with(compiler, **environment):
-    """The tests above that hold the kernels to the plain code, with those built by ``compiler``."""
+    """Run the tests above that compare the kernels with PyTorch, with kernels of ``compiler``."""
     command = [
         sys.executable,
         "-m",
@@ -498,7 +492,7 @@ def compare_with(compiler, **environment):
         "no:cacheprovider",
         __file__,
         "-k",
-        "plain_code or refuses",
+        "pytorch or refused",
     ]
     environment = {**os.environ, "CC": compiler, **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -509,7 +503,7 @@ def compare_with(compiler, **environment):
 @compiled
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc -mno-avx512f", "gcc -mno-avx", "clang"])
-def test_other_compilers_and_processors_with_narrower_vectors_compute_the_same(compiler):
+def test_kernels_of_other_compilers_and_with_narrower_vectors_match_pytorch(compiler):
     if not shutil.which(compiler.split()[0]) or (
         "avx" in compiler and platform.machine() != "x86_64"
     ):
@@ -519,7 +513,7 @@ def test_other_compilers_and_processors_with_narrower_vectors_compute_the_same(c
 
 @compiled
 @pytest.mark.slow
-def test_no_address_is_wrong_and_no_behaviour_undefined(tmp_path):
+def test_sanitizers_find_no_wrong_address_and_no_undefined_behaviour(tmp_path):
     if not shutil.which("gcc"):
         pytest.skip("no gcc on this machine")
     names = ("libasan.so", "libubsan.so")

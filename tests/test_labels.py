@@ -20,7 +20,7 @@ def category(count: int) -> Column:
     return Column("label", "category", step=1.0, labels=tuple(range(count)))
 
 
-def test_labels_of_a_normal_density_have_its_probabilities():
+def test_labels_of_a_normal_density_have_normal_probabilities():
     def log_density(rows: np.ndarray) -> np.ndarray:
         return norm.logpdf(rows, loc=[[2.0]], scale=[[1.5]])
 
@@ -30,7 +30,7 @@ def test_labels_of_a_normal_density_have_its_probabilities():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_labels_of_two_categories_are_a_product():
+def test_probabilities_of_two_independent_categories_are_a_product():
     covariance = [[1.0, 0.6], [0.6, 1.0]]
     law = multivariate_normal([1.0, 1.0], covariance)
     codes = np.stack(np.meshgrid([0.0, 1.0, 2.0], [0.0, 1.0, 2.0]), axis=-1).reshape(-1, 2)
@@ -45,7 +45,7 @@ def test_labels_of_two_categories_are_a_product():
 
 @pytest.fixture(scope="module")
 def density() -> flows.Density:
-    """Return a density of a number and one of 20 labels, whose order means nothing."""
+    """Return a density of a number and a category with 20 unordered labels."""
     rng = np.random.default_rng(0)
     labels = np.array([f"ward {letter}" for letter in "qwertzuiopasdfghjkly"])
     code = rng.integers(0, 20, 400)
@@ -58,7 +58,7 @@ def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(densi
     assert len(column.labels) == 20
     x = np.array([-0.5, 1.0, 4.2])
     each = [density.log_prob(pd.DataFrame({"x": x, "ward": label})) for label in column.labels]
-    # The whole line of codes, cut far finer than the cells
+    # A grid over the line of codes that is much finer than the cells
     angle = np.pi * ((np.arange(1_000_000) + 0.5) / 1_000_000 - 0.5)
     codes, slope = 9.5 + 5 * np.tan(angle), 5 * np.pi / np.cos(angle) ** 2
     for place, value in enumerate(x):
@@ -68,8 +68,8 @@ def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(densi
         assert sum(np.exp(each)[:, place]) == pytest.approx(marginal, rel=1e-6)
 
 
-def test_labels_that_are_drawn_together_have_their_probability():
-    """Much of a density that was trained for so short lies beyond the codes of the labels."""
+def test_joint_draws_of_labels_have_their_probability():
+    """After short training, much of the density lies beyond the codes of the labels."""
     rng, size = np.random.default_rng(0), 200
     frame = pd.DataFrame({"x": rng.normal(size=size), "a": rng.choice(list("uvw"), size)})
     frame["b"] = rng.random(size) < 0.3
@@ -81,7 +81,7 @@ def test_labels_that_are_drawn_together_have_their_probability():
     assert abs((found - expected) / error).mean() < 1.5
 
 
-def test_samples_have_labels_about_as_often_as_their_probability(density):
+def test_labels_occur_in_samples_as_often_as_their_probability(density):
     drawn = density.sample(20_000)["ward"].value_counts(normalize=True)
     grid = np.linspace(-8, 14, 500)
     for label in ("ward a", "ward z"):
@@ -91,8 +91,8 @@ def test_samples_have_labels_about_as_often_as_their_probability(density):
 
 
 @pytest.mark.usefixtures("short_recipe")
-def test_tail_probabilities_of_rows_with_labels_are_those_of_fresh_rows():
-    """Rows are scored as the held-out ones are: by their cells."""
+def test_tail_probabilities_of_rows_with_labels_are_calibrated():
+    """New rows and held-out rows are scored in the same way, with integrals over cells."""
     rng = np.random.default_rng(1)
 
     def draw(n: int) -> pd.DataFrame:

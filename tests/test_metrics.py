@@ -1,8 +1,4 @@
-"""The metrics.
-
-The truth scores its floor, each kind of damage shows where it should, and each number agrees with
-its definition.
-"""
+"""The metrics: scores of the true density, the effects of damage, and definitions."""
 
 from __future__ import annotations
 
@@ -73,7 +69,7 @@ def gaussian(mean: list[float], covariance: list[list[float]]) -> GaussianMixtur
 
 
 class Broken(Population):
-    """Two members that know no finite number, as a flow that diverged."""
+    """Two members with outputs that are not finite, like a flow that diverged."""
 
     def __init__(self) -> None:
         super().__init__(2, (2,), {})
@@ -89,7 +85,7 @@ class Broken(Population):
 
 
 class Mute(Population):
-    """Two members that sample well and have no density, as a GAN."""
+    """Two members that sample well and have no density, like a GAN."""
 
     def __init__(self) -> None:
         super().__init__(2, (2,), {})
@@ -98,7 +94,7 @@ class Mute(Population):
         return truth().sample((*sample_shape, 2), generator=generator).squeeze(-2)
 
 
-# The floor
+# The true density
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +102,7 @@ def floor() -> dict[str, float]:
     return scores(draw(ring(), 1000, 1), ring(), draw(ring(), 1000, 2))
 
 
-def test_truth_against_truth_scores_the_floor(floor: dict[str, float]):
+def test_two_samples_of_the_truth_have_the_best_scores(floor: dict[str, float]):
     assert floor["precision"] > 0.94
     assert floor["recall"] > 0.94
     assert floor["density"] == pytest.approx(1, abs=0.1)
@@ -124,7 +120,7 @@ def test_high_quality_of_the_truth_is_the_mass_within_three_deviations():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 10])
-def test_in_any_number_of_dimensions_as_many_samples_of_the_truth_belong_to_a_mode(dim: int):
+def test_high_quality_of_the_truth_is_the_same_in_any_dimension(dim: int):
     apart = Mixture.isotropic(np.arange(3)[:, None] * np.full((3, dim), 20.0), deviation=1.0)
     found = mode_scores(draw(apart, 20_000, 1), apart)
     assert found["modes"] == 3
@@ -157,21 +153,21 @@ def test_dropping_modes_lowers_diversity_step_by_step_and_leaves_fidelity(seed: 
         rows.append({**mode_scores(many, whole), **samples.neighbour_scores(test, few, 5)})
     assert [row["modes"] for row in rows] == [8, 7, 6, 5, 4]
     for key, sign in (("recall", -1), ("coverage", -1), ("mode_tv", 1)):
-        # An eighth of the points is lost at each step, less what chance and the points between two
-        # modes give back.
+        # Each step loses an eighth of the points; chance and points between two modes reduce the
+        # loss
         assert (sign * np.diff([row[key] for row in rows]) > 0.05).all(), key
     for key in ("precision", "high_quality"):
         assert min(row[key] for row in rows) > 0.97, key
 
 
-def test_the_mass_of_the_modes_that_are_dropped_is_zero_and_that_of_the_others_their_weight():
+def test_mode_mass_is_0_for_dropped_modes_and_the_weight_for_the_others():
     whole, n = ring(), 10_000
     part = Mixture(np.full(3, 1 / 3), whole.means[2:5], whole.covariances[2:5])
     mass = samples.mode_mass(draw(part, n, 1), whole)
     beyond = math.exp(-4.5)
     expected = np.array([*[0.0] * 2, *[(1 - beyond) / 3] * 3, *[0.0] * 3, beyond])
     assert mass.sum() == pytest.approx(1)
-    # One in two thousand lands in the mode next to its own.
+    # One sample in two thousand belongs to the mode next to its own
     assert (np.abs(mass - expected) <= 4 * np.sqrt(expected * (1 - expected) / n) + 0.001).all()
 
 
@@ -281,11 +277,11 @@ def test_exact_auc_of_equal_densities_is_one_half_although_all_scores_tie():
     assert likelihood.exact_auc(np.zeros(50), np.zeros(70)) == 0.5
 
 
-def test_the_classifier_tells_what_is_apart_and_nothing_else():
+def test_the_classifier_separates_only_different_sets():
     rng = np.random.default_rng(8)
     pairs = [rng.standard_normal((2, 200, 2)) for _ in range(60)]
     found = [samples.classifier_auc(real, fake, 5) for real, fake in pairs]
-    # What its docstring says of equal distributions at n = 200
+    # The docstring has these numbers for equal distributions at n = 200
     assert np.mean(found) == pytest.approx(0.495, abs=4 * 0.037 / math.sqrt(60))
     assert np.std(found) == pytest.approx(0.037, rel=0.4)
     real, fake = pairs[0]
@@ -303,8 +299,8 @@ def test_the_classifier_agrees_with_a_count_by_hand():
     assert samples.classifier_auc(real, fake, 2) == pytest.approx(np.mean(pairs))
 
 
-def test_of_points_that_are_equally_far_away_the_classifier_prefers_neither_set():
-    """Whole numbers, of which many are equally far from each other, score as others do."""
+def test_ties_in_distance_do_not_bias_the_classifier():
+    """Whole numbers, which have many equal distances, score like other numbers."""
     rng = np.random.default_rng(9)
     for levels, columns in ((2, 1), (4, 2), (20, 1)):
         drawn = rng.integers(0, levels, (60, 2, 200, columns)).astype(float)
@@ -312,7 +308,7 @@ def test_of_points_that_are_equally_far_away_the_classifier_prefers_neither_set(
         assert np.mean(found) == pytest.approx(0.49, abs=0.025)
         swapped = [samples.classifier_auc(fake, real, 5) for real, fake in drawn]
         assert np.mean(swapped) == pytest.approx(0.49, abs=0.025)
-    # Of seven equal points the nearest are the first in the order, or after oneself
+    # The nearest of equal points are the first other points in the random order
     same = np.zeros((4, 2))
     order = numpy_generator(0, "metric").permutation(8)
     scores = np.array([sum(j < 4 for j in [j for j in order if j != i][:3]) for i in range(8)])
@@ -320,14 +316,14 @@ def test_of_points_that_are_equally_far_away_the_classifier_prefers_neither_set(
     assert samples.classifier_auc(same, same, 3) == expected
 
 
-def test_the_classifier_depends_neither_on_units_nor_on_a_column_that_says_nothing():
+def test_the_classifier_depends_neither_on_units_nor_on_a_constant_column():
     rng = np.random.default_rng(11)
     for real in (rng.standard_normal((60, 3)), rng.integers(0, 4, (60, 3)).astype(float)):
         fake = real[rng.permutation(60)] + 0.1 * rng.integers(0, 3, (60, 3))
         found = samples.classifier_auc(real, fake, 5)
         for units in ([1e6, 1e-3, 1], [0.3, 7, 1e-9]):
             assert samples.classifier_auc(real * units, fake * units, 5) == found
-        real[:, 2] = fake[:, 2] = 0.1  # whose deviation is not 0 but for its last bit
+        real[:, 2] = fake[:, 2] = 0.1  # a constant with a computed deviation that is not exactly 0
         without = samples.classifier_auc(real[:, :2], fake[:, :2], 5)
         assert samples.classifier_auc(real, fake, 5) == without
 
@@ -345,7 +341,7 @@ def test_exact_auc_of_two_gaussians_agrees_with_the_closed_form(delta: float):
     )
 
 
-def test_exact_auc_is_nan_where_a_score_is_not_finite():
+def test_exact_auc_is_nan_if_a_score_is_not_finite():
     assert math.isnan(likelihood.exact_auc(np.array([0.0, np.inf]), np.zeros(2)))
 
 
@@ -391,7 +387,7 @@ def test_the_ensemble_is_the_mean_density_and_no_farther_from_the_truth_than_its
     assert likelihood.divergence(log_p, mixed)[0] <= likelihood.divergence(log_p, log_q).mean()
 
 
-def test_the_ensemble_of_a_network_goes_by_its_weights():
+def test_the_ensemble_of_a_network_uses_its_weights():
     model = untrained(members=2)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -414,7 +410,7 @@ def standard(n: int, seed: int, dim: int = 2) -> Array:
 
 
 def log_normal(x: Array, scale: float = 1.0) -> Array:
-    """Log-density of ``N(0, scale^2 I)``, ``(n, 1)`` of ``(n, D)``."""
+    """Return log-densities ``(n, 1)`` of ``N(0, scale^2 I)`` at points ``(n, D)``."""
     return norm.logpdf(x, scale=scale).sum(1, keepdims=True)
 
 
@@ -441,7 +437,7 @@ def test_coverage_of_a_gaussian_of_another_width_agrees_with_the_closed_form(sca
     n, levels = 50_000, np.array([0.1, 0.5, 0.9])
     on_own, on_truth = log_normal(scale * standard(n, 1), scale), log_normal(standard(n, 2), scale)
     expected = 1 - (1 - levels) ** (scale**2)
-    # The threshold's own error, seen through the slope of the curve, and that of the share.
+    # The error of the threshold times the slope of the curve, and the error of the share
     slope = scale**2 * (1 - levels) ** (scale**2 - 1)
     error = np.sqrt((slope**2 * levels * (1 - levels) + expected * (1 - expected)) / n)
     curve = calibration.hdr_coverage(on_own, on_truth, levels)[0]
@@ -480,7 +476,7 @@ def test_the_error_of_a_curve_is_its_mean_distance_from_the_diagonal():
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-def test_a_value_that_is_not_finite_takes_the_curve_of_its_member_and_no_other(bad: float):
+def test_a_non_finite_value_makes_only_the_curve_of_its_member_nan(bad: float):
     good = standard(100, 1, 3)
     spoilt = good.copy()
     spoilt[17, 1] = bad
@@ -531,8 +527,8 @@ def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
     flow = flows.build(flows.RealNVP(couplings=couplings, hidden=hidden), (2,), members=members)
     kept, outputs = 1, 2  # one feature in, a scale and a shift out
     forward = 2 * rows * hidden * (kept + hidden + outputs) * couplings
-    # Backward, each product is done twice: for the weights and for the inputs. Only the data need
-    # no gradient.
+    # The backward pass computes two products for each product: for weights and for inputs. Only
+    # the data need no gradient
     backward = 2 * forward - 2 * rows * hidden * kept
     assert flops_per_epoch(flow, rows) == forward + backward
 
@@ -543,7 +539,7 @@ PARTS = targets.make("ring")
 
 
 class Whole:
-    """The ring without a word of its components: all that a truth must have."""
+    """The ring with the interface of a truth, but without its components."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         return ring().sample(n, rng)
@@ -556,7 +552,7 @@ def problem(known: Truth | None = PARTS) -> Problem:
     return Problem(draw(ring(), 160, 3), draw(ring(), 50, 1), known)
 
 
-def test_the_truth_is_at_no_distance_from_itself_to_the_last_bit():
+def test_the_divergence_of_the_truth_from_itself_is_exactly_0():
     report = evaluate(truth(), problem(), SMALL, name="truth", draws=3)
     assert report.headline["kl"] == 0
     assert report.headline["kl_ensemble"] is None
@@ -619,7 +615,7 @@ def test_a_flow_has_every_curve_and_a_reference_no_radius():
         "radius": (3, levels),
     }
     for key in ("hdr", "radius"):
-        # A ring told as one Gaussian: nothing is near the centre, where it expects the most.
+        # The density of the Gaussian is highest at the centre of the ring, where no points are
         assert (report.curves[key][:, 0] == 0).all()
         assert (calibration.error(report.curves[key]) > 0.1).all()
     error = calibration.error(report.curves["hdr"])
@@ -643,11 +639,11 @@ def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Populatio
 def test_an_evaluation_repeats_to_the_bit():
     first, second = headline_of(truth(), draws=2), headline_of(truth(), draws=2)
     assert first.headline == second.headline
-    np.testing.assert_equal(first.members, second.members)  # a NaN is as good as a NaN
+    np.testing.assert_equal(first.members, second.members)  # treats NaN as equal to NaN
     np.testing.assert_equal(first.curves, second.curves)
 
 
-# What is not known
+# Unknown truths
 
 
 MODELS: dict[str, Callable[[], Population]] = {
@@ -664,9 +660,7 @@ def of_the_whole(model: str) -> Report:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("known", [None, Whole()], ids=["no truth", "no components"])
-def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as_they_are(
-    model: str, known: Truth | None
-):
+def test_only_metrics_that_need_an_unknown_part_are_missing(model: str, known: Truth | None):
     made = MODELS[model]()
     with_all, without = of_the_whole(model), headline_of(made, known)
     gone = set(samples.MODES)
@@ -686,16 +680,16 @@ def test_what_is_missing_takes_the_numbers_that_need_it_and_leaves_the_others_as
     assert {key for key, value in without.headline.items() if value is None} >= gone & set(HEADLINE)
     for key in HEADLINE:
         assert without.headline[key] == (None if key in gone else with_all.headline[key]), key
-    assert list(without.members) == list(with_all.members)  # the same columns, whatever is known
+    assert list(without.members) == list(with_all.members)  # always the same columns
     for key, values in without.members.items():
         if key in gone:
             assert np.isnan(values).all(), key
-        elif key != "mmd":  # its kernel is as wide as the modes where these are known
+        elif key != "mmd":  # its bandwidth depends on known components
             np.testing.assert_array_equal(values, with_all.members[key], err_msg=key)
     assert np.isfinite(without.members["mmd"]).all()
 
 
-def test_a_truth_that_is_no_mixture_has_a_kl_and_no_modes():
+def test_a_truth_that_is_not_a_mixture_gives_a_kl_and_no_modes():
     report = headline_of(untrained(), Whole())
     assert np.isfinite(
         [report.headline[key] for key in ("kl", "kl_sd", "kl_ensemble", "test_nll")]
@@ -708,7 +702,7 @@ def test_without_a_truth_the_curves_are_left_out():
     assert headline_of(untrained(), None).curves == {}
 
 
-def test_a_row_of_nothing_has_the_keys_of_every_row_and_no_number():
+def test_the_report_of_an_unknown_truth_has_all_keys_and_no_numbers():
     row, full = unknown(), of_the_whole("flow")
     assert list(row.headline) == list(full.headline)
     assert list(row.members) == list(full.members)
@@ -716,7 +710,7 @@ def test_a_row_of_nothing_has_the_keys_of_every_row_and_no_number():
     assert all(np.isnan(values).all() for values in row.members.values())
 
 
-def test_the_kernel_of_the_mmd_is_as_wide_as_the_rows_are_apart_where_no_modes_are_known():
+def test_without_components_the_bandwidth_is_the_median_distance():
     rows = draw(ring(), 40, 1)
     apart = [math.dist(a, b) for i, a in enumerate(rows) for b in rows[:i]]
     assert samples.kernel_bandwidth(rows, None) == pytest.approx(np.median(apart))
@@ -745,7 +739,7 @@ def test_the_units_of_a_table_change_no_score_of_its_samples():
         np.testing.assert_allclose(found[0][key], found[1][key], rtol=1e-6, err_msg=key)
 
 
-def test_a_problem_whose_parts_do_not_fit_is_refused():
+def test_a_problem_with_parts_that_do_not_match_is_rejected():
     with pytest.raises(
         ValueError, match=r"training rows of shape \(2,\) and test rows of shape \(3,\)"
     ):
@@ -758,7 +752,7 @@ def test_a_problem_whose_parts_do_not_fit_is_refused():
 
 
 class Blank(Population):
-    """Standard normal noise over an event of any shape, by the same numbers."""
+    """Standard normal noise of any event shape, with the same numbers for all shapes."""
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         super().__init__(2, event_shape, {})
@@ -789,7 +783,7 @@ def test_images_are_scored_as_the_rows_of_their_pixels():
 
 
 class NormalImages:
-    """A truth over images."""
+    """A true distribution of images."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         return rng.standard_normal((n, 1, 2, 3))
@@ -798,7 +792,7 @@ class NormalImages:
         return norm.logpdf(x).sum((1, 2, 3))
 
 
-def test_a_model_of_images_is_held_against_a_truth_of_images():
+def test_a_model_of_images_is_compared_with_a_truth_of_images():
     train, test = (standard(n, n, 6).reshape(-1, 1, 2, 3) for n in (100, 30))
     report = evaluate(Blank((1, 2, 3)), Problem(train, test, NormalImages()), SMALL, name="noise")
     for key in ("kl", "kl_reverse", "test_excess_nll"):

@@ -1,4 +1,4 @@
-"""Gaussian mixtures, in torch and in NumPy: one density, held against other people's."""
+"""Gaussian mixtures in torch and in NumPy, compared with SciPy and torch.distributions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_log_prob_is_that_of_scipy_and_of_torch(target):
+def test_log_prob_matches_scipy_and_torch(target):
     x = 4 * np.random.default_rng(0).normal(size=(50, target.means.shape[1]))
     parts = zip(target.weights, target.means, target.covariances, strict=True)
     by_scipy = np.log(sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in parts))
@@ -61,7 +61,7 @@ def test_log_prob_is_that_of_scipy_and_of_torch(target):
     assert np.isfinite(target.log_prob(np.full_like(x, 1e4))).all()
 
 
-def test_chunks_do_not_matter(target, monkeypatch):
+def test_log_prob_does_not_depend_on_the_size_of_chunks(target, monkeypatch):
     mixture = mixture_of(target)
     x = mixture.sample((3, 11), generator=generator())
     whole = mixture.log_prob(x)
@@ -79,7 +79,7 @@ DRAW = {
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=list(DRAW))
 def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
-    """Every entry within 5 standard errors.
+    """Every entry is within 5 standard errors.
 
     A correct sampler fails for fewer than one seed in 100,000.
     """
@@ -95,7 +95,7 @@ def test_samples_have_the_mean_and_the_covariance_of_the_mixture(target, draw):
     assert (np.abs(products.mean(0) - covariance) <= 5 * products.std(0) / np.sqrt(n)).all()
 
 
-def test_shapes_are_those_of_a_population_of_one(target):
+def test_a_mixture_has_the_shapes_of_a_population_of_one_member(target):
     mixture, dim = mixture_of(target), target.means.shape[1]
     assert mixture.sample((), generator=generator()).shape == (1, dim)
     assert mixture.sample((2, 3), generator=generator()).shape == (2, 3, 1, dim)
@@ -105,7 +105,7 @@ def test_shapes_are_those_of_a_population_of_one(target):
         mixture.log_prob(torch.zeros(2, 2, dim))
 
 
-def test_a_mixture_is_made_of_arrays_lists_and_tensors_alike_and_keeps_what_it_is_given(target):
+def test_a_mixture_copies_its_arguments_which_may_be_arrays_lists_or_tensors(target):
     parts = (target.weights.copy(), target.means.copy(), target.covariances.copy())
     ways = (np.asarray, torch.from_numpy, np.ndarray.tolist)
     made = [GaussianMixture(*map(of, parts)) for of in ways]
@@ -116,7 +116,7 @@ def test_a_mixture_is_made_of_arrays_lists_and_tensors_alike_and_keeps_what_it_i
         np.testing.assert_array_equal(mixture.log_prob(x)[:, 0], expected)
 
 
-def test_entropy_of_one_gaussian_is_the_closed_form():
+def test_entropy_of_one_gaussian_matches_the_closed_form():
     covariance = np.array([[2.0, 0.6], [0.6, 0.5]])
     target = Mixture(np.ones(1), np.array([[3.0, -1.0]]), covariance[None])
     estimate, error = entropy(target, 20_000, np.random.default_rng(0))
@@ -143,7 +143,7 @@ def test_grid_has_25_equal_modes_of_deviation_a_quarter_with_spacing_2():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
-def test_a_custom_mixture_has_the_dimensions_of_its_components_and_weights_of_sum_1(dim):
+def test_a_custom_mixture_has_the_dimension_of_its_components_and_normalised_weights(dim):
     means = np.arange(2 * dim).reshape(2, dim)
     target = custom([1, 3], means, [np.eye(dim), 4 * np.eye(dim)])
     np.testing.assert_allclose(target.weights, [0.25, 0.75])
@@ -162,7 +162,7 @@ def test_a_custom_mixture_has_the_dimensions_of_its_components_and_weights_of_su
     ],
     ids=["another dimension", "a covariance of another dimension", "a covariance of one row"],
 )
-def test_a_component_that_does_not_fit_the_first_is_named_with_what_it_holds(means, covariances):
+def test_a_component_of_another_dimension_than_the_first_is_named(means, covariances):
     said = (
         r"^.*component 1 must have a mean of 2 numbers and a covariance of 2 x 2.*it has .*\[1.*$"
     )
@@ -170,17 +170,17 @@ def test_a_component_that_does_not_fit_the_first_is_named_with_what_it_holds(mea
         custom([1, 1], means, covariances)
 
 
-def test_the_box_holds_the_mass():
+def test_the_box_reaches_4_deviations_beyond_the_means():
     low, high = targets.make("ring").box()
     np.testing.assert_allclose([low, high], [[-6, -6], [6, 6]])
 
 
-NO_MIXTURES = {  # what is wrong -> (weights, means, covariances)
-    "weights that don't sum to 1": ([0.5, 0.6], [[0, 0], [1, 1]], [UNIT, UNIT]),
+INVALID = {  # fault -> (weights, means, covariances)
+    "weights that do not sum to 1": ([0.5, 0.6], [[0, 0], [1, 1]], [UNIT, UNIT]),
     "a weight of 0": ([0.0, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
     "a negative weight": ([-0.5, 1.5], [[0, 0], [1, 1]], [UNIT, UNIT]),
-    "a weight that is no number": ([np.nan, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
-    "a mean that is no number": ([0.5, 0.5], [[0, 0], [np.nan, 1]], [UNIT, UNIT]),
+    "a weight that is not a number": ([np.nan, 1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
+    "a mean that is not a number": ([0.5, 0.5], [[0, 0], [np.nan, 1]], [UNIT, UNIT]),
     "too few weights": ([1.0], [[0, 0], [1, 1]], [UNIT, UNIT]),
     "too few covariances": ([0.5, 0.5], [[0, 0], [1, 1]], [UNIT]),
     "a covariance of another dimension": ([1.0], [[0, 0]], [np.eye(3)]),
@@ -190,12 +190,12 @@ NO_MIXTURES = {  # what is wrong -> (weights, means, covariances)
 }
 
 
-@pytest.mark.parametrize("wrong", list(NO_MIXTURES))
-def test_what_is_no_mixture_is_refused(wrong):
+@pytest.mark.parametrize("fault", list(INVALID))
+def test_an_invalid_mixture_is_rejected(fault):
     with pytest.raises(ValueError, match=r"weights|means|covariance"):
-        Mixture(*(np.asarray(part, dtype=np.float64) for part in NO_MIXTURES[wrong]))
+        Mixture(*(np.asarray(part, dtype=np.float64) for part in INVALID[fault]))
 
 
-def test_negative_weights_are_not_saved_by_dividing_them_by_a_negative_sum():
+def test_negative_weights_of_a_negative_sum_are_rejected():
     with pytest.raises(ValueError, match="weights"):
         custom([-1, -1], [[0, 0], [1, 1]], [UNIT, UNIT])

@@ -1,7 +1,4 @@
-"""Every model there is, by its name alone.
-
-Built, trained and asked in the one way that all share; and what is refused, in one line.
-"""
+"""Every model through the common interface: build, train, score, sample, and invalid input."""
 
 from __future__ import annotations
 
@@ -26,9 +23,8 @@ from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
 
-NAMES = [
-    name for name in registry.names() if not registry.find(name).of_images
-]  # those have tests of their own
+# tests/test_images.py tests models of images
+NAMES = [name for name in registry.names() if not registry.find(name).of_images]
 every_model = pytest.mark.parametrize("name", NAMES)
 WITH_DENSITY = [
     name for name in NAMES if flows.build(registry.architecture(name), (2,)).supports("log_prob")
@@ -37,7 +33,7 @@ every_density = pytest.mark.parametrize("name", WITH_DENSITY)
 
 
 def small(name: str) -> dict[str, Any]:
-    """Settings of a small model, as far as it has such."""
+    """Return settings of a small model, as far as the model has them."""
     return {
         key: value
         for key, value in {"hidden": 8, "couplings": 2}.items()
@@ -69,14 +65,14 @@ def generator() -> torch.Generator:
 
 
 @every_model
-def test_a_model_is_built_from_its_name_trained_and_drawn_from(name: str):
+def test_a_model_is_built_from_its_name_trained_and_sampled(name: str):
     model = flows.build(registry.architecture(name), [2])
     assert (tuple(model.batch_shape), tuple(model.event_shape), model.history) == ((1,), (2,), {})
     model = flows.train(build(name), rows(), rows(20, seed=1), settings())
     assert not model.training
     assert model.sample((4, 5), generator=generator()).shape == (4, 5, 3, 2)
     assert model.sample((0,)).shape == (0, 3, 2)
-    if isinstance(model, Flow):  # layer by layer as in one go, to the bit: both by the kernels
+    if isinstance(model, Flow):  # equal bits step by step and at once
         assert torch.equal(
             model.trajectory((50,), generator())[-1], model.sample((50,), generator())
         )
@@ -96,7 +92,7 @@ def test_the_operations_of_an_epoch_can_be_counted_and_grow_with_the_rows(name: 
 
 
 @every_model
-def test_a_model_answers_what_it_has_and_says_of_the_rest_that_it_has_not(name: str):
+def test_an_unsupported_method_raises_an_error_that_names_the_model(name: str):
     model = build(name)
     calls: dict[str, Callable[[], Any]] = {
         "log_prob": lambda: model.log_prob(rows(5)),
@@ -112,29 +108,27 @@ def test_a_model_answers_what_it_has_and_says_of_the_rest_that_it_has_not(name: 
 
 
 @every_model
-def test_a_name_in_tables_and_a_colour_of_its_own(name: str):
+def test_the_label_and_the_colour_of_a_model_are_unique(name: str):
     kinds = [registry.find(each) for each in registry.names()]
     assert re.fullmatch("#[0-9A-F]{6}", registry.find(name).color)
     assert len({kind.label for kind in kinds}) == len({kind.color for kind in kinds}) == len(kinds)
 
 
 @every_model
-def test_no_setting_is_without_a_default_and_none_is_named_like_one_of_training(name: str):
-    """In ``params.yaml`` both stand in one section."""
+def test_every_setting_has_a_default_and_another_name_than_settings_of_training(name: str):
+    """One section of ``params.yaml`` holds both."""
     assert registry.find(name)().model_dump().keys() == registry.find(name).model_fields.keys()
     assert not set(registry.find(name).model_fields) & {*TrainingSettings.model_fields, "members"}
 
 
 @every_model
 @pytest.mark.parametrize("part", [range(2, 5), range(1)], ids=str)
-def test_members_of_a_range_start_and_train_as_they_do_in_the_whole_population(
-    name: str, part: range
-):
+def test_members_of_a_range_start_and_train_as_in_the_whole_population(name: str, part: range):
     whole, of_it = build(name, 5), build(name, part)
     places = slice(part.start, part.stop)
     for key, tensor in of_it.state_dict().items():
         expected = whole.state_dict()[key][places] if tensor.ndim else whole.state_dict()[key]
-        assert torch.equal(tensor, expected) or key == "weights", key  # which sum to 1 in either
+        assert torch.equal(tensor, expected) or key == "weights", key  # weights sum to 1 in both
     for model in (whole, of_it):
         flows.train(model, rows(), rows(20, seed=1), settings())
     assert of_it.member_range == part
@@ -173,7 +167,7 @@ def test_training_takes_arrays_lists_and_whole_numbers_alike(name: str):
 
 
 @every_model
-def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name: str):
+def test_without_test_rows_training_is_the_same_and_has_no_test_curve(name: str):
     (alone, scored) = (
         flows.train(build(name), rows(), test, settings()) for test in (None, rows(20, seed=1))
     )
@@ -183,7 +177,7 @@ def test_without_test_rows_training_is_the_same_and_keeps_no_curve_of_them(name:
 
 
 @every_model
-def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_there_are_epochs(
+def test_the_last_epoch_is_logged_if_log_every_exceeds_the_epochs(
     name: str,
 ):
     assert flows.train(build(name), rows(), None, settings(log_every=100)).history[
@@ -196,7 +190,7 @@ def test_no_row_is_dropped_from_the_history_where_it_is_kept_more_rarely_than_th
 
 @every_density
 def test_rows_are_never_read_as_members(name: str):
-    """As many rows as members: every member scores every row."""
+    """With as many rows as members, every member still scores every row."""
     model, x = build(name, members=4), rows(4)
     whole = model.log_prob(x)
     assert whole.shape == (4, 4)
@@ -221,9 +215,7 @@ def test_log_prob_takes_arrays_lists_and_whole_numbers_alike(name: str):
 
 
 @every_density
-def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_and_changes_nothing_else(  # noqa: E501
-    name: str,
-):
+def test_rescaling_a_column_only_shifts_log_likelihoods(name: str):
     plain, scaled = (
         flows.train(build(name), x, x[:20], settings()) for x in (rows(), rows() * [1e6, 1])
     )
@@ -244,7 +236,7 @@ def test_another_unit_of_a_column_shifts_every_log_likelihood_by_its_logarithm_a
 
 @every_density
 def test_a_column_far_from_0_is_learnt_as_if_it_were_near(name: str):
-    """Of a billion and a half, single precision would leave steps of 128."""
+    """Near a billion, numbers in single precision have steps of 64."""
     offset = np.array([1e9, -2e8])
     near, far = (flows.train(build(name), x, x[:20], settings()) for x in (rows(), rows() + offset))
     for key in ("train_nll", "test_nll"):
@@ -255,7 +247,7 @@ def test_a_column_far_from_0_is_learnt_as_if_it_were_near(name: str):
     assert_close(drawn[0] + torch.from_numpy(offset), drawn[1], rtol=0, atol=1e-3)
 
 
-# What is refused
+# Invalid input
 
 
 def hole(n: int = 20) -> np.ndarray:
@@ -268,13 +260,13 @@ def constant() -> np.ndarray:
     return rows() * [1, 0]
 
 
-REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must say
+INVALID_ROWS = {  # fault: (train, test), the error and its message
     "one column too many": (
         (rows(dim=3), None),
         ValueError,
         r"^train: expected rows of shape \(n, 2\).*\(60, 3\)$",
     ),
-    "one row by itself": (
+    "a single row": (
         (rows()[0], None),
         ValueError,
         r"^train: expected rows of shape \(n, 2\).*\(2,\)$",
@@ -289,7 +281,7 @@ REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must
         ValueError,
         r"^train: expected one axis of rows; got \(4, 15, 1, 2\)$",
     ),
-    "another width to test on": (
+    "test rows of another width": (
         (rows(), rows(dim=1)),
         ValueError,
         r"^test: expected rows of shape \(n, 2\).*\(60, 1\)$",
@@ -327,7 +319,7 @@ REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must
         TypeError,
         "^train must be an array of numbers; got list$",
     ),
-    "truth values": ((rows() > 0, None), TypeError, "^train must be real numbers; got torch.bool$"),
+    "booleans": ((rows() > 0, None), TypeError, "^train must be real numbers; got torch.bool$"),
     "complex numbers": (
         (rows() * 1j, None),
         TypeError,
@@ -341,19 +333,19 @@ REFUSED_BY_FIT = {  # what is wrong -> (train, test), the error and what it must
 }
 
 
-@pytest.mark.parametrize("wrong", REFUSED_BY_FIT)
-def test_what_can_not_be_learnt_is_refused_in_one_line(wrong: str):
-    (train, test), error, words = REFUSED_BY_FIT[wrong]
+@pytest.mark.parametrize("wrong", INVALID_ROWS)
+def test_invalid_training_rows_are_rejected_in_one_line(wrong: str):
+    (train, test), error, words = INVALID_ROWS[wrong]
     for name in NAMES:
         with pytest.raises(error, match=words) as caught:
             flows.train(build(name), train, test, settings())
         assert "\n" not in str(caught.value)
 
 
-def test_train_takes_networks_and_no_references():
+def test_train_rejects_a_reference():
     reference = flows.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
     with pytest.raises(
-        TypeError, match=r"^train takes what flows\.build makes; got GaussianMixture$"
+        TypeError, match=r"^train takes a network of flows\.build; got GaussianMixture$"
     ):
         flows.train(reference, rows())
 
@@ -372,9 +364,9 @@ def test_train_takes_networks_and_no_references():
         (np.full((5, 2), "a"), TypeError, "^points must be an array of numbers; got <U1$"),
         ("rows.csv", TypeError, "^points must be an array of numbers; got <U8$"),
     ],
-    ids=["one column too many", "one point by itself", "rows for other members", "text", "a word"],
+    ids=["one column too many", "a single point", "rows for other members", "text", "a word"],
 )
-def test_what_can_not_be_scored_is_refused_in_one_line(
+def test_invalid_points_are_rejected_in_one_line(
     name: str, points: Any, error: type[Exception], words: str
 ):
     with pytest.raises(error, match=words) as caught:
@@ -383,14 +375,14 @@ def test_what_can_not_be_scored_is_refused_in_one_line(
 
 
 @every_density
-def test_a_point_that_is_not_finite_is_scored_as_such_and_spoils_no_other(name: str):
+def test_a_non_finite_point_has_a_non_finite_score_and_changes_no_other(name: str):
     scores = build(name).log_prob(hole())
     assert not scores[7].isfinite().any()
     good = torch.arange(20) != 7
     assert_close(scores[good], build(name).log_prob(hole()[good]))
 
 
-def test_an_unknown_model_is_told_which_there_are():
+def test_the_error_for_an_unknown_model_lists_the_models():
     for name in ("nonsense", "RealNVP", "no/name", "", "network"):
         with pytest.raises(LookupError) as caught:
             flows.build(registry.architecture(name), (2,))
@@ -408,11 +400,11 @@ def test_an_unknown_model_is_told_which_there_are():
     ],
     ids=["unknown", "too small", "text"],
 )
-def test_a_wrong_setting_is_named_with_what_is_allowed(
+def test_an_invalid_setting_is_named_with_the_allowed_values(
     name: str, wrong: dict[str, Any], words: str
 ):
     if "hidden" not in registry.find(name).model_fields:
-        pytest.skip("has no such setting")
+        pytest.skip("has no setting hidden")
     with pytest.raises(ValueError, match=words.format(name=name)) as caught:
         flows.build(registry.architecture(name, wrong), (2,))
     assert "\n" not in str(caught.value)
@@ -421,8 +413,8 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     "members", [0, -1, 2.5, "3", range(0), range(3, 2), range(0, 4, 2), range(-1, 2)], ids=str
 )
-def test_members_that_are_none_are_refused(members: Any):
-    kind = "range of step 1 " if isinstance(members, range) else "whole number of at least 1$"
+def test_invalid_members_are_rejected(members: Any):
+    kind = "non-empty range" if isinstance(members, range) else "whole number of at least 1$"
     says = rf"^members = {re.escape(repr(members))}: must be a {kind}"
     with pytest.raises(ValueError, match=says):
         flows.build(flows.RealNVP(), (2,), members=members)
@@ -438,7 +430,7 @@ def test_a_coupling_needs_vectors_of_two_features(name: str, shape: tuple[int, .
 
 
 @pytest.mark.parametrize("name", ["vae", "gan"])
-def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
+def test_the_baselines_need_vectors_and_accept_one_feature(name: str):
     with pytest.raises(ValueError, match=r"needs vectors.*event_shape=\(3, 8, 8\)$"):
         flows.build(registry.architecture(name), (3, 8, 8))
     assert flows.train(build(name, dim=1), rows(dim=1), None, settings()).sample((4,)).shape == (
@@ -449,7 +441,7 @@ def test_the_baselines_need_vectors_and_can_do_with_one_feature(name: str):
 
 
 def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """And one with a model is found, without a line anywhere else."""
+    """A file with a model is found without registration."""
     (tmp_path / "hollow.py").write_text("from flows.networks.architecture import Architecture\n")
     text = (
         "from flows.models.realnvp import RealNVP\n\n\n"
@@ -477,7 +469,7 @@ def test_a_target_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str
     assert np.isfinite(target.log_prob(x)).all()
 
 
-def test_an_unknown_target_is_told_which_there_are():
+def test_the_error_for_an_unknown_target_lists_the_targets():
     with pytest.raises(LookupError, match=", ".join(targets.names())):
         targets.make("moons")
 
@@ -485,7 +477,7 @@ def test_an_unknown_target_is_told_which_there_are():
 # Architectures
 
 
-def test_an_architecture_is_an_immutable_value_that_a_name_and_a_mapping_give_too():
+def test_an_architecture_is_immutable_and_equals_one_from_a_name_and_a_mapping():
     architecture = flows.RealNVP(couplings=4, transform="spline")
     assert registry.architecture("realnvp", {"couplings": 4, "transform": "spline"}) == architecture
     assert registry.name_of(architecture) == "realnvp"
@@ -498,14 +490,14 @@ def test_an_architecture_is_an_immutable_value_that_a_name_and_a_mapping_give_to
 
 
 @pytest.mark.parametrize("wrong", ["nsf", flows.NSF, None])
-def test_a_network_is_built_from_an_architecture_alone(wrong: Any):
+def test_build_rejects_anything_but_an_architecture(wrong: Any):
     with pytest.raises(TypeError, match=r"build takes an architecture, such as flows\.NSF"):
         flows.build(wrong, (2,))
 
 
-def test_an_architecture_that_no_checkpoint_could_find_is_refused():
+def test_an_architecture_outside_flows_models_is_rejected():
     class Own(flows.NSF):
-        """In no file of flows/models."""
+        """An architecture that is not in a file of flows/models."""
 
     with pytest.raises(LookupError, match="Own is not in a file of flows/models"):
         flows.build(Own(), (2,))
@@ -545,9 +537,7 @@ def test_a_section_gives_an_architecture_and_training_settings():
         (flows.NSF(), {"couplings": 3}, r"couplings is not a known key; allowed in training: rec"),
     ],
 )
-def test_a_wrong_key_of_a_section_is_named_with_its_place(
-    model: Any, section: dict[str, Any], says: str
-):
+def test_an_invalid_key_is_named_with_its_section(model: Any, section: dict[str, Any], says: str):
     with pytest.raises(ValueError, match=says):
         registry.parse_section(
             model, section, TrainingSettings(), prefix="models.nsf", reserved=["seed"]

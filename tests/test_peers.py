@@ -1,4 +1,4 @@
-"""The same density from another library: zuko, with our weights copied in."""
+"""Our flows have the same density as flows of another library, zuko, with the same weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LOG_FLOOR = math.log(1e-3)  # zuko bounds an unbounded number a by a / (1 + |a /
 
 
 def unbounded(bounded, limit=-LOG_FLOOR):
-    """What zuko's soft bound turns into ``bounded``."""
+    """Return the number that zuko's soft bound maps to ``bounded``."""
     return bounded / (1 - (bounded / limit).abs())
 
 
 def affine(raw):
-    """Log-scales 2 tanh(s / 2) and shifts, from ``(..., 2 d)``."""
+    """Return affine maps with log-scales 2 tanh(s / 2) and shifts, from ``raw`` ``(..., 2 d)``."""
     raw_log_scale, shift = raw.chunk(2, dim=-1)
     return zuko.transforms.MonotonicAffineTransform(
         shift, unbounded(2 * torch.tanh(raw_log_scale / 2))
@@ -36,9 +36,9 @@ def affine(raw):
 
 
 def spline(bins):
-    """Splines on [-5, 5] from ``(..., d (3 K - 1))``.
+    """Return a function that makes splines on [-5, 5] from ``raw`` ``(..., d (3 K - 1))``.
 
-    K widths and K heights of at least 0.001 of all, K - 1 slopes of at least 0.001.
+    K widths and K heights are at least 0.001 of their sum, K - 1 slopes are at least 0.001.
     """
 
     def log_share(raw):
@@ -59,7 +59,7 @@ def spline(bins):
 
 
 def coupling(ours, dim, element):
-    """zuko's coupling over torch's linear layers, with the weights of the only member of ours."""
+    """Return zuko's coupling over torch's linear layers, with the weights of our only member."""
     layers = []
     for weight, bias in ours.conditioner.layers():
         linear = nn.Linear(weight.shape[2], weight.shape[1])
@@ -75,7 +75,7 @@ def coupling(ours, dim, element):
 
 @pytest.mark.parametrize("dim", [2, 3, 5])
 @pytest.mark.parametrize("transform", ["affine", "spline"])
-def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
+def test_a_realnvp_equals_zukos_composition_of_couplings(transform, dim, perturb):
     bins = 6
     settings = {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
     flow = flows.build(flows.RealNVP(**settings), (dim,))
@@ -101,7 +101,7 @@ def test_a_realnvp_is_zukos_composition_of_couplings(transform, dim, perturb):
 
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("kind", ["affine", "spline"])
-def test_a_coupling_is_zukos_within_and_beyond_its_bounds(kind, swap, perturb):
+def test_a_coupling_equals_zukos_within_and_beyond_its_bounds(kind, swap, perturb):
     streams = [np.random.default_rng(0)]
     if kind == "affine":
         ours, element = AffineCoupling(3, 8, streams, swap=swap), affine

@@ -1,6 +1,6 @@
 """The pipeline as a user runs it, with tiny settings.
 
-Once in one process for `make test`, and by DVC for `make test-all`.
+`make test` runs it once in one process, and `make test-all` with DVC.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pipeline import RESULTS, ROOT, TINY, Clone, expand, kill, paths, stages_run
 PARAMS = yaml.safe_load(TINY)
 PIPELINE = yaml.safe_load(text("dvc.yaml"))
 STAGES = expand(PIPELINE, PARAMS)
-# The keys of `metrics/<name>.json`, in their order: who reads these files relies on them.
+# The keys of `metrics/<name>.json` in their order, on which readers of these files rely.
 HEADLINE = ["test_nll", "test_nll_ci95", "kl", "kl_sd", "kl_ensemble", "modes"]
 HEADLINE += ["precision", "recall", "c2st_auc"]
 slow = pytest.mark.slow
 
 
-# What the files say
+# The declared pipeline
 
 
 def test_every_model_of_the_settings_is_in_the_pipeline_and_its_artifact_is_written() -> None:
@@ -41,9 +41,9 @@ def test_every_model_of_the_settings_is_in_the_pipeline_and_its_artifact_is_writ
 
 
 def test_nothing_switches_off_the_run_cache_of_the_pipeline() -> None:
-    """A file that is in Git would under `outs`, and `persist` would anywhere.
+    """A file in Git under `outs`, and `persist` anywhere, switch off the run cache.
 
-    Going back to old settings would then train again.
+    A return to old settings would then train again.
     """
     for name, stage in STAGES.items():
         assert all(isinstance(entry, str) for entry in stage.get("outs", [])), name
@@ -67,7 +67,7 @@ def test_every_declared_output_is_there(small: Clone) -> None:
 
 
 @pytest.mark.parametrize("name", [*PARAMS["models"], *PARAMS["references"]])
-def test_metrics_have_the_headline_keys_and_a_row_a_member(small: Clone, name: str) -> None:
+def test_metrics_have_the_headline_keys_and_one_row_per_member(small: Clone, name: str) -> None:
     headline = json.loads(small.text(f"metrics/{name}.json"))
     assert list(headline) == HEADLINE
     rows = list(csv.DictReader(small.text(f"metrics/{name}/members.csv").splitlines()))
@@ -76,7 +76,7 @@ def test_metrics_have_the_headline_keys_and_a_row_a_member(small: Clone, name: s
     )
     assert len(rows) == members[name]
     known = ("kl", "precision", "recall", "c2st_auc")
-    if name == "gan":  # without a density
+    if name == "gan":  # it has no density
         assert [key for key in HEADLINE if headline[key] is None] == HEADLINE[:5]
         known = known[1:]
     for key in known:
@@ -85,7 +85,7 @@ def test_metrics_have_the_headline_keys_and_a_row_a_member(small: Clone, name: s
 
 
 @pytest.mark.parametrize("name", PARAMS["models"])
-def test_the_history_has_a_row_every_few_epochs_and_one_of_the_last(
+def test_the_history_has_a_row_every_few_epochs_and_for_the_last_epoch(
     small: Clone, name: str
 ) -> None:
     header, *rows = small.text(f"metrics/{name}/history.csv").splitlines()
@@ -102,22 +102,22 @@ def test_the_history_has_a_row_every_few_epochs_and_one_of_the_last(
     assert [int(row.split(",")[0]) for row in rows] == kept
 
 
-# The same by DVC
+# The same with DVC
 
 
 def changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    """The files that two folders do not hold alike."""
+    """Return the files that differ between two folders."""
     return [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
 
 
 @slow
-def test_dvc_ends_in_the_bytes_of_one_process_with_two_threads(clone: Clone, small: Clone) -> None:
+def test_dvc_gives_the_bytes_of_one_process_with_two_threads(clone: Clone, small: Clone) -> None:
     left = changed(*(place.contents(*RESULTS[1:]) for place in (clone, small)))
     assert [name for name in left if "source" not in name] == []
 
 
 @slow
-def test_a_second_run_does_nothing_and_an_edit_of_one_model_changes_that_model_alone(
+def test_a_second_run_does_nothing_and_an_edit_of_one_model_changes_only_that_model(
     clone: Clone,
 ) -> None:
     assert "Data and pipelines are up to date." in clone.dvc("repro")
@@ -129,7 +129,7 @@ def test_a_second_run_does_nothing_and_an_edit_of_one_model_changes_that_model_a
 
 
 @slow
-def test_from_a_truth_to_a_table_and_back_runs_nothing_and_restores_every_byte(
+def test_switching_to_a_table_and_back_runs_no_stage_and_restores_all_bytes(
     finished: Clone, tmp_path: Path
 ) -> None:
     clone = finished.copy(tmp_path)
@@ -162,14 +162,14 @@ def test_from_a_truth_to_a_table_and_back_runs_nothing_and_restores_every_byte(
 
 
 @slow
-def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clone: Clone) -> None:
+def test_the_error_names_an_invalid_setting_and_no_tracked_file_is_lost(clone: Clone) -> None:
     before = clone.contents(*RESULTS)
     clone.edit("  vae:\n    hidden: 8", "  vae:\n    hidden: eight")
     said = clone.run("dvc", "repro", check=False, merge=True).stdout
     assert len(re.findall(r"^train: params\.yaml: models\.vae\.hidden = 'eight'", said, re.M)) == 1
     assert "Traceback" not in said
-    # DVC takes the model away before it starts the stage, and its cache gives it back. What Git
-    # holds is kept while a stage runs.
+    # DVC removes the model before it starts the stage, and restores it from its cache. Files in Git
+    # are restored by the stage.
     assert changed(before, clone.contents(*RESULTS)) == ["models/vae.safetensors"]
     assert clone.git("status", "--porcelain") == " M params.yaml\n"
     clone.git("checkout", "--quiet", "params.yaml")
@@ -179,13 +179,13 @@ def test_a_typo_in_the_settings_is_named_and_nothing_that_is_tracked_is_lost(clo
 
 @slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_a_run_ended_in_mid_training_and_started_again_ends_in_the_same_bytes(
+def test_a_run_that_is_killed_and_restarted_gives_the_same_bytes(
     clone: Clone, end: signal.Signals
 ) -> None:
     before = clone.contents(*RESULTS)
     history, output = clone.folder / "metrics/glow/history.csv", clone.folder.parent / "output"
     history.unlink()
-    clone.edit("epochs: 150", "epochs: 1000000")  # it is still training when the signal comes
+    clone.edit("epochs: 150", "epochs: 1000000")  # training must last until the signal
     process = clone.start("dvc", "repro", "--single-item", "train@glow", output=output)
     try:
         deadline = time.monotonic() + 120
@@ -203,8 +203,8 @@ def test_a_run_ended_in_mid_training_and_started_again_ends_in_the_same_bytes(
         kill(process)
     assert not list(clone.folder.glob("models/glow*"))
     clone.edit("epochs: 1000000", "epochs: 150")
-    # DVC's cache holds the result. A user whose first run was ended has no such help, so it must do
-    # without.
+    # DVC's cache holds the result, but after a first run that was killed it would not, so it is
+    # removed.
     for out in yaml.safe_load(clone.text("dvc.lock"))["stages"]["train@glow"]["outs"]:
         cached = clone.folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]
         cached.unlink(missing_ok=True)
@@ -222,7 +222,7 @@ def test_no_tracked_file_holds_a_path_of_this_machine_or_a_time(clone: Clone) ->
         assert not found, f"{name} holds {found and found[0]!r}"
 
 
-# The everyday work: the commands of docs/dvc-recipes.md in one sitting
+# The commands of docs/dvc-recipes.md, one after another
 
 # `make compare` is in test_compare.py, a table above.
 LEFT_OUT = ("make compare", "dvc remote add --default store s3:", "dvc remote modify")
@@ -238,18 +238,18 @@ COMMANDS = [
 @slow
 def test_every_command_of_the_page_works(finished: Clone, tmp_path: Path) -> None:
     clone, new, log = finished.copy(tmp_path), Clone(tmp_path / "new"), tmp_path / "log"
-    clone.dvc("exp", "remove", "--all-commits")  # those of other tests
+    clone.dvc("exp", "remove", "--all-commits")  # experiments of other tests
     for command in COMMANDS:
         command = command.replace("/srv/", f"{tmp_path}/")
         command = command.replace(
             "clone ... new && cd new", f"clone . {new.folder} && cd {new.folder}"
         )
-        # Its output goes into a file: the workers of the queue keep it open, and through a pipe a
-        # command would wait for them.
+        # The output goes to a file, because the workers of the queue keep it open, and a command
+        # would wait for them through a pipe.
         process = clone.start("bash", "-c", command, output=log)
         status, deadline = process.wait(900), time.monotonic() + 900
         if "queue start" in command:
-            # A worker that starts at the same moment as another may work and never end.
+            # Two workers that start at the same moment may never end.
             while re.search("Queued|Running", clone.dvc("queue", "status")):
                 assert time.monotonic() < deadline
                 time.sleep(3)

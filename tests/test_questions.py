@@ -1,4 +1,4 @@
-"""Questions to a density: conditionals, marginals, draws and odd cells, against closed forms."""
+"""Conditionals, marginals, draws and surprises of a density, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def truth() -> Mixture:
 
 @pytest.fixture(scope="module")
 def density(truth: Mixture) -> Density:
-    """A density whose conditionals are known."""
+    """Return a density whose conditionals are known."""
     return Density(GaussianMixture(truth.weights, truth.means, truth.covariances))
 
 
@@ -47,7 +47,7 @@ def rows(truth: Mixture) -> np.ndarray:
 
 
 def hidden(rows: np.ndarray, count: int) -> np.ndarray:
-    """Return the rows with ``count`` cells of each unknown."""
+    """Return the rows with ``count`` unknown values in each row."""
     rng = np.random.default_rng(count)
     order = np.argsort(rng.random(rows.shape), axis=1)
     return np.where(order < count, np.nan, rows)
@@ -66,7 +66,7 @@ def test_one_unknown_column_is_integrated_out(truth, density, rows):
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_several_unknown_columns_have_an_honest_error(truth, density, rows, count):
+def test_standard_errors_for_several_unknown_columns_are_honest(truth, density, rows, count):
     gaps = hidden(rows, count)
     log_q, error = density.log_prob_and_error(gaps)
     wanted = np.array([exact(truth, row).log_evidence[0] for row in gaps])
@@ -96,7 +96,7 @@ def test_the_chain_rule_holds_in_two_orders(density, rows):
     assert (one != other).any()
 
 
-def test_a_conditional_is_not_optimistic(truth, density, rows):
+def test_conditional_log_densities_are_not_optimistic(truth, density, rows):
     given = NAMES[:2]
     found = density.log_prob(rows, given=given)
     gaps = np.where(np.arange(DIM) < 2, rows, np.nan)
@@ -116,7 +116,7 @@ def test_draws_follow_the_conditional(truth, density):
     assert np.allclose(unknown.std(), deviation[0], rtol=0.1)
 
 
-def test_draws_of_the_rest_leave_the_joint_as_it_is(density, rows):
+def test_redrawing_columns_preserves_the_joint_density(density, rows):
     whole = density.sample(1000, seed=1)
     again = density.sample(given=pd.DataFrame(hidden(whole.to_numpy(), 3), columns=whole.columns))
     fresh = density.sample(1000, seed=2)
@@ -128,7 +128,7 @@ def test_draws_of_the_rest_leave_the_joint_as_it_is(density, rows):
     assert min(p) > 1e-4
 
 
-def test_predictions_are_those_of_the_conditional(truth, density, rows):
+def test_predictions_match_the_exact_conditional(truth, density, rows):
     found = density.predict(rows, "x3", quantiles=[0.05, 0.5])
     for k, row in enumerate(rows[:50]):
         mixture = exact(truth, np.where(np.arange(DIM) == 3, np.nan, row))
@@ -142,7 +142,7 @@ def test_predictions_are_those_of_the_conditional(truth, density, rows):
     assert found["effective_draws"].isna().all()
 
 
-def test_gaps_are_filled_and_nothing_else(density, rows):
+def test_impute_fills_only_missing_values(density, rows):
     frame = pd.DataFrame(hidden(rows[:20], 2), columns=NAMES).assign(note="as it is")
     filled = density.impute(frame)
     assert not filled.isna().any().any()
@@ -154,10 +154,10 @@ def test_gaps_are_filled_and_nothing_else(density, rows):
     assert not versions[0].equals(versions[1])
     middle = np.median([each[NAMES] for each in density.impute(frame, draws=50)], axis=0)
     apart = np.abs(middle - filled[NAMES]).to_numpy()[~kept[NAMES].to_numpy()]
-    assert np.median(apart) < 0.3  # of fifty draws, whose deviations are about 1
+    assert np.median(apart) < 0.3  # medians of fifty draws with deviations of about 1
 
 
-def test_the_cell_that_was_swapped_is_the_oddest(density, rows):
+def test_a_swapped_value_has_the_largest_surprise(density, rows):
     frame = pd.DataFrame(rows[:60], columns=NAMES)
     frame.loc[::2, "x1"] = 40.0
     surprise = density.surprise(frame)
@@ -167,8 +167,8 @@ def test_the_cell_that_was_swapped_is_the_oddest(density, rows):
     assert np.isnan(density.surprise(frame.head(1))["x4"].iat[0])
 
 
-def test_draws_that_start_in_the_wrong_place_find_it():
-    """Ten coordinates, a first proposal that is off in mean and scale: the integral is 1."""
+def test_importance_sampling_adapts_to_a_wrong_first_proposal():
+    """The integral is 1, over ten coordinates; the first proposal has a wrong mean and scale."""
     mean, deviation = np.full(10, 1.0), 0.4
     generator = numpy_generator(0, "unknown")
     draws = Draws(generator, np.ones(1))
@@ -210,8 +210,8 @@ def positive() -> Density:
     return flows.fit(patients(), columns=kinds, members=2, settings=settings)
 
 
-def test_a_value_far_out_leaves_the_rest_finite(positive):
-    """The logarithm of a positive column ends where floats do, and its normal scores do not."""
+def test_an_extreme_value_gives_finite_results(positive):
+    """Normal scores of a positive column can be so large that the value overflows."""
     row = pd.DataFrame({"age": [np.nan, 50.0], "price": [1e3, 1e3], "size": [np.nan, np.nan]})
     log_q, error = positive.log_prob_and_error(row)
     assert (log_q < 0).all()
@@ -224,7 +224,7 @@ def test_a_value_far_out_leaves_the_rest_finite(positive):
     assert odd.iloc[0].idxmax() == "price"
 
 
-def test_a_draw_too_far_out_to_be_squared_spoils_no_moment():
+def test_a_draw_whose_square_overflows_does_not_affect_moments():
     values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
     posterior = Posterior(values, np.zeros((3, 1)), weights)
     density = ArrayDensity(flows.build(flows.VAE(), (1,), columns=[Column("age", "positive")]))
@@ -237,14 +237,14 @@ def test_a_draw_too_far_out_to_be_squared_spoils_no_moment():
     assert found.tolist() == [[1.5, 0.5]]
 
 
-def test_columns_that_are_numbered_are_given_by_their_numbers():
+def test_columns_with_integer_names_can_be_given():
     rows = np.random.default_rng(0).normal(size=(60, 2))
     density = flows.fit(pd.DataFrame(rows), members=1, settings={"recipe": "fixed", "epochs": 2})
     assert (density.sample(3, given={0: 1.0})["0"] == 1.0).all()
     assert len(density.predict(rows, 1)) == len(density.log_prob(rows, given=[0])) == 60
 
 
-def test_gaps_among_numbers_of_fewer_digits_are_filled():
+def test_missing_values_in_float32_columns_are_filled():
     frame = patients(40).astype("float32")
     density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
     frame.iloc[3, 0] = np.nan
@@ -253,12 +253,12 @@ def test_gaps_among_numbers_of_fewer_digits_are_filled():
     assert (filled.dtypes == "float32").all()
 
 
-def test_a_reference_says_what_it_is(density):
+def test_the_repr_of_a_reference_names_it(density):
     assert repr(density).startswith("mixture of 1 members\n")
     assert "None" not in repr(density)
 
 
-def test_none_is_a_gap_and_no_label():
+def test_none_is_a_missing_value_and_not_a_label():
     frame = patients(40).assign(ward=["east", "west"] * 20)
     settings = {"recipe": "fixed", "epochs": 5}
     density = flows.fit(frame, members=1, settings=settings)
@@ -268,13 +268,13 @@ def test_none_is_a_gap_and_no_label():
     assert density.impute(frame)["ward"].iat[3] in ("east", "west")
 
 
-def test_a_row_of_gaps_is_certain_and_has_no_surprise(density):
+def test_a_row_of_missing_values_has_probability_1_and_no_surprise(density):
     row = pd.DataFrame(np.full((1, DIM), np.nan), columns=NAMES)
     assert density.log_prob_and_error(row) == (0.0, 0.0)
     assert density.surprise(row).isna().all().all()
 
 
-def test_wrong_questions_are_one_line(density, rows):
+def test_invalid_questions_give_a_one_line_error(density, rows):
     for wrong, words in (
         (lambda: density.log_prob(rows, given=["x9"]), "there is no column x9"),
         (lambda: density.sample(3, given={"x9": 1.0}), "there is no column x9"),

@@ -1,4 +1,4 @@
-"""``make repro``: a stage as soon as what it needs is there; a line a stage; one run at a time."""
+"""``make repro``: parallel stages in the order of dependencies, their output, and the lock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAIN = {"a": [], "b": ["a"], "c": ["b"], "other": ["a"]}
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the stages do, which do what their names say, on a machine with two cores."""
+    """Return a log of simulated stages, which behave as their names say, on two cores."""
     lines: list[str] = []
 
     def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
@@ -42,21 +42,21 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def test_two_at_once_each_with_its_share_and_after_what_it_needs(log: list[str]):
+def test_two_stages_run_in_parallel_after_their_dependencies(log: list[str]):
     needs = {"a": [], "b": [], "c": ["a"], "d": ["c"]}
     assert repro.side_by_side(needs, set(needs))
     assert sorted(log[:2]) == ["start a 2", "start b 2"]
     assert log.index("end a") < log.index("start c 2" if "start c 2" in log else "start c 1")
-    assert log[-2:] == ["start d 1", "end d"]  # alone, so it has both cores
+    assert log[-2:] == ["start d 1", "end d"]  # runs alone, with both cores
     assert len(log) == 8
 
 
-def test_what_did_not_change_is_not_started_unless_what_it_needs_did(
+def test_unchanged_stages_start_only_if_a_dependency_changed(
     log: list[str], capsys: pytest.CaptureFixture[str]
 ):
     assert repro.side_by_side(CHAIN, {"b"})
     said = capsys.readouterr()
-    assert said.err == ""  # progress is on a terminal alone
+    assert said.err == ""  # progress is shown only on a terminal
     assert said.out.splitlines() == [
         "a      unchanged",
         "other  unchanged",
@@ -70,7 +70,7 @@ def test_what_did_not_change_is_not_started_unless_what_it_needs_did(
     assert log == ["start idle 1", "end idle"]
 
 
-def test_of_a_stage_that_fails_all_is_shown_and_what_does_not_need_it_still_runs(
+def test_a_failed_stage_shows_its_output_and_independent_stages_still_run(
     log: list[str], capsys: pytest.CaptureFixture[str]
 ):
     needs = {"broken": [], "needs-it": ["broken"], "last": ["needs-it"], "other": []}
@@ -94,7 +94,7 @@ repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"})
 
 
 @pytest.mark.slow
-def test_progress_is_on_a_terminal():
+def test_progress_is_shown_on_a_terminal():
     words = [sys.executable, "-c", TALK]
     output, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 80))
@@ -102,11 +102,11 @@ def test_progress_is_on_a_terminal():
     os.close(end)
     said = b""
     with suppress(OSError), os.fdopen(output, "rb", buffering=0) as stream:
-        while more := stream.read(1 << 16):  # the end of a terminal is an error
+        while more := stream.read(1 << 16):  # a closed terminal raises an error
             said += more
     assert process.wait() == 0
     assert re.search(rb"0/2 00:0[12] talks", said)
-    # Rounded from 1.5 s, which may be read as a little less
+    # 1.5 s, which may be rounded up or down
     assert re.search(rb"talks  ran \([12] s\)       kl 0.07", said)
 
 
@@ -120,7 +120,7 @@ with command.alone(repro.LOCK, repro.BUSY):
 """
 
 
-def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
+def test_a_parallel_run_is_rejected_and_the_lock_ends_with_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -131,7 +131,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(command.UserError, match=r"^another one is at work in this checkout; "):
+        with pytest.raises(command.UserError, match=r"^another `make repro` is running in this "):
             repro.main()
         assert holder.poll() is None
         holder.kill()
@@ -142,7 +142,7 @@ def test_a_second_run_is_one_line_and_the_lock_is_gone_with_its_holder(
 # With DVC itself
 
 
-# A shell that an interrupt reaches between two of its commands may go on, so there is none.
+# The command replaces its shell, because a shell may continue after an interrupt.
 SLEEP = f'exec {sys.executable} -c \'import time; open("started", "w").close(); time.sleep(60)\''
 STUDY = {
     "first": {"cmd": "echo one > one; echo first done", "deps": ["word"], "outs": ["one"]},
@@ -157,7 +157,7 @@ STUDY = {
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the pipeline ``STUDY``."""
+    """Return a repository with the pipeline ``STUDY``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(sys, "argv", ["repro", "study/dvc.yaml"])
@@ -169,11 +169,11 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_what_dvc_does_is_told_with_the_words_of_the_stages_alone(
+def test_outcomes_are_printed_with_only_the_output_of_the_stages(
     study: Path, capsys: pytest.CaptureFixture[str]
 ):
     def told(word: str, status: int = 0) -> dict[str, list[str]]:
-        """What is told of each stage where ``word`` is in its file."""
+        """Write ``word`` to the input file, run, and return the printed words of each stage."""
         (study / "word").write_text(f"{word}\n", encoding="utf-8")
         assert repro.main() == status
         parts = capsys.readouterr().out.split("study/dvc.yaml:")
@@ -191,15 +191,15 @@ def test_what_dvc_does_is_told_with_the_words_of_the_stages_alone(
 
 
 @pytest.mark.slow
-def test_what_dvc_refuses_is_one_line(study: Path):
+def test_errors_of_dvc_are_one_line(study: Path):
     (study / "dvc.yaml").write_text("stages: 3\n", encoding="utf-8")
-    with pytest.raises(command.UserError, match=r"dvc\.yaml' validation failed; `dvc status"):
+    with pytest.raises(command.UserError, match=r"dvc\.yaml' validation failed; see `dvc status"):
         repro.main()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_stages_too_and_is_one_line(study: Path, number: signal.Signals):
+def test_a_signal_also_ends_the_stages_and_prints_one_line(study: Path, number: signal.Signals):
     stages = {"sleeps": {"cmd": SLEEP}}
     (study / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
     run = subprocess.Popen(
@@ -208,8 +208,8 @@ def test_a_signal_ends_the_stages_too_and_is_one_line(study: Path, number: signa
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Where the tests run in the background of a shell, they ignore interrupts, and so would
-        # all that they start.
+        # In the background of a shell, tests ignore interrupts, and subprocesses would inherit
+        # this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (study / "started").exists():
@@ -217,8 +217,8 @@ def test_a_signal_ends_the_stages_too_and_is_one_line(study: Path, number: signa
         time.sleep(0.01)
     with repro.LOCK.open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    run.send_signal(number)  # to it alone
-    said = "repro: stopped; start it again and it goes on where it was\n"
+    run.send_signal(number)  # only to this process
+    said = "repro: stopped; run the same command again to continue\n"
     assert run.communicate(timeout=30) == ("", said)
     assert run.returncode == 130
     assert running(run.pid) == []

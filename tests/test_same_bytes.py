@@ -1,6 +1,6 @@
-"""The kernels give the same bits by every compiler and at every width of a vector.
+"""The kernels give the same bits for all compilers, vector widths and kinds of processor.
 
-And on another kind of processor (``portable.c``).
+``portable.c`` prints a hash of the results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from flows.kernels.build import FLAGS
 
 DRIVER = Path(__file__).with_name("portable.c")
-HASH = "d9f87422c01af4ff"  # of every machine
+HASH = "d9f87422c01af4ff"  # on every machine
 OPTIMISE = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC")]
 CASES = {
     **{
@@ -30,13 +30,13 @@ CASES = {
 }
 
 
-@pytest.mark.slow  # all other tests of the kernels run the native ones
+@pytest.mark.slow  # all other tests of the kernels use native builds
 @pytest.mark.parametrize("case", CASES)
 def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
     compiler, flags, emulator = CASES[case]
     for program in (compiler, *emulator):
         if shutil.which(program) is None:
-            if os.environ.get("CI"):  # of continuous integration, which has to run every case
+            if os.environ.get("CI"):  # set by continuous integration, which must run every case
                 pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
     if not emulator and platform.machine() != "x86_64":

@@ -1,7 +1,4 @@
-"""Bad settings stop with one line that names the file, the key and the value.
-
-It says what is allowed.
-"""
+"""Invalid settings give one line with the file, the key, the value and the allowed values."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def edited(old: str, new: str) -> str:
 
 
 def changed(**sections: Any) -> str:
-    """The settings with other sections, or with keys of them that are given as a mapping."""
+    """The settings with replaced sections, or with replaced keys if a section is a mapping."""
     content = yaml.safe_load(TINY)
     for name, section in sections.items():
         content[name] = {**content[name], **section} if section else section
@@ -58,7 +55,7 @@ def message(path: Path) -> str:
 SECTIONS = "data, prepare, train, models, references, evaluate"
 
 
-# What is edited, and words that the message must hold: the key, the value, and what is allowed.
+# The edit, and words of the message: the key, the value and the allowed values
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -107,12 +104,12 @@ SECTIONS = "data, prepare, train, models, references, evaluate"
         ),
     ],
 )
-def test_bad_settings_are_named_in_one_line(tmp_path: Path, old: str, new: str, words: list[str]):
+def test_invalid_settings_give_one_line(tmp_path: Path, old: str, new: str, words: list[str]):
     text = message(written(tmp_path, edited(old, new)))
     assert [word for word in words if word not in text] == [], text
 
 
-ODD = "figures/a plot;\n\u00e9.png"  # the name of a file
+ODD = "figures/a plot;\n\u00e9.png"  # the name of a file, with unusual characters
 UNIT = [[1.0, 0.0], [0.0, 1.0]]
 
 
@@ -128,7 +125,7 @@ UNIT = [[1.0, 0.0], [0.0, 1.0]]
         ({"covariance": [[1.0, 0.5]]}, ["[[1.0, 0.5]]", "covariance of 2 x 2"]),
     ],
 )
-def test_a_bad_component_is_named_in_one_line(
+def test_an_invalid_component_gives_one_line(
     tmp_path: Path, component: dict[str, Any], words: list[str]
 ):
     good = {"weight": 1.0, "mean": [0.0, 0.0], "covariance": UNIT}
@@ -150,7 +147,7 @@ def test_a_bad_component_is_named_in_one_line(
         (changed(data={"samples": 2000}, evaluate={"samples": 399}).encode(), "at least 400"),
     ],
 )
-def test_a_file_that_holds_no_settings_is_told_what_it_must_hold(
+def test_a_file_without_settings_gives_one_line_with_the_required_content(
     tmp_path: Path, text: bytes, words: str
 ):
     path = tmp_path / "params.yaml"
@@ -162,7 +159,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
     assert "No such file" in message(tmp_path / "params.yaml")
 
 
-# What is read
+# Reading
 
 
 def test_a_model_overrides_training_settings_in_its_own_section(tmp_path: Path):
@@ -175,7 +172,7 @@ def test_a_model_overrides_training_settings_in_its_own_section(tmp_path: Path):
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_a_model_without_settings_of_its_own_has_those_of_its_class(
+def test_a_model_with_an_empty_section_has_the_default_settings(
     tmp_path: Path, nothing: dict[str, Any] | None
 ):
     params = load(written(tmp_path, changed(models=dict.fromkeys(registry.names(), nothing))))
@@ -187,7 +184,7 @@ def test_a_model_without_settings_of_its_own_has_those_of_its_class(
         assert built == registry.find(name)().model_dump()
 
 
-def test_every_target_may_stand_in_the_settings(tmp_path: Path):
+def test_every_target_is_allowed_in_the_settings(tmp_path: Path):
     for name in {*targets.names(), "table"} - {"custom"}:
         data = load(written(tmp_path, edited("target: ring", f"target: {name}"))).data
         assert (data.make_truth() is None) == (name == "table")
@@ -202,8 +199,8 @@ def test_every_target_may_stand_in_the_settings(tmp_path: Path):
         *(("'1e3'", "1e3"), ("7", 7), ("-7", -7), ("true", True), ("null", None)),
     ],
 )
-def test_what_is_a_number_to_dvc_is_a_number(tmp_path: Path, word: str, value: object):
-    """To PyYAML, which goes by YAML 1.1, half of the powers of ten are text."""
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, word: str, value: object):
+    """PyYAML follows YAML 1.1 and reads half of the powers of ten as text."""
     found = read_yaml(written(tmp_path, f"value: {word}\n"))["value"]
     assert (found, type(found)) == (value, type(value))
 
@@ -220,7 +217,7 @@ def test_what_is_a_number_to_dvc_is_a_number(tmp_path: Path, word: str, value: o
     ],
     ids=["train", "evaluate", "reference"],
 )
-def test_a_wrong_name_on_the_command_line_lists_the_right_ones(
+def test_an_unknown_name_on_the_command_line_lists_the_known_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage, known: str
 ):
     written(tmp_path, TINY)
@@ -239,7 +236,7 @@ def test_a_wrong_name_on_the_command_line_lists_the_right_ones(
         (prepare, ["glow"], "python -m stages.prepare"),
     ],
 )
-def test_too_few_or_too_many_words_on_the_command_line_get_the_usage(
+def test_too_few_or_too_many_arguments_show_the_usage(
     monkeypatch: pytest.MonkeyPatch, stage, words: list[str], usage: str
 ):
     monkeypatch.setattr(sys, "argv", [stage.__file__, *words])
@@ -248,8 +245,8 @@ def test_too_few_or_too_many_words_on_the_command_line_get_the_usage(
 
 
 @pytest.mark.slow
-def test_a_stage_that_refuses_says_one_line_and_gives_back_what_dvc_took_away(tmp_path: Path):
-    """DVC removes what a stage is to write before it starts it. What is there is left alone."""
+def test_a_stage_that_rejects_its_settings_restores_the_files_that_dvc_removed(tmp_path: Path):
+    """DVC removes the outputs of a stage before the stage starts. Existing files are kept."""
     written(tmp_path, edited("members: 3", "members: 0"))
     for name in ("vae.json", "gan.json"):
         (tmp_path / "metrics").mkdir(exist_ok=True)
@@ -273,7 +270,7 @@ def test_a_stage_that_refuses_says_one_line_and_gives_back_what_dvc_took_away(tm
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Git repository, in which the test runs, with files of several folders."""
+    """A Git repository with files in several folders; the test runs in it."""
     monkeypatch.chdir(tmp_path)
     for name in ("metrics/vae.json", "metrics/gan.json", ODD, "notes.txt"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -283,7 +280,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_deleted_file_comes_back_and_one_that_the_user_changed_stays(checkout: Path) -> None:
+def test_deleted_files_are_restored_and_changed_files_are_kept(checkout: Path) -> None:
     Path("metrics/gan.json").write_text("changed", encoding="utf-8")
     Path("metrics/new.json").write_text("untracked", encoding="utf-8")
     for name in ("metrics/vae.json", ODD, "notes.txt"):
@@ -296,10 +293,10 @@ def test_a_deleted_file_comes_back_and_one_that_the_user_changed_stays(checkout:
         "metrics/new.json": "untracked",
         ODD: "committed",
     }
-    assert not Path("notes.txt").exists()  # it is in no folder that stages write
+    assert not Path("notes.txt").exists()  # stages do not write to its folder
 
 
-def test_a_file_that_is_written_after_git_listed_it_stays(
+def test_a_file_that_is_written_after_git_listed_it_is_kept(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git, place = runner.git, Path("metrics/vae.json")
@@ -334,7 +331,7 @@ def test_outside_of_a_repository_or_without_git_nothing_is_restored(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_automatic_recipe_keeps_at_most_a_fold_of_each_candidate(tmp_path: Path) -> None:
+def test_more_members_than_the_automatic_recipe_can_keep_are_rejected(tmp_path: Path) -> None:
     text = changed(train={"recipe": "auto", "members": 65})
     said = message(written(tmp_path, text))
     assert "models.realnvp: members = 65" in said

@@ -1,4 +1,4 @@
-"""Sharpened noise, held against brute force and against what it is for: less bias."""
+"""Sharpened noise: a comparison with brute force, and the reduction of bias."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cloud(n, dim=2, seed=0):
 
 
 def two_moons(n, seed=0):
-    """A cloud that no single Gaussian describes: two thin arcs."""
+    """Two thin arcs, which no single Gaussian describes."""
     rng = np.random.default_rng(seed)
     angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
     x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
@@ -38,12 +38,12 @@ def two_moons(n, seed=0):
 @pytest.mark.parametrize(
     "points", [cloud(60), two_moons(60), cloud(60, dim=3)], ids=["gaussian", "two moons", "3-D"]
 )
-def test_the_bandwidth_is_the_best_of_a_leave_one_out_search(points):
+def test_the_bandwidth_matches_a_leave_one_out_search(points):
     widths = np.geomspace(0.1, 1.0, 20)
     scores = []
     for h in widths:
         log_kernels = norm.logpdf(points[:, None], points, h).sum(2)
-        np.fill_diagonal(log_kernels, -np.inf)  # a point is left out of its own density
+        np.fill_diagonal(log_kernels, -np.inf)  # the density at a point leaves out this point
         scores.append(logsumexp(log_kernels, axis=1).sum())
     best = widths[np.argmax(scores)]
     step = widths[1] / widths[0]
@@ -62,19 +62,19 @@ def local_means(points, bandwidth):
 @pytest.mark.parametrize(
     "points", [two_moons(50), np.round(two_moons(50), 0)], ids=["distinct", "repeated"]
 )
-def test_every_point_moves_so_much_of_the_way_to_its_local_mean(points, strength):
+def test_every_point_moves_by_the_share_strength_towards_its_local_mean(points, strength):
     expected = (1 - strength) * points + strength * local_means(points, 0.3)
     np.testing.assert_allclose(sharpen(points, 0.3, strength), expected, atol=1e-12)
 
 
 def quantiles(n=2_000):
-    """A Gaussian cloud in one dimension without the luck of the draw: variance 1."""
+    """Quantiles of a Gaussian in one dimension, with variance 1 and without randomness."""
     points = norm.ppf((np.arange(n) + 0.5) / n)[:, None]
     return points / points.std()
 
 
 @pytest.mark.parametrize("h", [0.2, 0.4, 0.6])
-def test_sharpened_noise_spreads_a_gaussian_less_wrongly_than_noise_alone(h):
+def test_sharpened_noise_has_a_smaller_error_of_the_variance_than_noise_alone(h):
     """Noise alone adds h^2 to the variance.
 
     For a Gaussian of variance 1 the local mean of x is x / (1 + h^2).
@@ -85,20 +85,20 @@ def test_sharpened_noise_spreads_a_gaussian_less_wrongly_than_noise_alone(h):
 
 
 def test_half_the_way_to_the_local_mean_cancels_the_excess_to_second_order():
-    """What is left of h^2 is of order h^4."""
+    """The remaining excess is of order h^4."""
     for h in (0.2, 0.3, 0.4):
         assert abs(sharpen(quantiles(), h, 0.5).var() + h**2 - 1) < 2 * h**4
 
 
-def test_a_bandwidth_from_some_of_the_rows_is_scaled_to_their_true_number():
-    """Without the factor n^(-1/(D + 4)) it would be too wide by 41%."""
+def test_a_bandwidth_of_a_subsample_is_rescaled_to_all_rows():
+    """Without the factor n^(-1/(D + 4)) the bandwidth would be too wide by 41%."""
     points = cloud(1_200, seed=3)
     expected = likelihood_bandwidth(points)
     assert likelihood_bandwidth(points, most=150) == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("count", [1_200, 1_201])
-def test_more_rows_than_the_reference_holds_move_nearly_the_same_way(count):
+def test_a_smaller_reference_moves_rows_nearly_the_same_way(count):
     points = quantiles(count)
     move = sharpen(points, 0.4, 1.0) - points
     error = sharpen(points, 0.4, 1.0, reference_rows=150) - points - move
@@ -106,8 +106,8 @@ def test_more_rows_than_the_reference_holds_move_nearly_the_same_way(count):
     assert np.sqrt(np.square(error).mean()) < 0.12 * np.sqrt(np.square(move).mean())
 
 
-def test_very_many_rows_move_the_same_way_a_few_at_a_time():
-    """A reference row stands for all of its copies; another row counts once for itself."""
+def test_rows_moved_in_chunks_match_the_formula():
+    """A row counts itself and its copies once each, even if it is not a reference row."""
     points = cloud(MANY + 50)
     reference = subsample(points, 30)
     kernel = len(points) / 30 * np.exp(-cdist(points, reference, "sqeuclidean") / (2 * 0.4**2))

@@ -1,7 +1,4 @@
-"""Intervals and tests of paired differences.
-
-Closed forms, and how often they are wrong on simulated data.
-"""
+"""Intervals and tests of paired differences: closed forms, and error rates on simulated data."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def normal(seed: int, shift: float = 0.0) -> Array:
 # Intervals
 
 
-def test_the_interval_of_a_mean_is_near_the_normal_one():
+def test_the_interval_of_a_mean_is_near_the_normal_interval():
     values = 2 + 3 * np.random.default_rng(1).standard_normal(400)
     half = 1.96 * values.std(ddof=1) / math.sqrt(400)
     low, high = statistics.mean_interval(values, np.random.default_rng(0))
@@ -42,24 +39,24 @@ def test_the_interval_repeats_with_its_seed():
     assert first == second
 
 
-def test_an_interval_leans_to_the_side_of_the_long_tail():
+def test_an_interval_is_longer_on_the_side_of_the_long_tail():
     values = np.random.default_rng(2).exponential(size=60)
     low, high = statistics.mean_interval(values, np.random.default_rng(0))
     assert high - values.mean() > values.mean() - low
 
 
-def test_constant_differences_have_themselves_as_interval():
+def test_the_interval_of_constant_differences_has_length_0():
     assert statistics.mean_interval(np.full(N, 0.25), np.random.default_rng(0)) == (0.25, 0.25)
     assert statistics.mean_ci95(np.full(N, 0.25), np.random.default_rng(0)) == 0
 
 
-def test_an_interval_is_nan_with_a_nan():
+def test_the_interval_of_values_with_a_nan_is_nan():
     assert np.isnan(
         statistics.mean_interval(np.array([1.0, NAN, 2.0]), np.random.default_rng(0))
     ).all()
 
 
-def test_intervals_hold_the_mean_as_often_as_they_say():
+def test_intervals_contain_the_mean_at_their_nominal_rate():
     rng = np.random.default_rng(0)
     trials = 150
     missed = sum(
@@ -68,19 +65,19 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
     )
     assert missed / trials < 0.05 + 4 * math.sqrt(
         0.05 * 0.95 / trials
-    )  # of 24 values, the bootstrap's intervals are a little short
+    )  # bootstrap intervals of 24 values are a little short
 
 
 # Tests
 
 
-def test_the_signed_rank_test_of_differences_of_one_sign_counts_the_signs():
-    # All positive: one of the 2^n equally likely patterns, twice for two sides.
+def test_the_p_value_of_differences_of_one_sign_is_exact():
+    # One of the 2^n equally likely patterns of signs, twice for a two-sided test
     assert verdicts.signed_rank_p(np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
     assert verdicts.signed_rank_p(-np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
 
 
-def test_no_difference_at_all_is_no_evidence():
+def test_differences_of_0_have_a_p_value_of_1():
     assert verdicts.signed_rank_p(np.zeros(N)) == 1
 
 
@@ -95,7 +92,7 @@ def test_an_infinite_difference_counts_as_the_largest():
     assert verdicts.signed_rank_p(np.full(N, np.inf)) < 1e-4
 
 
-def test_equivalence_is_the_ninety_percent_interval_within_the_margins():
+def test_equivalence_means_that_the_90_percent_interval_is_within_the_margins():
     values = normal(5)
     reach = abs(values.mean()) + t.ppf(0.95, N - 1) * values.std(ddof=1) / math.sqrt(N)
     assert (
@@ -108,29 +105,29 @@ def test_equivalence_is_the_ninety_percent_interval_within_the_margins():
 @pytest.mark.parametrize(
     ("value", "expected"), [(0.0, 0), (0.019, 0), (-0.019, 0), (0.02, 1), (0.021, 1), (-0.5, 1)]
 )
-def test_constant_differences_are_equivalent_or_not_without_doubt(value: float, expected: int):
+def test_the_equivalence_p_value_of_constant_differences_is_0_or_1(value: float, expected: int):
     assert verdicts.equivalence_p(np.full(N, value), 0.02) == expected
 
 
-def test_a_difference_that_is_not_finite_is_never_equivalent():
+def test_differences_that_are_not_finite_are_never_equivalent():
     for bad in (NAN, np.inf):
         assert verdicts.equivalence_p(np.array([0.0] * 10 + [bad]), 1.0) == 1
 
 
-def test_no_difference_is_declared_too_often():
+def test_the_signed_rank_test_keeps_its_level():
     rejected = sum(verdicts.signed_rank_p(normal(seed)) < 0.05 for seed in range(1000))
     assert rejected / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
-def test_equivalence_is_not_declared_too_often_at_the_margin():
+def test_the_equivalence_test_keeps_its_level_at_the_margin():
     declared = sum(
         verdicts.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000)
     )
     assert declared / 1000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 1000))
 
 
-def test_holm_agrees_with_his_procedure_by_hand():
-    # Sorted: 0.01 * 4, 0.02 * 3, 0.03 * 2 (raised to the one before), 0.5 * 1.
+def test_holm_matches_a_calculation_by_hand():
+    # Sorted: 0.01 * 4, 0.02 * 3, 0.03 * 2 (0.06, not below the value before), 0.5 * 1
     assert statistics.holm(np.array([0.5, 0.01, 0.03, 0.02])) == pytest.approx(
         [0.5, 0.04, 0.06, 0.06]
     )
@@ -139,7 +136,7 @@ def test_holm_agrees_with_his_procedure_by_hand():
     assert statistics.holm(np.array([0.03])) == pytest.approx([0.03])
 
 
-def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
+def test_holm_keeps_the_rate_of_false_alarms_in_a_family_of_true_nulls():
     families = 200
     alarms = 0
     for seed in range(families):
@@ -163,18 +160,18 @@ def test_a_family_of_true_nulls_has_a_false_alarm_as_rarely_as_promised():
         ((-0.1, 0.2), 0.9, 0.9, "inconclusive"),
         ((0.001, 0.002), 0.001, 0.001, "equivalent"),  # significant, and too small to matter
         ((-0.002, -0.001), 0.001, 0.001, "equivalent"),
-        ((-0.1, 0.2), 0.001, 0.9, "inconclusive"),  # the ranks say one thing, the mean does not
+        ((-0.1, 0.2), 0.001, 0.9, "inconclusive"),  # significant ranks, but not the mean
         ((0.05, 0.05), 0.001, 0.0, "equivalent"),
         ((NAN, NAN), 0.001, 1.0, "inconclusive"),
     ],
 )
-def test_the_verdict_follows_the_declared_order(
+def test_the_verdict_follows_from_interval_and_p_values(
     interval: tuple[float, float], p_adjusted: float, p_equivalence: float, expected: str
 ):
     assert verdicts.verdict(interval, p_adjusted, p_equivalence) == expected
 
 
-def test_a_large_difference_is_found_and_a_small_one_is_found_equivalent():
+def test_simulated_differences_get_the_expected_verdicts():
     for scale, shift, margin, expected in (
         (1.0, 1.5, 0.2, "supported"),
         (1.0, -1.5, 0.2, "refuted"),

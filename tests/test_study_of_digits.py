@@ -1,4 +1,4 @@
-"""The study of digits: its parts against known answers, and all of it with tiny settings."""
+"""The study of digits: its parts compared with known results, and a tiny run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_splits_have_the_images_of_the_protocol() -> None:
     assert np.array_equal(np.sort(everything.sum(1)), np.sort(whole.sum(1)))
 
 
-def test_the_judge_tells_digits_from_copies_and_from_dirt() -> None:
+def test_the_judge_distinguishes_digits_from_copies_and_from_dirt() -> None:
     train, labels, test, held = digits.split("random", 0, 1350, 447)
     judge = digits.Judge(train, labels, 5, 0)
     assert judge.accuracy(test, held) > 0.95
@@ -62,7 +62,7 @@ def test_the_judge_tells_digits_from_copies_and_from_dirt() -> None:
     zeros = judge.scores(real, test[held == 0][:40])
     assert zeros["class_tv"] > 0.8
     assert zeros["digit_0"] > 0.9
-    other[3, 5] = np.nan  # a sample that is not finite takes the scores with it
+    other[3, 5] = np.nan  # a sample that is not finite makes all scores NaN
     lost = judge.scores(real, other)
     assert tuple(lost) == tuple(floor)
     assert np.isnan(list(lost.values())).all()
@@ -71,8 +71,8 @@ def test_the_judge_tells_digits_from_copies_and_from_dirt() -> None:
 # Densities and samplers
 
 
-def test_the_map_of_pixels_goes_by_their_counts() -> None:
-    """Of four images three have level 0 and one has level 1, and half an image is added to each."""
+def test_the_pixel_map_uses_the_counts_of_levels() -> None:
+    """Three of four images have level 0, one has level 1; half an image is added to each count."""
     bijection = PixelMap(1, (1,), 2, 3.0)
     x = torch.tensor([[[-3.0, -2.0, -1.5, 1.5]]], dtype=torch.float64)
     bijection.initialize(x)
@@ -86,7 +86,7 @@ def test_the_map_of_pixels_goes_by_their_counts() -> None:
     assert torch.allclose(opposite, -log_det)
 
 
-def test_independent_pixels_are_counted_with_half_an_image_more() -> None:
+def test_independent_pixels_add_half_an_image_to_each_count() -> None:
     rows = np.tile(np.arange(4.0)[:, None], (1, 64)) + 0.5
     log_q: Any = peers.independent(rows).log_q
     assert log_q(rows[:1])[0, 0] == pytest.approx(64 * np.log(1.5 / (4 + 17 / 2)))
@@ -95,7 +95,7 @@ def test_independent_pixels_are_counted_with_half_an_image_more() -> None:
     assert bits.ravel() == pytest.approx(np.full(4, np.log2(17)))
 
 
-def test_a_spline_of_the_box_inverts_and_learns_the_slopes_at_its_ends() -> None:
+def test_a_spline_on_the_box_inverts_and_learns_the_slopes_at_its_ends() -> None:
     rng = np.random.default_rng(0)
     coupling = BoxSplineCoupling(2, 8, [rng], swap=False, bins=4).double()
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_spline_of_the_box_inverts_and_learns_the_slopes_at_its_ends() -> None
     assert torch.allclose(way_back, -log_det)
 
 
-def test_the_base_of_the_box_is_uniform() -> None:
+def test_the_base_on_the_box_is_uniform() -> None:
     base = Uniform(1, (2,), 5.0)
     log_p = base.log_prob(torch.tensor([[[0.0, 6.0], [5.0, 0.0]]]))
     assert log_p.tolist() == [[pytest.approx(-2 * np.log(10)), -np.inf]]
@@ -122,8 +122,8 @@ def test_the_base_of_the_box_is_uniform() -> None:
     assert 4.5 < drawn.abs().max() <= 5
 
 
-def test_a_peer_of_the_tables_has_its_density_in_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A normal of the pixels' own means and deviations, known in closed form."""
+def test_the_density_of_a_peer_is_in_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A normal density with the means and standard deviations of the pixels has a closed form."""
     train, _, test, _ = digits.split("random", 0, 1350, 447)
     monkeypatch.setitem(densities.FITS, "normal", lambda _: lambda z: -(z**2).sum(1) / 2)
     log_q: Any = peers.fit("normal", train, 0).log_q
@@ -147,7 +147,7 @@ def test_a_network_samples_whole_images(name: str) -> None:
     assert (fitted.log_q is None) == (name != "vector")
 
 
-def test_an_image_that_is_learnt_again_in_normal_noise_is_the_same() -> None:
+def test_an_encoded_image_decodes_to_itself() -> None:
     test = digits.split("random", 0, 60, 20)[2]
     for flow in (image_flow(), image_flow(mixing="learned")):
         again = latents.images_of(flow, latents.normal_noise(flow, test))
@@ -160,13 +160,13 @@ def test_an_image_that_is_learnt_again_in_normal_noise_is_the_same() -> None:
         assert anew.shape == (2, 1 + 3 * latents.ANEW, 64)
 
 
-def test_a_scale_is_where_half_of_the_numbers_leave() -> None:
+def test_half_of_the_remaining_latents_are_factored_out_at_each_scale() -> None:
     flow: Any = flows.build(flows.GlowImage(steps=[1, 1, 1], hidden=8), (1, 8, 8))
     scale = latents.scale_of(flow.chain, torch.zeros(1, 1, 8, 8, 1)).flatten().int()
     assert torch.bincount(scale).tolist() == [32, 16, 16]
 
 
-# All of it, tiny
+# A tiny run
 
 
 @pytest.mark.slow

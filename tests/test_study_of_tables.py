@@ -1,5 +1,5 @@
-"""The study of tables: its sources against the protocol, every row of it on a small table, and its
-statistics against answers known beforehand.
+"""The study of tables: its sources, its rows on a small table, and its statistics compared with
+known results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from studies import engine
 from studies.tables import cells, peers, report, sources
 from studies.tables.questions import CLOSED, DETECTORS, METHODS, UNKNOWN
 
-# Training and test rows of split 0, columns, and rounded ones among them.
+# Numbers of training and test rows of split 0, of columns, and of rounded columns
 SHAPES = {
     "breast_cancer": (398, 170, 30, 12),
     "wine": (124, 53, 13, 13),
@@ -58,7 +58,7 @@ def test_a_table_has_the_rows_of_the_protocol(name: str, monkeypatch: pytest.Mon
     assert np.array_equal(same, test)
 
 
-def test_a_rounded_column_is_spread_over_its_commonest_gap_once() -> None:
+def test_noise_as_wide_as_its_commonest_gap_is_added_to_a_rounded_column_once() -> None:
     assert sources.step(np.array([0.1, 0.2, 0.2, 0.3, 0.7, 0.7])) == 0.1
     assert sources.step(np.arange(20.0)) == 0
     wine, raw = sources.load("wine").rows, sources.SOURCES["wine"]()
@@ -67,7 +67,7 @@ def test_a_rounded_column_is_spread_over_its_commonest_gap_once() -> None:
     assert np.allclose((wine - raw) / steps, drawn)
 
 
-def test_a_table_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_or_missing_table_gives_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no table 'whine'; the tables are: breast_cancer, wine"):
         sources.load("whine")
     sources.load.cache_clear()
@@ -98,17 +98,17 @@ def test_a_peer_is_a_density_that_integrates_to_one(model: str) -> None:
 
 
 @pytest.mark.slow
-def test_all_peers_fit_the_same_gaussian_but_one_that_knows_no_correlations() -> None:
+def test_all_peers_but_the_independent_one_fit_a_correlated_gaussian() -> None:
     test = rows(1_000)
     mean = {model: fitted(model)(test).mean() for model in peers.FITS}
     best = mean.pop("gaussian")
     assert mean.pop("independent") < best - 0.3
-    for model in ("mixture", "margins"):  # may be the same Gaussian but for a ridge
+    for model in ("mixture", "margins"):  # may be the same Gaussian except for a ridge
         assert best - 0.1 < mean[model] < best + 0.01, model
     assert all(best - 0.2 < each < best + 0.1 for each in mean.values()), mean
 
 
-def test_the_score_is_in_units_of_the_training_rows_and_the_divergence_in_none() -> None:
+def test_the_score_is_in_units_of_the_training_rows_and_the_divergence_has_no_unit() -> None:
     table = sources.load("mixture")
     train, test = sources.split(table.rows, 1, 105)
     mean, deviation = train.mean(axis=0), train.std(axis=0)
@@ -131,10 +131,10 @@ def test_the_score_is_in_units_of_the_training_rows_and_the_divergence_in_none()
     assert "kl" not in cells.scores(lambda _: lambda z: z[:, 0], "iris", 0, 105, 500)
 
 
-def test_our_models_are_fitted_by_the_defaults_of_the_command_line(
+def test_our_models_are_fitted_with_the_defaults_of_the_command_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The score is of the ensemble."""
+    """The score is the score of the ensemble."""
 
     def fit_table(train: Array, *words: str, **options: Any) -> Any:
         asked.append((train.shape, words, options))
@@ -148,7 +148,7 @@ def test_our_models_are_fitted_by_the_defaults_of_the_command_line(
     assert asked == [((100, 4), ("nsf",), {"members": 10, "settings": {}})]
 
 
-# What the scores say
+# The statistics
 
 
 def gained(gains: dict[str, Array]) -> pd.DataFrame:
@@ -158,7 +158,7 @@ def gained(gains: dict[str, Array]) -> pd.DataFrame:
     return report.gains(scores).loc["t"]
 
 
-def test_an_interval_knows_that_splits_share_rows() -> None:
+def test_an_interval_accounts_for_rows_that_splits_share() -> None:
     differences = np.array([0.9, 1.0, 1.1, 1.2, 0.8])
     half = 2.776445 * np.sqrt((1 / 5 + 3 / 7) * 0.025)
     assert report.interval(differences) == pytest.approx((1.0, 1 - half, 1 + half))
@@ -171,20 +171,20 @@ def test_an_interval_knows_that_splits_share_rows() -> None:
     assert gained(others)["verdict"].to_dict() == {"infinite": "win", "none": "tie"}
 
 
-def test_ranks_put_what_is_not_finite_last_and_share_ties() -> None:
+def test_ranks_put_scores_that_are_not_finite_last_and_average_ties() -> None:
     scores = {"a": [3.0, 1.0, 1.0, np.nan], "b": [2.0, 1.0, -np.inf, 0.0]}
     ranks = report.ranks(pd.DataFrame(scores, index=["nsf", "x", "y", "z"]))
     assert ranks.to_dict() == {"nsf": 1.0, "x": 2.25, "y": 3.25, "z": 3.5}
 
 
-def test_the_critical_difference_is_that_of_demsars_table() -> None:
+def test_the_critical_difference_agrees_with_demsars_table() -> None:
     """Table 5 of his paper: q is 2.569 for four classifiers and 3.164 for ten."""
     for models, tables, q in ((4, 14, 2.569), (10, 30, 3.164)):
         expected = q * np.sqrt(models * (models + 1) / (6 * tables))
         assert report.critical_difference(models, tables) == pytest.approx(expected, rel=1e-3)
 
 
-def test_p_is_the_smallest_that_nine_tables_can_give_where_all_are_won() -> None:
+def test_nine_wins_give_the_smallest_possible_p() -> None:
     models = "abcdefghijk"
     table = pd.DataFrame(np.arange(12.0)[::-1, None] * np.ones(9), index=["nsf", *models])
     p = report.against(table).to_dict()
@@ -192,16 +192,16 @@ def test_p_is_the_smallest_that_nine_tables_can_give_where_all_are_won() -> None
 
 
 def study(folder: Path, **changes: Any) -> engine.Study:
-    """A study of few tables and few splits, in a folder of its own."""
+    """Return a study of few tables and few splits in a new folder."""
     params = engine.Study("tables").params
     content = params | {"fresh": 500, "ranking": {"splits": 3, "train": 105}} | changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return engine.Study("tables", folder)
 
 
-def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Path) -> None:
-    """Scores as they might be: our flow is best on iris and second to the mixture on the other, and
-    the vine is lost.
+def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) -> None:
+    """With invented scores: our flow is best on iris and second to the mixture on the other table,
+    and the vine fails.
     """
     own = engine.Study("tables").params
     full = {**own["full"], "tables": ["mixture"], "splits": 2, "train": 120}
@@ -233,11 +233,11 @@ def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Pat
     assert found["mixture"].split("|")[2] == " mixture "
     assert re.search(r"^\| NSF \| *\*\*\u22123\.0", ranking, re.M)
     assert "\u2212\u221e" in ranking
-    assert "lost: 8.\n" in text
-    assert "Behind (nat): mixture on iris, two (0.30)." in text
+    assert "not finite: 8.\n" in text
+    assert "NSF is behind (nat): mixture on iris, two (0.30)." in text
     assert "| mixture on margins | iris | 0.50 \u00b1 0.20 | 0.50 " in text
-    assert "Behind (CRPS): nowhere." in text
-    assert "Behind (share): ECOD on iris (0.40)." in text
+    assert "NSF is behind (CRPS): nowhere." in text
+    assert "NSF is behind (share): ECOD on iris (0.40)." in text
     assert "at most 0.020; at most 3% of a table's rows" in text
     assert "| mixture | " in rest.split("KL from the truth")[0]
     assert "| NSF | 1.50 | 1.50 |" in report.seconds(tables)
@@ -245,7 +245,7 @@ def test_the_report_tells_wins_from_losses_and_counts_what_is_lost(tmp_path: Pat
 
 
 def answers_to_questions(name: str) -> dict[str, Array]:
-    """Ours knows more than the closed forms, but for two, and guesses better, but for one."""
+    """Return scores with our flow best, except on iris with two unknown columns and in guesses."""
     frame = pd.DataFrame(index=METHODS, dtype=float)
     for column in UNKNOWN:
         frame.loc[["nsf", *CLOSED], [column]] = -1.5
@@ -264,8 +264,8 @@ def answers_to_questions(name: str) -> dict[str, Array]:
 
 
 @pytest.mark.slow
-def test_all_of_it_runs_on_a_small_table(tmp_path: Path) -> None:
-    """And what is made again is the same."""
+def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
+    """A check of its cells finds no difference."""
     own = engine.Study("tables").params
     changes = {"tables": ["iris"], "members": {"nsf": 1, "vae": 1}}
     changes |= {"ranking": {"splits": 2, "train": 60}, "full": own["full"] | {"tables": []}}
@@ -280,6 +280,6 @@ def test_all_of_it_runs_on_a_small_table(tmp_path: Path) -> None:
     with plt.rc_context(STYLE):
         tables.report()
     assert tables.table("ours/nsf/iris/ranking/0")["log_likelihood"][0] > -4
-    assert "no claim is made of them" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "no claim is made about them" in (tmp_path / "tables.md").read_text(encoding="utf-8")
     again = ["ours/vae/iris/ranking/0", *engine.select(tables, ["peer/kernel", "peer/zuko_maf"])]
     assert engine.check(tables, again) == []

@@ -1,4 +1,4 @@
-"""The questions of the study of tables: closed forms against integrals, and planted oddities."""
+"""The questions of the study of tables: closed forms against integrals, and planted odd values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_closed_form_is_the_joint_density_over_its_integral(margins: bool) -> 
     assert whole == pytest.approx(joint(points), abs=1e-3)
 
 
-def test_quantiles_are_those_of_the_regression() -> None:
+def test_quantiles_of_a_gaussian_are_the_quantiles_of_its_regression() -> None:
     train = rows(3_000)
     low, middle, high = ClosedForm.fit(train, gaussian).quantiles(
         np.array([[1.0, np.nan]]), np.array([0.05, 0.5, 0.95])
@@ -49,8 +49,8 @@ def test_quantiles_are_those_of_the_regression() -> None:
     assert (low, middle, high) == pytest.approx((0.57, 0.9, 1.23), abs=0.03)
 
 
-def test_a_planted_oddity_is_found_at_the_first_guess() -> None:
-    """Far away it is by any method; inside of the margin only by those that know the rest."""
+def test_a_planted_odd_value_is_the_first_guess() -> None:
+    """All methods find a value that is far away."""
     train, odd = rows(300), np.array([[0.0, 9.0], [9.0, 0.0]])
     scorers = {name: partial(one, train) for name, one in questions.DETECTORS.items()}
     scorers |= {"z": partial(odd_cells.gaussian, train)}
@@ -59,7 +59,7 @@ def test_a_planted_oddity_is_found_at_the_first_guess() -> None:
         assert scorer(odd).argmax(axis=1).tolist() == [1, 0], name
 
 
-def test_the_tails_are_counted_along_with_the_training_rows() -> None:
+def test_tails_are_counted_together_with_the_training_rows() -> None:
     train, new = np.array([[1.0], [2.0], [3.0], [9.0]]), np.array([[9.5]])
     left, right, by_skewness = odd_cells.tails(train, new)
     assert (left.item(), right.item()) == pytest.approx((0, np.log(5)))
@@ -67,7 +67,9 @@ def test_the_tails_are_counted_along_with_the_training_rows() -> None:
 
 
 @pytest.mark.slow
-def test_a_mixture_as_our_model_scores_as_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mixture_as_our_model_scores_like_the_closed_form(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fit(train: Array, members: int) -> Density:
         return Density(GaussianMixture.fit(gaussian, train))
 

@@ -1,4 +1,4 @@
-"""Tables as they come: what is read, what is written, and one line for whatever is wrong."""
+"""Reading and writing tables, in all formats that users have, with one-line errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(path, content):
 
 
 def error(path, missing="stop"):
-    """The error on a file, in the words of the command line."""
+    """Return the error about a file, in the words of the command line."""
     with pytest.raises(TableError) as caught:
         frames.take(table.read(path), {}, missing)
     message = caught.value.text(shell_words)
@@ -49,20 +49,20 @@ def frame():
 
 @pytest.fixture(params=["csv", "parquet"])
 def path(request, tmp_path, frame):
-    """The same table in both formats."""
+    """Return the path of a table, in both formats."""
     found = tmp_path / f"t.{request.param}"
     (frame.to_csv if request.param == "csv" else frame.to_parquet)(found, index=False)
     return found
 
 
-def test_a_table_is_read_as_it_was_written(path, frame):
+def test_a_table_survives_a_round_trip_through_a_file(path, frame):
     names, values = table.read_numbers(path)
     assert names == ["a", "n", "c"]
     assert (values == frame.to_numpy(float)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
-def test_pieces_are_the_whole(path, frame, rows):
+def test_pieces_add_up_to_the_whole_table(path, frame, rows):
     pieces = list(table.stream(path, rows=rows))
     expected = np.split(np.arange(1, 26), range(rows, 25, rows))
     assert [list(piece.index) for piece in pieces] == [list(part) for part in expected]
@@ -70,11 +70,11 @@ def test_pieces_are_the_whole(path, frame, rows):
     assert (values == frame[["c", "a"]].to_numpy()).all()
 
 
-# Files as people have them: what is in one, and the words that its one line has
+# Invalid files: the content, and the words of the error
 
 
 def lines(first, *, a="{i}.5", b="{square}", apart=",", end="\n"):
-    """A file of 30 rows of two columns, below the ``first`` lines."""
+    """Return the text of a file with the ``first`` lines and 30 rows of two columns."""
     rows = (apart.join([a, b]).format(i=i, square=i * i, digit=i % 3) for i in range(1, 31))
     return end.join([*first, *rows, ""])
 
@@ -111,8 +111,8 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (lines(["a,b"], a="${i}"), "which is a number with a currency sign; remove the sign"),
         (lines(["a,b"], a="\u2212{i}"), "which is a number with a long minus sign; write -"),
         (PLAIN + "3,4,5\n", "line 32 holds 3 fields, and the first line names 2 columns"),
-        (lines(["a,b"], b="1,"), "more fields than its first line names columns; name every"),
-        (lines(["A title", "a,b"]), "more fields than its first line names columns; name every"),
+        (lines(["a,b"], b="1,"), "more fields than its first line has names; name every"),
+        (lines(["A title", "a,b"]), "more fields than its first line has names; name every"),
         (SEMICOLONS, "has another separator; to read the file, pass --sep ';' --decimal ,"),
         (lines(["width, mm;b"], a="{i},5", apart=";"), "--sep ';' --decimal ,"),
         (lines(["a\tb"], apart="\t"), r"has another separator; to read the file, pass --sep '\t'"),
@@ -156,7 +156,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (gzip.compress(PLAIN.encode()), "is compressed by gzip; rename it to .csv.gz"),
     ],
 )
-def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, content, said):
+def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said):
     assert said in error(write(tmp_path / "t.csv", content))
 
 
@@ -182,7 +182,7 @@ def test_what_is_wrong_with_a_csv_file_is_one_line_with_a_remedy(tmp_path, conte
         (("\ufeff" + PLAIN).encode(), {"encoding": "UTF-8"}),
     ],
 )
-def test_an_ugly_file_is_read_as_a_person_reads_it(tmp_path, content, options):
+def test_irregular_csv_files_are_read_correctly(tmp_path, content, options):
     path = write(tmp_path / "t.csv", content)
     columns, values, *_ = frames.take(table.read(path, {}, Format(**options)), {})
     assert [column.name for column in columns] == ["a", "b"]
@@ -190,8 +190,8 @@ def test_an_ugly_file_is_read_as_a_person_reads_it(tmp_path, content, options):
 
 
 @pytest.mark.parametrize("written", [Format(decimal=","), Format(thousands=",")])
-def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
-    """1.5 is none with a decimal comma, nor is 1,5 fifteen where commas group thousands."""
+def test_a_wrong_format_option_raises_an_error_with_advice(tmp_path, written):
+    """With a decimal comma, 1.5 is not a number; with commas between thousands, 1,5 is not 15."""
     field = "{i}.5" if written.decimal == "," else '"{i},5"'
     path = write(tmp_path / "t.csv", lines(["a,b"], a=field))
     with pytest.raises(UserError, match=r"call pandas.read_csv\(path, decimal="):
@@ -199,7 +199,7 @@ def test_an_option_that_is_wrong_makes_no_other_number(tmp_path, written):
 
 
 @pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t.TSV.GZ"])
-def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, name):
+def test_files_with_other_endings_have_the_same_bytes_each_time(tmp_path, frame, name):
     path, content = tmp_path / name, []
     for _ in range(2):
         table.write(path, [frame[:9], frame[9:]])
@@ -210,7 +210,7 @@ def test_other_endings_are_read_and_written_the_same_each_time(tmp_path, frame, 
     assert (table.read_numbers(path)[1] == frame.to_numpy()).all()
 
 
-def test_columns_are_chosen_by_name_and_unknown_ones_are_refused(path):
+def test_columns_are_selected_by_name_and_unknown_names_are_rejected(path):
     assert list(table.read(path, only=["c", "a"]).frame) == ["a", "c"]
     assert list(table.read(path, drop=["n"]).frame) == ["a", "c"]
     for wrong in ({"only": ["m"]}, {"drop": ["m"]}):
@@ -224,7 +224,7 @@ def test_columns_are_chosen_by_name_and_unknown_ones_are_refused(path):
 
 
 def labels(frame, kinds=None):
-    """The labels of the last column of a frame or of a file."""
+    """Return the labels of the last column of a frame or of a file."""
     found = frame if isinstance(frame, frames.Table) else frames.parse(frame, dict.fromkeys(frame))
     return frames.take(found, kinds or {})[0][-1].labels
 
@@ -245,9 +245,7 @@ def with_values(values):
         ([f"group {k:02}" for k in range(20)], tuple(f"group {k:02}" for k in range(20))),
     ],
 )
-def test_text_of_few_values_booleans_and_categories_have_labels_without_being_asked(
-    values, expected
-):
+def test_text_with_few_values_booleans_and_categories_are_categories_by_default(values, expected):
     frame = with_values(values)
     if isinstance(values, pd.Categorical):
         frame["b"] = frame["b"].astype("category")
@@ -259,7 +257,7 @@ def test_text_of_few_values_booleans_and_categories_have_labels_without_being_as
     assert set(codes[:, 1]) == {*range(len(expected))}
 
 
-def test_an_ordered_category_keeps_its_order_without_the_labels_of_no_row(tmp_path):
+def test_an_ordered_category_keeps_its_order_but_drops_unused_labels(tmp_path):
     sizes = pd.CategoricalDtype(["none", "small", "mid", "tall"], ordered=True)
     frame = with_values(["tall", "small", "mid"]).astype({"b": sizes})
     frame.to_parquet(tmp_path / "t.parquet", row_group_size=7)
@@ -271,7 +269,7 @@ def test_an_ordered_category_keeps_its_order_without_the_labels_of_no_row(tmp_pa
     ("fields", "expected"),
     [(["2", "10"], (2, 10)), (["007", "7"], ("007", "7")), (["3+", "1"], ("1", "3+"))],
 )
-def test_any_column_is_a_category_where_that_is_asked_for(tmp_path, fields, expected):
+def test_any_column_can_be_declared_a_category(tmp_path, fields, expected):
     with_values(fields).to_csv(tmp_path / "t.csv", index=False)
     kinds = {"b": "category"}
     assert labels(table.read(tmp_path / "t.csv", kinds), kinds) == expected
@@ -279,7 +277,7 @@ def test_any_column_is_a_category_where_that_is_asked_for(tmp_path, fields, expe
     assert len(labels(frames.parse(many, {"a": "", "b": "category"}), kinds)) == 60
 
 
-def test_labels_are_known_by_their_text_in_whatever_file():
+def test_labels_are_identified_by_their_text_in_all_formats():
     column = Column("b", "category", step=1.0, labels=(3, 4))
     for values in ([4, 3, 5], [4.0, 3.0, 5.0], ["4", " 3 ", "four"], pd.array([4, 3, 9], "Int64")):
         found = frames.parse(pd.DataFrame({"b": values}), {"b": "category"})
@@ -291,7 +289,7 @@ def test_labels_are_known_by_their_text_in_whatever_file():
 
 
 @pytest.mark.parametrize("word", ["May", "T1", "18-25", "Q3", "mon"])
-def test_words_that_look_like_dates_only_to_a_computer_are_labels(word):
+def test_words_that_pandas_parses_as_dates_are_labels(word):
     assert labels(with_values([word, "other"])) == tuple(sorted([word, "other"]))
 
 
@@ -309,14 +307,14 @@ def test_words_that_look_like_dates_only_to_a_computer_are_labels(word):
         ([1.0, -np.inf] * 15, "column b, row 2 holds -inf"),
     ],
 )
-def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path, column, said):
+def test_errors_in_a_parquet_file_are_one_line(tmp_path, column, said):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"a": np.arange(30.0), "b": column}).to_parquet(path)
     assert said in error(path)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.txt", "missing.csv", "t", "cut.parquet"])
-def test_a_file_that_is_no_table_is_named(tmp_path, frame, name):
+def test_the_error_names_a_file_that_is_not_a_table(tmp_path, frame, name):
     path = tmp_path / name
     if name == "cut.parquet":
         frame.to_parquet(path)
@@ -326,7 +324,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path, frame, name):
     error(path)
 
 
-def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_for(tmp_path, frame):
+def test_missing_drop_drops_and_counts_rows_with_missing_values(tmp_path, frame):
     frame.loc[[3, 7], "a"] = np.nan
     for name, save in (("t.csv", frame.to_csv), ("t.parquet", frame.to_parquet)):
         save(tmp_path / name, index=False)
@@ -344,7 +342,7 @@ def test_rows_with_missing_values_are_dropped_and_counted_where_that_is_asked_fo
 
 
 @pytest.mark.parametrize("target", ["csv", "parquet"])
-def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target, tmp_path):
+def test_added_columns_leave_the_others_unchanged_in_files(path, frame, target, tmp_path):
     out = tmp_path / f"out.{target}"
     pieces = table.stream(path, rows=10)
     table.write(out, (piece.assign(twice=2 * numbers(piece, "a")[:, 0]) for piece in pieces))
@@ -353,7 +351,7 @@ def test_what_is_written_is_what_was_read_with_more_columns(path, frame, target,
     assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
 
 
-def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame):
+def test_parquet_types_are_kept_in_columns_with_missing_values(tmp_path, frame):
     whole, who = pd.array([None, *range(24)], "Int64"), ["x", *[None] * 24]
     frame = frame.assign(n=whole, who=who, when=pd.Timestamp("2020-01-01"))
     frame.to_parquet(tmp_path / "t.parquet", index=False)
@@ -366,13 +364,13 @@ def test_types_of_a_parquet_file_are_kept_beside_missing_values(tmp_path, frame)
     assert second.split(",")[1::2] == ["0", ""]
 
 
-def test_the_index_of_a_data_frame_is_passed_on_and_is_no_column_to_learn(tmp_path, frame):
+def test_the_index_of_a_data_frame_is_kept_and_not_learned(tmp_path, frame):
     frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet")
     assert list(table.read(tmp_path / "t.parquet").frame) == ["a", "n", "c"]
     assert "__index_level_0__" in next(table.stream(tmp_path / "t.parquet"))
 
 
-def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
+def test_fields_of_a_csv_file_are_copied_unchanged(tmp_path):
     path = write(tmp_path / "t.csv", 'who,a\n"x, y",1.50\n"say ""no""",007\n')
     pieces = table.stream(path)
     table.write(tmp_path / "out.csv", (piece.assign(b=[0.1, 1e-7]) for piece in pieces))
@@ -381,7 +379,7 @@ def test_fields_of_a_csv_file_are_passed_on_as_they_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
+def test_a_failed_write_leaves_no_file(tmp_path, name):
     path = write(tmp_path / "t.csv", "a\n1\nred\n")
     pieces = table.stream(path, rows=1)
     changed = (piece.assign(b=numbers(piece, "a")[:, 0]) for piece in pieces)
@@ -393,7 +391,7 @@ def test_nothing_is_left_of_a_table_that_could_not_be_finished(tmp_path, name):
 # Frames
 
 
-def test_what_is_wrong_with_a_frame_is_one_line(frame):
+def test_errors_in_a_data_frame_are_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
         numbers(frame.assign(a="red"), "a")
     with pytest.raises(UserError, match=r"with a missing value, pass missing='drop'"):
@@ -404,7 +402,7 @@ def test_what_is_wrong_with_a_frame_is_one_line(frame):
         numbers(pd.concat([frame, frame], axis=1), "a")
 
 
-def test_names_that_are_whole_numbers_get_a_notice_if_they_are_of_a_file(tmp_path):
+def test_integer_column_names_of_a_file_get_a_notice(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=["17", "-3"])
     frame.to_csv(tmp_path / "t.csv", index=False)
     (notice,) = frames.take(table.read(tmp_path / "t.csv"), {}).notices
@@ -453,7 +451,7 @@ to learn any number, {real}"""
         ),
     ],
 )
-def test_all_faulty_columns_are_reported_at_once_in_the_words_of_each_front_end(words, expected):
+def test_all_faulty_columns_are_reported_at_once_with_advice_for_each_front_end(words, expected):
     x = np.random.default_rng(0).normal(size=30)
     dates = pd.date_range("2020-01-01", periods=30).strftime("%Y-%m-%d")
     frame = pd.DataFrame({"a": x, "b": 7, "c": dates, "d": x, "e": np.abs(x)}, range(1, 31))
@@ -468,7 +466,7 @@ def test_all_faulty_columns_are_reported_at_once_in_the_words_of_each_front_end(
 
 
 @pytest.mark.parametrize("label", ["none", "None", "-"])
-def test_marks_of_a_missing_value_are_labels_among_other_texts(tmp_path, label):
+def test_marks_of_missing_values_are_labels_in_columns_of_text(tmp_path, label):
     texts, numbers = [label, "mild", "severe"] * 8, [str(k) for k in range(23)] + [label]
     frame = pd.DataFrame({"pain": texts, "age": numbers})
     frame.to_csv(tmp_path / "t.csv", index=False)

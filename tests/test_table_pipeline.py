@@ -1,6 +1,6 @@
-"""The pipeline on a table of the user's, and on a known truth in more than two dimensions.
+"""The pipeline on a user's table, and on a known density in more than two dimensions.
 
-Small runs in one process, and each wrong input.
+The tests do small runs in one process, and try each kind of invalid input.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
-    """A positive column over 20 powers of ten, a share, whole numbers, a rounded column, and text.
+    """Return a table of all kinds: a positive column over 20 powers of ten, a share, whole numbers,
+    a column far from 0, a rounded column, and text.
 
-    One column is far from 0; all but the text depend on each other.
+    All columns but the text depend on each other.
     """
     rng = np.random.default_rng(seed)
     z, noise = rng.normal(size=count), rng.normal(size=(count, 4))
@@ -65,7 +66,7 @@ def settings(models: tuple[str, ...] = MODELS, **data: Any) -> str:
 
 
 def run(clone: Clone, models: tuple[str, ...] = MODELS) -> str:
-    """All stages of some models, one after another; what they say."""
+    """Run all stages of some models, one after another, and return their output."""
     stages = ["generate", "prepare"]
     stages += [f"{verb} {name}" for verb in ("train", "evaluate") for name in models]
     stages += [*(f"reference {name}" for name in ("truth", *REFERENCES)), "rank", "plot"]
@@ -108,7 +109,7 @@ def kept(clone: Clone, name: str) -> dict[str, np.ndarray]:
 # A small run
 
 
-def test_of_a_table_what_needs_a_truth_is_null_and_the_rest_is_there(of_a_table: tuple[Clone, str]):
+def test_metrics_that_need_the_truth_are_null_for_a_table(of_a_table: tuple[Clone, str]):
     clone, _ = of_a_table
     assert set(headline(clone, "truth").values()) == {None}
     for name in (*MODELS, *REFERENCES):
@@ -118,14 +119,14 @@ def test_of_a_table_what_needs_a_truth_is_null_and_the_rest_is_there(of_a_table:
         assert None not in {found[key] for key in ("precision", "recall", "c2st_auc")}
 
 
-def test_what_is_to_be_known_of_a_table_is_said(of_a_table: tuple[Clone, str]):
+def test_the_stages_print_notices_on_a_table(of_a_table: tuple[Clone, str]):
     _, said = of_a_table
     lines = said.splitlines()
     assert lines[0] == "3 rows with a missing value are left out"
     assert lines[1] == "column ward is taken as a category of 3 labels"
     assert lines[2].startswith("column temperature holds ")
-    assert lines[3] == "90 rows of 6 columns from table, no truth known"
-    assert [line for line in lines if "truth: none is known" in line]
+    assert lines[3] == "90 rows of 6 columns from table, density unknown"
+    assert [line for line in lines if "truth: the true density of a table is unknown" in line]
     assert lines[-2].startswith("realnvp is the best model, ")
     assert "8 rows" not in said
 
@@ -144,7 +145,7 @@ def test_the_figures_of_a_table_are_drawn(of_a_table: tuple[Clone, str]):
     assert drawn(clone) == {*OF_COLUMNS, *OF_ALL}
 
 
-def test_models_and_references_alike_draw_what_the_kinds_allow_and_score_every_test_row(
+def test_models_and_references_respect_the_kinds_and_score_each_test_row(
     of_a_table: tuple[Clone, str],
 ):
     clone, _ = of_a_table
@@ -163,7 +164,7 @@ def test_models_and_references_alike_draw_what_the_kinds_allow_and_score_every_t
             assert arrays["test_log_density"].dtype == np.float64
 
 
-def test_a_model_is_ranked_by_what_it_gains_on_the_best_reference_row_by_row(
+def test_models_are_ranked_by_their_gain_over_the_best_reference(
     of_a_table: tuple[Clone, str],
 ):
     clone, _ = of_a_table
@@ -180,7 +181,7 @@ def test_a_model_is_ranked_by_what_it_gains_on_the_best_reference_row_by_row(
     assert ranking["realnvp"]["gain_ci95"] == pytest.approx(width, rel=0.1)
 
 
-def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their_steps(
+def test_only_training_rows_are_dequantised(
     of_a_table: tuple[Clone, str], monkeypatch: pytest.MonkeyPatch
 ):
     clone, _ = of_a_table
@@ -198,10 +199,10 @@ def test_the_test_rows_are_the_users_and_the_training_rows_are_spread_over_their
         assert off[:, 3].max() < 1e-6
         assert 0.1 * half <= off[:, 2].max() <= half
         assert 0.005 < off[:, 4].max() < 0.0505
-        assert 0.4 < off[:, 5].max() < 0.5  # a category fills its cells, where it is scored too
+        assert 0.4 < off[:, 5].max() < 0.5  # scored categories are dequantised, too
 
 
-def test_samples_are_compared_with_labels_where_the_test_rows_are_spread():
+def test_samples_are_compared_with_dequantised_labels_of_the_test_rows():
     columns = [Column("x"), Column("ward", "category", step=1.0, labels=("east", "west"))]
     rng = np.random.default_rng(0)
     rows = np.stack([rng.normal(size=80), rng.integers(0, 2, 80)], axis=1)
@@ -218,20 +219,20 @@ def test_samples_are_compared_with_labels_where_the_test_rows_are_spread():
     assert found["c2st_auc"] == expected["c2st_auc"]
 
 
-def test_the_readmes_table_and_a_comparison_of_branches_know_tables(of_a_table: tuple[Clone, str]):
+def test_the_table_of_results_and_compare_support_tables(of_a_table: tuple[Clone, str]):
     clone, _ = of_a_table
     head, _, *rows = clone.run(sys.executable, "-m", "tools.table").stdout.splitlines()
-    assert len(rows) == len(REFERENCES) + len(MODELS)  # and no truth
+    assert len(rows) == len(REFERENCES) + len(MODELS)  # without the truth
     realnvp = rows[-2]
-    assert "gain of the ensemble on " in head
+    assert "gain of the ensemble over " in head
     assert "KL" not in head
     assert " \u00b1 " in realnvp.split("|")[3]
     clone.commit("Results")
     said = clone.run(sys.executable, "-m", "tools.compare", "main", "main", "--format", "md").stdout
-    assert "The same in every number, member by member: independent Gaussians, " in said
+    assert "Models with the same numbers for each member: independent Gaussians, " in said
 
 
-def test_in_more_dimensions_there_is_an_exact_kl_of_every_density(of_many_dimensions: Clone):
+def test_kl_is_exact_in_more_dimensions(of_many_dimensions: Clone):
     for name in ("realnvp", *REFERENCES, "truth"):
         assert headline(of_many_dimensions, name)["kl"] is not None
     assert headline(of_many_dimensions, "truth")["kl"] == 0
@@ -243,7 +244,7 @@ def test_in_more_dimensions_there_is_an_exact_kl_of_every_density(of_many_dimens
     )
 
 
-def test_in_more_dimensions_there_are_the_figures_of_a_truth_and_of_a_table(
+def test_figures_of_a_truth_and_of_a_table_are_drawn_in_more_dimensions(
     of_many_dimensions: Clone,
 ):
     assert drawn(of_many_dimensions) == {*OF_A_TRUTH, *OF_COLUMNS, *OF_ALL}
@@ -260,7 +261,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(**data: Any) -> str:
-    """The one line that `generate` ends with; nothing is written."""
+    """Return the error line of `generate`; check that nothing is written."""
     Path("params.yaml").write_text(settings(target="table", **data), encoding="utf-8")
     with pytest.raises(UserError) as caught:
         generate.main()
@@ -306,14 +307,14 @@ WRONG: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_table_is_one_line_and_nothing_is_written(source: Path, wrong: str):
+def test_an_invalid_table_gives_a_one_line_error_and_writes_nothing(source: Path, wrong: str):
     change, data, words = WRONG[wrong]
     change(people(50)).to_csv(source, index=False)
     text = refused(**data)
     assert [word for word in words if word not in text] == [], text
 
 
-def test_prepared_rows_in_the_users_units_map_back_to_the_rows_and_the_scaler_of_the_files(
+def test_prepared_rows_map_back_to_the_files_of_prepare(
     source: Path,
 ):
     people().to_csv(source, index=False)
@@ -331,11 +332,8 @@ def test_prepared_rows_in_the_users_units_map_back_to_the_rows_and_the_scaler_of
     np.testing.assert_allclose(found.deviation[0], scaler.deviation, rtol=1e-6)
 
 
-def test_settings_for_many_rows_do_for_few(source: Path):
-    """As many as a batch, and as a mixture may have components, are not needed.
-
-    A table is as long as it is.
-    """
+def test_settings_for_many_rows_work_for_few_rows(source: Path):
+    """A table may have fewer rows than ``batch_size``, or than ``max_components``."""
     people(60).to_csv(source, index=False)
     content = yaml.safe_load(settings(target="table"))
     content["train"]["batch_size"], content["references"]["gmm"]["max_components"] = 256, 30
@@ -346,7 +344,7 @@ def test_settings_for_many_rows_do_for_few(source: Path):
 
 
 @pytest.mark.slow
-def test_a_refused_table_takes_nothing_away_that_is_in_git(of_a_table: tuple[Clone, str]):
+def test_a_rejected_table_deletes_no_tracked_file(of_a_table: tuple[Clone, str]):
     clone, _ = of_a_table
     clone.commit("Results")
     headlines = clone.contents("metrics")
@@ -383,13 +381,13 @@ def of_table(
 
 
 @pytest.mark.parametrize("margins", [False, True])
-def test_other_units_shift_a_reference_by_the_logarithm_of_the_factor(margins: bool):
+def test_other_units_shift_the_log_density_of_a_reference(margins: bool):
     here, there = rows(), rows() * [1e6, 1, 1e-3] + [0, 0, 1e3]
     scores = [of_table(COLUMNS, each, margins=margins).log_prob(each) for each in (here, there)]
     np.testing.assert_allclose(scores[0] - scores[1], np.log(1e6 * 1e-3), rtol=0, atol=1e-6)
 
 
-def test_independent_gaussians_are_a_gaussian_a_column_on_the_real_line():
+def test_independent_gaussians_are_one_gaussian_per_column_on_the_real_line():
     train = rows()
     model = of_table(COLUMNS, train, partial(fit_gaussian, correlated=False))
     income, share, _ = train.T
@@ -398,7 +396,7 @@ def test_independent_gaussians_are_a_gaussian_a_column_on_the_real_line():
     np.testing.assert_allclose(model.log_prob(train)[:, 0], exact, rtol=0, atol=1e-5)
 
 
-def test_the_density_of_a_mixture_on_margins_integrates_to_1_and_its_samples_are_its_own():
+def test_a_mixture_on_margins_integrates_to_1_and_samples_its_own_density():
     columns = [Column("x", "positive"), Column("y")]
     drawn = [np.random.default_rng(2).gamma(2, size=150), np.random.default_rng(3).normal(size=150)]
     fit = partial(fit_gmm, components=[1, 2], folds=3, seed=0, ridges=[1e-3, 1e-1])
@@ -413,25 +411,25 @@ def test_the_density_of_a_mixture_on_margins_integrates_to_1_and_its_samples_are
 
 
 @pytest.mark.parametrize("margins", [False, True])
-def test_a_reference_that_is_saved_is_loaded_as_it_was(tmp_path: Path, margins: bool):
+def test_a_reference_survives_a_round_trip_through_a_file(tmp_path: Path, margins: bool):
     model = of_table(COLUMNS, rows(), margins=margins)
     flows.save(model, tmp_path / "reference.safetensors")
     again = flows.load(tmp_path / "reference.safetensors").network
     np.testing.assert_array_equal(again.log_prob(rows(20)), model.log_prob(rows(20)))
 
 
-def test_a_column_that_is_the_sum_of_others_gives_one_gaussian_a_density_all_the_same():
+def test_one_gaussian_has_a_density_despite_linearly_dependent_columns():
     z = np.random.default_rng(0).normal(size=(10, 30))  # more columns than rows
     assert np.isfinite(one_gaussian(z).log_prob(z)).all()
 
 
-def test_a_mixture_of_a_table_has_five_rows_a_component():
+def test_a_mixture_for_a_table_has_at_least_five_rows_per_component():
     assert components(30, 1000) == [1, 2, 3, 4, 6, 8, 12, 16, 24]
     assert components(30, 22) == [1, 2, 3, 4]
     assert components(1, 1000) == components(30, 4) == [1]
 
 
-def test_in_the_plane_the_density_is_drawn_where_the_kinds_allow_values():
+def test_the_box_of_a_density_plot_respects_the_bounds_of_the_columns():
     train = rows()[:, :2]
     problem = Problem(train[20:], train[:20], None, COLUMNS[:2])
     model = of_table(COLUMNS[:2], problem.train, margins=True)
@@ -444,7 +442,7 @@ def test_in_the_plane_the_density_is_drawn_where_the_kinds_allow_values():
 # Ranking
 
 
-def test_a_density_that_is_not_finite_somewhere_is_ranked_last_and_no_reference(
+def test_a_reference_with_a_nan_score_is_ranked_last(
     source: Path, capsys: pytest.CaptureFixture[str]
 ):
     Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")

@@ -1,7 +1,4 @@
-"""The commands of the Makefile.
-
-What goes wrong around them is one line and an exit status that is not 0.
-"""
+"""The commands of the Makefile: one-line errors with a non-zero exit status, and make targets."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ import pytest
 from tools import command, compare, markdown, verify
 
 ROOT = Path(__file__).resolve().parents[1]
-FULL = Path("/dev/full")  # every write to it fails as on a full disk, for root too
+FULL = Path("/dev/full")  # every write fails as on a full disk, also for root
 TALK = [
     sys.executable,
     "-c",
@@ -26,26 +23,26 @@ TALK = [
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-def test_output_to_a_full_disk_is_one_line():
+def test_output_to_a_full_disk_gives_a_one_line_error():
     with FULL.open("w") as full:
         done = subprocess.run(TALK, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "talk: No space left on device\n")
 
 
-def test_a_reader_that_stops_reading_is_no_traceback():
+def test_a_closed_pipe_gives_no_traceback():
     script = f"{shlex.join(TALK)} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_the_status_of_a_command_is_what_its_main_returns():
+def test_the_exit_status_of_a_command_is_the_result_of_main():
     with pytest.raises(SystemExit) as caught:
         command.run("repro", lambda: 3)
     assert caught.value.code == 3
 
 
 def said(name: str) -> str:
-    """What a command that fails says, in one line in place of a traceback."""
+    """Return the error line of a command that fails; check that there is no traceback."""
     with pytest.raises(SystemExit) as caught:
         command.run(name, {"compare": compare.main, "verify": verify.main}[name])
     line = caught.value.code
@@ -56,7 +53,7 @@ def said(name: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder outside of any repository."""
+    """Return a folder outside of any repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(sys, "argv", ["compare", "HEAD", "HEAD"])
@@ -64,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ["verify", "compare"])
-def test_what_is_missing_around_a_command_is_said(
+def test_the_error_names_missing_files_and_programs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     assert "not a git repository" in said(name)
@@ -72,12 +69,12 @@ def test_what_is_missing_around_a_command_is_said(
     assert said(name) == f"{name}: git: No such file or directory"
 
 
-def test_a_repository_without_a_commit_can_not_be_verified(folder: Path):
+def test_a_repository_without_a_commit_cannot_be_verified(folder: Path):
     command.git("init", "--quiet")
     assert said("verify").startswith("verify: git log: your current branch")
 
 
-def test_make_help_names_every_target_and_is_what_make_alone_prints():
+def test_make_prints_help_with_all_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = makefile.split(".PHONY: ")[1].splitlines()[0].split()
     words = ["make", "--no-print-directory"]
@@ -85,8 +82,8 @@ def test_make_help_names_every_target_and_is_what_make_alone_prints():
     assert [line.split()[0] for line in lines.splitlines()] == phony
 
 
-def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
-    """`dvc add` has Git ignore it, as it ignores what the pipeline makes."""
+def test_make_clean_keeps_the_users_table(tmp_path: Path):
+    """Git ignores a table after `dvc add`, like the outputs of the pipeline."""
     made = ("data/raw.csv", "data/target.json", "data/prepared/train.csv", "models/nsf.safetensors")
     own = "data/source/rows.csv"
     for name in (*made, own):
@@ -99,7 +96,7 @@ def test_make_clean_leaves_the_table_of_the_user(tmp_path: Path):
     assert [name for name in (*made, own) if (tmp_path / name).exists()] == [own]
 
 
-def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped():
+def test_a_markdown_table_aligns_columns_and_escapes_bars():
     rows = [["x", "1", "2"], ["y|z", "", "3"]]
     assert markdown.table(["", "a", "b"], rows, "lr").splitlines() == [
         "|  | a | b |",
@@ -110,7 +107,7 @@ def test_a_table_in_markdown_has_its_columns_left_and_right_and_its_bars_escaped
 
 
 @pytest.mark.parametrize("before", ["/somewhere", None])
-def test_what_is_started_finds_the_commands_of_this_python_first(
+def test_subprocesses_find_the_commands_of_this_python_first(
     monkeypatch: pytest.MonkeyPatch, before: str | None
 ):
     monkeypatch.delenv("PATH")

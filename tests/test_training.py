@@ -1,7 +1,4 @@
-"""Training.
-
-Every member on its own, the same bits from the same seeds, and never better than the truth.
-"""
+"""Training: independent members, equal bits for equal seeds, and never better than the truth."""
 
 from __future__ import annotations
 
@@ -45,14 +42,14 @@ def sample(n=64, seed=0, scale=1.0):
 
 
 def train(flow, data=None, test=None, **changes):
-    """``flow`` after a short training, and its history."""
+    """Return ``flow`` after a short training, and its history."""
     data = sample() if data is None else data
     flows.train(flow, data, sample(32, seed=1) if test is None else test, settings(**changes))
     return flow, flow.history
 
 
 def visits(flow, data, **changes):
-    """Every batch that training sees, preprocessed and features first."""
+    """Return every batch of a training, preprocessed and features first."""
     seen, objective = [], flow.objective
 
     def spy(points, generators):
@@ -70,7 +67,7 @@ def visits(flow, data, **changes):
 
 
 def assert_same(one, other, members=slice(None)):
-    """To the last bit: the state and the history of ``members``."""
+    """Assert that state and history of ``members`` have equal bits."""
     for key, tensor in one.state_dict().items():
         mine, its = (t[members] if t.ndim else t for t in (tensor, other.state_dict()[key]))
         assert torch.equal(mine, its), key
@@ -95,10 +92,10 @@ def test_another_seed_of_the_weights_or_of_the_training_gives_another_flow():
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
 
 
-@pytest.mark.usefixtures("float64")  # so that a small tolerance will do
+@pytest.mark.usefixtures("float64")  # for a small tolerance
 @every_model
 @pytest.mark.parametrize("clip", [1.0, 0.1])
-def test_a_member_of_a_population_is_trained_as_if_it_were_alone(model, clip):
+def test_a_member_trains_the_same_alone_and_in_a_population(model, clip):
     together, history = train(make(model, 3), clip=clip)
     alone, of_one = train(make(model, 1), clip=clip)
     x = sample(50, seed=2)
@@ -108,7 +105,7 @@ def test_a_member_of_a_population_is_trained_as_if_it_were_alone(model, clip):
 
 @pytest.mark.usefixtures("float64")
 @every_model
-def test_members_with_data_of_their_own_are_trained_as_if_each_data_set_were_shared(model):
+def test_members_with_separate_data_train_as_on_shared_data(model):
     data = torch.stack([sample(seed=10 + m, scale=1 + m) for m in range(MEMBERS)], dim=1)
     own, history = train(make(model), data, data)
     assert history["train_nll"].shape == (3, MEMBERS)
@@ -120,8 +117,8 @@ def test_members_with_data_of_their_own_are_trained_as_if_each_data_set_were_sha
         )
 
 
-def test_a_broken_member_is_reported_and_leaves_the_others_as_they_are(capsys):
-    """By its number in the whole population."""
+def test_a_failed_member_is_reported_and_does_not_change_the_others(capsys):
+    """The report has the number of the member in the whole population."""
     healthy, broken = (make(members=range(4, 7)) for _ in range(2))
     train(healthy)
     assert capsys.readouterr().err == ""
@@ -140,8 +137,8 @@ KINDS = [Column("income", "positive"), Column("share", "interval", 0, 1)]
 
 
 @pytest.mark.parametrize("columns", [[], KINDS], ids=["real", "kinds"])
-@pytest.mark.parametrize("own", [False, True], ids=["shared rows", "rows a member"])
-def test_the_scaler_is_of_real_rows_and_the_curves_are_in_the_users_units(columns, own):
+@pytest.mark.parametrize("own", [False, True], ids=["shared rows", "rows per member"])
+def test_the_scaler_is_fitted_to_real_rows_and_curves_are_in_the_users_units(columns, own):
     real, test = (sample(n, seed=n).double().numpy() * [5, 0.2] + 7 for n in (64, 32))
     if own:
         real = np.stack([np.roll(real, m, axis=0) * (m + 1) for m in range(MEMBERS)], axis=1)
@@ -156,7 +153,7 @@ def test_the_scaler_is_of_real_rows_and_the_curves_are_in_the_users_units(column
         np.testing.assert_allclose(history[f"{key}_nll"][-1], nll, atol=1e-5)
 
 
-def test_a_scaler_takes_its_rows_to_mean_0_and_deviation_1_and_others_back():
+def test_a_scaler_maps_its_rows_to_mean_0_and_deviation_1_and_inverts():
     rows, other = 1e3 + np.random.default_rng(0).gamma(2, [1.0, 50.0], (2, 40, 2))
     scaler = Scaler.fit(rows)
     np.testing.assert_allclose(scaler.scale(rows).mean(0), 0, atol=1e-12)
@@ -166,7 +163,7 @@ def test_a_scaler_takes_its_rows_to_mean_0_and_deviation_1_and_others_back():
 
 @pytest.mark.parametrize("bad", [4.0, math.nan, math.inf])
 @pytest.mark.parametrize(("names", "said"), [((), "column 1"), (["a", "b"], "column b")])
-def test_a_column_that_can_not_be_scaled_is_named(bad, names, said):
+def test_a_column_that_cannot_be_scaled_is_named(bad, names, said):
     rows = np.random.default_rng(0).normal(size=(20, 2))
     rows[:, 1] = bad
     with pytest.raises(ValueError, match=f"{said} has standard deviation .*it must vary"):
@@ -224,11 +221,11 @@ def test_an_epoch_is_cut_into_equal_steps(n, batch_size, sizes):
 
 
 def rows_in_order(points):
-    """The columns of ``(D, N)`` sorted, so that two sets of points can be compared."""
+    """Return the columns of ``(D, N)`` in sorted order, to compare sets of points."""
     return sorted(map(tuple, points.T.tolist()))
 
 
-def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own():
+def test_without_noise_every_epoch_visits_each_point_once_in_a_new_order():
     data, flow = sample(40), make()
     batches = visits(flow, data, epochs=2, batch_size=20, noise=0)
     epochs = [torch.cat(batches[:2], dim=2), torch.cat(batches[2:], dim=2)]
@@ -241,8 +238,8 @@ def test_without_noise_every_epoch_visits_each_point_once_in_an_order_of_its_own
 
 @pytest.mark.parametrize("noise", [0, 0.3])
 def test_many_rows_are_visited_in_pieces_each_row_once(noise):
-    """The pieces are cut into steps of their own; curves and the start are of some of the rows."""
-    # Of three pieces, of two steps each; uncut, it would be five
+    """Each piece is cut into steps; curves and initialisation use a subsample of the rows."""
+    # Three pieces of two steps each; without pieces, there would be five steps
     count = 2 * trainer.POINTS_PER_PIECE + 1
     data, flow = sample(count), make()
     batches = visits(flow, data, epochs=1, batch_size=60_000, noise=noise, sharpen=0.0)
@@ -258,7 +255,7 @@ def test_many_rows_are_visited_in_pieces_each_row_once(noise):
     np.testing.assert_allclose(flow.history["train_nll"][-1], nll, atol=1e-5)
 
 
-def test_rows_that_fit_in_a_piece_train_the_same_bits_whatever_its_size(monkeypatch):
+def test_the_size_of_a_piece_changes_no_bit_if_all_rows_fit(monkeypatch):
     flow = train(make("glow"))[0]
     monkeypatch.setattr(trainer, "POINTS_PER_PIECE", 64)
     assert_same(flow, train(make("glow"))[0])
@@ -269,8 +266,8 @@ def test_shared_rows_are_held_once_in_single_precision():
     assert (held.shape, held.dtype) == ((1, 40, 2), torch.float32)
 
 
-def test_noise_is_in_standardised_units_and_fresh_at_every_visit_and_for_every_member():
-    """Noise of 0.5 makes of every feature's variance 1.25, whatever its units."""
+def test_noise_is_in_standardised_units_and_new_for_every_visit_and_member():
+    """Noise of 0.5 increases the variance of each standardised feature to 1.25."""
     data = sample(200) * torch.tensor([100.0, 0.01])
     seen = torch.cat(visits(make(), data, epochs=60, batch_size=200, noise=0.5, sharpen=0.0), dim=2)
     assert_close(seen.var(2), torch.full((MEMBERS, 2), 1.25), rtol=0, atol=0.05)
@@ -295,10 +292,9 @@ def test_the_learning_rate_rises_once_and_falls_to_zero():
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("clip", [1.0, 1e9])
 def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip):
-    """torch's Adam with a parameter a member, each clipped by torch's own function.
+    """Compare with the Adam and the clipping of torch, with one parameter per member.
 
-    It is what one step on all at once has to give, on gradients of very different lengths, one of
-    which is not finite.
+    The norms of the gradients differ by factors of 100, and one gradient is not finite.
     """
     generator, healthy = torch.Generator().manual_seed(0), [0, 1, 3]
     gradients = torch.randn(6, 4, 37, generator=generator)
@@ -323,7 +319,7 @@ def test_the_optimiser_is_adam_on_gradients_clipped_member_by_member(plain, clip
     assert not ours.parameters[2].isfinite().all()
 
 
-def test_a_short_gradient_is_not_made_longer():
+def test_a_short_gradient_is_not_scaled():
     optimizer = ClippedAdam(torch.zeros(2, 8), clip=1.0)
     gradient = torch.full((2, 8), 0.01)
     optimizer.step(gradient, 0.1)

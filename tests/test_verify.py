@@ -1,4 +1,4 @@
-"""``make verify``: the three cases are told apart, where the pipeline is a made-up one."""
+"""``make verify`` distinguishes its three cases, on a simulated pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KL, SD, MEMBERS = 0.0743346, 0.0022, 10
 TOLERANCE = 3 * math.sqrt(2 / MEMBERS) * SD
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 
-# What stands in for tools/repro.py: it makes what is committed, and then does what ``CHANGE`` says.
+# Replaces tools/repro.py: writes the committed results, and then executes ``CHANGE``.
 PIPELINE = """\
 import json, os, pathlib
 assert not os.path.exists("figures") and not os.path.exists("metrics")
@@ -43,7 +43,7 @@ def commit(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with a model, a reference and a model without a density."""
+    """Return a repository with a model, a reference and a model without a density."""
     files = {
         ".gitignore": "__pycache__/\n",
         "tools/__init__.py": "",
@@ -64,7 +64,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("change", "status", "last"),
     [
-        ("", 0, "case 1: every tracked file came out byte for byte"),
+        ("", 0, "case 1: every tracked file is the same, byte for byte"),
         ("edit('gan', recall=0.8)", 0, "case 2: other bits"),
         (f"edit('glow', kl={KL + 0.99 * TOLERANCE})", 0, "case 2: other bits"),
         (f"edit('glow', kl={KL - 1.01 * TOLERANCE})", 1, "case 3: FAILED: kl of glow"),
@@ -80,7 +80,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("raise SystemExit(1)", 1, "case 3: FAILED: the pipeline does not run in a clean clone"),
     ],
 )
-def test_the_case_is_in_the_last_line_and_in_the_status(
+def test_the_last_line_and_the_exit_status_give_the_case(
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -94,17 +94,17 @@ def test_the_case_is_in_the_last_line_and_in_the_status(
     assert command.git("status", "--porcelain") == ""  # the run was in a clone
 
 
-def test_what_moved_is_shown_and_fails_where_the_bytes_had_to_be_the_same(
+def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     (repository / "figures/density.png").write_text("not committed", encoding="utf-8")
     monkeypatch.setenv("CHANGE", f"edit('glow', kl={KL + 0.001})")
     assert verify.main(["--same"]) == 1
     first, *said, last = capfd.readouterr().out.splitlines()
-    assert first.endswith("what is verified is the last commit")
+    assert first.endswith("only the last commit is verified")
     assert [line.split()[0] for line in said if " | " in line] == ["metrics/glow.json"]
     assert f"  kl of glow: {KL} -> {KL + 0.001}, tolerance 0.003" in said
-    assert last == "verify: FAILED: the bytes had to be the same"
+    assert last == "verify: FAILED: the bytes must be the same"
 
 
 def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,7 +115,7 @@ def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_a_lock_of_other_code_or_settings_is_told_from_one_whose_files_are_not_there(
+def test_a_stale_lock_is_distinguished_from_missing_outputs(
     tmp_path: Path,
 ):
     stage = {"cmd": "cp code out", "deps": ["code"], "params": ["seed"], "outs": ["out"]}
@@ -143,8 +143,8 @@ def test_a_lock_of_other_code_or_settings_is_told_from_one_whose_files_are_not_t
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="no other machine is stood in for")
-def test_every_machine_has_the_openblas_that_it_is_meant_to_have(monkeypatch: pytest.MonkeyPatch):
-    # Of the caller: it is none of this machine.
+def test_each_machine_uses_its_openblas_kernels(monkeypatch: pytest.MonkeyPatch):
+    # A setting of the caller, which must not change the machines.
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Sandybridge")
     monkeypatch.setenv("OPENBLAS_VERBOSE", "0")
     cores = []

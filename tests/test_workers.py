@@ -1,7 +1,4 @@
-"""Where tasks run.
-
-The same results in this process, in others, and on a cluster; one line for what goes wrong there.
-"""
+"""Workers: equal results in this process, in others and on a cluster; errors of one line."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/s
 
 @pytest.fixture(autouse=True)
 def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From where workers import what they run."""
+    """Run in the folder from which workers import code."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
@@ -77,17 +74,17 @@ def test_every_task_is_done_with_one_thread(where: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])
-def test_a_place_that_is_none_is_one_line(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_flows_workers_is_rejected(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place(monkeypatch, where)
     said = f"^FLOWS_WORKERS = '{where}': must be empty, a number of processes, or tcp"
     with pytest.raises(UserError, match=said):
         collect(math.factorial, [(1,)])
 
 
-def test_a_worker_that_differs_is_refused_and_both_are_named(
+def test_a_worker_that_differs_is_rejected_and_both_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package that the head has seen is gone when the workers look for it."""
+    """The head has seen a package that is deleted before workers search it."""
     package = tmp_path / "fleeting-1.5.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Name: fleeting\nVersion: 1.5\n")
@@ -101,7 +98,7 @@ def test_a_worker_that_differs_is_refused_and_both_are_named(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
+def test_a_killed_process_is_one_line_and_finished_tasks_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place(monkeypatch, 2)
@@ -112,7 +109,7 @@ def test_a_process_that_is_killed_is_one_line_and_what_was_done_is_kept(
     assert sorted(done) == [0, 1]
 
 
-def test_the_digest_of_code_changes_with_any_of_it(
+def test_the_digest_of_code_changes_with_any_source_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "mine_of_test"
@@ -137,10 +134,7 @@ def test_the_digest_of_code_changes_with_any_of_it(
 
 
 class Cluster:
-    """A Dask scheduler and workers of one thread, in processes of their own.
-
-    ``logs`` has a file for each.
-    """
+    """A Dask scheduler and workers of one thread, in processes with a log each in ``logs``."""
 
     def __init__(self, logs: Path) -> None:
         with socket.socket() as free:
@@ -157,7 +151,7 @@ class Cluster:
         self.processes[name] = started
 
     def workers(self, *names: str, nanny: bool = False, **options: Any) -> None:
-        """Start them, and wait until the scheduler knows them."""
+        """Start workers, and wait until the scheduler has registered them."""
         words = ["--nthreads", "1", "--local-directory", str(self.logs)]
         words += [] if nanny else ["--no-nanny"]
         for name in names:
@@ -184,7 +178,7 @@ def cluster(logs: Path, *names: str) -> Iterator[Cluster]:
 
 
 def rows(folder: Path, name: str = "claims") -> bytes:
-    """What a run of the small cells leaves in a new folder."""
+    """Return the results of a run of small cells of a study in a new folder."""
     folder.mkdir()
     shutil.copy(engine.HERE / name / "params.yaml", folder)
     assert engine.run(Study(name, folder), CELLS)
@@ -195,7 +189,7 @@ def rows(folder: Path, name: str = "claims") -> bytes:
 def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this process, in two, on two workers, and on three of which one is killed."""
+    """In this process, in two, on two workers, and on three with one killed."""
     place(monkeypatch, "")
     here = rows(tmp_path / "here")
     place(monkeypatch, 2)
@@ -220,9 +214,7 @@ def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_with_a_cluster_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def refused(said: str, function: Callable[..., object], *tasks: tuple[object, ...]) -> None:
         with pytest.raises(UserError, match=said):
@@ -246,12 +238,12 @@ def test_what_goes_wrong_with_a_cluster_is_one_line(
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         dask.workers("lost", folder=elsewhere, PYTHONPATH="")
-        said = r"can't import the code .*start it in the folder of the repository"
+        said = r"cannot import the code .*start it in the folder of the repository"
         refused(said, time.sleep, (1,))
         dask.kill("lost")
         dask.kill("other")
         dask.workers("hardy", nanny=True)
-        refused("a task killed every worker that took it", os._exit, (9,))
+        refused("a task killed every worker that ran it", os._exit, (9,))
         done: list[int] = []
         threading.Timer(12, dask.kill, ["scheduler"]).start()
         tasks = [(0.1,), (0.1,), *[(30,)] * 4]
@@ -262,7 +254,7 @@ def test_what_goes_wrong_with_a_cluster_is_one_line(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place(monkeypatch, "")
@@ -298,17 +290,17 @@ def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> N
 
 
 def digest(network: Network, folder: Path) -> str:
-    """Of the file: parameters, history and description."""
+    """Return the digest of the checkpoint: parameters, history and description."""
     flows.save(network, folder / "model")
     return hashlib.sha256((folder / "model").read_bytes()).hexdigest()
 
 
 @pytest.mark.skipif(library() is None, reason="without kernels, last bits differ")
 @pytest.mark.parametrize("model", ["realnvp", "glow", "nsf", "flow_matching", "vae", "gan"])
-def test_slices_of_a_population_are_put_together_to_the_same_bytes(
+def test_a_population_trained_in_slices_has_the_same_bytes(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all, and of a range of its members."""
+    """The population has all members, or a range of members."""
     for members in (5, range(3, 5)):
         digests = []
         for where in ("", 2):
@@ -317,7 +309,7 @@ def test_slices_of_a_population_are_put_together_to_the_same_bytes(
         assert digests[0] == digests[1]
 
 
-def test_slices_of_images_are_the_population_but_for_last_bits(
+def test_an_image_flow_trained_in_slices_differs_in_last_bits_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = np.random.default_rng(0).integers(4, size=(20, 1, 4, 4))
@@ -362,8 +354,8 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
     with torch.no_grad():
         network.get_parameter("chain.bijections.1.conditioner.theta")[3, 0] = math.nan
     flows.train(network, RING, settings=TrainingSettings(epochs=2))
-    said = "model: the loss of member 7 was not finite from epoch 1 on; it stays in the results\n"
-    assert capsys.readouterr().err == said
+    said = "model: the loss of member 7 was not finite from epoch 1 on; the member stays in "
+    assert capsys.readouterr().err == f"{said}the results\n"
 
 
 def no_description(network: Network) -> None:
@@ -383,7 +375,7 @@ def other_betas(network: Network) -> None:
 
 
 @pytest.mark.parametrize("change", [no_description, another_base, another_order, other_betas])
-def test_a_network_that_workers_can_not_build_is_trained_here_which_is_told(
+def test_a_network_that_workers_cannot_build_is_trained_in_one_process(
     change: Callable[[Network], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -398,7 +390,7 @@ def test_a_network_that_workers_can_not_build_is_trained_here_which_is_told(
     assert capsys.readouterr().err == said
 
 
-def test_rows_that_can_not_be_learnt_are_told_before_workers_start(
+def test_invalid_rows_are_rejected_before_workers_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place(monkeypatch, 2)
@@ -409,7 +401,7 @@ def test_rows_that_can_not_be_learnt_are_told_before_workers_start(
         flows.train(network, rows)
 
 
-def test_inside_of_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inside_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     for where in ("1", "2"):
         place(monkeypatch, where)
         assert collect(workers.count, [(), ()]) == {0: 1, 1: 1}
@@ -417,10 +409,10 @@ def test_inside_of_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_nothing_is_written_before_all_slices_are_there(
+def test_nothing_is_written_before_all_slices_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier model and history stay; then workers train both, to the bytes of one process."""
+    """After a failure, earlier files stay; workers then write the bytes of one process."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(TINY)
     (tmp_path / "data/source").mkdir(parents=True)
@@ -449,7 +441,7 @@ def test_nothing_is_written_before_all_slices_are_there(
 def test_a_population_has_one_digest_wherever_its_slices_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In processes, and on a cluster with a worker that has no AVX-512, and one that dies."""
+    """In processes, and on a cluster with a worker without AVX-512 and a worker that is killed."""
 
     def trained(model: str, epochs: int) -> str:
         return digest(train(model, 10, epochs=epochs), tmp_path)

@@ -1,4 +1,4 @@
-"""What the commands of this folder share: errors of one line, and running other commands."""
+"""Functions for the commands of this folder: errors without traceback, locks, and subprocesses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from flows.core.errors import UserError, errors_in_one_line
 def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
     """Run a command and exit with its status.
 
-    An error that the user can fix is one line and exit status 1. ``stopped`` is printed after an
-    interrupt from the keyboard.
+    An error that the user can fix is printed without a traceback, and the exit status is 1.
+    ``stopped`` is printed after an interrupt from the keyboard.
     """
     with errors_in_one_line(name, stopped):
         status = main()
@@ -26,9 +26,9 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 @contextmanager
 def alone(lock: Path, busy: str) -> Iterator[None]:
-    """Hold a file's lock, which the system releases however the process ends.
+    """Hold a lock on a file. The operating system releases the lock when the process ends.
 
-    Raises ``UserError`` with the text ``busy`` where another process holds it.
+    Raises ``UserError`` with the text ``busy`` if another process holds the lock.
     """
     with lock.open("a") as file:
         try:
@@ -39,17 +39,17 @@ def alone(lock: Path, busy: str) -> Iterator[None]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment with this Python's folder, where `dvc` is, first on the PATH."""
+    """Return the environment with the folder of this Python and of `dvc` first on the PATH."""
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {**os.environ, "PATH": os.pathsep.join(folders)}
 
 
 def output(*arguments: str, cwd: Path | None = None) -> str:
-    """Return the output of a command. Raises ``UserError`` with its last line where it fails."""
-    # Git must take no lock here: one that a full disk leaves behind stops every later command.
-    looking = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
+    """Return the output of a command. Raises ``UserError`` with its last line if it fails."""
+    # Without optional locks of Git, because a lock file left by a full disk blocks later commands
+    variables = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
     done = subprocess.run(
-        arguments, cwd=cwd, env=looking, capture_output=True, text=True, check=False
+        arguments, cwd=cwd, env=variables, capture_output=True, text=True, check=False
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

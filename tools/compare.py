@@ -1,7 +1,7 @@
 """Compare two branches: ``python -m tools.compare main deeper``, ``make compare A=main B=deeper``.
 
-It reads what both have committed and runs nothing: settings, metrics and figures. It writes one
-HTML page that needs nothing but itself, made of ``compare.html`` beside this file, or prints the
+The command reads the committed settings, metrics and figures of both branches, and trains nothing.
+It writes one HTML page without external resources from the template ``compare.html``, or prints the
 numbers as Markdown (``--format md``). The page explains the verdicts.
 """
 
@@ -31,7 +31,7 @@ from stages.pipeline import schema
 from tools import command, markdown
 from tools.rank_tests import least_rank_sum_p, rank_sum_p, shift
 
-COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so that two of them differ or not
+COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so they need no test
 IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -39,8 +39,8 @@ NONE = "\u2013"
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
-    "The settings of data or evaluation differ. All members of a side share theirs, so a "
-    "difference may come from the data and the draws. Then also the row of the truth differs."
+    "The settings of the data or of the evaluation differ. All members of a branch share the data "
+    "and the draws, so these may cause a difference. Then the row of the truth differs, too."
 )
 
 
@@ -57,19 +57,19 @@ class Side:
 
 @dataclass
 class Number:
-    """A metric of a model on both sides, a value a member, and the test of their difference."""
+    """A metric of a model on both sides, with a value per member, and a test of the difference."""
 
     model: str
     metric: str
     left: np.ndarray
     right: np.ndarray
     difference: float = np.nan
-    interval: tuple[float, float] = (np.nan, np.nan)  # of the difference, 95%
+    interval: tuple[float, float] = (np.nan, np.nan)  # 95% interval of the difference
     p: float = np.nan  # adjusted
     verdict: str = ""
 
 
-Block = tuple[str, Any]  # h2, h3 or p with its text; or a table with its rows, the head first
+Block = tuple[str, Any]  # "h2", "h3" or "p" with its text, or "table" with its rows, head first
 
 
 def main() -> None:
@@ -90,13 +90,13 @@ def main() -> None:
 def read(revision: str) -> Side:
     """Read the committed results of ``revision``.
 
-    Raises ``UserError`` where it is no revision, or has no results.
+    Raises ``UserError`` for an unknown revision, and for a revision without results.
     """
     try:
         commit = command.git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}").strip()
     except command.UserError:
         branches = ", ".join(command.git("branch", "--format", "%(refname:short)").split())
-        unknown = f"{revision!r} is no branch, tag or commit of this repository"
+        unknown = f"{revision!r} is not a branch, tag or commit of this repository"
         raise command.UserError(f"{unknown}; the branches are: {branches}") from None
     arguments = ["git", "archive", "--format", "zip", "-0", revision]
     stored = subprocess.run(arguments, capture_output=True, check=True).stdout
@@ -123,7 +123,7 @@ def read(revision: str) -> Side:
 
 
 def numbers(a: Side, b: Side) -> list[Number]:
-    """Return every metric of every model that both sides have, tested as one family.
+    """Return all metrics of the models that both sides have, with p-values adjusted together.
 
     Metrics without a number on either side are left out.
     """
@@ -143,7 +143,7 @@ def numbers(a: Side, b: Side) -> list[Number]:
 
 
 def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Number:
-    """Return one comparison; its verdict is empty where a p-value has still to be adjusted."""
+    """Return one comparison; the verdict is empty if the p-value must be adjusted first."""
     one = Number(model, metric, left, right)
     if np.isfinite(left).all() and np.isfinite(right).all():
         one.difference, one.interval = shift(left, right)
@@ -153,7 +153,7 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
         one.verdict = "different"
     elif min(len(left), len(right)) < 2:
         one.verdict = "changed"
-    else:  # by ranks, as a flow without regularisation can score a thousand times the others
+    else:  # a rank test, because one flow without regularisation can score 1,000 times the others
         one.p = rank_sum_p(left, right)
     return one
 
@@ -162,7 +162,7 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
 
 
 def label(name: str) -> str:
-    """Return the label of a model, or its own name where this checkout does not have it."""
+    """Return the label of a model, or its name if this checkout does not have the model."""
     try:
         return label_and_color(name)[0]
     except LookupError:
@@ -170,15 +170,15 @@ def label(name: str) -> str:
 
 
 def ordered(names: Set[str]) -> list[str]:
-    """Return the names as ``params.yaml`` lists them; then others in alphabetical order."""
+    """Return the names in the order of ``params.yaml``, then the others in alphabetical order."""
     known = [*schema.References.model_fields, *schema.load().models]
     return [name for name in known if name in names] + sorted(names - set(known))
 
 
 def value(values: np.ndarray) -> str:
-    """Return mean and standard deviation over members.
+    """Return the mean and the standard deviation over members.
 
-    The mean stands without a deviation where members differ only by rounding, or there is only one.
+    The standard deviation is left out for a single member, and if members differ only by rounding.
     """
     lacking = int(np.isnan(values).sum())
     if lacking:
@@ -191,10 +191,12 @@ def value(values: np.ndarray) -> str:
 
 
 def named(metric: str) -> str:
+    """Return the name of a metric with its unit."""
     return f"{metric} (nat)" if metric in IN_NATS else metric
 
 
 def cells(one: Number) -> list[str]:
+    """Return the texts of a row of the report."""
     difference = "0" if one.verdict == "same" else f"{one.difference:+.3g}"
     if np.isnan(one.difference):
         difference = NONE
@@ -206,6 +208,7 @@ def cells(one: Number) -> list[str]:
 
 
 def summary(found: Sequence[Number]) -> str:
+    """Return a line that counts the verdicts."""
     counts = Counter(one.verdict for one in found)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     return f"{len(found)} numbers: {', '.join(parts)}"
@@ -214,7 +217,7 @@ def summary(found: Sequence[Number]) -> str:
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     """Yield the blocks of the report: the settings that differ, then the models.
 
-    The models are those that differ, those that are the same, and those that only one side has.
+    First come the models that are the same, then those that differ, then those of only one side.
     """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
@@ -230,7 +233,7 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     differ = dict.fromkeys(one.model for one in found if one.verdict != "same")
     same = [label(model) for model in models if model not in differ]
     if same:
-        yield "p", f"The same in every number, member by member: {', '.join(same)}."
+        yield "p", f"Models with the same numbers for each member: {', '.join(same)}."
     for model in differ:
         yield "h3", label(model)
         head = ["metric", "verdict", a.name, b.name, "difference (95%)", "p (Holm)"]
@@ -239,7 +242,7 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
         for model in ordered(side.members.keys() - other.members.keys()):
             columns = side.members[model].iloc[:, 1:].dropna(axis=1, how="all")
             rows = [[named(metric), value(columns[metric].to_numpy())] for metric in columns]
-            yield "h3", f"{label(model)}, on {side.name} alone"
+            yield "h3", f"{label(model)}, only on {side.name}"
             yield "table", [["metric", side.name], *rows]
 
 
@@ -253,7 +256,7 @@ def text(a: Side, b: Side, found: Sequence[Number]) -> str:
 
 
 def page(a: Side, b: Side, found: Sequence[Number]) -> str:
-    """Return the whole page, with its styles and pictures in it; it refers to no address."""
+    """Return the page, with styles and pictures embedded."""
     pictures = [figure(a, b, name) for name in sorted({*a.figures, *b.figures})]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         report="\n".join(tagged(*block) for block in report(a, b, found)),
@@ -262,6 +265,7 @@ def page(a: Side, b: Side, found: Sequence[Number]) -> str:
 
 
 def tagged(kind: str, content: Any) -> str:
+    """Return a block of the report in HTML."""
     if kind != "table":
         return f"<{kind}>{html.escape(content)}</{kind}>"
     rows = [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in content]
@@ -270,12 +274,12 @@ def tagged(kind: str, content: Any) -> str:
 
 
 def figure(a: Side, b: Side, name: str) -> str:
-    """Return a committed figure, once where it is the same on both sides."""
+    """Return the figure ``name`` of both sides, only once if it is the same."""
     same = a.figures.get(name) == b.figures.get(name)
     shown = ""
     for side in (a,) if same else (a, b):
-        where = ", the same on both sides" if same else f" of {side.name}"
-        caption = html.escape(name + where)
+        suffix = ", the same on both sides" if same else f" of {side.name}"
+        caption = html.escape(name + suffix)
         picture = "<p>none</p>"
         if name in side.figures:
             content = base64.b64encode(side.figures[name]).decode()

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "l") -> str:
     """Return a table in Markdown.
 
-    ``align`` has an ``l`` or an ``r`` a column, left or right; the columns beyond it are as its
-    last, so ``"lr"`` aligns all but the first to the right.
+    ``align`` has one letter per column, ``l`` for left or ``r`` for right. The last letter also
+    holds for all further columns, so ``"lr"`` aligns all columns but the first to the right.
     """
     sides = align.ljust(len(head), align[-1])[: len(head)]
     marks = ["---:" if side == "r" else "---" for side in sides]

@@ -1,4 +1,4 @@
-"""Two sides of a comparison by the ranks of their values: the test, and the shift between them."""
+"""Compare two samples by ranks: a test, and an estimate of the shift between them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from scipy.stats import mannwhitneyu, norm, rankdata
 
 from flows.core.arrays import Array
 
-# With up to so many values, of both sides together, the p of the rank-sum test is exact
-EXACT = 100
+EXACT = 100  # with at most this many values in both samples, the p-value is exact
 
 
 def rank_sum_p(left: Array, right: Array) -> float:
-    """Return the two-sided p of Wilcoxon's rank-sum test (1945).
+    """Return the two-sided p-value of Wilcoxon's rank-sum test (1945).
 
-    It is the share of all ways to divide the values into two sides whose rank sum is as far from
-    the middle. Ties have the mean of their ranks, and ``NaN`` counts as larger than all numbers.
-    With more than ``EXACT`` values it is the normal approximation.
+    The p-value is the share of all divisions of the values into two samples of these sizes whose
+    rank sum is at least as far from the middle. Tied values get the mean of their ranks, and
+    ``NaN`` is larger than all numbers. With more than ``EXACT`` values, the p-value is the normal
+    approximation.
     """
     values = np.concatenate([left, right])
     ranks = rankdata(np.where(np.isnan(values), np.inf, values))
@@ -26,7 +26,7 @@ def rank_sum_p(left: Array, right: Array) -> float:
         mine, others = np.split(ranks, [len(left)])
         return float(mannwhitneyu(mine, others, method="asymptotic").pvalue)
     doubled = np.rint(2 * ranks).astype(int)  # whole numbers
-    # ways[k, s]: how many choices of k values have the doubled rank sum s
+    # ways[k, s]: the number of choices of k values with the doubled rank sum s
     ways = np.zeros((len(left) + 1, doubled.sum() + 1))
     ways[0, 0] = 1
     for rank in doubled:
@@ -38,15 +38,18 @@ def rank_sum_p(left: Array, right: Array) -> float:
 
 
 def least_rank_sum_p(left: int, right: int) -> float:
-    """Return the least p of so many values: all of one side are above all of the other."""
+    """Return the least p-value for samples of sizes ``left`` and ``right``.
+
+    It occurs if all values of one sample are above all values of the other.
+    """
     return 2 / math.comb(left + right, left)
 
 
 def shift(left: Array, right: Array) -> tuple[float, tuple[float, float]]:
     """Return the median of all differences ``right - left`` of two values, and its 95% interval.
 
-    The ends are ``NaN`` for too few values. Source: Hodges and Lehmann 1963; the interval by the
-    normal approximation, as in Hollander and Wolfe 1999, equation 4.41.
+    The ends are ``NaN`` for too few values. Source: Hodges and Lehmann 1963; the interval is the
+    normal approximation of Hollander and Wolfe 1999, equation 4.41.
     """
     differences = np.sort((right[:, None] - left).ravel())
     count, total = len(differences), len(left) + len(right)

@@ -1,12 +1,12 @@
-"""Reproduce a pipeline as `dvc repro` does, with independent stages side by side: ``make repro``.
+"""Reproduce a pipeline like `dvc repro`, with independent stages in parallel: ``make repro``.
 
-There is a line a stage, then the table of results. ``python -m tools.repro FILE`` does the same for
-the pipeline of another file, as studies/claims/dvc.yaml.
+The command prints one line per stage, then the table of results. ``python -m tools.repro FILE``
+does the same for the pipeline of another file, such as studies/claims/dvc.yaml.
 
-DVC runs one stage after another, and one stage keeps little more than one core busy. So every stage
-is a process of its own (``tools.stage``), started as soon as what it needs is there and a core is
-free. The results are the same bytes as those of a plain `dvc repro`. Stages that run side by side
-share out the cores and, where it is one, the number in ``FLOWS_WORKERS``.
+DVC runs one stage after another, and one stage keeps little more than one core busy. Here each
+stage is a separate process (``tools.stage``), which starts as soon as its dependencies are up to
+date and a core is free. The results have the same bytes as after `dvc repro`. Parallel stages
+divide the cores among them and, if ``FLOWS_WORKERS`` is a number, also these workers.
 """
 
 from __future__ import annotations
@@ -30,60 +30,60 @@ from tools import command
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
-BUSY = "another one is at work in this checkout; wait for it to end"
+BUSY = "another `make repro` is running in this checkout; wait until it ends"
 OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
 LOST = {"failed", "not run"}
-WORKERS = "FLOWS_WORKERS"  # of flows.training.workers, which imports torch
+WORKERS = "FLOWS_WORKERS"  # not from flows.training.workers, which imports torch
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
-GROUPS: set[int] = set()  # of processes: one a stage that runs
+GROUPS: set[int] = set()  # process groups, one per running stage
 
 
 def main() -> int:
     file = sys.argv[1] if len(sys.argv) > 1 else MAIN
     if file == MAIN:
-        schema.load()  # one line for a wrong setting, before anything runs
+        schema.load()  # report a wrong setting before any stage runs
     LOCK.parent.mkdir(exist_ok=True)
     with command.alone(LOCK, BUSY):
         if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
-        from tools import table  # here, as the import of pandas takes a second
+        from tools import table  # imported here because pandas takes a second
 
         print(f"\n{table.table()}")
     return 0
 
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the stages of ``file`` with those that each needs, and the names of changed ones."""
-    from dvc.exceptions import DvcException  # here for the same reason
+    """Return the stages that each stage of ``file`` depends on, and the names of changed stages."""
+    from dvc.exceptions import DvcException  # imported here for the same reason
     from dvc.repo import Repo
 
     try:
         with Repo() as repo, repo.lock:
             stages, graph = repo.stage.collect(file), repo.index.graph
-            for stage in stages:  # which grows by what others make
+            for stage in stages:  # the list grows by the dependencies
                 stages += [each for each in graph[stage] if each not in stages]
             needs = {each.addressing: [its.addressing for its in graph[each]] for each in stages}
             changed = {each.addressing for each in stages if each.changed()}
     except DvcException as error:
-        raise command.UserError(f"{error}; `dvc status {file}` says more") from None
+        raise command.UserError(f"{error}; see `dvc status {file}`") from None
     return needs, changed
 
 
 def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) -> bool:
-    """Run the stages, as many at once as there are cores, and return whether none failed.
+    """Run the stages in parallel, at most one per core, and return whether no stage failed.
 
-    A stage that is not ``changed``, and needs none that did anything, is not even started. Those
-    that need one that failed are not run, and all others are.
+    A stage is not started if it is not ``changed`` and all stages that it depends on are unchanged.
+    A stage that depends on a failed stage is not run.
     """
     cores, width = os.cpu_count() or 1, max(map(len, needs))
     ready, outcomes = list[str](), dict[str, str]()
-    running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # and since when
+    running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # name and start time
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
     def finish(stage: str, outcome: str, lines: Sequence[str] = (), more: str = "") -> None:
-        """Print the outcome and the stage's last line, its result; then its other lines."""
+        """Print the outcome and the stage's last line, which is its result, then other lines."""
         outcomes[stage] = outcome
         sorter.done(stage)
         *others, result = (*lines, "") if outcome == "failed" or not lines else lines
@@ -94,7 +94,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
 
     with (
         tqdm(total=len(needs), bar_format=BAR, leave=False, disable=None, file=sys.stdout) as bar,
-        ThreadPoolExecutor(cores) as threads,  # at its end, also by an interrupt, it waits for all
+        ThreadPoolExecutor(cores) as threads,  # waits for all threads, also after an interrupt
     ):
         while sorter.is_active():
             while fresh := sorter.get_ready():
@@ -120,7 +120,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
 
 
 def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
-    """Run a stage, one of ``at_once``; return its outcome and the lines that it printed."""
+    """Run a stage beside ``at_once - 1`` others; return its outcome and the printed lines."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str((os.cpu_count() or 1) // at_once)
     variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
@@ -143,7 +143,7 @@ def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """Pass a signal on to all running processes, and stop as by an interrupt from the keyboard."""
+    """Send a signal to all running stages, and raise ``KeyboardInterrupt``."""
     for group in [*GROUPS]:
         with suppress(ProcessLookupError):
             os.killpg(group, number)
@@ -154,4 +154,4 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
-    command.run("repro", main, stopped="stopped; start it again and it goes on where it was")
+    command.run("repro", main, stopped="stopped; run the same command again to continue")

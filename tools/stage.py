@@ -1,7 +1,7 @@
-"""Reproduce one stage, as `dvc repro --single-item` does: ``python -m tools.stage dvc.yaml:rank``.
+"""Reproduce one stage, like `dvc repro --single-item`: ``python -m tools.stage dvc.yaml:rank``.
 
-DVC's progress is left out, so that only the stage's own output is printed; DVC's warnings and
-errors are not. The exit status is the outcome.
+The stage's own output and DVC's warnings and errors are printed, but not DVC's progress. The exit
+status is the outcome.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def main(name: str) -> int:
         lambda event, _: started.append(event) if event == "subprocess.Popen" else None
     )
     try:
-        with Repo(_wait_for_lock=True) as repo:  # others may write down what they made
+        with Repo(_wait_for_lock=True) as repo:  # parallel stages may hold the lock
             changed = repo.reproduce(name, single_item=True)
     except DvcException as error:
         print(f"{error}: {error.__cause__}" if error.__cause__ else error)
         return FAILED
     if not changed:
         return UNCHANGED
-    return RAN if started else CACHED  # to fetch from its cache, DVC starts no process
+    return RAN if started else CACHED  # DVC starts no process to fetch outputs from its cache
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Print the table of results in Markdown: ``python -m tools.table``.
 
-``--readme`` writes it, and the results of the studies and benchmarks, between the marks of the
-documents.
+``--readme`` writes this table, and the results of the studies and benchmarks, into the documents,
+between the comments that mark their places.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ def main() -> None:
 
 
 def table() -> str:
-    """Return a row for every reference and model.
+    """Return the table of results, with one row per reference and model.
 
-    Numbers are means, with 95% intervals over test rows or standard deviations (sd) over members;
-    for the true density, over draws. A table has no true density.
+    The numbers are means, with 95% intervals over test rows or standard deviations (sd) over
+    members; for the truth, over draws. For a user's table, the gain over the best reference
+    replaces the comparison with the truth.
     """
     params = schema.load()
     references, ranking = [*schema.References.model_fields], {}
     if params.data.target == schema.TABLE:
         references, ranking = schema.TABLE_REFERENCES, storage.read_json(files.RANKING)
-    over = next((each["gain_over"] for each in ranking.values()), None)  # no truth: what counts
+    over = next((each["gain_over"] for each in ranking.values()), None)  # only for a user's table
     rows = []
     for name in [*references, *params.models]:
         headline = storage.read_json(files.headline(name))
@@ -71,7 +72,7 @@ def table() -> str:
         rows.append([f"**{label}**", *(_number(*cell) for cell in cells)])
     divergence = ["KL (nat) ± sd", "KL of the ensemble", "modes ± sd", "between modes ± sd"]
     if over:
-        divergence = [f"gain of the ensemble on {label_and_color(over)[0]} (nat) ± 95% interval"]
+        divergence = [f"gain of the ensemble over {label_and_color(over)[0]} (nat) ± 95% interval"]
     quality = ["precision ± sd", "recall ± sd", "classifier AUC ± sd"]
     head = ["", "test NLL (nat) ± 95% interval", *divergence, *quality]
     return "\n\n".join([markdown.table(head, rows, "lr"), *notes(params)])
@@ -96,13 +97,13 @@ def notes(params: schema.Settings) -> list[str]:
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
         return NONE
-    if spread is None or math.isnan(spread):  # of a single member
+    if spread is None or math.isnan(spread):  # NaN for a single member
         return f"{value:.{digits}f}" if value else "0"
     return f"{value:.{digits}f} \u00b1 {spread:.{digits}f}" if value or spread else "0"
 
 
 def section(file: str, heading: str = "") -> str:
-    """Return the content of a file, or its section below a heading, without pictures."""
+    """Return the content of a file, or its section with the given heading, without pictures."""
     text = Path(file).read_text(encoding="utf-8")
     if heading:
         text = text.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
@@ -110,18 +111,18 @@ def section(file: str, heading: str = "") -> str:
 
 
 def speed() -> str:
-    """Return the table of the speed of every library of ``benchmarks/``."""
-    from benchmarks import RESULTS, draw  # here, as `make repro` needs none of it
+    """Return the table of the speeds of all libraries in ``benchmarks/``."""
+    from benchmarks import RESULTS, draw  # imported here because `make repro` needs neither
 
     return draw.summary(storage.read_json(RESULTS))
 
 
 def seconds() -> str:
-    """Return the table of the seconds that a fit of the study of tables took.
+    """Return the table of fit times in seconds, for the study of tables.
 
-    No two runs take the same, so the study's own tables don't have it.
+    Fit times differ between runs, so the committed tables of the study do not contain them.
     """
-    from studies.engine import Study  # here for the same reason
+    from studies.engine import Study  # imported here for the same reason
     from studies.tables import report
 
     return report.seconds(Study("tables"))

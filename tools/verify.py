@@ -1,15 +1,16 @@
 """Verify that the committed pipeline gives the committed results: ``make verify [SAME=yes]``.
 
-It runs in a clean clone, once for each of ``machines()``.
+The pipeline runs in a clean clone, once for each of ``machines()``.
 
-Case 1: every tracked file comes out byte for byte. Every machine with the compiled kernels and the
-pinned libraries must give that.
-Case 2: bytes moved. Without the kernels, or with another version of a library, the last bits are
-others, and training amplifies them. Then the ``kl`` of every model must agree with the committed
-one within 3 sqrt(2) kl_sd / sqrt(members), and a reference's within 0.001 nat.
-Case 3, failure: a ``kl`` moved by more, or a file, or a key of one, is missing or new.
+Case 1: every tracked file is the same, byte for byte. This is the expected case on each machine
+with the compiled kernels and the pinned libraries.
+Case 2: some bytes changed. Without the kernels, or with another version of a library, the last bits
+of results differ, and training amplifies the differences. The new ``kl`` of each model must then be
+within 3 sqrt(2) kl_sd / sqrt(members) of the committed ``kl``, and within 0.001 nat for a
+reference.
+Case 3, failure: a ``kl`` changed by more, or a file, or a key of a file, is missing or new.
 
-``git diff --stat`` lists what moved. With ``--same``, case 2 fails, too.
+``git diff --stat`` lists the changed files. With ``--same``, case 2 is a failure, too.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from flows.core.errors import INTERRUPTED
 from tools import command
 
 REFERENCE_TOLERANCE = 0.001  # nat
-BITS = "other bits, as without the kernels or by other libraries"
-STALE = "dvc.lock is of other code or settings, so run `dvc repro` and commit"
+BITS = "other bits, as expected without the kernels or with other libraries"
+STALE = "dvc.lock belongs to other code or settings, so run `dvc repro` and commit"
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(usage="make verify [SAME=yes]")
-    parser.add_argument("--same", action="store_true", help="fail where a file moved at all")
+    parser.add_argument("--same", action="store_true", help="fail if any byte of a file changed")
     same = parser.parse_args(arguments).same
     top = command.git("rev-parse", "--show-toplevel").strip()
-    command.git("log", "--max-count=1")  # an error where there is no commit yet
+    command.git("log", "--max-count=1")  # fails in a repository without a commit
     if command.git("status", "--porcelain"):
-        say("there are changes that are not committed; what is verified is the last commit")
+        say("some changes are not committed; only the last commit is verified")
     cases = []
     for machine, variables in machines().items():
         with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> int:
             command.git("clone", "--quiet", top, folder)
             cases.append(case(Path(folder), environment(variables)))
     if same and max(cases) == 2:
-        say("FAILED: the bytes had to be the same")
+        say("FAILED: the bytes must be the same")
     return int(max(cases) >= (2 if same else 3))
 
 
@@ -58,13 +59,13 @@ def say(words: str) -> None:
 
 
 def case(clone: Path, variables: Mapping[str, str]) -> int:
-    """Run the pipeline of a clean clone, and print and return which of the three cases it is."""
+    """Run the pipeline of a clean clone, and print and return the number of the case."""
     stale = is_stale(clone)
-    for made in ("figures", "metrics"):  # DVC would not make what is there
-        shutil.rmtree(clone / made)
+    for folder in ("figures", "metrics"):  # DVC would not write files that exist
+        shutil.rmtree(clone / folder)
     repro = [sys.executable, "-m", "tools.repro"]
     with subprocess.Popen(repro, cwd=clone, env=variables) as process:
-        # `tools.repro` ends its stages then, which would otherwise go on.
+        # After SIGTERM, `tools.repro` ends its stages, which would otherwise continue.
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
         signal.signal(signal.SIGTERM, before)
@@ -74,7 +75,7 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
         say("case 3: FAILED: the pipeline does not run in a clean clone")
         return 3
     if not command.git("status", "--porcelain", cwd=clone):
-        say("case 1: every tracked file came out byte for byte")
+        say("case 1: every tracked file is the same, byte for byte")
         return 1
     print(f"\n{command.git('diff', '--stat', cwd=clone)}", end="")
     if found := list(failures(clone)):
@@ -85,18 +86,18 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
 
 
 def machines() -> dict[str, dict[str, str]]:
-    """Return, for this machine and two that it stands in for, the environment variables of each.
+    """Return the environment variables of this machine and of two other machines that it emulates.
 
-    NumPy's own list has what it would use beyond AVX2; on a processor without any of it, nothing is
-    switched off. The OpenBLAS of the wheels has no kernels of its own for Zen, it takes Haswell's;
-    it has some for Nehalem, and they run everywhere.
+    NumPy lists the processor features beyond AVX2 that it would use here; the list may be empty.
+    The OpenBLAS of the wheels uses its Haswell kernels on Zen processors. Its Nehalem kernels run
+    on every processor.
     """
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found]
 
     if platform.machine() != "x86_64":
         return {"this machine": {}}
-    there = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
-    beyond = " ".join(name for name in there if "AVX512" in name or "V4" in name)
+    used = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    beyond = " ".join(name for name in used if "AVX512" in name or "V4" in name)
     laptop = {
         "FLOWS_MARCH": "x86-64-v3",
         "NPY_DISABLE_CPU_FEATURES": beyond,
@@ -120,18 +121,19 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_stale(clone: Path) -> bool:
-    """Return whether settings or code changed since the lock of a clean clone was signed.
+    """Return whether settings or code changed since ``dvc.lock`` was written.
 
-    DVC reports outputs that only the cache has as deleted there, and changes as modified or new.
+    In a clean clone, DVC reports outputs that only the cache holds as deleted, and changes as
+    modified or new.
     """
     status = command.output("dvc", "status", "--json", "dvc.yaml", cwd=clone)
     return any(f'"{change}"' in status for change in ("modified", "new", "changed command"))
 
 
 def failures(clone: Path) -> Iterator[str]:
-    """Yield changes of tracked files beyond any rounding, and print every ``kl`` that moved.
+    """Yield changes of tracked files that rounding cannot explain, and print each changed ``kl``.
 
-    The tolerance of a ``kl`` is three standard errors of a difference of two means, or 0.001 nat
+    The tolerance of a ``kl`` is three standard errors of the difference of two means, or 0.001 nat
     for a reference.
     """
     for line in command.git("status", "--porcelain", cwd=clone).splitlines():
@@ -145,14 +147,14 @@ def failures(clone: Path) -> Iterator[str]:
         after = json.loads((clone / path).read_text(encoding="utf-8"))
         if before.keys() != after.keys():
             yield f"{path} has other keys"
-        elif json.dumps(before.get("kl")) != json.dumps(after.get("kl")):  # the ranking has none
+        elif json.dumps(before.get("kl")) != json.dumps(after.get("kl")):  # not in the ranking
             table = command.git("show", f"HEAD:metrics/{name}/members.csv", cwd=clone)
             error = before["kl_sd"] and before["kl_sd"] / math.sqrt(len(table.splitlines()) - 1)
             tolerance = 3 * math.sqrt(2) * error if error else REFERENCE_TOLERANCE
             change = f"kl of {name}: {before['kl']} -> {after['kl']}, tolerance {tolerance:.2g}"
             print(f"  {change}")
             kls = [math.nan if each["kl"] is None else each["kl"] for each in (before, after)]
-            if not abs(kls[1] - kls[0]) <= tolerance:  # not of NaN
+            if not abs(kls[1] - kls[0]) <= tolerance:  # also true for NaN
                 yield change
 
 

@@ -1,4 +1,4 @@
-"""The bijections, one a file; ``Bijection`` defines their interface."""
+"""The bijections, one per file; ``Bijection`` defines their interface."""
 
 from flows.bijections.actnorm import ActNorm as ActNorm
 from flows.bijections.affine import AffineCoupling as AffineCoupling

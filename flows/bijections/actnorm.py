@@ -8,18 +8,30 @@ from flows.bijections.bijection import Bijection, pixels
 
 
 class ActNorm(Bijection):
-    """A learned affine map of every feature, by a shift ``b`` and a log-scale ``s``::
+    """A learned affine map of every feature, with a shift ``b`` and a log-scale ``s``::
 
         forward:  z = (x - b) exp(-s)       log_det = -sum_d s_d
         inverse:  x = b + z exp(s)          log_det = +sum_d s_d
 
-    ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of what the
-    layer receives, each member on its own statistics, so that its first output is standardised. It
-    is explicit: a layer that initialised itself in its first ``forward`` would take its statistics
-    from noise if ``sample`` happened to be called first. Until then it is the identity. For images
-    ``(M, C, H, W, N)`` the features are the C channels, and ``log_det`` counts every pixel: it is
-    H W times as much. Source: Kingma and Dhariwal 2018 (Glow), section 3.1. ``initialize`` raises
-    ``ValueError`` where a feature does not vary.
+    ``initialize`` sets ``b`` and ``exp(s)`` to the mean and the standard deviation of the layer's
+    input, for each member separately, so that the output is standardised. Until then the map is the
+    identity. The call is explicit: a layer that initialised itself at its first use would take its
+    statistics from noise if ``sample`` were called first. For images ``(M, C, H, W, N)`` the
+    features are the C channels, and ``log_det`` is H W times the sum above. ``initialize`` raises
+    ``ValueError`` if a feature does not vary. Source: Kingma and Dhariwal 2018 (Glow), section 3.1.
+
+    Args:
+        dim: the number of features D, or of channels C.
+        members: the number of members M.
+
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import ActNorm
+        >>> layer, x = ActNorm(dim=2, members=1), torch.arange(6.0).view(1, 2, 3)
+        >>> layer.initialize(x)
+        >>> z, log_det = layer(x)
+        >>> round(z.std(correction=0).item(), 3), torch.allclose(layer.inverse(z)[0], x, atol=1e-6)
+        (1.0, True)
     """
 
     initialized: Tensor

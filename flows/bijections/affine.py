@@ -19,7 +19,18 @@ class AffineCoupling(Coupling):
 
     The bound on the log-scale is symmetric. A one-sided bound on the scale itself (a sigmoid, say)
     would cap the density that K couplings can reach at exp(K log_scale_max), and the modes of small
-    data sets are narrow.
+    data sets are narrow. The arguments are those of ``Coupling`` without ``per_feature``.
+
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import AffineCoupling
+        >>> from flows.core.seeds import numpy_generators
+        >>> generators = numpy_generators(0, "initialize", range(2))  # one per member
+        >>> coupling = AffineCoupling(dim=3, hidden=8, generators=generators)  # the identity
+        >>> x = torch.arange(30.0).view(2, 3, 5)
+        >>> z, log_det = coupling(x)
+        >>> log_det.shape, torch.allclose(coupling.inverse(z)[0], x)
+        (torch.Size([2, 5]), True)
     """
 
     LOG_SCALE_BOUND = 2.0

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible, differentiable map between data ``x`` and noise ``z``, one per member.
+    """An invertible, differentiable map between data ``x`` and noise ``z``.
+
+    Every member of a population, one of M independent networks, has its own map.
 
     The direction is the same everywhere in this project::
 
@@ -17,23 +19,22 @@ class Bijection(nn.Module, ABC):
 
     Shapes: ``x`` and ``z`` are ``(M, D, N)``, or ``(M, *event, N)``: members, features, points.
     Features come before points because the batched matrix products of narrow networks are then
-    about a fifth faster. ``log_det`` is ``(M, N)``, or ``(M, 1)`` where it is the same for all
-    points.
+    about a fifth faster. ``log_det`` is ``(M, N)``, or ``(M, 1)`` if it is the same for all points.
     """
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data ``(M, *event, N)`` to noise, and return it with log |det dz/dx|."""
+        """Map data ``x`` ``(M, *event, N)`` to noise; return the noise and log |det dz/dx|."""
 
     @abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map noise ``(M, *event, N)`` to data, and return it with log |det dx/dz|."""
+        """Map noise ``z`` ``(M, *event, N)`` to data; return the data and log |det dx/dz|."""
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set data-dependent parameters from ``x`` ``(M, *event, N)``, the input of this layer.
 
-        It is called once, before training.
+        This method is called once, before training. By default it does nothing.
         """
 
 

@@ -1,4 +1,4 @@
-"""The composition of bijections, on whole points or on a part or a view of them."""
+"""The composition of bijections, on all features of points or on a part of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
@@ -12,9 +12,10 @@ from flows.bijections.bijection import Bijection
 def compose(
     chain: Sequence[Bijection], x: Tensor, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Map ``x`` ``(M, D, N)`` by each of a chain in turn; add up their log-determinants.
+    """Apply the bijections of ``chain`` to ``x`` ``(M, *event, N)`` one after another.
 
-    With ``inverse`` it goes from noise to data, from the last to the first.
+    With ``inverse``, apply their inverses, from the last to the first. Return the mapped points and
+    the sum of the log-determinants, ``(M, N or 1)``.
     """
     log_det = x.new_zeros(x.shape[0], 1)
     for bijection in reversed(chain) if inverse else chain:
@@ -29,10 +30,18 @@ class Chain(Bijection):
         forward:  z = f(x)          log_det = sum_k log |det df_k|
         inverse:  x = f^-1(z)       log_det = sum_k log |det df_k^-1|
 
-    A chain has a length, and ``chain[k]`` is the bijection at place k, from data to noise.
+    ``len(chain)`` is the number of bijections, and ``chain[k]`` is the bijection at position k,
+    counted from data to noise. A subclass may map a part of the points: ``enter`` selects the part,
+    and ``leave`` puts the result back.
 
-    A subclass selects by ``enter`` the part of the points that is mapped, and by ``leave`` puts the
-    result in its place.
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import ActNorm, Chain
+        >>> chain, x = Chain([ActNorm(2, 1), ActNorm(2, 1)]), torch.arange(6.0).view(1, 2, 3)
+        >>> chain.initialize(x)
+        >>> z, log_det = chain(x)
+        >>> len(chain), torch.allclose(chain.inverse(z)[0], x, atol=1e-6)
+        (2, True)
     """
 
     def __init__(self, bijections: Iterable[Bijection]) -> None:
@@ -49,9 +58,11 @@ class Chain(Bijection):
         return iter(cast(list[Bijection], list(self.bijections)))
 
     def enter(self, x: Tensor) -> Tensor:
+        """Return the part of ``x`` ``(M, *event, N)`` that the bijections map."""
         return x
 
     def leave(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return ``x`` with ``z`` in place of the part that ``enter`` selects."""
         return z
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

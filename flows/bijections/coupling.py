@@ -10,12 +10,12 @@ from flows.bijections.bijection import Bijection
 from flows.conditioners.perceptron import Perceptron
 from flows.core.seeds import Generators
 
-# Called with the numbers of inputs, outputs and hidden units, and a generator for each member
+# Called with the numbers of inputs, outputs and hidden units, and one generator per member
 Conditioner = Callable[[int, int, int, Generators], nn.Module]
 
 
 class Coupling(Bijection):
-    """A map that keeps a half ``a`` of the features, and transforms the other, ``b``, by element.
+    """A map that keeps one half ``a`` of the features and transforms the other half ``b``.
 
     The element-wise map g has parameters c computed from ``a``, so both directions and the
     determinant are cheap::
@@ -23,12 +23,20 @@ class Coupling(Bijection):
         forward:  z_a = x_a,  z_b = g(x_b; c(x_a))           log_det = +sum_d log g'(x_b)
         inverse:  x_a = z_a,  x_b = g^-1(z_b; c(z_a))        log_det = -sum_d log g'(x_b)
 
-    ``a`` is the first half, or the second where ``swap`` is true; with an odd D the first half has
-    one feature more. A subclass adds ``g``. Source: Dinh et al. 2017 (RealNVP), section 3.2.
+    With an odd D the first half has one feature more. A subclass defines ``g``. Source: Dinh et al.
+    2017 (RealNVP), section 3.2.
 
     For images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` must be a
-    ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. Every
-    pixel of a channel is changed by the same ``g``, with parameters of its own.
+    ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. The pixels
+    of a channel have the same ``g``, each with its own parameters.
+
+    Args:
+        dim: the number of features D, or of channels C.
+        per_feature: the number of parameters of ``g`` per transformed feature.
+        hidden: the number of units per hidden layer of the conditioner.
+        generators: one generator per member, for the initial parameters.
+        swap: whether ``a`` is the second half instead of the first.
+        conditioner: the class of the network that computes c.
     """
 
     def __init__(
@@ -65,7 +73,7 @@ class Coupling(Bijection):
         self, element: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor
     ) -> tuple[Tensor, Tensor]:
         kept, changed = self._split(x)
-        # To g, the pixels of an image are points
+        # g treats the pixels of an image as points
         out, log_derivative = element(changed.flatten(2), self.conditioner(kept).flatten(2))
         log_det = log_derivative.view_as(changed).flatten(1, -2).sum(1)
         return self._merge(kept, out.view_as(changed)), log_det

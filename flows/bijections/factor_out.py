@@ -1,4 +1,4 @@
-"""Factor-out, which makes a flow multi-scale: half of the channels leave, and the rest goes on."""
+"""Factor-out, for multi-scale flows: half of the channels leave the flow early."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,17 @@ from flows.bijections.chain import Chain
 
 
 class FactorOut(Chain):
-    """Bijections ``f`` of the first half ``a`` of the channels; the second, ``b``, leaves the flow.
+    """A chain ``f`` on the first half ``a`` of the channels; the second half ``b`` is unchanged.
 
-    With an odd C, ``a`` has one more::
+    With an odd C, ``a`` has one channel more::
 
-        forward:  z_a = f(x_a),       z_b = x_b       log_det = that of f
-        inverse:  x_a = f^-1(z_a),    x_b = z_b       log_det = that of f^-1
+        forward:  z_a = f(x_a),       z_b = x_b       log_det = log |det df|
+        inverse:  x_a = f^-1(z_a),    x_b = z_b       log_det = log |det df^-1|
 
-    What leaves is kept as noise, so the whole map inverts. A coupling before, which keeps ``a`` and
-    changes ``b``, is the learned prior of what leaves: ``p(x_b | x_a) = p_0(g(x_b; c(x_a))) g'``.
-    With an affine one that is Glow's normal distribution with a mean and a deviation computed from
-    what stays. Sources: Dinh et al. 2017 (RealNVP), section 3.6; Kingma and Dhariwal 2018 (Glow),
-    figure 2b.
+    A coupling before this layer that keeps ``a`` and changes ``b`` is a learned prior of ``b``:
+    ``p(x_b | x_a) = p_0(g(x_b; c(x_a))) g'``. If it is affine, this is Glow's normal distribution
+    whose mean and standard deviation are computed from ``a``. Sources: Dinh et al. 2017 (RealNVP),
+    section 3.6; Kingma and Dhariwal 2018 (Glow), figure 2b.
     """
 
     def enter(self, x: Tensor) -> Tensor:

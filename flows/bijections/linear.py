@@ -8,7 +8,7 @@ from flows.core.seeds import Generators, normals
 
 
 class PLULinear(Bijection):
-    """A square matrix per member, kept as its PLU factors so that its determinant costs nothing::
+    """A square matrix per member, stored as PLU factors, so that its determinant costs nothing::
 
         W = P L (U + diag(sign * exp(s)))       L unit lower, U strictly upper triangular
 
@@ -16,10 +16,14 @@ class PLULinear(Bijection):
         inverse:  x = W^-1 z                    log_det = -sum_d s_d    (two triangular solves)
 
     The permutation ``P`` and the signs are buffers, so W can never become singular and never
-    changes orientation. Each member starts at a random rotation: in two dimensions a random
-    permutation would be the identity half the time. For images ``(M, C, H, W, N)`` it mixes the C
-    channels of every pixel alike, and ``log_det`` is H W times as much. Source: Kingma and Dhariwal
+    changes orientation. Each member starts at a random rotation, because a random permutation of
+    two features would be the identity half the time. For images ``(M, C, H, W, N)``, W mixes the C
+    channels of every pixel, and ``log_det`` is H W times the sum above. Source: Kingma and Dhariwal
     2018 (Glow), section 3.2, equation 10.
+
+    Args:
+        dim: the number of features D, or of channels C.
+        generators: one generator per member, for the initial rotations.
     """
 
     permutation: Tensor

@@ -1,4 +1,4 @@
-"""A fixed map per column that makes its margin normal, so a flow learns only the dependence."""
+"""A fixed map that makes the margin of every column normal, so a flow learns only dependence."""
 
 import numpy as np
 import torch
@@ -9,35 +9,35 @@ from flows.bijections.bijection import Bijection
 from flows.bijections.spline import bins_at, rational_quadratic, rational_quadratic_root
 from flows.core.arrays import Array, subsample
 
-COUNTS = (4, 6, 10, 16, 25, 40, 63)  # numbers of kernels of a column to choose from
+COUNTS = (4, 6, 10, 16, 25, 40, 63)  # candidate numbers of kernels per column
 FOLDS = 5
 TRACE = 0.001  # the weight of the wide distribution
-ROWS = 4_000  # rows of a column that the number of kernels is chosen on, at most
+ROWS = 4_000  # largest number of rows on which the number of kernels is chosen
 SCORES = np.linspace(-8, 8, 321)  # approximate places of the knots
 
 
 class Margins(Bijection):
     """A monotone map of every column to the normal scores of a smooth distribution function F.
 
-    It is a rational-quadratic spline S::
+    The map is a rational-quadratic spline S::
 
         forward:  z = S(x)          log_det = sum_d log S'(x_d)
         inverse:  x = S^-1(z)       log_det = -sum_d log S'(x_d)
 
-        at its knots       S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k))
-        beyond the last    straight on
+        at the knots              S(x_k) = Phi^-1(F(x_k)),    S'(x_k) = F'(x_k) / phi(S(x_k))
+        beyond the outer knots    linear
         F(x) = (1 - e) / m  sum_j T((x - q_j) / b_j) + e T((x - q) / s),    e = 0.001
 
     ``T`` is the distribution function of Student's t with 4 degrees of freedom, ``q_j`` are m
-    quantiles of the column, ``b_j`` the distance from one to the next, ``q`` their mean and ``s``
-    the column's standard deviation. The last term keeps an outlier from being impossible; as it has
-    a variance, samples have one too. The count m is the one with the best likelihood on five folds.
-    The log-determinant is that of the spline itself, so densities are exact, however well it
-    follows F.
+    quantiles of the column, ``b_j`` the spacing of the quantiles, ``q`` their mean, and ``s`` the
+    standard deviation of the column. The last term gives outliers a density above 0. Its variance
+    is finite, so the variance of samples is finite too. The number m has the best likelihood in
+    cross-validation with five folds. The log-determinant is computed from the spline, not from F,
+    so densities are exact even if the spline follows F only roughly.
 
-    The map is in double precision and fitted to each member's own rows. It is the identity until
-    ``initialize``. Sources: normal scores, as of a Gaussian copula (Liu et al. 2009, the
-    nonparanormal); the spline, Gregory and Delbourgo 1982.
+    ``initialize`` fits the map to each member's own rows, in double precision. Until then it is the
+    identity. Sources: normal scores, as in a Gaussian copula (Liu et al. 2009, the nonparanormal);
+    the spline, Gregory and Delbourgo 1982.
     """
 
     knots: Tensor
@@ -57,10 +57,10 @@ class Margins(Bijection):
             self.knots[member] = torch.from_numpy(knots)
 
     def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """Return where ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (1), lies among the knots.
+        """Locate ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (``by`` 1), among the knots.
 
-        The results are ``(M, D, N)``: how far it is beyond the knots, and the slope there; the
-        rest; and x_k, z_k, w, h and both slopes of its bin.
+        Return, each ``(M, D, N)``: the distance beyond the outer knots and the slope there; the
+        value clamped to the outer knots; and x_k, z_k, w, h and both slopes of its bin.
         """
         along = self.knots[:, :, by]
         inside = torch.minimum(torch.maximum(value, along[..., :1]), along[..., -1:])
@@ -87,7 +87,7 @@ class Margins(Bijection):
 
 
 def normal_scores(column: Array) -> Array:
-    """Return the knots of one column ``(n,)``: x, z and slope, ``(3, K)``."""
+    """Return the knots for one column ``(n,)``: x, z and slope, ``(3, K)``."""
     kernels = _kernels(column, _best_count(column))
     centers, widths, scale = kernels
     reach = scale * np.geomspace(0.01, 1e12, 100)
@@ -95,7 +95,7 @@ def normal_scores(column: Array) -> Array:
     grid = np.unique(np.concatenate([centers[0] - reach, near, centers[-1] + reach]))
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
-    # The knots need not be exactly at these scores, as F is evaluated where they are
+    # The knots may miss these scores a little, because F is evaluated at the knots themselves
     x = np.interp(SCORES, scores[rising], grid[rising])
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
@@ -103,6 +103,7 @@ def normal_scores(column: Array) -> Array:
 
 
 def _best_count(column: Array) -> int:
+    """Return the number of kernels with the best cross-validated likelihood."""
     rows = subsample(column, ROWS)
     parts = [(np.delete(rows, np.s_[fold::FOLDS]), rows[fold::FOLDS]) for fold in range(FOLDS)]
     fitting = [count for count in COUNTS if 2 * count <= len(parts[0][0])] or COUNTS[:1]
@@ -114,20 +115,21 @@ def _best_count(column: Array) -> int:
 
 
 def _kernels(column: Array, count: int) -> tuple[Array, Array, float]:
-    """Return the centres and widths of the kernels, and the width of the column."""
+    """Return the centres and the widths of the kernels, and the column's standard deviation."""
     centers = np.quantile(column, (np.arange(count) + 0.5) / count)
     scale = float(column.std())
     return centers, np.maximum(np.gradient(centers), 1e-6 * scale), scale
 
 
 def _density(x: Array, kernels: tuple[Array, Array, float]) -> Array:
+    """Return ``F'(x)``, ``(n,)``."""
     centers, widths, scale = kernels
     bulk = (_student((x[:, None] - centers) / widths) / widths).mean(axis=1)
     return (1 - TRACE) * bulk + TRACE * _student((x - centers.mean()) / scale) / scale
 
 
 def _score(x: Array, kernels: tuple[Array, Array, float]) -> Array:
-    """Return ``Phi^-1(F(x))``, from the smaller of F and 1 - F: the upper tail keeps its digits."""
+    """Return ``Phi^-1(F(x))``, from the smaller of F and 1 - F, for accuracy in the upper tail."""
     centers, widths, scale = kernels
     narrow = (x[:, None] - centers) / widths
     wide = (x - centers.mean()) / scale

@@ -1,4 +1,4 @@
-"""A fixed permutation of the features: every coupling then splits them in another way."""
+"""A fixed permutation of the features, so that every coupling splits them differently."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from flows.core.seeds import Generators
 class Permutation(Bijection):
     """A fixed permutation of the features, or of the channels of an image.
 
-    Every member draws one at the start, unless an ``order`` is given for all of them::
+    Every member draws its own permutation, unless ``order`` gives one for all members::
 
         forward:  z_i = x_order[i]      log_det = 0
         inverse:  x_order[i] = z_i      log_det = 0
@@ -40,6 +40,6 @@ class Permutation(Bijection):
         return self._select(z, self.order.argsort(1)), z.new_zeros(z.shape[0], 1)
 
     def _select(self, x: Tensor, order: Tensor) -> Tensor:
-        # Rows of all members in one list
+        # The features of all members as rows of one matrix
         first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
         return x.flatten(0, 1).index_select(0, (first + order).flatten()).view_as(x)

@@ -1,4 +1,4 @@
-"""The probit: a map from a box onto all of space, which turns uniform noise into normal noise."""
+"""The probit: a map from a box onto all of R^D that turns uniform noise into normal noise."""
 
 import math
 
@@ -14,11 +14,12 @@ class Probit(Bijection):
         forward:  z = Phi^-1(p),  p = (x + B) / (2 B)
                   log_det = sum_d z_d^2 / 2 + log(2 pi) / 2 - log 2 B
         inverse:  x = 2 B Phi(z) - B
-                  log_det = minus that
+                  log_det = minus the forward one at x
 
-    As it reaches all of R, a density of z has all of its mass inside the box of x, and a normal z
-    is a uniform x. Dinh et al. 2017 (RealNVP), section 4.1, take a logit of a narrowed box, which
-    leaves some mass outside. A number that rounding puts on the edge is moved inside.
+    The inverse maps all of R into the box, so every density of z has all of its mass inside the
+    box, and a standard normal z gives a uniform x. Dinh et al. 2017 (RealNVP), section 4.1, take
+    the logit of a narrowed box, which leaves some mass outside. A number that rounding puts on the
+    edge is moved inside.
     """
 
     def __init__(self, bound: float) -> None:

@@ -1,4 +1,4 @@
-"""The spline coupling: an element-wise map of many bins, still inverted in closed form."""
+"""The spline coupling: an element-wise map of many bins, with an inverse in closed form."""
 
 import math
 from typing import Any
@@ -30,13 +30,24 @@ class SplineCoupling(Coupling):
 
     Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes are
     bounded from below, which keeps the log-determinant finite. Source: Durkan et al. 2019,
-    equations 4 to 8, and their appendix A.1 for the stable root.
+    equations 4 to 8, and appendix A.1 for the stable root. ``bins`` is the number of bins K; the
+    other arguments are those of ``Coupling`` without ``per_feature``.
+
+    Examples:
+        >>> import torch
+        >>> from flows.bijections import SplineCoupling
+        >>> from flows.core.seeds import numpy_generators
+        >>> generators = numpy_generators(0, "initialize", range(1))
+        >>> coupling = SplineCoupling(dim=2, hidden=8, generators=generators, bins=4)
+        >>> x = torch.linspace(-6, 6, 10).view(1, 2, 5)
+        >>> torch.allclose(coupling.inverse(coupling(x)[0])[0], x, atol=1e-4)
+        True
     """
 
     BOUND = 5.0
     MIN_BIN = 0.001
     MIN_SLOPE = 0.001
-    # So that a raw slope of 0 means slope 1: the inverse of softplus there
+    # Gives slope 1 for a raw slope of 0; log(expm1) is the inverse of softplus
     SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))
 
     def __init__(
@@ -46,21 +57,21 @@ class SplineCoupling(Coupling):
         self.bins = bins
 
     def _knots(self, raw: Tensor) -> Tensor:
-        """Return the knots ``(M, d, K + 1, N)`` from -B to B of raw bin sizes ``(M, d, K, N)``."""
+        """Return knots ``(M, d, K + 1, N)`` from -B to B for raw bin sizes ``(M, d, K, N)``."""
         size = self.MIN_BIN + (1 - self.MIN_BIN * self.bins) * softmax(raw, dim=2)
         inner = 2 * self.BOUND * size.cumsum(2)[:, :, :-1] - self.BOUND
         left = torch.full_like(size[:, :, :1], -self.BOUND)
         return torch.cat([left, inner, -left], dim=2)
 
     def slopes(self, raw: Tensor) -> Tensor:
-        """Return the slopes ``(M, d, K + 1, N)`` at the knots, of raw ones between the ends."""
+        """Return slopes ``(M, d, K + 1, N)`` for raw inner slopes ``(M, d, K - 1, N)``."""
         inner = self.MIN_SLOPE + softplus(raw + self.SLOPE_SHIFT)
         return pad(inner, (0, 0, 1, 1), value=1.0)
 
     def _bins(self, value: Tensor, parameters: Tensor, *, by_height: bool) -> tuple[Tensor, ...]:
         """Return x_k, y_k, w, h, d_k and d_{k+1} of the bin that holds ``value``.
 
-        Each is ``(M, d, N)``, as is ``value``, which is an x or, with ``by_height``, a z.
+        All are ``(M, d, N)``. ``value`` is an x or, with ``by_height``, a z.
         """
         members, changed, points = value.shape
         raw = parameters.view(members, changed, self.per_feature, points)
@@ -103,9 +114,9 @@ def bins_at(index: Tensor, x: Tensor, y: Tensor, slopes: Tensor) -> tuple[Tensor
 def rational_quadratic(
     u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return how far z is above its bin's lower corner, and the logarithm of the slope.
+    """Return the height of z above the lower corner of its bin, and the logarithm of the slope.
 
-    Both are at ``u``, the place from 0 to 1 along the bin.
+    ``u`` is the position in the bin, from 0 to 1. All shapes are ``(M, d, N)``.
     """
     mean_slope = height / width
     v = u * (1 - u)
@@ -118,7 +129,7 @@ def rational_quadratic(
 def rational_quadratic_root(
     v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> Tensor:
-    """Return the ``u`` at which z is ``v`` above its bin's lower corner."""
+    """Return the position ``u`` at which z is ``v`` above the lower corner of its bin."""
     mean_slope = height / width
     curvature = slope_low + slope_high - 2 * mean_slope
     a = height * (mean_slope - slope_low) + v * curvature

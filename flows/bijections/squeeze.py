@@ -6,26 +6,26 @@ from torch import Tensor
 from flows.bijections.chain import Chain
 from flows.core.arrays import Shape
 
-# Row and column in a block: both pixels of one colour of a checkerboard, then those of the other
+# Row and column in a block: both pixels of one colour of a checkerboard, then both of the other
 CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 class Squeeze(Chain):
-    """Bijections ``f`` of ``(4 C, H / 2, W / 2)``, applied to images ``(C, H, W)``.
+    """A chain ``f`` on ``(4 C, H / 2, W / 2)``, applied to images ``(C, H, W)``.
 
-    ``s`` moves every block of 2 x 2 pixels to the channels of one::
+    The squeeze ``s`` turns the four pixels of a 2 x 2 block into channels of one pixel::
 
-        s(x)[4-th k, channel c, i, j] = x[c, 2 i + row_k, 2 j + column_k]
-        (row, column) = (0, 0), (1, 1), (0, 1), (1, 0)
+        s(x)[k C + c, i, j] = x[c, 2 i + row_k, 2 j + column_k],    k = 0, 1, 2, 3
+        (row_k, column_k) = (0, 0), (1, 1), (0, 1), (1, 0)
 
-        forward:  z = s^-1(f(s(x)))          log_det = that of f
-        inverse:  x = s^-1(f^-1(s(z)))       log_det = that of f^-1
+        forward:  z = s^-1(f(s(x)))          log_det = log |det df|
+        inverse:  x = s^-1(f^-1(s(z)))       log_det = log |det df^-1|
 
     The diagonal comes first, so the first half of the channels is one colour of a checkerboard: a
-    coupling in here has a checkerboard mask, and its network sees only the kept pixels. Numbers
-    keep their place in the image, on the way to noise as well. Source: Dinh et al. 2017 (RealNVP),
-    section 3.6 and figure 3, who squeeze in another order and mask at full size. Raises
-    ``ValueError`` for sides that are not even.
+    coupling inside has a checkerboard mask, and its network sees only the kept pixels. Values keep
+    their place in the image, and so does the noise. Raises ``ValueError`` for an odd height or
+    width. Source: Dinh et al. 2017 (RealNVP), section 3.6 and figure 3, who squeeze in another
+    order and mask at full size.
     """
 
     def enter(self, x: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Squeeze(Chain):
 def squeezed(event_shape: Shape) -> tuple[int, int, int]:
     """Return the shape of squeezed images ``(C, H, W)``.
 
-    Raises ``ValueError`` where blocks of 2 x 2 don't cover them.
+    Raises ``ValueError`` if blocks of 2 x 2 pixels do not cover the images.
     """
     if len(event_shape) != 3 or min(event_shape) < 1 or event_shape[1] % 2 or event_shape[2] % 2:
         raise ValueError(

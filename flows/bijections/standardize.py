@@ -10,7 +10,7 @@ from flows.core.scaler import Scaler
 
 
 class Standardize(Bijection):
-    """A fixed affine map per feature, with the moments ``m`` and ``s`` of a ``Scaler``::
+    """A fixed affine map per feature, with the mean ``m`` and the deviation ``s`` of a ``Scaler``::
 
         forward:  z = (x - m) / s       log_det = -sum_d log s_d
         inverse:  x = m + s z           log_det = +sum_d log s_d
@@ -30,17 +30,14 @@ class Standardize(Bijection):
 
     @torch.no_grad()
     def set(self, scaler: Scaler) -> None:
-        """Set the moments to those of ``scaler``, shared by all members or one set a member."""
+        """Set the moments to the moments of ``scaler``, for all members or one set per member."""
         for buffer, values in ((self.mean, scaler.mean), (self.deviation, scaler.deviation)):
             rows = torch.from_numpy(np.asarray(values)).reshape(-1, *buffer.shape[1:])
             buffer.copy_(rows.expand_as(buffer))
 
     @property
     def scaler(self) -> Scaler:
-        """The moments as a ``Scaler``: ``(1, *event)`` where all members have the same moments.
-
-        Otherwise they are ``(M, *event)``.
-        """
+        """The moments as a ``Scaler``: ``(M, *event)``, or ``(1, *event)`` if all are equal."""
         mean, deviation = (x[..., 0].cpu().numpy() for x in (self.mean, self.deviation))
         if (mean == mean[:1]).all() and (deviation == deviation[:1]).all():
             return Scaler(mean[:1], deviation[:1])

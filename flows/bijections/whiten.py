@@ -7,17 +7,17 @@ from flows.bijections.bijection import Bijection
 
 
 class Whiten(Bijection):
-    """A fixed linear map, by the mean ``m`` and the covariance ``C`` of the training rows::
+    """A fixed linear map, from the mean ``m`` and the covariance ``C`` of the training rows::
 
         forward:  z = L^-1 (x - m)      log_det = -sum_d log L_dd
         inverse:  x = m + L z           log_det = +sum_d log L_dd       L L^T = C + r I,  r = 1e-6
 
-    Where a column is nearly a linear function of others, as for shares that sum to 1, rows lie on a
-    ridge, which this map makes round. It is in double precision, fitted to each member's own rows
-    and never trained. It is the identity until ``initialize``.
+    If a column is nearly a linear function of others, such as shares that sum to 1, rows lie near a
+    plane. After this map, they spread equally in all directions. ``initialize`` fits the map to
+    each member's own rows, in double precision; until then it is the identity. It is not trained.
     """
 
-    RIDGE = 1e-6  # in standardised units: rows may lie on a plane
+    RIDGE = 1e-6  # in standardised units; keeps the covariance regular if rows lie on a plane
 
     mean: Tensor
     factor: Tensor

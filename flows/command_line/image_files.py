@@ -1,4 +1,4 @@
-"""Files of images, and their scores: ``.npy`` for numbers, ``.png`` for pictures."""
+"""Read, score and write images: ``.npy`` files hold numbers, and ``.png`` files pictures."""
 
 import math
 from pathlib import Path
@@ -11,14 +11,15 @@ from flows.core.errors import UserError
 from flows.evaluation.bits import bits_per_dimension, ensemble_log_density
 from flows.networks.image_flow import ImageFlow
 
-DRAWS = 16  # of the noise that spreads an image over its cell, for each image that is scored
+DRAWS = 16  # draws of the dequantisation noise for each image that is scored
 
 
 def score(model: ImageFlow, source: Path, output: Path | None, count: int | None) -> None:
-    """Score the images of an ``.npy`` file by the ensemble.
+    """Score the images of an ``.npy`` file with the ensemble.
 
     Write log-probabilities in nats, ``(n,)``, to an ``.npy`` file, or the ``count`` least likely
-    images to a ``.png`` file. Without an output, print bits per dimension.
+    images to a ``.png`` file. Without an output, print bits per dimension. Raises ``UserError`` for
+    a file that does not hold such images, and for ``count`` without a ``.png`` file.
     """
     suffix = "" if output is None else output.suffix.lower()
     if count is not None and suffix != ".png":
@@ -42,16 +43,16 @@ def score(model: ImageFlow, source: Path, output: Path | None, count: int | None
 
 
 def read(path: Path, event_shape: tuple[int, ...]) -> Array:
-    """Return the images ``(n, C, H, W)`` of an ``.npy`` file; ``(n, H, W)`` are of one channel.
+    """Return the images ``(n, C, H, W)`` of an ``.npy`` file.
 
-    Raises ``UserError``, which names the file.
+    An array ``(n, H, W)`` has one channel. Raises ``UserError``, which names the file.
     """
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):
-        # Numpy takes any other file for a pickle, and recommends to load that
+        # NumPy takes any other file for a pickle, and recommends to load the pickle
         images = None
-    if not isinstance(images, np.ndarray):  # an .npz archive is none
+    if not isinstance(images, np.ndarray):  # for example an .npz archive
         raise UserError(
             f"{path}: not an .npy file of numbers, or a damaged one; "
             "images are scored from .npy files"
@@ -71,8 +72,8 @@ def read(path: Path, event_shape: tuple[int, ...]) -> Array:
 def write(path: Path | None, images: Array, levels: int) -> None:
     """Write images ``(n, C, H, W)`` as an ``.npy`` file of whole numbers, or as a ``.png``.
 
-    A ``.png`` shows all of them in a grid and takes images of one or three channels. Raises
-    ``UserError`` for another extension.
+    A ``.png`` file shows all images in a grid. Raises ``UserError`` for another extension, and for
+    a ``.png`` file if the images have other than one or three channels.
     """
     suffix = "" if path is None else path.suffix.lower()
     if path is None or suffix not in (".npy", ".png"):
@@ -91,8 +92,8 @@ def write(path: Path | None, images: Array, levels: int) -> None:
 def grid(images: Array) -> np.ndarray:
     """Return one picture ``(height, width[, 3])`` of images ``(n, C, H, W)`` side by side.
 
-    Values are from 0 to 255. There are about as many rows as columns, and a pixel is 4 x 4 pixels
-    of the picture. Raises ``UserError`` for other than one or three channels.
+    Values are from 0 to 255. The grid is about square, and each pixel becomes 4 x 4 pixels. Raises
+    ``UserError`` for other than one or three channels.
     """
     n, channels, height, width = images.shape
     if channels not in (1, 3):
@@ -103,7 +104,7 @@ def grid(images: Array) -> np.ndarray:
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     missing = rows * columns - n
-    # With a line between neighbours
+    # With a dark line between neighbours
     cells = np.pad(images, ((0, missing), (0, 0), (0, 1), (0, 1)))
     cells = cells.reshape(rows, columns, channels, height + 1, width + 1)
     page = cells.transpose(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, channels)

@@ -1,6 +1,6 @@
 """The parser of the command line: a verb, the files that it reads, and its options.
 
-Neither torch nor pandas is imported here, so that help appears at once.
+This module imports neither torch nor pandas, so help appears at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 VERBS = {
     "fit": "Fit a density to a table, and write the density to a file.",
-    "sample": "Draw rows, or images, from a density; given some columns, or row by row.",
+    "sample": "Draw rows, or images, from a density. Values of some columns may be given.",
     "score": "Write the rows of a table with their log-densities, or only the least likely rows. "
     "Images are scored by their log-probabilities.",
     "impute": "Fill the missing values of a table, given the other values of each row. A number "
@@ -22,8 +22,10 @@ VERBS = {
     "predict": "Write the rows of a table with the distribution of a column, given the other "
     "values of each row.",
     "export": "Write a density to another file, for example without values of single rows.",
-    "info": "Print the columns, the members, their training and their out-of-fold score.",
-    "plot": "Draw samples over the rows of a table, the odd values of unlikely rows, or one row.",
+    "info": "Print the columns, the networks, their training and their score on rows that were "
+    "held out of training.",
+    "plot": "Plot samples over the rows of a table, the surprising values of unlikely rows, or the "
+    "distributions of the values of one row.",
 }
 TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
 OUTPUT = "the file to write"
@@ -33,51 +35,53 @@ REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser. The parsed arguments hold the name of the verb as ``verb``."""
+    """Return the parser, which stores the name of the verb as ``verb``."""
     whole = argparse.ArgumentParser(
         prog="flows", description="Fit the density of a table, and ask questions about the table."
     )
     verbs = whole.add_subparsers(required=True, metavar="VERB", dest="verb")
-    made = {
+    verb_parsers = {
         name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()
     }
     for name in ("sample", "score", "impute", "predict", "export", "info", "plot"):
-        made[name].add_argument("model", metavar="MODEL", type=Path, help="a file that fit wrote")
+        verb_parsers[name].add_argument(
+            "model", metavar="MODEL", type=Path, help="a file that fit wrote"
+        )
     for name in ("fit", "score", "impute", "predict", "plot"):
         text = f"{TABLE}; for a model of images, an .npy file" if name == "score" else TABLE
-        made[name].add_argument("table", metavar="TABLE", type=Path, help=text)
+        verb_parsers[name].add_argument("table", metavar="TABLE", type=Path, help=text)
     for name in ("fit", "sample", "score", "impute", "predict", "plot"):
         needed = name in ("fit", "plot")
         text = OUTPUT if needed else OUTPUT + STANDARD_OUTPUT
-        made[name].add_argument(
+        verb_parsers[name].add_argument(
             "-o", "--output", metavar="FILE", type=Path, required=needed, help=text
         )
-        _add_format(made[name])
+        _add_format(verb_parsers[name])
     for name in ("fit", "sample", "impute"):
         text = "the seed of all random numbers (0)"
-        made[name].add_argument("--seed", type=_whole(0), default=0, help=text)
+        verb_parsers[name].add_argument("--seed", type=_whole(0), default=0, help=text)
     for name in ("score", "plot"):
-        made[name].add_argument(
+        verb_parsers[name].add_argument(
             "--missing",
             choices=["keep", "stop", "drop"],
             default="keep",
             help="keep rows with missing values (default), stop at the first one, or drop and "
             "count such rows",
         )
-    _add_fit(made["fit"])
-    _add_sample(made["sample"])
-    _add_score(made["score"])
-    made["impute"].add_argument(
+    _add_fit(verb_parsers["fit"])
+    _add_sample(verb_parsers["sample"])
+    _add_score(verb_parsers["score"])
+    verb_parsers["impute"].add_argument(
         "--draws",
         metavar="N",
         type=_whole(1),
         default=0,
-        help="write N versions of each row, in which missing values are drawn; a column `draw` "
-        "counts the versions",
+        help="write N versions of each row, with missing values drawn at random; a column `draw` "
+        "numbers the versions",
     )
-    _add_predict(made["predict"])
-    _add_export(made["export"])
-    _add_plot(made["plot"])
+    _add_predict(verb_parsers["predict"])
+    _add_export(verb_parsers["export"])
+    _add_plot(verb_parsers["plot"])
     return whole
 
 
@@ -126,7 +130,7 @@ def _add_sample(verb: argparse.ArgumentParser) -> None:
     add("-n", type=_whole(1), help="the number of rows (1000)")
     text = "the value of a column in all rows" + REPEATS
     add("--given", metavar="NAME=VALUE", type=_pair, help=text, **REPEATED)
-    text = "a table; one row is drawn for each of its rows, given the values of the row"
+    text = "a table; draw one row for each row of the table, given its values"
     add("--given-rows", metavar="TABLE", type=Path, help=text)
 
 
@@ -170,7 +174,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _levels(text: str) -> list[float]:
     with suppress(ValueError):
         return [float(word) for word in text.split(",")]
-    raise _expected("numbers, as 0.05,0.5", text)
+    raise _expected("numbers, such as 0.05,0.5", text)
 
 
 def _setting(text: str) -> tuple[str, Any]:

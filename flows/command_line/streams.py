@@ -1,4 +1,4 @@
-"""Files of rows, read in chunks, answered with a progress bar, and written."""
+"""Ask questions about the rows of a file, chunk by chunk, and write the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answers(
     """Yield the results of ``ask`` for each chunk of a file.
 
     A bar shows the progress of the ``verb``. Notices are printed at the end. Raises ``UserError``
-    for a file with a column whose name is one of those that the verb adds, ``added``.
+    if a column of the file has the name of a column that the verb adds (``added``).
     """
     with progress(verb, None, "row") as bar:
         chunks = Chunks(density, str(path), written, bar.update)

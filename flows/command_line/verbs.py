@@ -31,9 +31,9 @@ from flows.tables.frames import apply_missing_policy, position, rows_left_out, t
 from flows.tables.notices import Notice, show
 from flows.tables.values import PLAIN, Format
 
-ROWS = 1_000  # rows that are drawn by default
-SAMPLES = 10_000  # rows that are drawn for a picture, at least
-DIGITS = 8  # of a prediction
+ROWS = 1_000  # default number of rows to draw
+SAMPLES = 10_000  # least number of rows to draw for a picture
+DIGITS = 8  # significant digits of a prediction
 SCORES = ["log_density", "log_density_sd", "log_density_se"]
 ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # added to the least likely rows
 NO_TAIL = Notice(
@@ -44,7 +44,7 @@ NO_TAIL = Notice(
 
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
-    # Before hours of training are lost
+    # Check the output before training, which may take hours
     if arguments.output.is_dir() or arguments.output.name.lower().endswith(files.ENDINGS):
         raise UserError(
             f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
@@ -99,7 +99,7 @@ def score(arguments: argparse.Namespace) -> None:
     if count is None:
         return _write(arguments, density, _scored(arguments, density, given, arguments.missing))
     if arguments.output is not None:
-        files.is_csv(arguments.output)  # an unknown ending is refused before the rows are scored
+        files.is_csv(arguments.output)  # raise the error for an unknown ending before scoring
     frame, surprise = _least_likely(arguments, density, given)
     _write(arguments, density, [_anomalies(arguments, density, frame, surprise, given)])
 
@@ -143,13 +143,13 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def info(arguments: argparse.Namespace) -> None:
-    """Print the columns, the members, their training and their out-of-fold score."""
+    """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
     print(describe(density.network, density.columns))
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    """Draw samples over the rows of a table, or the odd cells of rows, or one row."""
+    """Plot samples over the rows of a table, the surprising values of rows, or one row."""
     output, number = arguments.output, arguments.row
     if output.suffix.lower() != ".png":
         raise UserError(f"{output}: a picture goes into a .png file")
@@ -202,7 +202,7 @@ def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.Da
 
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
-    """Return the density in a file. Raises ``UserError`` if columns are needed and missing."""
+    """Return the density in a file. Raises ``UserError`` if ``needs_columns`` and it has none."""
     density = ArrayDensity(building.load(arguments.model))
     if needs_columns and not density.columns:
         raise UserError(
@@ -230,7 +230,7 @@ def _scored(
     given: Sequence[str],
     missing: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield rows with their log-density, its deviation over members, and its standard error."""
+    """Yield rows with the log-density, its deviation over members, and its standard error."""
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
@@ -249,8 +249,8 @@ def _least_likely(
 ) -> tuple[pd.DataFrame, Array]:
     """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
 
-    The index holds the numbers of the rows in their file. Rows with missing values are left out and
-    counted unless columns are given: their log-densities are those of fewer values.
+    The index holds the row numbers in the file. Unless columns are given, rows with missing values
+    are left out and counted, because log-densities of fewer values are not comparable.
     """
     missing = "drop" if arguments.missing == "keep" and not given else arguments.missing
     frame = pd.DataFrame()
@@ -274,9 +274,9 @@ def _anomalies(
     surprise: Array,
     given: Sequence[str],
 ) -> pd.DataFrame:
-    """Return the least likely rows with the column that is oddest in each row, if one is odd.
+    """Return the least likely rows with the column of the largest surprise, if it is above 0.
 
-    Tail probabilities of whole rows are added unless columns are given.
+    Tail probabilities are added unless columns are given.
     """
     frame = frame.reset_index(names="row")
     if not given:
@@ -288,12 +288,12 @@ def _anomalies(
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     names = np.array([column.name for column in density.columns])[most.argmax(axis=1)]
     most = most.max(axis=1)
-    most = np.where(np.isneginf(most), np.nan, most)  # no value is known
+    most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
     return frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
 
 
 def _with_floats(density: ArrayDensity, chunk: pd.DataFrame) -> pd.DataFrame:
-    """Return a chunk with floats in place of whole numbers in columns that are filled with floats.
+    """Return a chunk with integers as floats in columns that may be filled with floats.
 
     All chunks of a file then have the same types, whichever chunk has missing values.
     """
@@ -310,7 +310,7 @@ def _with_progress(frames: Iterator[pd.DataFrame], n: int) -> Iterator[pd.DataFr
 
 
 def _format_of(arguments: argparse.Namespace) -> Format:
-    """Return how the CSV files of a command are written. Raises ``UserError``."""
+    """Return the format of the CSV files of a command. Raises ``UserError`` for wrong options."""
     if arguments.sep == "":
         raise UserError("--sep is empty; name the mark between fields, or leave the option out")
     if arguments.thousands == arguments.decimal:

@@ -1,4 +1,4 @@
-"""How users of the command line apply the remedies of notices."""
+"""The remedies of notices, as options of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flows.tables.notices import DropColumn, DropIncompleteRows, Remedy, SetForm
 
 
 def shell_words(remedy: Remedy) -> str:
-    """Return the options that apply a remedy."""
+    """Tell a user of the command line how to apply a remedy."""
     match remedy:
         case SetKind(column, kind):
             return f"pass --column {quote(f'{column}={kind}')}"

@@ -1,4 +1,4 @@
-"""The rest of a row, given some of it: densities over unknown columns, and draws of them.
+"""Conditional distributions: the unknown columns of a row given its known columns.
 
-Start reading at ``unknowns.py``; ``labels.py`` computes the probability of a label.
+Start with ``unknowns.py``. ``labels.py`` computes the probabilities of labels.
 """

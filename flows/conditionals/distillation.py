@@ -1,7 +1,8 @@
-"""A fit in short: margins and a mixture of Gaussians, both fitted to the fit's own samples.
+"""A simple approximation of a fitted density: margins and a mixture of Gaussians.
 
-It says where to look and is never the answer: its conditionals are closed-form, so it proposes
-values of unknown columns, and the density itself then weighs them (``unknowns.py``).
+Both are fitted to samples of the density. The conditionals of the approximation have closed forms,
+so it proposes values of unknown columns. The density itself then weights these values
+(``unknowns.py``), so the answers are those of the density.
 """
 
 from collections.abc import Sequence
@@ -21,37 +22,43 @@ from flows.tables.duplicates import first_copies
 from flows.tables.rounding import dequantise
 from flows.tables.to_real import ToReal
 
-SAMPLES = 10_000  # of the fit
-COMPONENTS, ROUNDS = 24, 50  # of the mixture, and of its fit
+SAMPLES = 10_000  # drawn from the density
+COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit
 RIDGE = 1e-4  # added to the variances of normal scores
 RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
 
 
 class Distilled:
-    """Normal scores z of every column, and a mixture of Gaussians of them.
+    """Maps of all columns to normal scores z, and a mixture of Gaussians of the scores.
 
-    Labels are spread over cells that are all one wide; ``labels.py`` stretches the outer ones.
-    ``samples`` ``(n, D)`` are drawn from the fit, with codes for labels. ``low`` and ``high``
-    ``(D,)`` are the ends of the columns' ranges.
+    Each label is spread over a cell of width 1; ``labels.py`` maps the first and the last cell to
+    infinite cells. ``low`` and ``high`` ``(D,)`` are the ends of the columns' ranges.
+
+    Args:
+        columns: the columns.
+        samples: samples of the density, ``(n, D)``, with codes for labels.
     """
 
     def __init__(self, columns: Sequence[Column], samples: Array) -> None:
         self.columns = list(columns)
         self.low, self.high = np.quantile(samples, RANGE, axis=0)
         self.samples = samples
-        # Samples of whole columns were rounded; the density is of what they were before
-        spread = [each if each.kind in WHOLE else replace(each, step=None) for each in columns]
-        x = torch.from_numpy(dequantise(spread, samples, first_copies(samples), 0).T.copy())[
+        # Samples of whole columns are rounded, so they get noise; other samples are continuous
+        rounded = [each if each.kind in WHOLE else replace(each, step=None) for each in columns]
+        x = torch.from_numpy(dequantise(rounded, samples, first_copies(samples), 0).T.copy())[
             :, None, None
         ]
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
-        for one, values in zip(self.maps, x, strict=True):
-            one.initialize(values)
+        for chain, values in zip(self.maps, x, strict=True):
+            chain.initialize(values)
         z = np.stack([self._along(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
         self.mixture = fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
-        """Return the normal scores of values ``x`` of column ``d``, and log dz/dx of each."""
+        """Return the normal scores of values ``x`` of column ``d``, and their log dz/dx.
+
+        All have the shape of ``x``.
+        """
         if not (labels := self.columns[d].labels):
             return self._along(d, x)
         boxed, log_narrowing = narrowed(x, len(labels) - 1)
@@ -59,10 +66,10 @@ class Distilled:
         return z, log_slope + log_narrowing
 
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
-        """Return the values of column ``d`` with normal scores ``z``, and log dx/dz of each.
+        """Return the values of column ``d`` with normal scores ``z``, and their log dx/dz.
 
-        They are not rounded. One that is too large for a float, or at a bound but for rounding, has
-        no density: its slope is 0.
+        The values are not rounded. A value that overflows, or that floating-point rounding puts on
+        a bound, has the slope 0 and so no density.
         """
         x, log_slope = self._along(d, z, inverse=True)
         low, high = self.columns[d].bounds
@@ -74,7 +81,10 @@ class Distilled:
         return x, np.where(inside, log_slope, -np.inf)
 
     def log_margin(self, d: int, x: Array) -> Array:
-        """Return the log-density of values ``x`` of column ``d`` alone; of labels, log-shares."""
+        """Return the marginal log-density of values ``x`` of column ``d``.
+
+        For labels, return the logarithms of their shares of the samples.
+        """
         if labels := self.columns[d].labels:
             count = np.bincount(self.samples[:, d].astype(np.int64), minlength=len(labels))
             share = (count + 0.5) / (len(self.samples) + 0.5 * len(labels))
@@ -85,6 +95,6 @@ class Distilled:
     @torch.no_grad()
     def _along(self, d: int, x: Array, *, inverse: bool = False) -> tuple[Array, Array]:
         """Map values of any shape to normal scores of column ``d`` or, with ``inverse``, back."""
-        one, points = self.maps[d], torch.from_numpy(x.reshape(1, 1, -1))
-        z, log_slope = one.inverse(points) if inverse else one.forward(points)
+        chain, points = self.maps[d], torch.from_numpy(x.reshape(1, 1, -1))
+        z, log_slope = chain.inverse(points) if inverse else chain.forward(points)
         return z.numpy().reshape(x.shape), log_slope.numpy().reshape(x.shape)

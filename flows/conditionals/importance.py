@@ -1,13 +1,14 @@
-"""Adaptive multiple importance sampling: a round of draws learns from those before where to look.
+"""Adaptive multiple importance sampling: each round of draws adapts the proposal of the next.
 
-The draws of a row come from several proposals r_t, N_t from each. They are weighed by the mixture
-that they come from altogether (Owen and Zhou 2000, deterministic mixture weights)::
+Round t draws N_t values of a row from the proposal r_t. The importance weights of all draws use the
+mixture of all proposals (deterministic mixture weights, Owen and Zhou 2000)::
 
     w_i = q(z_i) / sum_t (N_t / N) r_t(z_i),        N = sum_t N_t
 
-The first proposal is given. Each later one is Student's t with the mean and the covariance of the
-weighted draws so far (Cornuet, Marin, Mira and Robert 2012). A few heavy draws have no covariance;
-so weights are tempered for it, w^a, with the largest a up to 1 that leaves enough effective draws.
+The caller chooses the first proposal. Each later proposal is Student's t distribution with the
+weighted mean and covariance of all earlier draws (Cornuet, Marin, Mira and Robert 2012). If a few
+draws have most of the weight, the weights for this mean and covariance are tempered to w^a, where a
+is the largest power up to 1 with enough effective draws.
 """
 
 from typing import Any
@@ -20,26 +21,30 @@ from scipy.stats import multivariate_t
 from flows.core.arrays import Array
 from flows.networks.population import ensemble_log_prob
 
-SUPPORT = 200  # effective draws that a covariance is computed of; half of the draws at most
+SUPPORT = 200  # effective draws for a covariance, but at most half of the draws
 FREEDOM = 8  # degrees of freedom of a proposal
 
 
 class Draws:
     """The weighted draws of one row.
 
-    ``z`` ``(N, U)`` are the coordinates that are drawn, ``log_q`` ``(N, M)`` the members'
-    log-densities of them, ``log_first`` ``(N,)`` that of the first proposal, and ``values``
-    ``(N, D)`` the whole rows.
+    ``z`` ``(N, U)`` are the drawn coordinates, ``log_first`` ``(N,)`` the log-densities of the
+    first proposal, ``log_q`` ``(N, M)`` the log-densities of the members, and ``values`` ``(N, D)``
+    the complete rows. ``log_weights`` ``(N, M)`` are the log importance weights.
+
+    Args:
+        generator: the source of random numbers.
+        member_weights: the weights of the members in the ensemble, ``(M,)``.
     """
 
     def __init__(self, generator: np.random.Generator, member_weights: Array) -> None:
         self.generator, self.member_weights = generator, member_weights
-        self.counts: list[int] = []  # of the draws from each proposal
+        self.counts: list[int] = []  # the number of draws from each proposal
         self.adapted: list[Any] = []  # the proposals after the first
         self.drawn: list[Array] = []
 
     def add(self, *new: Array) -> None:
-        """Add the draws of a round: ``z``, ``log_first``, ``log_q`` and ``values``."""
+        """Add the draws of one round: ``z``, ``log_first``, ``log_q`` and ``values``."""
         old = self.drawn or [each[:0] for each in new]
         self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
         self.z, self.log_first, self.log_q, self.values = self.drawn
@@ -47,9 +52,9 @@ class Draws:
         self.log_weights = self.log_q - self.log_proposal(self.z, self.log_first)[:, None]
 
     def log_proposal(self, z: Array, log_first: Array) -> Array:
-        """Return the log-density ``(n,)`` of all proposals together at ``z`` ``(n, U)``.
+        """Return the log-density ``(n,)`` of the mixture of all proposals at ``z`` ``(n, U)``.
 
-        ``log_first`` ``(n,)`` is that of the first.
+        ``log_first`` ``(n,)`` is the log-density of the first proposal.
         """
         parts = [log_first, *(each.logpdf(z).reshape(len(z)) for each in self.adapted)]
         log_shares = np.log(np.array(self.counts) / sum(self.counts))
@@ -57,10 +62,11 @@ class Draws:
 
     @property
     def log_ensemble_weights(self) -> Array:
+        """The log importance weights of the ensemble, ``(N,)``."""
         return ensemble_log_prob(self.log_weights, self.member_weights)
 
     def propose(self, count: int) -> Array:
-        """Return ``count`` draws from a new proposal, ``(count, U)``."""
+        """Adapt a new proposal to the draws, and return ``count`` draws from it, ``(count, U)``."""
         weights = _tempered(self.log_ensemble_weights)
         mean = weights @ self.z
         difference = self.z - mean
@@ -73,12 +79,15 @@ class Draws:
 
 
 def effective(log_weights: Array) -> float:
-    """Return the effective number of draws ``(N,)``: (sum w)^2 / sum w^2 (Kong 1992)."""
+    """Return the effective number of draws with log-weights ``(N,)``.
+
+    The number is (sum w)^2 / sum w^2 (Kong 1992).
+    """
     return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
 
 
 def _tempered(log_weights: Array) -> Array:
-    """Return weights w^a that sum to 1, with enough effective draws."""
+    """Return weights w^a that sum to 1, with the largest a that leaves enough effective draws."""
     wanted = min(SUPPORT, len(log_weights) / 2)
     log_weights = np.maximum(log_weights, log_weights.max() - 700)  # finite, so that a may be 0
     power = 1.0

@@ -1,13 +1,13 @@
-"""The probability of labels: a density, integrated over the cells of its categories.
+"""Probabilities of labels: a density, integrated over the cells of its categories.
 
-The code k of a label stands for the cell from k - 1/2 to k + 1/2; the first cell has no lower end,
-and the last no upper one. So the cells tile the line, and the probabilities of a column's labels
-sum to the density of the rest of the row::
+The code k of a label stands for the cell from k - 1/2 to k + 1/2. The first cell extends to minus
+infinity, and the last cell to infinity. So the cells tile the line, and the probabilities of a
+column's labels sum to the density of the rest of the row::
 
     q(k, rest) = integral over the cell of k of  q(x, rest) dx
 
-Over one category it is integrated adaptively (``quadrature.py``). Over several together, the cells'
-product is sampled by ``POINTS`` quasi-random points (Sobol 1967).
+One category is integrated by adaptive quadrature (``quadrature.py``). Several categories are
+integrated together with ``POINTS`` quasi-random points in the product of their cells (Sobol 1967).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,12 @@ from flows.conditionals.quadrature import NODES, integrate
 from flows.core.arrays import Array, Whole
 from flows.tables.columns import Column
 
-LogDensity = Callable[[Array], Array]  # of rows (n, D), per member: (n, M)
+# From rows (n, D) to log-densities (n, M) of the M members, which are the networks of an ensemble
+LogDensity = Callable[[Array], Array]
 
 TOLERANCE = 1e-6  # relative
 POINTS = 1_024
-ROWS = 2_000  # at a time
+ROWS = 2_000  # integrated at a time
 
 
 def log_probability(
@@ -32,10 +33,13 @@ def log_probability(
     rows: Array,
     tolerance: float = TOLERANCE,
 ) -> Array:
-    """Return the log-density ``(n, M)`` of ``rows`` ``(n, D)`` whose categories are codes.
+    """Return the log-densities ``(n, M)`` of rows with labels.
 
-    ``log_density`` is of rows with real numbers in place of the codes. Over one category it is
-    integrated to the relative ``tolerance``.
+    Args:
+        log_density: the log-density of rows with real numbers in place of codes.
+        columns: the columns.
+        rows: the rows, ``(n, D)``, with codes for labels.
+        tolerance: the relative tolerance of the integral over one category.
     """
     places = [d for d, column in enumerate(columns) if column.kind == "category"]
     if not places or not len(rows):
@@ -52,10 +56,10 @@ def log_probability(
 
 
 def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
-    """Return the place in the cell of ``code`` at ``u`` from 0 to 1, and its slope by ``u``.
+    """Map ``u`` between 0 and 1 into the cell of ``code``; return x and the slope dx/du.
 
-    An end at infinity is reached by ``u / (1 - u)``, under which a tail that falls as a power, as
-    Student's t does, stays smooth.
+    The infinite cells of the first and the last label use ``u / (1 - u)``. A tail that falls as a
+    power, such as that of Student's t distribution, is then smooth in ``u``.
     """
     x, slope = code - 0.5 + u, np.ones(np.broadcast(u, code).shape)
     far, steep = u / (1 - u), 1 / (1 - u) ** 2
@@ -64,24 +68,27 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
 
 
 def stretched(x: Array, last: int) -> tuple[Array, Array]:
-    """Return the places on the line of ``x``, where all cells are one wide, and the log-slopes.
+    """Stretch the outer cells from width 1 to infinity with ``within``.
 
-    The outer cells are stretched to infinity, by ``within``.
+    Return the images of ``x``, and the logarithms of the slopes.
     """
     code = x.round().clip(0, last)
-    place, slope = within(np.where(code == 0, 0.5 - x, x - code + 0.5), code, last)
-    return place, np.log(slope)
+    image, slope = within(np.where(code == 0, 0.5 - x, x - code + 0.5), code, last)
+    return image, np.log(slope)
 
 
 def narrowed(x: Array, last: int) -> tuple[Array, Array]:
-    """Return the inverse of ``stretched``, and its log-slopes."""
-    far = np.maximum(0.0, np.maximum(0.5 - x, x - last + 0.5))  # from where an outer cell begins
+    """Apply the inverse of ``stretched``; return the images of ``x`` and the log-slopes."""
+    far = np.maximum(0.0, np.maximum(0.5 - x, x - last + 0.5))  # distance into an outer cell
     end = np.where(x < last / 2, 0.5, last - 0.5)
     return np.where(far > 0, end + np.sign(x - end) * far / (1 + far), x), -2 * np.log1p(far)
 
 
 def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int, tolerance: float) -> Array:
-    """Integrate over the cells of column ``d``; the measure is the sum of the members."""
+    """Integrate over the cells of column ``d``.
+
+    The tolerance is relative to the sum of the members' integrals.
+    """
 
     def log_integrand(row: Whole, u: Array) -> Array:
         x, slope = within(u, rows[row, d][:, None], last)
@@ -95,7 +102,7 @@ def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int, tolerance
 def _quasi_random(
     log_density: LogDensity, rows: Array, places: list[int], last: list[int], u: Array
 ) -> Array:
-    """Average over the points ``u`` ``(POINTS, places)`` in the product of the cells."""
+    """Average over the points ``u`` ``(POINTS, places)``, mapped into the product of the cells."""
     points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
     log_slope = np.zeros(points.shape[:2])
     for k, d in enumerate(places):

@@ -1,7 +1,8 @@
-"""Adaptive quadrature: one integral from 0 to 1 a row, all rows side by side.
+"""Adaptive quadrature: one integral from 0 to 1 for each row, with all rows in parallel.
 
-An interval is integrated by Gauss and Legendre's rule, and again by halves. Where the two differ,
-the halves are halved, until they agree. Source: Davis and Rabinowitz 1984, section 6.2.
+Each interval is integrated with the Gauss-Legendre rule, once as a whole and once as two halves.
+If the two results differ, each half is divided in the same way. Source: Davis and Rabinowitz 1984,
+section 6.2.
 """
 
 from collections.abc import Callable
@@ -12,18 +13,20 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Whole
 
-NODES = 8  # of the rule, in every interval
-HALVINGS = 12  # of an interval, at most
+NODES = 8  # of the rule, in each interval
+HALVINGS = 12  # the largest number of halvings
 
-# Of the numbers of rows (r,), and points u (r, NODES) of each: their log-integrands (r, NODES, M)
+# From indices of rows (r,) and points u (r, NODES) to log-integrands (r, NODES, M)
 LogIntegrand = Callable[[Whole, Array], Array]
 
 
 class Nodes(NamedTuple):
-    """The nodes of all integrals, and what each adds to its own.
+    """The nodes of all integrals.
 
-    ``row`` ``(T,)`` is the integral that a node belongs to, ``u`` ``(T,)`` its place, and
-    ``log_mass`` ``(T, M)`` the logarithm of its integrand times its weight.
+    Args:
+        row: the row that each node belongs to, ``(T,)``.
+        u: the positions of the nodes, ``(T,)``.
+        log_mass: the logarithms of the integrands times the weights of the nodes, ``(T, M)``.
     """
 
     row: Whole
@@ -38,9 +41,10 @@ class Nodes(NamedTuple):
 
 
 def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
-    """Integrate ``M`` functions in each of ``n`` rows to a relative ``tolerance`` of their sum.
+    """Integrate ``M`` functions in each of ``n`` rows.
 
-    Functions are given and returned by their logarithms, so that none under- or overflows.
+    An interval is halved until its integral changes by at most ``tolerance`` times the sum of the
+    row's ``M`` integrals. Functions and integrals are logarithms, so none overflows.
     """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     nodes, log_weights = (nodes + 1) / 2, np.log(weights / 2)
@@ -51,7 +55,7 @@ def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
 
     row, start, width = np.arange(n), np.zeros(n), 1.0
     whole = logsumexp(panel(row, start, width)[1], axis=1)
-    agreed = np.full((n, whole.shape[1]), -np.inf)  # the sum of the intervals that are done
+    agreed = np.full((n, whole.shape[1]), -np.inf)  # the sum of the finished intervals
     found: list[tuple[Array, ...]] = []
     for halving in range(HALVINGS):
         width /= 2
@@ -60,7 +64,7 @@ def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
         half = logsumexp(log_mass, axis=1)
         total = agreed.copy()
         np.logaddexp.at(total, row, half)
-        # Relative to the row's integral as it is now; a bad first guess may be far above it
+        # Relative to the current integral of the row; the first guess may be far too large
         scale = np.nan_to_num(logsumexp(total, axis=1)[row[::2]], neginf=0.0)[:, None]
         both = np.logaddexp(half[::2], half[1::2])
         change = np.exp(np.minimum(both - scale, 50)) - np.exp(np.minimum(whole - scale, 50))

@@ -1,22 +1,22 @@
-"""Unknown columns of a row: their weighted values, and the density of what is known.
+"""Unknown columns of a row: the density of the known values, and weighted values of the unknown.
 
-What is known of a row has the density that is left when the unknown columns u are integrated out,
-and u has the conditional density::
+The density of the known (observed) columns o is the joint density with the unknown columns u
+integrated out. The unknown columns have the conditional density::
 
     q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
 
-- *One unknown column* is integrated along its normal score by adaptive quadrature
-  (``quadrature.py``); one unknown category by its labels (``labels.py``).
-- *Several*, or one number in a table with categories, are drawn from the conditional r of a
-  mixture that is distilled from the fit (``distillation.py``) and weighed, which is importance
-  sampling (Owen 2013, chapter 9)::
+- *One unknown column* is integrated over its normal score by adaptive quadrature
+  (``quadrature.py``). One unknown category is summed over its labels (``labels.py``).
+- *Several unknown columns*, or one number in a table with categories, are integrated by importance
+  sampling (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates
+  the fitted density (``distillation.py``)::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
-  Draws are doubled until as many as ``ENOUGH`` are effective, and each time r is adapted to those
-  before (``importance.py``).
+  The number of draws is doubled until ``ENOUGH`` draws are effective. Before each doubling, r is
+  adapted to the earlier draws (``importance.py``).
 
-A known label stands for a cell of its column, so it is drawn uniformly there.
+A known label stands for a cell of its column, so importance sampling draws a point of the cell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,22 +36,26 @@ from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.networks.population import ensemble_log_prob
 from flows.tables.columns import Column
 
-FIRST, MOST = 256, 8_192  # draws a row, at first and at most
+FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds
 ENOUGH = 100  # effective draws
-POINTS = 20_000  # that are weighed at a time: bounds the memory
+POINTS = 20_000  # draws that are weighted at a time: limits the memory
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
-WIDTH = 1.1  # of the logistic curve that nodes are spaced by, in standard deviations
+WIDTH = 1.1  # scale of the logistic curve that spaces the nodes, in standard deviations
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """The unknown columns of a row, given the others.
+    """The distribution of a row's unknown columns given its known columns.
 
-    ``values`` ``(N, D)`` are whole rows, in the user's units and not rounded, with codes for
-    labels; ``log_weights`` ``(N, M)`` sum to the density of what is known, for each member, and
-    ``weights`` ``(N,)``, of the ensemble, to 1. ``is_exact`` tells quadrature from draws; ``along``
-    is the column that was integrated along, if there is one. ``log_own`` is ``-log r`` of the row's
-    true values, where they are known after all: what they would weigh as one more draw.
+    Args:
+        values: complete rows in the user's units, ``(N, D)``, not rounded, with codes for labels.
+        log_weights: the logarithms of the members' weights, ``(N, M)``. The weights of a member sum
+            to the member's density of the known columns.
+        weights: the weights in the ensemble, ``(N,)``, which sum to 1.
+        is_exact: whether the values come from quadrature or labels, and not from random draws.
+        along: the column that quadrature integrated over, if there is one.
+        log_own: ``-log r`` at the row's true values, if the caller knows them; otherwise ``NaN``.
+            With the log-density added, it is the log-weight of these values as one more draw.
     """
 
     values: Array
@@ -63,12 +67,12 @@ class Posterior:
 
     @property
     def log_evidence(self) -> Array:
-        """The log-density of what is known, by the members, ``(M,)``."""
+        """The members' log-densities of the known columns, ``(M,)``."""
         return logsumexp(self.log_weights, axis=0)
 
     @property
     def effective(self) -> float:
-        """The effective number of draws; infinite where there are none."""
+        """The effective number of draws; infinite if nothing was drawn."""
         return np.inf if self.is_exact else float(1 / np.square(self.weights).sum())
 
     @property
@@ -86,25 +90,27 @@ class Posterior:
         return np.interp(levels, weights.cumsum() - weights / 2, self.values[order, d])
 
     def pick(self, count: int, generator: np.random.Generator) -> Array:
-        """Return ``count`` whole rows, by weight, ``(count, D)``.
+        """Resample ``count`` complete rows, ``(count, D)``.
 
-        A weighted row comes as often as its weight says, to the next whole number (systematic
-        resampling, Kitagawa 1996). Nodes of a quadrature are interpolated.
+        A row with weight w occurs ``count`` w times, rounded up or down (systematic resampling,
+        Kitagawa 1996). Values between the nodes of a quadrature are interpolated.
         """
         levels = (np.arange(count) + generator.random()) / count
         generator.shuffle(levels)
-        places = np.searchsorted(self.weights.cumsum(), levels * self.weights.sum())
-        rows = self.values[np.minimum(places, len(self.weights) - 1)]
+        indices = np.searchsorted(self.weights.cumsum(), levels * self.weights.sum())
+        rows = self.values[np.minimum(indices, len(self.weights) - 1)]
         if self.along is not None:
             rows[:, self.along] = self.quantiles(self.along, levels)
         return rows
 
 
 class Unknowns:
-    """Answers by a density and its distilled form.
+    """Conditional distributions of a density.
 
-    ``log_density`` gives ``(n, M)`` of rows with real numbers in place of codes;
-    ``member_weights`` are ``(M,)``.
+    Args:
+        log_density: the members' log-densities of rows with real numbers in place of codes.
+        distilled: the approximation of the density, for proposals.
+        member_weights: the weights of the members in the ensemble, ``(M,)``.
     """
 
     def __init__(
@@ -123,12 +129,15 @@ class Unknowns:
         enough: float = ENOUGH,
         own: Array | None = None,
     ) -> Iterator[tuple[int, Posterior]]:
-        """Yield the place of each row, and its posterior, in any order.
+        """Yield the index and the posterior of each row, in any order.
 
-        ``rows`` ``(n, D)`` are in the user's units, with codes for labels and ``NaN`` for what is
-        unknown. ``numbers`` ``(n,)`` are those of their random streams. Where columns are drawn,
-        they are until ``enough`` draws are effective. ``own`` ``(n, D)`` are the rows with
-        their true values, for which ``log_own`` is computed.
+        Args:
+            rows: rows in the user's units, ``(n, D)``, with codes for labels and ``NaN`` for
+                unknown values.
+            numbers: the numbers of the rows, which select their random streams, ``(n,)``.
+            seed: the seed of the random streams.
+            enough: the effective number of draws after which drawing stops.
+            own: the rows with their true values, ``(n, D)``, for ``Posterior.log_own``.
         """
         own = rows if own is None else own
         for unknown, some in patterns(rows, POINTS // FIRST):
@@ -142,7 +151,10 @@ class Unknowns:
             yield from zip(some.tolist(), found, strict=True)
 
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
-        """List the labels of the category at ``places``, or the row alone where it is complete."""
+        """Return posteriors over the labels of the category at ``places``.
+
+        If ``places`` is empty, the rows are complete, and each posterior has only its row.
+        """
         count = len(self.columns[places[0]].labels) if places else 1
         values = rows.repeat(count, axis=0)
         if places:
@@ -152,11 +164,11 @@ class Unknowns:
         return [self._posterior(*part, is_exact=True) for part in parts]
 
     def _integrated(self, rows: Array, d: int) -> list[Posterior]:
-        """Integrate along the normal score of column ``d``, by the logistic curve::
+        """Integrate over the normal score z of column ``d``, with z as a function of u in (0, 1)::
 
             z(u) = m + s log(u / (1 - u)),      dz/du = s / (u (1 - u))
 
-        m and s are near the conditional mean and deviation of the distilled mixture.
+        m is the conditional mean of the distilled mixture, and s its deviation times ``WIDTH``.
         """
         is_unknown = np.arange(rows.shape[1]) == d
         mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), is_unknown)
@@ -182,9 +194,9 @@ class Unknowns:
     def _drawn(
         self, rows: Array, unknown: Mask, numbers: Whole, seed: int, enough: float, own: Array
     ) -> list[Posterior]:
-        """Draw what is ``unknown``, ``(D,)``, in all rows, until ``enough`` draws are effective.
+        """Draw the ``unknown`` columns, ``(D,)``, until ``enough`` draws of each row are effective.
 
-        A row of ``own`` ``(n, D)`` that is complete is weighed as a draw of its own.
+        ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
         """
         streams = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
         clouds = [Draws(stream, self.member_weights) for stream in streams]
@@ -193,7 +205,7 @@ class Unknowns:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
                 self._draw(rows[some], unknown, [clouds[k] for k in some], count)
             total += count
-            count = total  # as many again
+            count = total  # doubles the draws
             few = [effective(clouds[k].log_ensemble_weights) < enough for k in waiting]
             waiting = waiting[few]
         log_own = np.full(len(rows), np.nan)
@@ -205,7 +217,7 @@ class Unknowns:
         ]
 
     def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
-        """Add ``count`` draws to those of each row."""
+        """Add ``count`` draws to each of ``clouds``, which belong to the ``rows``."""
         labels = np.flatnonzero(self.is_category & ~unknown).tolist()
         points = rows.repeat(count, axis=0)
         log_slope = np.zeros(len(points))
@@ -242,7 +254,7 @@ class Unknowns:
         return -float(log_r[0])
 
     def _scores(self, rows: Array) -> Array:
-        """Return the normal scores of rows, column by column, ``(n, D)``."""
+        """Return the normal scores of all columns of ``rows``, ``(n, D)``."""
         columns = [self.distilled.scores(d, x)[0] for d, x in enumerate(rows.T.copy())]
         return np.stack(columns, axis=1)
 

@@ -1,7 +1,8 @@
 """The small neural networks inside couplings and baselines, one per file.
 
-A coupling calls its conditioner on the features that it keeps, and transforms the other features
-by the output. All networks here are M independent ones, one per member of a population.
+A coupling calls its conditioner on the features that it keeps. The output contains the parameters
+with which the coupling transforms the other features. Every class here holds M independent
+networks, one per member of a population.
 """
 
 from flows.conditioners.convolution import Convolution as Convolution

@@ -1,4 +1,4 @@
-"""The network inside the couplings of images: small and convolutional, one per member."""
+"""The network inside couplings of images: a small convolutional network per member."""
 
 import math
 from typing import Any
@@ -13,13 +13,13 @@ from flows.core.seeds import Generators
 
 
 class Dropout(nn.Module):
-    """Dropout of ``h``: ``h m / (1 - rate)``, where m is 0 at random at that rate, else 1.
+    """Dropout of ``h``: ``h m / (1 - rate)``, where m is 0 with probability ``rate``, else 1.
 
-    ``forward`` switches off whole hidden channels, in all pixels, at the rate ``hidden``; ``blind``
-    single numbers of the image, at the rate ``inputs``; rates are rounded to 256ths. All networks
-    of a flow share one, which is the identity unless ``generators``, one a member, are set: only
-    training does so. Sources: Srivastava et al. 2014; Tompson et al. 2015, section 3.2, who switch
-    off whole channels.
+    ``forward`` drops hidden channels, in all pixels at once, at the rate ``hidden``.
+    ``drop_inputs`` drops single values of the image, at the rate ``inputs``. Rates are rounded to
+    256ths. All networks of a flow share one ``Dropout``. It is the identity unless ``generators``,
+    one per member, are set; only training sets them. Sources: Srivastava et al. 2014; Tompson et
+    al. 2015, section 3.2, for whole channels.
     """
 
     def __init__(self, hidden: float, inputs: float) -> None:
@@ -28,12 +28,14 @@ class Dropout(nn.Module):
         self.generators: Generators = ()
 
     def forward(self, h: Tensor) -> Tensor:
-        return self._hide(h, self.hidden, (h.shape[1], 1, 1, h.shape[-1]))
+        """Return the activations ``h`` ``(M, C, H, W, N)`` without the dropped channels."""
+        return self._drop(h, self.hidden, (h.shape[1], 1, 1, h.shape[-1]))
 
-    def blind(self, x: Tensor) -> Tensor:
-        return self._hide(x, self.inputs, x.shape[1:])
+    def drop_inputs(self, x: Tensor) -> Tensor:
+        """Return the image ``x`` ``(M, C, H, W, N)`` without the dropped values."""
+        return self._drop(x, self.inputs, x.shape[1:])
 
-    def _hide(self, h: Tensor, rate: float, shape: Shape) -> Tensor:
+    def _drop(self, h: Tensor, rate: float, shape: Shape) -> Tensor:
         off = round(256 * rate)  # random bytes cost a tenth of random floats
         if not self.generators or not off:
             return h
@@ -46,11 +48,11 @@ class Convolution(nn.Module):
 
         h_1 = d(relu(K * b(x) + p))     h_2 = d(relu(W_2 h_1 + b_2))     y = W_3 h_2 + b_3
 
-    d and b are ``dropout`` of channels and of inputs. K is 5 x 5, with zeros around the image. The
-    other layers work on each pixel by itself; the biases p, one a place, give them its position.
-    The last layer starts at 0, so that the output is 0. Shapes: ``(M, inputs, H, W, N)`` to
-    ``(M, outputs, H, W, N)``. In Kingma and Dhariwal 2018 (Glow), appendix B, the last layer is 3 x
-    3, too: on images of few pixels that costs most and gains nothing.
+    d and b are dropout of channels and of inputs. K is a 5 x 5 convolution with zero padding. The
+    other layers act on each pixel alone; the biases p, one per pixel, tell them its position. The
+    last layer starts at 0, so that the output is 0. Shapes: ``(M, inputs, H, W, N)`` to
+    ``(M, outputs, H, W, N)``. In Kingma and Dhariwal 2018 (Glow), appendix B, the last layer is
+    also 3 x 3; on images of few pixels, such a layer costs the most and gains nothing.
     """
 
     SIDE = 5
@@ -75,7 +77,7 @@ class Convolution(nn.Module):
         area = self.SIDE**2
         self.kernel = uniform(inputs * area, hidden, inputs, self.SIDE, self.SIDE)
         place = uniform(inputs * area, hidden, 1, 1, 1)
-        # The same everywhere at first: what is alike in all places is learnt faster
+        # Equal at all pixels at first, so that features common to all pixels are learned faster
         self.place = nn.Parameter(place.data.repeat(1, 1, *pixels, 1))
         self.middle = uniform(hidden, hidden, hidden)
         self.middle_bias = uniform(hidden, hidden, 1)
@@ -83,7 +85,8 @@ class Convolution(nn.Module):
         self.last_bias = nn.Parameter(torch.zeros(len(generators), outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.dropout((convolve(self.dropout.blind(x), self.kernel) + self.place).relu_())
+        """Return y, ``(M, outputs, H, W, N)``, for ``x`` ``(M, inputs, H, W, N)``."""
+        h = self.dropout((convolve(self.dropout.drop_inputs(x), self.kernel) + self.place).relu_())
         h = torch.baddbmm(self.middle_bias, self.middle, h.flatten(2)).relu_().view_as(h)
         y = torch.baddbmm(self.last_bias, self.last, self.dropout(h).flatten(2))
         return y.unflatten(2, x.shape[2:])
@@ -92,8 +95,9 @@ class Convolution(nn.Module):
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     """Return ``x`` ``(M, C, H, W, N)`` convolved with ``kernel`` ``(M, outputs, C, side, side)``.
 
-    It is one convolution with a group a member, over one picture of all points. Points come last,
-    so the pixel to the right is N numbers further, which is a dilation.
+    The result is ``(M, outputs, H, W, N)``, with zero padding. It is computed as one convolution
+    with one group per member, on a single picture of all points. Points are the last axis, so the
+    next pixel to the right is N numbers away, and the dilation is N.
     """
     members, channels, height, width, points = x.shape
     reach = kernel.shape[-1] // 2

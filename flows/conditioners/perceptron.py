@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flows.core.seeds import Generators
 
-# Of the numbers of inputs and hidden units: the initial ranges of weights and biases of each layer
+# Maps the numbers of inputs and hidden units to the initial ranges of each layer's weights, biases
 Reach = Callable[[int, int], list[tuple[float, float]]]
 
 
@@ -26,9 +26,9 @@ def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
 def he_reach(inputs: int, hidden: int, depth: int = 2) -> list[tuple[float, float]]:
     """Return the initial ranges of a baseline's network, the ``reach`` of a ``Perceptron``.
 
-    Weights are within +-sqrt(6/fan_in) (He et al. 2015), those of the last layer within
-    +-1/sqrt(fan_in). Biases are 0, except the first layer's, within +-1, so that its kinks lie
-    apart.
+    Weights are within +-sqrt(6/fan_in) (He et al. 2015), in the last layer within +-1/sqrt(fan_in).
+    Biases are 0 except in the first layer, where they are within +-1, so that the kinks of its
+    units lie apart.
     """
     return [
         (math.sqrt(6 / inputs), 1.0),
@@ -45,10 +45,10 @@ class Perceptron(nn.Module):
     Shapes: ``(M, inputs, N)`` to ``(M, outputs, N)``; 2 M N (inputs H + H^2 + H outputs)
     operations, in batched matrix products.
 
-    ``reach(inputs, hidden)`` gives two numbers a layer: its weights start uniform on +- the first,
-    its biases on +- the second; a layer whose numbers are 0 draws none. A member's parameters are
-    one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row. A subclass
-    may have another ``depth``, the number of hidden layers.
+    ``reach(inputs, hidden)`` returns two numbers r per layer, for the weights and for the biases:
+    they start uniform on [-r, r]. A layer whose numbers are both 0 draws nothing. The parameters of
+    a member are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
+    A subclass may have another ``depth``, the number of hidden layers.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class Perceptron(nn.Module):
         return list(zip(views[::2], views[1::2], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return y, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``."""
         *hidden_layers, (last_weight, last_bias) = self.layers()
         for weight, bias in hidden_layers:
-            # In place, which saves memory: the product is not needed again
+            # In place, to save memory: the product is not needed again
             x = torch.baddbmm(bias, weight, x).relu_()
         return torch.baddbmm(last_bias, last_weight, x)

@@ -1,1 +1,1 @@
-"""What the other packages use: arrays, seeds, errors, progress, settings, checkpoint files."""
+"""Arrays, seeds, errors, progress, settings and checkpoint files, for all other packages."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-Shape = Sequence[int]  # of an event, or of a sample
+Shape = Sequence[int]  # the shape of an event or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -31,7 +31,7 @@ def rounded(values: Any, digits: int = 9) -> Array:
 def subsample(rows: Rows, most: int) -> Rows:
     """Return at most ``most`` rows, evenly spaced from the first to the last.
 
-    ``rows`` ``(n, ...)`` is an array or a tensor, and is returned itself where n is at most
+    ``rows`` ``(n, ...)`` is an array or a tensor. It is returned unchanged if n is at most
     ``most``.
     """
     if len(rows) <= most:
@@ -44,8 +44,8 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
     """Return ``points`` as a floating-point tensor.
 
     ``points`` may be a tensor, an array of any numbers or a nested list; integers become double
-    precision. ``what`` names them in messages. Raises ``TypeError`` where they are not real
-    numbers, and for a data frame, whose columns have names that would not be looked at.
+    precision. ``what`` names them in messages. Raises ``TypeError`` if they are not real numbers,
+    and for a data frame, because its column names would be ignored.
     """
     import torch
 
@@ -56,7 +56,7 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
         )
     try:
         if not isinstance(points, torch.Tensor):
-            # Torch does not support read-only arrays, as the values of a table may be
+            # Torch does not support read-only arrays, and the values of a table may be read-only
             points = np.require(points, requirements=["C", "W"])
         tensor = torch.as_tensor(points)
     except (TypeError, ValueError):

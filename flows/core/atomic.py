@@ -9,8 +9,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which replaces ``path`` at the end of the block.
 
-    A reader never sees half a file. If the block fails, also by an interrupt, ``path`` stays as it
-    was and the temporary file is removed. The folder of ``path`` is created. Raises ``OSError``.
+    A reader never sees half a file. If the block fails or is interrupted, ``path`` is left
+    unchanged and the temporary file is removed. The folder of ``path`` is created. Raises
+    ``OSError`` if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")

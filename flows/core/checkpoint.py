@@ -23,7 +23,7 @@ History = Mapping[str, Array]  # the arrays of the history and of the record, by
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
-HISTORY = "history."  # prefix of the names of all arrays, as in files of version 0.2.0
+HISTORY = "history."  # prefix of the names of all arrays of a history, as in version 0.2.0
 
 
 class CheckpointError(ValueError):
@@ -35,6 +35,7 @@ def write(
 ) -> None:
     """Write a checkpoint to ``path``, whole or not at all.
 
+    ``description`` must be convertible to JSON; ``state`` holds the tensors of the model by name.
     Equal contents give equal bytes. Raises ``OSError`` if the file cannot be written.
     """
     entry = json.dumps(description, sort_keys=True)
@@ -47,7 +48,7 @@ def write(
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
     """Return the description, the state and the history in ``path``.
 
-    Raises ``CheckpointError``.
+    Raises ``CheckpointError`` if the file is missing, damaged or not a checkpoint of this project.
     """
     if not path.is_file():
         raise CheckpointError("no such file")

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130  # the exit status after an interrupt, as of a shell
+INTERRUPTED = 130  # the exit status of a shell after an interrupt
 
 
 class UserError(ValueError):
     """An error that the user can fix: a ``ValueError``, as scikit-learn and notebooks expect.
 
-    Its message has a line for each fault, which names the key, or the file, column and row.
+    Its message has one line per fault. A line names the key, or the file, the column and the row.
     """
 
 
@@ -19,30 +19,30 @@ class UserError(ValueError):
 def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
     """End the program ``name`` with one line and exit status 1 on an error that the user can fix.
 
-    ``stopped`` is printed after an interrupt from the keyboard, which has exit status 130.
+    An interrupt from the keyboard prints ``stopped`` and has exit status 130.
     """
     try:
         yield
-        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be reported
+        sys.stdout.flush()  # here a full disk or a closed pipe can still be reported
     except UserError as error:
         sys.exit(f"{name}: {error}")
-    except OSError as error:  # names a missing command as it names a missing file
+    except OSError as error:  # names the missing file, or the missing command
         try:
             sys.stdout.flush()
-        except OSError:  # it would fail again at the exit of Python, with a traceback
+        except OSError:  # Python would flush again at its exit, and print a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader had enough, as with `| head`
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `| head` does
             sys.exit(1)
         sys.exit(f"{name}: {reason(error)}")
     except MemoryError as error:
-        sys.exit(f"{name}: {one_line(error) or 'memory is short'}")
+        sys.exit(f"{name}: {one_line(error) or 'out of memory'}")
     except KeyboardInterrupt:
         print(f"{name}: {stopped}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
 def reason(error: OSError) -> str:
-    """Return one line with the file, where the error knows it, and the cause."""
+    """Return one line with the cause of ``error`` and, if the error names it, the file."""
     text = error.strerror or one_line(error) or type(error).__name__
     return f"{error.filename}: {text}" if error.filename else text
 

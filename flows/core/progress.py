@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal and, off it, a line a minute at most."""
+"""Progress of long work: a bar on a terminal, otherwise at most one line per minute."""
 
 import io
 import math
@@ -9,10 +9,15 @@ from tqdm import tqdm
 
 
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
-    """Return a bar for ``total`` steps of work; ``None`` where their number is not known.
+    """Return a progress bar that writes to standard error.
 
-    It writes to standard error. Work that takes less than a minute leaves nothing in a log, and
-    nothing is written where lines are kept for later, as a worker keeps them.
+    If standard error is not a terminal, a line appears after a minute, and then at most one per
+    minute. If it is a buffer in memory, as in a worker, no line is written.
+
+    Args:
+        name: the text before the bar, or ``None``.
+        total: the number of steps; ``None`` if unknown.
+        unit: the name of a step.
     """
     how: Any = {"unit_scale": True}
     if not sys.stderr.isatty():
@@ -20,7 +25,7 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
         how = {
             "delay": math.inf if isinstance(sys.stderr, io.StringIO) else 60,
             "mininterval": 60,
-            "miniters": 1,  # otherwise tqdm watches over slow steps, and writes a second line
+            "miniters": 1,  # otherwise tqdm's monitor of slow steps writes a second line
             "leave": False,
             "bar_format": line,
         }
@@ -28,7 +33,7 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
 
 
 def announce(bar: tqdm, line: str) -> None:
-    """Print a line at once, above the bar."""
+    """Print ``line`` immediately, above the bar."""
     if bar.delay:
         print(line, file=sys.stderr)
     else:
@@ -36,12 +41,12 @@ def announce(bar: tqdm, line: str) -> None:
 
 
 def show_state(bar: tqdm, text: str) -> None:
-    """Show ``text`` beside the bar; off a terminal, in its next line."""
+    """Show ``text`` after the bar; if there is no terminal, in the next line."""
     bar.set_postfix_str(text, refresh=bar.delay == 0)
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process has held, in GB; ``NaN`` on Windows."""
+    """Return the peak memory of this process in GB; ``NaN`` on Windows."""
     if sys.platform == "win32":
         return math.nan
     import resource

@@ -1,4 +1,4 @@
-"""Standardisation: the mean and the standard deviation of the training rows, feature by feature."""
+"""Standardisation with the mean and the standard deviation of the training rows, per feature."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ class Scaler:
         scale:    z = (x - mean) / deviation
         restore:  x = mean + deviation z
 
-    ``mean`` and ``deviation`` have the shape of a row, ``(*event)``, or ``(M or 1, *event)`` where
-    rows are ``(n, M or 1, *event)``: every member then has a scaler of its own.
+    ``mean`` and ``deviation`` have the shape of a row, ``(*event)``. With one scaler per member
+    they are ``(M or 1, *event)``, for rows ``(n, M or 1, *event)``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flows.core.scaler import Scaler
+        >>> scaler = Scaler.fit(np.array([[1.0, 10.0], [3.0, 30.0]]))
+        >>> scaler.scale(np.array([[2.0, 40.0]]))
+        array([[0., 2.]])
+        >>> scaler.restore(np.array([[0.0, 2.0]]))
+        array([[ 2., 40.]])
     """
 
     mean: Array
@@ -27,12 +36,12 @@ class Scaler:
 
     @classmethod
     def fit(cls, rows: Array, names: Sequence[str] = ()) -> Scaler:
-        """Return the scaler of ``rows``, by the moments over their first axis.
+        """Return the scaler with the moments of ``rows`` ``(n, ...)`` over the first axis.
 
-        Gaps, which are ``NaN``, are left out. ``names`` are those of the columns. Raises
-        ``ValueError``, with the name of the column, where a feature does not vary.
+        ``NaN`` values are left out. ``names`` are the names of the columns, for messages. Raises
+        ``ValueError``, which names the column, if a feature does not vary or is not finite.
         """
-        with warnings.catch_warnings():  # a column of gaps or infinities is refused below
+        with warnings.catch_warnings():  # columns without a finite value raise an error below
             warnings.simplefilter("ignore", RuntimeWarning)
             mean, deviation = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
             # Rounding may give a constant column a deviation of 1e-17
@@ -47,11 +56,11 @@ class Scaler:
         return cls(mean, deviation)
 
     def scale(self, rows: Array) -> Array:
-        """Return real ``rows`` as standardised ones."""
+        """Return ``rows`` in standardised units."""
         scaled = rows - self.mean
-        scaled /= self.deviation  # in place, as there may be many
+        scaled /= self.deviation  # in place, to save memory
         return scaled
 
     def restore(self, rows: Array) -> Array:
-        """Return standardised ``rows`` as real ones."""
+        """Return standardised ``rows`` in their original units."""
         return self.mean + self.deviation * rows

@@ -1,9 +1,9 @@
-"""Random streams, one per purpose and member, no two of which share numbers.
+"""Independent random streams, one per purpose and member (network of a population).
 
 Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key
-``(purpose, member)`` or, where every epoch has a stream of its own, ``(purpose, member, epoch)``.
-NumPy promises that children with different keys are independent, so member 3 gets the same stream
-in a population of 4 and in one of 400. All numbers are NumPy's, which are the same on every
+``(purpose, member)`` or, with one stream per epoch, ``(purpose, member, epoch)``. NumPy promises
+that children with different keys are independent. Member 3 has the same stream in a population of 4
+and in a population of 400. NumPy draws all numbers, because its numbers are the same on every
 machine; torch's normals depend on the processor.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Generators = Sequence[np.random.Generator]  # one a member
+Generators = Sequence[np.random.Generator]  # one per member
 
-# The position in this list is part of every spawn key: append only, never reorder, or every number
-# of the project moves.
+# The position in this list is part of every spawn key. Only append: another order would change
+# every number of the project.
 PURPOSES = (
     "generate",
     "entropy",
@@ -44,8 +44,8 @@ PURPOSES = (
 def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
     """Return the seed sequence of one purpose, one member and, if given, one epoch.
 
-    ``purpose`` is one of ``PURPOSES``; the member is 0 unless given. Raises ``ValueError`` for a
-    seed below 0.
+    ``purpose`` is one of ``PURPOSES``, and ``key`` is the member and the epoch. The default is
+    member 0. Raises ``ValueError`` for another purpose and for a seed below 0.
     """
     if seed < 0:
         raise ValueError(f"seed = {seed}: must be 0 or more")
@@ -60,23 +60,20 @@ def numpy_generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
 def numpy_generators(
     seed: int, purpose: str, members: Iterable[int], *epoch: int
 ) -> list[np.random.Generator]:
-    """Return one generator per member.
-
-    Each is on the stream that its member has in a population of any size.
-    """
+    """Return one generator per member; the stream of a member does not depend on the others."""
     return [numpy_generator(seed, purpose, member, *epoch) for member in members]
 
 
 def integer(seed: int, purpose: str, *key: int) -> int:
-    """Return a 32-bit integer seed, for libraries that take nothing better."""
+    """Return a 32-bit integer seed, for libraries that accept only integers."""
     return int(sequence(seed, purpose, *key).generate_state(1)[0])
 
 
 def generator_of(given: Any) -> np.random.Generator:
-    """Return a NumPy generator for what a user hands over as a generator.
+    """Return ``given`` as a NumPy generator.
 
-    ``given`` is one of NumPy, one of torch, which seeds a new one, or ``None``, for numbers that
-    are new every time.
+    ``given`` is a generator of NumPy; a generator of torch, which seeds a new one; or ``None``, for
+    numbers that differ in every run.
     """
     import torch
 
@@ -96,7 +93,7 @@ def normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
 
 
 def normals(generators: Iterable[np.random.Generator], *shape: int) -> torch.Tensor:
-    """Draw ``normal`` numbers ``(M, *shape)``, each member's by its own generator."""
+    """Draw standard normal numbers ``(M, *shape)``, one generator per member."""
     import torch
 
     return torch.stack([normal(generator, *shape) for generator in generators])

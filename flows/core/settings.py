@@ -1,7 +1,7 @@
 """The base class of all settings, and the settings of training; no torch is needed.
 
-The pipeline, the studies and the models check their input by these classes, so that a limit stands
-in one place.
+The pipeline, the studies and the architectures validate their settings with these classes, so each
+limit is stated once.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -12,20 +12,20 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FOLDS, MOST_MEMBERS = 5, 60  # of the automatic recipe: 5 folds x 12 candidates
+FOLDS, MOST_MEMBERS = 5, 60  # limits of the automatic recipe: 5 folds x 12 candidates
 
 
 class Section(BaseModel):
-    """A group of settings, which is checked strictly.
+    """A group of settings with strict validation.
 
-    ``"10"`` and ``true`` are not taken as numbers; infinities and unknown keys are errors.
+    ``"10"`` and ``true`` are not accepted as numbers; infinities and unknown keys are errors.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def _noise(value: Any) -> Any:
-    # One check in place of a union of types, for which pydantic reports an error for each part.
+def _check_noise(value: Any) -> Any:
+    # One check instead of a union of types, for which pydantic reports one error per type
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value != "auto" and not (number and 0 <= value < float("inf")):
         raise ValueError("must be a number of at least 0, or auto")
@@ -33,32 +33,41 @@ def _noise(value: Any) -> Any:
 
 
 class TrainingSettings(Section):
-    """The settings of the training of a population.
+    """The settings for the training of a population.
 
     Args:
-        recipe: ``"fixed"``, by the settings below; or ``"auto"``, from the training rows
-            (``training/automatic/recipe.py``), for which only ``learning_rate``, ``clip``,
-            ``batch_size`` and ``seed`` count.
-        epochs: passes over the training points.
-        batch_size: the most points of a step; an epoch is cut into equal steps, so no step is a
-            small remainder.
-        learning_rate: the highest rate of the schedule.
-        noise: standard deviation, in standardised units, of the noise added afresh at each visit; 0
-            for none; ``"auto"`` for ``noise_factor`` times the leave-one-out bandwidth of the
-            training points (``smoothing.py``).
-        noise_factor: see ``noise``; not used where that is a number.
-        sharpen: how far, from 0 to 1, points move to their local means before the noise is added
+        recipe: ``"fixed"`` trains with the settings below. ``"auto"`` chooses settings from the
+            training rows (``training/automatic/recipe.py``); only ``learning_rate``, ``clip``,
+            ``batch_size`` and ``seed`` affect it.
+        epochs: the number of passes over the training points.
+        batch_size: the largest number of points per step. An epoch is cut into equal steps, so the
+            last step is not a small remainder.
+        learning_rate: the highest learning rate of the schedule.
+        noise: the standard deviation, in standardised units, of the noise that is added to the
+            points, drawn anew in every epoch; 0 for none; ``"auto"`` for ``noise_factor`` times the
+            leave-one-out bandwidth of the training points (``smoothing.py``).
+        noise_factor: the factor of ``noise="auto"``; not used if ``noise`` is a number.
+        sharpen: how far points move to their local means before the noise is added, from 0 to 1
             (``smoothing.py``).
-        clip: the longest gradient of a member, as a norm; a longer one is scaled down.
-        log_every: epochs between two rows of the history; the last epoch has a row in any case.
-        seed: of the shuffling and the noise; every member has a stream of its own.
+        clip: the largest norm of a member's gradient; a longer gradient is scaled down to it.
+        log_every: the number of epochs between two rows of the history; the last epoch always has a
+            row.
+        seed: the seed of the shuffling and of the noise; every member has its own random stream.
+
+    Raises pydantic's ``ValidationError``, a ``ValueError``, for unknown keys and invalid values.
+
+    Examples:
+        >>> import flows
+        >>> settings = flows.TrainingSettings(epochs=100, noise=0.1)
+        >>> settings.epochs, settings.noise, settings.batch_size
+        (100, 0.1, 256)
     """
 
     recipe: Literal["fixed", "auto"] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
-    noise: Annotated[Any, AfterValidator(_noise)] = "auto"
+    noise: Annotated[Any, AfterValidator(_check_noise)] = "auto"
     noise_factor: Positive = 1.5
     sharpen: Share = 1.0
     clip: Positive = 1.0
@@ -67,14 +76,15 @@ class TrainingSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """The settings of an evaluation: how much is drawn.
+    """The settings of an evaluation.
 
     Args:
-        fresh: points from the truth for the divergences.
-        samples: points from each member for the modes.
-        neighbours: k of precision, recall, density, coverage and the classifier.
-        projections: directions of the sliced Wasserstein distance.
-        seed: of all that is drawn.
+        fresh: the number of new points from the true density, for the divergences.
+        samples: the number of points from each member, for the modes.
+        neighbours: the number k of neighbours in precision, recall, density, coverage and the
+            classifier.
+        projections: the number of directions of the sliced Wasserstein distance.
+        seed: the seed of all random numbers.
     """
 
     fresh: Annotated[int, Field(ge=100)] = 100_000
@@ -85,9 +95,10 @@ class EvaluationSettings(Section):
 
 
 def folds_and_candidates(members: int) -> tuple[int, int]:
-    """Return how many folds and candidates the automatic recipe uses to keep ``members`` networks.
+    """Return the numbers of folds and of candidates for ``members`` networks.
 
-    Each candidate has a network a fold. Raises ``ValueError`` where no numbers fit.
+    The automatic recipe trains one network per candidate and fold. Raises ``ValueError`` if no
+    numbers fit.
     """
     if members > MOST_MEMBERS or (members > FOLDS and members % FOLDS):
         raise ValueError(
@@ -98,9 +109,8 @@ def folds_and_candidates(members: int) -> tuple[int, int]:
 
 
 def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> str:
-    """Return one line on the first error: the key below ``prefix``, its value, what is allowed."""
-    # A misspelt key is two errors, one that is not known and one that is missing: the first says
-    # more.
+    """Return one line on the first error: the key after ``prefix``, its value, what is allowed."""
+    # A misspelt key causes two errors, an unknown key and a missing key; the first says more
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     parts = [*filter(None, prefix.split(".")), *first["loc"]]
     key = ".".join(str(part) for part in parts)
@@ -114,14 +124,14 @@ def explain(error: ValidationError, section: type[BaseModel], *, prefix: str = "
         sections = ", ".join(section.model_fields)
         return f"must hold the sections {sections}; it holds {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
-    # For a whole section, the message itself says what is wrong
+    # For a whole section, the message says what is wrong
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     return f"{key}{value}: {message[0].lower()}{message[1:]}"
 
 
 def _section_at(section: Any, parts: tuple[int | str, ...]) -> type[BaseModel]:
-    """Return the section at the place ``parts`` inside ``section``."""
+    """Return the section at the path ``parts`` inside ``section``."""
     for part in parts:
-        inside = get_args(section)  # of list[...] and dict[..., ...], whose last is an item's type
+        inside = get_args(section)  # of list[item] or dict[key, item]
         section = inside[-1] if inside else section.model_fields[part].annotation
     return section

@@ -1,7 +1,7 @@
-"""The density of a table on arrays: log-densities, samples, and any columns given any others.
+"""The density of a table on arrays: log-densities, samples and conditional distributions.
 
 Rows are numbers ``(n, D)`` in the user's units, with codes for labels and ``NaN`` for unknown
-values. Neither pandas nor the command line is used here, and nothing is printed.
+values. This module does not use pandas and prints nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.tables.columns import WHOLE, Column
 from flows.tables.preparation import round_rows
 
-ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: bounds the memory
+ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept
-GRID, REACH = 200, 3.5  # points of a curve, and the normal scores on either side of 0 that it spans
-COMPLETIONS = 16  # of the other unknown values of a row, over which a curve is averaged
+GRID, REACH = 200, 3.5  # a curve has 200 points, from -3.5 to 3.5 in normal scores
+COMPLETIONS = 16  # draws of a row's other unknown values, over which a curve is averaged
 
 
 class Estimate(NamedTuple):
@@ -44,13 +44,27 @@ class Estimate(NamedTuple):
 
 
 class ArrayDensity:
-    """The ensemble of a population as a density on arrays.
+    """The density of a table on arrays: the ensemble of the networks of a population.
 
-    ``row_numbers`` ``(n,)`` of the methods are the numbers of the rows in their table, from 0. They
-    select the random streams, so the results of a row do not depend on the other rows.
+    ``row_numbers`` ``(n,)`` in the methods are the numbers of the rows in their table, from 0. They
+    select the random streams, so the results for a row do not depend on the other rows.
 
     Args:
         network: a population of models of vectors, or of images, which have no columns.
+
+    Examples:
+        >>> import numpy as np
+        >>> import flows
+        >>> from flows.density.array_density import ArrayDensity
+        >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> fitted = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=3, settings=quick)
+        >>> density = ArrayDensity(fitted.network)
+        >>> density.log_prob(rows, np.arange(60)).log_q.shape
+        (60, 3)
+        >>> values, densities = density.curve(rows[0], 1, 0)  # the second column given the first
+        >>> values.shape, densities.shape
+        ((200,), (200,))
     """
 
     def __init__(self, network: Population) -> None:
@@ -62,16 +76,17 @@ class ArrayDensity:
     # Log-densities
 
     def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
-        """Return the log-densities of the known values of ``rows`` ``(n, D)``.
+        """Return the log-densities of the known values of each row.
 
         A label has a probability, which is the density integrated over the cell of its code
         (``conditionals/labels.py``). The log-density is minus infinity for a row with a value that
         its column does not allow.
 
         Args:
-            rows: the rows.
-            row_numbers: their numbers.
-            given: the columns to condition on, ``(D,)``; at least one column is not given.
+            rows: the rows, ``(n, D)``.
+            row_numbers: the numbers of the rows, ``(n,)``.
+            given: a mask of the columns to condition on, ``(D,)``; at least one column must be
+                ``False``.
         """
         given = np.zeros(len(self.columns), bool) if given is None else given
         log_q = np.full((len(rows), self.network.members), -np.inf)
@@ -91,9 +106,11 @@ class ArrayDensity:
         return found
 
     def ensemble(self, log_q: Array, members: Mask | None = None) -> Array:
-        """Return the log-density of the ensemble of ``members`` ``(M,)``, by default of all.
+        """Return the log-density of the ensemble, ``(n,)``.
 
-        ``log_q`` ``(n, M)`` are the log-densities of all members; the result is ``(n,)``.
+        Args:
+            log_q: the log-densities of all members, ``(n, M)``.
+            members: a mask of the members of the ensemble, ``(M,)``; by default all.
         """
         weights = self.network.member_weights
         if members is not None:
@@ -101,21 +118,21 @@ class ArrayDensity:
         return ensemble_log_prob(log_q, weights / weights.sum())
 
     def disallowed(self, rows: Array) -> Mask:
-        """Return which values of ``rows`` ``(n, D)`` the kinds of their columns do not allow."""
+        """Return a mask ``(n, D)`` of the values that the kinds of their columns do not allow."""
         held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
         return ~(np.stack(held, axis=1) | np.isnan(rows))
 
     def tail_probability(self, log_q: Array) -> Array:
-        """Return the probability that a row of the table has a density this low, ``(n,)``.
+        """Return the probability that a row of the table has at most this density, ``(n,)``.
 
-        It is a cross-conformal p-value of the members' log-densities ``log_q`` ``(n, M)``::
+        This is a cross-conformal p-value of the members' log-densities ``log_q`` ``(n, M)``::
 
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
-        ``q_f`` is the ensemble of the members that did not learn from fold f of the n training
-        rows. The result is ``NaN`` if no complete row was held out. If the record holds only counts
-        of the scores in bins, they are interpolated. Source: Vovk 2015 (Cross-conformal
-        predictors).
+        ``q_f`` is the ensemble of the members that were trained without fold f of the n training
+        rows. The result is ``NaN`` if no complete row was held out. If the record holds only
+        counts of the scores in bins, the counts are interpolated. Source: Vovk 2015
+        (Cross-conformal predictors).
         """
         record, count, total = self.network.record, np.zeros(len(log_q)), 0
         if record is None or not (folds := record.fold_scores()):
@@ -132,13 +149,13 @@ class ArrayDensity:
     ) -> Iterator[tuple[Array, float]]:
         """Yield ``n`` rows in pieces ``(m, D)``, each with its share of effective draws.
 
+        The share is the effective number of weighted draws per row of the piece. The share is
+        infinite without ``given``.
+
         Args:
             n: the number of rows.
             seed: the seed of the random streams.
             given: known values of all rows, ``(D,)``, with ``NaN`` for the values to draw.
-
-        The share is the effective number of weighted draws for each row that is drawn from them. It
-        is infinite without ``given``.
         """
         if given is None:
             rng = numpy_generator(seed, "sample")
@@ -158,9 +175,9 @@ class ArrayDensity:
     def complete(
         self, rows: Array, row_numbers: Whole, count: int, seed: int
     ) -> tuple[Array, Array]:
-        """Return ``count`` versions of the rows, with unknown values drawn, ``(count, n, D)``.
+        """Return ``count`` versions of the rows with unknown values drawn, ``(count, n, D)``.
 
-        Also return the effective numbers of draws, ``(n,)``.
+        Also return the effective numbers of draws, ``(n,)``; infinite for rows without draws.
         """
         found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
@@ -180,7 +197,7 @@ class ArrayDensity:
         """Return the rows with unknown values replaced by conditional medians, ``(n, D)``.
 
         An unknown category gets its most probable label. Also return the effective numbers of
-        draws, ``(n,)``.
+        draws, ``(n,)``; infinite for rows without draws.
         """
         filled, effective = rows.copy(), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
@@ -199,14 +216,13 @@ class ArrayDensity:
     ) -> tuple[Array, Array]:
         """Return the distribution of column ``d`` given the known values of the other columns.
 
-        It is the mean, the standard deviation and the quantiles at the L ``levels``, ``(n, 2 + L)``
-        in the column's unit; for a category, the probabilities of its K labels, ``(n, K)``. Also
-        return the effective numbers of draws, ``(n,)``.
+        The first result has the mean, the standard deviation and the quantiles at the L ``levels``
+        in the column's unit, ``(n, 2 + L)``; for a category, the probabilities of its K labels,
+        ``(n, K)``. The second result has the effective numbers of draws, ``(n,)``.
 
-        The mean and the standard deviation are those of the values that lie at most one range of
-        the column beyond either end of its range: further out there are few values, and in the unit
-        of a positive column they may have no mean. Raises ``UserError`` for levels that are not
-        between 0 and 1, or are equal.
+        The mean and the standard deviation leave out values that lie more than one range of the
+        column beyond either end of its range, because a positive column may have no mean
+        otherwise. Raises ``UserError`` for levels that are not between 0 and 1, or are equal.
         """
         for level in levels:
             if not 0 < level < 1:
@@ -229,16 +245,17 @@ class ArrayDensity:
         return found, effective
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
-        """Return by how many nats the other values of its row speak against each value::
+        """Return the surprise of each value, given the other values of its row, ``(n, D)``::
 
             s_j = log m(x_j) - log q(x_j | rest),   m = (margin_j + uniform_j) / 2
 
-        ``uniform_j`` is the uniform density 1 / (3 ranges of the column), or 1 / K for one of K
-        labels. The uniform density gives a value far outside of the table a high surprise,
-        although the value is improbable by itself. The surprise does not depend on units. It is
-        ``(n, D)``, and ``NaN`` for an unknown value.
+        The surprise is in nats and does not depend on the units of the columns. It is ``NaN`` for
+        an unknown value. ``margin_j`` is the density of column j alone. ``uniform_j`` is the
+        uniform density 1 / (3 ranges of the column), or 1 / K for one of K labels. With the margin
+        alone, a value far outside of the table would have a low surprise, because its margin is
+        low, too.
 
-        Also return the effective numbers of draws, the smallest of each row, ``(n,)``.
+        Also return the smallest effective number of draws of each row, ``(n,)``.
         """
         distilled = self.unknowns.distilled
         joint = self._log_marginal(rows, row_numbers)
@@ -259,12 +276,12 @@ class ArrayDensity:
     def curve(self, row: Array, d: int, row_number: int) -> tuple[Array, Array]:
         """Return values of column ``d`` and their density given the rest of ``row`` ``(D,)``.
 
-        Both are ``(G,)``. For a category, the densities are the probabilities of its labels. Other
-        unknown values of the row are drawn, and the curves are averaged::
+        Both are ``(G,)``. For a category, the densities are the probabilities of its labels. If
+        other values of the row are unknown, they are drawn, and the curves are averaged::
 
             q(x_d | x_o) = E [ q(x_d | x_o, x_u) ],      x_u ~ q(x_u | x_o)
 
-        The density sums to 1 over the values, each of which stands for all values nearest to it.
+        The density, times the width of the interval that each value stands for, sums to 1.
         """
         rest = np.where(np.arange(len(row)) == d, np.nan, row)[None]
         if np.isnan(rest).sum() > 1:
@@ -279,7 +296,7 @@ class ArrayDensity:
 
     @cached_property
     def unknowns(self) -> Unknowns:
-        """The distribution of unknown values; it is set up with samples at its first use.
+        """The conditional distributions, set up from samples of the density at the first use.
 
         Raises ``UserError`` for a model of images, and for a table of more columns than the density
         is quick enough for.
@@ -305,19 +322,18 @@ class ArrayDensity:
         for k, posterior in self.unknowns.posteriors(rows, row_numbers):
             found.log_q[k] = posterior.log_evidence
             found.error[k], found.effective[k] = posterior.error, posterior.effective
-        nothing = np.isnan(rows).all(axis=1)  # has probability 1
-        found.log_q[nothing], found.error[nothing] = 0.0, 0.0
+        empty = np.isnan(rows).all(axis=1)  # a row without known values has probability 1
+        found.log_q[empty], found.error[empty] = 0.0, 0.0
         return found
 
     def _log_conditional(self, rows: Array, row_numbers: Whole, given: Mask) -> Estimate:
         """Return the log-density of the known values of each row, given the columns ``given``.
 
-        A complete row is one more draw, so its own weight counts::
+        The values x_u of a complete row are one more draw, with their own weight::
 
             log q(x_u | x_o) ~ log q(x) - log [ (w(x_u) + sum_i w_i) / (N + 1) ]
 
-        This is the density of a value that is picked by weight among x_u and the N draws. In
-        expectation it is not optimistic, as the plain estimate is if few draws are effective.
+        Without this draw, the estimate is too high in expectation if few draws are effective.
         """
         joint, found = self._log_marginal(rows, row_numbers), self._empty(len(rows))
         known = np.where(given, rows, np.nan)
@@ -336,7 +352,7 @@ class ArrayDensity:
         return Estimate(np.empty((n, self.network.members)), np.empty(n), np.empty(n))
 
     def _round_column(self, d: int, values: Array) -> Array:
-        """Return values ``(n,)`` of column ``d`` with labels and whole numbers restored."""
+        """Round values ``(n,)`` of column ``d`` if the column is whole."""
         return round_rows([self.columns[d]], values[:, None])[:, 0]
 
     def _probabilities(self, posterior: Posterior, d: int) -> Array:
@@ -346,13 +362,13 @@ class ArrayDensity:
         return np.bincount(codes, posterior.weights, count).astype(np.float64)
 
     def _moments(self, posterior: Posterior, d: int) -> tuple[float, float]:
-        """Return the mean and the standard deviation of column ``d``, without far values."""
+        """Return the mean and the standard deviation of column ``d`` that ``predict`` defines."""
         low, high = (
             each[d] for each in (self.unknowns.distilled.low, self.unknowns.distilled.high)
         )
         x, reach = posterior.values[:, d], high - low
         inside = (low - reach <= x) & (x <= high + reach)
-        # Far values have weight 0; they are set to 0, too, because their squares may overflow
+        # Far values have weight 0, and are set to 0 because their squares may overflow
         x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
         with np.errstate(invalid="ignore"):  # if all values are far, there are no moments
             weights /= weights.sum()
@@ -360,7 +376,7 @@ class ArrayDensity:
         return float(mean), float(np.sqrt(weights @ (x - mean) ** 2))
 
     def _grid(self, row: Array, d: int) -> Array:
-        """Return values that span column ``d`` and the row's value, evenly in normal scores."""
+        """Return the values of ``curve``, equally spaced in normal scores, ``(G,)``."""
         column, distilled = self.columns[d], self.unknowns.distilled
         if column.labels:
             return np.arange(len(column.labels), dtype=np.float64)

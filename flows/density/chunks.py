@@ -1,6 +1,6 @@
-"""Questions about rows that arrive in chunks: a data frame is one chunk, and a file is many.
+"""Questions about rows in chunks: a data frame is one chunk, and a file has many.
 
-``Density`` and the command line ask their questions here, so a frame and a file get the same
+``Density`` and the command line ask their questions here, so a data frame and a file get the same
 results. Rows are numbered over all chunks, so results do not depend on the division into chunks.
 """
 
@@ -32,25 +32,23 @@ from flows.tables.kinds import MOST_LABELS
 from flows.tables.notices import Notice, TableError
 from flows.tables.values import PLAIN, Format
 
-DENSITY = "the density"  # in messages, where a column of the density is named wrongly
-BLOCK = 500  # rows that are asked about between two calls of ``on_rows``
-# A question on rows (n, D) and their numbers (n,): its results, the last one the effective draws
+DENSITY = "the density"  # the source in messages about an unknown column
+BLOCK = 500  # rows between two calls of ``on_rows``
+# From rows (n, D) and their numbers (n,) to results; the last result is the effective draws
 Question = Callable[[Array, Whole], tuple[Array, ...]]
 
 
 class Chunks:
     """Questions to a density about chunks of rows.
 
-    Columns are found by name, in any order; other columns are ignored.
+    Columns are found by name, in any order; other columns are ignored. ``notices`` describes all
+    chunks together. ``disallowed`` is a notice on the first value that its column does not allow.
 
     Args:
         density: the density.
         source: the file that holds the rows; empty for a data frame.
-        written: how text in the rows is written.
-        on_rows: called with the number of rows that were answered since its last call.
-
-    ``notices`` describes all chunks together. ``disallowed`` is a notice on the first value that
-    its column does not allow.
+        written: the format of text in the rows.
+        on_rows: called after each block with its number of rows.
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class Chunks:
         self.names = [column.name for column in density.columns]
         self.kinds = {column.name: column.word for column in density.columns}
         self.what = ""  # plural noun for the results in notices
-        self.consequence = "treated as unknown"  # of a value that its column does not allow
+        self.consequence = "treated as unknown"  # for a value that its column does not allow
         self._rows = 0
         self._left_out = 0
         self._unmatched: list[Notice] = []
@@ -79,7 +77,7 @@ class Chunks:
     ) -> tuple[pd.DataFrame, Estimate]:
         """Return the rows that ``apply_missing_policy`` keeps, and their log-densities.
 
-        The log-densities are those of the columns that are not ``given``, given those that are.
+        With ``given``, the log-densities are conditional on the values of these columns.
         """
         self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
         is_given = given_mask(self.names, given)
@@ -93,7 +91,7 @@ class Chunks:
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
 
     def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
-        """Return one draw of the density's columns for each row, given the values that it holds."""
+        """Return one draw of the density's columns for each row, given the row's known values."""
         self.what = "draws"
         rows, _ = self._known(self._with_all_columns(chunk))
 
@@ -104,10 +102,10 @@ class Chunks:
         return to_frame(self.columns, self._ask(complete, rows)[0]).set_axis(chunk.index)
 
     def impute(self, chunk: pd.DataFrame, draws: int = 0, seed: int = 0) -> pd.DataFrame:
-        """Return the rows with their missing values filled; other values stay as they are.
+        """Return the rows with their missing values filled; other values do not change.
 
-        With ``draws``, return this many versions of each row, one below the other, in which missing
-        values are drawn.
+        With ``draws``, return this many versions of each row, one below the other, with drawn
+        values in place of missing values.
         """
         self.what = "imputed values"
         rows, disallowed = self._known(chunk)
@@ -136,7 +134,7 @@ class Chunks:
         return predicted
 
     def surprise(self, chunk: pd.DataFrame, row_numbers: Whole | None = None) -> Array:
-        """Return the surprise of each value, ``(n, D)``; infinite for a value that is not allowed.
+        """Return the surprise of each value, ``(n, D)``; infinite for disallowed values.
 
         ``row_numbers`` ``(n,)`` are the numbers of the rows, if the chunk holds only some rows.
         """
@@ -162,7 +160,7 @@ class Chunks:
     def _ask(
         self, question: Question, rows: Array, row_numbers: Whole | None = None
     ) -> tuple[Array, ...]:
-        """Return the results of a ``question`` on rows, asked in blocks."""
+        """Ask a ``question`` about blocks of rows, and return the results for all rows."""
         if row_numbers is None:
             row_numbers = self._rows + np.arange(len(rows))
         self._rows += len(rows)
@@ -179,7 +177,7 @@ class Chunks:
         return parse(chunk, self.kinds, self.source, self.written)
 
     def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
-        """Return the chunk with missing values in the columns that it lacks and in ``without``.
+        """Return the chunk with missing values in absent columns and in the column ``without``.
 
         Raises ``TableError`` for a chunk that holds no column of the density.
         """
@@ -197,9 +195,9 @@ class Chunks:
         return chunk.assign(**dict.fromkeys(lacking, np.nan))
 
     def _known(self, chunk: pd.DataFrame) -> tuple[Array, Mask]:
-        """Return the rows as numbers ``(n, D)``, and which values their columns do not allow.
+        """Return the rows as numbers ``(n, D)``, and a mask ``(n, D)`` of disallowed values.
 
-        Values that are missing or not allowed are ``NaN``.
+        Missing and disallowed values are ``NaN``.
         """
         parsed = apply_missing_policy(self._parse(chunk), "keep")
         rows = to_numbers(parsed, self.columns)
@@ -223,9 +221,11 @@ class Chunks:
         if self.disallowed is None:
             return []
         more = self._disallowed_count - 1
-        who = f"it and {more} more such value{'s' * (more > 1)} are" if more else "the value is"
+        values = f"it and {more} more such value{'s' * (more > 1)} are" if more else "the value is"
         return [
-            replace(self.disallowed, problem=f"{self.disallowed.problem}; {who} {self.consequence}")
+            replace(
+                self.disallowed, problem=f"{self.disallowed.problem}; {values} {self.consequence}"
+            )
         ]
 
     def _count_unknown_labels(self, table: Table, rows: Array) -> None:
@@ -242,12 +242,13 @@ def prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
 
 
 def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
-    """Return which columns ``names`` are ``given``, ``(D,)``.
+    """Return a mask ``(D,)`` of the columns ``names`` that are ``given``.
 
-    Raises ``TableError`` unless every given column is there and at least one column is not given.
+    Raises ``TableError`` for an unknown column, and if all columns are given.
     """
     if isinstance(given, str):
-        raise TableError([Notice(f"given = {given!r}: must be a list of columns, as [{given!r}]")])
+        problem = f"given = {given!r}: must be a list of columns, such as [{given!r}]"
+        raise TableError([Notice(problem)])
     for name in given:
         position(names, str(name), DENSITY)
     mask = np.isin(names, [*map(str, given)])
@@ -257,9 +258,9 @@ def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
 
 
 def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str) -> pd.DataFrame:
-    """Return a frame with ``values`` in its ``gaps``; a column of text stays text.
+    """Return a data frame with ``values`` in place of its ``gaps``; columns of text stay text.
 
-    ``gaps`` ``(n, D)`` and ``values`` are of the density's columns. ``decimal`` is the decimal mark
+    ``gaps`` ``(n, D)`` and ``values`` have the density's columns. ``decimal`` is the decimal mark
     of numbers in text.
     """
     found, names = frame.copy(), list(map(str, frame))
@@ -269,7 +270,7 @@ def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str)
             own = found.iloc[:, place].copy()
             if isinstance(own.dtype, pd.CategoricalDtype):
                 own = own.cat.add_categories([*{*new} - {*own.cat.categories}])
-            elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # of pandas or Arrow
+            elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # types of pandas or Arrow
                 own = own.astype(np.float64)
             elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
                 new = new.astype(own.dtype)
@@ -282,7 +283,7 @@ def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str)
 
 
 def _about_unmatched(lacking: Sequence[str], others: Sequence[str]) -> list[Notice]:
-    """Return a notice if columns are missing and others are there, as after a typing error."""
+    """Return a notice if columns are missing and others are unknown, as after a typing error."""
     if not (lacking and others):
         return []
     problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
@@ -290,7 +291,7 @@ def _about_unmatched(lacking: Sequence[str], others: Sequence[str]) -> list[Noti
 
 
 def _about_labels(unknown: Counter[tuple[str, str]]) -> list[Notice]:
-    """Return notices on the most frequent labels that the fitted table did not hold."""
+    """Return notices on the most frequent ``unknown`` labels: pairs of column and label."""
     notices = [
         Notice(
             f"holds the label {label} in {rows} row{'s' * (rows > 1)}; the fitted table did not "
@@ -305,7 +306,7 @@ def _about_labels(unknown: Counter[tuple[str, str]]) -> list[Notice]:
 
 
 def _about_precision(effective: Array, what: str) -> list[Notice]:
-    """Return a notice on the rows with few effective draws, ``effective`` ``(n,)``."""
+    """Return a notice on the rows with few effective draws; ``effective`` is ``(n,)``."""
     few = effective[effective < ENOUGH]
     if not len(few):
         return []

@@ -1,4 +1,4 @@
-"""The description of a fitted density that ``flows info`` and ``repr`` show."""
+"""The text that ``flows info`` and ``repr`` show for a fitted density."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.tables.columns import WHOLE, Column
 
 
 def describe(network: Population, columns: Sequence[Column]) -> str:
-    """Return lines on the model, the columns, the training, the members and their score."""
+    """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
     chosen = [f"{network.members} members", *(f"{key} {value}" for key, value in settings)]
@@ -22,7 +22,7 @@ def describe(network: Population, columns: Sequence[Column]) -> str:
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
     if record is None:
         return "\n".join(lines)
-    recipe = f"trained by the {record.recipe} recipe on {record.rows} rows"
+    recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
         members = pd.DataFrame(map(asdict, record.members))
@@ -30,7 +30,8 @@ def describe(network: Population, columns: Sequence[Column]) -> str:
         for regularisation, own in members.groupby("regularisation", sort=False):
             steps = f"steps {own['steps'].min()} to {own['steps'].max()}"
             weight = f"weight {own['weight'].sum():.2f}"
-            lines.append(f"{len(own)} members with {regularisation}: {weight}, {steps}")
+            count = "1 member" if len(own) == 1 else f"{len(own)} members"
+            lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
     if record.held_out is not None:
         what = "out-of-fold log-density per row"
         if any(gaps):

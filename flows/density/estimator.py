@@ -1,4 +1,4 @@
-"""The density of a table as an estimator of scikit-learn, for its pipelines and its searches."""
+"""The density of a table as a scikit-learn estimator, for pipelines and parameter searches."""
 
 from __future__ import annotations
 
@@ -20,27 +20,39 @@ from flows.networks.architecture import Architecture
 
 
 class DensityEstimator(DensityMixin, BaseEstimator):
-    """An estimator of the density of a table, by ``flows.fit``.
+    """A scikit-learn estimator of the density of a table, fitted with ``flows.fit``.
 
-    A data frame may hold all that ``flows.fit`` takes. Its columns are found by name, in any order,
-    and samples are a data frame, too. Of an array, columns are called ``x0``, ``x1``, and so on,
-    and are matched by position.
+    Columns of a data frame are found by name, in any order, and samples are data frames. Columns of
+    an array are called ``x0``, ``x1`` and so on and are found by position; samples are arrays.
 
     Args:
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name:
             ``"nsf"``, ``"realnvp"`` or ``"glow"``.
-        members: networks of the ensemble: up to 5, or a multiple of 5.
-        recipe: ``"auto"``, or ``"fixed"``, which trains for a number of epochs.
-        epochs: passes over the rows, for the fixed recipe alone; ``None`` is its default.
-        columns: the kinds of columns that are not real, by name.
-        missing: what is done with rows that lack a value, as in ``flows.fit``.
-        settings: other settings of training (``TrainingSettings``) and, beside a name, of the
-            architecture.
-        random_state: the seed of all that is random: a whole number, or as in scikit-learn.
+        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
+            by cross-validation, ``"fixed"`` trains for a number of epochs.
+        epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
+        columns: the kinds of columns that are not real, by name, as in ``flows.fit``.
+        missing: the treatment of rows with missing values, as in ``flows.fit``.
+        settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
+            the architecture.
+        random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
+            scikit-learn.
 
-    ``density_`` is the fitted ``Density``, whose ``save`` writes a file. ``n_features_in_`` is the
-    number of columns, and ``feature_names_in_`` are their names, where they are text. Pickles are
-    for processes of the same program; they are no files to keep.
+    After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns,
+    and ``feature_names_in_`` the column names of a data frame. Pickles are meant for processes of
+    the same program; ``density_.save`` writes a file to keep.
+
+    Examples:
+        >>> import numpy as np
+        >>> import flows
+        >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+        >>> small = flows.NSF(couplings=2, hidden=4)
+        >>> estimator = flows.DensityEstimator(small, recipe="fixed", epochs=2).fit(rows)
+        >>> estimator.score_samples(rows).shape
+        (60,)
+        >>> estimator.sample(5).shape
+        (5, 2)
     """
 
     density_: Density
@@ -74,8 +86,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
             X: rows, a data frame or an array ``(n, D)``.
             y: ignored.
 
-        Raises ``ValueError``, with one line, for rows and parameters that can't
-        be fitted.
+        Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
         how: dict[str, Any] = {"columns": self.columns, "missing": self.missing}
@@ -87,7 +98,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the log-density of every row in nats, ``(n,)``, in the units of the rows.
+        """Return the log-density of each row in nats, ``(n,)``.
+
+        The density is per unit of each column. Raises ``NotFittedError`` before ``fit``.
 
         Args:
             X: rows, a data frame or an array ``(n, D)``.
@@ -96,7 +109,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return self.density_.log_prob(self._rows(X, reset=False))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the log-likelihood of all rows in nats, the sum of ``score_samples``.
+        """Return the log-likelihood of the rows in nats, the sum of ``score_samples``.
 
         Args:
             X: rows, a data frame or an array ``(n, D)``.
@@ -105,24 +118,24 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return float(self.score_samples(X).sum())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Draw rows: an array ``(n_samples, D)``, or a data frame after one.
+        """Draw rows: an array ``(n_samples, D)``, or a data frame if ``X`` was one.
 
         Args:
             n_samples: the number of rows.
-            random_state: the seed: a whole number gives the same rows at every call; ``None``
-                draws the seed from the global generator of NumPy, as in scikit-learn.
+            random_state: the seed. A number gives the same rows at every call; ``None`` draws the
+                seed from the global generator of NumPy, as in scikit-learn.
         """
         check_is_fitted(self)
         drawn = self.density_.sample(n_samples, _seed(random_state))
         return drawn if hasattr(self, "feature_names_in_") else drawn.to_numpy()
 
     def _training(self) -> dict[str, Any]:
-        """Return the settings of training and of the model, as ``flows.fit`` takes them."""
+        """Return the ``settings`` for ``flows.fit``."""
         settings = dict(self.settings or {})
         for name in ("recipe", "epochs"):
             if name in settings:
                 raise UserError(
-                    f"settings: {name} is a parameter of its own; write "
+                    f"settings: {name} is a parameter of the estimator; write "
                     f"DensityEstimator({name}={settings[name]!r})"
                 )
         settings["recipe"] = self.recipe
@@ -131,15 +144,15 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return {name: _plain(value) for name, value in settings.items()}
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """Return checked rows: a data frame as it is, or else an array.
+        """Return a data frame unchanged, and anything else as a checked array.
 
-        ``reset`` is whether the columns are learned from them.
+        With ``reset``, store the number and the names of the columns.
         """
         if isinstance(X, pd.DataFrame):
             if reset:
                 validate_data(self, X, skip_check_array=True)
             return X
-        least = 2 if reset else 1  # `flows.fit` says how many it needs
+        least = 2 if reset else 1  # the error of `flows.fit` names the number that it needs
         finite = "allow-nan" if self._takes_gaps() else True
         how: Any = {"dtype": np.float64, "ensure_min_samples": least, "ensure_all_finite": finite}
         return validate_data(self, X, reset=reset, **how)
@@ -154,12 +167,12 @@ class DensityEstimator(DensityMixin, BaseEstimator):
 
 
 def _seed(random_state: Any) -> int:
-    """Return a whole number as it is, or one that is drawn as scikit-learn draws."""
+    """Return a whole number unchanged, or draw one from a random state of scikit-learn."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy, as grids of parameters hold, as one of Python."""
+    """Convert a NumPy number, for example from a grid of parameters, to a Python number."""
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""The fit of a density to a table, step by step, and its files."""
+"""Fit a density to a table, and save and load densities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
 from flows.training.train import train
 
-RESCORED = 2_000  # rows whose labels are scored by their probabilities, at most
+RESCORED = 2_000  # largest number of training rows that are rescored with probabilities of labels
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 Missing = Literal["learn", "drop", "stop"]
@@ -38,7 +38,12 @@ def fit(
     seed: int = 0,
     missing: Missing = "learn",
 ) -> Density:
-    """Fit the density of a table by the automatic recipe.
+    """Fit the density of a table.
+
+    The density is the weighted mean of the densities of several networks, the ensemble. By default,
+    the automatic recipe trains the networks with cross-validation: it chooses the regularisation
+    and the number of steps, and scores each training row with networks that were trained without
+    the row (out-of-fold).
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -48,23 +53,36 @@ def fit(
         columns: the kinds of columns that are not real: ``{"age": "integer", "visits": "count",
             "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'
             categories, and text of at most 20 values are categories by default.
-        settings: settings of training (``TrainingSettings``) and, beside a name, of the
-            architecture. The automatic recipe chooses most training settings itself and refuses
-            them here.
+        settings: settings of training (``TrainingSettings``) and, if ``model`` is a name, of the
+            architecture. The automatic recipe chooses most training settings itself, and raises
+            ``ValueError`` for them; ``{"recipe": "fixed"}`` takes them.
         seed: the seed of all random numbers.
         missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
-            and a flow; ``"drop"`` leaves such rows out; ``"stop"`` makes a missing value an error,
-            and so does ``"learn"`` for other models and recipes.
+            and a flow; ``"drop"`` leaves such rows out; ``"stop"`` raises an error for a missing
+            value, as does ``"learn"`` for other models and recipes.
 
     Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
     a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
-    for an architecture that is not of tables, ``ValueError`` for settings, and ``TypeError`` for a
-    network, or a model that is neither an architecture nor a name.
+    for an unknown model or an architecture of images or without a density, ``ValueError`` for wrong
+    settings, and ``TypeError`` for other types of arguments.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> import flows
+        >>> rng = np.random.default_rng(0)
+        >>> frame = pd.DataFrame({"age": rng.normal(50, 10, 60), "ward": 30 * ["north", "south"]})
+        >>> small = flows.NSF(couplings=2, hidden=4)  # the defaults take seconds to minutes
+        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> density = flows.fit(frame, small, columns={"age": "positive"}, settings=quick)
+        >>> [column.word for column in density.columns]
+        ['positive', 'category']
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
     if not isinstance(columns or {}, Mapping):
-        raise TypeError(f"columns = {columns!r}: must map names to kinds, as {{'age': 'integer'}}")
+        example = "{'age': 'integer'}"
+        raise TypeError(f"columns = {columns!r}: must map names to kinds, such as {example}")
     kinds = {str(name): str(word) for name, word in (columns or {}).items()}
     frame = as_frame(frame)
     table = parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
@@ -119,10 +137,10 @@ def parse_settings(
 ) -> tuple[Architecture, TrainingSettings]:
     """Return the architecture and the training settings of a fit.
 
-    ``settings`` are training settings that differ from the defaults and, beside the name of an
-    architecture, settings of the architecture. Raises ``LookupError`` for an architecture that is
-    not of tables, ``ValueError`` for a setting that is wrong, or would be ignored, and
-    ``TypeError`` for anything but an architecture or a name.
+    ``settings`` are training settings that differ from the defaults and, if ``model`` is a name,
+    settings of the architecture. Raises ``LookupError`` for an unknown model or an architecture of
+    images or without a density, ``ValueError`` for a setting that is wrong or would be ignored, and
+    ``TypeError`` for a model that is neither an architecture nor a name.
     """
     if not isinstance(model, str | Architecture):
         raise TypeError(
@@ -135,12 +153,12 @@ def parse_settings(
         why = "" if cls.has_density else " (it has no density)"
         raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
     if "seed" in settings:
-        raise ValueError("seed is not a setting; it is an argument of its own")
+        raise ValueError("seed is not a setting; it has its own argument")
     defaults = TrainingSettings(recipe="auto", seed=seed)
     architecture, training = registry.parse_section(model, settings, defaults, reserved=["seed"])
     if architecture.is_automatic(training):
         for key in sorted(settings.keys() & set(TrainingSettings.model_fields) - AUTO_SETTINGS):
-            raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed does")
+            raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed uses it")
     return architecture, training
 
 
@@ -154,10 +172,10 @@ def _table_models() -> str:
 
 
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
-    """Return the record with out-of-fold scores by the probabilities of labels.
+    """Return the record with out-of-fold scores that use the probabilities of labels.
 
-    New rows are scored in this way, so tail probabilities must be counted on such scores. At most
-    ``RESCORED`` rows are scored; the other rows are not rescored, and have no score.
+    New rows are scored with these probabilities, so tail probabilities need such scores of the
+    training rows. At most ``RESCORED`` rows are rescored; the other rows lose their score.
     """
     if (own := record.row_scores) is None:
         return record
@@ -174,13 +192,22 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
 
 
 def load(path: str | Path) -> Density | Population:
-    """Return the object that was saved to ``path``.
-
-    It is the ``Density`` of a table, or any other population. Raises ``CheckpointError``, which
-    names the file.
+    """Return the ``Density`` or the population that was saved to ``path``.
 
     Args:
         path: the file.
+
+    Raises ``CheckpointError``, which names the file, for a file that cannot be read.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import flows
+        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (3,), members=2)
+        >>> with TemporaryDirectory() as folder:
+        ...     flows.save(network, f"{folder}/network.flow")
+        ...     loaded = flows.load(f"{folder}/network.flow")
+        >>> loaded.members
+        2
     """
     network = building.load(path)
     return Density(network) if network.description.get("columns") else network
@@ -189,14 +216,26 @@ def load(path: str | Path) -> Density | Population:
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
     """Write a density or a population to ``path``, whole or not at all.
 
-    The same object gives the same bytes.
+    Without ``record``, the file holds no values of single training rows (``Density.save``). The
+    same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    ``ValueError`` for a network that ``build``, ``fit`` or ``load`` did not return.
 
     Args:
         model: the density or the population.
         path: the file.
         record: whether to write the out-of-fold score of each training row (``Density.save``).
 
-    Raises ``OSError`` if the file cannot be written, and
-    ``ValueError`` for a network that was put together by hand.
+    Examples:
+        >>> import numpy as np
+        >>> import flows
+        >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     flows.save(density, f"{folder}/table.flow")
+        ...     loaded = flows.load(f"{folder}/table.flow")
+        >>> loaded.sample(2).equals(density.sample(2))
+        True
     """
     building.save(model.network if isinstance(model, Density) else model, path, rows=record)

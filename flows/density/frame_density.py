@@ -1,4 +1,4 @@
-"""The density of a table as users see it: data frames in, data frames out::
+"""The density of a table, for users: the methods take and return data frames::
 
 density = flows.fit(frame)        # a data frame, or an array of rows
 new = density.sample(1000)        # a data frame
@@ -37,6 +37,25 @@ class Density:
 
     Args:
         network: the population.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> import flows
+        >>> rng = np.random.default_rng(0)
+        >>> age = rng.normal(50, 10, 60)
+        >>> frame = pd.DataFrame({"age": age, "pressure": age + rng.normal(60, 5, 60)})
+        >>> quick = {"recipe": "fixed", "epochs": 2}  # a good fit takes longer
+        >>> density = flows.fit(frame, flows.NSF(couplings=2, hidden=4), settings=quick)
+        >>> print(density)
+        nsf of 10 members, bins 8, couplings 2, hidden 4
+        column age: real
+        column pressure: real
+        trained with the fixed recipe on 60 rows, seed 0
+        >>> list(density.sample(5))
+        ['age', 'pressure']
+        >>> density.log_prob(frame).shape
+        (60,)
     """
 
     def __init__(self, network: Population) -> None:
@@ -60,28 +79,59 @@ class Density:
             record: whether to write the out-of-fold score of each training row, which identifies
                 the rows to anybody who has them. Without the scores, tail probabilities are
                 interpolated between counts of the scores in bins of 0.25 nats.
+
+        Raises ``OSError`` if the file cannot be written.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     density.save(f"{folder}/table.flow")
+            ...     loaded = flows.load(f"{folder}/table.flow")
+            >>> bool((loaded.log_prob(rows) == density.log_prob(rows)).all())
+            True
         """
         building.save(self.network, path, rows=record)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
 
-        The log-density of a row with missing values is that of the values that are there, the
-        marginal. It is minus infinity for a row with a value that its column does not allow, and
-        for a label that the fitted table did not hold.
+        For a row with missing values, this is the marginal log-density of its known values. It is
+        minus infinity for a row with a value that its column does not allow, and for a label that
+        the fitted table did not hold.
 
         Args:
             frame: rows of the table.
             given: columns to condition on; the log-density is that of the other columns.
+
+        Raises ``TableError`` for a missing column, for text that is not a number, and if all
+        columns are given.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> density.log_prob(rows).shape
+            (60,)
+            >>> first_alone = density.log_prob([[0.5, np.nan]])
+            >>> second_given_first = density.log_prob([[0.5, 1.0]], given=["x0"])
+            >>> both = density.log_prob([[0.5, 1.0]])
+            >>> bool(np.isclose(first_alone + second_given_first, both, atol=0.01).all())
+            True
         """
         return self.log_prob_and_error(frame, given)[0]
 
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return the result of ``log_prob``, and its standard errors in nats, ``(n,)``.
 
-        The error is 0 for a log-density that is computed without random draws: that of a complete
-        row, and that of a row with one unknown column, if the column is a category or the table
-        has no category.
+        The error is 0 if no random draws are needed. This holds if no column of a row is integrated
+        out, or only one column, which is a category or belongs to a table without categories.
 
         Args:
             frame: rows of the table.
@@ -99,13 +149,23 @@ class Density:
         return self._estimate(frame).log_q
 
     def tail_probability(self, frame: Any) -> Array:
-        """Return how probable a density as low as that of each row is in the table, ``(n,)``.
+        """Return the probability that a row of the table has at most this density, ``(n,)``.
 
-        The probability ``(n,)`` is computed from the out-of-fold log-densities of the training
-        rows, and ``NaN`` if there are none. ``ArrayDensity.tail_probability`` has the formula.
+        The probability is estimated from the out-of-fold log-densities of the training rows: the
+        log-densities under the networks that were trained without the row. It is ``NaN`` if the
+        record has none. ``ArrayDensity.tail_probability`` has the formula.
 
         Args:
             frame: rows of the table.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=2)
+            >>> usual, outlier = density.tail_probability([[0.0, 0.0], [8.0, -8.0]])
+            >>> bool(outlier < 0.1 < usual)
+            True
         """
         return self._array.tail_probability(self.log_prob_members(frame))
 
@@ -117,9 +177,23 @@ class Density:
         Args:
             n: the number of rows.
             seed: the seed of all random numbers.
-            given: known values of the rows: a mapping from columns to values, such as ``{"age":
-                50}``, for all ``n`` rows; or a data frame, for each row of which one row is drawn,
-                with its index. Its missing values, and the columns that it lacks, are drawn.
+            given: known values: a mapping from columns to values, such as ``{"age": 50}``, for all
+                ``n`` rows; or a data frame without ``n``, whose missing values and columns are
+                drawn, once for each row.
+
+        Raises ``TypeError`` without ``n`` and ``given``, and for ``n`` with a data frame, and
+        ``TableError`` for a given value that its column does not allow.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> density.sample(1000).shape
+            (1000, 2)
+            >>> density.sample(3, given={"x0": 0.5})["x0"].tolist()
+            [0.5, 0.5, 0.5]
         """
         if given is not None and not isinstance(given, Mapping):
             if n is not None:
@@ -142,15 +216,32 @@ class Density:
         """Return the frame with its missing values filled, given the other values of each row.
 
         A missing value becomes its conditional median; for a category, its most probable label.
-        Other values stay as they are. A value that its column does not allow stays, too, but counts
-        as unknown.
+        Other values do not change. A value that its column does not allow does not change either,
+        but the other columns are filled as if it were unknown.
 
         Args:
             frame: rows of the table, with all columns.
-            draws: if above 0, return a list of this many frames, in each of which the missing
-                values of a row are drawn together. The differences between results that are
-                computed from the frames show the uncertainty (multiple imputation, Rubin 1987).
+            draws: if above 0, return a list of this many frames, in which the missing values of
+                each row are drawn jointly. The spread of results that are computed from each frame
+                shows their uncertainty (multiple imputation, Rubin 1987).
             seed: the seed of the draws.
+
+        Raises ``UserError`` for negative ``draws``, and ``TableError`` for a missing column.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> gaps = np.array([[0.5, np.nan], [np.nan, -1.0]])
+            >>> filled = density.impute(gaps)
+            >>> int(filled.isna().sum().sum())
+            0
+            >>> float(filled.loc[1, "x0"])  # the rows of an array are numbered from 1
+            0.5
+            >>> len(density.impute(gaps, draws=5))
+            5
         """
         if draws < 0:
             raise UserError(f"draws = {draws}: must be 0 or more")
@@ -164,15 +255,29 @@ class Density:
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
-        The result has a line per row: ``mean``, ``sd``, and ``q0.05`` and so on, in the column's
-        unit, or the probability of each label of a category. ``effective_draws`` is the effective
-        number of draws, empty for rows that need no draws. ``ArrayDensity.predict`` defines the
-        mean and the standard deviation.
+        The result has the frame's index, and the columns ``mean``, ``sd`` and quantiles such as
+        ``q0.05`` in the column's unit, or the probability of each label of a category.
+        ``effective_draws`` is the effective number of draws, and ``NaN`` for rows that need no
+        draws. ``ArrayDensity.predict`` defines the mean and the standard deviation.
 
         Args:
-            frame: rows of the table; columns that are missing are unknown.
+            frame: rows of the table; the values of missing columns are unknown.
             column: the column.
             quantiles: the levels of the quantiles, between 0 and 1.
+
+        Raises ``TableError`` for an unknown column, and ``UserError`` for a wrong level.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> predicted = density.predict(rows[:3], "x1", quantiles=[0.1, 0.9])
+            >>> predicted.shape
+            (3, 5)
+            >>> list(predicted)
+            ['mean', 'sd', 'q0.1', 'q0.9', 'effective_draws']
         """
         chunks = Chunks(self._array)
         found = chunks.predict(self._frame(frame), str(column), quantiles)
@@ -180,15 +285,27 @@ class Density:
         return found
 
     def surprise(self, frame: Any) -> pd.DataFrame:
-        """Return by how many nats the other values of its row speak against each value.
+        """Return the surprise of each value, given the other values of its row, in nats.
 
-        The result has the frame's index and the density's columns. A value above 0 is less probable
-        given its row than by itself; a value about which the row says nothing has about -0.5. A
-        value that its column does not allow has infinity, and a missing value ``NaN``.
-        ``ArrayDensity.surprise`` has the formula.
+        The result has the frame's index and the density's columns. A value with a surprise above 0
+        is less probable given its row than in its column alone. The surprise is about -0.5 if the
+        column is independent of the others, infinite for a value that its column does not allow,
+        and ``NaN`` for a missing value. ``ArrayDensity.surprise`` has the formula.
 
         Args:
             frame: rows of the table.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> surprise = density.surprise([[0.0, 0.0], [0.0, 9.0]])
+            >>> list(surprise)
+            ['x0', 'x1']
+            >>> bool(surprise.loc[2, "x1"] > surprise.loc[1, "x1"])
+            True
         """
         frame, chunks = self._frame(frame), Chunks(self._array)
         found = chunks.surprise(frame)
@@ -213,10 +330,9 @@ class Samples:
 
     Args:
         density: the density.
-        given: values of columns that all rows have.
+        given: known values of all rows, by column.
 
-    Raises ``TableError`` for a column that is not there, and for a value that its column does not
-    allow.
+    Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
     """
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
@@ -248,8 +364,8 @@ class Samples:
             yield to_frame(self.density.columns, rows)
 
     def notices(self) -> list[Notice]:
-        """Return a notice if some of the rows so far are equal draws."""
+        """Return a notice if some of the rows so far repeat the same draw."""
         if self.effective_share >= 1:
             return []
         share = f"{self.effective_share:.0%}"
-        return [Notice(f"some rows are repeated draws; the sample is worth {share} of its rows")]
+        return [Notice(f"some rows repeat draws; the effective sample size is {share} of n")]

@@ -1,0 +1,1 @@
+"""Evaluation: likelihoods, sample quality, calibration, cost, and the report of a model."""

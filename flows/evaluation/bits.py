@@ -1,4 +1,4 @@
-"""Bits per dimension of whole images, by a density of images spread over their cells."""
+"""Bits per dimension of images, from the density of dequantised images."""
 
 import math
 from typing import Any
@@ -13,9 +13,15 @@ from flows.networks.population import chunked_log_prob, ensemble_log_prob
 
 
 def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """Return ``log q(x + u)`` in nats, ``(draws, n, M)``, of whole images ``(n, C, H, W)``.
+    """Return ``log q(x + u)`` in nats, ``(draws, n, M)``, of images ``(n, C, H, W)``.
 
-    The u are drawn by ``seed``, and the same for all members.
+    Args:
+        network: a flow over images.
+        images: whole numbers from 0 to ``network.levels`` - 1.
+        draws: the number of draws of u, uniform on [0, 1), for each image.
+        seed: the seed of the draws, which are the same for all members.
+
+    Raises ``ValueError`` for other images.
     """
     whole = network.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
@@ -24,25 +30,33 @@ def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 
 
 
 def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
-    """Return ``log q(x + u)`` of the ensemble, ``(draws, n)``.
+    """Return ``log q(x + u)`` of the ensemble in nats, ``(draws, n)``.
 
-    The members' densities are mixed by their weights, draw by draw.
+    Arguments and errors are as for ``spread_log_density``. All members of the mixture share a draw
+    of u.
     """
     log_q = spread_log_density(network, images, draws, seed)
     return ensemble_log_prob(log_q, network.member_weights)
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:
-    """Return the bits per dimension, ``(n, ...)``, of log-densities ``(draws, n, ...)`` in nats.
+    """Return the bits per dimension, ``(n, ...)``, for log-densities ``(draws, n, ...)`` in nats.
 
-    Lower is better::
+    Lower is better. D is the number of ``dimensions`` of an image; ``weighted`` selects the
+    formula::
 
         bound      - mean_k log q(x + u_k) / (D log 2)
         weighted   - log mean_k q(x + u_k) / (D log 2)
 
-    The mean of the first is an upper bound of ``-log2 P(x) / D``, whatever the number of draws;
-    that of the second is a tighter one, the tighter the more draws (importance weighting: Burda et
-    al. 2016).
+    The expectation of the first is an upper bound of ``-log2 P(x) / D``, for any number of draws.
+    The expectation of the second is a tighter bound, which tightens with more draws (importance
+    weighting: Burda et al. 2016).
+
+    >>> import numpy as np
+    >>> from flows.evaluation.bits import bits_per_dimension
+    >>> log_q = np.full((3, 2), -64 * np.log(16))  # a uniform density: 8 x 8 pixels, 16 levels
+    >>> bits_per_dimension(log_q, 64).round(6)
+    array([4., 4.])
     """
     log_p = logsumexp(log_q, axis=0) - math.log(len(log_q)) if weighted else log_q.mean(axis=0)
     return -log_p / (dimensions * math.log(2))

@@ -1,7 +1,7 @@
-"""Calibration of a density: shares of the truth within regions that ought to hold a given share.
+"""Calibration of a density: the true probability of regions with a given probability under a model.
 
-Where a share is above its level, the region holds more of the truth than it should, so the model is
-too wide; where it is below, the model is too narrow or misplaced.
+The truth is the true distribution P of the data. If the true probability of a region is above its
+level, the model is too wide; if it is below, the model is too narrow or misplaced.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 
 
 def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEVELS) -> Array:
-    """Return the share of the truth in the highest-density regions of q, per member, ``(M, L)``.
+    """Return the true probability of the highest-density regions of q, per member, ``(M, L)``.
 
     It is equal to ``levels`` ``(L,)`` if q is the truth::
 
@@ -21,10 +21,21 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
         Q(R_a) = a
         coverage_a = P(R_a)
 
-    ``log_q_on_own`` ``(n, M)`` are a member's log-densities on its own samples, ``log_q_on_truth``
-    ``(n', M)`` those on draws from the truth. A member with one that is not finite has ``NaN`` at
-    all levels. Sources: Hyndman 1996 (the region by a quantile of the density on its own samples);
-    Hermans et al. 2022 (its expected coverage).
+    Args:
+        log_q_on_own: log-densities of each member on its own samples, ``(n, M)``.
+        log_q_on_truth: log-densities of each member on draws from the truth, ``(n', M)``.
+        levels: the probabilities a of the regions under q, ``(L,)``.
+
+    A member with a log-density that is not finite has ``NaN`` at all levels. Sources: Hyndman 1996
+    (the region from a quantile of the density on its own samples); Hermans et al. 2022 (its
+    expected coverage).
+
+    >>> import numpy as np
+    >>> from flows.evaluation.calibration import hdr_coverage
+    >>> own, draws = np.random.default_rng(0).normal(size=(2, 10_000, 1)) * [[[2.0]], [[1.0]]]
+    >>> log_q = lambda x: -(x**2) / 8  # of a normal q that is twice as wide as the truth
+    >>> hdr_coverage(log_q(own), log_q(draws), np.array([0.5])).round(1)  # above 0.5: too wide
+    array([[0.8]])
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T
@@ -35,15 +46,20 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
 
 
 def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
-    """Return the share of the truth within the balls of the noise, per member: ``(M, L)``.
+    """Return the share of the truth that each member maps into balls of noise, ``(M, L)``.
 
-    The balls hold the share ``levels`` ``(L,)`` of ``N(0, I)``::
+    The balls have the probabilities ``levels`` ``(L,)`` under ``N(0, I)``::
 
         |z|^2 ~ chi-square with D degrees of freedom, if z = f(x) is standard normal
         coverage_a = P(|f(x)|^2 <= F^-1(a)),  F its distribution function
 
-    ``square`` ``(n, M)``: ``|f(x)|^2`` of draws x from the truth. A member with one that is not
-    finite has ``NaN`` at all levels. Source: Wilk and Gnanadesikan 1968 (the P-P plot).
+    Args:
+        square: ``|f(x)|^2`` for draws x from the truth, ``(n, M)``.
+        dim: the number of dimensions D.
+        levels: the probabilities a of the balls, ``(L,)``.
+
+    A member with a value that is not finite has ``NaN`` at all levels. Source: Wilk and
+    Gnanadesikan 1968 (the P-P plot).
     """
     edges = chi2.ppf(levels, dim)
     count = [np.searchsorted(np.sort(member), edges, side="right") for member in square.T]
@@ -52,7 +68,7 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
 
 
 def error(curves: Array, levels: Array = LEVELS) -> Array:
-    """Return the mean absolute deviation, ``(M,)``, of curves ``(M, L)`` from the diagonal.
+    """Return the mean absolute deviation ``(M,)`` of curves ``(M, L)`` from ``levels`` ``(L,)``.
 
     0 is perfect.
     """

@@ -11,24 +11,24 @@ from flows.core.seeds import numpy_generators
 from flows.networks.backend import backend
 from flows.networks.network import Network
 
-SETTLED = 0.05  # nat
-BATCHES = 4  # not every step of a GAN does the same
+SETTLED = 0.05  # distance in nats at which a test NLL counts as converged
+BATCHES = 4  # several, because the steps of a GAN differ
 aten = torch.ops.aten
-# Matrix products, and which argument is the left factor
+# Matrix products, and the index of the argument that is the left factor
 PRODUCTS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 
 
 class Products(TorchDispatchMode):
     """A counter of the operations of matrix products: 2 I J K for ``(I, J)`` by ``(J, K)``.
 
-    It counts inside a ``with`` block. Torch's own counter imports its compiler, which takes a
-    second.
+    ``flops`` counts inside a ``with`` block. Torch's own counter imports its compiler, which takes
+    a second.
     """
 
     flops = 0
 
     @classmethod
-    def _should_skip_dynamo(cls) -> bool:  # or the mode imports that compiler too
+    def _should_skip_dynamo(cls) -> bool:  # otherwise, the mode imports that compiler too
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -39,13 +39,13 @@ class Products(TorchDispatchMode):
 
 
 def flops_per_epoch(network: Network, rows: int) -> float:
-    """Return the floating-point operations of one member's pass over ``rows`` points and back.
+    """Return the number of floating-point operations of one member in an epoch of ``rows`` points.
 
-    Only those of its matrix products are counted.
+    Only operations of matrix products are counted, in the forward and backward passes.
     """
     points = torch.zeros(network.members, *network.event_shape, rows, dtype=network.dtype)
-    generators = numpy_generators(0, "train", network.member_range)  # their numbers don't count
-    with Products() as products, backend.reference_code():  # in C they are not seen
+    generators = numpy_generators(0, "train", network.member_range)  # their numbers do not matter
+    with Products() as products, backend.reference_code():  # operations in C are not counted
         objective = network.objective(points, generators)
         for batch in points.tensor_split(BATCHES, dim=-1):
             objective(batch)
@@ -60,10 +60,13 @@ def flops_per_sample(network: Network, count: int = 100) -> float:
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
-    """Return the first logged epoch from which a member's test NLL stays near its final value.
+    """Return the first logged epoch from which a test NLL stays near its final value, ``(M,)``.
 
-    It is ``(M,)``, from ``epochs`` ``(L,)`` and ``test_nll`` ``(L, M)``. Near is within 0.05 nat;
-    the result is ``NaN`` where the final value isn't finite.
+    Args:
+        epochs: the logged epochs, ``(L,)``.
+        test_nll: the test NLL of each member at these epochs, ``(L, M)``, in nats.
+
+    Near means within 0.05 nat. The result is ``NaN`` if the final value is not finite.
     """
     with np.errstate(invalid="ignore"):  # infinities of a member that diverged
         away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN

@@ -1,6 +1,7 @@
 """Log-likelihoods, divergences from the truth, and the classifier that knows both densities.
 
-p is the true density, q that of a model; log-densities are in nats, sums in float64.
+p is the true density, or truth, and q the density of a model. Log-densities are in nats, and sums
+in float64.
 """
 
 import numpy as np
@@ -14,8 +15,8 @@ from flows.networks.population import Population
 def true_log_density(truth: Truth, rows: Array) -> Array:
     """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
-    Rows are scored in the same chunks as by a model, so that the truth as a model has the very same
-    numbers.
+    Rows are scored in the same chunks as for a model, so that the truth as a model has exactly the
+    same numbers.
     """
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
@@ -23,13 +24,13 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 
 @torch.no_grad()
 def squared_radius(population: Population, rows: Array) -> Array:
-    """Return ``|f(x)|^2``, float64 ``(n, M)``, of rows ``(n, *event)``; ``f`` is ``encode``."""
+    """Return ``|f(x)|^2`` of rows ``(n, *event)`` in float64, ``(n, M)``; ``f`` is ``encode``."""
     noise = (population.encode(chunk).double() for chunk in as_tensor(rows).split(Population.chunk))
     return np.concatenate([z.flatten(2).square().sum(2).numpy() for z in noise])
 
 
 def strict_mean(values: Array) -> Array:
-    """Return the mean over the first axis, which is ``NaN`` where a single value is not finite.
+    """Return the mean over the first axis, or ``NaN`` if any of its values is not finite.
 
     No value is dropped or clipped.
     """
@@ -37,9 +38,19 @@ def strict_mean(values: Array) -> Array:
 
 
 def divergence(log_p: Array, log_q: Array) -> Array:
-    """Return the Monte Carlo estimate of ``E_p[log p - log q]`` per member, ``(M,)``.
+    """Return the Monte Carlo estimate of KL(p || q) = ``E_p[log p - log q]`` in nats, ``(M,)``.
 
-    ``log_p`` ``(n, 1)`` or ``(n, M)`` and ``log_q`` ``(n, M)`` are on draws from p.
+    Args:
+        log_p: true log-densities of draws from p, ``(n, 1)`` or ``(n, M)``.
+        log_q: log-densities of each member for the same draws, ``(n, M)``.
+
+    A member with a value that is not finite has ``NaN``.
+
+    >>> import numpy as np
+    >>> from flows.evaluation.likelihood import divergence
+    >>> x = np.random.default_rng(0).normal(size=(10_000, 1))  # p = N(0, 1), q = N(1, 1)
+    >>> divergence(-(x**2) / 2, -((x - 1) ** 2) / 2).round(1)  # KL = 1 / 2
+    array([0.5])
     """
     return strict_mean(log_p - log_q)
 
@@ -51,9 +62,9 @@ def divergence_error(log_p: Array, log_q: Array) -> Array:
 
 
 def area_under_roc(ones: Array, zeros: Array) -> float:
-    """Return how often a score of ``ones`` is above one of ``zeros``, ties counting half.
+    """Return the share of pairs with the score of ``ones`` above the score of ``zeros``.
 
-    It is the area under the ROC curve of a classifier with these scores.
+    Ties count half. This is the area under the ROC curve of a classifier with these scores.
     """
     ordered = np.sort(zeros)
     below = np.searchsorted(ordered, ones, side="left").mean()
@@ -64,10 +75,10 @@ def area_under_roc(ones: Array, zeros: Array) -> float:
 def exact_auc(ratio_on_p: Array, ratio_on_q: Array) -> float:
     """Return the area under the ROC curve of the best classifier of p against q.
 
-    It is 0.5 if they are equal. The classifier's score is ``log p - log q``; ``ratio_on_p`` and
-    ``ratio_on_q`` ``(n,)`` are these scores on draws from p and from q. The area is ``NaN`` where
-    one is not finite. Source: Neyman and Pearson 1933: no classifier does better than the
-    likelihood ratio.
+    The area is 0.5 if p and q are equal. The score of the classifier is ``log p - log q``;
+    ``ratio_on_p`` and ``ratio_on_q`` ``(n,)`` are its scores on draws from p and from q. The area
+    is ``NaN`` if a score is not finite. Source: Neyman and Pearson 1933 (no classifier is better
+    than the likelihood ratio).
     """
     finite = np.isfinite(ratio_on_p).all() and np.isfinite(ratio_on_q).all()
     return area_under_roc(ratio_on_p, ratio_on_q) if finite else float("nan")

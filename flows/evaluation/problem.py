@@ -10,16 +10,21 @@ from flows.tables.columns import Column
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to learn from and rows to be scored on, in the user's units.
+    """The training rows and the test rows of a data set, and its true distribution if known.
 
     Args:
-        train: the rows to learn from, ``(n, *event)``.
-        test: the rows to be scored on, ``(n, *event)``.
-        truth: the distribution behind the rows, where it is known.
-        columns: the columns of a table, with their names and kinds; none for drawn data and for
-            images.
+        train: the rows to learn from, ``(n, *event)`` in the user's units.
+        test: the rows to be scored on, ``(n', *event)``.
+        truth: the distribution of the rows, such as ``flows.Mixture``; ``None`` if unknown.
+        columns: the names and kinds of the columns of a table; empty for drawn data and images.
 
-    Raises ``ValueError`` where the parts don't fit together.
+    Raises ``ValueError`` if shapes or columns do not match.
+
+    >>> import flows, numpy as np
+    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+    >>> problem = flows.Problem(train=rows[:80], test=rows[80:])
+    >>> problem.event_shape, problem.truth is None
+    ((2,), True)
     """
 
     train: Array
@@ -31,7 +36,7 @@ class Problem:
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(
                 f"training rows of shape {self.train.shape[1:]} and test rows of shape "
-                f"{self.test.shape[1:]} are of two tables"
+                f"{self.test.shape[1:]} do not match"
             )
         if any(not isinstance(column, Column) for column in self.columns):
             raise ValueError("columns must be flows.Column objects, as Column(name, kind)")
@@ -40,4 +45,5 @@ class Problem:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
+        """The shape of a row, ``(D,)`` or ``(C, H, W)``."""
         return self.train.shape[1:]

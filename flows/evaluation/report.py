@@ -1,7 +1,8 @@
-"""One row of the results table: every metric of every member, by the same code for every model.
+"""One row of the results table: all metrics of all members, from the same code for every model.
 
-A metric that lacks what it needs (a density, a truth, its components) is ``NaN`` in the table of
-members and ``None`` in the headline; nothing else changes.
+The truth is the true distribution of the data. A metric that needs a density, a truth or the
+components of a mixture, and does not have it, is ``NaN`` in the table of members and ``None`` in
+the headline. The other metrics do not change.
 """
 
 from collections.abc import Mapping
@@ -51,11 +52,13 @@ LAST = "hdr_error"  # after the columns that the caller adds
 class Report:
     """All scores of one population.
 
-    ``headline``: a number or ``None`` per key of ``HEADLINE``. ``members``: metric -> a value per
-    row (a member, or a repeated draw). ``curves``: ``mode_mass`` ``(rows, K + 1)``; ``hdr``
-    ``(rows, L)`` of a density and ``radius`` ``(rows, L)`` of a flow, at the levels of
-    ``calibration``. ``by_row``: of a density, ``test_log_density`` ``(n, members)`` of every test
-    row and ``test_log_density_ensemble`` ``(n,)``.
+    Args:
+        headline: a number or ``None`` for each key of ``HEADLINE``.
+        members: for each metric, one value per row. A row is a member or a repeated draw.
+        curves: ``mode_mass`` ``(rows, K + 1)``; for a density, ``hdr`` ``(rows, L)`` and, for a
+            flow, ``radius`` ``(rows, L)``, at the levels of ``calibration``.
+        by_row: for a density, ``test_log_density`` ``(n, members)`` of every test row, and
+            ``test_log_density_ensemble`` ``(n,)``.
     """
 
     headline: dict[str, float | None] = field(default_factory=dict)
@@ -73,12 +76,27 @@ def evaluate(
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Score ``population`` on ``problem``.
+    """Return the ``Report`` of ``population`` on ``problem``.
 
-    ``name`` picks the population's own random stream for its samples. ``draws`` is the
-    number of independent draws on which the sample metrics of a population with one member are
-    computed, with one row per draw. For the truth, their spread is the noise of each metric.
-    ``columns`` are results of training to add to the table: a value, or one value per member.
+    Args:
+        population: the model to score.
+        problem: the data and, if known, the truth.
+        settings: how much is drawn, and the seed.
+        name: the name of the model, which selects the random stream of its samples.
+        draws: for a population with one member, the number of independent draws on which sample
+            metrics are computed, with one row per draw. For the truth, the spread over draws is
+            the noise of each metric.
+        columns: results of training to add to the table: a value, or one value per member.
+
+    >>> import flows, numpy as np
+    >>> from flows.evaluation.report import EvaluationSettings, evaluate
+    >>> truth = flows.Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.5)
+    >>> rng = np.random.default_rng(0)
+    >>> problem = flows.Problem(truth.sample(100, rng), truth.sample(100, rng), truth)
+    >>> settings = EvaluationSettings(fresh=100, samples=100)
+    >>> report = evaluate(flows.GaussianMixture.of(truth), problem, settings, name="truth")
+    >>> report.headline["kl"], report.headline["modes"]
+    (0.0, 2.0)
     """
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)
@@ -114,7 +132,7 @@ def evaluate(
 
 
 def unknown() -> Report:
-    """Return a report without a single number, for a truth that is not known."""
+    """Return the report of an unknown truth, which holds no numbers."""
     members = {key: np.full(1, np.nan) for key in (*METRICS, LAST)}
     return Report(dict.fromkeys(HEADLINE), members)
 
@@ -123,11 +141,8 @@ def unknown() -> Report:
 def _own_samples(
     population: Population, settings: EvaluationSettings, name: str, draws: int
 ) -> Array:
-    """Draw ``settings.samples`` points a row, ``(members * draws, n, D)``.
-
-    A reference has one member, a population one draw.
-    """
-    # A stream of its own for every name
+    """Draw ``settings.samples`` points per row, ``(members * draws, n, D)``."""
+    # Each name has its own random stream
     generator = seeds.numpy_generator(settings.seed, "sample", crc32(name.encode()))
     drawn = [population.sample((settings.samples,), generator=generator) for _ in range(draws)]
     rows = torch.stack(drawn).flatten(3).permute(0, 2, 1, 3)  # (draws, M, n, D)
@@ -137,7 +152,7 @@ def _own_samples(
 def _on_test_rows(
     population: Population, problem: Problem, settings: EvaluationSettings, report: Report
 ) -> dict[str, Any]:
-    """Score the density of the test rows; write them, and the interval, into the report."""
+    """Score the density on test rows; add log-densities and the interval to the report."""
     log_q = chunked_log_prob(population, problem.test)
     mixed = ensemble_log_prob(log_q, population.member_weights)
     report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed}
@@ -154,10 +169,10 @@ def _on_test_rows(
 def _against_truth(
     population: Population, truth: Truth, own: Array, fresh: Array, report: Report
 ) -> dict[str, Any]:
-    """Score the density beside the truth's: divergences, the best classifier, the HDR coverage.
+    """Compare the density with the truth: divergences, the best classifier, the HDR coverage.
 
-    ``own`` are the population's own samples ``(rows, n, D)`` and ``fresh`` draws from the truth.
-    The coverage and the ensemble's KL are written into the report.
+    ``own`` are the population's own samples ``(rows, n, D)``, and ``fresh`` draws from the truth.
+    The coverage and the KL of the ensemble are added to the report.
     """
     log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
     ratio_on_own, hdr = [], []
@@ -185,12 +200,12 @@ def _against_truth(
 
 
 def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
-    """Compare samples with as many test rows by all of ``TWO_SAMPLE``; return a value per row."""
+    """Compute all metrics of ``TWO_SAMPLE`` on as many samples as test rows; one value per row."""
     test = subsample(problem.test.reshape(len(problem.test), -1), COMPARED)
     own = own[:, : len(test)]
-    if problem.columns:  # the columns' units have nothing to do with each other
+    if problem.columns:  # columns may have different units
         scale = to_real(problem.columns, problem.train).std(axis=0)
-        # Samples are whole where scored rows may be spread
+        # Samples of integer columns are whole numbers, and test rows may be dequantised
         test = to_real(problem.columns, round_rows(problem.columns, test)) / scale
         own = np.stack([to_real(problem.columns, row) for row in own]) / scale
     generator = seeds.numpy_generator(settings.seed, "metric")

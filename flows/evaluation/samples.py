@@ -1,7 +1,7 @@
 """Sample quality: mode counts on many samples, and two-sample comparisons at equal sizes.
 
-All scores are in the units of the raw data. ``real`` and ``fake`` are ``(n, D)``; the two-sample
-scores expect as many of one as of the other.
+Scores are in the units of the raw data. ``real`` ``(n, D)`` are rows of the data, and ``fake``
+``(n, D)`` samples of a model; the two-sample scores expect equally many of both.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,16 @@ TWO_SAMPLE = (
 def two_sample_scores(
     real: Array, fake: Array, *, neighbours: int, directions: Array, bandwidth: float
 ) -> dict[str, float]:
-    """Return every comparison of two sets of the same size, in the order of ``TWO_SAMPLE``.
+    """Return all two-sample scores of two sets of the same size, in the order of ``TWO_SAMPLE``.
 
-    All are ``NaN`` where a fake is not finite.
+    Args:
+        real: rows of the data, ``(n, D)``.
+        fake: samples of a model, ``(n, D)``.
+        neighbours: k of precision, recall, density, coverage and the classifier.
+        directions: the unit vectors of ``sliced_wasserstein``, ``(D, L)``.
+        bandwidth: the bandwidth of the kernel of the MMD.
+
+    All scores are ``NaN`` if a value of ``fake`` is not finite.
     """
     if not np.isfinite(fake).all():
         return dict.fromkeys(TWO_SAMPLE, float("nan"))
@@ -49,11 +56,12 @@ def two_sample_scores(
 
 
 def mode_mass(samples: Array, truth: Mixture) -> Array:
-    """Return the share of the samples ``(n, D)`` in each component, and last in none, ``(K + 1,)``.
+    """Return the share of samples ``(n, D)`` in each component, and last in none, ``(K + 1,)``.
 
-    A sample belongs to the component nearest in Mahalanobis distance, or to none where that is
-    beyond 3; in other than two dimensions, beyond the distance that holds as much of a Gaussian as
-    3 does in the plane, 98.9%. All shares are ``NaN`` where a sample is not finite.
+    A sample belongs to the component that is nearest in Mahalanobis distance, or to none if this
+    distance is above 3. In other than two dimensions, the limit is the distance that contains as
+    much of a Gaussian as 3 does in the plane, 98.9%. All shares are ``NaN`` if a sample is not
+    finite.
     """
     if not np.isfinite(samples).all():
         return np.full(len(truth.weights) + 1, np.nan)
@@ -70,9 +78,17 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
 def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
     """Return the scores ``MODES`` from the shares ``(K + 1,)`` that ``mode_mass`` gives.
 
-    ``modes``: components with at least 1% of the samples and half their own weight.
+    ``modes``: number of components with at least 1% of the samples and half their own weight.
     ``high_quality``: share of the samples that belong to a component. ``mode_tv``: total variation
-    ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` where the shares are.
+    ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` if a share is.
+
+    >>> import numpy as np
+    >>> from flows import Mixture
+    >>> from flows.evaluation.samples import mode_mass, mode_scores
+    >>> truth = Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.1)
+    >>> mass = mode_mass(np.array([[-2.0, 0.0], [-2.1, 0.0], [-1.9, 0.0], [0.0, 0.0]]), truth)
+    >>> mass, mode_scores(mass, truth)["modes"]
+    (array([0.75, 0.  , 0.25]), 1.0)
     """
     if not np.isfinite(mass).all():
         return dict.fromkeys(MODES, float("nan"))
@@ -85,15 +101,23 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
 
 def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
-    """Return fidelity and diversity by balls that reach each point's k-th neighbour in its own set.
+    """Return scores of fidelity and diversity from balls around points.
 
-    ``precision``: share of fakes in a real ball; ``recall``: share of reals in a fake ball
-    (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of real balls around a fake,
-    over k; ``coverage``: share of real balls that hold a fake (Naeem et al. 2020, equations 3 and
-    4).
+    The ball of a point reaches its k-th nearest neighbour in its own set, k = ``neighbours``.
+    ``precision``: share of fakes in a ball of a real; ``recall``: share of reals in a ball of a
+    fake (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of balls of reals that
+    contain a fake, divided by k; ``coverage``: share of balls of reals that contain a fake (Naeem
+    et al. 2020, equations 3 and 4).
+
+    >>> import numpy as np
+    >>> from flows.evaluation.samples import neighbour_scores
+    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2)) * [[[1.0]], [[0.1]]]
+    >>> scores = neighbour_scores(real, fake, neighbours=5)  # fakes from the centre only
+    >>> round(scores["precision"], 2), round(scores["recall"], 2)
+    (1.0, 0.06)
     """
     between = cdist(real, fake)
-    # Column k of the sorted distances is the k-th neighbour, as column 0 is the point itself.
+    # Column k of the sorted distances is the k-th neighbour; column 0 is the point itself
     real_radius = np.sort(cdist(real, real), axis=1)[:, neighbours]
     fake_radius = np.sort(cdist(fake, fake), axis=1)[:, neighbours]
     in_real_ball = between < real_radius[:, None]
@@ -108,29 +132,36 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
 def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
     """Return the classifier two-sample score by nearest neighbours.
 
-    It is the area under the ROC curve of a classifier that tells ``real`` from ``fake``, ``(n, D)``
-    each, by the share of reals among the ``neighbours`` nearest of the other points of both sets.
-    It is 1 where the sets are apart.
+    The score is the area under the ROC curve of a classifier that separates ``real`` from ``fake``,
+    ``(n, D)`` each. The output of the classifier for a point is the share of reals among the
+    ``neighbours`` nearest other points of both sets. The score is 1 if the sets are separate.
 
-    Equal distributions score a little less than 0.5, as a real has n - 1 reals and n fakes around
-    it: with 5 neighbours in the plane 0.480 on average at n = 50, 0.495 at 200, 0.500 at 2,000.
-    Single scores scatter around it by 0.073, 0.037 and 0.012. The more columns there are, the less
-    the score depends on the fakes' width, as all points are nearest to those of the narrower set:
-    Gaussian fakes twice as wide as the reals score 0.87 in 10 columns, 0.62 in 30, and 0.51 in 64.
+    Equal distributions score a little less than 0.5, because a real has n - 1 other reals and n
+    fakes around it: with 5 neighbours in the plane, the mean score is 0.480 at n = 50, 0.495 at 200
+    and 0.500 at 2,000, with standard deviations of 0.073, 0.037 and 0.012. With more columns, the
+    score depends less on the width of the fakes, because all points are nearest to the points of
+    the narrower set: Gaussian fakes twice as wide as the reals score 0.87 in 10 columns, 0.62 in 30
+    and 0.51 in 64.
 
-    Columns are in units of the standard deviation of ``real``, so that they may have any unit; one
-    that is constant there keeps its own. Ties in distance are broken by one random order of all
-    points. The mean over all orders would be worse where rows repeat: it takes the chance out of
-    the shares but leaves them lower for the reals, and a single column of yes and no, drawn twice,
-    scores 0.26 in place of 0.49.
+    Columns are divided by the standard deviation of ``real``, so they may have any units; a column
+    that is constant in ``real`` is not scaled. One random order of all points breaks ties in
+    distance. The mean over all orders would be worse for repeated rows, because the shares would no
+    longer be random but still be lower for the reals: two samples of a single yes-or-no column
+    would score 0.26 instead of 0.49.
 
-    Source: Lopez-Paz and Oquab 2017; each point is left out in turn, in place of a held-out half.
+    Source: Lopez-Paz and Oquab 2017, with leave-one-out instead of a held-out half.
+
+    >>> import numpy as np
+    >>> from flows.evaluation.samples import classifier_auc
+    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2))
+    >>> round(classifier_auc(real, fake, 5), 2), classifier_auc(real, fake + 10, 5)
+    (0.47, 1.0)
     """
     count, varies = len(real), np.ptp(real, axis=0) > 0
     order = seeds.numpy_generator(0, "metric").permutation(count + len(fake))
     points = np.concatenate([real, fake])[order] / np.where(varies, real.std(axis=0), 1.0)
     is_real = order < count
-    # Nine decimals, so that what is equal on paper is equal on every machine
+    # Nine decimals, so that distances that are equal in theory are equal on every machine
     distance = cdist(points, points).round(9)
     np.fill_diagonal(distance, np.inf)
     farthest = np.partition(distance, neighbours - 1, axis=1)[:, neighbours - 1, None]
@@ -144,7 +175,7 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> float:
     """Return the unbiased squared MMD with the kernel ``exp(-|x - y|^2 / (2 bandwidth^2))``.
 
-    It is 0 on average for equal distributions. Source: Gretton et al. 2012, equation 3.
+    Its expectation is 0 for equal distributions. Source: Gretton et al. 2012, equation 3.
     """
 
     def kernel(a: Array, b: Array) -> Array:
@@ -156,8 +187,8 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
 def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
     """Return the bandwidth of the MMD.
 
-    It is twice the mean standard deviation of the truth's modes or, where they are unknown, the
-    median distance within ``real``, which does not depend on the width of modes.
+    It is twice the mean standard deviation of the components of ``truth`` or, without a ``truth``,
+    the median distance within ``real``, which does not depend on the width of modes.
     """
     if truth is None:
         return float(np.median(cdist(real, real)[np.triu_indices(len(real), 1)]))
@@ -166,15 +197,15 @@ def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
 
 
 def energy_distance(real: Array, fake: Array) -> float:
-    """Return the unbiased ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``.
+    """Return the unbiased estimate of ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``.
 
-    It is 0 on average for equal distributions. Source: Szekely and Rizzo 2013, equation 5.
+    Its expectation is 0 for equal distributions. Source: Szekely and Rizzo 2013, equation 5.
     """
     return -_discrepancy(real, fake, cdist)
 
 
 def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:
-    """Return the unbiased ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``.
+    """Return the unbiased estimate of ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)``.
 
     Pairs of a point with itself are left out.
     """
@@ -186,17 +217,17 @@ def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Arra
 def unit_directions(count: int, dim: int, rng: np.random.Generator) -> Array:
     """Draw ``count`` uniform directions, as the columns of ``(dim, count)``.
 
-    They are drawn once, so that every model is compared along the same ones.
+    They are drawn once, so that every model is compared along the same directions.
     """
     directions = rng.standard_normal((dim, count))
     return directions / np.linalg.norm(directions, axis=0)
 
 
 def sliced_wasserstein(real: Array, fake: Array, directions: Array) -> float:
-    """Return the sliced 2-Wasserstein distance over the given ``directions`` ``(D, L)``.
+    """Return the sliced 2-Wasserstein distance over ``directions`` ``(D, L)``.
 
-    It is in the units of the data; on a line the k-th point goes to the k-th. Source: Bonneel et
-    al. 2015.
+    It is in the units of the data. Along each direction, the k-th smallest real is matched with the
+    k-th smallest fake. Source: Bonneel et al. 2015.
     """
     moves = np.sort(real @ directions, axis=0) - np.sort(fake @ directions, axis=0)
     return float(np.sqrt(np.square(moves).mean()))

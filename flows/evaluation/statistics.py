@@ -1,23 +1,30 @@
-"""Error bars of means, and families of tests."""
+"""Confidence intervals of means, and adjusted p-values of families of tests."""
 
 import numpy as np
 
 from flows.core.arrays import Array
 
-LEVEL = 0.05  # of every test
+LEVEL = 0.05  # significance level of every test
 
 
 def mean_ci95(values: Array, rng: np.random.Generator) -> float:
-    """Return half the width of ``mean_interval``."""
+    """Return half the width of the interval of ``mean_interval``, with the same arguments."""
     low, high = mean_interval(values, rng)
     return (high - low) / 2
 
 
 def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the 95% interval of the mean of ``values`` ``(n,)``.
+    """Return the 95% confidence interval of the mean of ``values`` ``(n,)``.
 
-    It is by the bias-corrected and accelerated bootstrap (Efron 1987). Where all values are equal,
-    both ends are that value; where one is not finite, both are ``NaN``.
+    The method is the bias-corrected and accelerated bootstrap (Efron 1987). If all values are
+    equal, both ends are this value; if a value is not finite, both are ``NaN``.
+
+    >>> import numpy as np
+    >>> from flows.evaluation.statistics import mean_interval
+    >>> rng = np.random.default_rng(0)
+    >>> low, high = mean_interval(rng.normal(size=100), rng)
+    >>> low < 0 < high
+    True
     """
     if not np.isfinite(values).all():
         return float("nan"), float("nan")
@@ -34,7 +41,12 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
 def holm(p_values: Array) -> Array:
     """Return the adjusted p-values ``(k,)`` of a family of tests (Holm 1979).
 
-    They are ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+    The i-th is ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+
+    >>> import numpy as np
+    >>> from flows.evaluation.statistics import holm
+    >>> holm(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.06, 0.06])
     """
     order = np.argsort(p_values)
     remaining = len(p_values) - np.arange(len(p_values))

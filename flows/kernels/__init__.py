@@ -1,6 +1,6 @@
 """The compiled kernels: the chain of a flow, its loss and gradient, and the optimiser's step.
 
-They are in ``chain.c``. PyTorch code is the definition of each. ``flows/networks/backend.py``
+They are in ``chain.c``. The PyTorch code defines their results. ``flows/networks/backend.py``
 selects between the two.
 """
 
@@ -30,10 +30,10 @@ __all__ = [
 
 
 class Program:
-    """Compiled layers from data to noise.
+    """Compiled layers, from data to noise.
 
-    PyTorch does not differentiate through them: ``loss`` returns the gradient that it computes.
-    Both methods raise ``MemoryError`` where the system has no memory for a thread to work in.
+    PyTorch does not differentiate through them: ``loss`` computes and returns the gradient itself.
+    Both methods raise ``MemoryError`` if the system refuses a thread its working memory.
     """
 
     def __init__(self, layers: Sequence[Fields]) -> None:
@@ -41,13 +41,13 @@ class Program:
         self.tensors = [x for fields in layers for x in fields.values() if isinstance(x, Tensor)]
         self._pointers: list[int] | None = None
         self._table: Any = None
-        self._size = 0  # parameters of a member
+        self._size = 0  # parameters per member
         self._gradient: Tensor | None = None
 
     def apply(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         """Map ``x`` ``(M, D, N)`` from data to noise or, with ``inverse``, back.
 
-        Return the mapped points, and the sum of the log-determinants ``(M, N)``.
+        Return the mapped points ``(M, D, N)`` and the sum of the log-determinants ``(M, N)``.
         """
         x = x.detach().contiguous()
         out, log_det = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
@@ -57,13 +57,13 @@ class Program:
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean negative log-likelihood of ``x`` ``(M, D, N)``, and its gradient.
 
-        The base is standard normal. The loss is ``(M,)`` in double precision; the gradient
-        ``(M, P)`` is by the parameters of all layers, one after another. It is valid until the next
-        call, which writes over it.
+        The base is standard normal. The loss is ``(M,)`` in double precision. The gradient
+        ``(M, P)`` is by the parameters of all layers, one layer after another. The next call
+        overwrites it.
         """
         x = x.detach().contiguous()
         chain, loss = self._chain(x), x.new_empty(len(x), dtype=torch.float64)
-        # New memory at every step costs as much as the optimiser
+        # New memory at every step would cost as much as the optimiser
         if self._gradient is None or len(self._gradient) != len(x):
             self._gradient = x.new_empty(len(x), self._size)
         call("chain_loss", chain, x, loss, self._gradient)
@@ -73,8 +73,8 @@ class Program:
         members, dim, points = x.shape
         pointers = [tensor.data_ptr() for tensor in self.tensors]
         if pointers != self._pointers:  # the first call, or tensors have moved
-            # There are no gaps within a member. There may be some between members, as parameters
-            # may be views of one tensor.
+            # There are no gaps within a member. There may be gaps between members, because
+            # parameters may be views of one tensor.
             assert all(x.dtype == torch.float32 and x[0].is_contiguous() for x in self.tensors)
             layers, self._size = [], 0
             for fields in self.layers:
@@ -90,7 +90,7 @@ class Program:
 def program(bijections: Sequence[Bijection]) -> Program | None:
     """Return the bijections, from data to noise, as one compiled operation.
 
-    The result is ``None`` where one of them is not known.
+    Return ``None`` if one of them has no compiled version.
     """
     layers = [layer for bijection in bijections if (layer := describe(bijection)) is not None]
     return Program(layers) if len(layers) == len(bijections) else None
@@ -99,7 +99,7 @@ def program(bijections: Sequence[Bijection]) -> Program | None:
 def clipped_adam(**fields: Any) -> None:
     """Take one step of ``ClippedAdam`` (``flows/training/optimizer.py``).
 
-    ``fields`` are those of ``Adam`` in ``chain.h``; its tensors are ``(M, P)`` without gaps.
+    ``fields`` are the fields of ``Adam`` in ``chain.h``. Tensors are ``(M, P)`` without gaps.
     """
     members, size = fields["parameters"].shape
     threads = torch.get_num_threads()

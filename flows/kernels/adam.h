@@ -1,8 +1,8 @@
-/* The optimiser's step (ClippedAdam has its formulas): each member's gradient is cut to the length
-   `clip`, then Adam. */
+/* The step of the optimiser (ClippedAdam has the formulas): a member's gradient is scaled down to
+   the length `clip` if it is longer; then follows Adam. */
 
-/* The length of a member's gradient; squares are summed in single precision over 1024 of them, then
-   in double. */
+/* The length of a member's gradient. Blocks of 1024 squares are summed in single precision, and the
+   sums of the blocks in double precision. */
 static float length(const float *g, long size) {
     double square = 0;
     for (long start = 0; start < size; start += 1024) {

@@ -4,7 +4,7 @@
        inverse:  x_b = (z_b - t) exp(-s)     log_det = -sum s
        backward: dx_b = dz_b exp(s)          dt = dz_b
                  draw = (dz_b x_b exp(s) + dlog_det) (1 - tanh^2)
-                 dx_a = dz_a + what the conditioner passes on */
+                 dx_a = dz_a + the gradient through the conditioner */
 
 static void affine_apply(const Layer *layer, long m, int inverse, Tile x, Tile log_det,
                          Rooms rooms) {

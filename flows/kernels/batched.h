@@ -1,7 +1,7 @@
-/* Products of whole matrices and whole perceptrons, a member each, tile by tile; sums over points
-   are added up in the tiles' order. */
+/* Matrix products and perceptrons, one per member, tile by tile. Sums over points are added in the
+   order of the tiles. */
 
-/* What fills up the last vector counts for nothing. */
+/* Sets the padding of the last vector to 0, so that it adds nothing to a sum. */
 static void clear_beyond(Tile tile, int count) {
     for (int i = 0; i < tile.rows; i++)
         for (int p = count; p < tile.width; p++) tile.at[(long)i * tile.pitch + p] = 0;
@@ -41,8 +41,8 @@ long batched_product(const Product *request) {
     return refused;
 }
 
-/* Forth, the tiles are shared out; back, the members, as a sum over points is added up in the
-   tiles' order. */
+/* In the forward pass threads share the tiles. In the backward pass they share the members, because
+   sums over points are added in the order of the tiles. */
 long perceptron(const Network *request) {
     const Network o = *request;
     const int kept = o.layer->kept, outputs = o.layer->outputs;

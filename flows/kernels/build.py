@@ -1,8 +1,8 @@
-"""The build of the kernels from ``chain.c``, once a machine, by any C compiler there is.
+"""The build of the kernels from ``chain.c``, once per machine, with any C compiler.
 
-No compiler is needed. ``library()`` returns the loaded library, or ``None`` where there is no
-compiler, or where ``FLOWS_KERNELS=off``. The plain torch code then takes its place: the same
-mathematics, several times slower, and not the same low bits.
+A compiler is optional. ``library()`` returns the loaded library, or ``None`` if there is no
+compiler or ``FLOWS_KERNELS=off``. PyTorch then computes the same formulas, several times slower and
+with other low bits.
 """
 
 import atexit
@@ -26,10 +26,10 @@ from flows.kernels import interface
 
 SOURCE = Path(__file__).with_name("chain.c")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
-# From the best to what every compiler takes: vector instructions of this processor, at their full
-# width, and several threads. For many processors with AVX-512 GCC prefers half of it, and takes the
-# kernels' vectors apart in memory: 610 ms an epoch in place of 19.
-# FLOWS_MARCH stands in for another processor; the bits are the same.
+# From the best flags to no flags, which every compiler accepts: the vector instructions of this
+# processor at their full width, and several threads. On many processors with AVX-512, GCC prefers
+# half the width and takes the vectors of the kernels apart in memory: 610 ms per epoch instead of
+# 19. FLOWS_MARCH selects another processor; the results have the same bits.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"
 EXTRA_FLAGS = (
     (MARCH, "-mprefer-vector-width=512", "-fopenmp"),
@@ -42,48 +42,49 @@ COMPILERS = ("cc", "gcc", "clang")
 
 
 def library() -> Any:
-    """Return the compiled library, or ``None`` where the plain code is used."""
+    """Return the compiled library, or ``None`` if PyTorch has to take its place."""
     return None if os.environ.get("FLOWS_KERNELS", "on") == "off" else _loaded()
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Call a function of the library, which must be there.
+    """Call a ``function`` of the library, which must be available.
 
-    Structures and tensors are passed by their addresses. Raises ``MemoryError`` with the bytes that
-    the system refused to a thread.
+    Structures and tensors are passed by address. If the system refuses a thread its memory, raises
+    ``MemoryError`` with the number of bytes.
     """
     plain = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in plain]
     refused = getattr(library(), function)(*plain)
     if refused:
         raise MemoryError(
-            f"the compiled chain needs {refused:,} bytes a thread to work in, "
-            "and the system has not got them"
+            f"the compiled chain needs {refused:,} bytes per thread, "
+            "and the system does not have them"
         )
 
 
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
     try:
-        # Torch is imported by now: its OpenMP is used, and not a second one
+        # Torch is already imported, so the library uses its OpenMP and no second one
         kernels = ctypes.CDLL(str(built()))
     except (OSError, RuntimeError) as error:
-        line = "flows: no compiled kernels, plain torch takes their place, several times slower"
+        line = "flows: no compiled kernels; PyTorch takes their place, several times slower"
         print(f"{line} ({error})", file=sys.stderr)
         return None
     return interface.declare(kernels)
 
 
 def built(source: Path = SOURCE, flags: Sequence[str] = FLAGS) -> Path:
-    """Return the shared library for this source, compiler, its ``flags`` and the processor.
+    """Return the shared library for ``source``, the compiler, ``flags`` and the processor.
 
-    It is compiled if it isn't in the cache. Raises ``RuntimeError``.
+    The library is compiled if it is not in the cache. Raises ``RuntimeError`` if there is no
+    compiler, or if the compiler fails.
     """
     found = [path for name in COMPILERS if (path := shutil.which(name))]
     compiler = shlex.split(os.environ.get("CC", "")) or found[:1]
     if not compiler:
         raise RuntimeError(
-            f"no C compiler: looked for {', '.join(COMPILERS)}, and for one named in CC"
+            f"no C compiler: found none of {', '.join(COMPILERS)}, and CC is not set"
         )
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
@@ -108,9 +109,9 @@ def built(source: Path = SOURCE, flags: Sequence[str] = FLAGS) -> Path:
 
 
 def _compile(compiler: list[str], source: Path, flags: Sequence[str], target: Path) -> Path:
-    """Compile ``source`` to ``target`` with the best flags that the compiler takes, and return it.
+    """Compile ``source`` with the best flags that the compiler accepts; return ``target``.
 
-    Raises ``RuntimeError`` where no flags work.
+    Raises ``RuntimeError`` if no flags work.
     """
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
@@ -124,9 +125,9 @@ def _compile(compiler: list[str], source: Path, flags: Sequence[str], target: Pa
 
 
 def _processor() -> bytes:
-    """Return the features of the processor, as far as the system lists them.
+    """Return the features of the processor, or only its kind if the system lists no features.
 
-    They are needed as a cache may be shared between machines.
+    The name of a library depends on them, because machines may share a cache.
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []

@@ -1,15 +1,15 @@
-/* The chain of a flow, compiled: values and gradients of its layers, for all members of a
-   population; and the optimiser's step.
+/* The compiled chain of a flow: values and gradients of its layers, for all members of a
+   population; and the step of the optimiser.
 
-   What is computed is what flows/bijections computes with torch, which is the definition; tests
-   hold the two together in value and gradient. A tile of points goes through the whole chain while
-   it stays in the processor's cache; what the layers computed on the way is kept for the way back.
+   flows/bijections defines the results, with torch; tests compare values and gradients. A tile of
+   points passes through the whole chain while it stays in the processor's cache. The intermediate
+   results of the layers are kept for the backward pass.
 
-   No sum depends on how many threads there are or on how many members: a member's points are cut
-   into a number of parts that follows from their count alone, and the parts' gradients are added in
+   No sum depends on the number of threads or of members: the points of a member are cut into parts
+   whose number depends on the number of points alone, and the gradients of the parts are added in
    order. GCC and Clang compile this for any processor.
 
-   One translation unit, in the order in which it can be read: */
+   One translation unit, in reading order: */
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +28,12 @@
 #include "batched.h"
 #include "smooth.h"
 
-#define PARTS 16 /* most parts that a member's points are cut into */
+#define PARTS 16 /* the largest number of parts of a member's points */
 
-/* What a layer does for member m. `apply` works in place on a tile x (dim, points) and adds to the
-   row log_det. `backward` has what the layer received, x, and the gradients of what it gave, d and
-   d_log_det; it leaves the gradient of x in d, and adds to those of the parameters. Both work in a
-   room that `lay_out` measures. */
+/* The functions of a kind of layer, for member m. `apply` maps a tile x (dim, points) in place and
+   adds to the row log_det. `backward` takes the input x of the layer and the gradients d and
+   d_log_det of its outputs; it replaces d by the gradient of x, and adds to the gradients of the
+   parameters. `lay_out` measures the memory that both need. */
 static const struct {
     void (*lay_out)(const Layer *, Tile x, Rooms *);
     void (*apply)(const Layer *, long m, int inverse, Tile x, Tile log_det, Rooms);
@@ -46,12 +46,12 @@ static const struct {
     [PERMUTE] = {permute_lay_out, permute_apply, permute_backward},
 };
 
-/* The sizes of what Python hands over, which it holds its own against. */
+/* The sizes of the structures. Python compares them with its own. */
 #define SIZE_OF(structure) const long size_of_##structure = sizeof(structure);
 SIZE_OF(Values) SIZE_OF(Layer) SIZE_OF(Chain) SIZE_OF(Adam) SIZE_OF(Product) SIZE_OF(Network)
 SIZE_OF(Velocity)
 
-/* How a member's points are cut for the threads: a rule of their count alone. */
+/* The number of points per part, which depends on the number of points alone. */
 static long part_size(long points) {
     const long tiles = (points + TILE - 1) / TILE;
     return (tiles + PARTS - 1) / PARTS * TILE;
@@ -61,7 +61,7 @@ static long parts_of(long points) {
     return points ? (points + part_size(points) - 1) / part_size(points) : 0;
 }
 
-/* The floats that a layer may need for a tile x, in either room. */
+/* The largest number of floats that a layer needs for a tile x, in each room. */
 static Rooms largest(const Chain *chain, Tile x) {
     Rooms most = {{0}};
     for (int k = 0; k < chain->count; k++) {
@@ -73,9 +73,9 @@ static Rooms largest(const Chain *chain, Tile x) {
     return most;
 }
 
-/* Adds |z|^2 / 2 - log_det of `count` points to the sum. Leaves the gradients of the mean over N
-   points in the place of both: dz = z / N, dlog_det = -1 / N, and 0 for the points that fill up the
-   last vector. */
+/* Adds |z|^2 / 2 - log_det of `count` points to the sum. Replaces z and log_det by the gradients of
+   the mean over N points: dz = z / N, dlog_det = -1 / N, and 0 for the padding of the last
+   vector. */
 static double base_loss(double sum, Tile z, float *log_det, int count, long N) {
     for (int q = 0; q < z.width; q++) {
         const float weight = q < count ? 1.0f / (float)N : 0.0f;
@@ -90,15 +90,15 @@ static double base_loss(double sum, Tile z, float *log_det, int count, long N) {
     return sum;
 }
 
-/* All points through the chain, tile by tile. With `out`: to it and `log_det`, and every layer
-   works in the same place. Without: to the losses and gradients of the parts; what every layer
-   receives is kept, a tile each, for the way back. */
+/* Passes all points through the chain, tile by tile. With `out`, writes `out` and `log_det`, and
+   all layers use the same memory. Without `out`, computes the losses and gradients of the parts; a
+   tile per layer keeps its input for the backward pass. */
 static long run(const Chain *chain, int inverse, const float *x, float *out, float *log_det,
                 double *partial_loss, float *partial) {
     const int dim = chain->dim, step = out ? 0 : dim, rows = chain->count * step + dim;
     const long N = chain->points, parts = parts_of(N), items = chain->members * parts;
     const Rooms most = largest(chain, (Tile){NULL, dim, TILE, pitch_of(TILE)});
-    /* From one layer's kept room to the next one's; without a way back they share one. */
+    /* From the kept room of a layer to the next; without a backward pass all layers share one. */
     const long keep = out ? 0 : most.kept.used;
     const long floats = (long)(rows + 1) * pitch_of(TILE) + most.work.used + most.kept.used
                         + keep * (chain->count - 1);
@@ -154,8 +154,8 @@ long chain_apply(const Chain *chain, int inverse, const float *x, float *out, fl
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient) {
     const long size = chain->size, parts = parts_of(chain->points), items = chain->members * parts;
     long refused = 0;
-    /* The losses of the parts, in double precision, and their gradients; a single part's lie where
-       the member's do. */
+    /* The losses of the parts, in double precision, and their gradients. The gradient of a single
+       part is the gradient of its member. */
     float *own_parts = memory(SHARED, items * (parts > 1 ? 2 + size : 2), &refused);
     if (refused) return refused;
     double *partial_loss = (double *)own_parts;
@@ -166,7 +166,7 @@ long chain_loss(const Chain *chain, const float *x, double *loss, float *gradien
         loss[m] = 0.91893853320467274 * (double)chain->dim; /* log(2 pi) / 2 */
         for (long k = 0; k < parts; k++)
             loss[m] += partial_loss[m * parts + k] / (double)chain->points;
-        /* Those of the member's parts, added in order. */
+        /* The gradients of the member's parts, added in order. */
         float *own = gradient + m * size;
         memmove(own, partial + m * parts * size, (size_t)size * 4);
         for (long k = 1; k < parts; k++)

@@ -1,26 +1,26 @@
-/* The interface: what Python hands over, and what it may call. Python reads this page
-   (interface.py), so all of it is said here and nowhere else. It holds enumerators, structures of
+/* The interface: the structures that Python fills, and the functions that it calls. Python parses
+   this file (interface.py), so there is no other definition. It contains enumerators, structures of
    numbers and pointers, and prototypes. */
 
-/* The kinds of layer; chain.c has a table of them. */
+/* The kinds of layer; chain.c has a table of their functions. */
 enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE };
 
-/* A parameter or a buffer of a layer, (members, ...): where the first member's starts, and how many
-   floats on the next one's does. */
+/* A parameter or a buffer of a layer, (members, ...): the address of the first member's numbers,
+   and the number of floats from one member to the next. */
 typedef struct { float *at; long stride; } Values;
 
-/* One layer of the chain. What its kind does not name stays 0. */
+/* One layer of the chain. Fields that its kind does not use are 0. */
 typedef struct {
     int kind;
-    /* Where the gradients of its parameters start in a member's row; they follow each other as they
-       do here. */
+    /* Where the gradients of its parameters start in a member's row; they are in the order of the
+       parameters below. */
     long gradient;
     /* A coupling: the conditioner's parameters and sizes, and the first feature of the kept half
-       and of the changed one. */
+       and of the changed half. */
     Values theta;
     int kept, hidden, outputs, kept_at, changed_at;
-    float bound; /* of the log-scale, or of the stretch of the axis that the spline bends */
-    /* A spline: a raw slope of 0 and the shift give a slope of 1. */
+    float bound; /* of the log-scale, or of the interval of the spline */
+    /* A spline: a raw slope of 0, with the shift added, gives slope 1. */
     int bins;
     float least_bin, least_slope, slope_shift;
     Values shift, log_scale; /* ActNorm */
@@ -28,16 +28,16 @@ typedef struct {
     Values order; /* a permutation */
 } Layer;
 
-/* Layers from data to noise, and the points (members, dim, points) that go through them; size:
-   parameters of a member. */
+/* Layers from data to noise, and the shape (members, dim, points) of their input; size: parameters
+   per member. */
 typedef struct {
     const Layer *layers;
     int count, members, dim, threads;
     long points, size;
 } Chain;
 
-/* A step of the optimiser; all tensors (members, size). The corrections are for the averages' start
-   at zero: 1 - beta^step. */
+/* A step of the optimiser; all tensors are (members, size). The corrections 1 - beta^step make up
+   for averages that start at 0. */
 typedef struct {
     long members, size;
     float *parameters, *first, *second;
@@ -46,10 +46,10 @@ typedef struct {
     int threads;
 } Adam;
 
-/* A batch of matrix products, one for each member. product.py computes the gradients of a product
-   by such products:
+/* A batch of matrix products, one per member:
    out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
-   rows: of a and out; inner: of b; points: of b. */
+   `rows` is the number of rows of a and out, and b is (inner, points). The gradients of a product
+   are products of the same two forms (product.py). */
 typedef struct {
     int over_points, members, rows, inner, threads;
     long points;
@@ -57,20 +57,20 @@ typedef struct {
     float *out;
 } Product;
 
-/* Maps x (members, dim, points) through all layers, from data to noise or back: out like x, log_det
-   (members, points). Returns 0, or the bytes of memory that the system refused to a thread. */
+/* Maps x (members, dim, points) through all layers, from data to noise or, with `inverse`, back:
+   out (members, dim, points), log_det (members, points). Returns 0, or the number of bytes of
+   memory that the system refused to a thread. */
 long chain_apply(const Chain *chain, int inverse, const float *x, float *out, float *log_det);
 
-/* The negative log-likelihood under a standard normal base, mean over the points of x (members,
-   dim, points): loss (members); and its gradient (members, size). Returns what chain_apply
-   returns. */
+/* The mean negative log-likelihood of x (members, dim, points) under a standard normal base, loss
+   (members), and its gradient (members, size). Returns 0 or bytes, as chain_apply does. */
 long chain_loss(const Chain *chain, const float *x, double *loss, float *gradient);
 
 void clipped_adam(const Adam *adam);
 
-/* The perceptrons of a coupling, one for each member: y (members, outputs, points) of x (members,
-   kept, points). If y is NULL, computes from dy, the gradient of y, the gradients of the parameters
-   (members, size) and of x. Returns what chain_apply returns. */
+/* The perceptrons of a coupling, one per member: they map x (members, kept, points) to y (members,
+   outputs, points). If y is NULL, `perceptron` computes the gradients of the parameters (members,
+   size) and of x from dy, the gradient of y. It returns 0 or bytes, as chain_apply does. */
 typedef struct {
     const Layer *layer;
     int members, threads;

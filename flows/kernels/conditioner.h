@@ -1,5 +1,5 @@
-/* The perceptron inside a coupling. On a tile X of the kept features, and back from dY, the
-   gradient of what it gave:
+/* The perceptron inside a coupling, on a tile X of the kept features, and its gradients from dY,
+   the gradient of the output:
 
        H1 = relu(W1 X + b1)    H2 = relu(W2 H1 + b2)    Y = W3 H2 + b3
                                dW3 += dY H2'            db3 += sum dY
@@ -7,7 +7,7 @@
        D1 = W2' D2 [H1 > 0]    dW1 += D1 X'             db1 += sum D1
        dX = W1' D1 */
 
-/* A member's own. */
+/* The values of member m. */
 INLINE float *of_member(Values values, long m) { return values.at + m * values.stride; }
 
 /* A member's row of parameters, or of their gradients: W1 (hidden, kept), b1, W2 (hidden, hidden),
@@ -57,7 +57,7 @@ static void mask(Tile a, Tile h) {
         EACH_VECTOR(p, a.width) AT(a, i, p) = (vec)((ivec)AT(a, i, p) & (AT(h, i, p) != 0));
 }
 
-/* From t->dy: adds to the parameters' gradients, and to those of the kept features in d. */
+/* From t->dy, adds to the gradients of the parameters and, in d, of the kept features. */
 static void conditioner_backward(const Layer *layer, long m, const Activations *t,
                                  float *gradient, Tile d) {
     const Weights w = weights(layer, of_member(layer->theta, m)), g = weights(layer, gradient);

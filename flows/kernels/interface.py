@@ -1,6 +1,6 @@
 """The interface of the C code for ctypes, read from ``chain.h``.
 
-The header is its only definition. ``declare`` compares it with what the compiler made of it.
+The header is the only definition. ``declare`` compares the sizes of its structures with a library.
 """
 
 import re
@@ -46,10 +46,10 @@ Values, Layer, Chain, Adam, Product, Network, Velocity = (
 
 
 def filled(structure: Any, **fields: Any) -> Any:
-    """Return a ``structure`` with these fields.
+    """Return a ``structure`` with these ``fields``.
 
-    Numbers are passed as they are, and tensors by their addresses, with their strides where the
-    structure has ``Values``.
+    Numbers are stored unchanged, and tensors as addresses, with their strides in fields of the type
+    ``Values``.
     """
     kinds = dict(structure._fields_)
     for name, value in fields.items():
@@ -60,9 +60,9 @@ def filled(structure: Any, **fields: Any) -> Any:
 
 
 def declare(library: CDLL) -> CDLL:
-    """Declare the arguments and the results of the functions of ``library``, and return it.
+    """Declare the types of the arguments and results of the functions of ``library``; return it.
 
-    Raises ``RuntimeError`` where a structure has another size in C than here.
+    Raises ``RuntimeError`` if a structure has different sizes in C and in Python.
     """
     for name, structure in STRUCTURES.items():
         in_c = c_long.in_dll(library, f"size_of_{name}").value

@@ -1,6 +1,6 @@
-"""The bijections that the compiled chain knows, and their description for it.
+"""The bijections that have a compiled version, and how they are described to C.
 
-The bijections themselves know nothing of it.
+The bijections do not depend on this file.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from flows.bijections import (
 from flows.conditioners.perceptron import Perceptron
 from flows.kernels.interface import KINDS
 
-# The fields of a `Layer` of chain.h: its kind, its parameters in their order, its buffers (all
-# (M, ...)) and numbers
+# The fields of a `Layer` of chain.h: its kind, its parameters in order and its buffers, which are
+# (M, ...), and its numbers
 Fields = dict[str, Tensor | float]
 
 
@@ -62,9 +62,9 @@ KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
 
 
 def describe(bijection: Bijection) -> Fields | None:
-    """Return ``bijection`` as the chain knows it, or ``None``.
+    """Return the fields of the ``Layer`` of ``bijection``, or ``None`` if C does not compute it.
 
-    A subclass may compute something else, so it is not known by its parent's name.
+    A subclass may compute something else, so it is not treated like its parent.
     """
     kind, fields_of = KNOWN.get(type(bijection), ("", lambda _: None))
     fields = fields_of(bijection)

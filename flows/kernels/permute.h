@@ -1,4 +1,4 @@
-/* A permutation of the features: row i of what it gives is row order[i] of what it gets.
+/* A permutation of the features: row i of the output is row order[i] of the input.
 
        forward:  z_i = x_order[i]       log_det = 0
        inverse:  x_order[i] = z_i

@@ -5,9 +5,9 @@
        inverse:  x = U^-1 L^-1 P' z     log_det = -sum s
        backward: dx = W' dz    dW = sum dz x'    G = P' dW
                  dL = strictly lower part of G U'    dU = strictly upper part of L' G
-                 ds = diagonal of L' G times that of U, plus sum dlog_det */
+                 ds = diagonal of L' G times diagonal of U, plus sum dlog_det */
 
-/* Full squares, and room for a tile and for an outer product. */
+/* Square matrices, and memory for a tile and for an outer product. */
 typedef struct { float *lower, *upper, *weight, *d_weight, *g, *scratch; Tile result; } Factors;
 
 static Factors plu_work(Tile x, Rooms *rooms) {

@@ -1,20 +1,20 @@
-/* The two products that occur: one whose result lies along the points (`product`), and one that
-   sums over them (`add_outer_product`). */
+/* The two kinds of matrix product: `product` gives a column per point, and `add_outer_product` sums
+   over the points. */
 
 /* Entry (i, j) is at[i * row + j * column]. */
 typedef struct { float *at; long row, column; } Matrix;
 INLINE Matrix matrix(float *at, long columns) { return (Matrix){at, columns, 1}; }
 INLINE Matrix transposed(Matrix a) { return (Matrix){a.at, a.column, a.row}; }
 
-/* Rows i to i + rows of a product, `vecs` vectors at a time, from point p on as far as that goes.
-   Gives the point where it ends. */
+/* Computes `rows` rows of a product from row i on, `vecs` vectors at a time from point p on, as
+   long as `vecs` whole vectors are left. Returns the first point that it did not compute. */
 INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile b,
                         const float *bias, int relu, int i, int p) {
     for (; p + vecs * LANES <= out.width; p += vecs * LANES) {
         vec sum[8][2];
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = splat(bias ? bias[i + r] : 0.0f);
-        /* Two rows of pointers: more would not fit. */
+        /* Two pointers to rows of a; more would not fit in the registers. */
         const float *weight = a.at + i * a.row, *lower = weight + 4 * a.row, *point = &b.at[p];
         for (int j = 0; j < b.rows; j++, weight += a.column, lower += a.column, point += b.pitch) {
             vec points[2];
@@ -25,23 +25,22 @@ INLINE int product_rows(const int rows, const int vecs, Tile out, Matrix a, Tile
             }
         }
         UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int v = 0; v < vecs; v++) /* a NaN is not below 0: it stays */
+            UNROLL for (int v = 0; v < vecs; v++) /* a NaN is not below 0, so it stays */
                 AT(out, i + r, p + v * LANES) =
                     relu ? pick(sum[r][v] < 0, (vec){0}, sum[r][v]) : sum[r][v];
     }
     return p;
 }
 
-/* out[i][p] = bias[i] + sum_j a[i][j] b[j][p]; bias may be NULL; negative numbers become 0 where
-   relu is asked for */
+/* out[i][p] = bias[i] + sum_j a[i][j] b[j][p]; bias may be NULL; with relu, negative results
+   become 0 */
 static void dense(Tile out, Matrix a, Tile b, const float *bias, int relu) {
     int i = 0;
 #define ROWS(n)                                      \
     for (; i + n <= out.rows; i += n)                \
         product_rows(n, 1, out, a, b, bias, relu, i, \
                      product_rows(n, 2, out, a, b, bias, relu, i, 0));
-    /* 16 sums: as many as fit in the registers of AVX-512 beside the operands; half of that
-       elsewhere. */
+    /* 16 sums fit in the registers of AVX-512 beside the operands; on other processors, 8. */
     if (LANES == 16) ROWS(8)
     ROWS(4) ROWS(2) ROWS(1)
 }
@@ -75,8 +74,8 @@ INLINE void outer_block(const int rows, const int columns, float *out, long stri
         UNROLL for (int k = 0; k < columns; k++) out[i * stride + k] += total[i * columns + k];
 }
 
-/* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. Where b has enough
-   rows it is transposed into `scratch`, so that the sum over points is a product like any other;
+/* out[i][k] += sum_p a[i][p] b[k][p], out (rows of a, rows of b) without gaps. If a and b have
+   enough rows, b is transposed into `scratch`, so that the sum over points is an ordinary product;
    `scratch` holds outer_scratch(rows of a, rows of b) floats. */
 INLINE long outer_scratch(int rows, int columns) {
     return (long)pitch_of(padded(columns)) * (TILE + rows);

@@ -1,7 +1,7 @@
 """Compiled perceptrons, which give the same results on every machine.
 
-Autograd can differentiate them once, or twice with ``twice=True``, which computes them as batched
-products.
+Autograd can differentiate them once. With ``twice=True`` they are computed as batched products, and
+autograd can differentiate them twice.
 """
 
 from ctypes import addressof
@@ -17,9 +17,10 @@ from flows.kernels.interface import Layer, Network, Product, filled
 
 
 class Multiply(torch.autograd.Function):
-    """The batched product ``Multiply.apply(a, b, over_points)``, one for each member.
+    """The batched matrix product ``Multiply.apply(a, b, over_points)``, one product per member.
 
-    It is ``a b``, or ``a b^T`` where ``over_points``, so the gradients are such products, too::
+    The product is ``a b`` or, with ``over_points``, ``a b^T``. The gradients are products of the
+    same two forms::
 
         y = a b      da = d b^T    db = a^T d
         y = a b^T    da = d b      db = d^T a
@@ -50,7 +51,7 @@ class Multiply(torch.autograd.Function):
 class Compiled(torch.autograd.Function):
     """A whole perceptron in one operation, ``Compiled.apply(theta, x, sizes)``.
 
-    Its gradients are computed in one operation, too, and can't be differentiated.
+    A second operation computes its gradients, which cannot be differentiated again.
     """
 
     @staticmethod
@@ -80,9 +81,10 @@ def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
 
 
 def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-    """Return ``network(x)``; with ``twice``, in products, whose gradients can be differentiated.
+    """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
 
-    A bias is then one more column, beside a feature that is 1.
+    With ``twice``, autograd can differentiate the gradients. Each layer is then one product: the
+    bias is one more column of the weights, and x has one more feature, which is 1.
     """
     if not twice:
         return Compiled.apply(network.theta, x, network.sizes)

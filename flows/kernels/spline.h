@@ -6,9 +6,9 @@
        forward:  z = y_k + h A / q                  A = s u^2 + d_k v
                  log_det = +sum log[s^2 N / q^2]    N = d_{k+1} u^2 + 2 s v + d_k (1 - u)^2
                                                     q = s + (d_{k+1} + d_k - 2 s) v
-       inverse:  u is the root in [0, 1] of a u^2 + b u + c = 0, x = x_k + u w: spline.py says
-                 which; log_det: minus the forward one
-       backward: (d stands for the gradient of what follows it)
+       inverse:  u is the root in [0, 1] of a u^2 + b u + c = 0 (a, b and c: see spline.py),
+                 x = x_k + u w; log_det: minus the forward one
+       backward: (dq is the gradient of q, and so on)
        dA = dz h / q       dq = -dz h A / q^2 - 2 dlog / q        dN = dlog / N
        ds = 2 dlog / s + 2 v dN + (1 - 2 v) dq + u^2 dA
        d(d_k) = (1 - u)^2 dN + v dq + v dA                        d(d_{k+1}) = u^2 dN + v dq
@@ -18,10 +18,10 @@
        dx = du / w = -d(x_k)        d(y_k) = dz
 
    A knot between two bins moves with the sizes of all bins before it; the sizes are a softmax.
-   Outside of (-bound, bound) z = x. */
+   Outside of (-bound, bound), z = x. */
 
-/* The outputs for changed feature i. Raw sizes of bins are replaced by their softmax, the share of
-   a bin: its size is least + (1 - K least) share. */
+/* The outputs for changed feature i. Raw sizes of bins are replaced by their softmax, the shares of
+   the bins; the size of a bin is least + (1 - K least) share. */
 static Tile spline_of(const Layer *layer, Tile outputs, int i) {
     const int K = layer->bins, each = 3 * K - 1;
     const Tile y = rows_of(outputs, i * each, each);
@@ -50,9 +50,9 @@ INLINE Bin find_bin(const Layer *layer, Tile y, int p, vec value, int by_height)
     for (int k = 0; k < K; k++) {
         vec x_next = fused(splat(rest), AT(y, k, p), x_knot + least);
         vec y_next = fused(splat(rest), AT(y, K + k, p), y_knot + least);
-        /* The last knot is the bound itself, whatever the sizes add up to. */
+        /* The last knot is exactly the bound, whatever the sizes add up to. */
         if (k + 1 == K) x_next = y_next = splat(bound);
-        const ivec here = /* or in a later bin, which then takes its place */
+        const ivec here = /* in this bin or in a later one, which then replaces this one */
             k ? value >= (by_height ? y_knot : x_knot) : (ivec){0} == 0;
         bin.number = pick(here, splat((float)k), bin.number);
         bin.x = pick(here, x_knot, bin.x), bin.width = pick(here, x_next - x_knot, bin.width);
@@ -105,11 +105,11 @@ static void spline_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_l
     const int K = layer->bins, each = 3 * K - 1;
     const float bound = layer->bound, rest = 1.0f - layer->least_bin * (float)K;
     for (int i = 0; i < layer->outputs / each; i++) {
-        /* y holds shares by now. */
+        /* y already holds shares. */
         const Tile y = rows_of(t.y, i * each, each), dy = rows_of(t.dy, i * each, each);
         EACH_VECTOR(p, x.width) {
             const vec value = AT(x, layer->changed_at + i, p), none = {0};
-            /* Nothing but dz itself passes there. */
+            /* Outside, dx = dz, and the gradients of the parameters are 0. */
             const ivec outside = (value >= bound) | (value <= -bound);
             loose *dz = &AT(d, layer->changed_at + i, p);
             const vec within = pick(outside, none, value), d_value = pick(outside, none, *dz);
@@ -129,15 +129,15 @@ static void spline_backward(const Layer *layer, long m, Tile x, Tile d, Tile d_l
                            + (1.0f - 2.0f * u) * dv;
             const vec dx = du / w, dh = d_value * A / q + ds / w, dw = -(ds * s + du * u) / w;
             *dz = pick(outside, *dz, dx);
-            /* By the knots at the ends of the bin. */
+            /* The gradients of the knots at the ends of the bin. */
             const vec x_low = -dx - dw, y_low = d_value - dh;
             const vec slope_low = d_low / (1.0f + exponential(-bin.raw_low - layer->slope_shift));
             const vec slope_high =
                 d_high / (1.0f + exponential(-bin.raw_high - layer->slope_shift));
             vec x_mean = none, y_mean = none;
             for (int k = 0; k < K; k++) {
-                /* Bin k moves the lower knot if it lies before it, and the upper one also if it is
-                   the bin itself; never the outermost. */
+                /* The size of bin k moves the lower knot of every later bin, and the upper knot of
+                   bin k and of every later bin, but never the outermost knot. */
                 const ivec before = bin.number > (float)k;
                 const ivec up_to = (bin.number >= (float)k) & (bin.number < (float)(K - 1));
                 const vec x_size = pick(before, x_low, none) + pick(up_to, dw, none);

@@ -1,25 +1,25 @@
 /* A tile: a few rows (features, activations) of the same points, small enough to stay in the
    processor's cache; and memory for tiles. */
 
-#define TILE 256 /* most points worked on at a time */
+#define TILE 256 /* the largest number of points per tile */
 
 /* `width` is a multiple of STRANDS. Row i starts i * pitch floats after the first. */
 typedef struct { float *at; int rows, width, pitch; } Tile;
 #define AT(tile, i, p) (*(loose *)((tile).at + (long)(i) * (tile).pitch + (p)))
 
-/* From one row to the next: an odd number of cache lines, or the rows would fight for the same
-   places in the cache. */
+/* The floats from one row to the next: an odd number of cache lines, so that rows do not compete
+   for the same places in the cache. */
 INLINE int pitch_of(int width) { return (width + 15) / 16 * 16 + ((width + 15) / 16 % 2 ? 0 : 16); }
 
-/* Some rows of a tile. */
+/* `rows` rows of a tile, from row `first` on. */
 INLINE Tile rows_of(Tile t, int first, int rows) {
     return (Tile){t.at + (long)first * t.pitch, rows, t.width, t.pitch};
 }
 
 INLINE void copy(Tile to, Tile from) { memcpy(to.at, from.at, (size_t)from.rows * from.pitch * 4); }
 
-/* Memory, handed out piece by piece. Where `at` is NULL it only counts: what is needed is said
-   once, by what takes it. */
+/* Memory that `take` hands out piece by piece. If `at` is NULL, `take` only counts, so that one
+   function both measures and takes the memory of a layer. */
 typedef struct { float *at; long used; } Room;
 
 static float *take(Room *room, long floats) {
@@ -28,8 +28,8 @@ static float *take(Room *room, long floats) {
     return piece;
 }
 
-/* Where a layer works: `kept` holds what it needs on the way back, `work` is taken over by the next
-   layer. */
+/* The memory of a layer: `kept` holds results for its backward pass, and the next layer overwrites
+   `work`. */
 typedef struct { Room kept, work; } Rooms;
 
 static Tile take_tile(Room *room, int rows, int width) {
@@ -37,9 +37,10 @@ static Tile take_tile(Room *room, int rows, int width) {
     return (Tile){take(room, (long)rows * pitch), rows, width, pitch};
 }
 
-/* Numbers below 1e-38 are taken for 0 between `begin_flushing`, which returns what `end_flushing`
-   wants, in each thread: arithmetic on them is a hundred times slower, and an optimiser's averages
-   decay to them. Parameters keep their bits: such a number moves none. */
+/* Between `begin_flushing` and `end_flushing`, a thread treats numbers below 1e-38 as 0: arithmetic
+   on them is a hundred times slower, and the averages of an optimiser decay to them. Parameters
+   keep their bits, because so small a number does not change any of them. `end_flushing` takes the
+   result of `begin_flushing`. */
 INLINE unsigned long begin_flushing(void) {
 #if defined(__x86_64__)
     const unsigned mode = __builtin_ia32_stmxcsr();
@@ -65,12 +66,12 @@ INLINE void end_flushing(unsigned long mode) {
 #endif
 }
 
-/* How many threads so many items keep busy. */
+/* The number of threads for `items` pieces of work. */
 INLINE int team(int threads, long items) { return items < 1 ? 1 : least(threads, items); }
 
-/* Memory of one thread, kept between calls, as new memory costs as much as a step of the optimiser:
-   a piece to work in, and one for what all threads hand over. NULL where the system refuses it, and
-   `refused` then says how many bytes. */
+/* Memory of the calling thread, kept between calls because new memory costs as much as a step of
+   the optimiser: WORK for the thread alone, SHARED for results of all threads. If the system
+   refuses the memory, returns NULL and sets `refused` to the number of bytes. */
 enum memory { WORK, SHARED };
 static float *memory(enum memory use, long floats, long *refused) {
     static _Thread_local float *kept[2];
@@ -85,8 +86,8 @@ static float *memory(enum memory use, long floats, long *refused) {
     return kept[use];
 }
 
-/* `count` points out of rows of `points`. The last vector is filled up with copies of the last
-   point, so that what is finite for all points is finite there too. */
+/* Loads `count` points from rows of `points` points. Copies of the last point pad the last vector,
+   so that a result that is finite for all points is finite in the padding too. */
 static void load(Tile tile, const float *x, long points, int count) {
     for (int i = 0; i < tile.rows; i++) {
         float *row = tile.at + (long)i * tile.pitch;

@@ -1,5 +1,4 @@
-/* Vectors of LANES numbers, the widest that the processor works on at once: what they are, shuffles
-   of them, and functions. */
+/* Vectors of LANES numbers, the widest vectors of the processor: types, shuffles and functions. */
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -17,7 +16,7 @@
 #endif
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef vec loose __attribute__((aligned(4), may_alias)); /* one in memory, anywhere */
+typedef vec loose __attribute__((aligned(4), may_alias)); /* a vector at any address */
 typedef int ivec __attribute__((vector_size(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 #define EACH_VECTOR(p, width) for (int p = 0; p < (width); p += LANES)
@@ -39,21 +38,21 @@ INLINE vec pick(ivec mask, vec yes, vec no) {
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
 INLINE int most(int a, int b) { return a > b ? a : b; }
 
-/* a b + c, rounded once: one instruction where the processor has it, and a call where it has not. A
-   plain a * b + c is rounded twice everywhere, as the compiler is told not to contract it. */
+/* a b + c, rounded once: one instruction if the processor has it, otherwise a function call. A
+   plain a * b + c is rounded twice everywhere, because FLAGS (build.py) forbid contraction. */
 INLINE vec fused(vec a, vec b, vec c) {
     UNROLL for (int l = 0; l < LANES; l++) c[l] = __builtin_fmaf(a[l], b[l], c[l]);
     return c;
 }
 
-/* A NaN has the same bits everywhere. */
+/* x, or a NaN that has the same bits on every machine. */
 INLINE float sane(float x) { return x == x ? x : __builtin_nanf(""); }
 
-/* A sum over points is STRANDS sums, of every 16th point each, folded in one order. So it does not
-   depend on the width of a vector. */
+/* A sum over points consists of STRANDS sums over every 16th point, which are added in a fixed
+   order. So it does not depend on the width of a vector. */
 #define STRANDS 16
 typedef struct { vec at[STRANDS / LANES]; } Strands;
-/* Of points, in a tile. */
+/* The width of a tile of `count` points. */
 INLINE int padded(int count) { return (count + STRANDS - 1) / STRANDS * STRANDS; }
 #define EACH_STRAND(v, p, width)                  \
     UNROLL for (int v = 0; v < STRANDS / LANES; v++) \
@@ -67,7 +66,7 @@ INLINE float folded(Strands sum) {
     return s[0];
 }
 
-/* LANES sums, folded in the same order all at once: lane i is sum i. */
+/* LANES sums at once, each folded in the same order: lane i is sum i. */
 INLINE vec folded_together(const Strands *sums) {
     vec v[LANES];
     UNROLL for (int i = 0; i < LANES; i++) {
@@ -82,7 +81,7 @@ INLINE vec folded_together(const Strands *sums) {
     return v[0];
 }
 
-/* out[p][i] = in[i][p], LANES by LANES: as many perfect shuffles of the rows as LANES has bits. */
+/* out[p][i] = in[i][p], LANES by LANES, by log2(LANES) perfect shuffles of the rows. */
 INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitch) {
     vec v[LANES], w[LANES];
     UNROLL for (int i = 0; i < LANES; i++) v[i] = *(const loose *)(in + (long)i * pitch);
@@ -96,8 +95,8 @@ INLINE void transpose_block(float *out, int out_pitch, const float *in, int pitc
     UNROLL for (int i = 0; i < LANES; i++) *(loose *)(out + (long)i * out_pitch) = v[i];
 }
 
-/* e^x, x cut to +-87: x = n ln 2 + r, e^x = 2^n e^r, and a polynomial for e^r on |r| <= ln 2 / 2;
-   good to the last place or two. */
+/* e^x, with x limited to +-87: x = n ln 2 + r, e^x = 2^n e^r, and a polynomial for e^r on
+   |r| <= ln 2 / 2; accurate to one or two units in the last place. */
 INLINE vec exponential(vec x) {
     const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
     x = pick(x > 87.0f, splat(87.0f), pick(x < -87.0f, splat(-87.0f), x));
@@ -112,7 +111,7 @@ INLINE vec exponential(vec x) {
 
 /* log x for a positive, normal x: x = 2^n m with m in [sqrt(1/2), sqrt(2)), log x = n ln 2 + log m,
    and with f = (m - 1) / (m + 1) the series log m = 2 (f + f^3 / 3 + f^5 / 5 + ...), |f| < 0.172. A
-   NaN stays one. */
+   NaN stays a NaN. */
 INLINE vec logarithm(vec x) {
     const ivec bits = (ivec)x - 0x3f3504f3; /* sqrt(1/2) */
     const vec n = __builtin_convertvector(bits >> 23, vec);

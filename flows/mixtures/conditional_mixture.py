@@ -1,4 +1,4 @@
-"""A mixture of Gaussians of some coordinates, given the others: again a mixture, in closed form."""
+"""The conditional of a mixture of Gaussians given some coordinates: a mixture in closed form."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from flows.mixtures.mixture import Mixture
 
 
 def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
-    """Yield which coordinates are ``NaN``, ``(D,)``, and the places of rows that lack just these.
+    """Group ``rows`` ``(n, D)`` by the coordinates that are ``NaN``.
 
-    At most ``most`` places of ``rows`` ``(n, D)`` are yielded at a time.
+    Yield pairs of a mask ``(D,)``, true where a coordinate is ``NaN``, and the positions of at most
+    ``most`` rows with this mask.
     """
     found, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
     for k, unknown in enumerate(found):
@@ -25,7 +26,7 @@ def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
 
 
 class ConditionalMixture(NamedTuple):
-    """The density of the unknown coordinates u of n points, given their known ones o::
+    """The density of the unknown coordinates u of n points, given the known coordinates o::
 
         p(u | o) = sum_k w_k(o) N(u; m_k(o), L_k L_k^T)
 
@@ -44,9 +45,9 @@ class ConditionalMixture(NamedTuple):
 
     @classmethod
     def of(cls, mixture: Mixture, points: Array, is_unknown: Mask) -> ConditionalMixture:
-        """Return the conditional of ``mixture`` given what is known of ``points`` ``(n, D)``.
+        """Return the conditional of ``mixture`` given the known coordinates of ``points``.
 
-        ``is_unknown`` ``(D,)`` says which coordinates are unknown in all of the points.
+        The mask ``is_unknown`` ``(D,)`` holds for all of the points ``(n, D)``.
         """
         u, o = np.flatnonzero(is_unknown), np.flatnonzero(~is_unknown)
         covariances = mixture.covariances
@@ -63,9 +64,10 @@ class ConditionalMixture(NamedTuple):
         return cls(log_weights, means.transpose(1, 0, 2), factors, log_evidence)
 
     def sample(self, level: Array, noise: Array) -> Array:
-        """Return one value of the unknown coordinates for every point, ``(n, U)``.
+        """Draw the unknown coordinates of every point, ``(n, U)``.
 
-        It is made of a number from 0 to 1, ``level`` ``(n,)``, and of normal ``noise`` ``(n, U)``.
+        The uniform numbers ``level`` ``(n,)`` from 0 to 1 select the components, and the standard
+        normal numbers ``noise`` ``(n, U)`` the values.
         """
         shares = np.exp(self.log_weights).cumsum(axis=1)
         component = (shares[:, :-1] < level[:, None] * shares[:, -1:]).sum(axis=1)
@@ -73,7 +75,7 @@ class ConditionalMixture(NamedTuple):
         return means + np.einsum("nuv,nv->nu", self.factors[component], noise)
 
     def log_prob(self, values: Array) -> Array:
-        """Return the log-density, ``(n,)``, of one value a point, ``(n, U)``."""
+        """Return the log-densities in nats, ``(n,)``, of ``values`` ``(n, U)``, one per point."""
         difference = (values[:, None] - self.means).transpose(1, 2, 0)  # (K, U, n)
         white = np.linalg.inv(self.factors) @ difference
         log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
@@ -82,10 +84,7 @@ class ConditionalMixture(NamedTuple):
         return logsumexp(self.log_weights + terms, axis=1) - constant
 
     def moments(self) -> tuple[Array, Array]:
-        """Return the mean and the standard deviation of each unknown coordinate, ``(n, U)`` both.
-
-        They are of the whole mixture.
-        """
+        """Return the means and standard deviations of the unknown coordinates, ``(n, U)`` each."""
         weights = softmax(self.log_weights, axis=1)
         mean = np.einsum("nk,nku->nu", weights, self.means)
         within = np.einsum("kuv,kuv->ku", self.factors, self.factors)

@@ -1,9 +1,9 @@
 """Fits of mixtures of Gaussians: by expectation maximisation, and the simple reference models.
 
-Expectation maximisation (EM) is that of scikit-learn, which is imported where it is called, because
-the import takes a second. ``fit_mixture`` runs it once, ``select_mixture`` chooses the components
-and the ridge. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the references that a flow has to
-beat. Their numbers are rounded to nine digits, which are the same on every machine.
+Scikit-learn computes expectation maximisation (EM). It is imported at the first call, because the
+import takes a second. ``fit_mixture`` runs EM once, ``select_mixture`` chooses the number of
+components and the ridge. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the references that a
+flow has to beat. Their numbers are rounded to nine digits, which are the same on every machine.
 
 All rows are ``(n, D)`` and standardised, so ridges and bandwidths are in standard deviations of the
 columns.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Numbers of components to choose from, about evenly spaced in the logarithm
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-# Added to the variances of one Gaussian, as rows may have no spread in some direction
+# Added to the variances of one Gaussian, because rows may not vary in some direction
 RIDGE = 1e-6
 
 
@@ -43,19 +43,28 @@ def fit_mixture(
 ) -> Mixture:
     """Fit a mixture with full covariances to ``rows`` ``(n, D)`` by EM.
 
-    EM starts from k-means and maximises the likelihood, with ``ridge`` added to every variance. A
-    fit that has not converged is not reported: a rough mixture is good enough for every caller.
+    EM starts from k-means and maximises the likelihood, with ``ridge`` added to every variance.
+    There is no warning if EM has not converged, because a rough mixture is good enough for every
+    caller.
 
     Args:
-        rows: the rows ``(n, D)``, without gaps.
+        rows: the rows ``(n, D)``, without missing values.
         components: the number of components K.
-        ridge: what is added to the diagonal of every covariance, in units of the rows squared.
-        restarts: the number of starts, of which the likeliest fit is kept.
-        iterations: the largest number of iterations of a start.
+        ridge: the number added to the diagonal of every covariance, in squared units of the rows.
+        restarts: the number of starts; the most likely fit is kept.
+        iterations: the largest number of iterations per start.
         seed: the seed of k-means.
 
-    Raises ``ValueError`` for fewer rows than components, and where a covariance is singular in
-    spite of the ridge. Source: Dempster, Laird and Rubin 1977.
+    Raises ``ValueError`` for fewer rows than components, and if a covariance is singular despite
+    the ridge. Source: Dempster, Laird and Rubin 1977.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.fitting import fit_mixture
+        >>> rows = np.array([[-2.1], [-2.0], [-1.9], [1.9], [2.0], [2.1]])
+        >>> mixture = fit_mixture(rows, components=2, ridge=1e-3)
+        >>> np.sort(mixture.means.ravel()).round(2), mixture.weights.round(2)
+        (array([-2.,  2.]), array([0.5, 0.5]))
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -83,21 +92,22 @@ def select_mixture(
 ) -> Mixture:
     """Fit a mixture whose number of components and ridge have the best cross-validated likelihood.
 
-    Every setting is fitted with one start for each fold. The best setting is then fitted to all
-    rows with ``restarts`` starts.
+    Every setting is fitted with one start per fold. The best setting is then fitted to all rows
+    with ``restarts`` starts.
 
     Args:
-        rows: the rows ``(n, D)``, without gaps.
+        rows: the rows ``(n, D)``, without missing values.
         components: the numbers of components to choose from, in the order in which they are tried.
         ridges: the ridges to choose from.
         splitter: scikit-learn's splitter, which cuts the rows into folds.
         patience: the number of successive entries of ``components`` without a better score after
             which the search stops; ``None`` tries all.
-        restarts: as in ``fit_mixture``, of the last fit.
+        restarts: as in ``fit_mixture``, for the last fit.
         iterations: as in ``fit_mixture``.
         seed: as in ``fit_mixture``.
 
-    Raises ``ValueError`` where the splitter can't cut the rows, or no setting can be fitted.
+    If no setting can be fitted to the folds, the first one is fitted to all rows. Raises
+    ``ValueError`` if the splitter cannot cut the rows, or if the last fit fails.
     """
     folds = list(splitter.split(rows))
     chosen, best, waited = (components[0], ridges[0]), -np.inf, 0
@@ -123,9 +133,9 @@ def _held_out_likelihood(
     iterations: int,
     seed: int,
 ) -> float:
-    """Return the mean over ``folds`` of the mean log-likelihood of the rows that are left out.
+    """Return the mean over ``folds`` of the mean log-likelihood of the held-out rows.
 
-    It is minus infinity where EM fails, so that such a setting is not chosen.
+    If EM fails, return minus infinity, so that the setting is not chosen.
     """
     scores = []
     for train, held_out in folds:
@@ -140,7 +150,7 @@ def _held_out_likelihood(
 
 
 def bayesian_information(mixture: Mixture, rows: Array) -> float:
-    """Return Schwarz's criterion (BIC) of a ``mixture`` of ``rows`` ``(n, D)``; lower is better::
+    """Return Schwarz's criterion (BIC) of a ``mixture`` for ``rows`` ``(n, D)``; lower is better::
 
         BIC = -2 sum_i log p(x_i) + P log n,    P = K - 1 + K D + K D (D + 1) / 2
 
@@ -193,10 +203,10 @@ def fit_gmm(
 
 
 def components(most: int, rows: int) -> list[int]:
-    """Return the numbers of components that a mixture of a table may have.
+    """Return the candidate numbers of components for a table with ``rows`` rows.
 
-    They are those of ``COMPONENTS`` up to ``most`` that leave at least five of the ``rows`` for
-    each component. One component is always among them.
+    These are the numbers of ``COMPONENTS`` up to ``most`` with at least five rows per component,
+    and always 1.
     """
     return [count for count in COMPONENTS if count == 1 or count <= min(most, rows // 5)]
 
@@ -206,12 +216,20 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
 
     ``cross_validated_bandwidth`` chooses one of the ``bandwidths``. Raises ``ValueError`` for fewer
     rows than ``folds``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flows.mixtures.fitting import fit_kde
+        >>> rows = np.random.default_rng(0).standard_normal((200, 1))
+        >>> kde = fit_kde(rows, bandwidths=[0.1, 0.3, 0.9], folds=5, seed=0)
+        >>> kde.log_prob(np.array([[0.0], [2.0]])).round(2)
+        array([-0.98, -3.  ])
     """
     bandwidth = cross_validated_bandwidth(rows, bandwidths=bandwidths, folds=folds, seed=seed)
     return _rounded(Mixture.isotropic(rows, bandwidth))
 
 
 def _rounded(mixture: Mixture) -> Mixture:
-    """Return the mixture with numbers of nine digits, which are the same on every machine."""
+    """Return ``mixture`` with numbers of nine digits, which are the same on every machine."""
     weights = rounded(mixture.weights)
     return Mixture(weights / weights.sum(), rounded(mixture.means), rounded(mixture.covariances))

@@ -1,6 +1,6 @@
-"""Known distributions: the protocol of a truth, and the mixture of Gaussians.
+"""Distributions with a known density: the protocol ``Truth``, and the mixture of Gaussians.
 
-Only NumPy is needed, so that drawing data doesn't import torch.
+Only NumPy is needed, so that drawing data does not import torch.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask
 
-# Pairs of a point and a component in a chunk: its intermediate arrays then stay in the cache
+# Pairs of a point and a component per chunk, so that intermediate arrays stay in the cache
 PAIRS = 100_000
 
 
 class Truth(Protocol):
-    """A distribution that is known exactly."""
+    """The true distribution of data, with a known density."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n independent points, ``(n, *event)``."""
@@ -43,11 +43,19 @@ class Mixture:
         Sigma = L L^T
 
     Args:
-        weights: the weights w ``(K,)`` of the components, which are above 0 and sum to 1.
-        means: the means mu ``(K, D)``.
-        covariances: the covariances Sigma ``(K, D, D)``, symmetric and positive definite.
+        weights: the weights ``(K,)``, above 0 and with the sum 1.
+        means: the means ``(K, D)``.
+        covariances: the covariances ``(K, D, D)``, symmetric and positive definite.
 
-    Raises ``ValueError`` where the arrays don't describe a mixture.
+    Raises ``ValueError`` if the arguments do not describe a mixture.
+
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> means = np.array([[-1.0, 0.0], [1.0, 0.0]])
+        >>> mixture = flows.Mixture(np.array([0.5, 0.5]), means, np.stack([np.eye(2)] * 2))
+        >>> mixture.log_prob(np.zeros((1, 2))).round(3)
+        array([-2.338])
     """
 
     weights: Array
@@ -66,7 +74,7 @@ class Mixture:
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
             weights = self.weights.tolist()
             raise ValueError(f"the weights must be above 0 and sum to 1; they are {weights}")
-        # All at once: this runs for every batch of conditionals, and for a kernel at every row
+        # Without a loop: this runs for every batch of conditionals, and with one kernel per row
         mirrored = self.covariances.transpose(0, 2, 1)
         is_near = np.isclose(self.covariances, mirrored)
         is_valid: Mask = np.logical_and.reduce(is_near, axis=(1, 2))
@@ -79,10 +87,10 @@ class Mixture:
 
     @classmethod
     def isotropic(cls, means: Array, deviation: float) -> Mixture:
-        """Return a mixture of round components with equal weights.
+        """Return the mixture of ``N(mu_k, deviation^2 I)`` with equal weights.
 
         Args:
-            means: the means of the components ``(K, D)``.
+            means: the means mu_k ``(K, D)``.
             deviation: the standard deviation of a component in every direction.
         """
         count, dim = means.shape
@@ -90,11 +98,18 @@ class Mixture:
         return cls(np.full(count, 1 / count), means, covariances)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw independent points, ``(n, D)``.
+        """Draw n independent points, ``(n, D)``.
 
         Args:
             n: the number of points.
             rng: the generator.
+
+        Examples:
+            >>> import flows
+            >>> import numpy as np
+            >>> mixture = flows.Mixture.isotropic(np.array([[-1.0, 0.0], [1.0, 0.0]]), 0.1)
+            >>> mixture.sample(5, np.random.default_rng(0)).shape
+            (5, 2)
         """
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
@@ -102,10 +117,17 @@ class Mixture:
         return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
 
     def log_prob(self, x: Array) -> Array:
-        """Return the log-densities in nats, ``(n,)``.
+        """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``.
 
         Args:
             x: points ``(n, D)``.
+
+        Examples:
+            >>> import flows
+            >>> import numpy as np
+            >>> mixture = flows.Mixture.isotropic(np.array([[0.0]]), deviation=1.0)
+            >>> mixture.log_prob(np.array([[0.0], [1.0]])).round(3)
+            array([-0.919, -1.419])
         """
         parts = [np.empty(0)]
         for terms in self._chunks(x):
@@ -119,7 +141,7 @@ class Mixture:
 
             r_k(x) = w_k N(x; mu_k, Sigma_k) / p(x)
 
-        They sum to 1 for every point.
+        The probabilities of a point sum to 1.
 
         Args:
             x: points ``(n, D)``.
@@ -132,7 +154,7 @@ class Mixture:
         return np.concatenate(parts)
 
     def _chunks(self, x: Array) -> Iterator[Array]:
-        """Yield ``log_terms`` of so few points at a time that they stay in the cache."""
+        """Yield the ``log_terms`` of chunks of ``x`` that are small enough for the cache."""
         for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
             yield self.log_terms(chunk)
 
@@ -148,11 +170,12 @@ class Mixture:
 
     @cached_property
     def _components(self) -> tuple[Array, Array]:
-        """The inverses of the factors L, ``(K, D, D)``, and what is constant in each term."""
+        """The inverses of the factors L, ``(K, D, D)``, and the constants of the terms, (K, 1)."""
         factors = np.linalg.cholesky(self.covariances)
         constant = 0.5 * self.means.shape[1] * np.log(2 * np.pi)
         log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1) + constant
-        # Inverting is safe, as D is small and the factors triangular, and takes one product a chunk
+        # Inverting is safe, because D is small and the factors are triangular. A chunk then takes
+        # one product.
         return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:

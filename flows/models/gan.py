@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 
 class GAN(Architecture):
-    """A generative adversarial network, which has samples and no density.
+    """A generative adversarial network (Goodfellow et al. 2014), which has samples and no density.
+
+    The points must be vectors.
 
     Args:
         hidden: width of both hidden layers of the generator and of the discriminator.
         latent: dimensions of the generator's noise.
         penalty: weight of the gradient penalty R1, in standardised units.
+
+    >>> import flows
+    >>> network = flows.build(flows.GAN(hidden=8), (2,), members=3)
+    >>> network.sample((5,)).shape, network.supports("log_prob")
+    (torch.Size([5, 3, 2]), False)
     """
 
     label: ClassVar[str] = "GAN"

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 class Glow(CouplingArchitecture):
-    """Steps of ActNorm, a learned linear mixing and a coupling.
+    """Glow (Kingma and Dhariwal 2018) on vectors: steps of ActNorm, a linear mixing and a coupling.
 
-    No coupling swaps the halves, as the mixing exchanges features already. Vectors have no scales
-    to split off, so only ActNorm and the mixing distinguish this architecture from ``RealNVP``.
+    The mixing is learned. The couplings do not swap the halves of the features, because the mixing
+    already exchanges features. Vectors have no scales to split off, so only ActNorm and the mixing
+    distinguish this architecture from ``RealNVP``. The points must be vectors of at least 2
+    features.
 
     Args:
         couplings: number of steps, each with one coupling; at least 2.
@@ -24,9 +26,10 @@ class Glow(CouplingArchitecture):
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
 
-    >>> import flows
-    >>> flows.build(flows.Glow(couplings=4), (3,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.Glow(couplings=4), (3,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "Glow"

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class GlowImage(ImageArchitecture):
-    """Steps of ActNorm, a mixing of the channels and a coupling, at every scale.
+    """Glow (Kingma and Dhariwal 2018) on images of whole-number pixels, at several scales.
 
-    The published model has affine couplings, and its mixing is learned.
+    Each scale has steps of ActNorm, a mixing of the channels and a coupling. The published model
+    has affine couplings and a learned mixing.
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1; at least 2.
@@ -23,10 +24,15 @@ class GlowImage(ImageArchitecture):
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
-        dropout: share of a network's hidden channels that are switched off at a visit in training.
-        input_dropout: share of a network's inputs that are hidden from it at a visit in training.
-        mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, an order of the
-            channels that is drawn once.
+        dropout: share of the hidden channels that are set to 0 at each visit in training.
+        input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
+        mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, a random order
+            of the channels that is not trained.
+
+    >>> import flows
+    >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+    >>> network.sample((5,)).shape  # 5 images from one member
+    torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "Glow (images)"

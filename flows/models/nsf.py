@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 
 class NSF(FlowArchitecture):
-    """Spline couplings that take turns, with the features shuffled between them.
+    """The neural spline flow (Durkan et al. 2019): spline couplings with permutations between them.
 
-    Even couplings change the second half of the features, odd ones the first. Two features are not
-    shuffled: taking turns is all that can be done with them.
+    Even couplings change the second half of the features, odd couplings the first half. Two
+    features are not permuted, because the couplings already alternate between them.
 
     Args:
         couplings: number of couplings, at least 2.
         hidden: width of both hidden layers of the network of each coupling.
         bins: bins of a spline, 2 to 100.
 
-    >>> import flows
-    >>> flows.build(flows.NSF(couplings=4), (2,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.NSF(couplings=4), (2,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "NSF"

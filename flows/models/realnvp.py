@@ -1,4 +1,4 @@
-"""RealNVP on vectors (Dinh et al. 2017): couplings, and nothing else."""
+"""RealNVP on vectors (Dinh et al. 2017): alternating couplings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class RealNVP(CouplingArchitecture):
-    """Couplings that take turns.
+    """RealNVP (Dinh et al. 2017) on vectors: alternating couplings.
 
-    Even ones change the second half of the features, odd ones the first. There is no batch
-    normalisation: on one small table it only ties the points of a batch together.
+    Even couplings change the second half of the features, odd couplings the first half. There is no
+    batch normalisation: on a small table, it would only make the points of a batch depend on each
+    other. The points must be vectors of at least 2 features.
 
     Args:
         couplings: number of couplings, at least 2.
@@ -24,9 +25,10 @@ class RealNVP(CouplingArchitecture):
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
 
-    >>> import flows
-    >>> flows.build(flows.RealNVP(couplings=4, transform="spline"), (2,), members=5).members
-    5
+    Examples:
+        >>> import flows
+        >>> flows.build(flows.RealNVP(couplings=4, transform="spline"), (2,), members=5).members
+        5
     """
 
     label: ClassVar[str] = "RealNVP"

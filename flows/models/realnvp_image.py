@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class RealNVPImage(ImageArchitecture):
-    """Couplings that take turns at every scale.
+    """RealNVP (Dinh et al. 2017) on images of whole-number pixels, at several scales.
 
-    The first half of them changes one colour of a checkerboard and the other in turn, the second
-    half the left and the right columns of all blocks. What leaves a scale leaves as it is. There is
-    no batch normalisation, as in ``RealNVP``.
+    At each scale, the first half of the couplings alternates between the two colours of a
+    checkerboard, the second half between the left and the right columns of all 2 x 2 blocks.
+    Factored-out channels are not transformed further. There is no batch normalisation, as in
+    ``RealNVP``.
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1; at least 2.
@@ -25,8 +26,13 @@ class RealNVPImage(ImageArchitecture):
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
-        dropout: share of a network's hidden channels that are switched off at a visit in training.
-        input_dropout: share of a network's inputs that are hidden from it at a visit in training.
+        dropout: share of the hidden channels that are set to 0 at each visit in training.
+        input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
+
+    >>> import flows
+    >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+    >>> network.sample((5,)).shape  # 5 images from one member
+    torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "RealNVP (images)"
@@ -42,8 +48,8 @@ class RealNVPImage(ImageArchitecture):
             coupling(self, channels, generators, conditioner=conditioner, swap=k % 2 == 1)
             for k in range(steps)
         ]
-        # A squeeze puts the diagonal of the blocks first: (top left, bottom right), (top right,
-        # bottom left). This makes it bottom left, top left, bottom right, top right: the columns.
+        # A squeeze orders the pixels of a block as top left, bottom right, top right, bottom left.
+        # This permutation orders them by column: bottom left, top left, bottom right, top right.
         quarter = channels // 4
         columns = [(c - quarter) % channels for c in range(channels)]
         middle = (steps + 1) // 2

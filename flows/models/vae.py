@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 
 class VAE(Architecture):
-    """A variational autoencoder with two latent dimensions.
+    """A variational autoencoder (Kingma and Welling 2014) with two latent dimensions.
+
+    The points must be vectors.
 
     Args:
         hidden: width of both hidden layers of the encoder and of the decoder.
+
+    >>> import flows
+    >>> network = flows.build(flows.VAE(hidden=8), (2,), members=3)
+    >>> network.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+    torch.Size([2, 3])
     """
 
     label: ClassVar[str] = "VAE"

@@ -1,6 +1,6 @@
 """Architectures: typed settings that build networks; the files of ``flows/models`` subclass them.
 
-No torch is imported before a network is built, so that settings are checked in no time.
+Torch is imported only when a network is built, so checking settings is fast.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Architecture(Section, ABC):
     """The settings of a network, and how to build the network.
 
     A subclass in ``flows/models/<name>.py`` adds fields, each with a type, a limit and a default.
-    Objects are immutable, and equal if their settings are equal. A wrong setting raises
+    Objects are immutable, and equal if their settings are equal. An invalid setting raises
     ``pydantic.ValidationError``, a ``ValueError``.
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
-    ``recipes`` that can train it, whether it has a density, and whether its points are images. One
-    whose density is expensive states how many points are ``scored`` at most in an evaluation.
+    training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density, and
+    whether its points are images. If its density is expensive, it declares how many points of a
+    kind are ``scored`` at most in an evaluation.
     """
 
     label: ClassVar[str]
@@ -47,9 +48,9 @@ class Architecture(Section, ABC):
 
     @classmethod
     def is_automatic(cls, training: TrainingSettings) -> bool:
-        """Return whether the automatic recipe trains this architecture by these settings.
+        """Return whether these settings train this architecture with the automatic recipe.
 
-        An architecture that the automatic recipe cannot train is trained by the fixed recipe.
+        An architecture without the automatic recipe is trained with the fixed recipe.
 
         Args:
             training: the settings of the training.
@@ -60,11 +61,12 @@ class Architecture(Section, ABC):
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        """Return an untrained population over points of ``event_shape``; see ``flows.build``.
+        """Return an untrained network for points of ``event_shape``; see ``flows.build``.
 
         Args:
             event_shape: ``(D,)`` for vectors, ``(C, H, W)`` for images.
-            generators: one per member; each draws the initial weights of its member.
+            generators: the generators of the initial weights, one per member. Their number is the
+                number of members M.
             description: the description of the network, which its checkpoint stores.
 
         Raises ``ValueError`` for an event shape that the architecture does not support.
@@ -124,7 +126,7 @@ class CouplingArchitecture(FlowArchitecture):
 
 
 def _as_tuple(value: Any) -> Any:
-    # YAML and JSON have lists only.
+    # YAML and JSON have lists but no tuples
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -133,7 +135,8 @@ class ImageArchitecture(Architecture):
 
     A probit maps the box of all images to the whole space, where the base is normal. At each scale,
     blocks of 2 x 2 pixels are squeezed into channels, and ``layers`` follow, whose couplings have
-    convolutional networks. Then half of the numbers leave, and the others go on to the next scale.
+    convolutional networks. Half of the channels are then factored out as noise; the other half is
+    the input of the next scale.
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1.
@@ -141,12 +144,12 @@ class ImageArchitecture(Architecture):
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
-        dropout: share of a network's hidden channels that are switched off at a visit in training.
-        input_dropout: share of a network's inputs that are hidden from it at a visit in training.
+        dropout: share of the hidden channels that are set to 0 at each visit in training.
+        input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
     """
 
     of_images: ClassVar[bool] = True
-    prior: ClassVar[bool]  # whether a coupling fits the numbers that leave to those that stay
+    prior: ClassVar[bool]  # whether a coupling conditions factored-out channels on the others
 
     levels: Annotated[int, Field(ge=2)] = 17
     steps: Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)] = Field((12, 4), min_length=1)
@@ -185,7 +188,7 @@ class ImageArchitecture(Architecture):
     def _scale(
         self, shape: Shape, steps: Sequence[int], generators: Generators, dropout: Dropout
     ) -> Bijection:
-        """Return the scale of ``steps[0]`` and all coarser ones, on images of ``shape``."""
+        """Return the scale of ``steps[0]`` with all coarser scales, for images of ``shape``."""
         from flows.bijections import FactorOut, Squeeze, squeezed
         from flows.conditioners import Convolution
 
@@ -208,7 +211,7 @@ def coupling(
 ) -> Coupling:
     """Return one coupling of ``architecture``, over ``dim`` features or channels.
 
-    ``others`` are the arguments of ``Coupling``.
+    ``others`` are further arguments of ``Coupling``.
     """
     from flows.bijections import AffineCoupling, SplineCoupling
 
@@ -219,9 +222,10 @@ def coupling(
 
 
 def features(label: str, event_shape: Shape) -> int:
-    """Return the number of features of vectors. Raises ``ValueError`` for points of other shapes.
+    """Return the number of features D of an event shape ``(D,)``.
 
-    ``label`` names the architecture in the message.
+    Raises ``ValueError`` for points that are not vectors; ``label`` names the architecture in the
+    message.
     """
     if len(event_shape) != 1:
         raise ValueError(f"the {label} needs vectors; got event_shape={tuple(event_shape)}")

@@ -57,8 +57,8 @@ class Backend:
 
     Gradients do not enter the rule. A value is the same whether or not PyTorch records a graph, and
     inside ``torch.no_grad()``. Operations in C can be differentiated: ``map`` recomputes the
-    operation in PyTorch in the backward pass, so its gradients are those of PyTorch at the same
-    point, can be differentiated again, and cost one more forward pass in PyTorch.
+    operation in PyTorch in the backward pass, so its gradients equal PyTorch's at the same point,
+    can be differentiated again, and cost one more forward pass in PyTorch.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Backend:
     def reference_code(self) -> Iterator[None]:
         """Compute in PyTorch inside the block.
 
-        Use it where every operation must be visible, such as to a counter of operations.
+        Use it if every operation must be visible, for example to count operations.
         """
         self._references += 1
         try:
@@ -82,7 +82,7 @@ class Backend:
         """Map points ``(M, *event, N)`` from data to noise or, with ``inverse``, back.
 
         Return the points and the log-determinant, ``(M, N)`` or ``(M, 1)``. Both can be
-        differentiated by the points and by the parameters.
+        differentiated with respect to the points and the parameters.
         """
         program = self.program(bijection, x)
         if program is None:
@@ -94,9 +94,9 @@ class Backend:
 
             loss = -1/N sum_n [ log p(f(z_n)) + log |det df| ],    p = base, f = chain
 
-        The points are ``(M, *event, N)``, the loss is ``(M,)`` and the gradient ``(M, P)``, by the
-        parameters of the base, then by those of the chain. In C the gradient is valid until the
-        next call. The backend is selected once, by the points ``like``: those of a whole epoch.
+        The points are ``(M, *event, N)``, the loss is ``(M,)``. The gradient ``(M, P)`` is with
+        respect to the parameters of the base, then of the chain. In C the gradient is valid until
+        the next call. The backend is selected once, for the points ``like`` of a whole epoch.
         """
         program = self.program(chain, like)
         if program is not None and type(base) is StandardNormal:
@@ -104,7 +104,7 @@ class Backend:
         return lambda z: _loss(chain, base, z)
 
     def perceptron(self, network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-        """Return ``network(x)``, ``(M, outputs, N)``, of ``x`` ``(M, inputs, N)``.
+        """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
 
         The gradient can be differentiated again only with ``twice``, which costs more.
         """
@@ -142,16 +142,16 @@ class Backend:
         return _regression(network, x, target)
 
     def adam(self, step: AdamStep) -> None:
-        """Take one step of ``ClippedAdam``, which states the formula."""
+        """Take one step of ``ClippedAdam``, whose docstring has the formula."""
         if self._compiles(step.parameters, step.gradient):
             kernels.clipped_adam(**vars(step))
         else:
             _adam(step)
 
     def program(self, bijection: Bijection, x: Tensor) -> kernels.Program | None:
-        """Return the compiled form of a bijection for points like ``x``, or ``None``.
+        """Return the compiled program of a bijection for points like ``x``.
 
-        It is ``None`` where PyTorch computes.
+        Returns ``None`` if PyTorch computes the bijection.
         """
         if x.ndim != 3 or not self._compiles(x, *bijection.parameters()):
             return None
@@ -185,7 +185,7 @@ class _Direction(nn.Module):
 class _Map(torch.autograd.Function):
     """A bijection computed in C, ``_Map.apply(program, bijection, inverse, x, *parameters)``.
 
-    The backward pass computes the points once more in PyTorch and differentiates that.
+    The backward pass recomputes the bijection in PyTorch and differentiates it.
     """
 
     @staticmethod
@@ -205,11 +205,11 @@ class _Map(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[3:]
         direction = _Direction(ctx.bijection, ctx.inverse)
-        # In a backward pass, whether the gradient is to be differentiated again
+        # In a backward pass, gradients are enabled if the result will be differentiated again
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Through views, a gradient is that of this operation alone, also where x was computed
-            # from the same parameters
+            # Views restrict the gradient to this operation, even if x was computed from the same
+            # parameters
             x, *parameters = inputs = [tensor.view_as(tensor) for tensor in ctx.saved_tensors]
             names = (name for name, _ in direction.named_parameters())
             values = dict(zip(names, parameters, strict=True))
@@ -231,14 +231,14 @@ class _Map(torch.autograd.Function):
         return None, None, None, *(next(found) if is_needed else None for is_needed in needed)
 
 
-# The definitions in PyTorch of what no other module defines
+# PyTorch versions of the operations that no other module implements
 
 
 @torch.enable_grad()
 def _loss(chain: Chain, base: Base, z: Tensor) -> tuple[Tensor, Tensor]:
     noise, log_det = chain(z)
     loss = -(log_det + base.log_prob(noise)).mean(1)
-    # Members share no parameter, so the gradient of the sum is each member's own
+    # Members share no parameter, so the gradient of the sum holds the gradient of each member
     gradients = torch.autograd.grad(loss.sum(), [*base.parameters(), *chain.parameters()])
     return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 

@@ -1,4 +1,4 @@
-"""Networks from architectures and from descriptions, and their files."""
+"""Build networks from architectures and descriptions, and save and load them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ def build(
     Args:
         architecture: the architecture, such as ``flows.NSF(couplings=4)``.
         event_shape: the shape of a point: ``(D,)`` for vectors, ``(C, H, W)`` for images.
-        members: the number of networks, or a range: members 3 to 5 of a larger population start
-            and train as they do there.
+        members: the number M of networks, called members. A range gives members of a larger
+            population: ``range(3, 6)`` has the same initial weights and random streams as members 3
+            to 5 there.
         seed: the seed of the initial weights.
-        columns: the columns of a table, one per feature.
+        columns: the columns of a table, one per feature; empty if the points are not a table.
 
     Raises ``ValueError`` for an event shape that the architecture does not support, ``TypeError``
     for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
     of ``flows/models``, where a checkpoint looks for it.
 
-    >>> import flows
-    >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
-    >>> network.sample((5,)).shape
-    torch.Size([5, 3, 2])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
+        >>> network.sample((5,)).shape
+        torch.Size([5, 3, 2])
     """
     if not isinstance(architecture, Architecture):
         raise TypeError(
@@ -61,7 +63,7 @@ def build(
     ):
         must = "a whole number of at least 1"
         if isinstance(members, range):
-            must = "a range of step 1 from 0 or above, with a member in it"
+            must = "a non-empty range with step 1 that starts at 0 or above"
         raise ValueError(f"members = {members!r}: must be {must}")
     description = {
         "model": registry.name_of(architecture),
@@ -76,15 +78,15 @@ def build(
 def build_described(description: Mapping[str, Any]) -> Network:
     """Return the untrained network of a ``description``.
 
-    Raises ``LookupError`` for an unknown architecture, and ``ValueError`` as ``build`` does and for
-    settings that are not the architecture's.
+    Raises ``LookupError`` for an unknown architecture, and ``ValueError`` for settings or an event
+    shape that the architecture does not support.
     """
     architecture = registry.architecture(description["model"], description["settings"])
     return _build(architecture, description)
 
 
 def _build(architecture: Architecture, description: Mapping[str, Any]) -> Network:
-    """Return the untrained network of an architecture, whose settings the description gets."""
+    """Return the untrained network; its description also has the settings of the architecture."""
     event_shape, columns = tuple(description["event_shape"]), description.get("columns", ())
     if columns and event_shape != (len(columns),):
         raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
@@ -94,22 +96,22 @@ def _build(architecture: Architecture, description: Mapping[str, Any]) -> Networ
 
 
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
-    """Return the network of a ``description`` and a ``state``, in the precision of the state."""
+    """Return the network with a ``description`` and a ``state``, in the precision of the state."""
     network = build_described(description)
     network.load_state_dict(state, assign=True)
     return network
 
 
 def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
-    """Write a population to ``path``, whole or not at all.
+    """Write a population to ``path``; after an error, no incomplete file is left.
 
-    With ``rows=False``, the record is written without values of single training rows. The same
-    population gives the same bytes. Raises ``OSError`` if the file cannot be written, and
+    With ``rows=False``, the record is written without values of single training rows. Equal
+    populations give equal bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a population whose ``description`` does not say how to build it.
     """
     if "model" not in network.description:
         raise ValueError(
-            f"a {type(network).__name__} that was put together by hand cannot be saved; "
+            f"a {type(network).__name__} that was assembled by hand cannot be saved; "
             "a network of flows.build can"
         )
     description, arrays, record = network.description, network.history, network.record
@@ -128,7 +130,7 @@ def load(path: str | Path) -> Population:
     try:
         description, state, arrays = read(Path(path))
         if description["model"] == "unknown":
-            raise CheckpointError("holds no model: the truth of a table is not known")
+            raise CheckpointError("holds no model: the true density of a table is unknown")
         if description["model"] == "target":
             name = description["name"]
             raise CheckpointError(f"holds no model, but the name of a target: {name}")
@@ -144,7 +146,7 @@ def load(path: str | Path) -> Population:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:
-        # Whatever is wrong inside a foreign file, the user needs its name and one line
+        # Any error in a foreign file becomes one line with the name of the file
         reason = one_line(error)[:200]
         raise CheckpointError(
             f"{path}: its metadata and tensors do not describe a model of this version ({reason})"

@@ -21,14 +21,19 @@ class Flow(DensityNetwork):
         log q(x) = log p_0(f(x)) + sum_k log |det df_k|
         sample:    x = f^-1(z),  z ~ p_0
 
-    ``Flow(StandardNormal(members, event_shape), bijections)``: both parts can be replaced.
-    ``flows.build`` makes the flows that have a name.
+    ``flows.build`` returns the flows of the named architectures. A flow can also be assembled from
+    any base and bijections.
 
     Args:
-        base: the base distribution of all members.
-        bijections: the bijections ``f_1, ..., f_K``, in the order from data to noise.
-        description: how to build the network again, as JSON; without it, ``flows.save`` refuses
-            the network.
+        base: the distribution p_0 of the noise, with M members.
+        bijections: the bijections f_1 to f_K, each with M members.
+        description: how to build the flow again; empty for a flow assembled by hand.
+
+    >>> import flows
+    >>> from flows.bijections import ActNorm
+    >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
+    >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
+    torch.Size([2, 3])
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Initialise every data-dependent layer on its input.
+        """Initialise each data-dependent layer on its input, for points ``(M, *event, N)``.
 
         Args:
             z: preprocessed training points ``(M, *event, N)``.
@@ -53,8 +58,8 @@ class Flow(DensityNetwork):
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points.
 
-        It can be differentiated by the points and by the parameters, any number of times. The
-        backward pass computes the points once more (``flows/networks/backend.py``).
+        The result can be differentiated with respect to the points and the parameters, any number
+        of times. The backward pass recomputes the chain (``flows/networks/backend.py``).
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -67,8 +72,8 @@ class Flow(DensityNetwork):
 
             loss = -1/N sum_n [ log p(f(z_n)) + log |det df| ],    p = base.in_training
 
-        The gradient is by all parameters, in their order. The members share none, so the gradient
-        of the summed losses is each member's own.
+        The gradient is with respect to all parameters, in their order. Members share no parameter,
+        so the gradient of the summed losses holds the gradient of each member.
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -79,7 +84,7 @@ class Flow(DensityNetwork):
         return backend.loss(self.chain, self.base.in_training, points)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``f(z)``, ``(M, *event, N)``, and its log-determinant ``(M, N or 1)``.
+        """Return the noise ``f(z)`` of preprocessed points z, and the log-determinant.
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -92,10 +97,19 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def encode(self, value: Any) -> Tensor:
-        """Return the noise ``(..., M, *event)`` that ``sample`` would turn into the points.
+        """Return the noise ``(n, M, *event)`` that ``sample`` would map to the points ``value``.
+
+        The points are ``(n, *event)`` or ``(n, M, *event)``, in the user's units. Raises
+        ``ValueError`` for another shape.
 
         Args:
             value: points in the user's units, in any form that ``log_prob`` takes.
+
+        >>> import flows
+        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> noise = flow.encode([[0.0, 0.0], [1.0, 2.0]])
+        >>> noise.shape
+        torch.Size([2, 3, 2])
         """
         value = self.points(value)
         noise = self.to_noise(self.preprocess(value)[0])[0]
@@ -107,12 +121,18 @@ class Flow(DensityNetwork):
     ) -> list[Tensor]:
         """Return samples at every step from noise to data.
 
-        They are K + 2 tensors ``sample_shape + (M, *event)``: the first is noise, each next one is
-        after one more bijection, and the last is in the user's units.
+        The list has K + 2 tensors ``sample_shape + (M, *event)``: the noise, the points after each
+        of the K inverse bijections, and the points in the user's units.
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: of NumPy or of torch; without one, the draws are new at every call.
+
+        >>> import flows
+        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> steps = flow.trajectory((5,))
+        >>> len(steps), steps[-1].shape
+        (4, torch.Size([5, 3, 2]))
         """
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)

@@ -16,7 +16,7 @@ from flows.networks.backend import backend
 from flows.networks.network import Network, Objective, Points
 from flows.networks.population import Description
 
-LAZY = 4  # every fourth step has the penalty
+LAZY = 4  # the penalty is added at one step in this number
 
 
 class GANNetwork(Network):
@@ -28,10 +28,10 @@ class GANNetwork(Network):
         L_G = E_z[softplus(-D(G(z)))],        z ~ N(0, I)
         sample:  x = G(z)
 
-    Both take their steps at once, on the same fakes. The penalty is costly, so one step in ``LAZY``
-    has it, ``LAZY`` times as heavy (Karras et al. 2020, lazy regularization). A GAN has no density:
-    ``log_prob`` raises ``NotImplementedError``. Raises ``ValueError`` for points that are no
-    vectors.
+    One step updates both networks, on the same generated points. The penalty is costly, so it is
+    added at one step in ``LAZY``, with ``LAZY`` times its weight (Karras et al. 2020, lazy
+    regularization). A GAN has no density: ``log_prob`` raises ``NotImplementedError``. Raises
+    ``ValueError`` for points that are not vectors.
     """
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
@@ -61,8 +61,9 @@ class GANNetwork(Network):
     def loss(self, x: Tensor, generators: Generators, share: float = 1) -> tuple[Tensor, Tensor]:
         """Return ``L_G + L_D`` of a batch ``(M, D, n)``, without the penalty, and the gradient.
 
-        The loss is ``(M,)``. The gradient ``(M, P)`` is that of L_G by the generator's parameters,
-        then that of L_D, with ``share`` times the penalty, by the discriminator's.
+        The loss is ``(M,)``. The gradient ``(M, P)`` holds the gradient of L_G with respect to the
+        generator's parameters, then the gradient of L_D, with ``share`` times the penalty, with
+        respect to the discriminator's.
         """
         x = x.detach().requires_grad_()
         z = normals(generators, self.latent, x.shape[2]).to(x.dtype)
@@ -86,9 +87,9 @@ class GANNetwork(Network):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        """Return both losses, without the penalty, on the training points and as many fakes.
+        """Return both losses, without the penalty, on the training points.
 
-        The noise is the same at every call.
+        An equal number of points is generated, from the same noise at every call.
         """
         train, _ = points["train"]
         generators = numpy_generators(self.description["seed"], "curves", self.member_range)

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians as a model: the truth, and the references that are fitted to a table."""
+"""A mixture of Gaussians as a model: a known true density, or a reference fitted to a table."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from flows.tables.columns import Column
 
 
 class GaussianMixture(Population):
-    """A mixture of K Gaussians in D dimensions as a population with a single member.
+    """A mixture of K Gaussians in D dimensions, as a population with one member.
 
-    ``Mixture`` has the formulas. The weights, the means and the covariances are kept in float64. A
-    kernel density has one component per training point.
+    ``flows.Mixture`` has the formulas. A kernel density has one component per training point.
 
     Args:
-        weights: the weights of the components ``(K,)``, which sum to 1.
-        means: the means ``(K, D)`` of points after the preprocessing.
-        covariances: the covariances ``(K, D, D)`` of points after the preprocessing.
-        preprocessing: maps points in the user's units to those of the mixture, and has the columns
-            of its table. Without it, the mixture is in the user's units.
+        weights: the weights ``(K,)``, above 0, which sum to 1.
+        means: the means ``(K, D)``.
+        covariances: the covariances ``(K, D, D)``, symmetric and positive definite.
+        preprocessing: a map from the user's units to the units of the mixture; ``None`` if these
+            are equal.
 
-    Raises ``ValueError`` where the arrays don't describe a mixture.
+    The arrays are kept in float64. Raises ``ValueError`` if they do not describe a mixture.
+
+    >>> import flows, numpy as np
+    >>> model = flows.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.ones((2, 1, 1)))
+    >>> round(float(model.log_prob([[0.0]])), 4)  # one point, one member
+    -1.4189
     """
 
     weights: Tensor
@@ -54,7 +58,9 @@ class GaussianMixture(Population):
 
     @classmethod
     def of(cls, mixture: Mixture, preprocessing: Preprocessing | None = None) -> GaussianMixture:
-        """Return a mixture as a model.
+        """Return ``mixture`` as a model.
+
+        With a ``preprocessing``, ``mixture`` is the density of preprocessed points.
 
         Args:
             mixture: the mixture, of points after the preprocessing.
@@ -77,11 +83,11 @@ class GaussianMixture(Population):
         Args:
             method: fits a mixture to rows ``(n, D)``, such as ``flows.mixtures.fitting.fit_kde``
                 with its settings.
-            rows: the training rows ``(n, D)`` in the user's units. ``method`` gets them scaled.
-            columns: the columns of the table; none where the rows are not of a table.
-            margins: whether every column is first mapped to about a standard normal.
+            rows: the training rows ``(n, D)`` in the user's units. ``method`` gets scaled rows.
+            columns: the columns of the table; empty if the rows are not a table.
+            margins: whether every column is first mapped to an approximate standard normal.
 
-        Raises ``ValueError``, with the name of the column, where a column does not vary.
+        Raises ``ValueError``, which names the column, if a column is constant.
         """
         preprocessing = Preprocessing(rows.shape[1:], 1, columns)
         if margins:
@@ -94,7 +100,7 @@ class GaussianMixture(Population):
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, 1)`` in nats, in float64 and without gradients.
+        """Return log-densities ``(n, 1)`` of points ``(n, D)`` in nats, without gradients.
 
         Args:
             value: points in the user's units, ``(n, D)`` or ``(n, 1, D)``.
@@ -117,7 +123,7 @@ class GaussianMixture(Population):
 
     @classmethod
     def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
-        """Return the mixture of a checkpoint.
+        """Return the mixture that a checkpoint describes with its ``state``.
 
         Args:
             columns: the columns of its table; none where the points are not from a table.

@@ -1,4 +1,4 @@
-"""The flow over images: whole-number pixels, spread over their cells afresh at every visit."""
+"""The flow over images, whose whole-number pixels are dequantised with uniform noise."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -17,22 +17,23 @@ from flows.networks.network import Objective
 
 
 class ImageFlow(Flow):
-    """A flow of ``y = x + u``, over images x of whole-number pixels.
+    """A flow of ``y = x + u`` for images x with whole-number pixels.
 
-    The pixels are from 0 to levels - 1 and every u is uniform on [0, 1)::
+    Pixels are from 0 to levels - 1. Each u is uniform on [0, 1) (uniform dequantisation)::
 
         P(x) = int q(x + u) du  >=  exp int log q(x + u) du   over the cell of x, a cube of volume 1
 
-    Training takes whole images and draws a fresh u at every visit: what it raises is the bound on
-    the right. ``log_prob`` takes y, in units of pixel values, and is a proper density: it
-    integrates to 1 over the box from 0 to ``levels``, and is minus infinity outside. ``sample``
-    gives whole images. ``flows/evaluation/bits.py`` estimates P(x) and bits per dimension. A
-    uniform q gives log2(levels) bits.
+    Training draws a new u at every visit to an image x, and so maximises the bound on the right.
+    ``log_prob`` takes y, in units of pixel values, and is a proper density: it integrates to 1 over
+    the box from 0 to ``levels``, and is minus infinity outside. ``sample`` returns images of whole
+    numbers. ``flows/evaluation/bits.py`` estimates P(x) and bits per dimension, which are
+    log2(levels) for a uniform q.
 
-    The scaler is fixed: it maps the box to that from ``-bound`` to ``bound``, where splines work.
-    Source: Theis et al. 2016 (A note on the evaluation of generative models), section 3.1. Raises
-    ``ValueError`` for images that are not whole numbers from 0 to levels - 1, and for a
-    ``log_prob`` of images without u.
+    The scaler is fixed: it maps the box to ``[-bound, bound]``, the range of the splines. Source:
+    Theis et al. 2016 (A note on the evaluation of generative models), section 3.1.
+
+    Raises ``ValueError`` for training images with other pixels, and if all values passed to
+    ``log_prob`` are whole numbers, since u was then not added.
     """
 
     takes_noise: ClassVar[bool] = False
@@ -55,10 +56,10 @@ class ImageFlow(Flow):
         self.preprocessing.use_scaler(scaler)
 
     def rows(self, value: Any, what: str = "images") -> Tensor:
-        """Return whole images ``(n, M or 1, *event)``.
+        """Return images of whole numbers as ``(n, M or 1, *event)``.
 
-        Raises ``ValueError`` where a pixel is no whole number from 0 to levels - 1, and as for all
-        networks.
+        Raises ``ValueError`` if a pixel is not a whole number from 0 to levels - 1, and in the
+        cases of ``Network.rows``.
         """
         images = super().rows(value, what)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]
@@ -95,5 +96,5 @@ class ImageFlow(Flow):
         return torch.where(inside, super().log_prob(value), -torch.inf)
 
     def restore(self, z: Tensor) -> Tensor:
-        """Return the networks' points as whole images."""
+        """Return the networks' points ``(M, *event, n)`` as images of whole numbers."""
         return super().restore(z).floor().clamp(0, self.levels - 1)

@@ -1,4 +1,4 @@
-"""The interface between models and training: the base of all networks."""
+"""The interface between models and training: the base class of all networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -31,14 +31,15 @@ class Points(NamedTuple):
 
 
 class Network(Population, ABC):
-    """A population of neural networks, none of which shares a parameter with another.
+    """A population of M neural networks that share no parameter.
 
-    Every parameter is ``(M, ...)``. Users' points are rows in their own units. Inside, points are
-    *features first*, ``(M, *event, N)``, and went through ``preprocessing``, whose log-determinant
-    is added to every log-density.
+    Every parameter is ``(M, ...)``. Users pass points as rows in their own units. Internally,
+    points are *features first*, ``(M, *event, N)``, after the ``preprocessing``, whose
+    log-determinant is added to every log-density.
 
-    ``weights`` ``(M,)`` are the members' in the ensemble. A subclass defines its loss by
-    ``objective``, and what is logged of it by ``curves``. ``betas`` are those of its optimiser.
+    ``weights`` ``(M,)`` are the weights of the members in the ensemble, and ``betas`` the decay
+    rates of the optimiser. A subclass defines its loss in ``objective``, and the numbers that
+    training logs in ``curves``.
     """
 
     weights: Tensor
@@ -58,11 +59,11 @@ class Network(Population, ABC):
         return self.weights
 
     def forget_automatic(self) -> None:
-        """Remove what the automatic recipe adds: margins, whitening, and stacking weights."""
+        """Remove the margins, the whitening and the stacking weights of the automatic recipe."""
         self.preprocessing.remove_margins_and_whitening()
         self.weights.fill_(1 / self.members)
 
-    # Inside: preprocessed points, features first
+    # Internal methods: preprocessed points, features first
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
@@ -72,8 +73,9 @@ class Network(Population, ABC):
     def objective(self, points: Tensor, generators: Generators) -> Objective:
         """Return the function that an epoch calls for every batch.
 
-        For a batch ``(M, *event, n)`` it returns the loss ``(M,)``, without its graph, and the
-        gradient ``(M, P)`` by all parameters, in their order.
+        For a batch ``(M, *event, n)``, the function returns the detached loss ``(M,)`` and the
+        gradient ``(M, P)`` with respect to all parameters, in their order. Each member draws random
+        numbers from its own generator.
 
         Args:
             points: the preprocessed points of the epoch ``(M, *event, N)``.
@@ -83,15 +85,16 @@ class Network(Population, ABC):
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
         """Return the points that a visit to ``points`` ``(M, *event, N)`` trains on.
 
-        They are the points themselves or, where each stands for a region, draws from that region.
+        These are the points themselves or, if a point stands for a region, a draw from the region.
         """
         return points
 
     @abstractmethod
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        """Return the curves that the history keeps: a number per member, ``(M,)``, by name.
+        """Return numbers for the history by name, one per member, ``(M,)``.
 
-        ``points`` are ``train`` and perhaps others. It is called every few epochs.
+        ``points`` has the key ``train``, and may have others. Training calls this method every few
+        epochs.
         """
 
     def final_curves(self, points: dict[str, Points]) -> dict[str, Array]:
@@ -103,7 +106,7 @@ class Network(Population, ABC):
 
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
-        """Draw preprocessed points of every member, ``(M, *event, n)``.
+        """Draw ``n`` points from each member, ``(M, *event, n)``.
 
         Args:
             n: the number of points of a member.
@@ -113,7 +116,7 @@ class Network(Population, ABC):
     # Users' rows
 
     def shaped(self, value: Any, what: str = "rows") -> Tensor:
-        """Return training rows as ``(n, M or 1, *event)``; their values may be not finite.
+        """Return training rows ``(n, M or 1, *event)``, which may hold non-finite values.
 
         Raises ``ValueError`` if there are no rows.
         """
@@ -138,27 +141,30 @@ class Network(Population, ABC):
         return rows
 
     def preprocess(self, value: Any) -> Points:
-        """Return points in the user's units after the preprocessing."""
+        """Preprocess points, which are in the user's units."""
         z, log_det = self.preprocessing(self.features_first(value))
         return Points(z.to(self.dtype).contiguous(), log_det)
 
     def sample(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> Tensor:
-        """Draw ``sample_shape + (M, *event)`` in the user's units, in double precision."""
+        """Draw points ``sample_shape + (M, *event)`` in the user's units, in double precision.
+
+        ``generator`` is a generator of NumPy or torch, or ``None`` for new numbers at every call.
+        """
         shape = torch.Size(sample_shape)
         with torch.no_grad():
             z = self.generate(shape.numel(), generator_of(generator))
             return self.rows_first(self.restore(z), shape)
 
     def restore(self, z: Tensor) -> Tensor:
-        """Return the networks' points ``(M, *event, n)`` in the user's units."""
+        """Map the networks' points ``(M, *event, n)`` back to the user's units."""
         return self.preprocessing.inverse(z.double())[0]
 
     def flatten(self) -> Tensor:
         """Return all parameters as one tensor ``(M, P)`` for an optimiser.
 
-        The parameters of the modules become views of it.
+        The parameters of the modules become views of this tensor.
         """
         flat = torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
         self._point_at(flat)
@@ -166,10 +172,10 @@ class Network(Population, ABC):
 
     @contextmanager
     def parameters_from(self, flat: Tensor) -> Iterator[None]:
-        """Compute with the parameters ``flat`` ``(M, P)`` inside the block, and copy nothing.
+        """Use the parameters ``flat`` ``(M, P)`` inside the block, without copying.
 
-        The columns are in the order of ``flatten``. After the block, also after an error in it, the
-        network has its own parameters again; their numbers were never changed.
+        The columns are in the order of ``flatten``. After the block, even after an error, the
+        network has its own parameters again, unchanged.
         """
         own = [p.data for p in self.parameters()]
         self._point_at(flat)
@@ -187,22 +193,27 @@ class Network(Population, ABC):
 
 
 class DensityNetwork(Network):
-    """A network with a density, which a subclass gives by ``log_density``."""
+    """A network with a density, which a subclass defines in ``log_density``."""
 
     @abstractmethod
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``."""
 
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M)`` in nats of ``(n, *event)`` or ``(n, M, *event)``.
+        """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
 
-        Equal numbers give equal bits: in an array or in a tensor, inside ``torch.no_grad()`` or
-        outside, and whether or not the tensor requires a gradient.
+        The bits of the result are the same for an array and for a tensor, and with and without
+        gradients.
 
-        For a tensor, the result can be differentiated by the points and by the parameters, any
-        number of times; the backward pass of a flow then costs an extra forward pass in PyTorch.
-        For an array, no graph is recorded. The densities of a VAE and of flow matching cannot be
-        differentiated.
+        For a tensor, the result can be differentiated with respect to the points and the
+        parameters, any number of times; the backward pass of a flow then costs an extra forward
+        pass in PyTorch. For an array, no graph is recorded. The densities of a VAE and of
+        flow matching cannot be differentiated. Raises ``ValueError`` for points of another shape.
+
+        >>> import flows
+        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+        torch.Size([2, 3])
         """
         if not isinstance(value, Tensor):
             with torch.no_grad():
@@ -215,7 +226,7 @@ class DensityNetwork(Network):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        """Return ``train_nll``, and ``test_nll`` where there are test points, ``(M,)`` each.
+        """Return ``train_nll`` and, if there are test points, ``test_nll``, ``(M,)`` each.
 
         They are mean negative log-likelihoods in nats, in the user's units.
         """
@@ -228,6 +239,8 @@ class DensityNetwork(Network):
 def mean_nll(log_density: Tensor, log_det: Tensor) -> Array:
     """Return the mean negative log-likelihood in the user's units, ``(M,)``, summed in float64.
 
-    ``log_density`` ``(M, N)`` are of preprocessed points.
+    Args:
+        log_density: log-densities of preprocessed points, ``(M, N)``, in nats.
+        log_det: the log-determinant of the preprocessing, ``(M, N or 1)``.
     """
     return -(log_density.double() + log_det).cpu().numpy().mean(axis=1)

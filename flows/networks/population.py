@@ -1,4 +1,4 @@
-"""The base of all models: a population of M distributions over points."""
+"""The base class of all models: a population of M distributions."""
 
 from typing import Any, ClassVar, overload
 
@@ -13,42 +13,49 @@ from flows.core.seeds import generator_of
 from flows.networks.record import TrainingRecord
 from flows.tables.columns import Column
 
-Description = dict[str, Any]  # of a model, as JSON: how to build it again
+Description = dict[str, Any]  # how to build a model again, as JSON
 
 
 class Population(nn.Module, Distribution):
-    """A population of M members, which is a ``torch.distributions.Distribution``.
+    """M distributions over one space, called members, as one ``torch`` ``Distribution``.
 
-    Its batch shape is ``(M,)``, and its event shape ``(D,)`` or ``(C, H, W)``.
+    Members of a network differ in their random streams; after the automatic recipe, also in their
+    training rows and regularisation. The batch shape is ``(M,)``, the event shape ``(D,)`` or
+    ``(C, H, W)``.
 
-    ``log_prob`` gives ``(n, M)`` in nats, in the units of the data that the user handed over. It
-    takes rows ``(n, *event)``, which all members score, or ``(n, M, *event)``, where each member
-    has points of its own; arrays of any numbers as well as tensors. ``sample((n,), generator=g)``
-    gives ``(n, M, *event)``.
+    ``log_prob`` returns log-densities ``(n, M)`` in nats, in the user's units. It takes rows
+    ``(n, *event)``, which all members score, or ``(n, M, *event)``, one set of points per member,
+    as a tensor or as an array of any numbers. ``sample((n,), generator=g)`` returns points
+    ``(n, M, *event)``.
 
-    The ensemble is the mixture of the members by their ``member_weights`` ``(M,)``, which are equal
-    unless the automatic recipe fitted others:
+    The ensemble is the mixture of the members with the weights ``member_weights`` ``(M,)``, which
+    are equal unless the automatic recipe fitted others:
     ``MixtureSameFamily(Categorical(population.member_weights), population)``. ``ensemble_log_prob``
-    gives its density, and ``ensemble_sample`` draws from it.
-
-    ``description`` holds, as JSON, how to build the model again: with the state it makes a complete
-    checkpoint. After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name,
-    and ``record`` says how the members were trained; before, they are empty and ``None``.
+    returns its log-density, and ``ensemble_sample`` draws from it.
 
     Args:
-        members: the number M of members.
-        event_shape: the shape of a point, ``(D,)`` or ``(C, H, W)``.
-        description: how to build the model again, as JSON.
+        members: the number of members M.
+        event_shape: the shape of a point.
+        description: how to build the model again, as JSON. A checkpoint is the description and the
+            state.
+
+    After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name, and
+    ``record`` the ``TrainingRecord``; before, they are empty and ``None``.
+
+    >>> import flows
+    >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+    >>> points = population.ensemble_sample(5)
+    >>> points.shape, population.log_prob(points).shape
+    (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
     # Whether a trajectory follows a continuous path from noise to data, and not separate layers
     is_continuous: ClassVar[bool] = False
-    # The most columns of a table in which unknown values are drawn or integrated out, where a
-    # density is too expensive for more
+    # The most columns of a table with unknown values, if the density is too expensive for more
     most_conditional: ClassVar[int | None] = None
-    # Points that are scored at a time, which bounds the memory
+    # Points that are scored at a time, to bound the memory
     chunk: ClassVar[int] = 10_000
 
     def __init__(self, members: int, event_shape: Shape, description: Description) -> None:
@@ -64,22 +71,24 @@ class Population(nn.Module, Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
+        """The constraint of the points: all real vectors or images."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
     @property
     def members(self) -> int:
+        """The number of members M."""
         return self.batch_shape[0]
 
     @property
     def columns(self) -> list[Column]:
-        """The columns of the table; none where the points are not from a table."""
+        """The columns of the table; empty if the points are not from a table."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]
 
     @property
     def member_range(self) -> range:
-        """The places of these members in the population that ``flows.build`` took a range of.
+        """The indices of the members in the full population.
 
-        Without a range, they are the whole population.
+        They start at 0 unless ``flows.build`` was called with a range of members.
         """
         return range(*self.description.get("members", (0, self.members)))
 
@@ -89,7 +98,7 @@ class Population(nn.Module, Distribution):
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def supports(self, method: str) -> bool:
-        """Return whether the model has a method.
+        """Return whether the model has a ``method``: ``log_prob``, ``encode`` or ``trajectory``.
 
         Args:
             method: ``"log_prob"``, ``"encode"`` or ``"trajectory"``.
@@ -105,28 +114,29 @@ class Population(nn.Module, Distribution):
     def device(self) -> torch.device:
         """The device on which the model computes; ``model.to("cuda")`` moves it.
 
-        Points may be on any device; densities and samples are on the model's.
+        Points may be on any device; densities and samples are on the device of the model.
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
-        """Draw points, ``sample_shape + (M, *event)``.
+        """Draw points ``sample_shape + (M, *event)`` in the user's units.
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: of NumPy or of torch; without one, the draws are new at every call.
 
-        Raises ``NotImplementedError`` where a model can't.
+        Raises ``NotImplementedError`` if the model does not sample.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M)`` in nats.
+        """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
 
-        Raises ``NotImplementedError`` where a model has none.
+        Raises ``NotImplementedError`` if the model has no density, and ``ValueError`` for points
+        of another shape.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
 
@@ -136,9 +146,9 @@ class Population(nn.Module, Distribution):
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
 
-        Raises ``NotImplementedError`` where a model has no such map.
+        Raises ``NotImplementedError`` if the model is not a flow.
         """
-        raise NotImplementedError(f"{type(self).__name__} is no flow, so it can't encode")
+        raise NotImplementedError(f"{type(self).__name__} is not a flow, so it cannot encode")
 
     def trajectory(
         self, sample_shape: Shape = (), generator: Generator | None = None
@@ -149,12 +159,12 @@ class Population(nn.Module, Distribution):
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: of NumPy or of torch; without one, the draws are new at every call.
 
-        Raises ``NotImplementedError`` where a model has no steps.
+        Raises ``NotImplementedError`` if the model is not a flow.
         """
-        raise NotImplementedError(f"{type(self).__name__} is no flow, so it has no trajectory")
+        raise NotImplementedError(f"{type(self).__name__} is not a flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n,)`` of the ensemble, in nats.
+        """Return log-densities ``(n,)`` of the ensemble, in nats; points as in ``log_prob``.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
@@ -165,13 +175,17 @@ class Population(nn.Module, Distribution):
     def ensemble_sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw independent points from the ensemble, ``(n, *event)``.
 
-        Every point is drawn from one member, which is chosen at random by the member weights.
+        For each point, one member is chosen with the ``member_weights`` as probabilities. Raises
+        ``NotImplementedError`` if the model does not sample.
 
         Args:
             n: the number of points.
             generator: of NumPy or of torch; without one, the draws are new at every call.
 
-        Raises ``NotImplementedError`` where a model can't draw.
+        >>> import flows
+        >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
+        >>> population.ensemble_sample(5).shape
+        torch.Size([5, 2])
         """
         generator = generator_of(generator)
         weights = self.member_weights.double().cpu().numpy()
@@ -208,12 +222,13 @@ class Population(nn.Module, Distribution):
     def points(self, value: Any, what: str = "points") -> Tensor:
         """Return points as a tensor ``(..., M or 1, *event)``.
 
+        Rows ``(n, *event)`` are shared by all members. Raises ``ValueError`` for another shape and
+        ``TypeError`` for values that are not numbers; ``what`` names the points in the message.
+
         Args:
             value: rows ``(n, *event)``, which all members share, whatever their number, or points
                 ``(..., M or 1, *event)``.
             what: the name of the points in messages.
-
-        Raises ``ValueError`` for another shape and ``TypeError`` for what is not numbers.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)
@@ -234,8 +249,8 @@ class Population(nn.Module, Distribution):
 def chunked_log_prob(population: Population, points: Array | Tensor) -> Array:
     """Return the members' log-densities ``(n, M)`` in nats, as an array in double precision.
 
-    The points are ``(n, *event)``, which all members share, or ``(n, M, *event)``, one set for each
-    member. They are scored ``population.chunk`` at a time, which bounds the memory.
+    Points are ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per member.
+    ``population.chunk`` points are scored at a time, to bound the memory.
     """
     chunks = population.points(points).split(population.chunk)
     return np.concatenate([population.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
@@ -258,13 +273,18 @@ def ensemble_log_prob(
 
     Args:
         member_log_prob: the members' log-densities ``(..., M)`` in nats, a tensor or an array.
-        weights: the members' weights w ``(M,)``, which are used as they are and should sum to 1.
-            Some may be 0. Without them, every member has the weight 1/M.
+        weights: the members' weights w ``(M,)``, which should sum to 1 and are not normalised. A
+            weight may be 0. By default, every member has the weight 1/M.
 
     Returns log-densities ``(...)`` in nats: a tensor for a tensor, an array for an array.
+
+    >>> import flows, numpy as np
+    >>> log_q = np.log([[0.1, 0.3], [0.2, 0.2]])  # 2 points, 2 members
+    >>> np.exp(flows.ensemble_log_prob(log_q)).round(3)
+    array([0.2, 0.2])
     """
     if not isinstance(member_log_prob, torch.Tensor):
-        # Torch warns of read-only arrays
+        # Torch warns about read-only arrays
         log_q = torch.from_numpy(np.require(member_log_prob, requirements="W"))
         return ensemble_log_prob(log_q, weights).numpy()
     if weights is None:

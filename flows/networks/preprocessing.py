@@ -20,13 +20,19 @@ from flows.tables.to_real import ToReal
 class Preprocessing(Bijection):
     """A composition of up to four maps, in double precision::
 
-        to_real       by the kinds of a table's columns: bounded columns become real
-        standardize   the scaler of the training rows
-        margins       every column about normal (the automatic recipe)
-        whiten        no correlations           (the automatic recipe)
+        to_real       maps bounded columns of a table to the real line, depending on their kind
+        standardize   is the scaler of the training rows
+        margins       makes every column approximately normal (automatic recipe)
+        whiten        removes correlations                    (automatic recipe)
 
-    No map is trained. Shapes: ``(M, *event, N)``. The log-determinant is that of the composition.
-    Loading a state adds the maps that the state contains.
+    No map is trained by gradients. Points are ``(M, *event, N)``, and log-determinants
+    ``(M, N or 1)`` are of the whole composition. Loading a state adds the maps that the state
+    contains.
+
+    Args:
+        event_shape: the shape of a point.
+        members: the number of members M.
+        columns: the columns of the table; empty if the points are not from a table.
     """
 
     def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
@@ -48,16 +54,16 @@ class Preprocessing(Bijection):
         return compose(self.steps, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``z`` in the user's units, with integer columns whole, and the log-determinant."""
+        """Return ``z`` in the user's units, integer columns rounded, and the log-determinant."""
         x, log_det = compose(self.steps, z, inverse=True)
         return (x if self.to_real is None else self.to_real.round_whole(x)), log_det
 
     def add_margins(self) -> None:
-        """Add ``Margins`` after the scaler: the identity until fitted."""
+        """Add ``Margins`` after the scaler; until fitted, it is the identity."""
         self.margins = Margins(self.dim, self.members)
 
     def add_whitening(self) -> None:
-        """Add ``Whiten`` at the end: the identity until fitted."""
+        """Add ``Whiten`` at the end; until fitted, it is the identity."""
         self.whiten = Whiten(self.dim, self.members)
 
     def remove_margins_and_whitening(self) -> None:
@@ -79,8 +85,8 @@ class Preprocessing(Bijection):
     def fit_scaler(self, rows: Array) -> None:
         """Set ``standardize`` to the moments of training rows in the user's units.
 
-        The rows are ``(n, M or 1, *event)``, with ``NaN`` in gaps. Raises ``ValueError``, with the
-        name of the column, where a column does not vary.
+        The rows are ``(n, M or 1, *event)``, with ``NaN`` in gaps. Raises ``ValueError``, which
+        names the column, if a column is constant.
         """
         if not self.is_scaler_fixed:
             columns = [] if self.to_real is None else self.to_real.columns
@@ -90,7 +96,7 @@ class Preprocessing(Bijection):
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.
 
-        Both are ``(n, M or 1, *event)``. Rows that members share stay shared where the members have
+        Both are ``(n, M or 1, *event)``. Rows that members share stay shared if the members have
         the same scaler. ``NaN`` stays.
         """
         return self.standardize.scaler.scale(self.to_real_rows(rows))
@@ -111,7 +117,7 @@ class Preprocessing(Bijection):
         """Return log dz/dx of each value, ``(M, D, N)``.
 
         ``z`` ``(M, D, N)`` is the output of ``forward``. Each map must act on single columns, so
-        there must be no whitening. ``NaN`` stays.
+        whitening is not allowed. ``NaN`` stays.
         """
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)

@@ -1,7 +1,8 @@
-"""The record of a training: how the members were trained, and how they score held-out rows.
+"""The record of a training: how the members were trained, and the out-of-fold scores of the rows.
 
-A checkpoint stores the record as JSON and arrays. The scores of single rows identify the rows to
-anybody who has them; ``without_rows`` replaces these scores by counts.
+The out-of-fold score of a training row is its log-density under members that did not learn from the
+row. A checkpoint stores the record as JSON and arrays. The scores of single rows identify the rows
+to anybody who has the rows; ``without_rows`` replaces these scores by counts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state"}
 
 
 class RowState(IntEnum):
-    """Whether a training row has an out-of-fold score, and why not.
+    """Whether a training row has an out-of-fold score or, if not, the reason.
 
     Attributes:
         SCORED: the row has a score.
         NOT_HELD_OUT: every member learned from the row.
-        MISSING_VALUES: the score would be that of fewer values.
-        NOT_RESCORED: the row has labels, and was not among the rows whose cells were integrated.
+        MISSING_VALUES: the score would be a density of fewer values.
+        NOT_RESCORED: the table has categories, and the row is not in the subsample that was scored
+            with the probabilities of the labels.
     """
 
     SCORED = 0
@@ -38,12 +40,12 @@ class RowState(IntEnum):
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """How a network was trained.
+    """How a member was trained.
 
     Args:
-        fold: the fold whose rows the network did not learn from.
+        fold: the fold whose rows the member did not learn from.
         regularisation: the preprocessing and the noise.
-        steps: the number of steps after which its weights were kept.
+        steps: the number of steps after which the weights of the member were kept.
     """
 
     fold: int
@@ -56,10 +58,10 @@ class RowScores:
     """The out-of-fold scores of the training rows.
 
     Args:
-        fold: the fold in which each row is held out, ``(n,)``; meaningless if a row is not held
-            out.
+        fold: the fold in which each row is held out, ``(n,)``; without meaning if the row is not
+            held out.
         state: the ``RowState`` of each row, ``(n,)``.
-        log_density: the log-density of each row by the ensemble of the members that did not learn
+        log_density: the log-density of each row under the ensemble of members that did not learn
             from the row, ``(n,)``, in nats and in the user's units; ``NaN`` without a score.
     """
 
@@ -91,7 +93,7 @@ class FoldScores:
         return np.searchsorted(np.sort(self.scores), values, side="right")
 
     def binned(self) -> BinnedScores:
-        """Return the numbers of scores in bins of ``BIN`` nats."""
+        """Return the number of scores in each bin of ``BIN`` nats."""
         bins = np.floor(self.scores / BIN).astype(np.int64)
         counts = np.bincount(bins - bins.min()).tolist()
         return BinnedScores(self.fold, float(bins.min() * BIN), counts)
@@ -124,17 +126,17 @@ class BinnedScores:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a network was trained.
+    """How a population of networks was trained.
 
     Args:
         recipe: ``"fixed"`` or ``"auto"``.
         rows: the number of training rows.
         folds: (auto) the number of folds; ``None`` for the fixed recipe.
         steps: (auto) the number of steps of the whole training; ``None`` for the fixed recipe.
-        members: (auto) one entry for each member, in the order of the population.
+        members: (auto) one entry per member, in the order of the population.
         held_out: (auto) the mean out-of-fold log-density per row in nats, at dequantised values.
-        held_out_se: its standard error.
-        references: the same mean for simple models, by name.
+        held_out_se: (auto) the standard error of ``held_out``.
+        references: (auto) the same mean for simple models, by name.
         gaps: the number of missing values in each column; empty if no value is missing.
         binned_scores: the out-of-fold scores of each fold in bins, if ``row_scores`` was left out.
         row_scores: the out-of-fold scores of the rows.
@@ -153,11 +155,11 @@ class TrainingRecord:
     row_scores: RowScores | None = None
 
     def out_of_fold_members(self, fold: int) -> Mask:
-        """Return which networks did not learn from the rows of ``fold``, ``(M,)``."""
+        """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
         return np.array([member.fold == fold for member in self.members])
 
     def without_rows(self) -> TrainingRecord:
-        """Return the record with counts in bins in place of the scores of single rows."""
+        """Return the record with binned scores instead of the scores of single rows."""
         if self.row_scores is None:
             return self
         binned = [each.binned() for each in self.row_scores.by_fold()]
@@ -168,7 +170,7 @@ class TrainingRecord:
         return self.binned_scores if self.row_scores is None else self.row_scores.by_fold()
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of the record but ``row_scores``."""
+        """Return the fields that are not empty, without ``row_scores``."""
         content = asdict(replace(self, row_scores=None))
         return {key: value for key, value in content.items() if value not in (None, (), [], {})}
 

@@ -24,15 +24,15 @@ TrainingT = TypeVar("TrainingT", bound=TrainingSettings)
 
 
 def names() -> list[str]:
-    """Return the names of all architectures in alphabetical order; none is imported."""
+    """Return the names of all architectures in alphabetical order, without importing them."""
     return sorted(module.name for module in iter_modules([str(MODELS)]))
 
 
 def find(name: str) -> type[Architecture]:
     """Return the class of the architecture ``name``.
 
-    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Raises ``LookupError`` if there
-    is no such file, or no subclass of ``Architecture`` of that name in the file.
+    ``"realnvp"`` gives ``RealNVP`` of ``flows/models/realnvp.py``. Raises ``LookupError`` if the
+    file does not exist or has no subclass of ``Architecture`` of this name.
     """
     if name not in names():
         raise LookupError(
@@ -47,12 +47,12 @@ def find(name: str) -> type[Architecture]:
         ):
             return value
     raise LookupError(
-        f"flows/models/{name}.py: holds no subclass of Architecture that is called like the file"
+        f"flows/models/{name}.py: holds no subclass of Architecture with the name of the file"
     )
 
 
 def name_of(architecture: Architecture) -> str:
-    """Return the name of an architecture: that of its file.
+    """Return the name of an architecture, which is the name of its file.
 
     Raises ``LookupError`` for a class that is not in ``flows/models``.
     """
@@ -68,11 +68,12 @@ def name_of(architecture: Architecture) -> str:
 def architecture(name: str, settings: Mapping[str, Any] | None = None) -> Architecture:
     """Return the architecture ``name`` with ``settings``; a missing setting has its default.
 
-    This converts settings of files; in Python, write ``flows.NSF(couplings=4)``. Raises
-    ``LookupError`` for an unknown name and ``ValueError`` for wrong settings.
+    Use this for settings from a file; in Python, write ``flows.NSF(couplings=4)``. Raises
+    ``LookupError`` for an unknown name and ``ValueError`` for invalid settings.
 
-    >>> architecture("nsf", {"couplings": 4})
-    NSF(couplings=4, hidden=32, bins=8)
+    Examples:
+        >>> architecture("nsf", {"couplings": 4})
+        NSF(couplings=4, hidden=32, bins=8)
     """
     return _checked(find(name), settings or {}, name)
 
@@ -89,21 +90,21 @@ def parse_section(
 
     Args:
         model: the name of the architecture, or the architecture itself.
-        section: training settings that differ from the defaults and, beside a name, settings of the
-            architecture.
+        section: training settings that differ from the defaults and, if ``model`` is a name,
+            settings of the architecture.
         defaults: the training settings of all sections.
         prefix: the place of the section in its file, for messages, such as ``"models.nsf"``.
         reserved: training settings that the section must not contain.
 
-    Raises ``LookupError`` for an unknown name and ``ValueError``, with one line that names the key,
-    for wrong settings.
+    Raises ``LookupError`` for an unknown name, and ``ValueError`` for invalid settings, with one
+    line that names the key.
     """
     cls = find(model) if isinstance(model, str) else type(model)
     own = list(cls.model_fields) if isinstance(model, str) else []
     shared = [key for key in type(defaults).model_fields if key not in reserved]
     name = model if isinstance(model, str) else cls.__name__
     for key in section:
-        # Pydantic would name the keys of one class only; a section may hold keys of both.
+        # Pydantic would list the keys of one class only; a section may hold keys of both
         if key not in (*own, *shared):
             place = f"{prefix}.{key}" if prefix else str(key)
             known = f"allowed in {name}: {', '.join(own)}; " if own else "allowed "

@@ -15,12 +15,12 @@ from flows.networks.backend import backend
 from flows.networks.network import DensityNetwork, Objective, Points, mean_nll
 from flows.networks.population import Description
 
-# The first log-scale of the noise; from 0 on, the decoder never learns to use the latent space
+# The initial log-scale of the noise; from 0, the decoder never learns to use the latent space
 FIRST_LOG_SCALE = -1.0
-# Radius of the disc of latent space that the quadrature covers: all but 3e-7 of its mass
+# Radius of the disc of latent space that the quadrature covers: all but 3e-7 of the mass
 REACH = 5.5
-CHUNK = 2_000  # nodes or points of a chunk: its intermediate arrays then stay in the cache
-# Noise scales from a centre beyond which its density underflows even in double precision
+CHUNK = 2_000  # nodes or points per chunk, so that intermediate arrays stay in the cache
+# Distance from a centre, in noise scales, beyond which its density underflows in float64
 FAR = 40
 LARGEST_GRID = 2_000  # steps of half a noise scale along an axis
 
@@ -34,16 +34,16 @@ class VAENetwork(DensityNetwork):
         -log q(x) <= E[-log N(x; mu(z), diag(s^2))] + KL(N(m(x), diag(v(x)^2)) || N(0, I))
         z = m(x) + v(x) e,  e ~ N(0, I)
 
-    Training minimises the bound, with one e a visit; ``log_prob`` is the integral itself, over the
-    two dimensions of z (``quadrature``), and can't be differentiated. Raises ``ValueError`` for
-    points that are no vectors.
+    Training minimises the bound, with one draw of e per visit. ``log_prob`` computes the integral
+    over the two dimensions of z (``quadrature``), and cannot be differentiated. Raises
+    ``ValueError`` for points that are not vectors.
     """
 
     LATENT = 2
-    # Points scored at a time: what a call costs hardly depends on their number
+    # Points scored at a time; the cost of a call hardly depends on their number
     chunk: ClassVar[int] = 1_000_000
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
-    # For the curves, which are taken often: the mean is then within 0.002 nat
+    # For the curves, which are computed often; the error of the mean is within 0.002 nat
     curve_nodes: ClassVar[int] = 128
 
     def __init__(
@@ -67,7 +67,7 @@ class VAENetwork(DensityNetwork):
 
         The batch is ``(M, D, n)``, the bound ``(M,)`` and the gradient ``(M, P)``.
         """
-        # All that is summed or exponentiated is in double precision
+        # Sums and exponentials are in double precision
         m, log_v = backend.perceptron(self.encoder, x).double().chunk(2, dim=1)
         noise = normals(generators, self.LATENT, x.shape[2])
         mu = backend.perceptron(self.decoder, (m + log_v.exp() * noise).to(x.dtype))
@@ -82,7 +82,7 @@ class VAENetwork(DensityNetwork):
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         seen = [z for z, _ in points.values()]
-        # All in one call: the nodes cost more than the points
+        # One call for all points, because the nodes cost more than the points
         log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
         parts = zip(points.items(), log_q.split([z.shape[2] for z in seen], dim=1), strict=True)
         return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in parts}
@@ -102,8 +102,8 @@ class VAENetwork(DensityNetwork):
         mu = torch.cat([backend.perceptron(self.decoder, part) for part in parts], dim=2)
         mixture = mixture_in_the_plane if self.dim == 2 else mixture_by_pairs
         members = zip(x.double(), mu.double(), self.log_scale.double().exp(), strict=True)
-        # Products of far tails underflow. They contribute nothing, and arithmetic on the denormal
-        # numbers that are left takes ten times as long as all else.
+        # Products of far tails underflow. They contribute nothing, but arithmetic on the remaining
+        # denormal numbers takes ten times as long as the rest.
         torch.set_flush_denormal(True)
         try:
             return torch.stack([mixture(*member, weights) for member in members])
@@ -114,10 +114,10 @@ class VAENetwork(DensityNetwork):
 def quadrature(nodes: int) -> tuple[Tensor, Tensor]:
     """Return nodes ``(2, K)`` in latent space and their weights ``(K,)``.
 
-    They are the trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc. On a function as smooth
-    as a Gaussian the rule converges faster than any power of the step. What limits it here is the
-    decoder: where it leaps from mode to mode, neighbouring nodes must not lie apart by much more
-    than the noise scale.
+    They define the trapezoidal rule for ``int N(z; 0, I) f(z) dz`` on a disc. For a function as
+    smooth as a Gaussian, the rule converges faster than any power of the step. The decoder limits
+    its accuracy: between modes, mu changes quickly, and mu at neighbouring nodes must not differ by
+    much more than the noise scale.
     """
     axis = torch.linspace(-REACH, REACH, nodes, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis).T
@@ -142,23 +142,23 @@ def mixture_by_pairs(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor)
 
 
 def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
-    """Return what ``mixture_by_pairs`` does, for D = 2, at a cost of N + K in place of N K.
+    """Return the result of ``mixture_by_pairs`` for D = 2, at a cost of N + K instead of N K.
 
-    Along each axis, a Gaussian of variance s^2 is two of half that variance one after the other,
-    and their convolution is a sum over a regular grid of step s/2, to a relative 5e-9 wherever x
-    and mu are (the trapezoidal rule on a Gaussian of deviation s/2)::
+    Along each axis, a Gaussian of variance s^2 is the convolution of two Gaussians of variance
+    s^2/2. The trapezoidal rule with step s/2 computes this integral over a Gaussian of deviation
+    s/2 with a relative error of 5e-9, for all x and mu::
 
         N(x; mu, s^2) = int N(x; t, s^2/2) N(t; mu, s^2/2) dt
                       = s/2 sum_j N(x; t_j, s^2/2) N(t_j; mu, s^2/2)
 
-    So with A_nj = exp(-((x_n - t_j) / s)^2) and B_kj = exp(-((mu_k - t_j) / s)^2) of each axis, a
-    product of K rows once and one of N rows are enough. All terms are positive, so nothing
-    cancels::
+    With A_nj = exp(-((x_n - t_j) / s)^2) and B_kj = exp(-((mu_k - t_j) / s)^2) for each axis, one
+    matrix product over K rows and one over N rows are enough. All terms are positive, so there is
+    no cancellation::
 
         q(x_n) = A^1_n (B^1^T diag(w) B^2) A^2_n / (4 pi^2 s_1 s_2)
 
-    Points so far out that their density underflows, and noise scales too small for any grid, are
-    left to ``mixture_by_pairs``.
+    ``mixture_by_pairs`` computes points whose density underflows, and noise scales that are too
+    small for a grid.
     """
     finite = x.isfinite().all(0) & centres.isfinite().all() & scale.isfinite().all()
     if not bool(finite.all()) or not len(finite):
@@ -173,7 +173,7 @@ def mixture_in_the_plane(x: Tensor, centres: Tensor, scale: Tensor, weights: Ten
     if bool((high - low).max() > LARGEST_GRID / 2):
         return mixture_by_pairs(x, centres, scale, weights)
     tiny = torch.finfo(x.dtype).tiny
-    largest = -0.95 * math.log(tiny)  # exponents are cut here: numbers below `tiny` would be slow
+    largest = -0.95 * math.log(tiny)  # the cut of exponents: numbers below `tiny` are slow
     ends = zip(low.tolist(), high.tolist(), strict=True)
     first, second = (torch.arange(*each, 0.5, dtype=x.dtype) for each in ends)
 

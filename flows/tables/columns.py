@@ -28,6 +28,15 @@ class Column:
         step: the step of rounded values; ``None`` if the values are not rounded.
         labels: the labels of a category. Its numbers are codes: 0 stands for the first label.
         ordered: whether the order of the labels has a meaning.
+
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> visits = flows.Column.parse("visits", "count")
+        >>> visits.bounds
+        (-0.5, inf)
+        >>> visits.holds(np.array([2.0, 2.5, -1.0]))
+        array([ True, False, False])
     """
 
     name: str
@@ -67,7 +76,7 @@ class Column:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields of the column, by name, as JSON can hold them."""
+        """Return the fields as a dict that JSON can hold; ``from_dict`` reads it."""
         content = {**asdict(self), "labels": list(self.labels)}
         if self.kind != "category":
             del content["labels"], content["ordered"]
@@ -75,7 +84,7 @@ class Column:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Column:
-        """Return the column that ``to_dict`` wrote.
+        """Return the column that ``to_dict`` wrote as ``content``.
 
         Args:
             content: the fields of the column, by name.
@@ -94,10 +103,10 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The two numbers that all values lie strictly between."""
+        """The lower and the upper bound; all values lie strictly between them."""
         if self.low is not None and self.high is not None:
             return self.low, self.high
-        if self.kind == "category":  # the cells of the codes, which are one wide
+        if self.kind == "category":  # the code k stands for the cell from k - 1/2 to k + 1/2
             return -0.5, len(self.labels) - 0.5
         return {"positive": 0.0, "count": -0.5}.get(self.kind, -math.inf), math.inf
 
@@ -107,7 +116,7 @@ class Column:
         return self.kind in WHOLE and (self.step or 0) % 1 == 0
 
     def holds(self, x: Array) -> Mask:
-        """Return whether each value is a number that the kind allows, ``(n,)``.
+        """Return a mask ``(n,)`` of the values ``x`` ``(n,)`` that the kind allows.
 
         Args:
             x: values of the column ``(n,)``.

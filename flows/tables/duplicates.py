@@ -1,4 +1,4 @@
-"""Rows that are copies of others, for example in a table that was pasted together twice."""
+"""Copies of rows, for example in a table that lists some records twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from flows.core.arrays import Array, Mask, Whole
 from flows.tables.rounding import DISTINCT, has_step
 
-MOST_COPIES = 5  # mean number of equal rows; rows of a discrete table recur more often
+MOST_COPIES = 5  # largest mean number of equal rows; rows of a discrete table recur more often
 
 
 def equal_rows(values: Array) -> Whole:
-    """Return the number of each row's group of equal rows, ``(n,)``, for ``values`` ``(n, D)``.
+    """Group equal rows of ``values`` ``(n, D)``, and return the group number of each row, ``(n,)``.
 
     Groups are numbered from 0 in the order of their first rows. Missing values (``NaN``) are equal
     to each other.
@@ -27,13 +27,12 @@ def equal_rows(values: Array) -> Whole:
 
 
 def first_copies(values: Array) -> Whole:
-    """Return for each row the place of the first of its copies, ``(n,)``.
+    """Return the index of the first copy of each row, ``(n,)``.
 
     ``values`` are ``(n, D)``. Equal rows are copies if they have a value in a continuous column.
     In a table without a continuous column, equal rows are copies if fewer than twice as many pairs
     of rows agree in any D - 1 columns as agree in all D: if rows were equal by chance, many more
-    pairs would agree in D - 1 columns. A row without copies, or equal to others only by
-    chance, has its own place.
+    pairs would agree in D - 1 columns. A row without copies gets its own index.
     """
     n, dim = values.shape
     group = equal_rows(values)
@@ -49,7 +48,10 @@ def first_copies(values: Array) -> Whole:
 
 
 def _is_continuous(x: Array, different: int) -> bool:
-    """Return whether a column ``(n,)`` of a table of ``different`` rows is not rounded."""
+    """Return whether a column ``(n,)`` of a table with ``different`` distinct rows is continuous.
+
+    A continuous column has few repeated values and no common step between its values.
+    """
     known = x[~np.isnan(x)]
     distinct = np.unique(known)
     return len(distinct) >= DISTINCT * different * (len(known) / len(x)) and not has_step(distinct)

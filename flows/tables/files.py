@@ -1,8 +1,8 @@
-"""Tables in CSV and Parquet files: read them, whole or in pieces, and write them.
+"""Read tables from CSV and Parquet files, whole or in pieces, and write tables.
 
-A CSV file is text with the names in its first line, perhaps compressed by gzip; its fields are
-passed on as they were written. A piece is a data frame whose index holds the numbers of its rows:
-1 is the first row below the names. Every fault is a ``TableError`` that names the file.
+A CSV file has the column names in its first line, and may be compressed with gzip. A piece is a
+data frame whose index holds row numbers: 1 is the first row below the names. Pieces of a CSV file
+hold the text of the file. Every error is a ``TableError`` that names the file.
 """
 
 import csv
@@ -26,11 +26,11 @@ from flows.tables.notices import Notice, SetFormat, TableError
 from flows.tables.values import PLAIN, Format
 
 SPACES = r"\s+"  # the only separator of several characters
-ROWS_PER_PIECE = 50_000  # rows of a piece: bounds the memory
+ROWS_PER_PIECE = 50_000  # limits the memory
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 ENDINGS = (*SEPARATORS, ".parquet")
 OTHER_ENCODING = "is text in another encoding"
-# Files that are not text in the expected encoding: their first bytes, the problem, the encoding
+# Files that are not text in the expected encoding: first bytes, problem, and encoding to advise
 FOREIGN = (
     (b"PK", "is a spreadsheet or an archive; save it as a CSV file", ""),
     (b"\x1f\x8b", "is compressed by gzip; rename it to .csv.gz", ""),
@@ -49,9 +49,30 @@ def read(
     only: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> Table:
-    """Return a file, parsed: the columns ``only`` (by default all), without the columns ``drop``.
+    r"""Read and parse a table.
 
-    ``kinds`` are the kinds that a user names, by column.
+    Args:
+        path: a ``.csv``, ``.tsv``, ``.csv.gz``, ``.tsv.gz`` or ``.parquet`` file.
+        kinds: the kinds that a user names, by column.
+        written: the format of a CSV file.
+        only: the columns to read; by default all.
+        drop: columns to leave out.
+
+    Raises ``TableError`` for a file that cannot be read, for an unknown column, and if no column is
+    left.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from flows.tables.files import read
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "patients.csv")
+        ...     length = path.write_text("age,ward\n50,north\n62,south\n")
+        ...     table = read(path, {"ward": "category"})
+        >>> table.frame
+            age   ward
+        1  50.0  north
+        2  62.0  south
     """
     kinds, parts = kinds or {}, []
     for piece in stream(path, written):
@@ -75,7 +96,10 @@ def read(
 
 
 def read_numbers(path: str | Path) -> tuple[list[str], Array]:
-    """Return the names of a file that holds only numbers, and its rows ``(n, D)``."""
+    """Return the column names of a file that holds only numbers, and its rows ``(n, D)``.
+
+    Raises ``TableError`` for a missing value, and for text that is not a number.
+    """
     table = read(path)
     names = list(table.frame)
     return names, to_numbers(apply_missing_policy(table), [Column(name) for name in names])
@@ -84,9 +108,10 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
 def stream(
     path: str | Path, written: Format = PLAIN, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of the file in pieces of ``rows`` rows, by default ``ROWS_PER_PIECE``.
+    """Yield the rows of a file in pieces of ``rows`` rows, by default ``ROWS_PER_PIECE``.
 
-    Raises ``TableError`` for a file that is not a table, or has no rows.
+    ``written`` is the format of a CSV file. Raises ``TableError`` for a file that is not a table or
+    has no rows.
     """
     path, first, rows = Path(path), 1, rows or ROWS_PER_PIECE
     if not is_csv(path) and written != PLAIN:
@@ -115,15 +140,15 @@ def stream(
 
 
 def _fault(path: str | Path, problem: str, **options: str) -> TableError:
-    """Return the error on a file that can be read with the ``options`` of ``Format``, if any."""
+    """Return an error about a file, with the advice to use ``options`` of ``Format``, if any."""
     advice = (("read the file", SetFormat.of(**options)),) if options else ()
     return TableError([Notice(problem, advice=advice)], str(path))
 
 
 def is_csv(path: str | Path) -> bool:
-    """Return whether the name of a file is that of a CSV file.
+    """Return whether the name of a file has an ending of CSV files, such as ``.csv``.
 
-    Raises ``TableError`` for an unknown ending.
+    Raises ``TableError`` for a name that has no ending of a table.
     """
     return _ending(Path(path)) != ".parquet"
 
@@ -147,7 +172,7 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
     above, separator, names = _heading(path, separator, encoding)
     for name in names:
-        position(names, name, str(path))  # two of a name are refused
+        position(names, name, str(path))  # raises TableError for a repeated name
     as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
     where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
     with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
@@ -155,7 +180,7 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
             for piece in pieces:
                 if not isinstance(piece.index, pd.RangeIndex):
                     raise ValueError(
-                        "its rows have more fields than its first line names columns; "
+                        "its rows have more fields than its first line has names; "
                         "name every column there, and end no line with a separator"
                     )
                 yield piece
@@ -177,9 +202,9 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
     with _open(path, "rt", encoding=encoding, newline="") as file:
         above, line = 0, ""
         for line in file:
-            said = re.fullmatch(r"sep=(.)\s*", line)
-            separator = said[1] if said else separator
-            if line.strip() and not said and not line.startswith("#"):
+            declared = re.fullmatch(r"sep=(.)\s*", line)
+            separator = declared[1] if declared else separator
+            if line.strip() and not declared and not line.startswith("#"):
                 break
             above += 1
         names = line.split()
@@ -208,11 +233,11 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as pq
 
     def type_of(kind: pa.DataType) -> pd.ArrowDtype | None:
-        # Arrow's types: a whole number stays one beside a missing one. Pandas has categories too.
+        # Arrow's types keep whole numbers whole beside missing values; pandas has categories itself
         return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
 
     with path.open("rb") as file:
-        # Not a whole group of rows at once, which may be the whole file
+        # Without a buffer for a whole group of rows, because a group may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
         for batch in whole.iter_batches(batch_size=rows):
             yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)

@@ -1,6 +1,6 @@
-"""Data frames as numbers ``(n, D)`` and back.
+"""Convert data frames to numbers ``(n, D)`` and back.
 
-Users' frames and the pieces of a file are parsed and converted here, by one path.
+Data frames of users and pieces of files go through the same functions.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from flows.tables.values import (
     to_floats,
 )
 
-NAMELESS = r"(Unnamed: \d+)?"  # the name of a column without a name, in pandas too
+NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
 class Table(NamedTuple):
-    """A parsed frame, and the file that holds it; the ``source`` of a data frame is empty."""
+    """A parsed data frame, and the name of its file, which is empty if there is no file."""
 
     frame: pd.DataFrame
     source: str = ""
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     Args:
         columns: the columns.
         values: ``(n, D)``, with codes for labels and ``NaN`` for missing values.
-        copies: the place of the first row that each row is a copy of, ``(n,)``.
+        copies: the index of the first copy of each row, ``(n,)``.
         notices: statements about the table.
     """
 
@@ -74,8 +74,8 @@ def parse(
 ) -> Table:
     """Return the columns that ``kinds`` names, in this order, with numbers in place of text.
 
-    Text is ``written`` in the given format. ``values.parse_values`` describes the parsed columns.
-    Raises ``TableError`` for a column that is missing, or whose name occurs twice.
+    ``written`` is the format of text. ``values.parse_values`` describes the parsed columns. Raises
+    ``TableError`` for a column that is missing, or whose name occurs twice.
     """
     names = list(map(str, frame.columns))
     parsed = {
@@ -90,7 +90,7 @@ def parse(
 
 
 def position(names: Sequence[str], name: str, source: str = "") -> int:
-    """Return the place of the column ``name`` among ``names``.
+    """Return the index of the column ``name`` in ``names``.
 
     Raises ``TableError`` unless exactly one column has this name.
     """
@@ -110,7 +110,7 @@ def take(table: Table, kinds: Mapping[str, str], missing: str = "stop") -> Rows:
         table: a parsed table.
         kinds: the kinds that a user names, by column.
         missing: ``"stop"`` or ``"drop"`` as in ``apply_missing_policy``; or ``"learn"``, which
-            keeps missing values as ``NaN`` and leaves out only rows without any value.
+            keeps missing values as ``NaN`` and drops only rows without any value.
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
     to, and ``ValueError`` for a word that is not a kind.
@@ -152,14 +152,14 @@ def _without_nameless(
 def _learnable_rows(
     frame: pd.DataFrame, kinds: Mapping[str, str], missing: str, faults: list[Notice]
 ) -> Rows:
-    """Return the rows as numbers. Raises ``TableError`` with ``faults`` and those found here."""
-    cells = _missing_cells(frame)
-    for name in frame.columns[cells.all()] if len(frame) else ():
+    """Return the rows as numbers. Add faults to ``faults``, and raise ``TableError`` with them."""
+    is_missing = _missing_mask(frame)
+    for name in frame.columns[is_missing.all()] if len(frame) else ():
         faults.append(Notice("holds no value in any row", name, advice=(leave_out(name),)))
-        frame, cells = frame.drop(columns=name), cells.drop(columns=name)
-    faults += _missing_faults(frame, cells) if missing == "stop" else []
-    left_out = {"learn": cells.all(axis=1), "drop": cells.any(axis=1)}.get(missing, False)
-    kept = frame.mask(cells)[~np.broadcast_to(left_out, len(frame))]
+        frame, is_missing = frame.drop(columns=name), is_missing.drop(columns=name)
+    faults += _missing_faults(frame, is_missing) if missing == "stop" else []
+    left_out = {"learn": is_missing.all(axis=1), "drop": is_missing.any(axis=1)}.get(missing, False)
+    kept = frame.mask(is_missing)[~np.broadcast_to(left_out, len(frame))]
     columns, values = list[Column](), list[Array]()
     for name in kept:
         with collecting(faults):
@@ -189,31 +189,31 @@ def _is_index(frame: pd.DataFrame, name: str) -> bool:
 
 
 def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
-    """Return the rows of a table that lack no value or, with ``"keep"``, all rows.
+    """Return a table after the policy ``missing`` is applied to its missing values.
 
-    A missing value is an error if ``missing`` is ``"stop"``. Its row is left out if ``missing`` is
-    ``"drop"``. It is kept as ``NaN`` if ``missing`` is ``"keep"``.
+    ``"stop"`` raises ``TableError`` for a missing value, ``"drop"`` drops rows with a missing
+    value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values.
     """
     frame, source = table
-    cells = _missing_cells(frame)
+    is_missing = _missing_mask(frame)
     if missing == "keep":
-        return Table(frame.mask(cells), source)
-    if missing == "stop" and (faults := _missing_faults(frame, cells)):
+        return Table(frame.mask(is_missing), source)
+    if missing == "stop" and (faults := _missing_faults(frame, is_missing)):
         raise TableError(faults, source)
-    return Table(frame[~cells.any(axis=1)], source)
+    return Table(frame[~is_missing.any(axis=1)], source)
 
 
-def _missing_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return which values are missing, including those that are written as a mark."""
+def _missing_mask(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return which values are missing, including marks such as ``"?"``."""
     return pd.DataFrame({name: missing_values(frame[name]) for name in frame}, index=frame.index)
 
 
-def _missing_faults(frame: pd.DataFrame, cells: pd.DataFrame) -> list[Notice]:
-    """Return a fault for each column with a missing value; ``cells`` are missing."""
+def _missing_faults(frame: pd.DataFrame, is_missing: pd.DataFrame) -> list[Notice]:
+    """Return a fault for each column with a missing value."""
     faults = []
-    for name in frame.columns[cells.any()]:
-        row = cells.index[cells[name]][0]
-        value = frame.loc[cells[name], name].iloc[0]
+    for name in frame.columns[is_missing.any()]:
+        row = is_missing.index[is_missing[name]][0]
+        value = frame.loc[is_missing[name], name].iloc[0]
         problem = "holds no value"
         if isinstance(value, str):
             problem = f"holds {value!r}, which counts as a missing value"
@@ -228,8 +228,8 @@ def _missing_notice(columns: Sequence[Column], values: Array) -> list[Notice]:
     counts = [f"{gap} in {column.name}" for column, gap in zip(columns, gaps, strict=True) if gap]
     if not counts:
         return []
-    total = f"{gaps.sum()} of {values.size} values are missing and are learned around"
-    return [Notice(f"{total}: {', '.join(counts)}")]
+    total = f"{gaps.sum()} of {values.size} values are missing: {', '.join(counts)}"
+    return [Notice(f"{total}; the fit uses the other values of these rows")]
 
 
 def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
@@ -243,7 +243,7 @@ def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
 def to_numbers(table: Table, columns: Sequence[Column]) -> Array:
     """Return the ``columns`` of a table as numbers ``(n, D)``, ``NaN`` for missing values.
 
-    Categories become codes: the places of their labels, and -1 for a value that is not a label.
+    Categories become codes: the indices of their labels, and -1 for a value that is not a label.
     Raises ``TableError``, with the faults of all columns, for values that are not numbers.
     """
     found, faults = list[Array](), list[Notice]()
@@ -260,7 +260,7 @@ def _column_numbers(values: pd.Series, column: Column, *, is_fit: bool) -> Array
 
 
 def to_frame(columns: Sequence[Column], values: Array) -> pd.DataFrame:
-    """Return numbers ``(n, D)`` as a frame of labels, whole numbers and floats."""
+    """Return numbers ``(n, D)`` as a data frame with labels, whole numbers and floats."""
     pairs = zip(columns, values.T, strict=True)
     return pd.DataFrame({column.name: _typed(column, x) for column, x in pairs})
 

@@ -19,7 +19,7 @@ from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import DISTINCT, common_step
 
 LEAST_ROWS = 10
-LEAST_VALUES = 8  # in a column with missing values, so that every fold holds some
+LEAST_VALUES = 8  # in a column with missing values, so that every cross-validation fold has some
 
 
 class Inspection(NamedTuple):
@@ -27,7 +27,7 @@ class Inspection(NamedTuple):
 
     Args:
         columns: the columns, with the step of each rounded column.
-        copies: the place of the first row that each row is a copy of, ``(n,)``.
+        copies: the index of the first copy of each row, ``(n,)``.
         notices: statements about rounded columns and copies.
     """
 
@@ -51,10 +51,9 @@ def inspect(
         columns: the columns.
         values: their values, with codes for labels.
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
-        faults: faults of other columns, which are reported along with those found here.
+        faults: faults of other columns, which are reported together with the faults found here.
 
-    Raises ``TableError``, with all faults that were found, for a table that no density can be
-    fitted to.
+    Raises ``TableError``, with all faults, for a table that no density can be fitted to.
     """
     faults = list(faults)
     if len(values) < LEAST_ROWS:
@@ -88,7 +87,7 @@ def inspect(
 
 
 def _faults(column: Column, x: Array, rows: Whole) -> list[Notice]:
-    """Return the fault of the known values ``x`` ``(m,)`` of a column, if they have one."""
+    """Return the first fault of the known values ``x`` ``(m,)`` of a column, or an empty list."""
     disallowed = np.flatnonzero(~column.holds(x))
     if len(disallowed):
         first = disallowed[0]
@@ -111,7 +110,7 @@ def _faults(column: Column, x: Array, rows: Whole) -> list[Notice]:
 
 
 def _allowed(column: Column) -> str:
-    """Return which numbers the kind of a column allows."""
+    """Describe the numbers that the kind of a column allows."""
     low, high = column.bounds
     if column.kind == "integer":
         return f"multiples of {column.step:g}"
@@ -153,10 +152,10 @@ def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
 def _redundant(names: Sequence[str], values: Array, sound: Mask) -> list[Notice]:
     """Return a fault for each column that equals another or is a linear combination of others.
 
-    Such columns have no joint density. Columns are compared if they are ``sound`` ``(D,)``, on the
-    rows that are complete in these columns. In a QR decomposition of the standardised columns, the
-    diagonal of R is the part of each column that the columns before it do not explain: 0, up to
-    rounding, for a linear combination.
+    Such columns have no joint density. Only columns that are ``sound`` ``(D,)`` are compared, on
+    the rows that are complete in these columns. In a QR decomposition of the standardised columns,
+    the diagonal of R is the part of each column that the columns before it do not explain. This
+    part is 0, up to rounding, for a linear combination.
     """
     names, values = np.array(names)[sound].tolist(), values[:, sound]
     values = values[~np.isnan(values).any(axis=1)]

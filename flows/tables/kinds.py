@@ -1,4 +1,4 @@
-"""The kind of a column that a user did not name, from the values of the column."""
+"""The kind of a column: the kind that the user names, or the kind that its values suggest."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from flows.tables.columns import Column, Label
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.values import SOME, are_numbers, label_text
 
-MOST_LABELS = 20  # of a column of text that is a category although no kind was named
+MOST_LABELS = 20  # a column of text with at most this many labels is a category by default
 
 
 def declare(values: pd.Series, word: str | None = None) -> Column:
-    """Return the column of parsed ``values``, of the kind ``word`` or of the kind that they have.
+    """Return the column of parsed ``values``, of the kind ``word``.
 
+    Without ``word``, text, booleans and categories of pandas are a category, and numbers are real.
     Missing values are ignored. Raises ``ValueError`` for a word that is not a kind, and
-    ``TableError`` for values that have no kind.
+    ``TableError`` for dates and for text with many distinct values.
     """
     values, name = values.dropna(), str(values.name)
     word = word or ("category" if _is_category(values, name) else "real")
@@ -46,7 +47,7 @@ def _number(text: str) -> Label:
 def _is_category(values: pd.Series, name: str) -> bool:
     """Return whether ``values``, none of which is missing, are labels and not numbers.
 
-    Raises ``TableError`` for dates, and for text of many values.
+    Raises ``TableError`` for dates, and for text with many distinct values.
     """
     if values.empty or values.dtype.kind == "f" or values.dtype == "category":
         return values.dtype == "category"
@@ -72,7 +73,7 @@ def _is_category(values: pd.Series, name: str) -> bool:
 
 def _are_dates(words: pd.Series) -> bool:
     """Return whether pandas reads most of the words as dates."""
-    if guess_datetime_format(words.iloc[0]) is None:  # "May" and "T1" are read as dates, too
+    if guess_datetime_format(words.iloc[0]) is None:  # pandas also reads "May" and "T1" as dates
         return False
     dates = pd.to_datetime(words, errors="coerce", format="mixed", utc=True)
     return bool(dates.notna().mean() > 0.5)

@@ -1,4 +1,4 @@
-"""Notices and faults of a table, as values that each front end words for its users.
+"""Notices and faults of a table, as values that each front end turns into text for its users.
 
 A notice names the column and the row, says what is wrong or what was done, and may name remedies.
 A remedy is a value. The front end says how to apply the remedy: Python users pass an argument,
@@ -44,17 +44,18 @@ class SetFormat:
 
     @classmethod
     def of(cls, **options: str) -> SetFormat:
+        """Return the remedy with keyword arguments as options."""
         return cls(tuple(options.items()))
 
 
 Remedy = SetKind | DropColumn | DropIncompleteRows | SetFormat
-# What a user may want, such as "learn labels", and the remedy that does it
+# Aims of a user, such as "learn labels", each with the remedy that reaches it
 Advice = tuple[tuple[str, Remedy], ...]
-Words = Callable[[Remedy], str]  # of a front end: an imperative clause, such as "pass --drop age"
+Words = Callable[[Remedy], str]  # returns an imperative clause, such as "pass --drop age"
 
 
 def python_words(remedy: Remedy) -> str:
-    """Return how a user of the Python interface applies a remedy."""
+    """Tell a user of the Python interface how to apply a remedy."""
     match remedy:
         case SetKind(column, kind):
             return f"pass columns={{{column!r}: {kind!r}}}"
@@ -98,13 +99,13 @@ def leave_out(column: str) -> tuple[str, Remedy]:
 
 
 class TableError(UserError):
-    """All faults that were found in a table, with a line for each.
+    """All faults that were found in a table.
+
+    The text of the error has a line for each fault, in the words of the Python interface.
 
     Args:
         faults: the faults.
         source: the file that holds the table; empty for a data frame.
-
-    The text of the error has a line for each fault, in the words of the Python interface.
     """
 
     def __init__(self, faults: Sequence[Notice], source: str = "") -> None:

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return real rows ``(n, D)`` to learn from; rounded values are dequantised."""
+    """Map rows ``(n, D)`` to learn from to the real line; rounded values are dequantised."""
     if not columns:
         return values
     return to_real(columns, dequantise(columns, values, first_copies(values), seed))
 
 
 def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
-    """Return real rows ``(n, D)`` to score.
+    """Map rows ``(n, D)`` to score to the real line.
 
-    Integers and counts stay whole, because samples are whole. Categories are dequantised, so that
-    every model scores the same point of a cell.
+    Integers and counts stay whole, because samples are whole. Categories are dequantised with the
+    same noise for every model.
     """
     if not columns:
         return values
@@ -42,12 +42,12 @@ def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
 
 
 def to_real(columns: Sequence[Column], rows: Array) -> Array:
-    """Return rows ``(n, D)`` of the user's units on the real line, column by column."""
+    """Map rows ``(n, D)`` in the user's units to the real line, column by column."""
     return _mapped(columns, lambda maps, x: maps(x)[0], rows)
 
 
 def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
-    """Return real rows ``(n, D)`` in the user's units; ``whole`` rounds integers and counts."""
+    """Map real rows ``(n, D)`` to the user's units; ``whole`` rounds integers and counts."""
     spread = _mapped(columns, lambda maps, z: maps.inverse(z)[0], rows)
     if not whole:
         return spread
@@ -56,17 +56,17 @@ def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) ->
 
 
 def round_rows(columns: Sequence[Column], rows: Array) -> Array:
-    """Return rows ``(n, D)`` in the user's units, rounded by the kinds of their columns."""
+    """Return rows ``(n, D)`` in the user's units, with whole columns rounded to their steps."""
     return _mapped(columns, lambda maps, x: maps.round_whole(x), rows)
 
 
 def _mapped(
-    columns: Sequence[Column], one: Callable[[ToReal, Tensor], Tensor], rows: Array
+    columns: Sequence[Column], apply: Callable[[ToReal, Tensor], Tensor], rows: Array
 ) -> Array:
-    """Apply a map of points ``(1, D, n)`` by the columns' maps to rows ``(n, D)``."""
+    """Call ``apply`` with the columns' maps and points ``(1, D, n)``; return rows ``(n, D)``."""
     import torch
 
     from flows.tables.to_real import ToReal
 
     points = torch.from_numpy(rows.T.copy())[None]
-    return np.ascontiguousarray(one(ToReal(columns), points)[0].numpy().T)
+    return np.ascontiguousarray(apply(ToReal(columns), points)[0].numpy().T)

@@ -10,7 +10,7 @@ from flows.core.arrays import Array, Whole
 from flows.tables.columns import Column
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
-COMMON = 0.1  # share of the gaps between values from which one gap is the step of the column
+COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 
 
 def has_step(distinct: Array) -> bool:
@@ -29,7 +29,10 @@ def common_step(distinct: Array) -> float:
 
 
 def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
-    """Return the gaps between sorted distinct values, the number of each, and their counts."""
+    """Return the gaps between sorted distinct values, in groups of equal gaps.
+
+    Also return the group of each gap, and the sizes of the groups.
+    """
     gaps = np.diff(distinct)
     rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)

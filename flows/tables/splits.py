@@ -8,9 +8,8 @@ from flows.mixtures.mixture import Truth
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
     """Split ``rows`` ``(n, D)`` at random into training and test rows.
 
-    They are ``(n - test_rows, D)`` and ``(test_rows, D)``, each a copy in random order, which
-    depends only on ``seed``. Nothing is raised for ``test_rows`` of 0 or of n, where one part is
-    empty.
+    Return copies ``(n - test_rows, D)`` and ``(test_rows, D)``. Their random order depends only on
+    ``seed``. Either part may be empty.
     """
     order = numpy_generator(seed, "split").permutation(len(rows))
     return rows[order[test_rows:]], rows[order[:test_rows]]
@@ -19,8 +18,8 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
 def draw_split(
     truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int
 ) -> tuple[Array, Array]:
-    """Draw training and test rows of a data set from ``truth``.
+    """Draw training and test rows from the true density ``truth``.
 
-    They are those that the pipeline's ``generate`` and ``prepare`` make from a data ``seed``.
+    The pipeline's stages ``generate`` and ``prepare`` give the same rows for the same seeds.
     """
     return holdout(truth.sample(rows, numpy_generator(seed, "generate")), test_rows, split_seed)

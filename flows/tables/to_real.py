@@ -1,4 +1,4 @@
-"""The kinds of a table's columns as a bijection, which maps bounded columns to the real line."""
+"""A bijection that maps the columns of a table to the real line."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from flows.bijections.bijection import Bijection
 from flows.tables.columns import WHOLE, Column
 
 HALF_LINE = ("positive", "count")  # the kinds with a low bound alone
-LARGEST = 2.0**53  # above it, not every whole number is a floating-point number
+LARGEST = 2.0**53  # larger whole numbers are not all floating-point numbers
 
 
 class ToReal(Bijection):
-    """A fixed map per column, the same for all members, by the column's kind.
+    """A fixed map for each column, chosen by its kind and shared by all members of a population.
 
     ``log_det`` sums the logarithms of the slopes, which stand beside or below the maps::
 
@@ -30,9 +30,9 @@ class ToReal(Bijection):
                                          log (high - low) + log s(z) + log s(-z)
                                          s(z) = 1 / (1 + e^-z)
 
-    The low bound is 0 of a positive column, and -1/2 of a count. The map has no parameters and no
-    buffers, as the columns are in the checkpoint's description. Samples stay strictly between the
-    bounds, where rounding would put them on one.
+    ``low`` is 0 for a positive column and -1/2 for a count. The map has no parameters and no
+    buffers, because the description in the checkpoint holds the columns. Samples stay strictly
+    between the bounds, even if floating-point rounding would put them on a bound.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -71,14 +71,14 @@ class ToReal(Bijection):
     def round_whole(self, x: Tensor) -> Tensor:
         """Return ``x`` ``(M, D, N)`` with whole columns rounded to multiples of their steps.
 
-        Those are integers and counts, and categories, which become codes.
+        The whole columns are integers, counts and categories. Categories become codes.
         """
         x = x.clone()
         for d, column in enumerate(self.columns):
             if column.kind in WHOLE and column.step:
-                # + 0.0 takes the sign of a zero away
+                # + 0.0 turns -0.0 into 0.0
                 count, inverse = ((x[:, d] / column.step).round() + 0.0, round(1 / column.step))
-                # 3 tenths are 0.3, not 0.30000000000000004
+                # 3 / 10 is 0.3; 3 * 0.1 is 0.30000000000000004
                 x[:, d] = count / inverse if inverse * column.step == 1 else count * column.step
             if column.kind == "category":
                 x[:, d] = x[:, d].clamp(0, len(column.labels) - 1)

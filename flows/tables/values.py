@@ -1,6 +1,6 @@
 """The values of one column as users write them: numbers, marks of missing values, labels.
 
-Text becomes numbers where it is numbers in the given ``Format``.
+Text that is a number in the given ``Format`` becomes a number.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from flows.core.arrays import Array, Mask
 from flows.tables.columns import Column
 from flows.tables.notices import Advice, Notice, SetFormat, SetKind, TableError
 
-# How a missing value is written, in any case
+# Texts that mean a missing value, in upper or lower case
 MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>"}
-# A missing value among numbers; among other texts these are labels
+# Marks of a missing value in a column with numbers; in a column of text, they are labels
 MARKS = ("-", "none", "None")
-UNKNOWN = "?"  # a missing value everywhere, which a message quotes
-SOME = 1_000  # texts of a column that are read to tell how they are written
+UNKNOWN = "?"  # the mark of a missing value in every column
+SOME = 1_000  # texts of a column that are examined to find out how numbers are written
 
 
 class Format(NamedTuple):
-    """How a CSV file is written, in the words of ``pandas.read_csv``.
+    """The format of a CSV file, as arguments of ``pandas.read_csv``.
 
     Without ``sep`` the separator is a comma, or a tab in a file whose name ends in ``.tsv``.
     """
@@ -38,7 +38,7 @@ class Format(NamedTuple):
 
 
 PLAIN = Format()
-# Ways to write a number. If several fit, the first one is advised.
+# Formats of numbers. If several fit, messages advise the first.
 FORMATS: tuple[dict[str, str], ...] = (
     {"decimal": "."},
     {"thousands": ","},
@@ -59,9 +59,9 @@ SIGNS = (
 def parse_values(column: pd.Series, *, is_category: bool, written: Format = PLAIN) -> pd.Series:
     """Return a column with numbers in place of text.
 
-    A column of numbers becomes floats, and booleans a category of pandas. Such a category and dates
-    stay as they are. Any other column, and every column that ``is_category``, holds objects:
-    numbers, text without spaces around it, and ``NaN`` for missing values.
+    A column of numbers becomes floats, and booleans become a category of pandas. Categories of
+    pandas and dates are returned unchanged. Any other column, and every column if ``is_category``,
+    holds objects: numbers, text without spaces around it, and ``NaN`` for missing values.
     """
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
         return column
@@ -70,7 +70,7 @@ def parse_values(column: pd.Series, *, is_category: bool, written: Format = PLAI
     found = as_numbers(column, written)
     is_text = np.isnan(found) | is_category
     rest = column[is_text].astype(object)
-    rest = rest.where(rest.notna(), "")  # None becomes "", too
+    rest = rest.where(rest.notna(), "")  # also None
     text = [value if isinstance(value, Real) else str(value).strip() for value in rest]
     is_missing = [str(value).lower() in MISSING for value in text]
     if all(is_missing):
@@ -91,7 +91,7 @@ def missing_values(values: pd.Series) -> Mask:
 
 
 def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
-    """Return a column as floats ``(n,)``, ``NaN`` for values that are not numbers."""
+    """Return a column as floats ``(n,)``, with ``NaN`` for values that are not numbers."""
     if column.dtype.kind not in "iuf":
         column = column.astype(object)
     if written.thousands:  # three digits must follow: 1,5 is not 15
@@ -105,10 +105,10 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
 
 
 def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
-    """Return parsed values as floats ``(n,)``, ``NaN`` where a value is missing.
+    """Return parsed values as floats ``(n,)``, with ``NaN`` for missing values.
 
-    Raises ``TableError``, which names the first value that is not a finite number. ``is_fit`` is
-    whether another kind of the column could still be chosen.
+    Raises ``TableError``, which names the first value that is not a finite number. With ``is_fit``
+    the error may advise another kind for the column.
     """
     found = as_numbers(values)
     if values.dtype == object:  # text is left only if the file's format did not read it
@@ -138,11 +138,11 @@ def to_codes(values: pd.Series, column: Column) -> Array:
     places = {label_text(label): code for code, label in enumerate(column.labels)}
     which, distinct = pd.factorize(values.astype(object))
     codes = [places.get(label_text(value), -1) for value in distinct]
-    return np.array([*codes, np.nan])[which]  # pandas says -1 for a missing value
+    return np.array([*codes, np.nan])[which]  # factorize returns -1 for missing values
 
 
 def label_text(label: Any) -> str:
-    """Return the text that identifies a label in every file: 4, 4.0 and "4" are one label."""
+    """Return the text that identifies a label: 4, 4.0 and "4" are the same label."""
     text = str(label)
     if re.fullmatch(r"-?(0|[1-9]\d*)\.0", text):
         return text[:-2]
@@ -150,12 +150,12 @@ def label_text(label: Any) -> str:
 
 
 def are_numbers(words: pd.Series) -> Mask:
-    """Return which words are numbers in any of the known ways to write a number, ``(n,)``."""
+    """Return which words are numbers in any of the ``FORMATS``, ``(n,)``."""
     return np.any([*_readings(words).values()], axis=0)
 
 
 def _readings(words: pd.Series) -> Mapping[tuple[str, Advice], Mask]:
-    """Return which words are numbers that are written in another way, ``(n,)``.
+    """Return which words are numbers, ``(n,)``, for each of several ways to write numbers.
 
     The keys are the problem with such words, and the advice.
     """

@@ -1,4 +1,4 @@
-"""The catalogue of truths: one file a truth, with a function ``make`` that returns it.
+"""The catalogue of target distributions, one per file; the function ``make`` of a file returns it.
 
 Only NumPy is needed.
 """
@@ -13,15 +13,22 @@ from flows.mixtures.mixture import Truth
 
 
 def names() -> list[str]:
-    """Return the names of all truths; none is imported."""
+    """Return the names of all targets, without importing their files."""
     return sorted(module.name for module in iter_modules(__path__))
 
 
 def make(name: str, **arguments: Any) -> Truth:
-    """Return the truth of the file ``flows/targets/<name>.py``.
+    """Return the distribution of the file ``flows/targets/<name>.py``.
 
-    Raises ``LookupError`` where there is no such file, ``ValueError`` for arguments that make no
-    truth.
+    Raises ``LookupError`` if there is no such file, and ``ValueError`` if the arguments do not
+    describe a distribution.
+
+    Examples:
+        >>> from flows import targets
+        >>> "ring" in targets.names()
+        True
+        >>> targets.make("ring").means.shape
+        (8, 2)
     """
     if name not in names():
         raise LookupError(f"no target {name!r}; there are: {', '.join(names())}")

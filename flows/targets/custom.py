@@ -11,10 +11,17 @@ from flows.mixtures.mixture import Mixture
 
 
 def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
-    """Return the mixture of these ``components``, whose weights are divided by their sum.
+    """Return the mixture of ``components``, whose weights are divided by their sum.
 
-    Each has a ``weight``, a ``mean`` (D) and a ``covariance`` (D x D). Raises ``ValueError`` where
-    they make no mixture.
+    Each component has a ``weight``, a ``mean`` (D) and a ``covariance`` (D x D). Raises
+    ``ValueError`` if the components do not describe a mixture.
+
+    Examples:
+        >>> from flows import targets
+        >>> left = {"weight": 1, "mean": [-2.0], "covariance": [[0.25]]}
+        >>> right = {"weight": 3, "mean": [2.0], "covariance": [[1.0]]}
+        >>> targets.make("custom", components=[left, right]).weights
+        array([0.25, 0.75])
     """
     dim = len(components[0]["mean"])
     for k, component in enumerate(components):

@@ -8,7 +8,13 @@ from flows.mixtures.mixture import Mixture
 
 
 def make() -> Mixture:
-    """Return the grid."""
+    """Return the mixture, with 25 components in 2 dimensions.
+
+    Examples:
+        >>> from flows import targets
+        >>> targets.make("grid").means[:3].tolist()
+        [[-4.0, -4.0], [-4.0, -2.0], [-4.0, 0.0]]
+    """
     axis = 2.0 * np.arange(-2, 3)
     means = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return Mixture.isotropic(means, deviation=0.25)

@@ -8,6 +8,12 @@ from flows.mixtures.mixture import Mixture
 
 
 def make() -> Mixture:
-    """Return the ring."""
+    """Return the mixture, with 8 components in 2 dimensions.
+
+    Examples:
+        >>> from flows import targets
+        >>> targets.make("ring").means[2].round(3).tolist()
+        [0.0, 4.0]
+    """
     angle = 2 * np.pi * np.arange(8) / 8
     return Mixture.isotropic(4 * np.stack([np.cos(angle), np.sin(angle)], axis=1), deviation=0.5)

@@ -15,8 +15,8 @@ WARM_UP = 0.3  # share of the steps over which the learning rate rises
 def one_cycle(progress: float) -> float:
     """Return the share of the highest learning rate at ``progress`` from 0 to 1.
 
-    It rises from 1/25 on a cosine, then falls to 0 on another. Source: Smith and Topin 2019
-    (Super-convergence), with cosines for its straight lines.
+    It rises from 1/25 to 1 along a cosine, then falls to 0 along another. Source: Smith and Topin
+    2019 (Super-convergence), with cosines instead of straight lines.
     """
     if progress < WARM_UP:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
@@ -24,7 +24,7 @@ def one_cycle(progress: float) -> float:
 
 
 class ClippedAdam:
-    """Adam (Kingma and Ba 2015) on gradients that are clipped for every member.
+    """Adam (Kingma and Ba 2015) on gradients that are clipped separately for each member.
 
     A longer gradient is scaled down to the norm ``clip`` (Pascanu et al. 2013)::
 
@@ -32,8 +32,8 @@ class ClippedAdam:
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
         parameters <- parameters - rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)
 
-    ``parameters`` ``(M, P)`` is changed in place; a row is a member, and the norm is the row's.
-    What is not finite in one member's gradient stays in that member.
+    ``parameters`` ``(M, P)`` is changed in place. Each row belongs to one member, and |g| is the
+    norm of a row. A non-finite gradient changes only its own member.
     """
 
     EPSILON = 1e-8

@@ -1,8 +1,9 @@
-"""A population in slices of its members, each trained by a worker (``workers.py``).
+"""Train slices of the members of a population on workers (``workers.py``).
 
-Members share no parameter, and the random streams of each are keyed by its place in the population.
-So slices that are trained apart and put together in order are the population, to the byte where
-kernels train. Elsewhere last bits differ, and training amplifies them.
+Members share no parameter, and the random streams of a member depend on its index in the population
+only. If the kernels train, slices that are trained separately and joined have the same bytes as a
+population trained in one process. Otherwise the last bits differ, and training amplifies the
+differences.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from flows.networks.record import TrainingRecord
 from flows.training import trainer, workers
 from flows.training.trainer import Task
 
-# Of a slice after its training: its record, state and history, and the members that failed
+# The result of a slice: its record, state and history, and the members that failed
 Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[int, int]]
 
 
 def cut(network: Network, name: str) -> list[slice]:
     """Return slices of the members, at most one for each worker.
 
-    The list is empty if one process trains all members. This is also so for a network that was
-    assembled or changed by hand, because workers rebuild the network from its description; a line
+    The list is empty if one process trains all members. A network that was assembled or changed by
+    hand also gives an empty list, because workers rebuild the network from its description; a line
     on standard error says so. Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid.
     """
     count = min(network.members, workers.count()) if network.members > 1 else 1
@@ -58,9 +59,9 @@ def _form(network: Network) -> list[Any]:
 
 
 def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
-    """Train each of the ``parts`` by a worker; return the failed members as ``trainer.run`` does.
+    """Train each of the ``parts`` on a worker; return the failed members like ``trainer.run``.
 
-    The network changes when all parts are trained. ``on_log`` is called after that. Raises
+    The network changes after all parts are trained. ``on_log`` is called after that. Raises
     ``UserError`` if workers are lost or differ from this process.
     """
     rows = network.rows(task.rows, "train").numpy()
@@ -87,14 +88,14 @@ def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
 
 
 def _own(values: Array, part: slice, axis: int) -> Array:
-    """Select members along ``axis``; return arrays that all members share unchanged."""
+    """Select members along ``axis``; return arrays that members share unchanged."""
     if values.ndim <= axis or values.shape[axis] == 1:
         return values
     return values.swapaxes(0, axis)[part].swapaxes(0, axis)
 
 
 def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
-    """Join the arrays ``key`` of all parts along ``axis``; an array without it is equal in all."""
+    """Join the arrays ``key`` of all parts along ``axis``; arrays without this axis are equal."""
     arrays = [part[key] for part in parts]
     return np.concatenate(arrays, axis) if arrays[0].ndim > axis else arrays[0]
 

@@ -1,29 +1,30 @@
-"""Sharpened noise, with which thousands of weights can learn from hundreds of points.
+"""Sharpened noise, which lets networks with thousands of weights learn from hundreds of points.
 
 A flow that sees the same training points again and again learns the points, not their density.
-Adding fresh noise of standard deviation h at every visit stops that, but what is then learned is
-the density smoothed by a Gaussian kernel: each mode too wide by h^2. Data sharpening takes the
-excess back in advance. Every point first moves towards the local mean of its neighbourhood, a step
-of mean shift with the bandwidth of the noise, and the noise then restores the spread::
+Adding new noise of standard deviation h at every visit prevents this, but the flow then learns the
+density smoothed by a Gaussian kernel: the variance of each mode is too large by h^2. Data
+sharpening removes the excess in advance. Every point first moves towards the local mean of its
+neighbourhood, by a step of mean shift with the bandwidth of the noise. The noise then restores the
+spread::
 
     x_i' = x_i + strength (m_h(x_i) - x_i)
     m_h(x) = sum_j K_h(x - x_j) x_j / sum_j K_h(x - x_j),    K_h Gaussian
     a visit to point i trains on  x_i' + h e,  e ~ N(0, I)
 
-What this does to one Gaussian mode of variance s^2: the local mean shrinks distances to the centre
-by s^2 / (s^2 + h^2), so what is learned has the variance  s^2 (1 - strength h^2 / (s^2 + h^2))^2 +
-h^2.  For small h, strength 1/2 cancels the h^2; full strength takes twice that much and gains it
-back through the higher orders: at h = 0.75 s it leaves 0.97 s^2, noise alone 1.56 s^2. That is
-about where ``noise_factor`` 1.5 puts h on the default data, and why the two were chosen together
-(docs/settings.md).
+For one Gaussian mode of variance s^2, the local mean shrinks distances to the centre by the factor
+s^2 / (s^2 + h^2), so the learned variance is  s^2 (1 - strength h^2 / (s^2 + h^2))^2 + h^2.  For
+small h, strength 1/2 cancels the h^2. Strength 1 removes twice as much, which terms of higher order
+add back: at h = 0.75 s the learned variance is 0.97 s^2, and with noise alone 1.56 s^2. On the
+default data, ``noise_factor`` 1.5 gives about this h, so the two settings were chosen together
+(docs/choices.md).
 
 Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and
 Rothfuss et al. 2019 (Noise regularization for conditional density estimation); sharpening, Choi and
-Hall 1999 (Data sharpening as a prelude to density estimation, Biometrika 86:941). The level h is
-read off the training points: a multiple of ``flows.mixtures.bandwidth.likelihood_bandwidth``, with
-which a kernel density predicts each point best from the others.
+Hall 1999 (Data sharpening as a prelude to density estimation, Biometrika 86:941). The level h is a
+multiple of ``flows.mixtures.bandwidth.likelihood_bandwidth`` of the training points, the bandwidth
+with which a kernel density predicts each point best from the others.
 
-All is computed by NumPy in float64, so that no number depends on how many threads torch has.
+NumPy computes everything in float64, so no number depends on the number of torch's threads.
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ MANY, FEW_AT_A_TIME = 131_072, 100
 def sharpen(
     points: Array, bandwidth: float, strength: float, reference_rows: int = REFERENCE_ROWS
 ) -> Array:
-    """Return the ``points`` ``(n, D)`` moved by the share ``strength`` to their local means.
+    """Return ``points`` ``(n, D)``, moved by the share ``strength`` towards their local means.
 
-    Local means are of at most ``reference_rows`` of the points.
+    ``bandwidth`` is h. Local means are computed from at most ``reference_rows`` of the points.
     """
     reference = subsample(points, reference_rows)
-    represents = len(points) / len(reference)  # rows that each of them stands for
+    represents = len(points) / len(reference)  # rows that each reference row stands for
     moved = np.empty_like(points)
     at_a_time = FEW_AT_A_TIME if len(points) > MANY else reference_rows
     for start in range(0, len(points), at_a_time):
         chunk = points[start : start + at_a_time]
         kernel = cdist(chunk, reference, "sqeuclidean")
         same = kernel == 0
-        kernel /= -2 * bandwidth**2  # in place, as this takes most of the time
+        kernel /= -2 * bandwidth**2  # in place, because this takes most of the time
         np.exp(kernel, out=kernel)
         kernel *= represents
         # A point counts for itself and its copies with weight 1 each, and once even if it is not

@@ -1,4 +1,4 @@
-"""Train a network: the checks, the recipe, and where its members are trained."""
+"""Train a network: check the arguments, and select the recipe and the processes."""
 
 from __future__ import annotations
 
@@ -27,43 +27,56 @@ def train(
     name: str = "model",
     device: str = "cpu",
 ) -> Network:
-    """Train every member of ``network`` on ``rows``, and return it.
+    """Train every member of ``network`` on ``rows``, and return the network.
+
+    A recipe is a training procedure, chosen by ``settings.recipe``. The fixed recipe trains for a
+    given number of epochs; the automatic recipe chooses the regularisation and the number of steps
+    by cross-validation (``automatic/recipe.py``).
 
     Args:
         network: a network of ``flows.build``.
         rows: training rows in the user's units: ``(n, *event)``, shared by all members, or
-            ``(n, M, *event)``, one set per member. Any array of numbers is accepted. By the
-            automatic recipe, a flow learns from rows with gaps, which are ``NaN``. Scalers are
-            fitted to these rows: by the automatic recipe, one to the training rows of each fold.
-        test: rows in the same units and of the same form, without gaps. They are scored for the
-            history; no member learns from them or is selected by them.
-        settings: how to train.
-        groups: integers ``(n,)``, for a flow by the automatic recipe: rows with equal numbers are
-            copies and share a fold. Without it, equal rows share a fold. The fixed recipe has no
-            folds and ignores it.
-        on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs; the same numbers are
-            kept in ``network.history``.
+            ``(n, M, *event)``, one set per member. Any array of numbers is accepted. The
+            automatic recipe also accepts rows with missing values (``NaN``). Scalers are fitted to
+            these rows; the automatic recipe fits one to the training rows of each fold.
+        test: rows in the same units and of the same shape, without missing values. They are scored
+            for the history; no member learns from them or is selected by them.
+        settings: the settings of the training; by default ``flows.TrainingSettings()``.
+        groups: integers ``(n,)`` for the automatic recipe: rows with equal numbers are copies and
+            share a fold. By default, equal rows share a fold. The fixed recipe has no folds and
+            ignores ``groups``.
+        on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs, with the numbers
+            that ``network.history`` keeps.
         name: the name of the network in messages.
-        device: ``"cpu"``, or ``"cuda"`` for a flow trained by the fixed recipe. A GPU can be
+        device: ``"cpu"``, or ``"cuda"`` for a flow with the fixed recipe. A GPU can be
             faster for flows that the kernels do not cover. The last bits differ. After training,
             the network is on the CPU.
 
     If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
-    The bytes are the same where the kernels train. ``on_log`` is then called after the training, as
-    by the automatic recipe. On a GPU, and by the automatic recipe, one process trains all members.
+    If the kernels train, the bytes are the same. ``on_log`` is then called after the training, as
+    with the automatic recipe. On a GPU and with the automatic recipe, one process trains all
+    members.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results.
     The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
-    one line, for rows that cannot be learned.
+    one line, for rows that cannot be learned, and ``UserError`` if workers fail.
+
+    >>> import flows, numpy as np
+    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+    >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+    >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
+    >>> network = flows.train(network, rows, settings=settings)
+    >>> network.history["epoch"], network.history["train_nll"].shape
+    (array([10., 20.]), (2, 3))
     """
     settings = settings or TrainingSettings()
     if not isinstance(network, Network):
-        raise TypeError(f"train takes what flows.build makes; got {type(network).__name__}")
+        raise TypeError(f"train takes a network of flows.build; got {type(network).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device = {device!r}: must be cpu, or cuda where torch finds a GPU")
+        raise ValueError(f"device = {device!r}: must be cpu, or cuda if torch finds a GPU")
     auto = _is_automatic(network, settings)
     if device == "cuda" and (auto or not isinstance(network, Flow)):
-        raise ValueError("device = 'cuda': only flows train there, by the fixed recipe")
+        raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
     task = Task(rows, test, settings, on_log, name, groups)
     if auto:
         train_auto(cast(DensityNetwork, network), task)
@@ -75,8 +88,8 @@ def train(
     failed = slices.run(parts, network, task) if parts else trainer.run(network, task)
     for member, epoch in failed.items():
         print(
-            f"{name}: the loss of member {member} was not finite from epoch {epoch} on; it stays "
-            "in the results",
+            f"{name}: the loss of member {member} was not finite from epoch {epoch} on; the "
+            "member stays in the results",
             file=sys.stderr,
         )
     network.to("cpu").eval()
@@ -91,5 +104,5 @@ def _is_automatic(network: Network, settings: TrainingSettings) -> bool:
     if settings.recipe != "auto":
         return False
     if "model" not in network.description:
-        raise ValueError("the automatic recipe trains networks of flows.build alone")
+        raise ValueError("the automatic recipe trains only networks of flows.build")
     return registry.find(network.description["model"]).is_automatic(settings)

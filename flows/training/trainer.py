@@ -1,4 +1,4 @@
-"""One batched training loop for all networks: M of them, one computation."""
+"""The fixed recipe: a training loop that trains M members in one batched computation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.smoothing import MANY, noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
-# The number of points of a member that are in memory at a time, with their noise. A larger data set
+# The number of points per member that are in memory at a time, with their noise. A larger data set
 # is visited in pieces of this size, and its curves are computed on a subsample of this size.
 POINTS_PER_PIECE = MANY
 
 
 class Task(NamedTuple):
-    """What a network is trained on, and how; each is an argument of ``train``."""
+    """The training data and the settings of a training, which are arguments of ``train``."""
 
     rows: Any
     test: Any
@@ -37,12 +37,12 @@ class Task(NamedTuple):
 
 
 class Trainer:
-    """The trainer of all members of ``network``, one ``epoch()`` after another.
+    """The trainer of all members of ``network``; each call of ``epoch()`` trains for one epoch.
 
     ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per
     member, in the user's units. The scaler of ``network`` is fitted to them. The trainer holds the
-    scaled rows once, in the networks' precision; an epoch makes its points ``(M, *event, N)`` from
-    them.
+    scaled rows once, in the networks' precision; each epoch computes its points ``(M, *event, N)``
+    from them.
     """
 
     def __init__(self, network: Network, train: Any, settings: TrainingSettings) -> None:
@@ -55,16 +55,15 @@ class Trainer:
         self.visited, self.noise = _smoothed(network, scaled, settings)
         self.batch = min(settings.batch_size, len(rows))
         pieces = _cut(torch.empty(len(rows)), POINTS_PER_PIECE)
-        self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # of an epoch
+        self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # per epoch
         self.step = 0
         self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
 
     def seen(self, rows: Tensor, number: int) -> Points:
-        """Return rows ``(n, M or 1, *event)`` in the user's units as one visit sees them.
+        """Return rows ``(n, M or 1, *event)`` in the user's units as the points of one visit.
 
-        At most ``POINTS_PER_PIECE`` rows are used, evenly spaced. ``number`` is
-        the index of these rows among the sets that curves are kept of; it selects the random
-        numbers.
+        At most ``POINTS_PER_PIECE`` rows are used, evenly spaced. ``number`` is the index of these
+        rows among the sets that have curves; it selects the random numbers.
         """
         z, log_det = self.network.preprocess(subsample(rows, POINTS_PER_PIECE))
         generators = numpy_generators(
@@ -75,7 +74,7 @@ class Trainer:
     def points(self, generators: Generators) -> Iterator[Tensor]:
         """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
 
-        Every member has an order of its own, and noise of its own.
+        Every member has its own order and its own noise.
         """
         rows = self.visited.expand(self.network.members, *self.visited.shape[1:])
         orders = [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
@@ -89,7 +88,7 @@ class Trainer:
                 yield points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
-        """Pass over the points once; return whether each member's losses were finite, ``(M,)``."""
+        """Train for one epoch; return whether all losses of each member were finite, ``(M,)``."""
         generators = numpy_generators(
             self.settings.seed, "train", self.network.member_range, self.step // self.steps
         )
@@ -106,13 +105,13 @@ class Trainer:
 
 
 def run(network: Network, task: Task) -> dict[int, int]:
-    """Train ``network`` by the fixed recipe, and keep its history.
+    """Train ``network`` with the fixed recipe, and set its history and record.
 
-    Return the members whose losses were not finite, by their places in the whole population, and
-    since which epoch.
+    Return the first epoch with a non-finite loss for each failed member, by the index of the member
+    in the whole population.
     """
     rows, test, settings, on_log, name, _ = task
-    if test is not None:  # refused before training starts
+    if test is not None:  # invalid rows are rejected before training starts
         test = network.rows(test, "test").double()
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
@@ -172,7 +171,7 @@ def _smoothed(
     visited = torch.empty(sets.shape, dtype=network.dtype)
     levels: list[float] = []
     for number, own in enumerate(sets):
-        # The work is done already for members on the same data
+        # Members with the same data share the result
         if number and torch.equal(own, sets[number - 1]):
             visited[number] = visited[number - 1]
             levels.append(levels[-1])
@@ -189,5 +188,5 @@ def _smoothed(
 
 
 def _cut(points: Tensor, most: int) -> tuple[Tensor, ...]:
-    """Return the points, along the last axis, in equal parts of at most ``most``."""
+    """Split the last axis of points into equal parts of at most ``most`` points."""
     return points.tensor_split(math.ceil(points.shape[-1] / most), dim=-1)

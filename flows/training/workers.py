@@ -1,9 +1,9 @@
 """Workers for independent tasks, chosen by the environment variable ``FLOWS_WORKERS``.
 
-``FLOWS_WORKERS`` is empty or 1 (this process), a number (that many processes on this machine, by
-joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on where it was computed:
-every task has one thread, and a worker that differs from this process, the head, is refused (other
-code, other versions of packages, kernels on in one and off in the other).
+``FLOWS_WORKERS`` is empty or 1 (this process), a number of processes on this machine (started by
+joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on the worker that
+computes it: every task has one thread, and a worker that differs from this process, the head, is
+refused. Workers may differ in their code, in versions of packages, or in whether kernels are on.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from flows.core.errors import UserError, one_line
 from flows.kernels.build import library
 
 VARIABLE = "FLOWS_WORKERS"
-# How long to wait for a scheduler to answer, and for a first worker
+# The time to wait for the answer of a scheduler, and for the first worker
 SCHEDULER_SECONDS, WORKER_SECONDS = (15, 30)
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "torch")
 Outcome = tuple[int, Any, str]
-# Packages of code, and packages of which the versions count
+# Packages whose code is compared, and packages whose versions are compared
 Same = tuple[tuple[str, ...], tuple[str, ...]]
 # The arguments of ``_run``
 Call = tuple[Same, dict[str, str], Callable[..., Any], int, tuple[Any, ...]]
@@ -48,13 +48,12 @@ def completed(
     code: Sequence[str] = ("flows",),
     packages: Sequence[str] = PACKAGES,
 ) -> Iterator[Outcome]:
-    """Run ``function(*tasks[i])`` for every i, and yield an outcome as each is done.
+    """Run ``function(*tasks[i])`` for every i, and yield each outcome when its task is done.
 
-    An outcome is i, the result and what was written to standard error. Workers must be able to
-    import ``function``, which is in one of the packages of ``code``. Raises ``UserError`` where
-    there is no scheduler or no worker, where a worker differs from the head in ``code``,
-    ``packages`` or kernels, and where workers are lost. Outcomes that were yielded before stay
-    valid.
+    An outcome is i, the result and the text written to standard error. Workers must be able to
+    import ``function``, which is in one of the packages of ``code``. Raises ``UserError`` if there
+    is no scheduler or no worker, if a worker differs from the head in ``code``, ``packages`` or
+    kernels, and if workers are lost. Outcomes that were yielded before stay valid.
     """
     same = tuple(code), tuple(packages)
     calls = [(same, identity(*same), function, i, task) for i, task in enumerate(tasks)]
@@ -66,9 +65,9 @@ def completed(
 
 
 def count() -> int:
-    """Return how many workers there are; of a cluster, those that have joined.
+    """Return the number of workers; for a cluster, the number of workers that have joined.
 
-    Raises ``UserError`` where none can be had.
+    Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid, or if a cluster has no worker.
     """
     place = _place()
     if isinstance(place, int):
@@ -78,7 +77,7 @@ def count() -> int:
 
 
 def _place() -> int | str:
-    """Return how many processes of this machine work, or the address of a Dask scheduler."""
+    """Return the number of processes on this machine, or the address of a Dask scheduler."""
     place = os.environ.get(VARIABLE, "")
     if place.startswith("tcp://"):
         return place
@@ -94,9 +93,10 @@ def _fault(place: Any, what: str) -> UserError:
 
 @cache
 def identity(code: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, str]:
-    """Return all of this process that results depend on.
+    """Return the properties of this process that results depend on.
 
-    It has digests of the packages ``code``, kernels on or off, and the versions of ``packages``.
+    These are digests of the packages ``code``, whether kernels are on, and the versions of Python
+    and of ``packages``.
     """
     parts = {f"code of {name}": _digest(name) for name in code}
     parts |= {
@@ -124,9 +124,10 @@ def _version(package: str) -> str:
 def _run(
     same: Same, head: dict[str, str], function: Callable[..., Any], i: int, task: tuple[Any, ...]
 ) -> Outcome:
-    """Run a task on the worker with one thread, or refuse it by a ``UserError``.
+    """Run a task on a worker, with one thread.
 
-    Inside of it there are no workers: what it trains is not shared out again.
+    Inside the task, ``FLOWS_WORKERS`` is not set, so its training uses no further workers. Raises
+    ``UserError`` if the worker differs from the head.
     """
     for name, here in identity(*same).items():
         if here != head[name]:
@@ -147,25 +148,25 @@ def _run(
 
 
 def _on_this_machine(processes: int, calls: Sequence[Call]) -> Iterator[Outcome]:
-    """Run the calls by joblib, in ``processes`` processes; a single one is this process."""
+    """Run the calls with joblib in ``processes`` processes; if it is 1, in this process."""
     several: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
     backend = several if processes > 1 else {"backend": "sequential"}
     try:
         with warnings.catch_warnings(), parallel_config(n_jobs=processes, **backend):
-            # Joblib warns of an idle worker that ends after five minutes
+            # Joblib warns about an idle worker that ends after five minutes
             warnings.filterwarnings("ignore", "A worker stopped while")
-            # One task a batch, as nothing of a batch is handed over before all of it is done
+            # One task per batch, because joblib returns a batch after all its tasks are done
             yield from Parallel(batch_size=1, return_as="generator_unordered")(
                 delayed(_run)(*call) for call in calls
             )
     except BrokenProcessPool:
-        raise _fault(processes, "a process was killed, perhaps as memory was short") from None
+        raise _fault(processes, "a process was killed, perhaps for lack of memory") from None
 
 
 def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
-    """Run the calls by Dask itself.
+    """Run the calls with Dask, without joblib.
 
-    Joblib's backend for Dask would wait for ever for a task that Dask gives up.
+    Joblib's backend for Dask would wait forever for a task that Dask gives up.
     """
     with _cluster(address, ", ".join(calls[0][0][0]) if calls else "flows") as client:
         from distributed import as_completed
@@ -183,7 +184,7 @@ def _on_cluster(address: str, calls: Sequence[Call]) -> Iterator[Outcome]:
 def _cluster(address: str, packages: str) -> Iterator[Any]:
     """Connect to a cluster whose workers can import ``packages``.
 
-    Raises ``UserError`` where that can't be done, and where the cluster is lost later.
+    Raises ``UserError`` if the connection fails or the cluster is lost later.
     """
     try:
         from distributed import Client
@@ -198,10 +199,10 @@ def _cluster(address: str, packages: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise _fault(address, f"no scheduler answers there ({one_line(error)})") from None
     try:
-        _greet(client, address, packages)
+        _check_workers(client, address, packages)
         yield client
     except KilledWorker:
-        what = "a task killed every worker that took it, perhaps as memory was short"
+        what = "a task killed every worker that ran it, perhaps for lack of memory"
         raise _fault(address, what) from None
     except (CommClosedError, CancelledError, OSError) as error:
         what = f"the scheduler or its workers were lost ({type(error).__name__})"
@@ -210,8 +211,11 @@ def _cluster(address: str, packages: str) -> Iterator[Any]:
         client.close(timeout=1)
 
 
-def _greet(client: Any, address: str, packages: str) -> None:
-    """Wait for a worker, and check that all can import the ``packages``. Raises ``UserError``."""
+def _check_workers(client: Any, address: str, packages: str) -> None:
+    """Wait for a worker; check that all have one thread and import the ``packages``.
+
+    Raises ``UserError``.
+    """
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
@@ -224,6 +228,6 @@ def _greet(client: Any, address: str, packages: str) -> None:
         for everywhere in (client.run, client.run_on_scheduler):
             everywhere(exec, f"import {packages}")
     except ImportError as error:
-        what = f"the scheduler or a worker can't import the code ({one_line(error)}); "
-        what += "start it in the folder of the repository, by python -m dask"
+        what = f"the scheduler or a worker cannot import the code ({one_line(error)}); "
+        what += "start it in the folder of the repository with python -m dask"
         raise _fault(address, what) from None

@@ -1,4 +1,4 @@
-"""The files that stages exchange: their paths, and how several stages read them."""
+"""The files that stages exchange: their paths, and functions that several stages use for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCALER = Path("data/prepared/scaler.json")
 RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
 WRONG_TARGET = "describes neither a mixture nor a target nor the columns of a table"
-DIGITS = 6  # of the numbers in metrics
+DIGITS = 6  # significant digits of the numbers in metrics
 
 
 def checkpoint(name: str) -> Path:
@@ -57,11 +57,11 @@ def write_target(
     columns: Sequence[Column] = (),
     name: str = "",
 ) -> None:
-    """Write ``data/target.json``: the kind of the truth, its parameters and its entropy in nats.
+    """Write ``data/target.json``: the true density's kind, its parameters and its entropy in nats.
 
-    A truth that is no mixture is written as the ``name`` of its target and the settings of the
-    target, which are the fields of the truth. Where there is no truth, the file holds the
-    ``columns`` of the table.
+    A density that is not a mixture is written as the ``name`` of its target and the settings of the
+    target, which are the fields of the data class. Without a true density, the file holds the
+    ``columns`` of the table. Raises ``UserError`` for any other density.
     """
     content: dict[str, Any]
     if truth is None or entropy is None:
@@ -83,9 +83,9 @@ def write_target(
 
 
 def read_target() -> tuple[Truth | None, float | None, list[Column]]:
-    """Return the truth, its entropy in nats, and the columns of the user's table.
+    """Return the true density, its entropy in nats, and the columns of the user's table.
 
-    The truth and its entropy are ``None`` for a table.
+    For a table, the density and its entropy are ``None``.
     """
     content, columns = _read_target()
     if content["kind"] is None:
@@ -122,10 +122,10 @@ class Prepared(NamedTuple):
     """The output of ``prepare``, with rows in the user's units.
 
     Attributes:
-        problem: the rows to learn from and to score, ``(n, D)``, the truth, if it is known, and the
-            columns of a table. The training rows of a table are dequantised. Integers and counts of
-            its test rows are whole, because those of samples are.
-        names: the names of the columns, of drawn data too.
+        problem: the training and test rows, ``(n, D)``, the true density, if it is known, and the
+            columns of a table. The training rows of a table are dequantised. In its test rows,
+            integers and counts are whole, as in samples.
+        names: the names of the columns, also of drawn data.
     """
 
     problem: Problem
@@ -159,5 +159,5 @@ def read_scaler() -> tuple[list[str], Scaler]:
     with storage.reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
         if not mean.shape == std.shape == (len(content["columns"]),):
-            raise ValueError("a number for each of the columns is needed")
+            raise ValueError("it needs one number for each column")
         return content["columns"], Scaler(mean, std)

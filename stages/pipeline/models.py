@@ -21,4 +21,4 @@ def read_model(name: str) -> Population:
     try:
         return load(checkpoint(name))
     except CheckpointError as error:
-        raise UserError(f"{error}; `dvc repro train@{name}` makes it anew") from None
+        raise UserError(f"{error}; `dvc repro train@{name}` writes it again") from None

@@ -1,4 +1,4 @@
-"""The scoring of a model and its row of the results, for ``evaluate`` and ``reference``."""
+"""Score a model and write its results, for the stages ``evaluate`` and ``reference``."""
 
 from __future__ import annotations
 
@@ -33,25 +33,33 @@ def write_report(
     columns: Mapping[str, Any] | None = None,
     scored: int | None = None,
 ) -> None:
-    """Evaluate ``model``; write its headline, its table of members and the data of its figures.
+    """Evaluate ``model``; write its headline metrics, the metrics of members and plot data.
 
-    At most ``scored`` points of a kind are scored; ``None`` is no limit.
+    Args:
+        model: the population, or a reference.
+        name: the name of the model or reference.
+        problem: the rows and the true density.
+        evaluation: the settings of the evaluation.
+        draws: how often samples are drawn and scored; each draw then counts as a member.
+        columns: further columns of the table of members.
+        scored: how many points of a kind are scored at most; ``None`` for no limit.
     """
     limited = evaluation.limited(scored)
     report = evaluate(model, problem, limited, name=name, draws=draws, columns=columns)
     arrays = plot_arrays(model, problem, evaluation, scored)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
-    if not problem.columns:  # a user's units may need every digit
+    if not problem.columns:  # the units of a user may need double precision
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
-    broken = np.nansum(report.members["non_finite"])  # NaN: no log-densities at all
+    broken = np.nansum(report.members["non_finite"])  # NaN for a model without log-densities
     if broken:
-        print(f"{name}: {broken:.0f} log-densities were not finite, so the means over them are NaN")
+        print(f"{name}: {broken:.0f} log-densities were not finite, so their means are NaN")
     known = {key: value for key, value in report.headline.items() if value is not None}
     print(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in known.items())}")
 
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
+    """Write the three files of a model's results; ``label`` names the column of member numbers."""
     headline = {
         key: None if value is None else float(rounded(value, files.DIGITS))
         for key, value in report.headline.items()
@@ -65,12 +73,12 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
 def plot_arrays(
     model: Population, problem: Problem, evaluation: Evaluate, scored: int | None = None
 ) -> dict[str, Array]:
-    """Return the data of the figures: samples, and in the plane densities and a trajectory.
+    """Return the data of the figures.
 
-    The samples and the trajectory are one member's, the densities that member's and the ensemble's.
-    For any other number of columns, there are only samples of the ensemble, as many as in the
-    evaluation. Where at most ``scored`` points are scored, densities are interpolated from a
-    coarser grid.
+    For two columns, the data are samples and a trajectory of the first member, and densities of the
+    first member and of the ensemble. For other numbers of columns, the data are samples of the
+    ensemble, as many as in the evaluation. If at most ``scored`` points are scored, densities are
+    interpolated from a coarser grid.
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
@@ -93,7 +101,7 @@ def plot_arrays(
     if model.supports("trajectory"):
         generator = seeds.numpy_generator(evaluation.seed, "plot", 1)
         states = model.trajectory((TRAJECTORY_POINTS,), generator)
-        # Without the last step, which only changes the units: all states then share one scale.
+        # The last step only changes the units, and is left out so that all states share one scale.
         key = "paths" if model.is_continuous else "trajectory"
         arrays[key] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return arrays
@@ -111,10 +119,10 @@ def resized(picture: Array, side: int) -> Array:
 
 
 def plane_box(problem: Problem) -> tuple[Array, Array]:
-    """Return the corners of the box that the densities are drawn in.
+    """Return the corners of the box in which densities are drawn.
 
-    It is the truth's, or extends a fifth of their range around the rows, within the columns'
-    bounds.
+    The true density has a box. Otherwise the box extends beyond the rows by a fifth of their range,
+    within the bounds of the columns.
     """
     if isinstance(problem.truth, Mixture):
         return problem.truth.box()

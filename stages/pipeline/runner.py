@@ -1,4 +1,4 @@
-"""Run a stage from the command line, with errors of one line."""
+"""Run a stage from the command line, and print errors without a traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stages.pipeline.files import PARAMS
 def run(stage: Callable[..., None]) -> None:
     """Run a stage with the arguments of the command line.
 
-    An error that the user can fix is one line and exit status 1.
+    An error that the user can fix is printed without a traceback, and the exit status is 1.
     """
     name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
     keys = [f" <{key}>" for key in inspect.signature(stage).parameters]
@@ -34,7 +34,7 @@ def run(stage: Callable[..., None]) -> None:
     with errors_in_one_line(name):
         try:
             stage(*arguments)
-        except BaseException as error:  # also an interrupt, or a full disk
+        except BaseException as error:  # also KeyboardInterrupt
             restore()
             if isinstance(error, TableError):
                 raise UserError(error.text(pipeline_words)) from None
@@ -42,7 +42,7 @@ def run(stage: Callable[..., None]) -> None:
 
 
 def pipeline_words(remedy: Remedy) -> str:
-    """Return how a user of the pipeline applies a remedy."""
+    """Tell a user of the pipeline how to apply a remedy."""
     match remedy:
         case SetKind(column, kind):
             return f"set data.columns.{column}: {kind} in {PARAMS}"
@@ -51,14 +51,14 @@ def pipeline_words(remedy: Remedy) -> str:
         case DropIncompleteRows():
             return f"set data.missing: drop in {PARAMS}"
         case SetFormat():
-            return "save it as UTF-8 text with commas between fields and decimal points"
+            return "save it as UTF-8 text with commas between fields and points before decimals"
 
 
 def restore() -> None:
     """Restore the files of ``metrics`` and ``figures`` that DVC removed before the stage.
 
-    Only files that are in Git, and that the stage did not write, are restored. A file that exists
-    is never changed. Without Git, and outside of a Git repository, nothing is done.
+    Only missing files that Git tracks are restored; a file that exists is never changed. Without
+    Git, and outside of a Git repository, nothing happens.
     """
     with suppress(FileNotFoundError):  # Git is not installed
         deleted = git("ls-files", "-z", "--deleted", "metrics", "figures")
@@ -67,7 +67,7 @@ def restore() -> None:
 
 
 def git(*arguments: str, given: bytes = b"") -> bytes:
-    """Return the output of a Git command that reads ``given``; nothing where it fails."""
+    """Return the output of a Git command that reads ``given``; no output if it fails."""
     done = subprocess.run(
         ["git", *arguments],
         input=given,

@@ -1,6 +1,6 @@
-"""The schema of ``params.yaml``: every key with its type and limit, and what keys must agree on.
+"""The schema of ``params.yaml``: the type and the limits of each key, and checks across keys.
 
-Every stage reads and checks all of it before it does anything else.
+Each stage reads and checks the whole file before it does anything else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flows.tables.columns import Column
 from stages.pipeline.files import PARAMS
 
 LEAST_TEST_ROWS = 10
-TABLE = "table"  # the target that stands for the user's own rows, without a truth
+TABLE = "table"  # the target for the user's own rows, whose true density is unknown
 
 Folds = Annotated[int, Field(ge=2)]
 # YAML reads a key without a value as null.
@@ -45,12 +45,16 @@ def _kinds(value: dict[str, str]) -> dict[str, str]:
 
 
 class Component(Section):
+    """A Gaussian of a custom mixture."""
+
     weight: Positive
     mean: Annotated[list[float], Field(min_length=1)]
     covariance: Annotated[list[list[float]], Field(min_length=1)]
 
 
 class Data(Section):
+    """The section ``data``: the density to draw from, or the user's table."""
+
     target: Literal[(*targets.names(), TABLE)]  # type: ignore[valid-type]
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
@@ -59,9 +63,9 @@ class Data(Section):
     missing: Literal["stop", "drop"] = "stop"
 
     def make_truth(self) -> Truth | None:
-        """Return the truth that these settings describe, or ``None`` for a table.
+        """Return the true density that these settings describe, or ``None`` for a table.
 
-        Raises ``ValueError`` where a custom mixture is invalid.
+        Raises ``ValueError`` for an invalid custom mixture.
         """
         if self.target == TABLE:
             return None
@@ -69,29 +73,38 @@ class Data(Section):
             return targets.make(self.target)
         if not self.custom:
             raise ValueError(
-                "[] is no mixture; list at least one component (weight, mean, covariance)"
+                "[] is not a mixture; list at least one component (weight, mean, covariance)"
             )
         return targets.make("custom", components=[each.model_dump() for each in self.custom])
 
 
 class Prepare(Section):
+    """The section ``prepare``: the split into training and test rows."""
+
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
     def test_rows(self, samples: int) -> int:
+        """Return the number of test rows among ``samples`` rows."""
         return round(samples * self.test_fraction)
 
 
 class TruthReference(Section):
+    """The section ``references.truth``."""
+
     draws: Annotated[int, Field(ge=2)]
 
 
 class Gmm(Section):
+    """The section ``references.gmm``: a mixture of Gaussians."""
+
     max_components: Count
     folds: Folds
 
 
 class Kde(Section):
+    """The section ``references.kde``: a kernel density."""
+
     bandwidths: Count
     folds: Folds
 
@@ -102,7 +115,7 @@ class SharpenedKde(Section):
 
 
 class References(Section):
-    """The truth, and simple models of the same rows."""
+    """The true density (the truth), and simple models of the same rows."""
 
     truth: TruthReference
     independent: Annotated[Section, Emptied]  # nothing to set
@@ -116,6 +129,8 @@ TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
 
 
 class Evaluate(EvaluationSettings):
+    """The section ``evaluate``."""
+
     grid: Annotated[int, Field(ge=10, le=1000)] = 200
 
     def limited(self, scored: int | None) -> Evaluate:
@@ -130,10 +145,10 @@ class Evaluate(EvaluationSettings):
 
 
 class Settings(Section):
-    """All of ``params.yaml``.
+    """The content of ``params.yaml``.
 
-    A section of ``models`` holds settings of an architecture, and training settings that it
-    overrides.
+    A section of ``models`` holds settings of an architecture, and training settings that replace
+    those of ``train``.
     """
 
     data: Data
@@ -150,17 +165,17 @@ class Settings(Section):
         return self._parse(model)[0]
 
     def training(self, model: str) -> Train:
-        """Return the settings of ``train``, with those that a section of ``models`` overrides."""
+        """Return the training settings of a section of ``models``; ``train`` has the defaults."""
         return self._parse(model)[1]
 
     def _parse(self, model: str) -> tuple[Architecture, Train]:
-        """Return the parts of a section, which is parsed once.
+        """Parse a section at its first use, and return its architecture and training settings.
 
-        Raises ``UserError`` if there is no such section, and the errors of ``parse_section``.
+        Raises ``UserError`` for an unknown section, and the errors of ``parse_section``.
         """
         if model not in self.models:
             there = ", ".join(self.models)
-            raise UserError(f"{PARAMS}: models.{model} is not there; the models are: {there}")
+            raise UserError(f"{PARAMS}: models.{model} is missing; the models are: {there}")
         if model not in self._parsed:
             self._parsed[model] = registry.parse_section(
                 model, self.models[model], self.train, prefix=f"models.{model}"
@@ -174,7 +189,10 @@ def load(path: Path = PARAMS) -> Settings:
 
 
 def check_all(content: Any, path: Path = PARAMS) -> Settings:
-    """Check every key of ``content`` by itself, then what no single key can tell."""
+    """Check each key of ``content``, and then the conditions that involve several keys.
+
+    Raises ``UserError``, which names the ``path`` and the key.
+    """
     settings = check(content, Settings, path)
     parts: dict[str, Section] = {"train": settings.train, "evaluate": settings.evaluate}
     for part, values in parts.items():
@@ -197,13 +215,13 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
                 folds_and_candidates(training.members)
             except ValueError as error:
                 raise UserError(f"{path}: models.{name}: {error}") from None
-    if settings.data.target != TABLE:  # its rows are counted when they are read
+    if settings.data.target != TABLE:  # the rows of a table are counted when they are read
         check_rows(settings, settings.data.samples, path)
     return settings
 
 
 def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
-    """Check that ``rows`` are enough for these settings. Raises ``UserError``."""
+    """Raise ``UserError`` if ``rows`` rows are too few for the settings."""
     fraction, test = settings.prepare.test_fraction, settings.prepare.test_rows(rows)
     train = rows - test
     if test < LEAST_TEST_ROWS:
@@ -216,10 +234,10 @@ def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
         ("evaluate.samples", "at least", test, "the number of test rows"),
         ("evaluate.fresh", "at least", settings.evaluate.samples, "evaluate.samples"),
     ]
-    if settings.data.target != TABLE:  # of a table, fewer are taken where its rows are few
+    if settings.data.target != TABLE:  # for a table, these settings are reduced automatically
         fold = train - -(-train // settings.references.gmm.folds)
         key = "references.gmm.max_components"
-        limits.append((key, "at most", fold, "the training rows of a fold"))
+        limits.append((key, "at most", fold, "the number of training rows in a fold"))
         own = [f"models.{name}" for name, keys in settings.models.items() if "batch_size" in keys]
         batch = ("at most", train, "the number of training rows")
         limits += [(f"{section}.batch_size", *batch) for section in ("train", *own)]

@@ -17,9 +17,9 @@ from studies.engine import HERE, Cell, Family
 PIPELINE = HERE.parent / "params.yaml"
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
 TOLERANCE = {"bits": 0.02, "bits_iw": 0.02, "*": 0.05}
-# By the recipe for tables, which has other tails and ends earlier since version 2
+# With the recipe for tables, which since version 2 has other tails and ends earlier
 RECIPE_CHANGED = {"kl": 2, "kl_worst": 2, "costliest": 2}
-CHANGED = {"c2st_auc": 2}  # by nearest neighbours; in version 1 by a random forest
+CHANGED = {"c2st_auc": 2}  # classifier: nearest neighbours; in version 1 a random forest
 FAMILIES = {
     "truth": Family(plane.truth, changed=CHANGED),
     "depth": Family(plane.depth, changed=CHANGED),
@@ -109,7 +109,7 @@ def reference_settings(name: str) -> dict[str, Any]:
 
 
 def small(params: dict[str, Any]) -> Iterator[Cell]:
-    """Yield a cell of each family that trains, quick to run anew: for ``check``, in no table."""
+    """Yield a quick cell of each family that trains, for ``check``; these are in no table."""
     changes, images = params["small"], params["images"]
     protocol, base = params["protocol"] | changes["protocol"], params["base"] | changes["base"]
     plain = {"model": "glow", "couplings": 2, "protocol": protocol, "base": base}
@@ -126,15 +126,15 @@ def small(params: dict[str, Any]) -> Iterator[Cell]:
     yield "images/small", {**own, "protocol": own_protocol}
 
 
-_read = cache(read_yaml)  # once, and not for every cell
+_read = cache(read_yaml)  # read once, not for every cell
 
 
 def pipeline_settings(model: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the settings that the pipeline's ``params.yaml`` gives a model, with ``changes``."""
+    """Return the settings of a model in the pipeline's ``params.yaml``, with ``changes``."""
     params = _read(PIPELINE)
     train, prefix = check(params.get("train"), Train, PIPELINE, "train"), f"models.{model}"
     if model not in params.get("models", {}):
-        raise UserError(f"{PIPELINE}: {prefix} is not there")
+        raise UserError(f"{PIPELINE}: {prefix} is missing")
     section = params["models"][model] or {}  # YAML reads a key without a value as null
     try:
         architecture, training = registry.parse_section(model, section, train, prefix=prefix)

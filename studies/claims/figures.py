@@ -1,4 +1,4 @@
-"""The figures of the study: each function takes numbers and saves a picture."""
+"""The figures of the study: each function takes numbers and saves an image."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ VERDICTS = {
 def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Path) -> None:
     """Draw all effects on one axis, grouped under a heading per claim.
 
-    Effects are in units of their margins, and positive where they agree with the claim. ``ci95`` is
-    that of the report; ``ci90`` is within the margins exactly where the test of equivalence holds.
-    ``elsewhere``: the same effect at other depths. ``label``: the metric and the pair.
+    Effects are in units of their margins, and positive if they agree with the claim. ``ci95`` is
+    the interval of the report; ``ci90`` is within the margins exactly if the test of equivalence
+    holds. ``elsewhere`` are the same effects at other depths. ``label`` names the metric
+    and the pair.
     """
     spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
     ends = np.abs([value for span in spans for value in span])
@@ -115,12 +116,13 @@ def kl_curves(
     """Draw KL against couplings or rows, both on logarithmic scales.
 
     Args:
-        counts: the K numbers of them.
-        across: what they are.
-        curves: means and the ends of their intervals ``(K, 3)``, and the style of each.
+        counts: the K numbers of couplings or rows.
+        across: label of the horizontal axis.
+        curves: means with the ends of their intervals ``(K, 3)``, and the style of each curve.
         path: where the figure is saved.
-        threshold: of claim 2, shown as a line.
-        parameters: p of a maximum-likelihood fit, shown by its expected KL, p / (2n).
+        threshold: KL of claim 2, drawn as a line.
+        parameters: number p of parameters of a maximum-likelihood fit, whose expected KL p / (2n)
+            is drawn.
     """
     n = np.array(counts)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
@@ -148,7 +150,7 @@ def kl_curves(
 def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Draw a line per remedy: replicates as faint dots, their mean and its interval.
 
-    A remedy has the KL of every replicate, a column a flow.
+    ``remedies`` has the KL of every replicate, with one column per flow.
     """
     figure, axis = plt.subplots(figsize=(7.2, 0.44 * len(remedies) + 1.4))
     for line, by_model in enumerate(remedies.values()):
@@ -177,7 +179,7 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 
 def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
-    """Show those of the ``ticks`` that are in view, in plain decimals, and no others."""
+    """Show only the ``ticks`` that are in view, in plain decimals."""
     low, high = axis.get_view_interval()
     shown = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(shown, [f"{tick:,g}".replace("-", "\u2212") for tick in shown])

@@ -1,4 +1,4 @@
-"""Scores of a variant of a flow over images: one population, whose member r learns split r."""
+"""Scores of a variant of a flow over images: one population, with one member per split."""
 
 from __future__ import annotations
 
@@ -26,10 +26,17 @@ def variant(
     actnorm: bool = True,
     smooth: bool = False,
 ) -> dict[str, Array]:
-    """Train a variant and return its scores, a number per replicate.
+    """Train a variant and return its scores, one number per replicate.
 
-    ``actnorm``: whether a Glow keeps its ActNorms. ``smooth``: add noise to the pixels that leaves
-    their density without steps (``smooth_noise``); samples are not scored then.
+    Args:
+        model: name of the model.
+        training: training settings.
+        protocol: the section of that name in ``params.yaml``.
+        settings: settings of the architecture that differ from its defaults.
+        shape: shape of an image.
+        actnorm: whether a Glow keeps its ActNorms.
+        smooth: add noise to the pixels that makes their density smooth (``smooth_noise``); samples
+            are not scored then.
     """
     first, members = protocol["first"], range(protocol["replicates"])
     size = protocol["train"], protocol["test"]
@@ -62,13 +69,14 @@ def variant(
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Return sums of four uniform numbers on [0, 2), whose density is a cubic B-spline of width 8.
 
-    The density of whole numbers plus this noise has no steps: neighbouring kernels are 1 apart, and
-    they add up to a constant wherever the whole numbers are equally likely.
+    The density of whole numbers plus this noise has no steps: these B-splines, 1 apart, add up to a
+    constant if the whole numbers are equally likely.
     """
     return 2 * rng.random((4, *shape)).sum(axis=0)
 
 
 def without_actnorm(network: Network) -> None:
+    """Remove the ActNorms from all chains of ``network``."""
     for part in network.modules():
         if isinstance(part, Chain):
             kept = (each for each in part.bijections if not isinstance(each, ActNorm))
@@ -76,7 +84,7 @@ def without_actnorm(network: Network) -> None:
 
 
 def smoothed(network: Network) -> None:
-    """Add ``smooth_noise`` to the pixels in place of the uniform u."""
+    """Let ``network`` add ``smooth_noise`` to the pixels instead of the uniform u."""
 
     def visit(points: Tensor, generators: list[np.random.Generator]) -> Tensor:
         noise = np.stack([smooth_noise(g, tuple(points.shape[1:])) for g in generators])

@@ -1,6 +1,6 @@
-"""The pipeline's recipe on other data: a grid, a custom mixture, and random unseen mixtures.
+"""The pipeline's recipe on other data: a grid, a custom mixture, and new random mixtures.
 
-Nothing in the recipe was chosen by the random mixtures.
+The random mixtures influenced no choice of the recipe.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Settings = dict[str, Any]
 def other_data(
     target: str, components: list[Settings], seeds: list[int], members: int, fresh: int, **flow: Any
 ) -> dict[str, Any]:
-    """Return the KL of members, ensemble and a kernel density in nats, a row a data seed.
+    """Return the KL of members, ensemble and a kernel density in nats, one row per data seed.
 
-    The members' KL is a mean and a deviation over them; the kernel density is fitted to the same
-    rows. ``flow``: what is trained, as of ``trained``.
+    The members' KL is a mean and a standard deviation; the kernel density is fitted to the same
+    rows. ``flow`` has the arguments of ``trained``.
     """
     truth = targets.make(target, **({"components": components} if components else {}))
     drawn = [splits.draw_split(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
@@ -67,9 +67,9 @@ def other_data(
 def in_the_plane(
     first: int, count: int, members: int, rows: int, fresh: int, **flow: Any
 ) -> dict[str, Any]:
-    """Return a row a mixture, all learned by one population at once.
+    """Return the scores of ``worst_member``, one row per mixture.
 
-    ``flow``: what is trained, as of ``trained``.
+    One population learns all mixtures. ``flow`` has the arguments of ``trained``.
     """
     truths = {seed: mixture(seed, 2) for seed in range(first, first + count)}
 
@@ -95,7 +95,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
 
 
 def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
-    """Return KL in nats, the mean over members and the worst, and the most that one point costs."""
+    """Return the mean and largest KL over members, and the largest excess of a point, in nats."""
     excess = likelihood.true_log_density(truth, points) - log_q
     kl = likelihood.strict_mean(excess)
     scores = {"kl": kl.mean(), "kl_worst": kl.max(), "costliest": excess.max()}
@@ -105,8 +105,8 @@ def worst_member(truth: Truth, points: Array, log_q: Array) -> dict[str, float]:
 def mixture(seed: int, dim: int) -> Mixture:
     """Draw a random mixture of 3 to 12 components.
 
-    Weights are in proportion to draws from 0.05 to 1, means within 5 of the origin, deviations from
-    0.2 to 1.2, and correlations at most 0.85.
+    Weights are proportional to draws from 0.05 to 1, means are within 5 of the origin, standard
+    deviations are from 0.2 to 1.2, and correlations are at most 0.85.
     """
     rng = numpy_generator(seed, "mixtures", dim)
     count = int(rng.integers(3, 13))
@@ -129,7 +129,7 @@ def mixture(seed: int, dim: int) -> Mixture:
 def trained(
     data_sets: list[Array], members: int, model: str, settings: Settings, training: Settings
 ) -> Population:
-    """Train one population: ``members`` on the first data set ``(n, D)``, as many on the next."""
+    """Train one population, with ``members`` members on each data set ``(n, D)``."""
     rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
     options = TrainingSettings(**{**training, "log_every": training["epochs"]})
     shape, count = rows.shape[-1:], rows.shape[1]

@@ -1,4 +1,4 @@
-"""The scores of cells in the plane: one population, whose member r learns the data of replicate r.
+"""The scores of cells in the plane: one population, with one member per replicate.
 
 A score that is not finite is kept as ``NaN``.
 """
@@ -32,9 +32,9 @@ from studies.claims import remedies
 TRUTH = ring.make()
 DIM = TRUTH.means.shape[1]
 COMPARISONS = ["precision", "recall", "density", "coverage", "c2st_auc"]
-ARCHITECTURE = ("hidden", "transform", "bins")  # of the keys of ``base``; the others are training's
+ARCHITECTURE = ("hidden", "transform", "bins")  # keys of ``base``; the others are for training
 Settings = dict[str, Any]
-Table = dict[str, Any]  # a number a replicate (R,), or one for all of them
+Table = dict[str, Any]  # a number per replicate (R,), or one for all
 
 
 def truth(protocol: Settings) -> Table:
@@ -45,7 +45,7 @@ def truth(protocol: Settings) -> Table:
 
 
 def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Table:
-    """Train a flow; return scores of its density, its cost and its samples."""
+    """Train a flow; return the scores of its density, cost and samples."""
     name = f"depth {model} {couplings}"
     train, test = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
@@ -62,7 +62,7 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
 
 
 def control(model: str, couplings: int, effort: float, base: Settings, protocol: Settings) -> Table:
-    """Train the same flow with new points every epoch, and ``effort`` times the epochs."""
+    """Train the same flow with new points every epoch, for ``effort`` times the epochs."""
     settings = training(base, epochs=round(effort * base["epochs"]), noise=0)
     train, _ = data(protocol, protocol["train"])
     flow = build(protocol, base, model, couplings)
@@ -73,21 +73,21 @@ def control(model: str, couplings: int, effort: float, base: Settings, protocol:
 
 
 def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Table:
-    """Score a model at the pipeline's settings, but for what the study changes to equal sizes."""
+    """Train and score a model at the pipeline's settings, changed to equal sizes."""
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
     architecture = registry.architecture(model, settings)
     network = building.build(architecture, (DIM,), members=members, seed=train.seed)
     train_model(network, *data(protocol, protocol["train"]), train, name=name)
     scores = sample_scores(protocol, network, name)
-    # A GAN has no density: 0 where it sampled well and NaN where not, so that failures are counted.
+    # A GAN has no density: 0 if its samples are finite, else NaN, so that failures are counted.
     dense = network.supports("log_prob")
     kl = divergence(protocol, network) if dense else 0 * scores["recall"]
     return {"kl": kl, "parameters": network.parameters_per_member(), **scores}
 
 
 def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Table:
-    """Train a flow on more or fewer rows, for as many steps as on those of the protocol."""
+    """Train a flow on ``rows`` rows, for as many steps as on the rows of the protocol."""
     train, _ = data(protocol, rows)
     steps, now = (math.ceil(n / base["batch_size"]) for n in (protocol["train"], rows))
     settings = training(base, epochs=max(1, round(base["epochs"] * steps / now)))
@@ -110,7 +110,7 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
 def ablation(
     model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
 ) -> Table:
-    """Train a flow with one remedy against overfitting, or an ensemble of such flows."""
+    """Train flows with one remedy against overfitting; the remedy may be an ensemble."""
     amounts = remedies.Remedy.model_fields.keys()
     chosen = remedies.Remedy(**{key: remedy[key] for key in remedy.keys() & amounts})
     changes = {key: remedy[key] for key in remedy.keys() - amounts}
@@ -124,9 +124,9 @@ def ablation(
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
-    """Return training ``(rows, M, D)`` and test rows of every replicate, each ``networks`` times.
+    """Return training ``(rows, M, D)`` and test rows of all replicates, each ``networks`` times.
 
-    They are split as by ``prepare`` with its default seed.
+    The split is the one of ``prepare`` with its default seed.
     """
     held = protocol["test"]
     draw = partial(splits.draw_split, TRUTH, rows + held, held, split_seed=0)
@@ -149,6 +149,7 @@ def training(base: Settings, **changes: Any) -> TrainingSettings:
 def build(
     protocol: Settings, base: Settings, model: str, couplings: int, networks: int = 1
 ) -> Flow:
+    """Build a flow with ``networks`` members per replicate."""
     chosen = {"couplings": couplings, **{key: base[key] for key in ARCHITECTURE}}
     members = protocol["replicates"] * networks
     architecture = registry.architecture(model, chosen)
@@ -176,15 +177,15 @@ def divergence(
 def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
     """Return the sample metrics ``(R,)`` of every replicate's network.
 
-    Modes are of all its samples, comparisons are means over ``draws`` sets of them.
+    The scores of modes use all samples; comparisons are means over ``draws`` sets of samples.
     """
     total, held, count = protocol["samples"], protocol["test"], protocol["replicates"]
     generator = seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
     shape = (total,) if model.members == count else (total, count)
     points = model.sample(shape, generator=generator).double().numpy().reshape(total, count, DIM)
-    # One bad sample, and the replicate has failed.
+    # A single sample that is not finite makes the replicate fail.
     points = np.where(np.isfinite(points).all(axis=(0, 2), keepdims=True), points, np.nan)
-    # The directions and the bandwidth are of scores that are not reported.
+    # The directions and the bandwidth are for scores that are not reported.
     given = {"neighbours": protocol["neighbours"], "directions": np.eye(DIM), "bandwidth": 1.0}
     rows = []
     for r, seed in enumerate(seeds_of(protocol)):

@@ -1,4 +1,4 @@
-"""Ways of training of this study only: new points every epoch, and remedies against overfitting."""
+"""Training methods of this study only: new points every epoch, and remedies against overfitting."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from flows.networks.gaussian_mixture import GaussianMixture
 from flows.training.optimizer import ClippedAdam
 from flows.training.trainer import Trainer
 
-BLOCK = 50  # epochs whose new points are drawn at once: one draw per member in place of fifty
+BLOCK = 50  # epochs whose new points are drawn at once
 
 
 class Remedy(Section):
-    """How much of each remedy is used; 0 turns one off.
+    """The amount of each remedy; 0 turns a remedy off.
 
-    ``hold_out``: share of the rows (the last; they are in random order) on which each member's best
-    epoch is chosen. ``decay``: weight decay. ``average``: share that the average of the weights
-    keeps at each step. ``components``: of a mixture as the base. ``networks``: of an ensemble; 1
-    is none.
+    Args:
+        hold_out: share of the rows (the last ones, of a random order) that choose each member's
+            best epoch.
+        decay: weight decay.
+        average: share that the average of the weights keeps at each step.
+        components: number of components of a mixture as the base.
+        networks: number of networks of an ensemble; 1 is no ensemble.
     """
 
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -43,8 +46,8 @@ class Remedy(Section):
 class FreshTrainer(Trainer):
     """A trainer on new points from the ``truth`` in every epoch.
 
-    Each member's points are from its own random stream; ``train`` only sets their number and the
-    standardisation.
+    Each member draws points from its own random stream; ``train`` only determines their number and
+    the standardisation.
     """
 
     def __init__(
@@ -65,13 +68,13 @@ class FreshTrainer(Trainer):
 
 
 class RemedyAdam(ClippedAdam):
-    """``ClippedAdam`` with two remedies, either of which is off at 0.
+    """``ClippedAdam`` with two remedies; 0 turns a remedy off.
 
-    They are decoupled weight decay (Loshchilov and Hutter 2019) and an average of the parameters
-    (Polyak and Juditsky 1992), which starts as the parameters after the first step::
+    The remedies are decoupled weight decay (Loshchilov and Hutter 2019) and an average of the
+    parameters (Polyak and Juditsky 1992), which starts as the parameters after the first step::
 
         parameters <- (1 - rate decay) parameters                       before each step
-        average    <- share average + (1 - share) parameters            after it
+        average    <- share average + (1 - share) parameters            after each step
     """
 
     def __init__(
@@ -90,12 +93,12 @@ class RemedyAdam(ClippedAdam):
 
 
 class MixtureBase(Base):
-    """A learned mixture of K Gaussians with diagonal covariances in place of ``N(0, I)``::
+    """A learned mixture of K Gaussians with diagonal covariances instead of ``N(0, I)``::
 
         log p_0(z) = log sum_k w_k N(z; mu_k, diag(s_k)^2)
 
-    The weights start equal, the ``mu_k`` as standard normal draws (each member's from its own
-    generator), and the ``s_k`` at 1/2. Source: Izmailov et al. 2020 (FlowGMM), there with fixed
+    The weights start equal, the ``mu_k`` start as standard normal draws from each member's
+    generator, and the ``s_k`` start at 1/2. Source: Izmailov et al. 2020 (FlowGMM), with fixed
     means.
     """
 
@@ -127,7 +130,7 @@ def train(
 ) -> Flow:
     """Train ``flow`` on ``rows`` ``(n, M, D)`` with the ``remedy``, and return it.
 
-    Where the remedy has a base of its own, a new flow over the same chain is trained and returned.
+    If the remedy replaces the base, a new flow with the same chain is trained and returned.
     """
     remedy = remedy or Remedy()
     if remedy.components:

@@ -1,4 +1,4 @@
-"""Test the claims on the scores of all cells: ``claims.json``, ``claims.md`` and the figures."""
+"""Test the claims on the scores of the cells; write ``claims.json``, ``claims.md`` and figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools import markdown
 
 HERE = Path(__file__).parent
 Section = dict[str, Any]  # of claims.yaml
-Entry = dict[str, Any]  # a line of claims.json, and what it is made of
+Entry = dict[str, Any]  # a line of claims.json, with its settings and intermediate results
 TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
 REPORTED = (*TESTED, "replicates", "failed", "verdict")
 DEPTH_SCORES = ["parameters", "epochs_to_converge", "precision", "recall", "c2st_auc"]
@@ -59,7 +59,7 @@ def report(study: Study) -> None:
 def examine(study: Study, section: Section) -> list[Entry]:
     """Return all comparisons of a section, with their p-values adjusted together.
 
-    ``sign`` is that of the difference which is claimed.
+    ``sign`` is the sign of the claimed difference.
     """
     entries = []
     for number, claim in enumerate(section["claims"], 1):
@@ -88,7 +88,7 @@ def compare(study: Study, section: Section, metric: str, first: Array, second: A
 def values(study: Study, group: str, metric: str, name: str, depth: int | None = None) -> Array:
     """Return the metric of every replicate, ``(R,)``, in the unit of the section's metrics.
 
-    ``depth`` are the couplings of the cells ``depth``; without it, they are those of the verdicts.
+    ``depth`` is the number of couplings of the cells ``depth``, by default as in the verdicts.
     """
     if ":" in name:
         first, second = (values(study, group, metric, each) for each in name.split(":"))
@@ -111,8 +111,8 @@ def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Arra
     """Return the depth at which each replicate's ``kl`` ``(R, K)`` first reaches the ``threshold``.
 
     The depth, ``(R,)``, is interpolated linearly in log KL over log couplings. It is the smallest
-    depth where the KL is there at once, and the largest where it never is. A KL that is not finite
-    is above the threshold.
+    depth if the KL is at the threshold there, and the largest if the KL never reaches it. A KL that
+    is not finite is above the threshold.
     """
     needed = np.full(len(kl), float(depths[-1]))
     for r, own in enumerate(kl):
@@ -177,7 +177,7 @@ def equal_table(study: Study) -> str:
 
 
 def kl_by_rows(study: Study) -> dict[str, Array]:
-    """Return the KL against rows of each flow and reference, with its interval, ``(K, 3)``."""
+    """Return the mean KL and its interval by number of rows, ``(K, 3)``, of each model."""
     groups = [*(("curve", flow) for flow in study.params["flows"])]
     groups += [("reference", name) for name in ("gmm", "kde")]
     rows = study.params["curve"]["rows"]
@@ -198,7 +198,7 @@ def curve_table(study: Study) -> str:
 
 
 def remedies(study: Study) -> dict[str, pd.DataFrame]:
-    """Return the KL by remedy: a line a replicate and a column a flow."""
+    """Return the KL by remedy, with one line per replicate and one column per flow."""
     found = {}
     for name, remedy in study.params["ablation"]["remedies"].items():
         family = "mixture_base" if "components" in remedy else "ablation"
@@ -218,7 +218,7 @@ def ablation_table(study: Study) -> str:
 
 
 def other_table(study: Study) -> str:
-    """Return the table of the pipeline's recipe on other data, beside a kernel density."""
+    """Return the table of the pipeline's recipe and a kernel density on other data."""
     rows, other = [], study.params["other_data"]
     for (target, about), (name, flow) in product(other["targets"].items(), other["flows"].items()):
         settings = study.cells[f"other_data/{target}/{name}"]["settings"]
@@ -243,7 +243,7 @@ def mixtures_table(study: Study) -> str:
         dims = " to ".join(f"{dim:.0f}" for dim in sorted({table["dim"].min(), table["dim"].max()}))
         numbers = [f"{table['kl'].mean():.2f}", f"{table['kl_worst'].max():.2f}"]
         rows.append([title, f"{len(table)} in {dims} dimensions", *numbers])
-    return markdown.table(["", "mixtures", "KL, mean (nat)", "of the worst member"], rows, "lr")
+    return markdown.table(["", "mixtures", "mean KL (nat)", "KL of the worst member"], rows, "lr")
 
 
 def matching_table(study: Study) -> str:
@@ -276,7 +276,7 @@ def images_table(study: Study, metrics: Iterable[str]) -> str:
 def mixture_parameters() -> int:
     """Return the number of free parameters of a mixture of the truth's form.
 
-    They are weights that sum to 1, means, and symmetric covariances.
+    The parameters are weights that sum to 1, means, and symmetric covariances.
     """
     components, dim = TRUTH.means.shape
     return components - 1 + components * dim + components * dim * (dim + 1) // 2
@@ -297,7 +297,7 @@ def spread(each: pd.Series, digits: int = 3) -> str:
 
 
 def failures(kl: pd.Series | pd.DataFrame) -> str:
-    """Return how many numbers are not finite."""
+    """Return the number of values that are not finite."""
     return str((~np.isfinite(kl)).to_numpy().sum())
 
 
@@ -347,7 +347,7 @@ def measured(section: Section, entry: Entry) -> str:
 
 
 def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:
-    """Return the effect at the other depths, in margins, for a claim on one depth."""
+    """Return the effects at the other depths, in margins, of a claim about one depth."""
     if entry["group"] != "depth" or entry["metric"] == "couplings_needed":
         return []
     effects, metric = [], entry["metric"]

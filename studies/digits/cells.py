@@ -1,7 +1,7 @@
 """The cells of the study of digits: one density or sampler, on one split.
 
-Log-densities are of y = x + u in levels. Values that are not finite are kept. Curves, and the
-images that the figures show, are arrays.
+Log-densities are of y = x + u in levels. Values that are not finite are kept. The training curves
+and the images of the figures are arrays.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def network(
     settings: dict[str, Any] | None = None,
     shape: tuple[int, ...] = (1, 8, 8),
 ) -> Scored:
-    """Fit and score one of our models; a row is a network."""
+    """Fit and score one of our models; return one row per network."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     untrained = networks.build(model, shape, settings, range(members), protocol["seed"])
     fitted = networks.fit(model, untrained, training, data[0], data[2], protocol["seed"])
@@ -44,18 +44,18 @@ def network(
 
 
 def peer(name: str, split: str, protocol: Protocol) -> Scored:
-    """Fit and score another density, as one row."""
+    """Fit and score another density; return one row."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     return scores(data, peers.fit(name, data[0], protocol["seed"]), protocol)
 
 
 def held_out(split: str, protocol: Protocol) -> Scored:
-    """Score held-out digits against held-out digits, as perfect samples would."""
+    """Score held-out digits against held-out digits, as perfect samples."""
     data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
     test, sets = data[2], protocol["samples"]
 
     def draw(n: int, _: np.random.Generator) -> Array:
-        """Return the half of the test images that each set is not compared with."""
+        """Return for each set the half of the test images that it is not compared with."""
         rng = numpy_generator(protocol["seed"], "sample")
         orders = [rng.permutation(len(test)) for _ in range(sets)]
         return np.concatenate([test[order[-(n // sets) :]] for order in orders])[:, None]
@@ -63,12 +63,12 @@ def held_out(split: str, protocol: Protocol) -> Scored:
     return scores(data, Fitted(draw=draw), protocol)
 
 
-# Images train in plain torch, whose last bits depend on the processor. On another, the vector flow
-# differed as its networks do: by at most 0.021 bits and 0.046 of a score; the other flows came out
-# the same.
+# Networks on images train in plain torch, whose last bits depend on the processor. On another
+# processor the vector flow differed as much as its networks differ from each other, by at most
+# 0.021 bits and 0.046 of a score; the other flows were the same.
 TOLERANCE = {f"{each}bits{end}": 0.02 for each in ("", "ensemble_") for end in ("", "_iw")}
 TOLERANCE["*"] = 0.05
-CHANGED = {"c2st_auc": 2}  # by nearest neighbours; in version 1 by a random forest
+CHANGED = {"c2st_auc": 2}  # classifier: nearest neighbours; in version 1 a random forest
 FAMILIES = {
     "network": Family(network, changed=CHANGED, tolerance=TOLERANCE),
     "peer": Family(peer, changed=CHANGED, tolerance=TOLERANCE),
@@ -96,7 +96,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 def scores(
     data: tuple[Array, ...], fitted: Fitted, protocol: Protocol, walk: bool = False
 ) -> Scored:
-    """Return bits per dimension and the scores of samples, of each network, and arrays.
+    """Return bits per dimension and the scores of samples of each network, and arrays.
 
     ``walk`` adds interpolations through the latents of the first network.
     """
@@ -124,9 +124,9 @@ def scores(
 
 
 def bits_per_dimension(log_q: LogDensity, test: Array, protocol: Protocol) -> dict[str, Any]:
-    """Return the bits of each network, ``(M,)``, and of their ensemble where there are several.
+    """Return the bits of each network, ``(M,)``, and of the ensemble of several networks.
 
-    Both have the ends of the 95% interval over test images.
+    Both come with the ends of their 95% intervals over test images.
     """
     uniform = np.random.Generator.random
     found = digits.densities(log_q, test, protocol["draws"], protocol["seed"], uniform)
@@ -142,7 +142,7 @@ def bits_per_dimension(log_q: LogDensity, test: Array, protocol: Protocol) -> di
 
 
 def curves(history: dict[str, Array]) -> dict[str, Array]:
-    """Return mean and deviation over networks of every curve of the history.
+    """Return the mean and standard deviation over networks of every curve of the history.
 
     Negative log-likelihoods are in bits per dimension.
     """

@@ -1,4 +1,4 @@
-"""The 8x8 digits, their splits, and how densities and samples of them are scored."""
+"""The 8x8 digits, their splits, and the scores of densities and samples."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from flows.networks.network import Network
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 Protocol = dict[str, Any]  # the part of that name in params.yaml
 LogDensity = Callable[[Array], Array]  # (n, M) in nats of y (n, 64)
-CLOSE = 0.05  # a fake is close if it is nearer to a training image than 95% of held-out images are
+CLOSE = 0.05  # a close sample is nearer to a training image than 95% of held-out images are
 
 
 def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Array, Array]:
-    """Return training images and their digits, then test images and theirs.
+    """Return training images and their digits, then test images and their digits.
 
-    Images are ``(n, 64)`` of whole numbers from 0 to 16, digits ``(n,)``, for n of ``train`` and
-    ``test``. ``kind``: ``random``, or ``contiguous``. In the latter the test images are the last of
-    the file; its images come in runs by each of 13 writers, so most writers of the test images are
-    new.
+    Images are ``(n, 64)`` of whole numbers from 0 to 16, digits ``(n,)``, with n = ``train`` or
+    ``test``. ``kind`` is ``random``, or ``contiguous``: then the test images are the last images of
+    the file. The images of each of the 13 writers come in runs, so most test writers are new.
     """
     rng, found = np.random.default_rng(seed), load_digits()
     order = rng.permutation(len(found.data)) if kind == "random" else np.arange(len(found.data))
-    # The order is random, as models that hold training images out take the last
+    # In random order, because models hold out the last training images
     learned = rng.permutation(order[:-test])[:train]
     held = order[-test:]
     return found.data[learned], found.target[learned], found.data[held], found.target[held]
@@ -47,8 +46,12 @@ def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Ar
 class Fitted:
     """A fitted model.
 
-    ``log_q``: log-densities ``(n, M)`` in nats of y ``(n, 64)``; ``draw``: samples ``(n, M, 64)``
-    of whole numbers. Either is ``None`` where the model has none.
+    Args:
+        log_q: takes y ``(n, 64)``; returns log-densities ``(n, M)`` in nats. ``None`` if the model
+            has no density.
+        draw: takes n and a generator; returns samples ``(n, M, 64)`` of whole numbers. ``None`` if
+            the model has no sampler.
+        network: the network, for models that are networks of this library.
     """
 
     log_q: LogDensity | None = None
@@ -57,12 +60,12 @@ class Fitted:
 
 
 def spread(images: Array, seed: int) -> Array:
-    """Return x + u, with u uniform on [0, 1) and drawn once."""
+    """Return x + u, with u uniform on [0, 1), drawn once."""
     return images + numpy_generator(seed, "folds").random(images.shape)
 
 
 class Judge:
-    """A judge of samples: a small classifier of digits that is trained on the training images.
+    """A judge of samples: a small classifier of digits, trained on the training images.
 
     It is a perceptron 64 -> 64 -> 32 -> 10 with ReLU, trained by Adam with weight decay 0.01. Its
     penultimate layer, 32 numbers per image, is the feature space of the scores.
@@ -76,6 +79,7 @@ class Judge:
             self.network.fit(train / (LEVELS - 1), digits)
 
     def accuracy(self, images: Array, digits: Array) -> float:
+        """Return the share of images that are classified correctly."""
         return float(self.network.score(images / (LEVELS - 1), digits))
 
     def features(self, images: Array) -> Array:
@@ -92,21 +96,21 @@ class Judge:
         return np.bincount(seen, minlength=CLASSES) / len(images)
 
     def nearest(self, images: Array) -> tuple[Array, Array]:
-        """Return the nearest training image of each, and its Euclidean distance in levels."""
+        """Return the nearest training image of each image, and its Euclidean distance in levels."""
         distance = cdist(images, self.train)
         return self.train[distance.argmin(1)], distance.min(1)
 
     def scores(self, real: Array, fake: Array) -> dict[str, float]:
-        """Score ``fake`` images ``(n, 64)`` against as many held-out ``real`` ones.
+        """Score ``fake`` images ``(n, 64)`` against equally many held-out ``real`` ones.
 
         - ``precision``, ``recall``, ``density``, ``coverage``: in the feature space.
         - ``c2st_auc``: by nearest neighbours on pixels.
         - ``class_tv``: total variation between the shares of the digits.
         - ``nearest``: mean distance of a fake to the nearest training image.
-        - ``close``: share of fakes that are closer to one than 95% of the real images are.
+        - ``close``: share of fakes closer to a training image than 95% of the real images are.
         - ``digit_k``: share of the digit k.
 
-        All are ``NaN`` where a fake is not finite.
+        All are ``NaN`` if a fake is not finite.
         """
         if not np.isfinite(fake).all():
             return dict.fromkeys(self.scores(real, real), np.nan)  # the same names
@@ -127,8 +131,7 @@ class Judge:
     ) -> pd.Series:
         """Return the mean scores over sets of ``fakes`` ``(sets * size, 64)``.
 
-        Each set has its own one of the ``orders`` of the images ``held``, and is compared with the
-        first ``size`` images in it.
+        Set k is compared with the first ``size`` images of ``held`` in the order ``orders[k]``.
         """
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
         scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
@@ -140,7 +143,7 @@ def densities(
 ) -> Array:
     """Return ``log_q`` ``(draws, n, M)`` of images ``(n, ...)`` plus ``noise(generator, shape)``.
 
-    The noise depends only on the seed and the shape, so all models are scored with the same.
+    The noise depends only on the seed and the shape, so all models are scored with the same noise.
     """
     rng = numpy_generator(seed, "fresh")
     return np.stack([log_q(images + noise(rng, images.shape)) for _ in range(draws)])

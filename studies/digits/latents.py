@@ -1,6 +1,6 @@
-"""Pictures of what the latents of a flow over images encode.
+"""Images that show the meaning of the latents of a flow over images.
 
-They are interpolations between images, and images with the latents of one scale drawn anew.
+They are interpolations between images, and images with the latents of one scale drawn again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ANEW = 3  # draws per image and scale
 
 
 def between(flow: ImageFlow, first: Array, second: Array) -> Array:
-    """Interpolate from images ``(n, 64)`` to others, along great circles of normal noise.
+    """Interpolate from images ``first`` to images ``second``, along great circles of normal noise.
 
-    Returns images ``(n, STEPS, 64)`` of whole numbers.
+    Both are ``(n, 64)``. Returns images ``(n, STEPS, 64)`` of whole numbers.
     """
     a, b = (normal_noise(flow, images)[:, None] for images in (first, second))  # (n, 1, 64)
     t = np.linspace(0, 1, STEPS)[:, None]
@@ -33,10 +33,11 @@ def between(flow: ImageFlow, first: Array, second: Array) -> Array:
 
 
 def anew(flow: ImageFlow, images: Array, rng: np.random.Generator) -> Array:
-    """Decode images ``(n, 64)`` with some of their latents drawn anew.
+    """Decode images ``(n, 64)`` with some of their latents drawn again.
 
-    Returns images ``(n, 1 + ANEW (scales + 1), 64)`` of whole numbers: each with its own latents;
-    with those of one scale drawn anew, from the finest to the coarsest; and with all drawn anew.
+    Returns images ``(n, 1 + ANEW (scales + 1), 64)`` of whole numbers: each image with its own
+    latents; with the latents of one scale drawn again, from the finest to the coarsest; and with
+    all latents drawn again.
     """
     scale = scale_of(flow.chain, torch.zeros(1, *flow.event_shape, 1)).flatten().numpy()
     kept = normal_noise(flow, images)[:, None]
@@ -54,7 +55,7 @@ def normal_noise(flow: ImageFlow, images: Array) -> Array:
 
 @torch.no_grad()
 def images_of(flow: ImageFlow, noise: Array) -> Array:
-    """Decode normal noise ``(..., D)`` by the first network.
+    """Decode normal noise ``(..., D)`` with the first network.
 
     Returns images ``(..., D)`` of whole numbers.
     """
@@ -68,7 +69,7 @@ def images_of(flow: ImageFlow, noise: Array) -> Array:
 def scale_of(chain: Iterable[Bijection], x: Tensor) -> Tensor:
     """Return the scale at which each latent is factored out, 0 for the finest.
 
-    ``x`` is zeros of the shape of a point.
+    ``x`` must be zeros with the shape of a point.
     """
     for part in chain:
         if isinstance(part, Chain):

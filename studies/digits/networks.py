@@ -1,6 +1,6 @@
-"""Our models on images, fitted to whole numbers from 0 to 16, ``(n, 64)``.
+"""Our models on images ``(n, 64)`` of whole numbers from 0 to 16.
 
-A fit gives a density of y = x + u, where there is one, and a sampler.
+A fitted model has a sampler and, except for the VAE and the GAN, a density of y = x + u.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Settings = dict[str, Any]
 def build(
     model: str, shape: tuple[int, ...], settings: Settings | None, members: range, seed: int
 ) -> Network:
-    """Build a model of the library, or one of this file, over images of this ``shape``."""
+    """Build a model of the library or of this study over images of this ``shape``."""
     if model == "vector":
         return vector(shape, settings or {}, members=members, seed=seed)
     if model == "vae":
@@ -38,10 +38,11 @@ def build(
 def fit(
     name: str, network: Network, training: Settings, train: Array, test: Array | None, seed: int
 ) -> Fitted:
-    """Fit a network, called so in messages, to images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
+    """Fit a network to the images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
 
-    They are spread afresh at every visit or, for a VAE and a GAN, which don't model pixels as whole
-    numbers, once. Test images are only for the curves.
+    Uniform noise u is added to the images each time they are used; for a VAE and a GAN, which do
+    not model pixels as whole numbers, u is added once. Test images are only for the curves.
+    ``name`` is the name of the network in messages.
     """
 
     def shaped(images: Array) -> Array:
@@ -66,9 +67,9 @@ def fit(
 
 
 class WideVAE(VAENetwork):
-    """A VAE with 16 latent dimensions, which are too many for the quadrature.
+    """A VAE with 16 latent dimensions, too many for the quadrature of its density.
 
-    It has samples and no density. Its curve is the bound that it learns by.
+    It has samples and no density. Its training curve is the bound that it maximises.
     """
 
     LATENT = 16

@@ -1,6 +1,6 @@
 """Other densities of images, fitted to training images ``(n, 64)`` of whole numbers.
 
-None sees the test images; choices are made on training images held out.
+No fit uses the test images; settings are chosen on held-out training images.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from flows.core.arrays import Array
 from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
 from studies.tables import peers
 
-BLOCKS, HIDDEN, RATE, DECAY = 8, 64, 0.001, 0.00001  # of normflows' Glow
+BLOCKS, HIDDEN, RATE, DECAY = 8, 64, 0.001, 0.00001  # for normflows' Glow
 BATCH, EPOCHS, PATIENCE = 128, 200, 15
 
 
 def fit(name: str, train: Array, seed: int) -> Fitted:
-    """Fit ``independent``, ``normflows``, or a peer of the study of tables on x + u drawn once."""
+    """Fit ``independent``, ``normflows``, or a peer of the study of tables to x + u, drawn once."""
     if name == "normflows":
         return normflows(train, seed)
     rows = spread(train, seed)
@@ -31,7 +31,7 @@ def fit(name: str, train: Array, seed: int) -> Fitted:
 
 
 def independent(rows: Array) -> Fitted:
-    """Fit the frequency of every value at every pixel, with half an image added to each count.
+    """Fit the frequencies of the values of each pixel, with half an image added to each count.
 
     Source: Krichevsky and Trofimov 1981.
     """
@@ -43,8 +43,8 @@ def independent(rows: Array) -> Fitted:
 def normflows(train: Array, seed: int) -> Fitted:
     """Fit the Glow of normflows at two scales, as in its own example.
 
-    It has affine couplings, learned 1x1 convolutions, Adamax, and a fresh u at every visit. The
-    epoch that is best on a tenth of the training images is kept.
+    It has affine couplings, learned 1x1 convolutions, Adamax, and a new u each time an image is
+    used. The epoch with the best score on a held-out tenth of the training images is kept.
     """
     import normflows as nf
 
@@ -70,7 +70,7 @@ def normflows(train: Array, seed: int) -> Fitted:
 
     learned, held_out = peers.held(train, 0.1)
     held_out = spread(held_out, seed)
-    log_q(learned[:BATCH] + 0.5)  # its ActNorm is set by the first batch
+    log_q(learned[:BATCH] + 0.5)  # the first batch initialises the ActNorms
 
     def batches() -> list[Array]:
         order = rng.permutation(len(learned))

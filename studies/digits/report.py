@@ -18,13 +18,13 @@ from tools import markdown
 
 SAMPLES = ["precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close"]
 BITS = {
-    "bits": "one: bound",
-    "bits_iw": "one: importance weighted",
+    "bits": "one network: bound",
+    "bits_iw": "one network: importance weighted",
     "ensemble_bits": "ensemble: bound",
     "ensemble_bits_iw": "ensemble: importance weighted",
 }
 LEFT = 0.5  # inches beside a panel of images, for words
-SIDE, INK = 8, 16  # of an image: pixels along a side, and the darkest level
+SIDE, INK = 8, 16  # pixels along a side of an image, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 # Colour-blind readers tell these from the library's.
@@ -32,7 +32,7 @@ COLORS = {"vector": "#999933", "glow_published": "#D55E00"}
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print the bits of one network on the random split."""
+    """Write all files of the report, and print the mean bits of a network on the random split."""
     study.write("tables.md", document(study))
     draw_figures(study)
     for name, cell in cells(study, "random").items():
@@ -42,14 +42,14 @@ def report(study: Study) -> None:
 
 
 def cells(study: Study, split: str) -> dict[str, str]:
-    """Return the cell of each row of the tables on a split."""
+    """Return the cells of a split by the names of their rows in the tables."""
     found = {"held_out": f"held_out/{split}"}
     found |= {name: f"network/{name}/{split}" for name in study.params["networks"]}
     return found | {name: f"peer/{name}/{split}" for name in study.params["peers"]}
 
 
 def document(study: Study) -> str:
-    """Return the tables of the documents, split by split."""
+    """Return the tables, split by split."""
     parts = []
     for split in study.params["splits"]:
         tables = {name: study.table(cell) for name, cell in cells(study, split).items()}
@@ -66,7 +66,7 @@ def document(study: Study) -> str:
 
 
 def bits_table(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return a table with a line a density, the best first."""
+    """Return a table with one line per density, the best first."""
     bits = {name: table["bits"].mean() for name, table in tables.items() if "bits" in table}
     rows = []
     for name in sorted(bits, key=bits.__getitem__):
@@ -82,7 +82,7 @@ def interval(table: pd.DataFrame, key: str) -> str:
 
 
 def samples_table(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return a table with a line a sampler."""
+    """Return a table with one line per sampler."""
     rows = [
         [label(name), *table[SAMPLES].mean(skipna=False).map(number)]
         for name, table in tables.items()
@@ -100,7 +100,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def draw_figures(study: Study) -> None:
-    """Draw the figures, of the random split."""
+    """Draw the figures of the random split."""
     own = cells(study, "random")
     arrays = {name: study.arrays(cell) for name, cell in own.items()}
     curves(study, {name: each for name, each in arrays.items() if "train_nll" in each})
@@ -125,7 +125,7 @@ def draw_figures(study: Study) -> None:
 
 
 def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
-    """Draw bits per dimension against the epoch, a panel a flow."""
+    """Draw bits per dimension against the epoch, one panel per flow."""
     sheet, axes = panels(len(shown), 2, 2.6, sharey=True)
     lowest = min(each["train_nll"].min() for each in shown.values())
     for axis, (name, each) in zip(axes, shown.items(), strict=True):
@@ -150,9 +150,9 @@ def strips(
     ticks: Mapping[int, str],
     lines: Sequence[str] = (),
 ) -> None:
-    """Draw images ``(lines, n, 64)`` a pixel apart, a panel a title; dark is ink.
+    """Draw images ``(lines, n, 64)`` a pixel apart, one panel per title; ink is dark.
 
-    ``ticks`` has the text below columns, by their numbers, and ``lines`` that beside the lines.
+    ``ticks`` has the labels below columns by column number, and ``lines`` the labels beside lines.
     """
     columns = 3 if len(shown) == 3 else 2
     height, width = np.shape(next(iter(shown.values())))[:2]

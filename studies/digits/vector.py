@@ -1,7 +1,7 @@
 """A flow that does not use the arrangement of pixels, with a density that may jump at their ends.
 
-Such jumps, at black and white, are why it lives on a box [-B, B]: a fixed map takes every pixel
-there, splines over all pixels keep to it, and the base distribution is uniform on it.
+To allow jumps at black and white, the flow is on a box [-B, B]: a fixed map takes every pixel into
+the box, splines over all pixels map the box to itself, and the base distribution is uniform on it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from studies.digits.digits import LEVELS, PIXELS
 
 
 class PixelMap(Bijection):
-    """A map of every pixel by the distribution function F of its levels, linear within each.
+    """A map of every pixel by the distribution function F of its levels, linear within a level.
 
     B is the bound of the box, L the number of levels, n the number of training images::
 
         forward:  z = B (2 F(x) - 1)            log_det = sum_d log(L p_d)
-        inverse:  x = F^-1((z / B + 1) / 2)     log_det = minus that
+        inverse:  x = F^-1((z / B + 1) / 2)     log_det = -sum_d log(L p_d)
                   p = (count + 1/2) / (n + L/2)
 
-    p_d is the probability of the level that pixel d is in: its count in training plus half an image
+    p_d is the probability p of the level of pixel d, from its count in training plus half an image
     (Krichevsky and Trofimov 1981). The map is the identity until ``initialize``.
     Shapes: ``(M, *event, N)``.
     """
@@ -62,13 +62,13 @@ class PixelMap(Bijection):
         return self._interpolate(z, self.knots, self._even(z))
 
     def _even(self, like: Tensor) -> Tensor:
-        """Return evenly spaced knots, those of the grey levels, of the type of ``like``."""
+        """Return the evenly spaced knots of the grey levels, with the dtype of ``like``."""
         count, bound = self.knots.shape[-1], self.bound
         even = torch.linspace(-bound, bound, count, dtype=like.dtype, device=like.device)
         return even.expand_as(self.knots)
 
     def _interpolate(self, value: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-        """Interpolate linearly the map that takes the knots ``before`` to those ``after``."""
+        """Apply the piecewise linear map from the knots ``before`` to the knots ``after``."""
         before, after = before.to(value.dtype).contiguous(), after.to(value.dtype).contiguous()
         low = torch.searchsorted(before[..., 1:-1].contiguous(), value.contiguous(), right=True)
         x_low, x_high = before.gather(-1, low), before.gather(-1, low + 1)
@@ -78,15 +78,15 @@ class PixelMap(Bijection):
 
 
 class BoxSplineCoupling(SplineCoupling):
-    """A spline coupling whose slopes at the ends of the box are learnt too.
+    """A spline coupling that also learns the slopes at the ends of the box.
 
-    It has a kink at the edge, beyond which it is the identity.
+    Outside the box it is the identity, so it has a kink at the ends.
     """
 
     def __init__(
         self, dim: int, hidden: int, generators: Generators, *, bins: int, **others: Any
     ) -> None:
-        # SplineCoupling.__init__ would count two slopes fewer
+        # SplineCoupling.__init__ has two slopes fewer
         Coupling.__init__(self, dim, 3 * bins + 1, hidden, generators, **others)
         self.bins = bins
 
@@ -97,7 +97,7 @@ class BoxSplineCoupling(SplineCoupling):
 class Uniform(Base):
     """The uniform distribution on the box: ``log p(z) = -D log 2 B``, and minus infinity outside.
 
-    A point that rounding puts outside, by at most ``EDGE``, counts as inside.
+    A point that rounding moves outside by at most ``EDGE`` counts as inside.
     """
 
     EDGE = 1e-4
@@ -117,7 +117,9 @@ class Uniform(Base):
         return z.to(dtype).movedim(0, -1).contiguous()
 
 
-class Pointwise(Convolution):  # on images of one pixel, a perceptron with dropout
+class Pointwise(Convolution):
+    """A convolution of width 1: on images of one pixel, a perceptron with dropout."""
+
     SIDE = 1
 
 

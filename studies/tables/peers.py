@@ -1,8 +1,8 @@
 """The density estimators that the flows are compared with.
 
 Each takes standardised training rows ``(n, D)`` and returns a function that takes rows ``(m, D)``
-and returns their log-densities ``(m,)``. None sees the test rows: the number of components, when to
-stop and other choices are made on held-out training rows.
+and returns their log-densities ``(m,)``. No fit uses the test rows: the number of components, the
+last epoch and other settings are chosen on held-out training rows.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 
-# Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble, and its members.
+# Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble and its M members.
 Density = Callable[[Array], Array]
 Fit = Callable[[Array], Density]  # takes standardised training rows
-COMPONENTS, FOLDS = 24, 3  # of a mixture: most components, and folds of the cross-validation
+COMPONENTS, FOLDS = 24, 3  # for a mixture: most components, and folds of the cross-validation
 SMOOTHING = (1.0, 2.0)  # factors of the bandwidth of a vine's pairs
-TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density has no tails beyond its rows
-# Of zuko's flows:
+TAIL = 0.01  # share of a Cauchy in a vine's margins: a kernel density alone has no far tails
+# For zuko's flows:
 TRANSFORMS, HIDDEN = 5, (64, 64)
 RATE, BATCH, EPOCHS, PATIENCE = 0.001, 256, 500, 20
 
 
 def held(train: Array, share: float) -> tuple[Array, Array]:
-    """Return the rows to learn from and those held out: the last, as rows are in random order."""
+    """Return the rows to train on and the last rows, held out; rows are in random order."""
     return tuple(np.split(train, [round((1 - share) * len(train))]))  # type: ignore[return-value]
 
 
@@ -50,7 +50,7 @@ def simple(fit: Callable[[Array], Mixture], train: Array, *, margins: bool = Fal
 
 
 def mixture(rows: Array) -> Mixture:
-    """Fit a Gaussian mixture, with components and ridge chosen by cross-validation."""
+    """Fit a Gaussian mixture; cross-validation chooses the number of components and the ridge."""
     counts = fitting.components(COMPONENTS, len(rows))
     return fitting.fit_gmm(rows, components=counts, folds=FOLDS, ridges=fitting.RIDGES, seed=0)
 
@@ -61,12 +61,12 @@ def kernel(train: Array) -> Density:
 
 
 def vine(train: Array) -> Density:
-    """Fit a vine copula by pyvinecopulib (Nagler and Czado 2016)::
+    """Fit a vine copula with pyvinecopulib (Nagler and Czado 2016)::
 
         log q(x) = log c(F_1(x_1), ..., F_D(x_D)) + sum_d log f_d(x_d)
 
-    Pairs are independent or nonparametric, and the margins are kernel densities. How much the pairs
-    are smoothed is chosen on held-out rows.
+    Pairs are independent or nonparametric, and the margins are kernel densities. The smoothing of
+    the pairs is chosen on held-out rows.
     """
     from pyvinecopulib.core import FitControlsVinecop, Kde1d, Vinecop
     from pyvinecopulib.families import indep, tll
@@ -104,7 +104,7 @@ def train_until_best(
 ) -> None:
     """Train by maximum likelihood until ``patience`` epochs in a row bring no improvement.
 
-    ``flow`` ends with the weights of the epoch that was best on the rows ``held_out``.
+    ``flow`` then has the weights of the epoch with the best score on the rows ``held_out``.
     """
     best, state, waited = -np.inf, copy.deepcopy(flow.state_dict()), 0
     for _ in range(epochs):
@@ -123,9 +123,9 @@ def train_until_best(
 
 
 def zuko_flow(name: str, train: Array) -> Density:
-    """Fit zuko's ``NSF`` or ``MAF`` with the usual training.
+    """Fit zuko's ``NSF`` or ``MAF`` with Adam.
 
-    It is by Adam, and keeps the weights of the epoch that is best on held-out rows.
+    The flow keeps the weights of the epoch with the best score on held-out rows.
     """
     import zuko
 

@@ -1,13 +1,13 @@
-"""Questions to a table: what is unknown of a row given the rest, and which of its values is odd.
+"""Questions about the rows of a table: their unknown values given the rest, and their odd values.
 
-Cells ask one fit and its peers:
+A cell of the study compares one fit and its peers in three tasks:
 
 - the log-density of some columns given the others;
-- to fill hidden cells: the error, and how well the distribution is known;
-- to guess which cell of a row was swapped for that of another row.
+- filling hidden values: the errors, and the quality of the distribution;
+- guessing which value of a row was swapped for another row's.
 
-Units are the standard deviations of the training rows. A score has a row a method, in the order of
-``METHODS``, and is ``NaN`` where one has no answer.
+Units are the standard deviations of the training rows. A score has one number per method, in the
+order of ``METHODS``, and is ``NaN`` for methods without an answer.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ DETECTORS = {
     "isolation forest": odd_cells.isolation,
 }
 METHODS = ("nsf", *CLOSED, *IMPUTERS, *DETECTORS)
-UNKNOWN = ("one", "two", "half", "rest")  # how many columns: the rest is all but one
-HIDDEN = 0.2  # share of the cells that are hidden and filled
-LEVELS = np.arange(1, 20) / 20  # of quantiles: intervals of 90%, medians, and the CRPS
-FAR = 10  # ranges of its column that a typo is away
+UNKNOWN = ("one", "two", "half", "rest")  # numbers of unknown columns; the rest is all but one
+HIDDEN = 0.2  # share of the values that are hidden and filled
+LEVELS = np.arange(1, 20) / 20  # levels of quantiles, for 90% intervals, medians and the CRPS
+FAR = 10  # distance of a typo, in ranges of its column
 
 
 class Asked(NamedTuple):
-    """Who is asked: ``ours`` and peers with closed forms, fitted to ``train``; and the split."""
+    """Our density and the peers with closed forms, fitted to ``train`` of one ``split``."""
 
     ours: ArrayDensity
     closed: dict[str, ClosedForm]
@@ -64,13 +64,14 @@ class Asked(NamedTuple):
     split: int
 
     def rng(self, question: int) -> np.random.Generator:
+        """Return the random stream of a question."""
         return seeds.numpy_generator(self.split, "metric", question)
 
 
 def score(
     table: str, split: int, train: int, members: int, rows: int, odd: int
 ) -> dict[str, Array]:
-    """Fit ours and all peers to one split; ask them of ``rows`` test rows, and of ``odd`` cells."""
+    """Fit all methods to one split; score them on ``rows`` test rows and ``odd`` swapped values."""
     source = sources.load(table)
     learned, test = sources.split(source.rows, split, train)
     mean, deviation = learned.mean(axis=0), learned.std(axis=0)
@@ -95,15 +96,16 @@ def score(
 
 
 def chosen(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return ``count`` columns of every row, at random, ``(n, D)``."""
+    """Return a mask ``(n, D)`` of ``count`` random columns per row."""
     return rng.random(shape).argsort(axis=1) < count
 
 
 def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
-    """Score ``log q(x_u | x_o)``, with other columns u for every row.
+    """Score ``log q(x_u | x_o)``, with different columns u for every row.
 
-    ``se`` is the error over rows of the mean of ours, and of its gain over each peer; ``noise`` is
-    that of ours by its own draws alone; ``rough`` is the share of rows with few effective draws.
+    ``se`` is the standard error over rows of our mean, and of our gain over each peer; ``noise`` is
+    the standard error of our mean from our draws alone; ``rough`` is the share of rows with few
+    effective draws.
     """
     dim = rows.shape[1]
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
@@ -123,19 +125,19 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
 
 
 def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
-    """Score what methods fill into hidden cells: the errors of means and of medians, and quantiles.
+    """Score the filled values of hidden cells: the errors of means and medians, and quantiles.
 
-    The mean is over quantiles, so that far tails do not count; the CRPS is twice the mean loss of
-    quantiles. An imputer without quantiles gives one value at all levels.
+    The mean is over quantiles, so that far tails do not count; the CRPS is twice the mean quantile
+    loss. An imputer without quantiles has the same value at all levels.
     """
     hidden = asked.rng(len(UNKNOWN)).random(rows.shape) < HIDDEN
     gaps = np.where(hidden, np.nan, rows)
     answers = {method: peer.quantiles(gaps, LEVELS) for method, peer in asked.closed.items()}
     answers["nsf"] = our_quantiles(asked.ours, gaps)
     for method, imputer in IMPUTERS.items():
-        with warnings.catch_warnings():  # that its rounds were not enough
+        with warnings.catch_warnings():  # too few rounds
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # Fitted along with the training rows, as without a gap it would learn nothing
+            # Fitted to training rows and gaps together: without a gap it would learn nothing
             filled = clone(imputer).fit_transform(np.concatenate([asked.train, gaps]))[-len(rows) :]
         answers[method] = filled[hidden][:, None].repeat(len(LEVELS), axis=1)
     for method, quantiles in answers.items():
@@ -157,10 +159,10 @@ def our_quantiles(density: ArrayDensity, rows: Array) -> Array:
 
 
 def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None:
-    """Score the first guess of which cell is odd: ``hit`` is the share that is found.
+    """Score the first guess of the odd value: ``hit`` is the share of correct guesses.
 
-    One cell of every row is swapped for that of another row; for ``far`` it is moved on besides.
-    Fewer than ``count`` rows come again, with another cell.
+    One value of every row is swapped for another row's; for ``far`` it is also moved further.
+    If there are fewer than ``count`` rows, they are reused with other columns.
     """
     rng, n = asked.rng(len(UNKNOWN) + 1), len(rows)
     others = rows[(np.arange(count) + rng.integers(1, n, count)) % n]

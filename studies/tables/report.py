@@ -24,12 +24,12 @@ from studies.verdicts import signed_rank_p
 from tools import markdown
 
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
-KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are references of the pipeline too
-FLOW = "nsf"  # what the command line fits, and what all others are held against
+KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are also references of the pipeline
+FLOW = "nsf"  # the default model of the command line, compared with all others
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print what NSF gains over the best peers."""
+    """Write all files of the report, and print the gains of NSF over the best peers."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
     draw_figures(study, scores)
@@ -38,7 +38,7 @@ def report(study: Study) -> None:
 
 
 def read(study: Study) -> pd.DataFrame:
-    """Return all scores, a line a cell, with the parts of its name and its seconds."""
+    """Return all scores, one line per cell, with the parts of its name and its seconds."""
     lines = []
     for name in engine.select(study, ["ours", "peer"]):
         _, model, table, part, split = name.split("/")
@@ -66,9 +66,9 @@ def color_of(model: str) -> str:
 def means(
     study: Study, scores: pd.DataFrame, part: str = "ranking", column: str = "log_likelihood"
 ) -> pd.DataFrame:
-    """Return the mean over splits, a line a model and a column a table.
+    """Return the mean over splits, with one line per model and one column per table.
 
-    The splits of ``full`` are those of the ranking where a table has no more rows.
+    If a table has no more rows than the ranking uses, ``full`` has splits of the ranking.
     """
     chosen = scores["part"] == part
     if part == "full":
@@ -88,7 +88,7 @@ def interval(differences: Array) -> tuple[float, float, float]:
 
         mean +- t_(J-1) sqrt((1 / J + test / train) var)
 
-    The second term in the variance is there as splits share rows (Nadeau and Bengio 2003).
+    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003).
     """
     count, mean = len(differences), float(differences.mean())
     if not np.isfinite(mean):
@@ -101,7 +101,7 @@ def interval(differences: Array) -> tuple[float, float, float]:
 def gains(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the gains of our flow over every other model on the splits of the ranking.
 
-    There is a line a table and model, with its ``interval`` and verdict.
+    There is one line per table and model, with its ``interval`` and verdict.
     """
     lines = []
     for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
@@ -120,7 +120,7 @@ def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranks(table: pd.DataFrame) -> pd.Series:
-    """Return the mean rank of every model; 1 is the best, and what is not finite comes last."""
+    """Return the mean rank of every model; 1 is the best; scores that are not finite come last."""
     return table.fillna(-np.inf).rank(ascending=False).mean(axis=1)
 
 
@@ -134,9 +134,9 @@ def critical_difference(models: int, tables: int) -> float:
 
 
 def against(table: pd.DataFrame) -> pd.Series:
-    """Return the p of our flow against every other model by Wilcoxon's signed-rank test.
+    """Return the p-values of our flow against every other model in Wilcoxon's signed-rank test.
 
-    The tests are over tables, and the p are adjusted for all of them (Holm).
+    The tests are over tables, and the p-values are adjusted by Holm.
     """
     others = table.drop(index=FLOW).fillna(-np.inf)
     p = [signed_rank_p((table.loc[FLOW] - each).to_numpy()) for _, each in others.iterrows()]
@@ -144,7 +144,7 @@ def against(table: pd.DataFrame) -> pd.Series:
 
 
 def document(study: Study, scores: pd.DataFrame) -> str:
-    """Return the tables of the documents."""
+    """Return the text of ``tables.md``."""
     ranking, full = means(study, scores), means(study, scores, "full")
     found = gains(scores)["verdict"].unstack("table")
     more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
@@ -180,7 +180,7 @@ def divergences(study: Study, scores: pd.DataFrame) -> str:
 
 
 def questions(study: Study, part: str) -> str:
-    """Return the tables on questions to one part of the tables; each says first where NSF loses."""
+    """Return the tables on questions to one part of the tables, with the losses of NSF."""
     mean = answers(study, study.params["questions"][part])
     crps, hits, own = mean["crps"].unstack(), mean["hit"].unstack(), mean.loc[FLOW]
     log_q = mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
@@ -203,7 +203,7 @@ def questions(study: Study, part: str) -> str:
 
 
 def answers(study: Study, tables: list[str]) -> pd.DataFrame:
-    """Return the scores of the questions, means over splits, a line a method and table."""
+    """Return the scores of the questions, means over splits, one line per method and table."""
     lines = [
         study.table("questions", table, split).assign(method=METHODS, table=table)
         for table, split in product(tables, range(study.params["questions"]["splits"]))
@@ -212,18 +212,18 @@ def answers(study: Study, tables: list[str]) -> pd.DataFrame:
 
 
 def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
-    """Return the table of what NSF gains over closed forms, a line a peer and table.
+    """Return the table of the gains of NSF over closed forms, one line per peer and table.
 
     The standard errors are over the test rows of one split, paired.
     """
     errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
     text = gains.map(number) + " \u00b1 " + errors.map(number)
     rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
-    return markdown.table(["over", "table", *UNKNOWN], rows, "llr")
+    return markdown.table(["gain over", "table", *UNKNOWN], rows, "llr")
 
 
 def losses(gains: pd.DataFrame) -> str:
-    """Return where NSF is behind, the most first; the first key is a method."""
+    """Return the losses of NSF, the largest first; the first key is a method."""
     each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
     behind = [
         f"{label(method)} on {', '.join(where)} ({number(-gain)})"
@@ -233,7 +233,7 @@ def losses(gains: pd.DataFrame) -> str:
 
 
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
-    """Return a table with a line a method and a column a table, and the means of ``more``."""
+    """Return a table with one line per method and one column per table, and means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
     means = {
         text: mean[name].unstack().mean(axis=1, skipna=False).map(number)
@@ -245,7 +245,7 @@ def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
 def seconds(study: Study) -> str:
     """Return the table of mean seconds of a fit and its scores in the ranking.
 
-    It is not part of ``tables.md``, as no two runs take the same.
+    It is not part of ``tables.md``, because the seconds differ between runs.
     """
     mean = means(study, read(study), column="seconds")
     return grid(mean, np.nan * mean.max())
@@ -254,9 +254,9 @@ def seconds(study: Study) -> str:
 def grid(
     values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: pd.Series
 ) -> str:
-    """Return a table with a line a model and a column a table; the ``best`` of each is in bold.
+    """Return a table with one line per model and one column per table, with the ``best`` in bold.
 
-    The texts of ``more`` are in columns of their own, empty for the models that have none.
+    The texts of ``more`` are additional columns, which are empty for models without a text.
     """
     text = values.map(number)
     text = text.where(values != best, "**" + text + "**")
@@ -268,7 +268,7 @@ def grid(
 
 
 def number(value: float) -> str:
-    """Return a number with two decimals, or as a power of ten where a row or two decided."""
+    """Return a number with two decimals, or with a power of ten from 10,000 on."""
     text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
     return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 

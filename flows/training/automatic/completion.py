@@ -1,13 +1,13 @@
-"""Rows with gaps in the automatic recipe: a missing value is drawn several times, not filled once.
+"""Missing values, or gaps, in the automatic recipe: a gap is drawn several times, not filled once.
 
 The draws come from a mixture of Gaussians that is fitted to the training rows of a fold, given the
 known values of the row (multiple imputation, Rubin 1987). A *training* row has several completions,
-and each visit takes one of them at random. A *held-out* row is scored by its known values ``x_o``,
-by importance sampling (Owen 2013, chapter 9)::
+and each visit takes one of them at random. A *held-out* row is scored by its known values ``x_o``
+with importance sampling (Owen 2013, chapter 9)::
 
     q(x_o) ~ 1/K sum_k q(x_o, x_k) / r(x_k | x_o),      x_k ~ r( . | x_o)
 
-The estimate has the right mean, so the expectation of its logarithm is at most log q(x_o). Rows are
+The estimate is unbiased, so the expectation of its logarithm is at most log q(x_o). Rows are
 ``(n, D)``, scaled by the scaler of their fold (``fold.py``), with ``NaN`` for a gap.
 """
 
@@ -22,30 +22,31 @@ from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
 
 COUNTS = (1, 2, 4, 8, 16)  # numbers of components to choose from
-ENOUGH = 10  # rows of each component and column
-ROUNDS = 16  # of fits and draws with one component, and fewer with more
+ENOUGH = 10  # rows per component and column, at least
+ROUNDS = 16  # rounds of a fit and draws with one component; fewer with more components
 ROWS = 1_500  # rows that a mixture is fitted to, at most
-# Added to the variances, and more where rows are few. Columns that nearly add up are a narrow ridge
+# Added to the variances, at least; more is added for few rows. Columns that are nearly linearly
+# dependent form a narrow ridge
 RIDGE = 1e-8
-NUMBERS = 10_000_000  # of the matrices of a piece of rows: bounds the memory
-DRAWS, TOGETHER = 16, 16_000  # of a row, and of all rows, but one each at least
+NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows, to bound the memory
+DRAWS, TOGETHER = 16, 16_000  # completions per row and in total, at most; each row has one at least
 
 
 def count_completions(rows: Array, count: int) -> int:
-    """Return how many completions each of ``count`` rows has: one, where no ``rows`` have gaps."""
+    """Return the number of completions per row for ``count`` rows: 1 if ``rows`` have no gap."""
     return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
 
 
 def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
     """Fit a mixture to ``rows`` by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
-    It is fitted to complete rows, which are drawn from the mixture before, given what is known. The
-    number of components doubles as long as Schwarz's criterion (BIC) gains.
+    Each fit uses completions that are drawn from the previous mixture, given the known values. The
+    number of components doubles while Schwarz's criterion (BIC) improves.
     """
     rows = subsample(rows, ROWS)
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
-    with threadpool_limits(1):  # of the draws too, by which the next fit changes
+    with threadpool_limits(1):  # also for the draws, on which the next fit depends
         for count in COUNTS:
             if count > 1 and ENOUGH * count * rows.shape[1] > len(rows):
                 break
@@ -59,7 +60,7 @@ def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
 
 
 def _start(rows: Array, generator: np.random.Generator) -> Array:
-    """Return the complete rows or, where they are few, all with other values of their columns."""
+    """Return the complete rows or, if these are few, all rows with gaps filled at random."""
     complete = rows[~np.isnan(rows).any(axis=1)]
     if len(complete) >= 2 * rows.shape[1]:
         return complete
@@ -73,7 +74,7 @@ def _start(rows: Array, generator: np.random.Generator) -> Array:
 def draw_missing(
     mixture: Mixture, rows: Array, generator: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Return ``rows`` with draws in their gaps, and the log-density of what was drawn, ``(n,)``."""
+    """Return ``rows`` with draws in their gaps, and the log-density of the draws, ``(n,)``."""
     completed, log_r = rows.copy(), np.zeros(len(rows))
     for unknown, own in patterns(rows, max(1, NUMBERS // rows.shape[1] ** 2)):
         given = ConditionalMixture.of(mixture, rows[own], unknown)
@@ -85,7 +86,7 @@ def draw_missing(
 
 
 def log_prob(mixture: Mixture, rows: Array) -> Array:
-    """Return the log-density of what is known of ``rows``, ``(n,)``."""
+    """Return the log-density of the known values of ``rows``, ``(n,)``."""
     if not np.isnan(rows).any():
         return mixture.log_prob(rows)
     log_q = np.empty(len(rows))

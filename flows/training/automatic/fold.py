@@ -19,33 +19,32 @@ CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
 
 
 class Fold:
-    """The training rows and the held-out rows of a fold, each scaled once and by one scaler::
+    """The training rows and the held-out rows of a fold, scaled once with the same scaler::
 
         z = (x - m) / s,    m and s: mean and standard deviation of the known training values
 
-    x is the value after the map of its column's kind. Everything that is fitted for the fold is
-    fitted to these training rows: the scaler, the mixture that completes rows with gaps, the
+    x is the value after the map for the kind of its column. Everything that is fitted for the fold
+    is fitted to these training rows: the scaler, the mixture that completes rows with gaps, the
     preprocessings of its members (``prepared_fold.py``), and the references.
 
     Args:
-        network: the one that is trained; it gives the columns of the table.
+        network: the network to train, which has the columns of the table.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
         seed: the seed of the draws in gaps.
 
     Attributes:
-        train: the places of the training rows, ``(t,)``: of all rows that are not held out, at most
-            ``TRAIN_ROWS``, evenly spaced.
-        held_out: the places of the held-out rows, ``(h,)``.
+        train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
+            ``TRAIN_ROWS`` of these, evenly spaced.
+        held_out: the indices of the held-out rows, ``(h,)``.
         units: the preprocessing from the user's units to scaled rows.
-        train_rows, held_out_rows: these rows, scaled, ``(t, D)`` and ``(h, D)``, with their gaps.
-        completions: the number of completions of each training row; 1 where none has a gap.
-        completed: the completions of the training rows, those of a row side by side,
-            ``(t completions, D)``.
+        train_rows, held_out_rows: the scaled rows, ``(t, D)`` and ``(h, D)``, with their gaps.
+        completions: the number of completions of each training row; 1 if no row has a gap.
+        completed: the completions of the training rows, ``(t completions, D)``; the completions of
+            a row are adjacent.
 
-    Raises ``ValueError``, with the name of the column, where a column does not vary in the training
-    rows.
+    Raises ``ValueError``, which names the column, if a column is constant in the training rows.
     """
 
     def __init__(
@@ -63,24 +62,24 @@ class Fold:
         self.completed, _ = self.complete(self.train_rows, self.completions)
 
     def scale(self, rows: Array) -> Array:
-        """Return rows ``(n, D)`` in the user's units as scaled ones; gaps stay ``NaN``."""
+        """Return scaled rows ``(n, D)`` for rows in the user's units; gaps stay ``NaN``."""
         return self.units.scale(rows[:, None])[:, 0]
 
     @cached_property
     def checked(self) -> Whole:
-        """The places, among the held-out rows, of the rows that checks are computed on."""
+        """The indices into the held-out rows of the rows that checks use."""
         return subsample(np.arange(len(self.held_out)), CHECK_ROWS)
 
     @cached_property
     def mixture(self) -> Mixture:
-        """The mixture that gaps are drawn from; it is fitted at the first gap."""
+        """The mixture for draws in gaps; it is fitted when it is first used."""
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each scaled row, and the log-densities of the draws.
 
-        The completions of a row are side by side, ``(n count, D)``. The log-densities ``(n,
+        The completions of a row are adjacent, ``(n count, D)``. The log-densities ``(n,
         count)`` are of the values in the gaps, in the user's units; they are 0 for a row without a
         gap. The same rows have the same completions at every call.
         """

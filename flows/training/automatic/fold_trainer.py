@@ -1,9 +1,9 @@
-"""Training with early stopping on folds, of members that differ in fold and in regularisation.
+"""Training with early stopping on folds: one member per fold and regularisation.
 
-They are trained side by side in one batched population. A member learns from the training rows of
-its fold (``fold.py``). It is scored and stopped on the held-out rows of the fold, which it never
-sees. Its result is the average of its weights over its last steps (Polyak and Juditsky 1992), at
-the step where the held-out rows were most likely (Prechelt 1998).
+All members are trained in one batched population. A member learns from the training rows of its
+fold (``fold.py``). It is scored and stopped on the held-out rows of the fold, which it never sees.
+Its result is the average of its weights over its last steps (Polyak and Juditsky 1992), at the step
+where the held-out rows were most likely (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from flows.training.automatic.fold import CHECK_ROWS, Fold
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold, WeightedPoints
 from flows.training.optimizer import ClippedAdam
 
-BATCH = 128  # rows a step, at most: as good as 256 on tables, in half the time
-EPOCH = 25  # steps of an epoch, at most: bounds the memory
-# Steps between two checks on the held-out rows: a tenth of those before, within these limits
+BATCH = 128  # rows per step, at most: as good as 256 on tables, in half the time
+EPOCH = 25  # steps per epoch, at most, to bound the memory
+# Steps between two checks on the held-out rows: a tenth of the steps so far, within these limits
 LEAST_INTERVAL, MOST_INTERVAL = 5, 50
-# Training has converged when in this last share of its steps the members gained less than this, in
-# nats a row and column
+# Training has converged if, in this last share of its steps, the members gained less than this, in
+# nats per row and column
 LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 500
-# It is over, too, when no member was at its best in the last two thirds of the steps
+# Training also ends if no member had its best step in the last two thirds of the steps
 LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
@@ -44,7 +44,7 @@ AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 @dataclass(frozen=True)
 class Member:
-    """A network: its regularisation, its fold with the preprocessing, and its random stream."""
+    """A member: its regularisation, its preprocessed fold, and the key of its random stream."""
 
     candidate: Candidate
     prepared: PreparedFold
@@ -52,10 +52,10 @@ class Member:
 
 
 class FoldTrainer:
-    """The trainer of a population like ``network`` with one member for each candidate and fold.
+    """The trainer of a population like ``network`` with one member per candidate and fold.
 
     Args:
-        network: what ``flows.build`` made; it is not changed.
+        network: a network of ``flows.build``, which is not changed.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN`` (``completion.py``).
         test: rows ``(n', D)`` in the user's units, without gaps, or ``None``. Only the curves use
             them.
@@ -91,12 +91,12 @@ class FoldTrainer:
         )
         count = min(len(f.train) for f in self.folds)
         batch = min(BATCH, settings.batch_size, count)
-        # Points and steps of an epoch, which passes over all rows of a small table
+        # Points and steps per epoch; an epoch visits all rows of a small table
         self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in self.folds)
-        self.completions = count_completions(rows, most)  # of a row that is scored
-        # Checks and curves are computed on these rows; the first are repeated to equal length
+        self.completions = count_completions(rows, most)  # per scored row
+        # Checks and curves use these rows; a fold with fewer rows repeats its first rows
         learned = subsample(np.arange(count), CHECK_ROWS)
         self.seen = {
             "train": self._seen({f: f.train_rows[learned] for f in self.folds}),
@@ -120,8 +120,8 @@ class FoldTrainer:
         self.progress: dict[int, Array] = {}  # best_nll by the step of each check
         self.curves: dict[str, dict[int, Array]] = {f"{key}_nll": {} for key in self.seen}
         self.step = 0
-        # An untrained flow is a Gaussian after whitening, and independent columns after margins,
-        # which no step may improve on.
+        # The untrained flow can be the best: it is a Gaussian after whitening, and has independent
+        # columns after margins
         self.check()
 
     def _population(self, like: DensityNetwork) -> DensityNetwork:
@@ -146,9 +146,9 @@ class FoldTrainer:
         return torch.stack(visited)
 
     def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
-        """Train up to ``until`` steps in all, or to convergence, at the full learning rate.
+        """Train at the full learning rate until convergence, or until ``until`` steps in total.
 
-        With ``cool``, the learning rate falls to 0 instead, and training goes on up to ``until``.
+        With ``cool``, the learning rate falls to 0, and training continues until ``until``.
         """
         start = self.step
         while self.step < until and (cool or not self.converged):
@@ -172,12 +172,12 @@ class FoldTrainer:
                     on_check()
 
     def epochs(self, step: int) -> int:
-        """Return how often a member has passed over its rows after ``step`` steps."""
+        """Return the number of passes of a member over its rows after ``step`` steps."""
         return step * self.visits // (self.steps * self.rows_of_a_member)
 
     @property
     def converged(self) -> bool:
-        """Whether the members gain next to nothing any more, or only learn their rows by heart."""
+        """Whether the members gain almost nothing any more, or only overfit."""
         if self.step >= max(LEAST_OVERFITTED, OVERFITTED * self.best_step.max()):
             return True
         before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
@@ -185,7 +185,7 @@ class FoldTrainer:
         return self.step >= LEAST_STEPS and gain < GAIN * self.network.event_shape.numel()
 
     def check(self) -> None:
-        """Keep the average of every member whose held-out rows are likelier than before."""
+        """Keep the average weights of every member with its best held-out likelihood so far."""
         nll = self.nll("held_out")
         better = nll < self.best_nll
         self.best_nll[better], self.best_step[better] = nll[better], self.step
@@ -197,8 +197,8 @@ class FoldTrainer:
     def log_density(self, parameters: Tensor, points: WeightedPoints) -> Array:
         """Return the log-densities ``(M, n)`` of rows, in the user's units.
 
-        The members have these ``parameters`` ``(M, P)``. The log-density of a row with gaps is that
-        of its known values.
+        The members have these ``parameters`` ``(M, P)``. A row with gaps is scored by its known
+        values.
         """
         z, log_weight = points
         with self.network.parameters_from(parameters):
@@ -208,20 +208,21 @@ class FoldTrainer:
     def nll(self, key: str) -> Array:
         """Return the members' mean negative log-likelihoods of the rows ``key``, ``(M,)``."""
         log_q = [*self.log_density(self.average, self.seen[key])]
-        if key == "held_out":  # without those that were repeated
+        if key == "held_out":  # without the repeated rows
             counts = [len(member.prepared.fold.checked) for member in self.members]
             log_q = [x[:count] for x, count in zip(log_q, counts, strict=True)]
         return np.array([-each.mean() for each in log_q])
 
     @property
     def candidates(self) -> list[Candidate]:
+        """The C candidates that are in training."""
         return list(dict.fromkeys(member.candidate for member in self.members))
 
     def scores(self, *, every_row: bool = False) -> Array:
         """Return the out-of-fold log-densities of all rows, in the user's units, ``(n, C)``.
 
-        A row is scored, for each candidate, by the member that did not see it. A row in no fold has
-        ``NaN``. Without ``every_row``, a row in no check has ``NaN``, too.
+        For each candidate, the member that did not see a row scores the row. Rows in no fold are
+        ``NaN``; without ``every_row``, rows that checks do not use are ``NaN`` too.
         """
         scores = np.full((self.shape[0], len(self.candidates)), np.nan)
         places = {
@@ -229,7 +230,7 @@ class FoldTrainer:
             for fold in self.folds
         }
         most = max(map(len, places.values()))
-        # The rows of a smaller fold are repeated to equal length, and scored twice
+        # A smaller fold repeats its first rows, which are then scored twice
         places = {fold: np.resize(own, most) for fold, own in places.items()}
         size = ROWS_AT_ONCE // self.completions
         for start in range(0, most, size):
@@ -243,12 +244,12 @@ class FoldTrainer:
         return scores
 
     def log(self) -> None:
-        """Add a point to the ``curves`` of the rows that members learn from, and of the others."""
+        """Add the present step to all ``curves``."""
         for key in self.seen:
             self.curves[f"{key}_nll"][self.step] = self.nll(key)
 
     def keep(self, candidates: Sequence[Candidate]) -> None:
-        """Go on with only these ``candidates``."""
+        """Keep only the members of these ``candidates``."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         self.members = [self.members[m] for m in kept]
         state = self.network.state_dict()

@@ -1,4 +1,4 @@
-"""A fold as its members see it: the rows after a preprocessing that is fitted to the fold."""
+"""A fold after a preprocessing that is fitted to its training rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WeightedPoints(NamedTuple):
     The second line is an estimate; ``completion.py`` has its source.
 
     Attributes:
-        z: the points ``(M, D, n K)``, those of a row side by side, in the members' precision.
+        z: the points ``(M, D, n K)`` in the members' precision; points of a row are adjacent.
         log_weight: the logarithms of the weights, ``(M, n, K)``, in double precision.
     """
 
@@ -39,7 +39,7 @@ class WeightedPoints(NamedTuple):
 
 
 class PreparedFold:
-    """A fold and one preprocessing, which the members of this fold and preprocessing share.
+    """A fold with one preprocessing, shared by all members with this fold and preprocessing.
 
     ``name`` is the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither. It is
     fitted to the first completion of each training row. ``points`` ``(D, N)`` are all completions
@@ -58,7 +58,7 @@ class PreparedFold:
         self.noises: dict[str, Noise] = {}
 
     def seen(self, completed: Array, log_r: Array) -> WeightedPoints:
-        """Return scaled, completed rows as weighted points of one member, M = 1.
+        """Return scaled, completed rows as weighted points with M = 1.
 
         Args:
             completed: K completions of each of n rows, ``(n K, D)``.
@@ -75,9 +75,9 @@ class PreparedFold:
         return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
-        """Return ``count`` training rows in random order, each moved by fresh noise, ``(D, n)``.
+        """Return ``count`` training rows in random order with new noise, ``(D, count)``.
 
-        A row is in one of its completions, which is chosen at random.
+        For each row, one of its completions is chosen at random.
         """
         noise, completions = candidate.noise, self.fold.completions
         if noise not in self.noises:

@@ -1,18 +1,18 @@
-"""The automatic recipe: how a table is regularised is chosen from its own training rows.
+"""The automatic recipe: it chooses the regularisation for a table from the training rows.
 
 1. *Folds.* The rows are cut into five folds; copies of a row share a fold. A member learns from
-   four fifths of the rows and is scored on the fifth that it never sees (``fold.py``).
-2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has a member a
-   fold. Twice, only the candidates whose mixture makes the held-out rows most likely go on.
-3. *Stopping.* Training ends when the members gain next to nothing any more. Then the learning rate
-   cools down to 0.
+   four fifths of the rows and is scored on the held-out fifth, which it never sees (``fold.py``).
+2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has one member
+   per fold. Twice, only the candidates whose mixture makes the held-out rows most likely are kept.
+3. *Stopping.* Training at the full learning rate ends when the members gain almost nothing any
+   more. The learning rate then falls to 0 (cooling).
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
    (``stacking.py``).
 
-No row judges a member that learned from it. A visit to a row with gaps takes one of several draws
-of the missing values, and such a row is scored by its known values (``completion.py``). Sources:
-Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniCPM, the cooling).
-docs/settings.md has what each part is worth.
+No member is scored on a row that it learned from. A visit to a row with gaps takes one of several
+draws of the missing values, and a held-out row with gaps is scored by its known values
+(``completion.py``). Sources: Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024
+(MiniCPM, the cooling). docs/choices.md reports the gain of each part.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.trainer import Task, replay
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
-# Candidates after the first round, as a multiple of those that are kept at last; 4 at least
+# Candidates after the first round, as a multiple of the final number; 4 at least
 SPARE = 2
-TIMED = 6  # checks by which the time of a fit is told
+TIMED = 6  # checks after which the time of the training is estimated
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
-COOLING = 0.25  # how long the learning rate takes to fall to 0, as a share of the steps before
-REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # whether correlated
+COOLING = 0.25  # steps of the cooling, as a share of the steps before
+REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
 
 
 def train_auto(network: DensityNetwork, task: Task) -> None:
-    """Train ``network`` by the automatic recipe.
+    """Train ``network`` with the automatic recipe.
 
     The training rows may have gaps, which are ``NaN``. The test rows must not. Raises
     ``ValueError`` for a number of members that does not fit the folds and candidates, and for rows
@@ -143,8 +143,8 @@ def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
 def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     """Return rows ``(n, M or 1, D)`` in the user's units as an array, with ``NaN`` in gaps.
 
-    Raises ``ValueError``, which names ``what`` the rows are, for a value that is infinite, or that
-    the kind of its column does not allow.
+    Raises ``ValueError`` for a value that is infinite or that the kind of its column does not
+    allow; ``what`` is the name of the rows in the message.
     """
     given = rows.double().numpy()
     real = network.preprocessing.to_real_rows(given)
@@ -158,37 +158,38 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
 
 
 def groups_of(rows: Array, groups: Any = None) -> Whole:
-    """Return the number of the group of each of ``rows`` ``(n, D)``, ``(n,)``.
+    """Return the group number of each row of ``rows`` ``(n, D)``, as ``(n,)``.
 
-    Groups are numbered from 0 in the order of their first rows. They are those of ``groups``,
-    integers ``(n,)``, or groups of equal rows where ``groups`` is ``None``. Raises ``ValueError``
-    for anything else, and where there are fewer groups than folds.
+    Groups are numbered from 0 in the order of their first rows. Rows with equal integers in
+    ``groups`` ``(n,)`` form a group; if ``groups`` is ``None``, equal rows do. Raises
+    ``ValueError`` for other ``groups``, and if there are fewer groups than folds.
     """
     if groups is not None:
         groups = np.asarray(groups)
         if groups.shape != rows.shape[:1] or groups.dtype.kind not in "iu":
             raise ValueError(
-                f"groups must be an integer for each of the {len(rows)} rows; got an array of "
+                f"groups must hold one integer for each of the {len(rows)} rows; got an array of "
                 f"{groups.dtype} of shape {groups.shape}"
             )
     group = equal_rows(rows if groups is None else groups[:, None])
     if (count := group.max() + 1) < FOLDS:
         raise ValueError(
-            f"the automatic recipe cuts different rows into {FOLDS} folds; there are {count}"
+            f"the automatic recipe needs at least {FOLDS} different rows or groups, one per fold; "
+            f"got {count}"
         )
     return group
 
 
 def cut_into_folds(group: Whole, seed: int) -> Whole:
-    """Return the fold of each row, ``(n,)``, at random; rows of a ``group`` ``(n,)`` share one."""
+    """Return a random fold for each row, ``(n,)``; rows of a ``group`` ``(n,)`` share a fold."""
     folds = np.arange(group.max() + 1) % FOLDS
     return numpy_generator(seed, "folds").permutation(folds)[group]
 
 
 def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int) -> str:
-    """Return how long training will take, by the ``clock`` (s) at its first steps, and its memory.
+    """Return the expected time, from the ``clock`` (s) of the first checks, and the memory.
 
-    The time of a step is in proportion to the candidates: all, then ``spare``, then ``kept``.
+    The time per step is proportional to the number of candidates: all, ``spare``, then ``kept``.
     """
 
     def candidate_steps(halved: int, last: int) -> float:

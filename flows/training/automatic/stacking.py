@@ -1,12 +1,12 @@
-"""Stacking: the mixture of densities under which rows that none of them saw are most likely.
+"""Stacking: the weights of a mixture of densities that maximise its out-of-fold likelihood.
 
-From log-densities ``l`` ``(n, C)``, each row's by models that did not learn from it::
+The log-densities ``l`` ``(n, C)`` of a row are from models that did not learn from the row::
 
     w = argmax  sum_i log sum_c w_c exp(l_ic),    w_c >= 0,  sum_c w_c = 1
 
 The objective is concave. Expectation maximisation climbs it: ``w_c <- mean_i  w_c exp(l_ic) / sum_k
 w_k exp(l_ik)``. Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via
-stacking); choosing one at a time, Caruana et al. 2004.
+stacking); greedy selection, Caruana et al. 2004.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from flows.core.arrays import Array
 from flows.networks.population import ensemble_log_prob
 
 STEPS = 300
-ALONE = 0.02  # weight of a density's own score beside that of the mixture
+ALONE = 0.02  # weight of the score of a single density beside the score of the mixture
 
 
 def weights(log_q: Array) -> Array:
-    """Return the weights ``(C,)`` of log-densities ``(n, C)``."""
+    """Return the weights ``(C,)`` for log-densities ``(n, C)``."""
     w = np.full(log_q.shape[1], 1 / log_q.shape[1])
     shares = np.exp(log_q - log_q.max(axis=1, keepdims=True))
     for _ in range(STEPS):
@@ -31,10 +31,10 @@ def weights(log_q: Array) -> Array:
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
-    """Return at most ``count`` of the C densities that do best together, in ascending order.
+    """Select at most ``count`` of C densities whose mixture scores well; return sorted indices.
 
-    They are added one at a time, always the one that adds most to those before. Its own score
-    counts a little, so that a good one is taken where none adds much.
+    The selection is greedy: each step adds the density that improves the mixture most. The score of
+    the density itself counts a little, so that a good density is selected if none improves much.
     """
     taken: list[int] = []
 
