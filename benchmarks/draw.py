@@ -23,7 +23,12 @@ from tools import markdown
 Row = dict[str, Any]
 NONE = "\u2013"
 RECIPES = ("ours", "usual")
-MODELS = {"ours": "realnvp", "ours-glow": "glow", "ours-nsf": "nsf"}
+MODELS = {
+    "ours": "realnvp",
+    "ours-glow": "glow",
+    "ours-nsf": "nsf",
+    "ours-matching": "flow_matching",
+}
 VARIANTS = {"": "", "-avx2": ", AVX2", "-plain": ", no kernels"}
 OURS = {
     model + suffix: (f"our {label_and_color(name)[0]}{words}", label_and_color(name)[1])
@@ -55,6 +60,10 @@ def document(results: Row) -> str:
         for row in results["quality"]
     ]
     head = ["library", "recipe", "networks trained", "seconds", "best KL (nat)"]
+    if any("sample_ms" in row for row in results["quality"]):
+        head.append("a thousand samples of each network (ms)")
+        for cells, row in zip(qualities, results["quality"], strict=True):
+            cells.append(number(row["sample_ms"]) if "sample_ms" in row else NONE)
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     text = (FOLDER / "template.md").read_text(encoding="utf-8")
     return text.format(

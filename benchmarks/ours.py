@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 import flows
 from benchmarks.peers import CLIP, Recipe
 from flows.core.arrays import Array
@@ -16,12 +18,16 @@ class Ours:
     """A population of ``flows``.
 
     It always clips and always follows its schedule; its timings include this work. NSF has a
-    quarter of the couplings, at least 2: a spline is as flexible as several affine couplings.
+    quarter of the couplings, at least 2: a spline is as flexible as several affine couplings. Flow
+    matching has no couplings; its width gives it about as many parameters as RealNVP.
     """
 
     def __init__(self, networks: int, hidden: int, couplings: int, model: str = "realnvp") -> None:
         couplings = max(2, couplings // 4) if model == "nsf" else couplings
-        architecture = registry.architecture(model, {"couplings": couplings, "hidden": hidden})
+        sizes = {"couplings": couplings, "hidden": hidden}
+        if model == "flow_matching":
+            sizes = {"hidden": width_of_equal_size(couplings, hidden)}
+        architecture = registry.architecture(model, sizes)
         self.build = partial(flows.build, architecture, (2,), members=networks, seed=0)
         self.flow = self.build()
         self.parameters = self.flow.parameters_per_member()
@@ -37,3 +43,18 @@ class Ours:
 
     def log_prob(self, points: Array) -> Array:
         return self.flow.log_prob(points).double().numpy()
+
+    def sample(self, count: int) -> Array:
+        return self.flow.sample((count,), generator=np.random.default_rng(0)).double().numpy()
+
+
+def width_of_equal_size(couplings: int, hidden: int) -> int:
+    """Return the width of flow matching with about as many parameters as RealNVP of these sizes."""
+    realnvp = flows.build(flows.RealNVP(couplings=couplings, hidden=hidden), (2,))
+    wanted = realnvp.parameters_per_member()
+
+    def off(width: int) -> int:
+        matching = flows.build(flows.FlowMatching(hidden=width), (2,))
+        return abs(matching.parameters_per_member() - wanted)
+
+    return min(range(1, 257), key=off)

@@ -12,7 +12,12 @@ from typing import Protocol
 from flows.core.arrays import Array
 
 # Our flows, and the environment of their process, which determines how the kernels are built
-MODELS = {"ours": "realnvp", "ours-glow": "glow", "ours-nsf": "nsf"}
+MODELS = {
+    "ours": "realnvp",
+    "ours-glow": "glow",
+    "ours-nsf": "nsf",
+    "ours-matching": "flow_matching",
+}
 BUILDS: dict[str, dict[str, str]] = {
     "": {},
     "-avx2": {"FLOWS_MARCH": "x86-64-v3"},

@@ -164,6 +164,8 @@ def quality(plan: Row, libraries: Sequence[str]) -> list[Row]:
                         break  # the other seeds would take as long
                 seconds, epochs, best = zip(*outcomes, strict=True)
                 row = {"library": library, "recipe": recipe, "networks_trained": networks}
+                if library in OURS:
+                    row |= spread("sample_ms", [worker.sample() for _ in range(plan["repeats"])])
                 times = [plan["networks"] / networks * each for each in seconds]
                 rows.append({**row, "epochs": epochs, "best_kl": best, **spread("seconds", times)})
     return rows

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.density.frame_density import Density as Density
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.mixture import Mixture as Mixture
+    from flows.models.flow_matching import FlowMatching as FlowMatching
     from flows.models.gan import GAN as GAN
     from flows.models.glow import Glow as Glow
     from flows.models.glow_image import GlowImage as GlowImage
@@ -44,6 +45,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "Density": "flows.density.frame_density",
     "DensityEstimator": "flows.density.estimator",
     "Flow": "flows.networks.flow",
+    "FlowMatching": "flows.models.flow_matching",
     "GAN": "flows.models.gan",
     "GaussianMixture": "flows.networks.gaussian_mixture",
     "Glow": "flows.models.glow",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from flows.core.errors import UserError
@@ -14,7 +16,7 @@ from stages.pipeline.report import write_report
 
 def main(model: str) -> None:
     params = schema.load()
-    params.architecture(model)  # raises a clear error for an unknown name
+    architecture = params.architecture(model)  # raises a clear error for an unknown name
     network = read_model(model)
     if not isinstance(network, Network) or "epoch" not in network.history:
         raise UserError(
@@ -23,12 +25,18 @@ def main(model: str) -> None:
         )
     problem = files.read_prepared().problem
     epoch, nll = network.history["epoch"], network.history.get("test_nll")
+    if nll is None or np.isnan(nll[:-1]).all():  # no curve, or only its end
+        converged: Any = np.nan
+    else:
+        converged = epochs_to_converge(epoch, nll)
     columns = {
         "parameters": network.parameters_per_member(),
         "flops_per_epoch": flops_per_epoch(network, len(problem.train)),
-        "epochs_to_converge": np.nan if nll is None else epochs_to_converge(epoch, nll),
+        "epochs_to_converge": converged,
     }
-    write_report(network, model, problem, params.evaluate, columns=columns)
+    write_report(
+        network, model, problem, params.evaluate, columns=columns, scored=architecture.scored
+    )
 
 
 if __name__ == "__main__":

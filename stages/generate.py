@@ -30,7 +30,7 @@ def main() -> None:
     names = [column.name for column in columns] or drawn
     digits = "%.17g" if columns else "%.9g"
     storage.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
-    files.write_target(truth, scores, columns)
+    files.write_target(truth, scores, columns, data.target)
     known = "density unknown" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
 

@@ -14,7 +14,7 @@ from stages.pipeline import files, runner, schema
 def main() -> None:
     prepare = schema.load().prepare
     names, rows = read_numbers(files.RAW)
-    *_, columns = files.read_target()
+    columns = files.read_columns()
     count = prepare.test_rows(len(rows))
     train, _ = holdout(learnable(columns, rows, prepare.seed), count, prepare.seed)
     _, test = holdout(scorable(columns, rows, prepare.seed), count, prepare.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import numpy as np
 
 from common import storage
 from flows.core.arrays import Array
@@ -16,7 +16,7 @@ from stages.pipeline.models import write_model
 def main(model: str) -> None:
     params = schema.load()
     architecture, training = params.architecture(model), params.training(model)
-    problem, names = files.read_prepared()
+    problem, names = files.read_prepared(with_truth=False)
     try:
         network = build(
             architecture,
@@ -28,15 +28,17 @@ def main(model: str) -> None:
     except ValueError as error:
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
         raise UserError(f"{files.PARAMS}: models.{model}: {error}{alone}") from None
-    history: dict[str, list[float]] = defaultdict(list)
+    history: list[dict[str, float]] = []  # a row a logged epoch
 
     def log(epoch: int, curves: dict[str, Array]) -> None:
         """Write the history up to ``epoch``, so that users can plot it during training."""
-        history["epoch"].append(epoch)
+        row: dict[str, float] = {"epoch": epoch}
         for key, curve in curves.items():
-            history[key].append(curve.mean())
-            history[f"{key}_sd"].append(curve.std(ddof=1) if len(curve) > 1 else 0.0)
-        storage.write_csv(files.history(model), history, "%.6f")
+            row[key] = curve.mean()
+            row[f"{key}_sd"] = curve.std(ddof=1) if len(curve) > 1 else 0.0
+        history.append(row)
+        columns = {key: [each.get(key, np.nan) for each in history] for key in row}
+        storage.write_csv(files.history(model), columns, "%.6f")
 
     train(network, problem.train, problem.test, training, on_log=log, name=model)
     write_model(model, network)

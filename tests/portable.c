@@ -1,7 +1,7 @@
 /* Trains a chain with all kinds of layer for 60 steps on generated numbers, maps points in both
-   directions, and computes a perceptron, its gradients, and matrix products. Prints one hash of all
-   results, which must be the same for every compiler, vector width and processor
-   (tests/test_same_bytes.py). */
+   directions, and computes a perceptron, its gradients, matrix products, and a velocity field and
+   its regression. Prints one hash of all results, which must be the same for every compiler, vector
+   width and processor (tests/test_same_bytes.py). */
 
 #include <stdio.h>
 
@@ -134,6 +134,17 @@ int main(int count, char **words) {
         batched_product(&product);
     }
     add(y, MEMBERS * 4 * POINTS * 4L), add(gradient, MEMBERS * 4 * DIM * 4);
+    /* A velocity field of the first parameters: its values, and a regression. */
+    const long count_of_field = HIDDEN * (DIM + 1) + 2 * HIDDEN * (HIDDEN + 1) + 2 * (HIDDEN + 1);
+    const Velocity field = {{&parameters[0][0], 20000}, DIM, HIDDEN, 3, 2, MEMBERS, chain.threads,
+                            POINTS, count_of_field, x, NULL, y, log_det, NULL, NULL};
+    smooth_perceptron(&field);
+    const Velocity regressed = {{&parameters[0][0], 20000}, DIM, HIDDEN, 3, 2, MEMBERS,
+                                chain.threads, POINTS, count_of_field, x, x, NULL, NULL, gradient,
+                                loss};
+    smooth_perceptron(&regressed);
+    add(y, MEMBERS * 2 * POINTS * 4L), add(log_det, sizeof log_det), add(loss, sizeof loss);
+    add(gradient, MEMBERS * count_of_field * 4);
     printf("%016llx %.9f\n", hash, loss[1]);
     return 0;
 }

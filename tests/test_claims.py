@@ -27,7 +27,7 @@ from flows.plotting.style import STYLE
 from flows.targets import ring
 from stages.pipeline import schema
 from studies import engine
-from studies.claims import cells, images, mixtures, plane, remedies, report
+from studies.claims import cells, images, matching, mixtures, plane, remedies, report
 from studies.claims.remedies import Remedy
 
 CLAIMS = read_yaml(report.HERE / "claims.yaml")
@@ -304,6 +304,57 @@ def test_the_figures_name_metrics_and_models_in_words():
                 assert "_" not in metric_words + pair
 
 
+# Flow matching
+
+
+def test_exact_velocities_are_the_mean_velocities_of_the_kernels() -> None:
+    """By the definition: the mean of (x_t's own) velocities, weighted by the kernels' densities."""
+    about = flows.build(flows.FlowMatching(), (2,), members=2).description
+    streams = numpy_generators(0, "initialize", range(2))
+    network = matching.ExactVelocities((2,), streams, about, **about["settings"])
+    rng = np.random.default_rng(0)
+    network.centres = torch.from_numpy(rng.standard_normal((2, 5, 2)))
+    network.level = torch.full((2, 1, 1), 0.3, dtype=torch.float64)
+    points = torch.from_numpy(rng.standard_normal((2, 2, 4)))
+    inputs, velocities = network._paths(points, numpy_generators(0, "train", range(2)))
+    for m in range(2):
+        for n in range(4):
+            x, t = inputs[m, :2, n].numpy(), float((inputs[m, 2, n] + 1) / 2)
+            centres = network.centres[m].numpy()
+            spread = (1 - t) ** 2 + (0.3 * t) ** 2
+            weights = np.exp(-((x - t * centres) ** 2).sum(1) / (2 * spread))
+            slope = (t * 0.3**2 - (1 - t)) / spread
+            own = centres + slope * (x - t * centres)
+            expected = (weights[:, None] * own).sum(0) / weights.sum()
+            np.testing.assert_allclose(velocities[m, :, n].numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_equal_cost_is_equal_operations_of_the_training() -> None:
+    settings = {
+        name: STUDY.cells[f"matching/ring/{name}"] for name in ("flow_matching", "nsf_equal_cost")
+    }
+    costs = {}
+    for name, cell in settings.items():
+        short = {"epochs": 4, "log_every": 4}
+        cell = {**cell, "training": {**cell["training"], **short}, "protocol": FEW}
+        if "cost_of" in cell:
+            other = cell["cost_of"]
+            cell["cost_of"] = {**other, "training": {**other["training"], **short}}
+        costs[name] = matching.network(**cell)
+    ratio = costs["nsf_equal_cost"]["flops_training"] / costs["flow_matching"]["flops_training"]
+    assert 0.85 < ratio < 1.15
+    assert costs["flow_matching"]["flops_sample"] > 10 * costs["nsf_equal_cost"]["flops_sample"]
+    assert costs["flow_matching"]["kl"].shape == costs["flow_matching"]["mode_tv"].shape == (2,)
+
+
+def test_two_moons_have_no_misplaced_mass() -> None:
+    found = matching.reference(
+        "two_moons", "sharpened_kde", {"noise_factor": 1.5, "sharpen": 1.0}, FEW
+    )
+    assert "mode_tv" not in found
+    assert np.isfinite(found["kl"]).all()
+
+
 # All of it, tiny
 
 
@@ -329,6 +380,9 @@ def tiny() -> dict[str, Any]:
         if words["model"].endswith("_image"):
             words["settings"] = {**settings, "steps": [1] * len(settings.get("steps", "ab"))}
             words["settings"]["hidden"] = 4
+    few["matching"]["protocol"] |= FEW
+    few["matching"]["exact_epochs"] = 2
+    few["matching"]["models"]["nsf"] = {"hidden": 9}
     few["verdicts"] |= {"couplings": 2, "threshold": 3.0}
     return few
 
@@ -354,7 +408,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(tuple(entry) == ("section", *report.REPORTED) for entry in entries)
     asked = [
         (section["title"], number, metric, count)
-        for section, count in zip(CLAIMS.values(), (3, 2), strict=True)
+        for section, count in zip(CLAIMS.values(), (3, 2, 2), strict=True)
         for number, claim in enumerate(section["claims"], 1)
         for test in claim["tests"]
         for metric in test["metrics"]
@@ -363,7 +417,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     assert [tuple(entry[key] for key in keys) for entry in entries] == asked
     failed = {tuple(entry[key] for key in keys[:3]): entry["failed"] for entry in entries}
     assert failed["In the plane", 5, "kl"] == 1
-    for name in ("ablation", "curve", "depth", "forest", "forest_images"):
+    for name in ("ablation", "curve", "depth", "forest", "forest_matching", "forest_images"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert all(f"**{entry['verdict']}**" in text for entry in entries)

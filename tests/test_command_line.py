@@ -223,8 +223,10 @@ def test_help_and_the_error_for_an_unknown_model_list_the_same_models(folder, tm
     names = said.partition("these are: ")[2].split(", ")
     with pytest.raises(SystemExit):
         run("fit", "--help")
-    assert sorted(names) == ["glow", "nsf", "realnvp", "vae"]
-    assert "nsf (default), realnvp, glow or vae" in " ".join(capsys.readouterr().out.split())
+    assert sorted(names) == ["flow_matching", "glow", "nsf", "realnvp", "vae"]
+    assert "nsf (default), realnvp, glow, vae or flow_matching" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_fit_and_score_accept_the_same_format_options(tmp_path):

@@ -36,10 +36,12 @@ def heavy(module: str) -> list[str]:
 # Imports that count for a stage only if its script contains one of these words. The imports are
 # inside functions, or check a name in the settings, which changes no byte of a result.
 BUILDS = "build|read_model"
+READS_TRUTH = r"read_prepared\(\)|read_target"
 COUNT_FOR = (
     {(SCHEMA, "flows.targets"): "make_truth"}
     | {(SCHEMA, each): r"\.architecture\(" for each in (ARCHITECTURE, REGISTRY)}
     | {(FILES, each): "read_prepared" for each in heavy(FILES)}
+    | {(FILES, "flows.targets"): READS_TRUTH}
     | {(each, what): BUILDS for each in (ARCHITECTURE, *MODELS) for what in heavy(each)}
 )
 STAGES = expand(yaml.safe_load(text("dvc.yaml")), yaml.safe_load(text("params.yaml")))
@@ -57,7 +59,11 @@ def executed(script: str, name: str = "") -> set[str]:
     for (importer, imported), word in COUNT_FOR.items():
         if not re.search(word, own):
             graph.remove_import(importer=importer, imported=imported)
-    by_name = {"make_truth": TARGETS, "label_and_color": MODELS, BUILDS: [f"flows.models.{name}"]}
+    by_name = {
+        f"make_truth|{READS_TRUTH}": TARGETS,
+        "label_and_color": MODELS,
+        BUILDS: [f"flows.models.{name}"],
+    }
     for word, modules in by_name.items():
         for module in set(modules) & graph.modules if re.search(word, own) else ():
             graph.add_import(importer=script, imported=module)

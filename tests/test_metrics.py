@@ -669,6 +669,7 @@ def test_only_metrics_that_need_an_unknown_part_are_missing(model: str, known: T
             "test_excess_nll",
             "kl",
             "kl_sd",
+            "kl_se",
             "kl_ensemble",
             "kl_reverse",
             "c2st_exact",

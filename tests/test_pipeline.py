@@ -19,6 +19,10 @@ import pytest
 import yaml
 from pipeline import RESULTS, ROOT, TINY, Clone, expand, kill, paths, stages_run, text
 
+from flows.networks import registry
+from stages.pipeline import schema
+from tools import table
+
 PARAMS = yaml.safe_load(TINY)
 PIPELINE = yaml.safe_load(text("dvc.yaml"))
 STAGES = expand(PIPELINE, PARAMS)
@@ -89,13 +93,28 @@ def test_the_history_has_a_row_every_few_epochs_and_for_the_last_epoch(
     small: Clone, name: str
 ) -> None:
     header, *rows = small.text(f"metrics/{name}/history.csv").splitlines()
-    gan = ("generator_loss", "discriminator_loss")
-    curves = gan if name == "gan" else ("train_nll", "test_nll")
+    nll = ("train_nll", "test_nll")
+    others = {
+        "gan": ("generator_loss", "discriminator_loss"),
+        "flow_matching": ("train_loss", "test_loss", *nll),
+    }
+    curves = others.get(name, nll)
     assert header.split(",") == ["epoch", *(each + end for each in curves for end in ("", "_sd"))]
     settings = {**PARAMS["train"], **PARAMS["models"][name]}
     epochs, every = settings["epochs"], settings["log_every"]
     kept = sorted({*range(every, epochs + 1, every), epochs})
     assert [int(row.split(",")[0]) for row in rows] == kept
+
+
+def test_a_line_below_the_table_names_a_model_whose_kl_is_on_fewer_points(
+    small: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small.folder)
+    assert table.notes(schema.load()) == []
+    monkeypatch.setattr(registry.find("flow_matching"), "scored", 1000)
+    [line] = table.notes(schema.load())
+    assert line.startswith("Flow matching: the KL is taken on 1,000 fresh points in place of 2,000")
+    assert re.search(r"standard error of a member's KL \d\.\d{3} nat\.$", line)
 
 
 # The same with DVC

@@ -72,6 +72,8 @@ def scene(
         if flow and "trajectory" in needs:
             arrays["trajectory"] = rng.standard_normal((5, 50, dim))
             arrays |= {"radius": arrays["hdr"]} if "hdr" in arrays else {}
+        if flow and "paths" in needs:
+            arrays["paths"] = rng.standard_normal((4, 50, dim))
         model = name in ("flow", "vae", "gan")
         words = (name, name.upper(), "#0072B2")
         return plotting.Row(*words, headline, table, arrays, is_model=model)
@@ -103,11 +105,11 @@ class SampleOnly:
 SCENES = {
     "all": scene(),
     "one member": scene(members=1),
-    "no truth": scene(("plane", "density", "trajectory")),
-    "no mixture": scene(("truth", "plane", "density", "trajectory")),
+    "no truth": scene(("plane", "density", "trajectory", "paths")),
+    "no mixture": scene(("truth", "plane", "density", "trajectory", "paths")),
     "no density": scene(("truth", "components", "plane")),
     "wide": scene(
-        ("truth", "components", "density", "trajectory"),
+        ("truth", "components", "density", "trajectory", "paths"),
         truth=Mixture(np.ones(2) / 2, np.zeros((2, 5)), np.stack([np.eye(5)] * 2)),
     ),
     "wide, no truth": scene(("density",)),
@@ -160,8 +162,8 @@ def test_a_figure_needs_what_it_says_and_no_more(name: str):
 
 
 UNKNOWN = {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}
-LAYERS = {"layers.gif": ["plane"], "layers.png": ["plane"]}
-FLAT = {name: ["plane", "trajectory"] for name in LAYERS}
+LAYERS = {"layers.gif": ["plane"], "layers.png": ["plane"], "paths.gif": ["plane"]}
+FLAT = {name: ["plane", "trajectory"] for name in LAYERS} | {"paths.gif": ["plane", "paths"]}
 PLANE = {name: ["plane"] for name in ("conditional.png", "density.png", "samples.png")}
 
 
@@ -212,7 +214,7 @@ def test_the_legend_of_the_training_curves_lies_on_no_panel(count):
 def test_without_a_truth_no_figure_speaks_of_one():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png"}
     pictures |= {"conditional.png", "samples.png", "summary.png", "training.png"}
-    assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif"}
+    assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif", "paths.gif"}
     for name in pictures - {"layers.png"}:
         said = re.findall(r"\w+", words(name, SCENES["no truth"]))
         assert not {"truth", "entropy", "KL"} & set(said), (name, said)

@@ -213,7 +213,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, word: str, value: ob
     [
         (train, "realnvp, glow"),
         (evaluate, "realnvp, glow"),
-        (reference, "truth, independent, gaussian, gmm, kde"),
+        (reference, "truth, independent, gaussian, gmm, kde, sharpened_kde"),
     ],
     ids=["train", "evaluate", "reference"],
 )

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+import flows
+from flows import targets
 from flows.core.arrays import subsample
-from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.training.smoothing import MANY, sharpen
+from flows.core.settings import TrainingSettings
+from flows.mixtures.bandwidth import bandwidths, likelihood_bandwidth
+from flows.mixtures.fitting import fit_kde
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.tables.splits import draw_split
+from flows.training.smoothing import MANY, fit_sharpened_kde, sharpen
+from flows.training.trainer import Trainer
 
 
 def cloud(n, dim=2, seed=0):
@@ -30,14 +39,14 @@ def two_moons(n, seed=0):
     "points", [cloud(60), two_moons(60), cloud(60, dim=3)], ids=["gaussian", "two moons", "3-D"]
 )
 def test_the_bandwidth_matches_a_leave_one_out_search(points):
-    bandwidths = np.geomspace(0.1, 1.0, 20)
+    widths = np.geomspace(0.1, 1.0, 20)
     scores = []
-    for h in bandwidths:
+    for h in widths:
         log_kernels = norm.logpdf(points[:, None], points, h).sum(2)
         np.fill_diagonal(log_kernels, -np.inf)  # the density at a point leaves out this point
         scores.append(logsumexp(log_kernels, axis=1).sum())
-    best = bandwidths[np.argmax(scores)]
-    step = bandwidths[1] / bandwidths[0]
+    best = widths[np.argmax(scores)]
+    step = widths[1] / widths[0]
     assert best / step <= likelihood_bandwidth(points) <= best * step
 
 
@@ -106,3 +115,33 @@ def test_rows_moved_in_chunks_match_the_formula():
     expected = (kernel @ reference + points) / (kernel.sum(axis=1, keepdims=True) + 1)
     moved = sharpen(points, 0.4, 1.0, reference_rows=30)
     np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-13)
+
+
+def test_the_sharpened_kernel_density_is_what_training_draws_its_visits_from():
+    rows = two_moons(80) * [1.0, 30.0]
+    settings = TrainingSettings(noise_factor=1.3, sharpen=0.7)
+    trainer = Trainer(flows.build(flows.NSF(couplings=2), (2,)), rows, settings)
+    fit = partial(fit_sharpened_kde, noise_factor=1.3, strength=0.7)
+    density = GaussianMixture.fit(fit, rows)
+    np.testing.assert_array_equal(density.means.numpy(), trainer.visited[0].numpy())
+    level = trainer.noise.item()
+    expected = np.broadcast_to(level**2 * np.eye(2), (80, 2, 2))
+    np.testing.assert_allclose(density.covariances.numpy(), expected, rtol=1e-6)
+
+
+def test_the_sharpened_kernel_density_is_closer_to_the_ring_than_a_plain_one():
+    """Its KL on data seeds 0 to 4 is 0.026 nat, and that of the plain one 0.069."""
+    kl: dict[str, list[float]] = {"sharpened": [], "plain": []}
+    fits = {
+        "sharpened": partial(fit_sharpened_kde, noise_factor=1.5, strength=1.0),
+        "plain": partial(fit_kde, bandwidths=bandwidths(60), folds=5, seed=0),
+    }
+    ring = targets.make("ring")
+    points = ring.sample(10_000, np.random.default_rng(0))
+    for seed in range(5):
+        rows, _ = draw_split(ring, 1000, 200, split_seed=0, seed=seed)
+        for name, fit in fits.items():
+            log_q = GaussianMixture.fit(fit, rows).log_prob(points)[:, 0].numpy()
+            kl[name].append((ring.log_prob(points) - log_q).mean())
+    assert 0.02 < np.mean(kl["sharpened"]) < 0.034
+    assert 0.06 < np.mean(kl["plain"]) < 0.078

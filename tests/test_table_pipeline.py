@@ -34,7 +34,7 @@ from stages.pipeline.schema import Evaluate
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density
-REFERENCES = ("independent", "gaussian", "gmm", "kde")
+REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
@@ -447,6 +447,7 @@ def test_a_reference_with_a_nan_score_is_ranked_last(
 ):
     Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
     levels = {"independent": 0.0, "gaussian": 1.0, "gmm": 9.0, "kde": -1.0, "realnvp": 2.0}
+    levels["sharpened_kde"] = -2.0
     for seed, (name, level) in enumerate(levels.items()):
         scores = level + 0.1 * np.random.default_rng(seed).uniform(-1, 1, 20)
         if name == "gmm":
@@ -460,4 +461,4 @@ def test_a_reference_with_a_nan_score_is_ranked_last(
     assert ranking["realnvp"]["gain"] == pytest.approx(1, abs=0.1)
     assert 0.01 < ranking["realnvp"]["gain_ci95"] < 0.1
     order = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
-    assert order == ["realnvp", "gaussian", "independent", "kde", "gmm"]
+    assert order == ["realnvp", "gaussian", "independent", "kde", "sharpened_kde", "gmm"]

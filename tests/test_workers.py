@@ -283,7 +283,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 
 def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> Network:
     """A short training on rows that all members share."""
-    own = {} if model in ("vae", "gan") else {"couplings": 2}
+    own = {"couplings": 2} if "couplings" in registry.find(model).model_fields else {}
     settings = TrainingSettings(**{"epochs": 3, "log_every": 2, "batch_size": 32} | changes)
     network = flows.build(registry.architecture(model, {"hidden": 8} | own), (2,), members=members)
     return flows.train(network, RING[:64], RING[64:], settings, name=model)
@@ -296,7 +296,7 @@ def digest(network: Network, folder: Path) -> str:
 
 
 @pytest.mark.skipif(library() is None, reason="without kernels, last bits differ")
-@pytest.mark.parametrize("model", ["realnvp", "glow", "nsf", "vae", "gan"])
+@pytest.mark.parametrize("model", ["realnvp", "glow", "nsf", "flow_matching", "vae", "gan"])
 def test_a_population_trained_in_slices_has_the_same_bytes(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,23 @@ def table() -> str:
         divergence = [f"gain of the ensemble over {label_and_color(over)[0]} (nat) ± 95% interval"]
     quality = ["precision ± sd", "recall ± sd", "classifier AUC ± sd"]
     head = ["", "test NLL (nat) ± 95% interval", *divergence, *quality]
-    return markdown.table(head, rows, "lr")
+    return "\n\n".join([markdown.table(head, rows, "lr"), *notes(params)])
+
+
+def notes(params: schema.Settings) -> list[str]:
+    """Return a line on every model whose KL is taken on fewer points, with its standard error."""
+    lines = []
+    for name in params.models:
+        count = params.evaluate.limited(params.architecture(name).scored).fresh
+        error = storage.read_table(files.members(name))["kl_se"].mean()
+        if count < params.evaluate.fresh and not math.isnan(error):
+            label = label_and_color(name)[0]
+            lines.append(
+                f"{label[0].upper()}{label[1:]}: the KL is taken on {count:,} fresh points in "
+                f"place of {params.evaluate.fresh:,}; standard error of a member's KL {error:.3f} "
+                "nat."
+            )
+    return lines
 
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:

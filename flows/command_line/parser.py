@@ -99,7 +99,7 @@ def _add_format(verb: argparse.ArgumentParser) -> None:
 
 def _add_fit(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
-    add("--model", default="nsf", help="nsf (default), realnvp, glow or vae")
+    add("--model", default="nsf", help="nsf (default), realnvp, glow, vae or flow_matching")
     text = "the number of networks: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=text)
     text = (

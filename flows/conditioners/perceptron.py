@@ -23,7 +23,7 @@ def identity_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
     return [(1 / math.sqrt(max(inputs, 1)),) * 2, (1 / math.sqrt(hidden),) * 2, (0.0, 0.0)]
 
 
-def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
+def he_reach(inputs: int, hidden: int, depth: int = 2) -> list[tuple[float, float]]:
     """Return the initial ranges of a baseline's network, the ``reach`` of a ``Perceptron``.
 
     Weights are within +-sqrt(6/fan_in) (He et al. 2015), in the last layer within +-1/sqrt(fan_in).
@@ -32,7 +32,7 @@ def he_reach(inputs: int, hidden: int) -> list[tuple[float, float]]:
     """
     return [
         (math.sqrt(6 / inputs), 1.0),
-        (math.sqrt(6 / hidden), 0.0),
+        *[(math.sqrt(6 / hidden), 0.0)] * (depth - 1),
         (1 / math.sqrt(hidden), 0.0),
     ]
 
@@ -48,6 +48,7 @@ class Perceptron(nn.Module):
     ``reach(inputs, hidden)`` returns two numbers r per layer, for the weights and for the biases:
     they start uniform on [-r, r]. A layer whose numbers are both 0 draws nothing. The parameters of
     a member are one row of ``theta`` ``(M, size)``: W_1, b_1, W_2, b_2, W_3, b_3, each row by row.
+    A subclass may have another ``depth``, the number of hidden layers.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Perceptron(nn.Module):
         hidden: int,
         generators: Generators,
         reach: Reach = identity_reach,
+        depth: int = 2,
     ) -> None:
         super().__init__()
-        self.sizes, parts = [inputs, hidden, hidden, outputs], list[Tensor]()
+        self.sizes, parts = [inputs, *[hidden] * depth, outputs], list[Tensor]()
         pairs = zip(pairwise(self.sizes), reach(inputs, hidden), strict=True)
         for (fan_in, fan_out), (weight, bias) in pairs:
             if weight == bias == 0:

@@ -298,10 +298,17 @@ class ArrayDensity:
     def unknowns(self) -> Unknowns:
         """The conditional distributions, set up from samples of the density at the first use.
 
-        Raises ``UserError`` for a model of images.
+        Raises ``UserError`` for a model of images, and for a table of more columns than the density
+        is quick enough for.
         """
         if not self.columns:
             raise UserError("a model of images has no columns to ask about")
+        most, name = self.network.most_conditional, self.network.description.get("model")
+        if most is not None and len(self.columns) > most:
+            raise UserError(
+                f"a table of {len(self.columns)} columns: the density of {name} is too expensive "
+                f"for unknown values of more than {most} columns; fit nsf for these"
+            )
         samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
         weights = self.network.member_weights.numpy()
         return Unknowns(self._log_density, Distilled(self.columns, samples), weights)

@@ -48,7 +48,7 @@ def fit(
     Args:
         frame: a data frame, or an array ``(n, D)``.
         model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
-            name: ``"nsf"``, ``"realnvp"``, ``"glow"`` or ``"vae"``.
+            name: ``"nsf"``, ``"realnvp"``, ``"glow"``, ``"vae"`` or ``"flow_matching"``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
         columns: the kinds of columns that are not real: ``{"age": "integer", "visits": "count",
             "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'

@@ -52,6 +52,13 @@ def flops_per_epoch(network: Network, rows: int) -> float:
     return products.flops / network.members
 
 
+def flops_per_sample(network: Network, count: int = 100) -> float:
+    """Return the floating-point operations of the matrix products of one sample of one member."""
+    with Products() as products, backend.reference_code(), torch.no_grad():
+        network.generate(count, numpy_generators(0, "sample", [0])[0])
+    return products.flops / (network.members * count)
+
+
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
     """Return the first logged epoch from which a test NLL stays near its final value, ``(M,)``.
 

@@ -55,6 +55,12 @@ def divergence(log_p: Array, log_q: Array) -> Array:
     return strict_mean(log_p - log_q)
 
 
+def divergence_error(log_p: Array, log_q: Array) -> Array:
+    """Return the standard error of ``divergence`` by the random draws, ``(M,)``."""
+    with np.errstate(invalid="ignore"):  # infinities, which give NaN
+        return (log_p - log_q).std(axis=0, ddof=1) / np.sqrt(len(log_q))
+
+
 def area_under_roc(ones: Array, zeros: Array) -> float:
     """Return the share of pairs with the score of ``ones`` above the score of ``zeros``.
 

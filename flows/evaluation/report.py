@@ -38,6 +38,7 @@ METRICS = (
     "test_nll",
     "test_excess_nll",
     "kl",
+    "kl_se",
     "kl_reverse",
     "c2st_exact",
     "non_finite",
@@ -190,6 +191,7 @@ def _against_truth(
     on_truth = np.tile((log_p - log_q)[: own.shape[1]].T, (len(own) // population.members, 1))
     return {
         "kl": likelihood.divergence(log_p, log_q),
+        "kl_se": likelihood.divergence_error(log_p, log_q),
         "kl_reverse": -likelihood.strict_mean(ratios),
         "c2st_exact": [*map(likelihood.exact_auc, on_truth, ratios.T)],
         "non_finite": (~np.isfinite(log_q)).sum(0),

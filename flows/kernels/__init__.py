@@ -16,8 +16,17 @@ from flows.kernels.build import call
 from flows.kernels.interface import Adam, Chain, Layer, filled
 from flows.kernels.layers import Fields, describe
 from flows.kernels.product import perceptron
+from flows.kernels.smooth import regression, velocity, velocity_and_divergence
 
-__all__ = ["Program", "clipped_adam", "perceptron", "program"]
+__all__ = [
+    "Program",
+    "clipped_adam",
+    "perceptron",
+    "program",
+    "regression",
+    "velocity",
+    "velocity_and_divergence",
+]
 
 
 class Program:

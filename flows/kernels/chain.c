@@ -26,6 +26,7 @@
 #include "permute.h"
 #include "adam.h"
 #include "batched.h"
+#include "smooth.h"
 
 #define PARTS 16 /* the largest number of parts of a member's points */
 
@@ -48,6 +49,7 @@ static const struct {
 /* The sizes of the structures. Python compares them with its own. */
 #define SIZE_OF(structure) const long size_of_##structure = sizeof(structure);
 SIZE_OF(Values) SIZE_OF(Layer) SIZE_OF(Chain) SIZE_OF(Adam) SIZE_OF(Product) SIZE_OF(Network)
+SIZE_OF(Velocity)
 
 /* The number of points per part, which depends on the number of points alone. */
 static long part_size(long points) {

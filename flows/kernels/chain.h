@@ -82,3 +82,18 @@ typedef struct {
 long perceptron(const Network *network);
 
 long batched_product(const Product *product);
+
+/* The perceptron of a velocity field (smooth.h), a member each, with `depth` hidden layers. Of x
+   (members, inputs, points): y (members, outputs, points) and the divergence (members, points), each
+   where it is not NULL. Where there is a target like y: the loss (members) and its gradient
+   (members, size), too. It returns what chain_apply does. */
+typedef struct {
+    Values theta;
+    int inputs, hidden, depth, outputs, members, threads;
+    long points, size;
+    const float *x, *target;
+    float *y, *divergence, *gradient;
+    double *loss;
+} Velocity;
+
+long smooth_perceptron(const Velocity *velocity);

@@ -39,8 +39,9 @@ for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOT
     STRUCTURES[_name] = _TYPES[_name] = type(_name, (Structure,), _content)
 
 KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
-Values, Layer, Chain, Adam, Product, Network = (
-    STRUCTURES[name] for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network")
+Values, Layer, Chain, Adam, Product, Network, Velocity = (
+    STRUCTURES[name]
+    for name in ("Values", "Layer", "Chain", "Adam", "Product", "Network", "Velocity")
 )
 
 

@@ -35,13 +35,15 @@ class Architecture(Section, ABC):
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density, and
-    whether its points are images.
+    whether its points are images. If its density is expensive, it declares how many points of a
+    kind are ``scored`` at most in an evaluation.
     """
 
     label: ClassVar[str]
     color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
     recipes: ClassVar[tuple[Recipe, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
+    scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
 
     @classmethod

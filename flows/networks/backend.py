@@ -15,7 +15,7 @@ from torch.func import functional_call
 from flows import kernels
 from flows.bijections import Bijection
 from flows.bijections.chain import Chain
-from flows.conditioners import Perceptron
+from flows.conditioners import Perceptron, SmoothPerceptron
 from flows.kernels.build import library
 from flows.networks.base_distribution import Base, StandardNormal
 from flows.networks.network import Objective
@@ -111,6 +111,35 @@ class Backend:
         if self._compiles(x, network.theta):
             return kernels.perceptron(network, x, twice=twice)
         return network(x)
+
+    def velocity(self, network: SmoothPerceptron, x: Tensor) -> Tensor:
+        """Return ``network(x)``, ``(M, outputs, N)``, of ``x`` ``(M, inputs, N)``.
+
+        In C, the result cannot be differentiated; nor can that of the next method.
+        """
+        if self._compiles(x, network.theta):
+            return kernels.velocity(network, x)
+        return network(x)
+
+    def velocity_and_divergence(
+        self, network: SmoothPerceptron, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``network.with_divergence(x)``: ``(M, outputs, N)`` and ``(M, N)``."""
+        if self._compiles(x, network.theta):
+            return kernels.velocity_and_divergence(network, x)
+        return network.with_divergence(x)
+
+    def regression(
+        self, network: SmoothPerceptron, x: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss ``1/N sum_n |network(x_n) - target_n|^2`` and its gradient.
+
+        ``x`` is ``(M, inputs, N)``, ``target`` ``(M, outputs, N)``, the loss ``(M,)`` and the
+        gradient, by the parameters, ``(M, P)``.
+        """
+        if self._compiles(x, target, network.theta):
+            return kernels.regression(network, x, target)
+        return _regression(network, x, target)
 
     def adam(self, step: AdamStep) -> None:
         """Take one step of ``ClippedAdam``, whose docstring has the formula."""
@@ -212,6 +241,13 @@ def _loss(chain: Chain, base: Base, z: Tensor) -> tuple[Tensor, Tensor]:
     # Members share no parameter, so the gradient of the sum holds the gradient of each member
     gradients = torch.autograd.grad(loss.sum(), [*base.parameters(), *chain.parameters()])
     return loss.detach(), torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+
+
+@torch.enable_grad()
+def _regression(network: SmoothPerceptron, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    loss = (network(x) - target).square().sum(1).mean(1)
+    (gradient,) = torch.autograd.grad(loss.sum(), network.theta)
+    return loss.detach(), gradient
 
 
 def _adam(step: AdamStep) -> None:

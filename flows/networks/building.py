@@ -131,6 +131,9 @@ def load(path: str | Path) -> Population:
         description, state, arrays = read(Path(path))
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the true density of a table is unknown")
+        if description["model"] == "target":
+            name = description["name"]
+            raise CheckpointError(f"holds no model, but the name of a target: {name}")
         columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()

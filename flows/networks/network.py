@@ -97,6 +97,13 @@ class Network(Population, ABC):
         epochs.
         """
 
+    def final_curves(self, points: dict[str, Points]) -> dict[str, Array]:
+        """Return the curves of which the history keeps only the last value, as they are expensive.
+
+        They are of the form of ``curves``. Earlier values are ``NaN``.
+        """
+        return {}
+
     @abstractmethod
     def generate(self, n: int, generator: np.random.Generator) -> Tensor:
         """Draw ``n`` points from each member, ``(M, *event, n)``.
@@ -200,8 +207,8 @@ class DensityNetwork(Network):
 
         For a tensor, the result can be differentiated with respect to the points and the
         parameters, any number of times; the backward pass of a flow then costs an extra forward
-        pass in PyTorch. For an array, no graph is recorded. The density of a VAE cannot be
-        differentiated. Raises ``ValueError`` for points of another shape.
+        pass in PyTorch. For an array, no graph is recorded. The densities of a VAE and of
+        flow matching cannot be differentiated. Raises ``ValueError`` for points of another shape.
 
         >>> import flows
         >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)

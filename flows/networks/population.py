@@ -51,6 +51,10 @@ class Population(nn.Module, Distribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
+    # Whether a trajectory follows a continuous path from noise to data, and not separate layers
+    is_continuous: ClassVar[bool] = False
+    # The most columns of a table with unknown values, if the density is too expensive for more
+    most_conditional: ClassVar[int | None] = None
     # Points that are scored at a time, to bound the memory
     chunk: ClassVar[int] = 10_000
 

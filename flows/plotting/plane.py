@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,7 +19,7 @@ from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, h
 
 COLUMNS = 5
 PANELS, LINE = 8, 4  # panels of the layers, and on a line
-FRAMES, POINTS = 60, 1_000  # of the film
+FRAMES, POINTS, TRAILS = 60, 1_000, 150  # of a film; and points that leave a line behind
 # Of angles: a cycle, dark enough for a white ground, whose colours colour-blind readers tell apart
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", ["#332288", "#0072B2", "#44AA99", "#DDAA33", "#CC3311", "#882255", "#332288"]
@@ -232,11 +232,34 @@ def film(scene: Scene) -> list[Image.Image]:
 
     Points glide from one layer's state to the next, then rest at the data. The scale follows them.
     """
-    label, states, angles, reaches = _flow(scene, POINTS)
+    return _film(*_flow(scene, POINTS), word="layer")
+
+
+@figure("paths.gif", needs=("plane", "paths"))
+def paths(scene: Scene) -> list[Image.Image]:
+    """Draw the paths of a continuous flow, such as flow matching, as a film like the layers'.
+
+    The lines are the paths of some of the points so far, and the scale does not change.
+    """
+    label, states, angles, reaches = _flow(scene, POINTS, "paths")
+    widest = np.full_like(reaches, reaches.max())
+    return _film(label, states, angles, widest, word="step", trails=TRAILS)
+
+
+def _film(
+    label: str, states: Array, angles: Array, reaches: Array, word: str, trails: int = 0
+) -> list[Image.Image]:
+    """Return the frames of a film of what ``_flow`` returns.
+
+    ``word`` names a step from one state to the next, and ``trails`` is the number of points that
+    leave a line behind.
+    """
     last = len(states) - 1
     sheet, axis = plt.subplots(figsize=(4.8, 5.0), dpi=100)
     axis.set(xlabel=UNITS[0], ylabel=UNITS[1])
     cloud = _draw_points(axis, states[0], angles, size=6)
+    lines = LineCollection([], colors=DATA_COLOR, linewidths=0.4, alpha=0.6, zorder=0)
+    axis.add_collection(lines)
     _draw_square(axis, reaches.max())  # the widest labels of ticks
     axis.set_title(label)
     canvas = FigureCanvasAgg(sheet)
@@ -244,23 +267,28 @@ def film(scene: Scene) -> list[Image.Image]:
     sheet.set_layout_engine("none")  # the axes stay where they are
     frames = []
     for position in np.linspace(0, last, FRAMES):
-        layer = min(int(position), last - 1)
-        cloud.set_offsets(states[layer] + (position - layer) * (states[layer + 1] - states[layer]))
+        below = min(int(position), last - 1)
+        now = states[below] + (position - below) * (states[below + 1] - states[below])
+        cloud.set_offsets(now)
+        passed = np.concatenate([states[: below + 1, :trails], now[None, :trails]])
+        lines.set_segments(list(passed.swapaxes(0, 1)))
         _draw_square(axis, float(np.interp(position, np.arange(last + 1), reaches)))
-        axis.set_title(f"{label}: layer {round(position)} of {last}")
+        axis.set_title(f"{label}: {word} {round(position)} of {last}")
         canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return frames
 
 
-def _flow(scene: Scene, points: int | None = None) -> tuple[str, Array, Array, Array]:
-    """Return the label of the flow, its states, and what colours and scales are by.
+def _flow(
+    scene: Scene, points: int | None = None, key: str = "trajectory"
+) -> tuple[str, Array, Array, Array]:
+    """Return the label of the first flow with ``key``, its states, and angles and reaches.
 
     The states are ``(L + 1, points, 2)``, the angles at which the points start ``(points,)``. The
     reach of a state, ``(L + 1,)``, is a little more than its largest coordinate.
     """
-    row = next(row for row in scene.rows if "trajectory" in row.arrays)
-    states = row.arrays["trajectory"][:, :points]
+    row = next(row for row in scene.rows if key in row.arrays)
+    states = row.arrays[key][:, :points]
     angles = np.arctan2(states[0, :, 1], states[0, :, 0])
     return row.label, states, angles, 1.05 * np.abs(states).max(axis=(1, 2))
 

@@ -84,6 +84,7 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
         {"density", "hdr", "test_log_density"} & row.arrays.keys() for row in scene.rows
     ),
     "trajectory": lambda scene: any("trajectory" in row.arrays for row in scene.rows),
+    "paths": lambda scene: any("paths" in row.arrays for row in scene.rows),
 }
 Draw = Callable[[Any], Picture]
 # By file: its needs, and the function that draws it

@@ -39,6 +39,8 @@ LINES: dict[str, Any] = {
     "test_nll": "-",
     "train_nll": "--",
     "held_out_nll": "-.",
+    "test_loss": "-",
+    "train_loss": "--",
     "generator_loss": "-",
     "discriminator_loss": "--",
 }
@@ -230,12 +232,12 @@ def training(scene: Scene) -> Figure:
     sheet, axes = panels(len(scene.histories), COLUMNS, 2.6)
     entropy = [] if scene.entropy is None else [scene.entropy]
     histories = scene.histories.values()
-    nlls = (history.filter(regex="_nll$") for history in histories)
-    ends = [nll.quantile([0, 0.95]).to_numpy().ravel() for nll in nlls]
+    nlls = [history for history in histories if _is_nll(history)]
+    ends = [nll.filter(regex="_nll$").quantile([0, 0.95]).to_numpy().ravel() for nll in nlls]
     scale = _padded(np.concatenate([*ends, entropy]))
     for axis, (name, history) in zip(axes, scene.histories.items(), strict=True):
         _draw_curves(axis, scene.by_name[name], history, entropy, scale)
-    drawn = [key for key in LINES if key.endswith("_nll") and any(key in h for h in histories)]
+    drawn = [key for key in LINES if key.endswith("_nll") and any(key in h for h in nlls)]
     handles: list[Any] = [line_key(key.removesuffix("_nll"), LINES[key]) for key in drawn]
     handles.append(area_key("\u00b1 1 sd over members"))
     for level in entropy:
@@ -251,6 +253,11 @@ def training(scene: Scene) -> Figure:
     return sheet
 
 
+def _is_nll(history: pd.DataFrame) -> bool:
+    """Return whether a history has a curve of the NLL, and not just its end or none."""
+    return "test_nll" in history and "test_loss" not in history
+
+
 def _draw_curves(
     axis: Axes,
     row: Row,
@@ -258,18 +265,20 @@ def _draw_curves(
     entropy: list[float],
     scale: tuple[float, float],
 ) -> None:
-    """Draw the curves of one model: NLLs on the common ``scale``, or the losses of a GAN."""
-    curves = [key for key in LINES if key in history]
+    """Draw the curves of one model: NLLs on the common ``scale``, or other losses."""
+    is_nll = _is_nll(history)
+    curves = [key for key in LINES if key in history and key.endswith("_nll") == is_nll]
     epochs, means = history["epoch"], history[curves]
     sds = history[[f"{key}_sd" for key in curves]].set_axis(curves, axis=1)
-    if "test_nll" in curves:
+    if is_nll:
         levels, (low, high) = entropy, scale
         axis.set(ylim=scale, ylabel="NLL (nat per point)")
     else:
-        levels = [CHANCE[key] for key in curves]
-        low, high = _padded(np.concatenate([means - sds, means + sds, [levels]]))
+        levels = [CHANCE[key] for key in curves if key in CHANCE]
+        low, high = _padded(np.concatenate([(means - sds).min(), (means + sds).max(), levels]))
         # The legend has a place above curves that don't fall
-        axis.set(ylim=(low, high + 0.6 * (high - low)), ylabel="loss (nat)")
+        unit = "nat" if levels else "squared velocity"
+        axis.set(ylim=(low, high + 0.6 * (high - low)), ylabel=f"loss ({unit})")
     for key in curves:
         axis.plot(epochs, means[key], LINES[key], color=row.color, label=key.replace("_", " "))
         inside = means[key] <= high
@@ -285,8 +294,9 @@ def _draw_curves(
         axis.plot(epochs[above], edge, "^", color=row.color, markersize=5, clip_on=False)
     axis.set(xlabel="epoch", xlim=(0, None))
     axis.set_title(title, fontsize=10)
-    if "test_nll" not in curves:
-        axis.lines[len(curves)].set_label("where it can only guess")
+    if not is_nll:
+        if levels:
+            axis.lines[len(curves)].set_label("where it can only guess")
         axis.legend(loc="upper right")
 
 

@@ -32,7 +32,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, rounded, subsample
+from flows.mixtures.bandwidth import likelihood_bandwidth
+from flows.mixtures.mixture import Mixture
 
 # Larger data sets are represented by a subsample of this size, because the cost is quadratic
 REFERENCE_ROWS = 2_000
@@ -69,3 +71,26 @@ def sharpen(
         )
         moved[start : start + at_a_time] = chunk + strength * (local_mean - chunk)
     return moved
+
+
+def noise_level(points: Array, factor: float) -> float:
+    """Return the level h of the noise on ``points`` ``(n, D)``, to six digits.
+
+    It is ``factor`` times the leave-one-out bandwidth.
+    """
+    return float(rounded(factor * likelihood_bandwidth(points), 6))
+
+
+def fit_sharpened_kde(rows: Array, *, noise_factor: float, strength: float) -> Mixture:
+    """Fit the reference ``sharpened_kde`` to ``rows`` ``(n, D)``::
+
+        p(x) = 1/n sum_i N(x; x_i', h^2 I)
+
+    It is the density that the visits of training are drawn from, so it shows what the noise does
+    without a network. ``noise_factor`` and ``strength`` are ``noise_factor`` and ``sharpen`` of
+    ``TrainingSettings``.
+    """
+    level = noise_level(rows, noise_factor)
+    moved = sharpen(rows, level, strength)
+    # In single precision, as networks see them: last bits of double precision depend on the machine
+    return Mixture.isotropic(moved.astype(np.float32).astype(np.float64), level)

@@ -14,11 +14,10 @@ from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.networks.network import Network, Points
 from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import MANY, sharpen
+from flows.training.smoothing import MANY, noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
 # The number of points per member that are in memory at a time, with their noise. A larger data set
@@ -127,7 +126,10 @@ def run(network: Network, task: Task) -> dict[int, int]:
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(network.member_range[member], epoch)
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                log[epoch] = {key: rounded(curve) for key, curve in network.curves(clean).items()}
+                curves = network.curves(clean)
+                if epoch == settings.epochs:
+                    curves |= network.final_curves(clean)
+                log[epoch] = {key: rounded(curve) for key, curve in curves.items()}
                 means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
                 show_state(bar, ", ".join(means))
                 if on_log is not None:
@@ -135,7 +137,10 @@ def run(network: Network, task: Task) -> dict[int, int]:
             bar.update()
     network.record = TrainingRecord("fixed", trainer.visited.shape[1])
     network.history = {"epoch": np.array(list(log), dtype=np.float64)}
-    network.history |= {key: np.stack([row[key] for row in log.values()]) for key in log[epoch]}
+    unknown = np.full(network.members, np.nan)  # the final curves before the end
+    network.history |= {
+        key: np.stack([row.get(key, unknown) for row in log.values()]) for key in log[epoch]
+    }
     last = np.stack(list(log[epoch].values()))
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
         failed.setdefault(network.member_range[member], epoch)
@@ -174,7 +179,7 @@ def _smoothed(
         flat = own.double().flatten(1).numpy()
         level = settings.noise
         if level == "auto":
-            level = float(rounded(settings.noise_factor * likelihood_bandwidth(flat), 6))
+            level = noise_level(flat, settings.noise_factor)
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited[number] = torch.from_numpy(moved).reshape(own.shape)
         levels.append(level)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from common import storage
+from flows import targets
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.evaluation.problem import Problem
@@ -25,6 +27,7 @@ TEST = Path("data/prepared/test.npy")
 SCALER = Path("data/prepared/scaler.json")
 RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
+WRONG_TARGET = "describes neither a mixture nor a target nor the columns of a table"
 DIGITS = 6  # significant digits of the numbers in metrics
 
 
@@ -49,40 +52,70 @@ def plot_data(name: str) -> Path:
 
 
 def write_target(
-    truth: Truth | None, entropy: tuple[float, float] | None, columns: Sequence[Column] = ()
+    truth: Truth | None,
+    entropy: tuple[float, float] | None,
+    columns: Sequence[Column] = (),
+    name: str = "",
 ) -> None:
     """Write ``data/target.json``: the true density's kind, its parameters and its entropy in nats.
 
-    Without a true density, the file holds the ``columns`` of the table. Raises ``UserError`` for a
-    density that is not a mixture of Gaussians.
+    A density that is not a mixture is written as the ``name`` of its target and the settings of the
+    target, which are the fields of the data class. Without a true density, the file holds the
+    ``columns`` of the table. Raises ``UserError`` for any other density.
     """
     content: dict[str, Any]
     if truth is None or entropy is None:
         described = [column.to_dict() for column in columns]
         content = {"kind": None, "entropy": None, "entropy_se": None, "columns": described}
-    elif isinstance(truth, Mixture):
-        nats, error = (round(each, 6) for each in entropy)
-        arrays = {key: getattr(truth, key).tolist() for key in ("weights", "means", "covariances")}
-        content = {"kind": "mixture", "entropy": nats, "entropy_se": error, **arrays}
     else:
-        kind = type(truth).__name__
-        raise UserError(f"{TARGET}: can hold only mixtures of Gaussians; this truth is a {kind}")
+        nats, error = (round(each, 6) for each in entropy)
+        content = {"kind": "target", "entropy": nats, "entropy_se": error}
+        if isinstance(truth, Mixture):
+            content["kind"] = "mixture"
+            parts = ("weights", "means", "covariances")
+            content |= {key: getattr(truth, key).tolist() for key in parts}
+        elif is_dataclass(truth):
+            content |= {"name": name, "settings": asdict(truth)}
+        else:
+            kind = type(truth).__name__
+            raise UserError(f"{TARGET}: a truth must be a mixture or a data class; got a {kind}")
     storage.write_json(TARGET, content)
 
 
-def read_target() -> tuple[Mixture | None, float | None, list[Column]]:
+def read_target() -> tuple[Truth | None, float | None, list[Column]]:
     """Return the true density, its entropy in nats, and the columns of the user's table.
 
     For a table, the density and its entropy are ``None``.
     """
-    content = storage.read_json(TARGET)
-    with storage.reading(TARGET, "describes neither a mixture nor the columns of a table"):
-        if content["kind"] is None:
-            return None, None, [Column.from_dict(column) for column in content["columns"]]
-        if content["kind"] != "mixture":
-            raise ValueError(f"its kind is {content['kind']!r}")
+    content, columns = _read_target()
+    if content["kind"] is None:
+        return None, None, columns
+    with storage.reading(TARGET, WRONG_TARGET):
+        entropy = float(content["entropy"])
+        if content["kind"] == "target":
+            return targets.make(content["name"], **content["settings"]), entropy, []
         arrays = (np.asarray(content[key], float) for key in ("weights", "means", "covariances"))
-        return Mixture(*arrays), float(content["entropy"]), []
+        return Mixture(*arrays), entropy, []
+
+
+def target_name() -> str:
+    """Return the name of a target that is no mixture."""
+    with storage.reading(TARGET, WRONG_TARGET):
+        return str(storage.read_json(TARGET)["name"])
+
+
+def read_columns() -> list[Column]:
+    """Return the columns of the user's table; none for drawn data."""
+    return _read_target()[1]
+
+
+def _read_target() -> tuple[dict[str, Any], list[Column]]:
+    content = storage.read_json(TARGET)
+    with storage.reading(TARGET, WRONG_TARGET):
+        if content["kind"] not in ("mixture", "target", None):
+            raise ValueError(f"its kind is {content['kind']!r}")
+        described = content["columns"] if content["kind"] is None else []
+        return content, [Column.from_dict(column) for column in described]
 
 
 class Prepared(NamedTuple):
@@ -99,12 +132,13 @@ class Prepared(NamedTuple):
     names: list[str]
 
 
-def read_prepared() -> Prepared:
-    """Return the rows of ``prepare`` in the user's units.
+def read_prepared(*, with_truth: bool = True) -> Prepared:
+    """Return the rows of ``prepare`` in the user's units, and the truth where it is asked for.
 
     Raises ``UserError``, which names the file, for a file that is missing or damaged.
     """
-    truth, _, columns = read_target()
+    truth = read_target()[0] if with_truth else None
+    columns = read_columns()
     names, scaler = read_scaler()
     train, test = storage.read_npy(TRAIN), storage.read_npy(TEST)
     for path, rows in ((TRAIN, train), (TEST, test)):

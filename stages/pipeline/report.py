@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ def write_report(
     *,
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
+    scored: int | None = None,
 ) -> None:
     """Evaluate ``model``; write its headline metrics, the metrics of members and plot data.
 
@@ -40,9 +42,11 @@ def write_report(
         evaluation: the settings of the evaluation.
         draws: how often samples are drawn and scored; each draw then counts as a member.
         columns: further columns of the table of members.
+        scored: how many points of a kind are scored at most; ``None`` for no limit.
     """
-    report = evaluate(model, problem, evaluation, name=name, draws=draws, columns=columns)
-    arrays = plot_arrays(model, problem, evaluation)
+    limited = evaluation.limited(scored)
+    report = evaluate(model, problem, limited, name=name, draws=draws, columns=columns)
+    arrays = plot_arrays(model, problem, evaluation, scored)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
     if not problem.columns:  # the units of a user may need double precision
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
@@ -66,12 +70,15 @@ def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str
     storage.write_npz(files.plot_data(name), arrays)
 
 
-def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> dict[str, Array]:
+def plot_arrays(
+    model: Population, problem: Problem, evaluation: Evaluate, scored: int | None = None
+) -> dict[str, Array]:
     """Return the data of the figures.
 
     For two columns, the data are samples and a trajectory of the first member, and densities of the
     first member and of the ensemble. For other numbers of columns, the data are samples of the
-    ensemble, as many as in the evaluation.
+    ensemble, as many as in the evaluation. If at most ``scored`` points are scored, densities are
+    interpolated from a coarser grid.
     """
     generator = seeds.numpy_generator(evaluation.seed, "plot")
     if problem.event_shape != (2,):
@@ -82,19 +89,33 @@ def plot_arrays(model: Population, problem: Problem, evaluation: Evaluate) -> di
     arrays: dict[str, Array] = {"samples": samples.double().numpy()}
     if model.supports("log_prob"):
         low, high = plane_box(problem)
-        axes = np.linspace(low, high, evaluation.grid).T
-        points = np.stack(np.meshgrid(*axes), axis=-1)  # (grid, grid, 2)
+        # Half of the points are enough for a picture
+        side = min(evaluation.grid, math.isqrt(scored // 2 if scored else evaluation.grid**2))
+        axes = np.linspace(low, high, side).T
+        points = np.stack(np.meshgrid(*axes), axis=-1)  # (side, side, 2)
         log_q = chunked_log_prob(model, points.reshape(-1, 2))
         mixed = ensemble_log_prob(log_q, model.member_weights)
-        arrays["density"] = np.exp(log_q[:, 0]).reshape(points.shape[:2])
-        arrays["density_ensemble"] = np.exp(mixed).reshape(points.shape[:2])
+        for key, values in {"density": log_q[:, 0], "density_ensemble": mixed}.items():
+            arrays[key] = resized(np.exp(values).reshape(points.shape[:2]), evaluation.grid)
         arrays["box"] = np.stack([low, high])
     if model.supports("trajectory"):
         generator = seeds.numpy_generator(evaluation.seed, "plot", 1)
         states = model.trajectory((TRAJECTORY_POINTS,), generator)
         # The last step only changes the units, and is left out so that all states share one scale.
-        arrays["trajectory"] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
+        key = "paths" if model.is_continuous else "trajectory"
+        arrays[key] = torch.stack([state[:, 0] for state in states[:-1]]).double().numpy()
     return arrays
+
+
+def resized(picture: Array, side: int) -> Array:
+    """Return a square picture with ``side`` points along each edge, interpolated linearly."""
+    if len(picture) == side:
+        return picture
+    places = np.linspace(0, len(picture) - 1, side)
+    below = places.astype(np.int64).clip(max=len(picture) - 2)
+    share = places - below
+    rows = picture[below] * (1 - share)[:, None] + picture[below + 1] * share[:, None]
+    return rows[:, below] * (1 - share) + rows[:, below + 1] * share
 
 
 def plane_box(problem: Problem) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from flows.core.settings import (
     Positive,
     Section,
     Seed,
+    Share,
     folds_and_candidates,
 )
 from flows.mixtures.mixture import Truth
@@ -108,6 +109,11 @@ class Kde(Section):
     folds: Folds
 
 
+class SharpenedKde(Section):
+    noise_factor: Positive
+    sharpen: Share
+
+
 class References(Section):
     """The true density (the truth), and simple models of the same rows."""
 
@@ -116,6 +122,7 @@ class References(Section):
     gaussian: Annotated[Section, Emptied]
     gmm: Gmm
     kde: Kde
+    sharpened_kde: SharpenedKde
 
 
 TABLE_REFERENCES = [name for name in References.model_fields if name != "truth"]
@@ -125,6 +132,16 @@ class Evaluate(EvaluationSettings):
     """The section ``evaluate``."""
 
     grid: Annotated[int, Field(ge=10, le=1000)] = 200
+
+    def limited(self, scored: int | None) -> Evaluate:
+        """Return these settings for a model that scores at most ``scored`` points of a kind.
+
+        ``None`` is no limit.
+        """
+        if scored is None:
+            return self
+        few = {"fresh": min(self.fresh, scored), "samples": min(self.samples, scored)}
+        return self.model_copy(update=few)
 
 
 class Settings(Section):

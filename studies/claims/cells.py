@@ -11,7 +11,7 @@ from common.settings import Train, check, read_yaml
 from flows.core.errors import UserError
 from flows.networks import registry
 from flows.training.workers import PACKAGES as PACKAGES
-from studies.claims import images, mixtures, plane
+from studies.claims import images, matching, mixtures, plane
 from studies.engine import HERE, Cell, Family
 
 PIPELINE = HERE.parent / "params.yaml"
@@ -32,6 +32,8 @@ FAMILIES = {
     "other_data": Family(mixtures.other_data),
     "mixtures": Family(mixtures.in_the_plane),
     "mixtures_auto": Family(mixtures.automatic, changed=RECIPE_CHANGED, tolerance=TOLERANCE),
+    "matching": Family(matching.network),
+    "matching_reference": Family(matching.reference),
     "images": Family(images.variant, changed=CHANGED, tolerance=TOLERANCE),
 }
 
@@ -68,9 +70,42 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     seeds = params["mixtures"]["auto_seeds"]
     for seed in range(seeds["first"], seeds["first"] + seeds["count"]):
         yield f"mixtures_auto/{seed}", {"seed": seed, **params["mixtures"]["auto"]}
+    yield from of_matching(params["matching"])
     for name, own in params["images"]["variants"].items():
         yield f"images/{name}", {**own, "protocol": params["images"]["protocol"]}
     yield from small(params)
+
+
+def of_matching(params: dict[str, Any]) -> Iterator[Cell]:
+    """Yield the cells of flow matching and of what it is compared with."""
+    protocol = params["protocol"]
+    own = {name: pipeline_settings(name, changes) for name, changes in params["models"].items()}
+    matching = own["flow_matching"]
+    for target in params["targets"]:
+        here = {"target": target, "protocol": protocol}
+        for name, settings in own.items():
+            yield f"matching/{target}/{name}", {**here, **settings}
+        for name in params["references"]:
+            given = {"name": name, "settings": reference_settings(name)}
+            yield f"matching_reference/{target}/{name}", {**here, **given}
+    here = {"target": "ring", "protocol": protocol}
+    for name in (name for name in own if name != "flow_matching"):
+        yield f"matching/ring/{name}_equal_cost", {**here, **own[name], "cost_of": matching}
+    bare = {**matching, "training": {**matching["training"], "noise": 0}}
+    yield "matching/ring/flow_matching_bare", {**here, **bare}
+    short = {**matching["training"], "epochs": params["exact_epochs"]}
+    yield (
+        "matching/ring/flow_matching_exact",
+        {**here, **matching, "training": short, "exact": True},
+    )
+
+
+def reference_settings(name: str) -> dict[str, Any]:
+    """Return the settings that the pipeline's ``params.yaml`` gives a reference."""
+    references = _read(PIPELINE).get("references", {})
+    if name not in references:
+        raise UserError(f"{PIPELINE}: references.{name} is not there")
+    return dict(references[name])
 
 
 def small(params: dict[str, Any]) -> Iterator[Cell]:

@@ -28,6 +28,7 @@ TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equiva
 REPORTED = (*TESTED, "replicates", "failed", "verdict")
 DEPTH_SCORES = ["parameters", "epochs_to_converge", "precision", "recall", "c2st_auc"]
 SAMPLE_METRICS = [*COMPARISONS, "mode_tv", "modes", "high_quality"]
+MATCHING_SCORES = ["kl", "memorised", "precision", "recall", "c2st_auc", "mode_tv"]
 INTERVAL = "{:.3f} ({:.3f} to {:.3f})"
 DEPTH_STYLES = {  # of the curves of a family: a note on its rows, and the style
     "depth": ("800 points", {"fmt": "o-"}),
@@ -66,10 +67,17 @@ def examine(study: Study, section: Section) -> list[Entry]:
             for metric, way in test["metrics"].items():
                 pair = [values(study, test["group"], metric, name) for name in test["pair"]]
                 entry = {"claim": number, "metric": metric, "sign": 1 if way == "higher" else -1}
-                entry |= {"comparison": " - ".join(test["pair"]), "replicates": len(pair[0])}
+                comparison = " - ".join(test["pair"]) + place(test["group"])
+                entry |= {"comparison": comparison, "replicates": len(pair[0])}
                 entries.append({**test, **entry, **compare(study, section, metric, *pair)})
     verdicts.judge(entries)
     return entries
+
+
+def place(group: str) -> str:
+    """Return the target of a ``group``, in words; nothing where all have the same."""
+    target = group.partition("/")[2]
+    return f", {target.replace('_', ' ')}" if target else ""
 
 
 def compare(study: Study, section: Section, metric: str, first: Array, second: Array) -> Entry:
@@ -93,8 +101,10 @@ def values(study: Study, group: str, metric: str, name: str, depth: int | None =
         kl = np.stack([study.table("depth", name, k)["kl"] for k in depths], axis=1)
         return couplings_needed(depths, kl, limit)
     own = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
+    if name in study.params["matching"]["references"] and group.startswith("matching/"):
+        group = group.replace("matching", "matching_reference")
     found = study.table(group, name, *own)[metric].to_numpy()
-    return found / 1e6 if metric == "flops_per_epoch" else found
+    return found / 1e6 if metric in ("flops_per_epoch", "flops_sample") else found
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -132,6 +142,8 @@ def document(study: Study, claims: dict[str, Section], found: dict[str, list[Ent
         remedies=ablation_table(study),
         other=other_table(study),
         random_mixtures=mixtures_table(study),
+        matching_verdicts=verdicts.table(found["matching"], claims["matching"]),
+        matching_scores=matching_table(study),
         verdicts_on_images=verdicts.table(found["images"], claims["images"]),
         scores=images_table(study, claims["images"]["metrics"]),
     )
@@ -234,6 +246,24 @@ def mixtures_table(study: Study) -> str:
     return markdown.table(["", "mixtures", "mean KL (nat)", "KL of the worst member"], rows, "lr")
 
 
+def matching_table(study: Study) -> str:
+    """Return the table of flow matching, coupling flows and simple models on the three targets."""
+    rows = []
+    names = [cell for cell in study.cells if cell.startswith("matching") and "small" not in cell]
+    for target in study.params["matching"]["targets"]:
+        for cell in (name for name in names if name.split("/")[1] == target):
+            table = study.table(cell).assign(mode_tv=lambda own: own.get("mode_tv"))
+            scores = table.reindex(columns=MATCHING_SCORES).agg(spread)
+            shown = ["\u2013" if "nan" in each else each for each in scores]
+            cost = [
+                f"{table[key].mean() / 10**digits:.3g}" if key in table else "\u2013"
+                for key, digits in (("flops_training", 9), ("flops_sample", 6))
+            ]
+            rows.append([target.replace("_", " "), cell.split("/")[2], *shown, *cost])
+    head = ["target", "model", *MATCHING_SCORES, "operations of the training (billion)"]
+    return markdown.table([*head, "of a sample (million)"], rows, "llr")
+
+
 def images_table(study: Study, metrics: Iterable[str]) -> str:
     keys = [*metrics, "density", "class_tv", "nearest", "close"]
     tables = {name: study.table("images", name) for name in study.params["images"]["variants"]}
@@ -313,7 +343,7 @@ def measured(section: Section, entry: Entry) -> str:
             return key.replace("_", " ")
 
     first, second = map(name, entry["pair"])
-    return f"{name(entry['metric'])}: {first} \u2212 {second}"
+    return f"{name(entry['metric'])}: {first} \u2212 {second}{place(entry.get('group', ''))}"
 
 
 def elsewhere(study: Study, section: Section, entry: Entry) -> list[float]:

@@ -1,0 +1,53 @@
+"""Flow matching (Lipman et al. 2023): a velocity field learned by regression."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from flows.core.arrays import Shape
+from flows.core.seeds import Generators
+from flows.core.settings import Count
+from flows.networks.architecture import Architecture
+
+if TYPE_CHECKING:
+    from flows.networks.network import Network
+    from flows.networks.population import Description
+
+
+class FlowMatching(Architecture):
+    """A continuous normalizing flow along straight paths from noise to data.
+
+    Its density is an integral, and takes ``4 solver_steps (1 + D)`` times as long as one value of
+    the network, for D columns.
+
+    Args:
+        hidden: width of the hidden layers of the velocity field.
+        layers: number of hidden layers, 1 to 8.
+        time_features: number of features of the time, each of a higher frequency.
+        solver_steps: steps of the solver from noise to data, each of four values of the network.
+        pairing: ``"independent"``, or ``"optimal_transport"`` between the noise and the points of
+            a batch.
+
+    >>> import flows
+    >>> flows.build(flows.FlowMatching(layers=2, hidden=16), (2,), members=5).members
+    5
+    """
+
+    label: ClassVar[str] = "flow matching"
+    color: ClassVar[str] = "#999933"
+    scored: ClassVar[int | None] = 10_000
+
+    hidden: Count = 72
+    layers: Annotated[int, Field(ge=1, le=8)] = 6
+    time_features: Count = 4
+    solver_steps: Count = 12
+    pairing: Literal["independent", "optimal_transport"] = "independent"
+
+    def build(
+        self, event_shape: Shape, generators: Generators, description: Description
+    ) -> Network:
+        from flows.networks.flow_matching_network import FlowMatchingNetwork
+
+        return FlowMatchingNetwork(event_shape, generators, description, **self.model_dump())

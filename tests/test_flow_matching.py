@@ -1,0 +1,372 @@
+"""Flow matching: its regression, its solver, and a density that is exact.
+
+The tests of every model are in ``test_models.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.testing import assert_close
+
+import flows
+from flows.conditioners import SmoothPerceptron, he_reach
+from flows.core.errors import UserError
+from flows.core.seeds import numpy_generator, numpy_generators
+from flows.core.settings import TrainingSettings
+from flows.kernels import build
+from flows.mixtures.mixture import Mixture
+from flows.networks import flow_matching_network as code
+from flows.networks import ode
+from flows.networks.backend import backend
+from flows.networks.population import chunked_log_prob, ensemble_log_prob
+from flows.tables.splits import draw_split
+from flows.targets import ring
+from stages.pipeline import schema
+
+RING = ring.make()
+compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
+
+
+def data(seed: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    return draw_split(RING, 1000, 200, split_seed=0, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def short():
+    """A small network after a short training, which has learned the modes."""
+    network = flows.build(flows.FlowMatching(hidden=32, layers=3), (2,), members=3)
+    settings = TrainingSettings(
+        epochs=150, batch_size=200, learning_rate=0.01, noise_factor=1.7, log_every=50
+    )
+    return flows.train(network, *data(), settings)
+
+
+def fresh(count: int) -> np.ndarray:
+    return RING.sample(count, numpy_generator(100, "fresh"))
+
+
+def divergences(network, points: np.ndarray) -> np.ndarray:
+    return (RING.log_prob(points)[:, None] - chunked_log_prob(network, points)).mean(axis=0)
+
+
+def with_steps(network, factor: int):
+    """Return the same field with ``factor`` times the steps of its solver."""
+    steps = factor * network.solver_steps
+    settings = {**network.description["settings"], "solver_steps": steps}
+    other = flows.build(flows.FlowMatching(**settings), (2,), members=network.members)
+    other.load_state_dict(network.state_dict())
+    return other
+
+
+def masses(network, side: int = 240) -> np.ndarray:
+    """Return the integral of each member's density over a box, by the midpoint rule."""
+    edges = np.linspace(-16, 16, side + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    points = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    return np.exp(chunked_log_prob(network, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
+
+
+def chi_square_p(network, count: int = 20_000, cells: int = 14, fine: int = 12) -> list[float]:
+    """Return the p-value of each member's samples against its density, in cells of a box."""
+    edges = np.linspace(-7, 7, cells + 1)
+    axis = np.linspace(-7, 7, cells * fine, endpoint=False) + 7 / (cells * fine)
+    points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    density = np.exp(chunked_log_prob(network, points)) * (14 / (cells * fine)) ** 2
+    samples = network.sample((count,), generator=np.random.default_rng(5)).numpy()
+    found = []
+    for member in range(network.members):
+        shares = density[:, member].reshape(cells, fine, cells, fine).sum((1, 3)).ravel()
+        drawn = np.histogram2d(*samples[:, member].T, bins=[edges, edges])[0].ravel()
+        often = shares * count >= 5
+        expected = np.append(shares[often], 1 - shares[often].sum()) * count
+        observed = np.append(drawn[often], count - drawn[often].sum())
+        found.append(stats.chisquare(observed, expected).pvalue)
+    return found
+
+
+# The solver
+
+
+def test_the_error_of_the_solver_falls_with_the_fourth_power_of_the_step():
+    def error(steps: int) -> float:
+        times = [k / steps for k in range(steps + 1)]
+        start = torch.ones(1, dtype=torch.float64)
+        *_, end = ode.runge_kutta(lambda y, t: -2 * t * y, start, times)
+        return abs(float(end) - math.exp(-1))
+
+    assert 14 < error(10) / error(20) < 18
+
+
+def closed_form(mixture: Mixture):
+    """Return the velocity of straight paths to an isotropic mixture, and its divergence.
+
+    With c = (1 - t)^2 + t^2 s^2, a = (t s^2 - (1 - t)) / c, and the responsibilities r of the
+    components of x_t: v = a x + (1 - a t) sum_k r_k mu_k.
+    """
+    means = torch.from_numpy(mixture.means)
+    variance = float(mixture.covariances[0, 0, 0])
+
+    def slopes(state: Tensor, t: float) -> Tensor:
+        x = state[:, :-1]  # (M, D, N)
+        spread = (1 - t) ** 2 + t**2 * variance
+        a = (t * variance - (1 - t)) / spread
+        off = x[:, None] - t * means[None, :, :, None]  # (M, K, D, N)
+        share = torch.softmax(-off.square().sum(2) / (2 * spread), dim=1)
+        middle = torch.einsum("mkn,kd->mdn", share, means)
+        square = torch.einsum("mkn,k->mn", share, means.square().sum(1))
+        velocity = a * x + (1 - a * t) * middle
+        inner = square - middle.square().sum(1)
+        divergence = a * x.shape[1] + (1 - a * t) * t / spread * inner
+        return torch.cat([velocity, divergence[:, None]], dim=1)
+
+    return slopes
+
+
+def test_the_closed_form_velocity_of_a_mixture_has_its_density(monkeypatch: pytest.MonkeyPatch):
+    scaled = Mixture.isotropic(RING.means / 2.9, 0.5 / 2.9)
+    network = flows.build(flows.FlowMatching(), (2,))
+    monkeypatch.setattr(network, "_slopes", closed_form(scaled))
+    points = scaled.sample(20_000, np.random.default_rng(0))
+    log_q = chunked_log_prob(network, points)[:, 0]
+    assert abs((scaled.log_prob(points) - log_q).mean()) < 0.002
+    np.testing.assert_allclose(log_q, scaled.log_prob(points), atol=0.2)
+
+
+def test_the_log_determinant_of_the_whole_map_is_that_of_autograd(perturb, float64):
+    network = flows.build(flows.FlowMatching(hidden=12, layers=3, solver_steps=60), (3,), members=2)
+    perturb(network, 0.2)
+    points = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 5)))
+    _, log_det = network.to_noise(points)
+    for n in range(5):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x: network.to_noise(x)[0].sum(2), points[:, :, n : n + 1]
+        )
+        for m in range(2):
+            own = jacobian[m, :, m, :, 0]
+            assert_close(own.slogdet().logabsdet, log_det[m, n], rtol=0, atol=1e-5)
+            assert abs(log_det[m, n].item()) > 0.01
+
+
+def test_halving_the_steps_hardly_changes_the_divergence(short):
+    points = fresh(4_000)
+    change = divergences(with_steps(short, 2), points) - divergences(short, points)
+    assert np.abs(change).max() < 0.001
+
+
+def test_the_mass_of_every_member_is_one(short):
+    np.testing.assert_allclose(masses(short), 1, atol=0.001)
+
+
+def test_samples_agree_with_the_density(short):
+    assert min(chi_square_p(short)) > 0.001
+
+
+def test_wider_samples_do_not_agree_with_the_density(short, monkeypatch: pytest.MonkeyPatch):
+    """The test before this one finds samples that are a tenth too wide."""
+    drawn = short.sample((20_000,), generator=np.random.default_rng(5))
+    monkeypatch.setattr(short, "sample", lambda *_, **__: 1.1 * drawn)
+    assert max(chi_square_p(short)) < 1e-6
+
+
+def test_the_trajectory_begins_at_the_noise_and_ends_at_the_samples(short):
+    states = short.trajectory((6,), np.random.default_rng(2))
+    assert len(states) == short.solver_steps + 2
+    assert torch.equal(states[-1], short.sample((6,), generator=np.random.default_rng(2)))
+    back, _ = short.to_noise(short.preprocess(states[-1])[0])
+    assert_close(short.rows_first(back, torch.Size([6])).float(), states[0], rtol=0, atol=0.02)
+
+
+# The regression
+
+
+def test_the_times_of_the_solver_are_closer_to_each_other_at_the_data():
+    times = flows.build(flows.FlowMatching(solver_steps=7), (2,))._times()
+    steps = np.diff(times)
+    assert (times[0], times[-1], len(times)) == (0, 1, 8)
+    assert (np.diff(steps) < 0).all()
+
+
+def test_the_features_of_the_time_are_chebyshev_polynomials():
+    t = torch.linspace(0, 1, 9, dtype=torch.float64)[None, None]
+    by_cosines = [torch.cos(k * torch.acos(2 * t - 1)) for k in range(1, 5)]
+    assert_close(code.time_features(t, 4), torch.cat(by_cosines, dim=1))
+    assert code.time_features(t, 1).shape == (1, 1, 9)
+
+
+def test_a_path_is_straight_and_its_velocity_leads_to_the_point():
+    network = flows.build(flows.FlowMatching(), (2,), members=2)
+    x_1 = torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(0))
+    inputs, velocities = network._paths(x_1, numpy_generators(0, "train", range(2)))
+    t = (inputs[:, 2:3] + 1) / 2  # the first feature is 2 t - 1
+    assert_close(inputs[:, :2] + (1 - t) * velocities, x_1, rtol=0, atol=1e-5)
+    assert ((t > 0) & (t < 1)).all()
+    assert abs(float(t.mean()) - 2 / 3) < 0.07
+
+
+def test_optimal_transport_pairs_with_the_smallest_sum_of_squares():
+    rng = np.random.default_rng(0)
+    x_0, x_1 = (torch.from_numpy(rng.standard_normal((2, 6))) for _ in range(2))
+    paired = code._nearest(x_0, x_1)
+    least = min((x_0[:, list(p)] - x_1).square().sum() for p in permutations(range(6)))
+    assert_close((paired - x_1).square().sum(), least)
+
+
+def test_pairing_changes_the_paths_and_not_the_noise():
+    found = {}
+    for pairing in ("independent", "optimal_transport"):
+        network = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
+        flows.train(network, data()[0], settings=TrainingSettings(epochs=1, batch_size=200))
+        found[pairing] = network.history["train_loss"]
+    assert (found["optimal_transport"] < found["independent"]).all()
+
+
+def test_the_history_holds_the_loss_and_the_likelihood_of_the_end(short):
+    history = short.history
+    assert [*history] == ["epoch", "train_loss", "test_loss", "train_nll", "test_nll"]
+    for key in ("train_nll", "test_nll"):
+        assert np.isnan(history[key][:-1]).all()
+        assert np.isfinite(history[key][-1]).all()
+    assert np.isfinite(history["train_loss"]).all()
+    test = -chunked_log_prob(short, data()[1]).mean(axis=0)
+    np.testing.assert_allclose(history["test_nll"][-1], test, atol=1e-5)
+
+
+# The network
+
+
+def perceptron(dim: int, hidden: int, depth: int, members: int = 3) -> SmoothPerceptron:
+    streams = numpy_generators(0, "initialize", range(members))
+    return SmoothPerceptron(dim + 3, dim, hidden, streams, partial(he_reach, depth=depth), depth)
+
+
+def test_the_divergence_is_the_trace_of_the_jacobian(float64):
+    network = perceptron(dim=4, hidden=9, depth=3)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 7, 5)))
+    y, divergence = network.with_divergence(x)
+    assert_close(y, network(x))
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x).sum(2), x)
+    for m in range(3):
+        for n in range(5):
+            assert_close(divergence[m, n], jacobian[m, :, m, :4, n].trace())
+
+
+SIZES = [(2, 72, 6, 200), (1, 5, 1, 1), (3, 16, 8, 257), (7, 21, 2, 600)]
+
+
+@compiled
+@pytest.mark.parametrize(("dim", "hidden", "depth", "count"), SIZES)
+def test_the_compiled_network_is_that_of_the_plain_code(dim, hidden, depth, count):
+    network = perceptron(dim, hidden, depth)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((3, dim + 3, count))).float()
+    target = torch.from_numpy(rng.standard_normal((3, dim, count))).float()
+
+    def results() -> list[Tensor]:
+        with torch.no_grad():
+            values = [backend.velocity(network, x), *backend.velocity_and_divergence(network, x)]
+        return [*values, *(each.float() for each in backend.regression(network, x, target))]
+
+    in_c = results()
+    with backend.reference_code():
+        plain = results()
+    for own, other in zip(in_c, plain, strict=True):
+        assert_close(own, other, rtol=1e-4, atol=2e-5)
+
+
+@compiled
+def test_the_number_of_threads_changes_no_bit():
+    def run(threads: int) -> list[Tensor]:
+        torch.set_num_threads(threads)
+        network = flows.build(flows.FlowMatching(hidden=20, layers=2), (2,), members=3)
+        settings = TrainingSettings(epochs=3, batch_size=200)
+        flows.train(network, *data(), settings)
+        return [network.field.theta.detach(), network.log_prob(data()[1])]
+
+    before = torch.get_num_threads()
+    try:
+        for one, two in zip(run(1), run(2), strict=True):
+            assert torch.equal(one, two)
+    finally:
+        torch.set_num_threads(before)
+
+
+@compiled
+def test_what_is_not_finite_stays_in_its_point():
+    network = perceptron(2, 20, 3)
+    x = torch.zeros(3, 5, 40)
+    x[1, 0, 7] = math.nan
+    y, divergence = backend.velocity_and_divergence(network, x)
+    assert y[1, :, 7].isnan().all()
+    assert divergence[1, 7].isnan()
+    y[1, :, 7] = divergence[1, 7] = 0
+    assert y.isfinite().all()
+    assert divergence.isfinite().all()
+
+
+def test_images_are_refused():
+    with pytest.raises(ValueError, match="flow matching needs vectors"):
+        flows.build(flows.FlowMatching(), (1, 8, 8))
+
+
+# Tables
+
+
+def table(columns: int, rows: int = 120) -> pd.DataFrame:
+    normal = np.random.default_rng(0).standard_normal((rows, columns))
+    normal[:, 1] += normal[:, 0]
+    return pd.DataFrame(normal, columns=[f"c{k}" for k in range(columns)])
+
+
+def fit(columns: int) -> flows.Density:
+    settings = {"hidden": 16, "layers": 2, "epochs": 60, "solver_steps": 6}
+    return flows.fit(table(columns), "flow_matching", members=2, settings=settings)
+
+
+def test_conditionals_of_a_table_of_three_columns():
+    density = fit(3)
+    drawn = density.sample(200, given={"c0": 1.5})
+    assert (drawn["c0"] == 1.5).all()
+    assert drawn["c1"].mean() > 0.5  # c1 is c0 and noise
+    rows = table(3, 4)
+    rows.loc[0, "c1"] = np.nan
+    assert np.isfinite(density.log_prob(rows)).all()
+
+
+def test_conditionals_of_more_columns_are_refused_with_a_reason():
+    density = fit(4)
+    assert np.isfinite(density.log_prob(table(4, 5))).all()
+    assert density.sample(5).shape == (5, 4)
+    with pytest.raises(UserError, match=r"4 columns.*flow_matching is too expensive.*than 3"):
+        density.sample(5, given={"c0": 1.5})
+
+
+# With the settings of the pipeline
+
+
+@pytest.mark.slow  # a minute
+def test_the_settings_of_the_pipeline_on_a_ring_by_which_they_were_chosen():
+    params = schema.load()
+    architecture, training = params.architecture("flow_matching"), params.training("flow_matching")
+    network = flows.build(architecture, (2,), members=training.members, seed=training.seed)
+    flows.train(network, *data(), training)
+    points = fresh(10_000)
+    kl = divergences(network, points)
+    mixed = ensemble_log_prob(chunked_log_prob(network, points))
+    assert kl.mean() < 0.06
+    assert (RING.log_prob(points) - mixed).mean() < 0.05
+    few = fresh(3_000)
+    change = divergences(with_steps(network, 2), few) - divergences(network, few)
+    assert np.abs(change).max() < 0.001
+    np.testing.assert_allclose(masses(network, 160), 1, atol=0.001)
+    assert min(chi_square_p(network)) > 0.001
+    size = flows.build(params.architecture("realnvp"), (2,)).parameters_per_member()
+    assert abs(network.parameters_per_member() / size - 1) < 0.1
