@@ -10,7 +10,7 @@ LABELS = {
     "gaussian": ("one Gaussian", "#225522"),
     "gmm": ("mixture (GMM)", "#E69F00"),
     "kde": ("kernel density", "#CC79A7"),
-    "sharpened_kde": ("sharpened kernel density", "#6F4C9B"),
+    "sharpened_kde": ("sharpened kernels", "#6F4C9B"),
 }
 
 

@@ -99,7 +99,8 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
         return NONE
     if spread is None or math.isnan(spread):  # NaN for a single member
         return f"{value:.{digits}f}" if value else "0"
-    return f"{value:.{digits}f} \u00b1 {spread:.{digits}f}" if value or spread else "0"
+    # Without spaces, so that a narrow page does not break the number
+    return f"{value:.{digits}f}\u00b1{spread:.{digits}f}" if value or spread else "0"
 
 
 def section(file: str, heading: str = "") -> str:

@@ -17,7 +17,7 @@ from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, handles_of, panels
 
-COLUMNS = 5
+SAMPLES, DENSITIES = 6, 5  # panels on a line, at most
 PANELS, LINE = 8, 4  # panels of the layers, and on a line
 FRAMES, POINTS, TRAILS = 60, 1_000, 150  # of a film; and points that leave a line behind
 # Of angles: a cycle, dark enough for a white ground, whose colours colour-blind readers tell apart
@@ -43,12 +43,12 @@ def samples(scene: Scene) -> Figure:
         title = row.label if share is None else f"{row.label}\n{share:.1%} between modes"
         shown.append((title, row.arrays["samples"], row.color))
     count = 1 + sum(not row.is_model for row in scene.rows)  # the models come last
-    sheet, axes = _lines([shown[:count], shown[count:]], COLUMNS, 2.5)
+    sheet, axes = _lines([shown[:count], shown[count:]], SAMPLES, 2.2)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=9)
         _frame(axis, low - margin, high + margin)
-    text = f"{len(scene.data):,} points per panel, of a model those of one member"
+    text = f"{len(scene.data):,} points per panel; those of a model are from one member"
     if any(share is not None for share in between.values()):
         text += (
             "\nbetween modes: samples at a Mahalanobis distance above 3 from every mode, mean over "
@@ -75,7 +75,7 @@ def density(scene: Scene) -> Figure:
     models = [_densities(row) for row in known if row.is_model]
     members, ensembles = map(list, zip(*models, strict=True)) if models else ([], [])
     lines = [[("data", None), *references], members, ensembles]
-    sheet, axes = _lines([line for line in lines if line], COLUMNS, 2.4)
+    sheet, axes = _lines([line for line in lines if line], DENSITIES, 2.1)
     grids = [*references, *members, *ensembles]
     scale = Normalize(0, max(grid.max() for _, grid in references or grids))
     low, high = known[0].arrays["box"]  # corners of the grid
@@ -197,7 +197,7 @@ def _densities(row: Row) -> list[tuple[str, Array]]:
     member = row.members["kl"].iloc[0] if "kl" in row.members else None
     ensemble = row.headline.get("kl_ensemble")
     return [
-        (_title(f"{row.label}, one member", member), row.arrays["density"]),
+        (_title(f"{row.label}, member", member), row.arrays["density"]),
         (_title(f"{row.label}, ensemble", ensemble), row.arrays["density_ensemble"]),
     ]
 
