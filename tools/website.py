@@ -263,9 +263,7 @@ class Docstrings(griffe.Extension):
 
     def _visit(self, found: Any) -> None:
         if found.docstring:
-            text = re.sub(r"::$", ":", found.docstring.value, flags=re.M)
-            text = re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", text, flags=re.M)
-            found.docstring.value = text
+            found.docstring.value = re.sub(r"::$", ":", found.docstring.value, flags=re.M)
         if found.is_class:
             if any(each.path == "flows.core.settings.Section" for each in found.mro()):
                 self._decorate(found, kw_only=True)

@@ -52,11 +52,12 @@ def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False)
     The expectation of the second is a tighter bound, which tightens with more draws (importance
     weighting: Burda et al. 2016).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.bits import bits_per_dimension
-    >>> log_q = np.full((3, 2), -64 * np.log(16))  # a uniform density: 8 x 8 pixels, 16 levels
-    >>> bits_per_dimension(log_q, 64).round(6)
-    array([4., 4.])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.bits import bits_per_dimension
+        >>> log_q = np.full((3, 2), -64 * np.log(16))  # a uniform density: 8 x 8 pixels, 16 levels
+        >>> bits_per_dimension(log_q, 64).round(6)
+        array([4., 4.])
     """
     log_p = logsumexp(log_q, axis=0) - math.log(len(log_q)) if weighted else log_q.mean(axis=0)
     return -log_p / (dimensions * math.log(2))

@@ -30,12 +30,13 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     (the region from a quantile of the density on its own samples); Hermans et al. 2022 (its
     expected coverage).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.calibration import hdr_coverage
-    >>> own, draws = np.random.default_rng(0).normal(size=(2, 10_000, 1)) * [[[2.0]], [[1.0]]]
-    >>> log_q = lambda x: -(x**2) / 8  # of a normal q that is twice as wide as the truth
-    >>> hdr_coverage(log_q(own), log_q(draws), np.array([0.5])).round(1)  # above 0.5: too wide
-    array([[0.8]])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.calibration import hdr_coverage
+        >>> own, draws = np.random.default_rng(0).normal(size=(2, 10_000, 1)) * [[[2.0]], [[1.0]]]
+        >>> log_q = lambda x: -(x**2) / 8  # of a normal q that is twice as wide as the truth
+        >>> hdr_coverage(log_q(own), log_q(draws), np.array([0.5])).round(1)  # above 0.5: too wide
+        array([[0.8]])
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T

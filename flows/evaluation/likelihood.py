@@ -46,11 +46,12 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 
     A member with a value that is not finite has ``NaN``.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.likelihood import divergence
-    >>> x = np.random.default_rng(0).normal(size=(10_000, 1))  # p = N(0, 1), q = N(1, 1)
-    >>> divergence(-(x**2) / 2, -((x - 1) ** 2) / 2).round(1)  # KL = 1 / 2
-    array([0.5])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.likelihood import divergence
+        >>> x = np.random.default_rng(0).normal(size=(10_000, 1))  # p = N(0, 1), q = N(1, 1)
+        >>> divergence(-(x**2) / 2, -((x - 1) ** 2) / 2).round(1)  # KL = 1 / 2
+        array([0.5])
     """
     return strict_mean(log_p - log_q)
 

@@ -20,11 +20,12 @@ class Problem:
 
     Raises ``ValueError`` if shapes or columns do not match.
 
-    >>> import flows, numpy as np
-    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-    >>> problem = flows.Problem(train=rows[:80], test=rows[80:])
-    >>> problem.event_shape, problem.truth is None
-    ((2,), True)
+    Examples:
+        >>> import flows, numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> problem = flows.Problem(train=rows[:80], test=rows[80:])
+        >>> problem.event_shape, problem.truth is None
+        ((2,), True)
     """
 
     train: Array

@@ -82,13 +82,14 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
     ``high_quality``: share of the samples that belong to a component. ``mode_tv``: total variation
     ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` if a share is.
 
-    >>> import numpy as np
-    >>> from flows import Mixture
-    >>> from flows.evaluation.samples import mode_mass, mode_scores
-    >>> truth = Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.1)
-    >>> mass = mode_mass(np.array([[-2.0, 0.0], [-2.1, 0.0], [-1.9, 0.0], [0.0, 0.0]]), truth)
-    >>> mass, mode_scores(mass, truth)["modes"]
-    (array([0.75, 0.  , 0.25]), 1.0)
+    Examples:
+        >>> import numpy as np
+        >>> from flows import Mixture
+        >>> from flows.evaluation.samples import mode_mass, mode_scores
+        >>> truth = Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.1)
+        >>> mass = mode_mass(np.array([[-2.0, 0.0], [-2.1, 0.0], [-1.9, 0.0], [0.0, 0.0]]), truth)
+        >>> mass, mode_scores(mass, truth)["modes"]
+        (array([0.75, 0.  , 0.25]), 1.0)
     """
     if not np.isfinite(mass).all():
         return dict.fromkeys(MODES, float("nan"))
@@ -109,12 +110,13 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
     contain a fake, divided by k; ``coverage``: share of balls of reals that contain a fake (Naeem
     et al. 2020, equations 3 and 4).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.samples import neighbour_scores
-    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2)) * [[[1.0]], [[0.1]]]
-    >>> scores = neighbour_scores(real, fake, neighbours=5)  # fakes from the centre only
-    >>> round(scores["precision"], 2), round(scores["recall"], 2)
-    (1.0, 0.06)
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.samples import neighbour_scores
+        >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2)) * [[[1.0]], [[0.1]]]
+        >>> scores = neighbour_scores(real, fake, neighbours=5)  # fakes from the centre only
+        >>> round(scores["precision"], 2), round(scores["recall"], 2)
+        (1.0, 0.06)
     """
     between = cdist(real, fake)
     # Column k of the sorted distances is the k-th neighbour; column 0 is the point itself
@@ -151,11 +153,12 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
     Source: Lopez-Paz and Oquab 2017, with leave-one-out instead of a held-out half.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.samples import classifier_auc
-    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2))
-    >>> round(classifier_auc(real, fake, 5), 2), classifier_auc(real, fake + 10, 5)
-    (0.47, 1.0)
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.samples import classifier_auc
+        >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2))
+        >>> round(classifier_auc(real, fake, 5), 2), classifier_auc(real, fake + 10, 5)
+        (0.47, 1.0)
     """
     count, varies = len(real), np.ptp(real, axis=0) > 0
     order = seeds.numpy_generator(0, "metric").permutation(count + len(fake))

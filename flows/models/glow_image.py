@@ -29,10 +29,11 @@ class GlowImage(ImageArchitecture):
         mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, a random order
             of the channels that is not trained.
 
-    >>> import flows
-    >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-    >>> network.sample((5,)).shape  # 5 images from one member
-    torch.Size([5, 1, 1, 4, 4])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+        >>> network.sample((5,)).shape  # 5 images from one member
+        torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "Glow (images)"

@@ -29,10 +29,11 @@ class RealNVPImage(ImageArchitecture):
         dropout: share of the hidden channels that are set to 0 at each visit in training.
         input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
 
-    >>> import flows
-    >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-    >>> network.sample((5,)).shape  # 5 images from one member
-    torch.Size([5, 1, 1, 4, 4])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+        >>> network.sample((5,)).shape  # 5 images from one member
+        torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "RealNVP (images)"

@@ -29,11 +29,12 @@ class Flow(DensityNetwork):
         bijections: the bijections f_1 to f_K, each with M members.
         description: how to build the flow again; empty for a flow assembled by hand.
 
-    >>> import flows
-    >>> from flows.bijections import ActNorm
-    >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
-    >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
-    torch.Size([2, 3])
+    Examples:
+        >>> import flows
+        >>> from flows.bijections import ActNorm
+        >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
+        >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
+        torch.Size([2, 3])
     """
 
     def __init__(
@@ -105,11 +106,12 @@ class Flow(DensityNetwork):
         Args:
             value: points in the user's units, in any form that ``log_prob`` takes.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> noise = flow.encode([[0.0, 0.0], [1.0, 2.0]])
-        >>> noise.shape
-        torch.Size([2, 3, 2])
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> noise = flow.encode([[0.0, 0.0], [1.0, 2.0]])
+            >>> noise.shape
+            torch.Size([2, 3, 2])
         """
         value = self.points(value)
         noise = self.to_noise(self.preprocess(value)[0])[0]
@@ -128,11 +130,12 @@ class Flow(DensityNetwork):
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: of NumPy or of torch; without one, the draws are new at every call.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> steps = flow.trajectory((5,))
-        >>> len(steps), steps[-1].shape
-        (4, torch.Size([5, 3, 2]))
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> steps = flow.trajectory((5,))
+            >>> len(steps), steps[-1].shape
+            (4, torch.Size([5, 3, 2]))
         """
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)

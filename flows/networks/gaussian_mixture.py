@@ -32,10 +32,11 @@ class GaussianMixture(Population):
 
     The arrays are kept in float64. Raises ``ValueError`` if they do not describe a mixture.
 
-    >>> import flows, numpy as np
-    >>> model = flows.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.ones((2, 1, 1)))
-    >>> round(float(model.log_prob([[0.0]])), 4)  # one point, one member
-    -1.4189
+    Examples:
+        >>> import flows, numpy as np
+        >>> model = flows.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.ones((2, 1, 1)))
+        >>> round(float(model.log_prob([[0.0]])), 4)  # one point, one member
+        -1.4189
     """
 
     weights: Tensor

@@ -203,10 +203,11 @@ class DensityNetwork(Network):
         pass in PyTorch. For an array, no graph is recorded. The density of a VAE cannot be
         differentiated. Raises ``ValueError`` for points of another shape.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
-        torch.Size([2, 3])
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+            torch.Size([2, 3])
         """
         if not isinstance(value, Tensor):
             with torch.no_grad():

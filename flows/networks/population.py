@@ -42,11 +42,12 @@ class Population(nn.Module, Distribution):
     After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name, and
     ``record`` the ``TrainingRecord``; before, they are empty and ``None``.
 
-    >>> import flows
-    >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-    >>> points = population.ensemble_sample(5)
-    >>> points.shape, population.log_prob(points).shape
-    (torch.Size([5, 2]), torch.Size([5, 3]))
+    Examples:
+        >>> import flows
+        >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> points = population.ensemble_sample(5)
+        >>> points.shape, population.log_prob(points).shape
+        (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -178,10 +179,11 @@ class Population(nn.Module, Distribution):
             n: the number of points.
             generator: of NumPy or of torch; without one, the draws are new at every call.
 
-        >>> import flows
-        >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
-        >>> population.ensemble_sample(5).shape
-        torch.Size([5, 2])
+        Examples:
+            >>> import flows
+            >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
+            >>> population.ensemble_sample(5).shape
+            torch.Size([5, 2])
         """
         generator = generator_of(generator)
         weights = self.member_weights.double().cpu().numpy()
@@ -274,10 +276,11 @@ def ensemble_log_prob(
 
     Returns log-densities ``(...)`` in nats: a tensor for a tensor, an array for an array.
 
-    >>> import flows, numpy as np
-    >>> log_q = np.log([[0.1, 0.3], [0.2, 0.2]])  # 2 points, 2 members
-    >>> np.exp(flows.ensemble_log_prob(log_q)).round(3)
-    array([0.2, 0.2])
+    Examples:
+        >>> import flows, numpy as np
+        >>> log_q = np.log([[0.1, 0.3], [0.2, 0.2]])  # 2 points, 2 members
+        >>> np.exp(flows.ensemble_log_prob(log_q)).round(3)
+        array([0.2, 0.2])
     """
     if not isinstance(member_log_prob, torch.Tensor):
         # Torch warns about read-only arrays

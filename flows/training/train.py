@@ -61,13 +61,14 @@ def train(
     The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
     one line, for rows that cannot be learned, and ``UserError`` if workers fail.
 
-    >>> import flows, numpy as np
-    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-    >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-    >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
-    >>> network = flows.train(network, rows, settings=settings)
-    >>> network.history["epoch"], network.history["train_nll"].shape
-    (array([10., 20.]), (2, 3))
+    Examples:
+        >>> import flows, numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
+        >>> network = flows.train(network, rows, settings=settings)
+        >>> network.history["epoch"], network.history["train_nll"].shape
+        (array([10., 20.]), (2, 3))
     """
     settings = settings or TrainingSettings()
     if not isinstance(network, Network):
