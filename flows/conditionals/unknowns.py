@@ -1,4 +1,4 @@
-"""Unknown columns of a row: the density of the known values, and weighted values of the unknown.
+"""Unknown columns of a row: the density of the known values, and weighted unknown values.
 
 The density of the known (observed) columns o is the joint density with the unknown columns u
 integrated out. The unknown columns have the conditional density::
