@@ -1,8 +1,10 @@
 """The density of a table, for users: the methods take and return data frames::
 
-density = flows.fit(frame)        # a data frame, or an array of rows
-new = density.sample(1000)        # a data frame
-log_q = density.log_prob(frame)   # nats per row, in the units of the frame
+    density = flows.fit(frame)        # a data frame, or an array of rows
+    new = density.sample(1000)        # a data frame
+    log_q = density.log_prob(frame)   # nats per row, in the units of the frame
+
+``array_density.py`` computes the results.
 """
 
 from __future__ import annotations
