@@ -40,7 +40,7 @@ class Problem:
                 f"{self.test.shape[1:]} do not match"
             )
         if any(not isinstance(column, Column) for column in self.columns):
-            raise ValueError("columns must be flows.Column objects, as Column(name, kind)")
+            raise ValueError("columns must be flows.Column objects, such as Column(name, kind)")
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns for rows of shape {self.event_shape}")
 

@@ -1,7 +1,8 @@
 """Sample quality: mode counts on many samples, and two-sample comparisons at equal sizes.
 
-Scores are in the units of the raw data. ``real`` ``(n, D)`` are rows of the data, and ``fake``
-``(n, D)`` samples of a model; the two-sample scores expect equally many of both.
+Scores are in the units of the raw data. ``real`` ``(n, D)`` are rows of the data, called reals, and
+``fake`` ``(n, D)`` are samples of a model, called fakes. The two-sample scores expect equally many
+reals and fakes.
 """
 
 from collections.abc import Callable
@@ -80,7 +81,8 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
     ``modes``: number of components with at least 1% of the samples and half their own weight.
     ``high_quality``: share of the samples that belong to a component. ``mode_tv``: total variation
-    ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` if a share is.
+    ``1/2 sum |mass - weight|`` over the components and none. All scores are ``NaN`` if a share is
+    ``NaN``.
 
     Examples:
         >>> import numpy as np
@@ -102,9 +104,9 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
 
 def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
-    """Return scores of fidelity and diversity from balls around points.
+    """Return scores of fidelity and diversity from balls around the points of both sets.
 
-    The ball of a point reaches its k-th nearest neighbour in its own set, k = ``neighbours``.
+    The ball of a point reaches its k-th nearest neighbour in its own set, with k = ``neighbours``.
     ``precision``: share of fakes in a ball of a real; ``recall``: share of reals in a ball of a
     fake (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of balls of reals that
     contain a fake, divided by k; ``coverage``: share of balls of reals that contain a fake (Naeem
@@ -132,7 +134,7 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
 
 
 def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
-    """Return the classifier two-sample score by nearest neighbours.
+    """Return the score of a classifier two-sample test, with nearest neighbours as classifier.
 
     The score is the area under the ROC curve of a classifier that separates ``real`` from ``fake``,
     ``(n, D)`` each. The output of the classifier for a point is the share of reals among the

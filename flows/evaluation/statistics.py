@@ -42,7 +42,8 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
 def holm(p_values: Array) -> Array:
     """Return the adjusted p-values ``(k,)`` of a family of tests (Holm 1979).
 
-    The i-th is ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+    With the p-values sorted, ``p_(0) <= ... <= p_(k - 1)``, the adjusted value of ``p_(i)`` is the
+    maximum of ``(k - j) p_(j)`` over j from 0 to i, and at most 1.
 
     Examples:
         >>> import numpy as np
