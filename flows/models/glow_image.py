@@ -20,7 +20,7 @@ class GlowImage(ImageArchitecture):
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1; at least 2.
-        steps: couplings at each scale, from fine to coarse; one number gives a flow of one scale.
+        steps: couplings at each scale, from fine to coarse; ``(12,)`` gives a flow of one scale.
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.

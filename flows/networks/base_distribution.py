@@ -43,8 +43,8 @@ class Base(nn.Module, ABC):
         """Draw ``n`` points from each member, ``(M, *event, n)``.
 
         Args:
-            n: the number of points of a member.
-            generator: of the random numbers of all members.
+            n: the number of points per member.
+            generator: the generator of the random numbers of all members.
             dtype: the type of the points.
         """
 

@@ -47,7 +47,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Initialise each data-dependent layer on its input, for points ``(M, *event, N)``.
+        """Initialise each data-dependent layer on its input.
 
         Args:
             z: preprocessed training points ``(M, *event, N)``.
@@ -85,7 +85,7 @@ class Flow(DensityNetwork):
         return backend.loss(self.chain, self.base.in_training, points)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise ``f(z)`` of preprocessed points z, and the log-determinant.
+        """Return the noise ``f(z)``, ``(M, *event, N)``, and the log-determinant, ``(M, N or 1)``.
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -100,11 +100,10 @@ class Flow(DensityNetwork):
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that ``sample`` would map to the points ``value``.
 
-        The points are ``(n, *event)`` or ``(n, M, *event)``, in the user's units. Raises
-        ``ValueError`` for another shape.
-
         Args:
-            value: points in the user's units, in any form that ``log_prob`` takes.
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
+
+        Raises ``ValueError`` for points of another shape.
 
         Examples:
             >>> import flows
@@ -128,7 +127,7 @@ class Flow(DensityNetwork):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
         Examples:
             >>> import flows

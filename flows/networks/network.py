@@ -45,7 +45,7 @@ class Network(Population, ABC):
     weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
-    takes_noise: ClassVar[bool] = True  # training may move points and add noise to them
+    takes_noise: ClassVar[bool] = True  # whether training moves points and adds noise to them
 
     def __init__(
         self, members: int, event_shape: Shape, description: dict[str, Any] | None = None
@@ -83,9 +83,10 @@ class Network(Population, ABC):
         """
 
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
-        """Return the points that a visit to ``points`` ``(M, *event, N)`` trains on.
+        """Return the points ``(M, *event, N)`` that one visit to ``points`` trains on.
 
-        These are the points themselves or, if a point stands for a region, a draw from the region.
+        A visit is one use of a point in an epoch. By default, it uses the points themselves. A
+        subclass whose points stand for regions draws a point from each region.
         """
         return points
 
@@ -102,8 +103,8 @@ class Network(Population, ABC):
         """Draw ``n`` points from each member, ``(M, *event, n)``.
 
         Args:
-            n: the number of points of a member.
-            generator: of the random numbers of all members.
+            n: the number of points per member.
+            generator: the generator of the random numbers of all members.
         """
 
     # Users' rows

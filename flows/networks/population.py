@@ -95,7 +95,7 @@ class Population(nn.Module, Distribution):
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def supports(self, method: str) -> bool:
-        """Return whether the model has a ``method``: ``log_prob``, ``encode`` or ``trajectory``.
+        """Return whether the model has a ``method``.
 
         Args:
             method: ``"log_prob"``, ``"encode"`` or ``"trajectory"``.
@@ -120,14 +120,14 @@ class Population(nn.Module, Distribution):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
         Raises ``NotImplementedError`` if the model does not sample.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
+        """Return log-densities ``(n, M)`` in nats.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
@@ -154,14 +154,14 @@ class Population(nn.Module, Distribution):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
         Raises ``NotImplementedError`` if the model is not a flow.
         """
         raise NotImplementedError(f"{type(self).__name__} is not a flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n,)`` of the ensemble, in nats; points as in ``log_prob``.
+        """Return log-densities ``(n,)`` of the ensemble in nats.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
@@ -172,12 +172,13 @@ class Population(nn.Module, Distribution):
     def ensemble_sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw independent points from the ensemble, ``(n, *event)``.
 
-        For each point, one member is chosen with the ``member_weights`` as probabilities. Raises
-        ``NotImplementedError`` if the model does not sample.
+        For each point, one member is chosen with the ``member_weights`` as probabilities.
 
         Args:
             n: the number of points.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
+
+        Raises ``NotImplementedError`` if the model does not sample.
 
         Examples:
             >>> import flows
@@ -220,13 +221,12 @@ class Population(nn.Module, Distribution):
     def points(self, value: Any, what: str = "points") -> Tensor:
         """Return points as a tensor ``(..., M or 1, *event)``.
 
-        Rows ``(n, *event)`` are shared by all members. Raises ``ValueError`` for another shape and
-        ``TypeError`` for values that are not numbers; ``what`` names the points in the message.
-
         Args:
-            value: rows ``(n, *event)``, which all members share, whatever their number, or points
-                ``(..., M or 1, *event)``.
+            value: rows ``(n, *event)``, which all members share, even if there are as many rows as
+                members; or points ``(..., M or 1, *event)``.
             what: the name of the points in messages.
+
+        Raises ``ValueError`` for another shape, and ``TypeError`` for values that are not numbers.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)

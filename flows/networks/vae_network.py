@@ -35,15 +35,22 @@ class VAENetwork(DensityNetwork):
         z = m(x) + v(x) e,  e ~ N(0, I)
 
     Training minimises the bound, with one draw of e per visit. ``log_prob`` computes the integral
-    over the two dimensions of z (``quadrature``), and cannot be differentiated. Raises
-    ``ValueError`` for points that are not vectors.
+    over the two dimensions of z (``quadrature``), and cannot be differentiated.
+
+    Args:
+        event_shape: the shape of a point, ``(D,)``.
+        generators: the generators of the initial weights, one per member.
+        description: how to build the network again.
+        hidden: width of both hidden layers of the encoder and of the decoder.
+
+    Raises ``ValueError`` for points that are not vectors.
     """
 
     LATENT = 2
     # Points scored at a time; the cost of a call hardly depends on their number
     chunk: ClassVar[int] = 1_000_000
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
-    # For the curves, which are computed often; the error of the mean is within 0.002 nat
+    # For the curves, which are computed often; the error of the mean is at most 0.002 nat
     curve_nodes: ClassVar[int] = 128
 
     def __init__(
