@@ -88,11 +88,11 @@ class VAENetwork(DensityNetwork):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        seen = [z for z, _ in points.values()]
+        parts = [z for z, _ in points.values()]
         # One call for all points, because the nodes cost more than the points
-        log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
-        parts = zip(points.items(), log_q.split([z.shape[2] for z in seen], dim=1), strict=True)
-        return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in parts}
+        log_q = self.log_density(torch.cat(parts, dim=2), self.curve_nodes)
+        pairs = zip(points.items(), log_q.split([z.shape[2] for z in parts], dim=1), strict=True)
+        return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in pairs}
 
     # Sampling and density
 

@@ -53,9 +53,9 @@ def train(
             the network is on the CPU.
 
     If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
-    If the kernels train, the bytes are the same. ``on_log`` is then called after the training, as
-    with the automatic recipe. On a GPU and with the automatic recipe, one process trains all
-    members.
+    With the compiled kernels, the bytes do not change. ``on_log`` is then called after the
+    training, as with the automatic recipe. On a GPU and with the automatic recipe, one process
+    trains all members.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results.
     The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
