@@ -15,7 +15,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, parsed like DVC does.
+    """Return the content of a YAML file, read with the parser of DVC.
 
     Raises ``UserError`` for a file that cannot be read or is not valid YAML.
     """
@@ -41,6 +41,6 @@ def check(content: Any, section: type[SectionT], path: Path, prefix: str = "") -
 
 
 class Train(TrainingSettings):
-    """The section ``train`` of the pipeline's ``params.yaml``. A study also reads this section."""
+    """The section ``train`` of the pipeline's ``params.yaml``, which studies also read."""
 
     members: Count = 10

@@ -239,7 +239,7 @@ def test_a_fit_has_the_requested_members_and_records_their_training():
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
 def test_unseen_rows_are_scored_in_the_users_units(kinds):
-    """Members that did not see a row score the row; references are in the same units."""
+    """Members that did not learn from a row score the row; references are in the same units."""
     columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)

@@ -1,6 +1,6 @@
-"""The documents: their links lead somewhere, their Python runs, their commands are there.
+"""The documents: their links have targets, their Python runs, their commands exist.
 
-The examples in the docstrings of ``flows`` are run too.
+The examples in the docstrings of ``flows`` run, too.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M |
 
 
 def prose(name: str) -> str:
-    """A document without its blocks of code."""
+    """Return a document without its blocks of code."""
     return BLOCK.sub("", text(name))
 
 
 def links(name: str) -> list[tuple[str, str, str]]:
-    """What a document links to within the repository.
+    """Return the links of a document to files of the repository.
 
-    The words, the path from the top folder, what follows ``#``.
+    A link is its words, the path from the top folder, and the text after ``#``.
     """
     found = []
     for words, target in LINK.findall(prose(name)):
@@ -52,14 +52,14 @@ def links(name: str) -> list[tuple[str, str, str]]:
 
 
 def anchors(name: str) -> set[str]:
-    """The anchors that GitHub gives to the headings of a document."""
+    """Return the anchors that GitHub gives to the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", prose(name), flags=re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @cache
 def defined(path: str) -> set[str]:
-    """The names that a file of Python defines: ``function``, ``Class.method``, ``CONSTANT``."""
+    """Return the names that a Python file defines: ``function``, ``Class.method``, ``CONSTANT``."""
     found: set[str] = set()
 
     def collect(body: Sequence[ast.stmt], prefix: str) -> None:
@@ -77,7 +77,7 @@ def defined(path: str) -> set[str]:
 
 
 def defines(path: str, name: str) -> bool:
-    """Whether a file of code defines a name: in C, a function or a macro."""
+    """Return whether a file of code defines a name: in C, a function or a macro."""
     if path.endswith(".py"):
         return name in defined(path)
     name = re.escape(name)
@@ -98,18 +98,21 @@ def defines(path: str, name: str) -> bool:
         ("flows/kernels/adam.h", "begin_flushing", False),  # called
     ],
 )
-def test_a_file_defines_what_is_at_its_top_and_in_its_classes(
+def test_names_at_the_top_of_a_file_and_in_its_classes_are_defined(
     path: str, name: str, there: bool
 ) -> None:
     assert defines(path, name) is there
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_link_leads_to_a_heading_or_to_a_file_that_defines_what_it_names(name: str) -> None:
-    """Words in backticks name what they lead to; a link to code has no line number."""
+def test_every_link_leads_to_a_file_that_defines_its_name(name: str) -> None:
+    """A link may lead to a heading. Words in backticks must be the name of the file or the code.
+
+    A link to code has no line number.
+    """
     for words, path, anchor in links(name):
         link, word = f"[{words}] leads to {path}", words.strip("`")
-        assert (ROOT / path).exists(), f"{link}, which is not there"
+        assert (ROOT / path).exists(), f"{link}, which does not exist"
         if path.endswith(".md"):
             assert not anchor or anchor in anchors(path), f"{link}, which has no heading #{anchor}"
         else:
@@ -122,9 +125,9 @@ def test_every_link_leads_to_a_heading_or_to_a_file_that_defines_what_it_names(n
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "```python" in text(name)])
 def test_the_python_of_a_document_runs(name: str) -> None:
-    """A block with ``>>>`` is run and must print what it shows; any other must be valid Python.
+    """A block with ``>>>`` must print its shown output; any other block must be valid Python.
 
-    A document's blocks share their names.
+    The blocks of a document share their names.
     """
     shared: dict[str, object] = {}
     for block in BLOCK.finditer(text(name)):
@@ -142,7 +145,7 @@ def test_the_python_of_a_document_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in text(name)])
-def test_the_examples_of_a_module_print_what_they_show(
+def test_the_examples_of_a_module_print_their_outputs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = import_module(".".join(Path(name).with_suffix("").parts).removesuffix(".__init__"))
@@ -154,7 +157,7 @@ def test_the_examples_of_a_module_print_what_they_show(
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
-def test_every_make_target_and_every_module_that_a_document_names_is_there(name: str) -> None:
+def test_the_make_targets_and_modules_in_a_document_exist(name: str) -> None:
     targets = set(re.findall(r"^([\w-]+):", text("Makefile"), flags=re.M))
     pieces = re.findall(r"`([^`\n]+)`", prose(name))
     for block in BLOCK.finditer(text(name)):
@@ -178,7 +181,7 @@ def test_the_settings_of_an_experiment_can_be_set(name: str, tmp_path: Path) -> 
 
 
 def settings_in(section: str) -> dict[str, list[str]]:
-    """The cells of the tables below a heading of the page of settings, by key, without links."""
+    """Return the cells of the tables below a heading of docs/settings.md, by key, without links."""
     (content,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", text("docs/settings.md"), re.M | re.S)
     cells = {}
     for line in re.findall(r"^\| (`.*) \|$", content, flags=re.M):
@@ -188,7 +191,7 @@ def settings_in(section: str) -> dict[str, list[str]]:
 
 
 def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested settings by their keys with dots."""
+    """Return nested settings by their keys with dots."""
     found = {}
     for key, value in settings.items():
         found.update(

@@ -363,7 +363,7 @@ def test_samples_are_written_to_an_array_or_a_picture(files):
         assert picture.getpixel((0, 0)) == round(drawn[0, 0, 0, 0] * 255 / 16)
     with pytest.raises(
         SystemExit,
-        match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for a grid of them",
+        match=r"flows: images go into a file: -o FILE\.npy, or FILE\.png for one picture of all",
     ):
         main(["sample", str(files / "model")])
 

@@ -1,4 +1,4 @@
-"""The library as they have it who install it: from the wheel, away from the checkout."""
+"""The library as users install it: from the wheel, outside of the checkout."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline import ROOT, listed, text
 
 pytestmark = pytest.mark.slow
 
-# What a user does, in three ways: with kernels, with kernels switched off, and without a compiler.
-# At the end, what was imported.
+# The code of a user, which runs in three ways: with kernels, with kernels switched off, and without
+# a compiler. The last line prints the names of the imported packages.
 USER = """
 import importlib, pathlib, sys
 import numpy as np
@@ -48,7 +48,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the wheel, built from a copy of the working tree, was installed."""
+    """Return a folder in which the wheel of a copy of the working tree is installed."""
     folder = tmp_path_factory.mktemp("package")
     for name in listed():
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +70,16 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_wheel_holds_the_library_and_the_command_and_nothing_else(site: Path) -> None:
+def test_the_wheel_holds_only_the_library_and_the_command(site: Path) -> None:
     files = (str(file.relative_to(site)) for file in site.rglob("*") if file.is_file())
     held = {name for name in files if "__pycache__" not in name and ".dist-info" not in name}
     assert held == {"bin/flows", *(name for name in listed() if name.startswith("flows/"))}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_flow_is_made_trained_saved_and_loaded(site: Path, tmp_path: Path, way: str) -> None:
+def test_the_installed_library_trains_saves_and_loads_a_flow(
+    site: Path, tmp_path: Path, way: str
+) -> None:
     variables, said, built = WAYS[way]
     if way == "kernels" and not any(map(shutil.which, ("cc", "gcc", "clang"))):
         pytest.skip("there is no C compiler")
@@ -100,7 +102,7 @@ def test_a_flow_is_made_trained_saved_and_loaded(site: Path, tmp_path: Path, way
     assert not {"dvc", "benchmarks", "common", "stages", "studies", "tools"} & {*imported}
 
 
-def test_the_wheel_asks_for_what_the_library_imports_within_the_pins_of_the_pipeline(
+def test_the_requirements_of_the_wheel_match_its_imports_and_the_pins(
     site: Path,
 ) -> None:
     needs = Distribution.at(next(site.glob("*.dist-info"))).requires or []

@@ -1,4 +1,4 @@
-"""What ``flows`` exports: the same names for type checkers and at run time, and with types."""
+"""The exports of ``flows``: the same names for type checkers and at run time, with types."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline import ROOT, text
 import flows
 
 
-def test_type_checkers_see_the_names_that_there_are():
-    """The block for type checkers, and the table by which modules are imported when needed."""
+def test_type_checkers_see_the_names_that_exist_at_run_time():
+    """The block for type checkers and the table of lazy imports in ``flows/__init__.py`` agree."""
     blocks = [
         node for node in ast.parse(text("flows/__init__.py")).body if isinstance(node, ast.If)
     ]
@@ -34,12 +34,12 @@ def test_type_checkers_see_the_names_that_there_are():
         flows.lod  # noqa: B018
 
 
-def test_a_users_page_does_what_it_says(tmp_path: Path):
+def test_the_code_of_a_user_runs_with_the_stated_types(tmp_path: Path):
     typed_user.page(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_users_page_passes_mypy_at_its_strictest(tmp_path: Path):
+def test_the_code_of_a_user_passes_mypy_strict(tmp_path: Path):
     words = ("--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *words, "tests/typed_user.py"],

@@ -1,4 +1,4 @@
-"""A page of a user's code, with the types that it may rely on: ``test_types.py`` runs it."""
+"""Code of a user, with the types that the user may rely on; ``test_types.py`` runs this code."""
 
 from pathlib import Path
 from typing import assert_type
@@ -55,7 +55,7 @@ def page(folder: Path) -> None:
 
 
 def misspelt() -> None:
-    """Each is an error to a type checker, as strict mypy says where an ignore is not needed."""
+    """Each line is an error for a type checker: strict mypy reports an ignore without an error."""
     flows.lod("model.safetensors")  # type: ignore[attr-defined]
     flows.fit("nsf", member=3)  # type: ignore[call-arg]
     flows.train(np.zeros((3, 2)), np.zeros((3, 2)))  # type: ignore[arg-type]

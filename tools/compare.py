@@ -40,7 +40,7 @@ VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
     "The settings of the data or of the evaluation differ. All members of a branch share the data "
-    "and the draws, so these may cause a difference. Then the row of the truth differs, too."
+    "and the draws, so a difference may be due to these. The row of the truth then differs, too."
 )
 
 
@@ -217,7 +217,7 @@ def summary(found: Sequence[Number]) -> str:
 def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     """Yield the blocks of the report: the settings that differ, then the models.
 
-    First come the models that are the same, then those that differ, then those of only one side.
+    Models with equal numbers come first, then models that differ, then models of only one side.
     """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."

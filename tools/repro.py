@@ -47,7 +47,7 @@ def main() -> int:
         if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
-        from tools import table  # imported here because pandas takes a second
+        from tools import table  # imported here, like DVC below, because the import is slow
 
         print(f"\n{table.table()}")
     return 0
@@ -55,7 +55,7 @@ def main() -> int:
 
 def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     """Return the stages that each stage of ``file`` depends on, and the names of changed stages."""
-    from dvc.exceptions import DvcException  # imported here for the same reason
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:

@@ -123,7 +123,7 @@ def seconds() -> str:
 
     Fit times differ between runs, so the committed tables of the study do not contain them.
     """
-    from studies.engine import Study  # imported here for the same reason
+    from studies.engine import Study  # imported here because `make repro` does not need it
     from studies.tables import report
 
     return report.seconds(Study("tables"))

@@ -86,7 +86,7 @@ def case(clone: Path, variables: Mapping[str, str]) -> int:
 
 
 def machines() -> dict[str, dict[str, str]]:
-    """Return the environment variables of this machine and of two other machines that it emulates.
+    """Return the environment variables of this machine and of two other machines that it simulates.
 
     NumPy lists the processor features beyond AVX2 that it would use here; the list may be empty.
     The OpenBLAS of the wheels uses its Haswell kernels on Zen processors. Its Nehalem kernels run

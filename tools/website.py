@@ -1,8 +1,8 @@
-"""What MkDocs calls for `make site`: hooks, an extension of griffe, and the drawing of diagrams.
+"""The functions that MkDocs calls for `make site`: hooks, an extension of griffe, and diagrams.
 
-The pages of the repository stay where they are, so that their links work on GitHub, too. On the
-site, a link to Python of ``flows`` leads to the API reference, and a link to another file of text
-leads to a page that shows the file.
+The pages of the repository stay in their folders, so that their links also work on GitHub. On the
+site, a link to a Python file of ``flows`` leads to the API reference, and a link to another text
+file leads to a page that shows the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 LOG = get_plugin_logger("website")  # a warning fails the strict build
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^()\s#:]+)\)")
-COPIED = (".css", ".csv", ".gif", ".json", ".png")  # what a browser shows or saves
+COPIED = (".css", ".csv", ".gif", ".json", ".png")  # files that a browser shows or saves
 STYLE = "tools/website.css"  # as in mkdocs.yml
 LANGUAGES = {"": "text", ".cff": "yaml", ".h": "c"}
 FROM_NETWORK = re.compile(
@@ -81,7 +81,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links to code to the API reference, or to the page that shows the file."""
+    """Return the page with links to code that lead to the API reference or to a source page."""
 
     def moved(link: re.Match[str]) -> str:
         words, path = link[1], target(page.file.src_uri, link[2])
@@ -96,7 +96,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Warn of what a page would load from the network."""
+    """Warn if a page would load something from the network."""
     top = Path(config.site_dir)
     for file in sorted(top.rglob("*")):
         if file.suffix in (".html", ".css"):
@@ -122,14 +122,14 @@ def text_of(path: str) -> str:
 
 
 def target(page: str, link: str) -> str:
-    """Return where a link of a page leads, from the top folder."""
+    """Return the path from the top folder to the file that a link of a page leads to."""
     return os.path.normpath(os.path.join(os.path.dirname(page), link))
 
 
 def identifier(path: str, name: str = "") -> str:
-    """Return the entry of the API reference for a name in a file, ``""`` where there is none.
+    """Return the entry of the API reference for a name in a file, or ``""`` if there is no entry.
 
-    What is no public name of the file has the entry of the module.
+    A word that is not a public name of the file has the entry of the module.
     """
     if not re.fullmatch(r"flows/.*\.py", path):
         return ""
@@ -160,7 +160,7 @@ def source_page(path: str) -> str:
 
 @cache
 def library() -> griffe.Module:
-    """Return ``flows``, which is read and not imported."""
+    """Return the package ``flows``; griffe reads the package and does not import it."""
     found = griffe.load(
         "flows",
         search_paths=[ROOT],
@@ -174,7 +174,7 @@ def library() -> griffe.Module:
 
 
 def inside(package: griffe.Module) -> list[griffe.Module]:
-    """Return the modules in a package, without those that it only imports."""
+    """Return the modules in a package, without modules that the package only imports."""
     return [module for _, module in sorted(package.modules.items()) if not module.is_alias]
 
 
@@ -236,9 +236,9 @@ def summary(names: dict[str, str]) -> str:
 
 
 def warn_of_arguments(found: Any, name: str) -> None:
-    """Warn of arguments that the docstring of a class, its methods or a function leaves out.
+    """Warn of each argument of a class, its methods or a function that the docstring leaves out.
 
-    mkdocstrings warns of described arguments that do not exist.
+    mkdocstrings itself warns of described arguments that do not exist.
     """
     if found.is_class:
         for member in found.functions.values():
@@ -255,7 +255,7 @@ def warn_of_arguments(found: Any, name: str) -> None:
 
 
 class Docstrings(griffe.Extension):
-    """Makes docstrings Markdown, and the fields of settings and of named tuples arguments."""
+    """Turns docstrings into Markdown, and fields of settings and named tuples into arguments."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         for module in modules(pkg):
@@ -263,9 +263,7 @@ class Docstrings(griffe.Extension):
 
     def _visit(self, found: Any) -> None:
         if found.docstring:
-            text = re.sub(r"::$", ":", found.docstring.value, flags=re.M)
-            text = re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", text, flags=re.M)
-            found.docstring.value = text
+            found.docstring.value = re.sub(r"::$", ":", found.docstring.value, flags=re.M)
         if found.is_class:
             if any(each.path == "flows.core.settings.Section" for each in found.mro()):
                 self._decorate(found, kw_only=True)
@@ -276,13 +274,13 @@ class Docstrings(griffe.Extension):
                 self._visit(member)
 
     def _decorate(self, found: griffe.Class, *, kw_only: bool) -> None:
-        """Let griffe take the fields of a class as arguments, as it does for a dataclass."""
+        """Let griffe list the fields of a class as arguments, as for a dataclass."""
         keyword = griffe.ExprKeyword("kw_only", str(kw_only))
         call = griffe.ExprCall(griffe.ExprName("dataclasses.dataclass"), [keyword])
         found.decorators.append(griffe.Decorator(call, lineno=None, endlineno=None))
 
 
-# Fences, drawn here: a script that draws them would come from the network
+# Diagrams and formulas are drawn here, because a script in the page would load from the network
 
 
 def diagram(source: str, *_: Any, **__: Any) -> str:

@@ -17,9 +17,9 @@ class AffineCoupling(Coupling):
 
         s = A tanh(s_raw / A),  A = 2
 
-    The bound on the log-scale is symmetric. A one-sided bound on the scale itself (a sigmoid, say)
-    would cap the density that K couplings can reach at exp(K log_scale_max), and the modes of small
-    data sets are narrow. The arguments are those of ``Coupling`` without ``per_feature``.
+    The bound on the log-scale is symmetric. With a scale below 1, such as a sigmoid, no coupling
+    could raise the density, and the modes of small data sets are narrow. The arguments are the
+    arguments of ``Coupling``, without ``per_feature``.
 
     Examples:
         >>> import torch

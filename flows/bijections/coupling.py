@@ -10,7 +10,7 @@ from flows.bijections.bijection import Bijection
 from flows.conditioners.perceptron import Perceptron
 from flows.core.seeds import Generators
 
-# Called with the numbers of inputs, outputs and hidden units, and one generator per member
+# Builds a network from the numbers of inputs, outputs and hidden units, and a generator per member
 Conditioner = Callable[[int, int, int, Generators], nn.Module]
 
 
@@ -23,12 +23,12 @@ class Coupling(Bijection):
         forward:  z_a = x_a,  z_b = g(x_b; c(x_a))           log_det = +sum_d log g'(x_b)
         inverse:  x_a = z_a,  x_b = g^-1(z_b; c(z_a))        log_det = -sum_d log g'(x_b)
 
-    With an odd D the first half has one feature more. A subclass defines ``g``. Source: Dinh et al.
-    2017 (RealNVP), section 3.2.
+    With an odd D, the first half has one feature more. A subclass defines ``g``. Source: Dinh et
+    al. 2017 (RealNVP), section 3.2.
 
-    For images ``(M, C, H, W, N)`` the channels are split, and the ``conditioner`` must be a
-    ``Convolution``: the mask is channel-wise. Inside a ``Squeeze`` it is a checkerboard. The pixels
-    of a channel have the same ``g``, each with its own parameters.
+    For images ``(M, C, H, W, N)``, the channels are split, and the ``conditioner`` must build a
+    ``Convolution``. This is a channel-wise mask; inside a ``Squeeze`` it is a checkerboard mask.
+    All pixels are mapped with ``g``, each with its own parameters.
 
     Args:
         dim: the number of features D, or of channels C.
@@ -36,7 +36,7 @@ class Coupling(Bijection):
         hidden: the number of units per hidden layer of the conditioner.
         generators: one generator per member, for the initial parameters.
         swap: whether ``a`` is the second half instead of the first.
-        conditioner: the class of the network that computes c.
+        conditioner: builds the network that computes c.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Coupling(Bijection):
 
     @abstractmethod
     def element_forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``g(x)`` and ``log g'(x)``, each ``(M, d, N)``.
+        """Return ``g(x)`` and ``log g'(x)``, each ``(M, d, N)``, for d changed features.
 
         ``parameters`` ``(M, d * per_feature, N)`` is the output of the conditioner.
         """

@@ -15,9 +15,9 @@ class FactorOut(Chain):
         inverse:  x_a = f^-1(z_a),    x_b = z_b       log_det = log |det df^-1|
 
     A coupling before this layer that keeps ``a`` and changes ``b`` is a learned prior of ``b``:
-    ``p(x_b | x_a) = p_0(g(x_b; c(x_a))) g'``. If it is affine, this is Glow's normal distribution
-    whose mean and standard deviation are computed from ``a``. Sources: Dinh et al. 2017 (RealNVP),
-    section 3.6; Kingma and Dhariwal 2018 (Glow), figure 2b.
+    ``p(x_b | x_a) = p_0(g(x_b; c(x_a))) g'``. With an affine coupling, the prior is a normal
+    distribution whose mean and standard deviation are computed from ``a``, as in Glow. Sources:
+    Dinh et al. 2017 (RealNVP), section 3.6; Kingma and Dhariwal 2018 (Glow), figure 2b.
     """
 
     def enter(self, x: Tensor) -> Tensor:

@@ -38,6 +38,10 @@ class Margins(Bijection):
     ``initialize`` fits the map to each member's own rows, in double precision. Until then it is the
     identity. Sources: normal scores, as in a Gaussian copula (Liu et al. 2009, the nonparanormal);
     the spline, Gregory and Delbourgo 1982.
+
+    Args:
+        dim: the number of columns D.
+        members: the number of members M.
     """
 
     knots: Tensor
@@ -45,7 +49,7 @@ class Margins(Bijection):
     def __init__(self, dim: int, members: int) -> None:
         super().__init__()
         line = torch.from_numpy(SCORES)
-        # (M, D, 3, K): x, z, slope
+        # (M, D, 3, K): x, z and slope of each knot
         self.register_buffer(
             "knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1)
         )
@@ -56,13 +60,14 @@ class Margins(Bijection):
             knots = np.stack([normal_scores(column) for column in rows])
             self.knots[member] = torch.from_numpy(knots)
 
-    def _bins(self, value: Tensor, by: int) -> tuple[Tensor, ...]:
-        """Locate ``value`` ``(M, D, N)``, an x (``by`` 0) or a z (``by`` 1), among the knots.
+    def _bins(self, value: Tensor, *, by_score: bool) -> tuple[Tensor, ...]:
+        """Locate ``value`` ``(M, D, N)``, an x or, with ``by_score``, a z, among the knots.
 
-        Return, each ``(M, D, N)``: the distance beyond the outer knots and the slope there; the
-        value clamped to the outer knots; and x_k, z_k, w, h and both slopes of its bin.
+        Return the distance of the value beyond the outer knots, and the slope there; the value
+        clamped to the outer knots; and x_k, z_k, w, h and both slopes of its bin. All are
+        ``(M, D, N)``.
         """
-        along = self.knots[:, :, by]
+        along = self.knots[:, :, 1 if by_score else 0]
         inside = torch.minimum(torch.maximum(value, along[..., :1]), along[..., -1:])
         index = torch.searchsorted(
             along[..., 1:-1].contiguous(), inside.contiguous(), right=True
@@ -73,13 +78,13 @@ class Margins(Bijection):
         return value - inside, straight, inside, *corner_and_size, low, high
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(x, 0)
+        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(x, by_score=False)
         z, log_slope = rational_quadratic((inside - x_k) / bin_[0], *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
         return z_k + z + beyond * straight, log_slope.sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(z, 1)
+        beyond, straight, inside, x_k, z_k, *bin_ = self._bins(z, by_score=True)
         u = rational_quadratic_root(inside - z_k, *bin_)
         _, log_slope = rational_quadratic(u, *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())

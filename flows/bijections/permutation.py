@@ -18,8 +18,13 @@ class Permutation(Bijection):
         forward:  z_i = x_order[i]      log_det = 0
         inverse:  x_order[i] = z_i      log_det = 0
 
-    Source: Dinh et al. 2015 (NICE), section 3.2, and Durkan et al. 2019, section 3.3, who permute
-    at random.
+    Sources: Dinh et al. 2015 (NICE), section 3.2; Durkan et al. 2019, section 3.3, who permute at
+    random.
+
+    Args:
+        dim: the number of features D, or of channels C.
+        generators: one generator per member, for its permutation.
+        order: the permutation of all members, ``(D,)``.
     """
 
     order: Tensor

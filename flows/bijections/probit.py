@@ -11,15 +11,16 @@ from flows.bijections.bijection import Bijection
 class Probit(Bijection):
     """A fixed map of every coordinate from the interval [-B, B] onto R::
 
-        forward:  z = Phi^-1(p),  p = (x + B) / (2 B)
-                  log_det = sum_d z_d^2 / 2 + log(2 pi) / 2 - log 2 B
+        forward:  z = Phi^-1((x + B) / (2 B))
+                  log_det = sum_d [ z_d^2 / 2 + log(2 pi) / 2 - log(2 B) ]
         inverse:  x = 2 B Phi(z) - B
-                  log_det = minus the forward one at x
+                  log_det = minus the log_det of forward at x
 
-    The inverse maps all of R into the box, so every density of z has all of its mass inside the
-    box, and a standard normal z gives a uniform x. Dinh et al. 2017 (RealNVP), section 4.1, take
-    the logit of a narrowed box, which leaves some mass outside. A number that rounding puts on the
-    edge is moved inside.
+    B is ``bound``, and Phi is the distribution function of the standard normal. The inverse maps
+    all of R into the box, so every density of z has all of its mass inside the box, and a standard
+    normal z gives a uniform x. Dinh et al. 2017 (RealNVP), section 4.1, take the logit of a
+    narrowed box, which leaves some mass outside. A number that rounding puts on the edge is moved
+    inside.
     """
 
     def __init__(self, bound: float) -> None:

@@ -26,12 +26,12 @@ class SplineCoupling(Coupling):
                   a = h (s - d_k) + v (d_{k+1} + d_k - 2 s)
                   b = h d_k - v (d_{k+1} + d_k - 2 s)
                   c = -s v
-                  log_det = minus the forward one at x
+                  log_det = minus the log_det of forward at x
 
     Slopes are 1 at both ends, so g is continuously differentiable. Widths, heights and slopes are
     bounded from below, which keeps the log-determinant finite. Source: Durkan et al. 2019,
     equations 4 to 8, and appendix A.1 for the stable root. ``bins`` is the number of bins K; the
-    other arguments are those of ``Coupling`` without ``per_feature``.
+    other arguments are the arguments of ``Coupling``, without ``per_feature``.
 
     Examples:
         >>> import torch
@@ -57,7 +57,10 @@ class SplineCoupling(Coupling):
         self.bins = bins
 
     def _knots(self, raw: Tensor) -> Tensor:
-        """Return knots ``(M, d, K + 1, N)`` from -B to B for raw bin sizes ``(M, d, K, N)``."""
+        """Return knots ``(M, d, K + 1, N)`` from -B to B for raw bin sizes ``(M, d, K, N)``.
+
+        d is the number of changed features.
+        """
         size = self.MIN_BIN + (1 - self.MIN_BIN * self.bins) * softmax(raw, dim=2)
         inner = 2 * self.BOUND * size.cumsum(2)[:, :, :-1] - self.BOUND
         left = torch.full_like(size[:, :, :1], -self.BOUND)
@@ -114,7 +117,7 @@ def bins_at(index: Tensor, x: Tensor, y: Tensor, slopes: Tensor) -> tuple[Tensor
 def rational_quadratic(
     u: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the height of z above the lower corner of its bin, and the logarithm of the slope.
+    """Return the height of z above the lower corner of its bin, and log dz/dx.
 
     ``u`` is the position in the bin, from 0 to 1. All shapes are ``(M, d, N)``.
     """
@@ -129,7 +132,10 @@ def rational_quadratic(
 def rational_quadratic_root(
     v: Tensor, width: Tensor, height: Tensor, slope_low: Tensor, slope_high: Tensor
 ) -> Tensor:
-    """Return the position ``u`` at which z is ``v`` above the lower corner of its bin."""
+    """Return the position ``u`` at which z is ``v`` above the lower corner of its bin.
+
+    This is the inverse of ``rational_quadratic``. All shapes are ``(M, d, N)``.
+    """
     mean_slope = height / width
     curvature = slope_low + slope_high - 2 * mean_slope
     a = height * (mean_slope - slope_low) + v * curvature

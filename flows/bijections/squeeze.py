@@ -22,10 +22,10 @@ class Squeeze(Chain):
         inverse:  x = s^-1(f^-1(s(z)))       log_det = log |det df^-1|
 
     The diagonal comes first, so the first half of the channels is one colour of a checkerboard: a
-    coupling inside has a checkerboard mask, and its network sees only the kept pixels. Values keep
-    their place in the image, and so does the noise. Raises ``ValueError`` for an odd height or
-    width. Source: Dinh et al. 2017 (RealNVP), section 3.6 and figure 3, who squeeze in another
-    order and mask at full size.
+    coupling inside has a checkerboard mask, and its network sees only the kept pixels. The noise of
+    a pixel is at the place of the pixel. Raises ``ValueError`` for an odd height or width. Source:
+    Dinh et al. 2017 (RealNVP), section 3.6 and figure 3, who squeeze in another order and mask at
+    full size.
     """
 
     def enter(self, x: Tensor) -> Tensor:

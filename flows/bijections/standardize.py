@@ -15,9 +15,9 @@ class Standardize(Bijection):
         forward:  z = (x - m) / s       log_det = -sum_d log s_d
         inverse:  x = m + s z           log_det = +sum_d log s_d
 
-    ``m`` and ``s`` are buffers ``(M, *event, 1)`` in double precision: saved with the model, never
-    trained. In single precision a column far from 0 would lose its digits here. The map is the
-    identity until ``set``.
+    ``m`` and ``s`` are buffers ``(M, *event, 1)``, which are saved with the model and not trained.
+    They are in double precision; in single precision, a column far from 0 would lose its digits.
+    The map is the identity until ``set`` is called.
     """
 
     mean: Tensor
@@ -30,7 +30,7 @@ class Standardize(Bijection):
 
     @torch.no_grad()
     def set(self, scaler: Scaler) -> None:
-        """Set the moments to the moments of ``scaler``, for all members or one set per member."""
+        """Use the moments of ``scaler``, ``(*event)`` or ``(M or 1, *event)``."""
         for buffer, values in ((self.mean, scaler.mean), (self.deviation, scaler.deviation)):
             rows = torch.from_numpy(np.asarray(values)).reshape(-1, *buffer.shape[1:])
             buffer.copy_(rows.expand_as(buffer))

@@ -14,7 +14,11 @@ class Whiten(Bijection):
 
     If a column is nearly a linear function of others, such as shares that sum to 1, rows lie near a
     plane. After this map, they spread equally in all directions. ``initialize`` fits the map to
-    each member's own rows, in double precision; until then it is the identity. It is not trained.
+    each member's own rows, in double precision; until then the map is the identity.
+
+    Args:
+        dim: the number of columns D.
+        members: the number of members M.
     """
 
     RIDGE = 1e-6  # in standardised units; keeps the covariance regular if rows lie on a plane

@@ -19,7 +19,7 @@ def score(model: ImageFlow, source: Path, output: Path | None, count: int | None
 
     Write log-probabilities in nats, ``(n,)``, to an ``.npy`` file, or the ``count`` least likely
     images to a ``.png`` file. Without an output, print bits per dimension. Raises ``UserError`` for
-    a file that does not hold such images, and for ``count`` without a ``.png`` file.
+    a file that does not hold images of the model, and for ``count`` without a ``.png`` file.
     """
     suffix = "" if output is None else output.suffix.lower()
     if count is not None and suffix != ".png":
@@ -78,7 +78,7 @@ def write(path: Path | None, images: Array, levels: int) -> None:
     suffix = "" if path is None else path.suffix.lower()
     if path is None or suffix not in (".npy", ".png"):
         raise UserError(
-            f"images go into a file: -o FILE.npy, or FILE.png for a grid of them; got {path}"
+            f"images go into a file: -o FILE.npy, or FILE.png for one picture of all; got {path}"
         )
     with atomic.replacing(path) as unfinished, unfinished.open("wb") as file:
         if suffix == ".npy":

@@ -138,8 +138,8 @@ def _add_score(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = "write only the N least likely rows, with a tail probability and the oddest column"
     add("--anomalies", metavar="N", type=_whole(1), help=text)
-    text = "columns to condition on: the log-density is that of the other columns; put a name with "
-    add("--given", metavar="NAME,NAME", help=text + "a comma in double quotes")
+    text = "columns to condition on: score the other columns given these; put a name with a comma "
+    add("--given", metavar="NAME,NAME", help=text + "in double quotes")
 
 
 def _add_predict(verb: argparse.ArgumentParser) -> None:

@@ -2,7 +2,8 @@
 
 Both are fitted to samples of the density. The conditionals of the approximation have closed forms,
 so it proposes values of unknown columns. The density itself then weights these values
-(``unknowns.py``), so the answers are those of the density.
+(``unknowns.py``), so the results follow the density; with a worse approximation, fewer values are
+effective.
 """
 
 from collections.abc import Sequence
@@ -51,27 +52,27 @@ class Distilled:
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
         for chain, values in zip(self.maps, x, strict=True):
             chain.initialize(values)
-        z = np.stack([self._along(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
+        z = np.stack([self._map(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
         self.mixture = fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and their log dz/dx.
 
-        All have the shape of ``x``.
+        Both have the shape of ``x``.
         """
         if not (labels := self.columns[d].labels):
-            return self._along(d, x)
+            return self._map(d, x)
         boxed, log_narrowing = narrowed(x, len(labels) - 1)
-        z, log_slope = self._along(d, boxed)
+        z, log_slope = self._map(d, boxed)
         return z, log_slope + log_narrowing
 
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
         """Return the values of column ``d`` with normal scores ``z``, and their log dx/dz.
 
-        The values are not rounded. A value that overflows, or that floating-point rounding puts on
-        a bound, has the slope 0 and so no density.
+        Both have the shape of ``z``. The values are not rounded. A value that overflows, or that
+        floating-point rounding puts on a bound, has the slope 0 and so no density.
         """
-        x, log_slope = self._along(d, z, inverse=True)
+        x, log_slope = self._map(d, z, inverse=True)
         low, high = self.columns[d].bounds
         low = max(low + np.finfo(float).tiny, np.nextafter(low, high))
         inside = (low < x) & (x < np.nextafter(high, low))
@@ -93,7 +94,7 @@ class Distilled:
         return norm.logpdf(z) + log_slope
 
     @torch.no_grad()
-    def _along(self, d: int, x: Array, *, inverse: bool = False) -> tuple[Array, Array]:
+    def _map(self, d: int, x: Array, *, inverse: bool = False) -> tuple[Array, Array]:
         """Map values of any shape to normal scores of column ``d`` or, with ``inverse``, back."""
         chain, points = self.maps[d], torch.from_numpy(x.reshape(1, 1, -1))
         z, log_slope = chain.inverse(points) if inverse else chain.forward(points)

@@ -1,7 +1,7 @@
 """Adaptive multiple importance sampling: each round of draws adapts the proposal of the next.
 
-Round t draws N_t values of a row from the proposal r_t. The importance weights of all draws use the
-mixture of all proposals (deterministic mixture weights, Owen and Zhou 2000)::
+Round t draws the unknown values z of a row N_t times from the proposal r_t. The importance weights
+of all draws use the mixture of all proposals (deterministic mixture weights, Owen and Zhou 2000)::
 
     w_i = q(z_i) / sum_t (N_t / N) r_t(z_i),        N = sum_t N_t
 
@@ -44,7 +44,7 @@ class Draws:
         self.drawn: list[Array] = []
 
     def add(self, *new: Array) -> None:
-        """Add the draws of one round: ``z``, ``log_first``, ``log_q`` and ``values``."""
+        """Add the ``new`` draws of one round: ``z``, ``log_first``, ``log_q`` and ``values``."""
         old = self.drawn or [each[:0] for each in new]
         self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
         self.z, self.log_first, self.log_q, self.values = self.drawn

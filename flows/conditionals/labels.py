@@ -58,8 +58,9 @@ def log_probability(
 def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     """Map ``u`` between 0 and 1 into the cell of ``code``; return x and the slope dx/du.
 
-    The infinite cells of the first and the last label use ``u / (1 - u)``. A tail that falls as a
-    power, such as that of Student's t distribution, is then smooth in ``u``.
+    ``last`` is the code of the last label, here and in the functions below. The infinite cells of
+    the first and the last label use ``u / (1 - u)``. A tail that falls as a power, such as the tail
+    of Student's t distribution, is then smooth in ``u``.
     """
     x, slope = code - 0.5 + u, np.ones(np.broadcast(u, code).shape)
     far, steep = u / (1 - u), 1 / (1 - u) ** 2
@@ -102,7 +103,10 @@ def _adaptive(log_density: LogDensity, rows: Array, d: int, last: int, tolerance
 def _quasi_random(
     log_density: LogDensity, rows: Array, places: list[int], last: list[int], u: Array
 ) -> Array:
-    """Average over the points ``u`` ``(POINTS, places)``, mapped into the product of the cells."""
+    """Average over the points ``u``, mapped into the product of the cells of the categories.
+
+    ``u`` is ``(POINTS, C)`` for C categories, and ``places`` are their columns.
+    """
     points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
     log_slope = np.zeros(points.shape[:2])
     for k, d in enumerate(places):

@@ -1,4 +1,4 @@
-"""Unknown columns of a row: the density of the known values, and weighted values of the unknown.
+"""Unknown columns of a row: the density of the known values, and weighted unknown values.
 
 The density of the known (observed) columns o is the joint density with the unknown columns u
 integrated out. The unknown columns have the conditional density::
@@ -77,9 +77,11 @@ class Posterior:
 
     @property
     def error(self) -> float:
-        """The standard error of the ensemble's log-evidence in nats, by the delta method::
+        """The standard error of the ensemble's log-evidence in nats::
 
-        error^2 = 1 / effective - 1 / draws
+            error^2 = 1 / effective - 1 / draws
+
+        This is the delta method.
         """
         return float(np.sqrt(max(0.0, 1 / self.effective - 1 / len(self.weights))))
 

@@ -13,13 +13,17 @@ from flows.core.seeds import Generators
 
 
 class Dropout(nn.Module):
-    """Dropout of ``h``: ``h m / (1 - rate)``, where m is 0 with probability ``rate``, else 1.
+    """Dropout of ``h``: ``h m / (1 - rate)``. m is 0 with probability ``rate``, and otherwise 1.
 
     ``forward`` drops hidden channels, in all pixels at once, at the rate ``hidden``.
     ``drop_inputs`` drops single values of the image, at the rate ``inputs``. Rates are rounded to
     256ths. All networks of a flow share one ``Dropout``. It is the identity unless ``generators``,
     one per member, are set; only training sets them. Sources: Srivastava et al. 2014; Tompson et
     al. 2015, section 3.2, for whole channels.
+
+    Args:
+        hidden: the rate of hidden channels.
+        inputs: the rate of inputs.
     """
 
     def __init__(self, hidden: float, inputs: float) -> None:

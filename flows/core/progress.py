@@ -11,8 +11,8 @@ from tqdm import tqdm
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
     """Return a progress bar that writes to standard error.
 
-    If standard error is not a terminal, a line appears after a minute, and then at most one per
-    minute. If it is a buffer in memory, as in a worker, no line is written.
+    If standard error is not a terminal, a line appears after a minute, and then at most one line
+    per minute. If standard error is a buffer in memory, as in a worker, no line is written.
 
     Args:
         name: the text before the bar, or ``None``.

@@ -18,8 +18,10 @@ class Scaler:
         scale:    z = (x - mean) / deviation
         restore:  x = mean + deviation z
 
-    ``mean`` and ``deviation`` have the shape of a row, ``(*event)``. With one scaler per member
-    they are ``(M or 1, *event)``, for rows ``(n, M or 1, *event)``.
+    Args:
+        mean: the means, ``(*event)`` for rows ``(n, *event)``; with one set per member,
+            ``(M or 1, *event)`` for rows ``(n, M or 1, *event)``.
+        deviation: the standard deviations, of the same shape.
 
     Examples:
         >>> import numpy as np

@@ -33,9 +33,9 @@ class Estimate(NamedTuple):
 
     Args:
         log_q: the members' log-densities in nats, ``(n, M)``.
-        error: the standard errors of the ensemble's log-densities in nats, ``(n,)``; 0 for rows
+        error: the standard errors of the ensemble's log-densities in nats, ``(n,)``; 0 for a row
             whose log-density is computed without random draws.
-        effective: the effective numbers of draws, ``(n,)``; infinite for such rows.
+        effective: the effective numbers of draws, ``(n,)``; infinite for a row without draws.
     """
 
     log_q: Array
@@ -147,10 +147,10 @@ class ArrayDensity:
     def sample(
         self, n: int, seed: int = 0, given: Array | None = None
     ) -> Iterator[tuple[Array, float]]:
-        """Yield ``n`` rows in pieces ``(m, D)``, each with its share of effective draws.
+        """Yield ``n`` rows in pieces ``(m, D)``, each with its effective number of draws per row.
 
-        The share is the effective number of weighted draws per row of the piece. The share is
-        infinite without ``given``.
+        With a number below 1, some rows of the piece repeat the same draw. Without ``given``, the
+        number is infinite.
 
         Args:
             n: the number of rows.
@@ -177,7 +177,7 @@ class ArrayDensity:
     ) -> tuple[Array, Array]:
         """Return ``count`` versions of the rows with unknown values drawn, ``(count, n, D)``.
 
-        Also return the effective numbers of draws, ``(n,)``; infinite for rows without draws.
+        Also return the effective numbers of draws, ``(n,)``; infinite for a complete row.
         """
         found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
@@ -197,7 +197,7 @@ class ArrayDensity:
         """Return the rows with unknown values replaced by conditional medians, ``(n, D)``.
 
         An unknown category gets its most probable label. Also return the effective numbers of
-        draws, ``(n,)``; infinite for rows without draws.
+        draws, ``(n,)``; infinite for a row without draws.
         """
         filled, effective = rows.copy(), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
@@ -251,9 +251,9 @@ class ArrayDensity:
 
         The surprise is in nats and does not depend on the units of the columns. It is ``NaN`` for
         an unknown value. ``margin_j`` is the density of column j alone. ``uniform_j`` is the
-        uniform density 1 / (3 ranges of the column), or 1 / K for one of K labels. With the margin
-        alone, a value far outside of the table would have a low surprise, because its margin is
-        low, too.
+        uniform density 1 / (3 ranges of the column), or 1 / K for one of K labels. If m were the
+        margin alone, a value far outside of the table would have a low surprise, because its margin
+        is low, too.
 
         Also return the smallest effective number of draws of each row, ``(n,)``.
         """
@@ -274,14 +274,14 @@ class ArrayDensity:
         return found, effective
 
     def curve(self, row: Array, d: int, row_number: int) -> tuple[Array, Array]:
-        """Return values of column ``d`` and their density given the rest of ``row`` ``(D,)``.
+        """Return G values of column ``d`` and their densities given the rest of ``row`` ``(D,)``.
 
         Both are ``(G,)``. For a category, the densities are the probabilities of its labels. If
         other values of the row are unknown, they are drawn, and the curves are averaged::
 
             q(x_d | x_o) = E [ q(x_d | x_o, x_u) ],      x_u ~ q(x_u | x_o)
 
-        The density, times the width of the interval that each value stands for, sums to 1.
+        Each value stands for an interval. The densities times the widths of the intervals sum to 1.
         """
         rest = np.where(np.arange(len(row)) == d, np.nan, row)[None]
         if np.isnan(rest).sum() > 1:

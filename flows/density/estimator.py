@@ -26,8 +26,8 @@ class DensityEstimator(DensityMixin, BaseEstimator):
     an array are called ``x0``, ``x1`` and so on and are found by position; samples are arrays.
 
     Args:
-        model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name:
-            ``"nsf"``, ``"realnvp"`` or ``"glow"``.
+        model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
+            ``flows.fit``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
@@ -100,10 +100,12 @@ class DensityEstimator(DensityMixin, BaseEstimator):
     def score_samples(self, X: Any) -> Array:
         """Return the log-density of each row in nats, ``(n,)``.
 
-        The density is per unit of each column. Raises ``NotFittedError`` before ``fit``.
+        The density is per unit of each column.
 
         Args:
             X: rows, a data frame or an array ``(n, D)``.
+
+        Raises ``NotFittedError`` before ``fit``.
         """
         check_is_fitted(self)
         return self.density_.log_prob(self._rows(X, reset=False))
@@ -114,16 +116,20 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Args:
             X: rows, a data frame or an array ``(n, D)``.
             y: ignored.
+
+        Raises ``NotFittedError`` before ``fit``.
         """
         return float(self.score_samples(X).sum())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Draw rows: an array ``(n_samples, D)``, or a data frame if ``X`` was one.
+        """Draw rows: an array ``(n_samples, D)``, or a data frame after a fit to a data frame.
 
         Args:
             n_samples: the number of rows.
             random_state: the seed. A number gives the same rows at every call; ``None`` draws the
                 seed from the global generator of NumPy, as in scikit-learn.
+
+        Raises ``NotFittedError`` before ``fit``.
         """
         check_is_fitted(self)
         drawn = self.density_.sample(n_samples, _seed(random_state))

@@ -58,8 +58,8 @@ def fit(
             ``ValueError`` for them; ``{"recipe": "fixed"}`` takes them.
         seed: the seed of all random numbers.
         missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
-            and a flow; ``"drop"`` leaves such rows out; ``"stop"`` raises an error for a missing
-            value, as does ``"learn"`` for other models and recipes.
+            and a flow; otherwise it means ``"stop"``. ``"drop"`` leaves such rows out. ``"stop"``
+            raises an error for a missing value.
 
     Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
     a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
@@ -108,7 +108,7 @@ def fit_table(
     missing: Missing,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
-    """Fit the density of a parsed table; the other arguments are those of ``fit``.
+    """Fit the density of a parsed table; the other arguments are the arguments of ``fit``.
 
     ``on_notices`` is called with the notices on the table before training starts.
     """
@@ -174,7 +174,7 @@ def _table_models() -> str:
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
     """Return the record with out-of-fold scores that use the probabilities of labels.
 
-    New rows are scored with these probabilities, so tail probabilities need such scores of the
+    New rows are scored with these probabilities, and their tail probabilities compare them with the
     training rows. At most ``RESCORED`` rows are rescored; the other rows lose their score.
     """
     if (own := record.row_scores) is None:
@@ -216,14 +216,15 @@ def load(path: str | Path) -> Density | Population:
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
     """Write a density or a population to ``path``, whole or not at all.
 
-    Without ``record``, the file holds no values of single training rows (``Density.save``). The
-    same object gives the same bytes. Raises ``OSError`` if the file cannot be written, and
-    ``ValueError`` for a network that ``build``, ``fit`` or ``load`` did not return.
+    The same object gives the same bytes.
 
     Args:
         model: the density or the population.
         path: the file.
         record: whether to write the out-of-fold score of each training row (``Density.save``).
+
+    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that
+    ``build``, ``fit`` or ``load`` did not return.
 
     Examples:
         >>> import numpy as np

@@ -1,8 +1,10 @@
 """The density of a table, for users: the methods take and return data frames::
 
-density = flows.fit(frame)        # a data frame, or an array of rows
-new = density.sample(1000)        # a data frame
-log_q = density.log_prob(frame)   # nats per row, in the units of the frame
+    density = flows.fit(frame)        # a data frame, or an array of rows
+    new = density.sample(1000)        # a data frame
+    log_q = density.log_prob(frame)   # nats per row, in the units of the frame
+
+``array_density.py`` computes the results.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class Density:
 
         Args:
             frame: rows of the table.
-            given: columns to condition on; the log-density is that of the other columns.
+            given: columns to condition on; the result is then the log-density of the other columns.
 
         Raises ``TableError`` for a missing column, for text that is not a number, and if all
         columns are given.
@@ -130,12 +132,12 @@ class Density:
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return the result of ``log_prob``, and its standard errors in nats, ``(n,)``.
 
-        The error is 0 if no random draws are needed. This holds if no column of a row is integrated
-        out, or only one column, which is a category or belongs to a table without categories.
+        The error is 0 for a row that needs no random draws: a row of which no column is integrated
+        out, or one column that is a category or belongs to a table without categories.
 
         Args:
             frame: rows of the table.
-            given: columns to condition on; the log-density is that of the other columns.
+            given: columns to condition on, as in ``log_prob``.
         """
         found = self._estimate(frame, given)
         return self._array.ensemble(found.log_q), found.error
@@ -222,8 +224,8 @@ class Density:
         Args:
             frame: rows of the table, with all columns.
             draws: if above 0, return a list of this many frames, in which the missing values of
-                each row are drawn jointly. The spread of results that are computed from each frame
-                shows their uncertainty (multiple imputation, Rubin 1987).
+                each row are drawn jointly. If a result is computed from each frame, the spread of
+                the results shows their uncertainty (multiple imputation, Rubin 1987).
             seed: the seed of the draws.
 
         Raises ``UserError`` for negative ``draws``, and ``TableError`` for a missing column.
@@ -255,9 +257,9 @@ class Density:
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
-        The result has the frame's index, and the columns ``mean``, ``sd`` and quantiles such as
-        ``q0.05`` in the column's unit, or the probability of each label of a category.
-        ``effective_draws`` is the effective number of draws, and ``NaN`` for rows that need no
+        The result has the frame's index. Its columns are ``mean``, ``sd`` and quantiles such as
+        ``q0.05``, in the column's unit, or the labels of a category with their probabilities; and
+        ``effective_draws``, the effective number of draws, which is ``NaN`` for a row without
         draws. ``ArrayDensity.predict`` defines the mean and the standard deviation.
 
         Args:
@@ -364,7 +366,7 @@ class Samples:
             yield to_frame(self.density.columns, rows)
 
     def notices(self) -> list[Notice]:
-        """Return a notice if some of the rows so far repeat the same draw."""
+        """Return a notice if some rows that were drawn so far repeat the same draw."""
         if self.effective_share >= 1:
             return []
         share = f"{self.effective_share:.0%}"

@@ -32,8 +32,8 @@ def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 
 def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` of the ensemble in nats, ``(draws, n)``.
 
-    Arguments and errors are as for ``spread_log_density``. All members of the mixture share a draw
-    of u.
+    Arguments and errors are as for ``spread_log_density``. All members of the ensemble share the
+    draws of u.
     """
     log_q = spread_log_density(network, images, draws, seed)
     return ensemble_log_prob(log_q, network.member_weights)
@@ -48,15 +48,16 @@ def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False)
         bound      - mean_k log q(x + u_k) / (D log 2)
         weighted   - log mean_k q(x + u_k) / (D log 2)
 
-    The expectation of the first is an upper bound of ``-log2 P(x) / D``, for any number of draws.
-    The expectation of the second is a tighter bound, which tightens with more draws (importance
-    weighting: Burda et al. 2016).
+    The expectation of ``bound`` is an upper bound of ``-log2 P(x) / D``, for any number of draws.
+    The expectation of ``weighted`` is also an upper bound, which tightens with more draws
+    (importance weighting: Burda et al. 2016).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.bits import bits_per_dimension
-    >>> log_q = np.full((3, 2), -64 * np.log(16))  # a uniform density: 8 x 8 pixels, 16 levels
-    >>> bits_per_dimension(log_q, 64).round(6)
-    array([4., 4.])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.bits import bits_per_dimension
+        >>> log_q = np.full((3, 2), -64 * np.log(16))  # a uniform density: 8 x 8 pixels, 16 levels
+        >>> bits_per_dimension(log_q, 64).round(6)
+        array([4., 4.])
     """
     log_p = logsumexp(log_q, axis=0) - math.log(len(log_q)) if weighted else log_q.mean(axis=0)
     return -log_p / (dimensions * math.log(2))

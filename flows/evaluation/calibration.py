@@ -1,7 +1,8 @@
-"""Calibration of a density: the true probability of regions with a given probability under a model.
+"""Calibration of a density: the true probabilities of regions of known probability under the model.
 
-The truth is the true distribution P of the data. If the true probability of a region is above its
-level, the model is too wide; if it is below, the model is too narrow or misplaced.
+The truth is the true distribution P of the data, and the level of a region is its probability under
+the model. If the true probability is above the level, the model is too wide; if it is below, the
+model is too narrow or misplaced.
 """
 
 import numpy as np
@@ -13,9 +14,9 @@ LEVELS = np.arange(1, 50) / 50  # 0.02 to 0.98
 
 
 def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEVELS) -> Array:
-    """Return the true probability of the highest-density regions of q, per member, ``(M, L)``.
+    """Return the true probabilities of the highest-density regions of each member q, ``(M, L)``.
 
-    It is equal to ``levels`` ``(L,)`` if q is the truth::
+    They are equal to ``levels`` ``(L,)`` if q is the truth::
 
         R_a = {x : log q(x) >= t_a},  t_a the (1 - a) quantile of log q(x'), x' ~ q
         Q(R_a) = a
@@ -30,12 +31,13 @@ def hdr_coverage(log_q_on_own: Array, log_q_on_truth: Array, levels: Array = LEV
     (the region from a quantile of the density on its own samples); Hermans et al. 2022 (its
     expected coverage).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.calibration import hdr_coverage
-    >>> own, draws = np.random.default_rng(0).normal(size=(2, 10_000, 1)) * [[[2.0]], [[1.0]]]
-    >>> log_q = lambda x: -(x**2) / 8  # of a normal q that is twice as wide as the truth
-    >>> hdr_coverage(log_q(own), log_q(draws), np.array([0.5])).round(1)  # above 0.5: too wide
-    array([[0.8]])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.calibration import hdr_coverage
+        >>> own, draws = np.random.default_rng(0).normal(size=(2, 10_000, 1)) * [[[2.0]], [[1.0]]]
+        >>> log_q = lambda x: -(x**2) / 8  # of a normal q that is twice as wide as the truth
+        >>> hdr_coverage(log_q(own), log_q(draws), np.array([0.5])).round(1)  # above 0.5: too wide
+        array([[0.8]])
     """
     with np.errstate(invalid="ignore"):  # quantiles of infinities
         edges = np.quantile(log_q_on_own, 1 - levels, axis=0).T

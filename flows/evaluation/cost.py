@@ -66,7 +66,8 @@ def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:
         epochs: the logged epochs, ``(L,)``.
         test_nll: the test NLL of each member at these epochs, ``(L, M)``, in nats.
 
-    Near means within 0.05 nat. The result is ``NaN`` if the final value is not finite.
+    A value is near the final value if the difference is at most 0.05 nat. The result is ``NaN`` if
+    the final value is not finite.
     """
     with np.errstate(invalid="ignore"):  # infinities of a member that diverged
         away = ~(np.abs(test_nll - test_nll[-1]) <= SETTLED)  # also true where a value is NaN

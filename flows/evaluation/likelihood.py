@@ -15,8 +15,8 @@ from flows.networks.population import Population
 def true_log_density(truth: Truth, rows: Array) -> Array:
     """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
-    Rows are scored in the same chunks as for a model, so that the truth as a model has exactly the
-    same numbers.
+    Rows are scored in the same chunks as for a model, so that the truth, scored as a model, has
+    exactly the same numbers.
     """
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
@@ -46,11 +46,12 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 
     A member with a value that is not finite has ``NaN``.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.likelihood import divergence
-    >>> x = np.random.default_rng(0).normal(size=(10_000, 1))  # p = N(0, 1), q = N(1, 1)
-    >>> divergence(-(x**2) / 2, -((x - 1) ** 2) / 2).round(1)  # KL = 1 / 2
-    array([0.5])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.likelihood import divergence
+        >>> x = np.random.default_rng(0).normal(size=(10_000, 1))  # p = N(0, 1), q = N(1, 1)
+        >>> divergence(-(x**2) / 2, -((x - 1) ** 2) / 2).round(1)  # KL = 1 / 2
+        array([0.5])
     """
     return strict_mean(log_p - log_q)
 

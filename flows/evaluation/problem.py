@@ -20,11 +20,12 @@ class Problem:
 
     Raises ``ValueError`` if shapes or columns do not match.
 
-    >>> import flows, numpy as np
-    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-    >>> problem = flows.Problem(train=rows[:80], test=rows[80:])
-    >>> problem.event_shape, problem.truth is None
-    ((2,), True)
+    Examples:
+        >>> import flows, numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> problem = flows.Problem(train=rows[:80], test=rows[80:])
+        >>> problem.event_shape, problem.truth is None
+        ((2,), True)
     """
 
     train: Array
@@ -39,7 +40,7 @@ class Problem:
                 f"{self.test.shape[1:]} do not match"
             )
         if any(not isinstance(column, Column) for column in self.columns):
-            raise ValueError("columns must be flows.Column objects, as Column(name, kind)")
+            raise ValueError("columns must be flows.Column objects, such as Column(name, kind)")
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns for rows of shape {self.event_shape}")
 

@@ -88,15 +88,16 @@ def evaluate(
             the noise of each metric.
         columns: results of training to add to the table: a value, or one value per member.
 
-    >>> import flows, numpy as np
-    >>> from flows.evaluation.report import EvaluationSettings, evaluate
-    >>> truth = flows.Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.5)
-    >>> rng = np.random.default_rng(0)
-    >>> problem = flows.Problem(truth.sample(100, rng), truth.sample(100, rng), truth)
-    >>> settings = EvaluationSettings(fresh=100, samples=100)
-    >>> report = evaluate(flows.GaussianMixture.of(truth), problem, settings, name="truth")
-    >>> report.headline["kl"], report.headline["modes"]
-    (0.0, 2.0)
+    Examples:
+        >>> import flows, numpy as np
+        >>> from flows.evaluation.report import EvaluationSettings, evaluate
+        >>> truth = flows.Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.5)
+        >>> rng = np.random.default_rng(0)
+        >>> problem = flows.Problem(truth.sample(100, rng), truth.sample(100, rng), truth)
+        >>> settings = EvaluationSettings(fresh=100, samples=100)
+        >>> report = evaluate(flows.GaussianMixture.of(truth), problem, settings, name="truth")
+        >>> report.headline["kl"], report.headline["modes"]
+        (0.0, 2.0)
     """
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)

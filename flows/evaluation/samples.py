@@ -1,7 +1,8 @@
 """Sample quality: mode counts on many samples, and two-sample comparisons at equal sizes.
 
-Scores are in the units of the raw data. ``real`` ``(n, D)`` are rows of the data, and ``fake``
-``(n, D)`` samples of a model; the two-sample scores expect equally many of both.
+Scores are in the units of the raw data. ``real`` ``(n, D)`` are rows of the data, called reals, and
+``fake`` ``(n, D)`` are samples of a model, called fakes. The two-sample scores expect equally many
+reals and fakes.
 """
 
 from collections.abc import Callable
@@ -80,15 +81,17 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
     ``modes``: number of components with at least 1% of the samples and half their own weight.
     ``high_quality``: share of the samples that belong to a component. ``mode_tv``: total variation
-    ``1/2 sum |mass - weight|`` over the components and none. All are ``NaN`` if a share is.
+    ``1/2 sum |mass - weight|`` over the components and none. All scores are ``NaN`` if a share is
+    ``NaN``.
 
-    >>> import numpy as np
-    >>> from flows import Mixture
-    >>> from flows.evaluation.samples import mode_mass, mode_scores
-    >>> truth = Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.1)
-    >>> mass = mode_mass(np.array([[-2.0, 0.0], [-2.1, 0.0], [-1.9, 0.0], [0.0, 0.0]]), truth)
-    >>> mass, mode_scores(mass, truth)["modes"]
-    (array([0.75, 0.  , 0.25]), 1.0)
+    Examples:
+        >>> import numpy as np
+        >>> from flows import Mixture
+        >>> from flows.evaluation.samples import mode_mass, mode_scores
+        >>> truth = Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.1)
+        >>> mass = mode_mass(np.array([[-2.0, 0.0], [-2.1, 0.0], [-1.9, 0.0], [0.0, 0.0]]), truth)
+        >>> mass, mode_scores(mass, truth)["modes"]
+        (array([0.75, 0.  , 0.25]), 1.0)
     """
     if not np.isfinite(mass).all():
         return dict.fromkeys(MODES, float("nan"))
@@ -101,20 +104,21 @@ def mode_scores(mass: Array, truth: Mixture) -> dict[str, float]:
 
 
 def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, float]:
-    """Return scores of fidelity and diversity from balls around points.
+    """Return scores of fidelity and diversity from balls around the points of both sets.
 
-    The ball of a point reaches its k-th nearest neighbour in its own set, k = ``neighbours``.
+    The ball of a point reaches its k-th nearest neighbour in its own set, with k = ``neighbours``.
     ``precision``: share of fakes in a ball of a real; ``recall``: share of reals in a ball of a
     fake (Kynkaanniemi et al. 2019, equation 2). ``density``: mean number of balls of reals that
     contain a fake, divided by k; ``coverage``: share of balls of reals that contain a fake (Naeem
     et al. 2020, equations 3 and 4).
 
-    >>> import numpy as np
-    >>> from flows.evaluation.samples import neighbour_scores
-    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2)) * [[[1.0]], [[0.1]]]
-    >>> scores = neighbour_scores(real, fake, neighbours=5)  # fakes from the centre only
-    >>> round(scores["precision"], 2), round(scores["recall"], 2)
-    (1.0, 0.06)
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.samples import neighbour_scores
+        >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2)) * [[[1.0]], [[0.1]]]
+        >>> scores = neighbour_scores(real, fake, neighbours=5)  # fakes from the centre only
+        >>> round(scores["precision"], 2), round(scores["recall"], 2)
+        (1.0, 0.06)
     """
     between = cdist(real, fake)
     # Column k of the sorted distances is the k-th neighbour; column 0 is the point itself
@@ -130,7 +134,7 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
 
 
 def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
-    """Return the classifier two-sample score by nearest neighbours.
+    """Return the score of a classifier two-sample test, with nearest neighbours as classifier.
 
     The score is the area under the ROC curve of a classifier that separates ``real`` from ``fake``,
     ``(n, D)`` each. The output of the classifier for a point is the share of reals among the
@@ -151,11 +155,12 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
     Source: Lopez-Paz and Oquab 2017, with leave-one-out instead of a held-out half.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.samples import classifier_auc
-    >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2))
-    >>> round(classifier_auc(real, fake, 5), 2), classifier_auc(real, fake + 10, 5)
-    (0.47, 1.0)
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.samples import classifier_auc
+        >>> real, fake = np.random.default_rng(0).normal(size=(2, 200, 2))
+        >>> round(classifier_auc(real, fake, 5), 2), classifier_auc(real, fake + 10, 5)
+        (0.47, 1.0)
     """
     count, varies = len(real), np.ptp(real, axis=0) > 0
     order = seeds.numpy_generator(0, "metric").permutation(count + len(fake))

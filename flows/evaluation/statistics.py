@@ -19,12 +19,13 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
     The method is the bias-corrected and accelerated bootstrap (Efron 1987). If all values are
     equal, both ends are this value; if a value is not finite, both are ``NaN``.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.statistics import mean_interval
-    >>> rng = np.random.default_rng(0)
-    >>> low, high = mean_interval(rng.normal(size=100), rng)
-    >>> low < 0 < high
-    True
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.statistics import mean_interval
+        >>> rng = np.random.default_rng(0)
+        >>> low, high = mean_interval(rng.normal(size=100), rng)
+        >>> low < 0 < high
+        True
     """
     if not np.isfinite(values).all():
         return float("nan"), float("nan")
@@ -41,12 +42,14 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
 def holm(p_values: Array) -> Array:
     """Return the adjusted p-values ``(k,)`` of a family of tests (Holm 1979).
 
-    The i-th is ``max over j <= i of (k - j) p_(j)``, at most 1, for sorted p counted from 0.
+    With the p-values sorted, ``p_(0) <= ... <= p_(k - 1)``, the adjusted value of ``p_(i)`` is the
+    maximum of ``(k - j) p_(j)`` over j from 0 to i, and at most 1.
 
-    >>> import numpy as np
-    >>> from flows.evaluation.statistics import holm
-    >>> holm(np.array([0.01, 0.04, 0.03]))
-    array([0.03, 0.06, 0.06])
+    Examples:
+        >>> import numpy as np
+        >>> from flows.evaluation.statistics import holm
+        >>> holm(np.array([0.01, 0.04, 0.03]))
+        array([0.03, 0.06, 0.06])
     """
     order = np.argsort(p_values)
     remaining = len(p_values) - np.arange(len(p_values))

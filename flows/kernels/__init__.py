@@ -1,7 +1,7 @@
 """The compiled kernels: the chain of a flow, its loss and gradient, and the optimiser's step.
 
-They are in ``chain.c``. The PyTorch code defines their results. ``flows/networks/backend.py``
-selects between the two.
+They are in ``chain.c``. The PyTorch code defines their results, and
+``flows/networks/backend.py`` selects between C and PyTorch.
 """
 
 from collections.abc import Sequence
@@ -34,6 +34,9 @@ class Program:
 
     PyTorch does not differentiate through them: ``loss`` computes and returns the gradient itself.
     Both methods raise ``MemoryError`` if the system refuses a thread its working memory.
+
+    Args:
+        layers: the fields of each layer (``describe`` of ``layers.py``).
     """
 
     def __init__(self, layers: Sequence[Fields]) -> None:
@@ -58,8 +61,8 @@ class Program:
         """Return the mean negative log-likelihood of ``x`` ``(M, D, N)``, and its gradient.
 
         The base is standard normal. The loss is ``(M,)`` in double precision. The gradient
-        ``(M, P)`` is by the parameters of all layers, one layer after another. The next call
-        overwrites it.
+        ``(M, P)`` is with respect to the parameters of all layers, one layer after another. The
+        next call overwrites it.
         """
         x = x.detach().contiguous()
         chain, loss = self._chain(x), x.new_empty(len(x), dtype=torch.float64)

@@ -49,8 +49,8 @@ def library() -> Any:
 def call(function: str, *arguments: Any) -> None:
     """Call a ``function`` of the library, which must be available.
 
-    Structures and tensors are passed by address. If the system refuses a thread its memory, raises
-    ``MemoryError`` with the number of bytes.
+    Structures and tensors are passed by address. Raises ``MemoryError``, with the number of bytes,
+    if the system refuses a thread its working memory.
     """
     plain = [ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments]
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in plain]

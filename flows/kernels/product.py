@@ -1,7 +1,7 @@
 """Compiled perceptrons, which give the same results on every machine.
 
-Autograd can differentiate them once. With ``twice=True`` they are computed as batched products, and
-autograd can differentiate them twice.
+Autograd can differentiate them once. With ``twice=True``, they are computed as batched products,
+and autograd can differentiate them twice.
 """
 
 from ctypes import addressof

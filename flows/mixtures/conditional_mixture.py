@@ -34,8 +34,13 @@ class ConditionalMixture(NamedTuple):
         m_k(o)     = mu_k,u + Sigma_k,uo Sigma_k,oo^-1 (o - mu_k,o)
         L_k L_k^T  = Sigma_k,uu - Sigma_k,uo Sigma_k,oo^-1 Sigma_k,ou
 
-    ``log_weights`` are ``(n, K)``, ``means`` ``(n, K, U)``, ``factors`` L ``(K, U, U)``, and
-    ``log_evidence`` is log p(o), ``(n,)``. Source: Bishop 2006, equations 2.81 and 2.82.
+    Source: Bishop 2006, equations 2.81 and 2.82.
+
+    Args:
+        log_weights: log w_k(o), ``(n, K)``.
+        means: m_k(o), ``(n, K, U)``.
+        factors: the Cholesky factors L_k, ``(K, U, U)``.
+        log_evidence: log p(o), ``(n,)``.
     """
 
     log_weights: Array
@@ -66,8 +71,8 @@ class ConditionalMixture(NamedTuple):
     def sample(self, level: Array, noise: Array) -> Array:
         """Draw the unknown coordinates of every point, ``(n, U)``.
 
-        The uniform numbers ``level`` ``(n,)`` from 0 to 1 select the components, and the standard
-        normal numbers ``noise`` ``(n, U)`` the values.
+        ``level`` ``(n,)`` are uniform numbers from 0 to 1, which select the components. ``noise``
+        ``(n, U)`` are standard normal numbers, which determine the values.
         """
         shares = np.exp(self.log_weights).cumsum(axis=1)
         component = (shares[:, :-1] < level[:, None] * shares[:, -1:]).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Fits of mixtures of Gaussians: by expectation maximisation, and the simple reference models.
+"""Fits of mixtures of Gaussians by expectation maximisation, and of the simple reference models.
 
 Scikit-learn computes expectation maximisation (EM). It is imported at the first call, because the
 import takes a second. ``fit_mixture`` runs EM once, ``select_mixture`` chooses the number of
@@ -106,7 +106,7 @@ def select_mixture(
         iterations: as in ``fit_mixture``.
         seed: as in ``fit_mixture``.
 
-    If no setting can be fitted to the folds, the first one is fitted to all rows. Raises
+    If no setting can be fitted to the folds, the first setting is fitted to all rows. Raises
     ``ValueError`` if the splitter cannot cut the rows, or if the last fit fails.
     """
     folds = list(splitter.split(rows))

@@ -29,7 +29,10 @@ class Truth(Protocol):
 
 
 def entropy(truth: Truth, n: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Estimate ``-E log p`` in nats from n draws; return it with its standard error."""
+    """Estimate the entropy ``-E log p`` of ``truth`` in nats from ``n`` draws.
+
+    Return the estimate and its standard error.
+    """
     surprise = -truth.log_prob(truth.sample(n, rng))
     return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n))
 

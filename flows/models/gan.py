@@ -26,10 +26,11 @@ class GAN(Architecture):
         latent: dimensions of the generator's noise.
         penalty: weight of the gradient penalty R1, in standardised units.
 
-    >>> import flows
-    >>> network = flows.build(flows.GAN(hidden=8), (2,), members=3)
-    >>> network.sample((5,)).shape, network.supports("log_prob")
-    (torch.Size([5, 3, 2]), False)
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.GAN(hidden=8), (2,), members=3)
+        >>> network.sample((5,)).shape, network.supports("log_prob")
+        (torch.Size([5, 3, 2]), False)
     """
 
     label: ClassVar[str] = "GAN"

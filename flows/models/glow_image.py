@@ -20,7 +20,7 @@ class GlowImage(ImageArchitecture):
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1; at least 2.
-        steps: couplings at each scale, from fine to coarse; one number gives a flow of one scale.
+        steps: couplings at each scale, from fine to coarse; ``(12,)`` gives a flow of one scale.
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
@@ -29,10 +29,11 @@ class GlowImage(ImageArchitecture):
         mixing: ``"learned"``, an invertible 1x1 convolution; or ``"permutation"``, a random order
             of the channels that is not trained.
 
-    >>> import flows
-    >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-    >>> network.sample((5,)).shape  # 5 images from one member
-    torch.Size([5, 1, 1, 4, 4])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+        >>> network.sample((5,)).shape  # 5 images from one member
+        torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "Glow (images)"

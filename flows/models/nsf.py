@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class NSF(FlowArchitecture):
     """The neural spline flow (Durkan et al. 2019): spline couplings with permutations between them.
 
-    Even couplings change the second half of the features, odd couplings the first half. Two
-    features are not permuted, because the couplings already alternate between them.
+    Even couplings, counted from 0, change the second half of the features, and odd couplings the
+    first half. Two features are not permuted, because the couplings already alternate between them.
+    The points must be vectors.
 
     Args:
         couplings: number of couplings, at least 2.

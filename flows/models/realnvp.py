@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class RealNVP(CouplingArchitecture):
     """RealNVP (Dinh et al. 2017) on vectors: alternating couplings.
 
-    Even couplings change the second half of the features, odd couplings the first half. There is no
-    batch normalisation: on a small table, it would only make the points of a batch depend on each
-    other. The points must be vectors of at least 2 features.
+    Even couplings, counted from 0, change the second half of the features, and odd couplings the
+    first half. There is no batch normalisation: on a small table, it would only make the points of
+    a batch depend on each other. The points must be vectors of at least 2 features.
 
     Args:
         couplings: number of couplings, at least 2.

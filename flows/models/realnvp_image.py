@@ -17,22 +17,23 @@ class RealNVPImage(ImageArchitecture):
 
     At each scale, the first half of the couplings alternates between the two colours of a
     checkerboard, the second half between the left and the right columns of all 2 x 2 blocks.
-    Factored-out channels are not transformed further. There is no batch normalisation, as in
-    ``RealNVP``.
+    Factored-out channels are not transformed further. Like ``RealNVP``, this flow has no batch
+    normalisation.
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1; at least 2.
-        steps: couplings at each scale, from fine to coarse; one number gives a flow of one scale.
+        steps: couplings at each scale, from fine to coarse; ``(12,)`` gives a flow of one scale.
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline, 2 to 100; ignored by an affine coupling.
         dropout: share of the hidden channels that are set to 0 at each visit in training.
         input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
 
-    >>> import flows
-    >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-    >>> network.sample((5,)).shape  # 5 images from one member
-    torch.Size([5, 1, 1, 4, 4])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+        >>> network.sample((5,)).shape  # 5 images from one member
+        torch.Size([5, 1, 1, 4, 4])
     """
 
     label: ClassVar[str] = "RealNVP (images)"
@@ -48,7 +49,7 @@ class RealNVPImage(ImageArchitecture):
             coupling(self, channels, generators, conditioner=conditioner, swap=k % 2 == 1)
             for k in range(steps)
         ]
-        # A squeeze orders the pixels of a block as top left, bottom right, top right, bottom left.
+        # A squeeze orders the pixels of a block: top left, bottom right, top right, bottom left.
         # This permutation orders them by column: bottom left, top left, bottom right, top right.
         quarter = channels // 4
         columns = [(c - quarter) % channels for c in range(channels)]

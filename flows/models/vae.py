@@ -22,10 +22,11 @@ class VAE(Architecture):
     Args:
         hidden: width of both hidden layers of the encoder and of the decoder.
 
-    >>> import flows
-    >>> network = flows.build(flows.VAE(hidden=8), (2,), members=3)
-    >>> network.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
-    torch.Size([2, 3])
+    Examples:
+        >>> import flows
+        >>> network = flows.build(flows.VAE(hidden=8), (2,), members=3)
+        >>> network.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+        torch.Size([2, 3])
     """
 
     label: ClassVar[str] = "VAE"

@@ -40,7 +40,7 @@ class Architecture(Section, ABC):
     """
 
     label: ClassVar[str]
-    color: ClassVar[str]  # of Okabe and Ito's palette (2008), which colour-blind readers tell apart
+    color: ClassVar[str]  # of Okabe and Ito's or Tol's muted palette, for colour-blind readers
     recipes: ClassVar[tuple[Recipe, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
     scored: ClassVar[int | None] = None
@@ -74,7 +74,7 @@ class Architecture(Section, ABC):
 
 
 class FlowArchitecture(Architecture):
-    """A flow over vectors: a ``chain`` of bijections, and a normal base distribution with tails."""
+    """A flow over vectors: a ``chain`` of bijections over the base ``TailedNormal``."""
 
     recipes: ClassVar[tuple[Recipe, ...]] = ("fixed", "auto")
 
@@ -140,7 +140,7 @@ class ImageArchitecture(Architecture):
 
     Args:
         levels: number of values of a pixel: whole numbers from 0 to levels - 1.
-        steps: couplings at each scale, from fine to coarse; one number gives a flow of one scale.
+        steps: couplings at each scale, from fine to coarse; ``(12,)`` gives a flow of one scale.
         hidden: channels of both hidden layers of the network of each coupling.
         transform: ``"affine"`` or ``"spline"``.
         bins: bins of a spline; ignored by an affine coupling.
@@ -169,7 +169,7 @@ class ImageArchitecture(Architecture):
             channels: the number of channels of a squeezed image.
             steps: the number of couplings.
             generators: one per member; each draws the initial weights of its member.
-            conditioner: makes the network of a coupling.
+            conditioner: builds the network of a coupling.
         """
 
     def build(

@@ -43,8 +43,8 @@ class Base(nn.Module, ABC):
         """Draw ``n`` points from each member, ``(M, *event, n)``.
 
         Args:
-            n: the number of points of a member.
-            generator: of the random numbers of all members.
+            n: the number of points per member.
+            generator: the generator of the random numbers of all members.
             dtype: the type of the points.
         """
 
@@ -56,11 +56,12 @@ class StandardNormal(Base):
         members: the number of members M, all with this distribution.
         event_shape: the shape of a point, ``(D,)`` or ``(C, H, W)``.
 
-    >>> import flows, torch
-    >>> base = flows.StandardNormal(members=3, event_shape=(2,))
-    >>> log_p = base.log_prob(torch.zeros(3, 2, 10))  # 10 points per member
-    >>> log_p.shape, round(float(log_p[0, 0]), 4)
-    (torch.Size([3, 10]), -1.8379)
+    Examples:
+        >>> import flows, torch
+        >>> base = flows.StandardNormal(members=3, event_shape=(2,))
+        >>> log_p = base.log_prob(torch.zeros(3, 2, 10))  # 10 points per member
+        >>> log_p.shape, round(float(log_p[0, 0]), 4)
+        (torch.Size([3, 10]), -1.8379)
     """
 
     def log_prob(self, z: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
     if "model" not in network.description:
         raise ValueError(
             f"a {type(network).__name__} that was assembled by hand cannot be saved; "
-            "a network of flows.build can"
+            "only networks of flows.build can be saved"
         )
     description, arrays, record = network.description, network.history, network.record
     if record is not None:
@@ -125,7 +125,7 @@ def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
 def load(path: str | Path) -> Population:
     """Return the population in ``path``, in evaluation mode.
 
-    Raises ``CheckpointError``, which names the file.
+    Raises ``CheckpointError``, which names the file, for a file that cannot be read.
     """
     try:
         description, state, arrays = read(Path(path))

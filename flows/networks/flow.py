@@ -29,11 +29,12 @@ class Flow(DensityNetwork):
         bijections: the bijections f_1 to f_K, each with M members.
         description: how to build the flow again; empty for a flow assembled by hand.
 
-    >>> import flows
-    >>> from flows.bijections import ActNorm
-    >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
-    >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
-    torch.Size([2, 3])
+    Examples:
+        >>> import flows
+        >>> from flows.bijections import ActNorm
+        >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
+        >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
+        torch.Size([2, 3])
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Flow(DensityNetwork):
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
-        """Initialise each data-dependent layer on its input, for points ``(M, *event, N)``.
+        """Initialise each data-dependent layer on its input.
 
         Args:
             z: preprocessed training points ``(M, *event, N)``.
@@ -84,7 +85,7 @@ class Flow(DensityNetwork):
         return backend.loss(self.chain, self.base.in_training, points)
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise ``f(z)`` of preprocessed points z, and the log-determinant.
+        """Return the noise ``f(z)``, ``(M, *event, N)``, and the log-determinant, ``(M, N or 1)``.
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -99,17 +100,17 @@ class Flow(DensityNetwork):
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that ``sample`` would map to the points ``value``.
 
-        The points are ``(n, *event)`` or ``(n, M, *event)``, in the user's units. Raises
-        ``ValueError`` for another shape.
-
         Args:
-            value: points in the user's units, in any form that ``log_prob`` takes.
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> noise = flow.encode([[0.0, 0.0], [1.0, 2.0]])
-        >>> noise.shape
-        torch.Size([2, 3, 2])
+        Raises ``ValueError`` for points of another shape.
+
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> noise = flow.encode([[0.0, 0.0], [1.0, 2.0]])
+            >>> noise.shape
+            torch.Size([2, 3, 2])
         """
         value = self.points(value)
         noise = self.to_noise(self.preprocess(value)[0])[0]
@@ -126,13 +127,14 @@ class Flow(DensityNetwork):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> steps = flow.trajectory((5,))
-        >>> len(steps), steps[-1].shape
-        (4, torch.Size([5, 3, 2]))
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> steps = flow.trajectory((5,))
+            >>> len(steps), steps[-1].shape
+            (4, torch.Size([5, 3, 2]))
         """
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)

@@ -16,22 +16,30 @@ from flows.networks.backend import backend
 from flows.networks.network import Network, Objective, Points
 from flows.networks.population import Description
 
-LAZY = 4  # the penalty is added at one step in this number
+LAZY = 4  # the penalty is added at every fourth step
 
 
 class GANNetwork(Network):
-    """A generator G and a discriminator D, with the non-saturating loss and the penalty R1.
-
-    Source: Mescheder et al. 2018, equation 9::
+    """A generator G and a discriminator D, with the non-saturating loss and the penalty R1::
 
         L_D = E_p[softplus(-D(x))] + E_z[softplus(D(G(z)))] + penalty/2 E_p[|dD/dx|^2]
         L_G = E_z[softplus(-D(G(z)))],        z ~ N(0, I)
         sample:  x = G(z)
 
     One step updates both networks, on the same generated points. The penalty is costly, so it is
-    added at one step in ``LAZY``, with ``LAZY`` times its weight (Karras et al. 2020, lazy
-    regularization). A GAN has no density: ``log_prob`` raises ``NotImplementedError``. Raises
-    ``ValueError`` for points that are not vectors.
+    added only at every ``LAZY``-th step, with ``LAZY`` times its weight (Karras et al. 2020, lazy
+    regularization). A GAN has no density: ``log_prob`` raises ``NotImplementedError``. Source:
+    Mescheder et al. 2018, equation 9.
+
+    Args:
+        event_shape: the shape of a point, ``(D,)``.
+        generators: the generators of the initial weights, one per member.
+        description: how to build the network again.
+        hidden: width of both hidden layers of G and of D.
+        latent: dimensions of z.
+        penalty: weight of the penalty.
+
+    Raises ``ValueError`` for points that are not vectors.
     """
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)

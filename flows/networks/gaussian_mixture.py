@@ -32,10 +32,11 @@ class GaussianMixture(Population):
 
     The arrays are kept in float64. Raises ``ValueError`` if they do not describe a mixture.
 
-    >>> import flows, numpy as np
-    >>> model = flows.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.ones((2, 1, 1)))
-    >>> round(float(model.log_prob([[0.0]])), 4)  # one point, one member
-    -1.4189
+    Examples:
+        >>> import flows, numpy as np
+        >>> model = flows.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], np.ones((2, 1, 1)))
+        >>> round(float(model.log_prob([[0.0]])), 4)  # one point, one member
+        -1.4189
     """
 
     weights: Tensor
@@ -60,12 +61,10 @@ class GaussianMixture(Population):
     def of(cls, mixture: Mixture, preprocessing: Preprocessing | None = None) -> GaussianMixture:
         """Return ``mixture`` as a model.
 
-        With a ``preprocessing``, ``mixture`` is the density of preprocessed points.
-
         Args:
-            mixture: the mixture, of points after the preprocessing.
-            preprocessing: maps points in the user's units to those of the mixture. Without it, the
-                model of a truth is the truth itself.
+            mixture: the density of points after the preprocessing.
+            preprocessing: a map from the user's units to the units of the mixture; ``None`` if
+                these are equal.
         """
         return cls(mixture.weights, mixture.means, mixture.covariances, preprocessing)
 
@@ -100,7 +99,7 @@ class GaussianMixture(Population):
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, 1)`` of points ``(n, D)`` in nats, without gradients.
+        """Return log-densities ``(n, 1)`` in nats, without gradients.
 
         Args:
             value: points in the user's units, ``(n, D)`` or ``(n, 1, D)``.
@@ -126,7 +125,7 @@ class GaussianMixture(Population):
         """Return the mixture that a checkpoint describes with its ``state``.
 
         Args:
-            columns: the columns of its table; none where the points are not from a table.
+            columns: the columns of its table; empty if the points are not from a table.
             state: the tensors of the checkpoint, by name.
         """
         preprocessing = None

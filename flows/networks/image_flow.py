@@ -32,6 +32,14 @@ class ImageFlow(Flow):
     The scaler is fixed: it maps the box to ``[-bound, bound]``, the range of the splines. Source:
     Theis et al. 2016 (A note on the evaluation of generative models), section 3.1.
 
+    Args:
+        base: the distribution of the noise, with M members.
+        bijections: the bijections from scaled images to noise.
+        description: how to build the flow again; empty for a flow assembled by hand.
+        levels: number of values of a pixel.
+        bound: half the width of the box after the scaler.
+        dropout: the dropout of the networks inside the bijections, which only training switches on.
+
     Raises ``ValueError`` for training images with other pixels, and if all values passed to
     ``log_prob`` are whole numbers, since u was then not added.
     """

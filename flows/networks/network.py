@@ -45,7 +45,7 @@ class Network(Population, ABC):
     weights: Tensor
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
-    takes_noise: ClassVar[bool] = True  # training may move points and add noise to them
+    takes_noise: ClassVar[bool] = True  # whether training moves points and adds noise to them
 
     def __init__(
         self, members: int, event_shape: Shape, description: dict[str, Any] | None = None
@@ -83,9 +83,10 @@ class Network(Population, ABC):
         """
 
     def visit(self, points: Tensor, generators: Generators) -> Tensor:
-        """Return the points that a visit to ``points`` ``(M, *event, N)`` trains on.
+        """Return the points ``(M, *event, N)`` that one visit to ``points`` trains on.
 
-        These are the points themselves or, if a point stands for a region, a draw from the region.
+        A visit is one use of a point in an epoch. By default, it uses the points themselves. A
+        subclass whose points stand for regions draws a point from each region.
         """
         return points
 
@@ -109,8 +110,8 @@ class Network(Population, ABC):
         """Draw ``n`` points from each member, ``(M, *event, n)``.
 
         Args:
-            n: the number of points of a member.
-            generator: of the random numbers of all members.
+            n: the number of points per member.
+            generator: the generator of the random numbers of all members.
         """
 
     # Users' rows
@@ -210,10 +211,11 @@ class DensityNetwork(Network):
         pass in PyTorch. For an array, no graph is recorded. The densities of a VAE and of
         flow matching cannot be differentiated. Raises ``ValueError`` for points of another shape.
 
-        >>> import flows
-        >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-        >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
-        torch.Size([2, 3])
+        Examples:
+            >>> import flows
+            >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+            >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+            torch.Size([2, 3])
         """
         if not isinstance(value, Tensor):
             with torch.no_grad():

@@ -42,11 +42,12 @@ class Population(nn.Module, Distribution):
     After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name, and
     ``record`` the ``TrainingRecord``; before, they are empty and ``None``.
 
-    >>> import flows
-    >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-    >>> points = population.ensemble_sample(5)
-    >>> points.shape, population.log_prob(points).shape
-    (torch.Size([5, 2]), torch.Size([5, 3]))
+    Examples:
+        >>> import flows
+        >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> points = population.ensemble_sample(5)
+        >>> points.shape, population.log_prob(points).shape
+        (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -98,7 +99,7 @@ class Population(nn.Module, Distribution):
         return torch.full((self.members,), 1 / self.members, dtype=torch.float64)
 
     def supports(self, method: str) -> bool:
-        """Return whether the model has a ``method``: ``log_prob``, ``encode`` or ``trajectory``.
+        """Return whether the model has a ``method``.
 
         Args:
             method: ``"log_prob"``, ``"encode"`` or ``"trajectory"``.
@@ -123,14 +124,14 @@ class Population(nn.Module, Distribution):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
         Raises ``NotImplementedError`` if the model does not sample.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
+        """Return log-densities ``(n, M)`` in nats.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
@@ -157,14 +158,14 @@ class Population(nn.Module, Distribution):
 
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
         Raises ``NotImplementedError`` if the model is not a flow.
         """
         raise NotImplementedError(f"{type(self).__name__} is not a flow, so it has no trajectory")
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n,)`` of the ensemble, in nats; points as in ``log_prob``.
+        """Return log-densities ``(n,)`` of the ensemble in nats.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
@@ -175,17 +176,19 @@ class Population(nn.Module, Distribution):
     def ensemble_sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Draw independent points from the ensemble, ``(n, *event)``.
 
-        For each point, one member is chosen with the ``member_weights`` as probabilities. Raises
-        ``NotImplementedError`` if the model does not sample.
+        For each point, one member is chosen with the ``member_weights`` as probabilities.
 
         Args:
             n: the number of points.
-            generator: of NumPy or of torch; without one, the draws are new at every call.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
-        >>> import flows
-        >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
-        >>> population.ensemble_sample(5).shape
-        torch.Size([5, 2])
+        Raises ``NotImplementedError`` if the model does not sample.
+
+        Examples:
+            >>> import flows
+            >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
+            >>> population.ensemble_sample(5).shape
+            torch.Size([5, 2])
         """
         generator = generator_of(generator)
         weights = self.member_weights.double().cpu().numpy()
@@ -222,13 +225,12 @@ class Population(nn.Module, Distribution):
     def points(self, value: Any, what: str = "points") -> Tensor:
         """Return points as a tensor ``(..., M or 1, *event)``.
 
-        Rows ``(n, *event)`` are shared by all members. Raises ``ValueError`` for another shape and
-        ``TypeError`` for values that are not numbers; ``what`` names the points in the message.
-
         Args:
-            value: rows ``(n, *event)``, which all members share, whatever their number, or points
-                ``(..., M or 1, *event)``.
+            value: rows ``(n, *event)``, which all members share, even if there are as many rows as
+                members; or points ``(..., M or 1, *event)``.
             what: the name of the points in messages.
+
+        Raises ``ValueError`` for another shape, and ``TypeError`` for values that are not numbers.
         """
         tensor = as_tensor(value, what)
         event = tuple(self.event_shape)
@@ -278,10 +280,11 @@ def ensemble_log_prob(
 
     Returns log-densities ``(...)`` in nats: a tensor for a tensor, an array for an array.
 
-    >>> import flows, numpy as np
-    >>> log_q = np.log([[0.1, 0.3], [0.2, 0.2]])  # 2 points, 2 members
-    >>> np.exp(flows.ensemble_log_prob(log_q)).round(3)
-    array([0.2, 0.2])
+    Examples:
+        >>> import flows, numpy as np
+        >>> log_q = np.log([[0.1, 0.3], [0.2, 0.2]])  # 2 points, 2 members
+        >>> np.exp(flows.ensemble_log_prob(log_q)).round(3)
+        array([0.2, 0.2])
     """
     if not isinstance(member_log_prob, torch.Tensor):
         # Torch warns about read-only arrays

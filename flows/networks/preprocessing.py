@@ -96,8 +96,8 @@ class Preprocessing(Bijection):
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.
 
-        Both are ``(n, M or 1, *event)``. Rows that members share stay shared if the members have
-        the same scaler. ``NaN`` stays.
+        Rows and result are ``(n, M or 1, *event)``. Rows that members share stay shared if the
+        members have the same scaler. ``NaN`` stays.
         """
         return self.standardize.scaler.scale(self.to_real_rows(rows))
 
@@ -114,10 +114,10 @@ class Preprocessing(Bijection):
                 scaled = step(scaled)[0]
 
     def log_slopes(self, z: Tensor) -> Tensor:
-        """Return log dz/dx of each value, ``(M, D, N)``.
+        """Return log dz/dx of each value, ``(M, D, N)``, at the output ``z`` of ``forward``.
 
-        ``z`` ``(M, D, N)`` is the output of ``forward``. Each map must act on single columns, so
-        whitening is not allowed. ``NaN`` stays.
+        ``z`` is ``(M, D, N)``. Each map must act on single columns, so whitening is not allowed.
+        ``NaN`` stays.
         """
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)

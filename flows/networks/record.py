@@ -58,8 +58,8 @@ class RowScores:
     """The out-of-fold scores of the training rows.
 
     Args:
-        fold: the fold in which each row is held out, ``(n,)``; without meaning if the row is not
-            held out.
+        fold: the fold in which each row is held out, ``(n,)``; without meaning for a row that is
+            never held out.
         state: the ``RowState`` of each row, ``(n,)``.
         log_density: the log-density of each row under the ensemble of members that did not learn
             from the row, ``(n,)``, in nats and in the user's units; ``NaN`` without a score.

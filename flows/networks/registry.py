@@ -72,6 +72,7 @@ def architecture(name: str, settings: Mapping[str, Any] | None = None) -> Archit
     ``LookupError`` for an unknown name and ``ValueError`` for invalid settings.
 
     Examples:
+        >>> from flows.networks.registry import architecture
         >>> architecture("nsf", {"couplings": 4})
         NSF(couplings=4, hidden=32, bins=8)
     """

@@ -35,15 +35,22 @@ class VAENetwork(DensityNetwork):
         z = m(x) + v(x) e,  e ~ N(0, I)
 
     Training minimises the bound, with one draw of e per visit. ``log_prob`` computes the integral
-    over the two dimensions of z (``quadrature``), and cannot be differentiated. Raises
-    ``ValueError`` for points that are not vectors.
+    over the two dimensions of z (``quadrature``), and cannot be differentiated.
+
+    Args:
+        event_shape: the shape of a point, ``(D,)``.
+        generators: the generators of the initial weights, one per member.
+        description: how to build the network again.
+        hidden: width of both hidden layers of the encoder and of the decoder.
+
+    Raises ``ValueError`` for points that are not vectors.
     """
 
     LATENT = 2
     # Points scored at a time; the cost of a call hardly depends on their number
     chunk: ClassVar[int] = 1_000_000
     nodes: ClassVar[int] = 256  # of the quadrature, along each latent axis
-    # For the curves, which are computed often; the error of the mean is within 0.002 nat
+    # For the curves, which are computed often; the error of the mean is at most 0.002 nat
     curve_nodes: ClassVar[int] = 128
 
     def __init__(
@@ -81,11 +88,11 @@ class VAENetwork(DensityNetwork):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        seen = [z for z, _ in points.values()]
+        parts = [z for z, _ in points.values()]
         # One call for all points, because the nodes cost more than the points
-        log_q = self.log_density(torch.cat(seen, dim=2), self.curve_nodes)
-        parts = zip(points.items(), log_q.split([z.shape[2] for z in seen], dim=1), strict=True)
-        return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in parts}
+        log_q = self.log_density(torch.cat(parts, dim=2), self.curve_nodes)
+        pairs = zip(points.items(), log_q.split([z.shape[2] for z in parts], dim=1), strict=True)
+        return {f"{key}_nll": mean_nll(part, log_det) for (key, (_, log_det)), part in pairs}
 
     # Sampling and density
 

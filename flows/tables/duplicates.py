@@ -29,10 +29,11 @@ def equal_rows(values: Array) -> Whole:
 def first_copies(values: Array) -> Whole:
     """Return the index of the first copy of each row, ``(n,)``.
 
-    ``values`` are ``(n, D)``. Equal rows are copies if they have a value in a continuous column.
-    In a table without a continuous column, equal rows are copies if fewer than twice as many pairs
-    of rows agree in any D - 1 columns as agree in all D: if rows were equal by chance, many more
-    pairs would agree in D - 1 columns. A row without copies gets its own index.
+    ``values`` are ``(n, D)``. A row without copies gets its own index. Equal rows are copies if
+    they have a value in a continuous column. In a table without a continuous column, rows may be
+    equal by chance, and then many more pairs of rows agree in D - 1 columns than in all D. Equal
+    rows are copies there if, for each choice of D - 1 columns, fewer than twice as many pairs agree
+    in these columns as in all.
     """
     n, dim = values.shape
     group = equal_rows(values)
@@ -58,6 +59,7 @@ def _is_continuous(x: Array, different: int) -> bool:
 
 
 def _are_equal_by_chance(values: Array, group: Whole) -> bool:
+    """Return whether the equal rows of a table without a continuous column are equal by chance."""
     dim = values.shape[1]
     others: list[Mask] = [np.arange(dim) != d for d in range(dim)]
     return any(_pairs(equal_rows(values[:, other])) >= 2 * _pairs(group) for other in others)

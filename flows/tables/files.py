@@ -2,7 +2,7 @@
 
 A CSV file has the column names in its first line, and may be compressed with gzip. A piece is a
 data frame whose index holds row numbers: 1 is the first row below the names. Pieces of a CSV file
-hold the text of the file. Every error is a ``TableError`` that names the file.
+hold the text of the file. Every error of reading is a ``TableError`` that names the file.
 """
 
 import csv
@@ -246,7 +246,8 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:
     """Write the ``pieces`` of a table to ``path``, whole or not at all.
 
-    Without a path, write CSV to standard output.
+    Without a path, write CSV to standard output. Raises ``TableError`` for a name without an ending
+    of a table, and ``OSError`` if the file cannot be written.
     """
     if path is None:
         _write_csv(sys.stdout, pieces, ".csv")

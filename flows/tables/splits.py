@@ -18,8 +18,9 @@ def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
 def draw_split(
     truth: Truth, rows: int, test_rows: int, *, seed: int, split_seed: int
 ) -> tuple[Array, Array]:
-    """Draw training and test rows from the true density ``truth``.
+    """Draw training and test rows ``(n, D)`` from the true density ``truth``.
 
-    The pipeline's stages ``generate`` and ``prepare`` give the same rows for the same seeds.
+    For the same seeds, the stages ``generate`` and ``prepare`` of the pipeline give the same rows.
+    ``seed`` is the seed of the rows, and ``split_seed`` the seed of the split.
     """
     return holdout(truth.sample(rows, numpy_generator(seed, "generate")), test_rows, split_seed)

@@ -15,8 +15,8 @@ WARM_UP = 0.3  # share of the steps over which the learning rate rises
 def one_cycle(progress: float) -> float:
     """Return the share of the highest learning rate at ``progress`` from 0 to 1.
 
-    It rises from 1/25 to 1 along a cosine, then falls to 0 along another. Source: Smith and Topin
-    2019 (Super-convergence), with cosines instead of straight lines.
+    The share rises from 1/25 to 1 along a cosine, and then falls to 0 along another cosine. Source:
+    Smith and Topin 2019 (Super-convergence), with cosines instead of straight lines.
     """
     if progress < WARM_UP:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
@@ -26,7 +26,7 @@ def one_cycle(progress: float) -> float:
 class ClippedAdam:
     """Adam (Kingma and Ba 2015) on gradients that are clipped separately for each member.
 
-    A longer gradient is scaled down to the norm ``clip`` (Pascanu et al. 2013)::
+    A gradient g with a norm above ``clip`` is scaled down to this norm (Pascanu et al. 2013)::
 
         g <- g min(1, clip / |g|)
         m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2

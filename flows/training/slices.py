@@ -1,9 +1,9 @@
 """Train slices of the members of a population on workers (``workers.py``).
 
-Members share no parameter, and the random streams of a member depend on its index in the population
-only. If the kernels train, slices that are trained separately and joined have the same bytes as a
-population trained in one process. Otherwise the last bits differ, and training amplifies the
-differences.
+Members share no parameter, and the random streams of a member depend only on its index in the
+population. With the compiled kernels, slices that are trained separately and joined have the same
+bytes as a population trained in one process. Without the kernels, the last bits differ, and
+training amplifies the differences.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _form(network: Network) -> list[Any]:
 def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
     """Train each of the ``parts`` on a worker; return the failed members like ``trainer.run``.
 
-    The network changes after all parts are trained. ``on_log`` is called after that. Raises
+    The network changes only after all parts are trained. ``on_log`` is then called. Raises
     ``UserError`` if workers are lost or differ from this process.
     """
     rows = network.rows(task.rows, "train").numpy()

@@ -13,10 +13,10 @@ spread::
 
 For one Gaussian mode of variance s^2, the local mean shrinks distances to the centre by the factor
 s^2 / (s^2 + h^2), so the learned variance is  s^2 (1 - strength h^2 / (s^2 + h^2))^2 + h^2.  For
-small h, strength 1/2 cancels the h^2. Strength 1 removes twice as much, which terms of higher order
-add back: at h = 0.75 s the learned variance is 0.97 s^2, and with noise alone 1.56 s^2. On the
-default data, ``noise_factor`` 1.5 gives about this h, so the two settings were chosen together
-(docs/choices.md).
+small h, strength 1/2 cancels the term h^2. Strength 1 removes 2 h^2, and terms of higher
+order add variance again: at h = 0.75 s the learned variance is 0.97 s^2, and with noise alone 1.56
+s^2. On the default data, ``noise_factor`` 1.5 gives about this h, so the two settings were chosen
+together (docs/choices.md).
 
 Sources: noise, Bishop 1995 (Training with noise is equivalent to Tikhonov regularization) and
 Rothfuss et al. 2019 (Noise regularization for conditional density estimation); sharpening, Choi and

@@ -53,21 +53,22 @@ def train(
             the network is on the CPU.
 
     If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
-    If the kernels train, the bytes are the same. ``on_log`` is then called after the training, as
-    with the automatic recipe. On a GPU and with the automatic recipe, one process trains all
-    members.
+    With the compiled kernels, the bytes do not change. ``on_log`` is then called after the
+    training, as with the automatic recipe. On a GPU and with the automatic recipe, one process
+    trains all members.
 
     A member whose loss is no longer finite is reported on standard error and stays in the results.
     The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
     one line, for rows that cannot be learned, and ``UserError`` if workers fail.
 
-    >>> import flows, numpy as np
-    >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-    >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
-    >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
-    >>> network = flows.train(network, rows, settings=settings)
-    >>> network.history["epoch"], network.history["train_nll"].shape
-    (array([10., 20.]), (2, 3))
+    Examples:
+        >>> import flows, numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
+        >>> network = flows.train(network, rows, settings=settings)
+        >>> network.history["epoch"], network.history["train_nll"].shape
+        (array([10., 20.]), (2, 3))
     """
     settings = settings or TrainingSettings()
     if not isinstance(network, Network):

@@ -50,7 +50,7 @@ class Trainer:
         rows = network.rows(train, "train").double()
         network.preprocessing.fit_scaler(rows.numpy())
         scaled = torch.from_numpy(network.preprocessing.scale(rows.numpy()))
-        self.clean = self.seen(rows, 0)
+        self.clean = self.scored(rows, 0)
         network.initialize(self.clean.z)
         self.visited, self.noise = _smoothed(network, scaled, settings)
         self.batch = min(settings.batch_size, len(rows))
@@ -59,11 +59,11 @@ class Trainer:
         self.step = 0
         self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
 
-    def seen(self, rows: Tensor, number: int) -> Points:
-        """Return rows ``(n, M or 1, *event)`` in the user's units as the points of one visit.
+    def scored(self, rows: Tensor, number: int) -> Points:
+        """Return the points on which curves are computed, for rows ``(n, M or 1, *event)``.
 
-        At most ``POINTS_PER_PIECE`` rows are used, evenly spaced. ``number`` is the index of these
-        rows among the sets that have curves; it selects the random numbers.
+        The rows are in the user's units. At most ``POINTS_PER_PIECE`` rows are used, evenly spaced.
+        ``number`` is 0 for training rows and 1 for test rows; it selects the random numbers.
         """
         z, log_det = self.network.preprocess(subsample(rows, POINTS_PER_PIECE))
         generators = numpy_generators(
@@ -121,7 +121,7 @@ def run(network: Network, task: Task) -> dict[int, int]:
         show_state(bar, "")
         clean = {"train": trainer.clean}
         if test is not None:
-            clean["test"] = trainer.seen(test, 1)
+            clean["test"] = trainer.scored(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
                 failed.setdefault(network.member_range[member], epoch)

@@ -3,7 +3,7 @@
 ``FLOWS_WORKERS`` is empty or 1 (this process), a number of processes on this machine (started by
 joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on the worker that
 computes it: every task has one thread, and a worker that differs from this process, the head, is
-refused. Workers may differ in their code, in versions of packages, or in whether kernels are on.
+refused. The code, the versions of packages, and whether kernels are on are compared.
 """
 
 from __future__ import annotations
@@ -212,9 +212,9 @@ def _cluster(address: str, packages: str) -> Iterator[Any]:
 
 
 def _check_workers(client: Any, address: str, packages: str) -> None:
-    """Wait for a worker; check that all have one thread and import the ``packages``.
+    """Wait for a worker; check that all have one thread and can import the ``packages``.
 
-    Raises ``UserError``.
+    Raises ``UserError`` if a check fails.
     """
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)

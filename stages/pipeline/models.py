@@ -17,7 +17,10 @@ def write_model(name: str, population: Population) -> None:
 
 
 def read_model(name: str) -> Population:
-    """Return the population in ``models/<name>.safetensors``. Raises ``UserError``."""
+    """Return the population in ``models/<name>.safetensors``.
+
+    Raises ``UserError``, which names the file, for a file that cannot be read.
+    """
     try:
         return load(checkpoint(name))
     except CheckpointError as error:

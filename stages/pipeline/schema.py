@@ -147,8 +147,8 @@ class Evaluate(EvaluationSettings):
 class Settings(Section):
     """The content of ``params.yaml``.
 
-    A section of ``models`` holds settings of an architecture, and training settings that replace
-    those of ``train``.
+    A section of ``models`` holds settings of an architecture, and training settings that override
+    the settings in ``train``.
     """
 
     data: Data
@@ -184,7 +184,7 @@ class Settings(Section):
 
 
 def load(path: Path = PARAMS) -> Settings:
-    """Read and check all of ``params.yaml``. Raises ``UserError``."""
+    """Read and check all of ``params.yaml``. Raises ``UserError`` for an invalid file."""
     return check_all(read_yaml(path), path)
 
 

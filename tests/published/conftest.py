@@ -1,6 +1,6 @@
-"""The published results are of the settings that `dvc.lock` holds.
+"""Tests of the published results, which belong to the settings in `dvc.lock`.
 
-Who has settings or models of their own publishes none: tests then step aside.
+With other settings or models, the tests are skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline import ROOT
 
 @cache
 def changed() -> list[str]:
-    """The settings that are not those of the committed run."""
+    """Return the keys of settings that differ from the settings of the committed run."""
     params, lock = (
         yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
         for name in ("params.yaml", "dvc.lock")
@@ -33,4 +33,4 @@ def changed() -> list[str]:
 @pytest.fixture(autouse=True)
 def _of_the_published_settings() -> None:
     if changed():
-        pytest.skip(f"{changed()[0]} is not what the committed results were made with")
+        pytest.skip(f"{changed()[0]} differs from the settings of the committed results")

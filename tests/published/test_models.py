@@ -1,4 +1,4 @@
-"""What is said of the shipped settings."""
+"""Statements of the documents about the committed settings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import flows
 from stages.pipeline.schema import load
 
 
-def test_the_models_that_are_compared_have_as_many_parameters_within_a_tenth():
-    """All but NSF, which needs a third of them."""
+def test_the_compared_models_have_equal_numbers_of_parameters_within_a_tenth():
+    """NSF is left out, because it needs only a third of the parameters."""
     params = load(ROOT / "params.yaml")
     counts = {
         name: flows.build(params.architecture(name), (2,)).parameters_per_member()

@@ -1,9 +1,9 @@
 """Missing values, or gaps, in the automatic recipe: a gap is drawn several times, not filled once.
 
-The draws come from a mixture of Gaussians that is fitted to the training rows of a fold, given the
-known values of the row (multiple imputation, Rubin 1987). A *training* row has several completions,
-and each visit takes one of them at random. A *held-out* row is scored by its known values ``x_o``
-with importance sampling (Owen 2013, chapter 9)::
+A mixture of Gaussians is fitted to the training rows of a fold. The draws are from this mixture,
+given the known values of the row (multiple imputation, Rubin 1987). A *training* row has several
+completions, and each visit uses a random one. The score of a *held-out* row is the log-density of
+its known values ``x_o``, estimated with importance sampling (Owen 2013, chapter 9)::
 
     q(x_o) ~ 1/K sum_k q(x_o, x_k) / r(x_k | x_o),      x_k ~ r( . | x_o)
 
@@ -29,11 +29,11 @@ ROWS = 1_500  # rows that a mixture is fitted to, at most
 # dependent form a narrow ridge
 RIDGE = 1e-8
 NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows, to bound the memory
-DRAWS, TOGETHER = 16, 16_000  # completions per row and in total, at most; each row has one at least
+DRAWS, TOGETHER = 16, 16_000  # completions per row and in total, at most; each row has at least one
 
 
 def count_completions(rows: Array, count: int) -> int:
-    """Return the number of completions per row for ``count`` rows: 1 if ``rows`` have no gap."""
+    """Return the number of completions per row, for ``count`` rows; 1 if ``rows`` have no gap."""
     return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
 
 

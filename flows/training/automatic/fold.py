@@ -40,7 +40,7 @@ class Fold:
         held_out: the indices of the held-out rows, ``(h,)``.
         units: the preprocessing from the user's units to scaled rows.
         train_rows, held_out_rows: the scaled rows, ``(t, D)`` and ``(h, D)``, with their gaps.
-        completions: the number of completions of each training row; 1 if no row has a gap.
+        completions: the number of completions per training row; 1 if no row has a gap.
         completed: the completions of the training rows, ``(t completions, D)``; the completions of
             a row are adjacent.
 
@@ -79,9 +79,9 @@ class Fold:
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each scaled row, and the log-densities of the draws.
 
-        The completions of a row are adjacent, ``(n count, D)``. The log-densities ``(n,
-        count)`` are of the values in the gaps, in the user's units; they are 0 for a row without a
-        gap. The same rows have the same completions at every call.
+        The completions are ``(n count, D)``; the completions of a row are adjacent. The
+        log-densities, ``(n, count)``, are of the values in the gaps, in the user's units, and 0 for
+        a row without a gap. The same rows have the same completions at every call.
         """
         completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
         if (unknown := np.isnan(completed)).any():

@@ -1,9 +1,9 @@
 """Training with early stopping on folds: one member per fold and regularisation.
 
 All members are trained in one batched population. A member learns from the training rows of its
-fold (``fold.py``). It is scored and stopped on the held-out rows of the fold, which it never sees.
-Its result is the average of its weights over its last steps (Polyak and Juditsky 1992), at the step
-where the held-out rows were most likely (Prechelt 1998).
+fold (``fold.py``). It is scored and stopped on the held-out rows of the fold, from which it does
+not learn. Its result is the average of its weights over its last steps (Polyak and Juditsky 1992),
+at the step at which the held-out rows were most likely (Prechelt 1998).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ BATCH = 128  # rows per step, at most: as good as 256 on tables, in half the tim
 EPOCH = 25  # steps per epoch, at most, to bound the memory
 # Steps between two checks on the held-out rows: a tenth of the steps so far, within these limits
 LEAST_INTERVAL, MOST_INTERVAL = 5, 50
-# Training has converged if, in this last share of its steps, the members gained less than this, in
-# nats per row and column
+# Training has converged if, in the last third of its steps, the members gained less than 0.001 nat
+# per row and column
 LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 500
 # Training also ends if no member had its best step in the last two thirds of the steps
@@ -98,15 +98,15 @@ class FoldTrainer:
         self.completions = count_completions(rows, most)  # per scored row
         # Checks and curves use these rows; a fold with fewer rows repeats its first rows
         learned = subsample(np.arange(count), CHECK_ROWS)
-        self.seen = {
-            "train": self._seen({f: f.train_rows[learned] for f in self.folds}),
-            "held_out": self._seen(
+        self.scored = {
+            "train": self._weighted({f: f.train_rows[learned] for f in self.folds}),
+            "held_out": self._weighted(
                 {f: f.held_out_rows[np.resize(f.checked, most)] for f in self.folds}
             ),
         }
         if test is not None:
             few = subsample(test, CHECK_ROWS)
-            self.seen["test"] = self._seen({f: f.scale(few) for f in self.folds})
+            self.scored["test"] = self._weighted({f: f.scale(few) for f in self.folds})
         places = subsample(np.arange(count), EPOCH * BATCH)
         prepared_folds = [member.prepared for member in self.members]
         network.initialize(
@@ -118,7 +118,7 @@ class FoldTrainer:
         self.best_nll = np.full(len(self.members), np.inf)
         self.best_step = np.zeros(len(self.members), dtype=int)
         self.progress: dict[int, Array] = {}  # best_nll by the step of each check
-        self.curves: dict[str, dict[int, Array]] = {f"{key}_nll": {} for key in self.seen}
+        self.curves: dict[str, dict[int, Array]] = {f"{key}_nll": {} for key in self.scored}
         self.step = 0
         # The untrained flow can be the best: it is a Gaussian after whitening, and has independent
         # columns after margins
@@ -129,12 +129,12 @@ class FoldTrainer:
         description = {**like.description, "members": [0, len(self.members)]}
         return cast(DensityNetwork, building.build_described(description))
 
-    def _seen(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
-        """Return completions of the scaled ``rows`` of each fold, for all members."""
+    def _weighted(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
+        """Return weighted completions of the scaled ``rows`` of each fold, for all members."""
         completed = {fold: fold.complete(own, self.completions) for fold, own in rows.items()}
         prepared = dict.fromkeys(member.prepared for member in self.members)
-        seen = {each: each.seen(*completed[each.fold]) for each in prepared}
-        z, log_weight = zip(*(seen[member.prepared] for member in self.members), strict=True)
+        points = {each: each.weighted(*completed[each.fold]) for each in prepared}
+        z, log_weight = zip(*(points[member.prepared] for member in self.members), strict=True)
         return WeightedPoints(torch.cat(z), torch.cat(log_weight))
 
     def points(self, generators: Generators) -> Tensor:
@@ -177,7 +177,7 @@ class FoldTrainer:
 
     @property
     def converged(self) -> bool:
-        """Whether the members gain almost nothing any more, or only overfit."""
+        """Whether the members hardly gain any more, or only overfit."""
         if self.step >= max(LEAST_OVERFITTED, OVERFITTED * self.best_step.max()):
             return True
         before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
@@ -197,8 +197,8 @@ class FoldTrainer:
     def log_density(self, parameters: Tensor, points: WeightedPoints) -> Array:
         """Return the log-densities ``(M, n)`` of rows, in the user's units.
 
-        The members have these ``parameters`` ``(M, P)``. A row with gaps is scored by its known
-        values.
+        The members have these ``parameters`` ``(M, P)``. For a row with gaps, this is the
+        log-density of the known values.
         """
         z, log_weight = points
         with self.network.parameters_from(parameters):
@@ -207,7 +207,7 @@ class FoldTrainer:
 
     def nll(self, key: str) -> Array:
         """Return the members' mean negative log-likelihoods of the rows ``key``, ``(M,)``."""
-        log_q = [*self.log_density(self.average, self.seen[key])]
+        log_q = [*self.log_density(self.average, self.scored[key])]
         if key == "held_out":  # without the repeated rows
             counts = [len(member.prepared.fold.checked) for member in self.members]
             log_q = [x[:count] for x, count in zip(log_q, counts, strict=True)]
@@ -221,8 +221,8 @@ class FoldTrainer:
     def scores(self, *, every_row: bool = False) -> Array:
         """Return the out-of-fold log-densities of all rows, in the user's units, ``(n, C)``.
 
-        For each candidate, the member that did not see a row scores the row. Rows in no fold are
-        ``NaN``; without ``every_row``, rows that checks do not use are ``NaN`` too.
+        For each candidate, the member that did not learn from a row scores the row. Rows in no fold
+        have ``NaN``; without ``every_row``, rows that checks do not use also have ``NaN``.
         """
         scores = np.full((self.shape[0], len(self.candidates)), np.nan)
         places = {
@@ -235,8 +235,8 @@ class FoldTrainer:
         size = ROWS_AT_ONCE // self.completions
         for start in range(0, most, size):
             piece = {fold: own[start : start + size] for fold, own in places.items()}
-            seen = self._seen({fold: fold.held_out_rows[own] for fold, own in piece.items()})
-            log_q = self.log_density(self.best, seen)
+            points = self._weighted({fold: fold.held_out_rows[own] for fold, own in piece.items()})
+            log_q = self.log_density(self.best, points)
             for member, values in zip(self.members, log_q, strict=True):
                 fold = member.prepared.fold
                 scored = fold.held_out[piece[fold]]
@@ -245,7 +245,7 @@ class FoldTrainer:
 
     def log(self) -> None:
         """Add the present step to all ``curves``."""
-        for key in self.seen:
+        for key in self.scored:
             self.curves[f"{key}_nll"][self.step] = self.nll(key)
 
     def keep(self, candidates: Sequence[Candidate]) -> None:
@@ -262,9 +262,9 @@ class FoldTrainer:
         self.network, self.optimizer = network, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
-        self.seen = {
+        self.scored = {
             key: WeightedPoints(points.z[kept], points.log_weight[kept])
-            for key, points in self.seen.items()
+            for key, points in self.scored.items()
         }
         for by_step in (self.progress, *self.curves.values()):
             by_step.update({step: values[kept] for step, values in by_step.items()})

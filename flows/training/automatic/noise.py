@@ -65,9 +65,9 @@ class NeighbourNoise:
 class ComponentNoise:
     """Noise with the shape of each point's component of a mixture of Gaussians.
 
-    In a table of clusters, a mixture estimates the shape of a cluster from all of its rows, and
-    neighbours from twenty rows. A visit to row x_i of a component with mean m and covariance C is a
-    draw from::
+    In a table of clusters, a mixture estimates the shape of a cluster from all of its rows, while
+    ``NeighbourNoise`` estimates it from twenty rows. A visit to row x_i of a component with mean
+    m and covariance C is a draw from::
 
         N(m + sqrt(1 - h^2) (x_i - m), h^2 C),    0 < h <= 1
 

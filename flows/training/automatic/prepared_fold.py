@@ -41,9 +41,14 @@ class WeightedPoints(NamedTuple):
 class PreparedFold:
     """A fold with one preprocessing, shared by all members with this fold and preprocessing.
 
-    ``name`` is the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither. It is
-    fitted to the first completion of each training row. ``points`` ``(D, N)`` are all completions
-    of the training rows after the preprocessing, in the precision of ``network``.
+    The preprocessing is fitted to the first completion of each training row. ``points`` ``(D, N)``
+    are all completions of the training rows after the preprocessing, in the precision of
+    ``network``.
+
+    Args:
+        fold: the fold.
+        network: the network to train.
+        name: the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
     """
 
     def __init__(self, fold: Fold, network: DensityNetwork, name: str) -> None:
@@ -54,10 +59,10 @@ class PreparedFold:
         first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
         self.preprocessing.standardize.set(fold.units.standardize.scaler)
         self.preprocessing.fit(first, margins=name == "margins", whiten=name == "whiten")
-        self.points = self.seen(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
+        self.points = self.weighted(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
         self.noises: dict[str, Noise] = {}
 
-    def seen(self, completed: Array, log_r: Array) -> WeightedPoints:
+    def weighted(self, completed: Array, log_r: Array) -> WeightedPoints:
         """Return scaled, completed rows as weighted points with M = 1.
 
         Args:

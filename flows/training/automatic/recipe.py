@@ -1,18 +1,18 @@
 """The automatic recipe: it chooses the regularisation for a table from the training rows.
 
 1. *Folds.* The rows are cut into five folds; copies of a row share a fold. A member learns from
-   four fifths of the rows and is scored on the held-out fifth, which it never sees (``fold.py``).
+   four fifths of the rows, and is scored on the held-out fifth (``fold.py``).
 2. *Successive halving.* Every candidate (``candidates.py``), a way to regularise, has one member
    per fold. Twice, only the candidates whose mixture makes the held-out rows most likely are kept.
-3. *Stopping.* Training at the full learning rate ends when the members gain almost nothing any
-   more. The learning rate then falls to 0 (cooling).
+3. *Stopping.* Training at the full learning rate ends when the members hardly gain any more. The
+   learning rate then falls to 0 (cooling).
 4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
    (``stacking.py``).
 
-No member is scored on a row that it learned from. A visit to a row with gaps takes one of several
-draws of the missing values, and a held-out row with gaps is scored by its known values
-(``completion.py``). Sources: Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024
-(MiniCPM, the cooling). docs/choices.md reports the gain of each part.
+No member is scored on a row that it learned from. A visit to a row with gaps uses one of several
+draws of the missing values, and the score of a held-out row with gaps is the density of its known
+values (``completion.py``). Sources: Jamieson and Talwalkar 2016 (successive halving); Hu et al.
+2024 (MiniCPM, the cooling). docs/choices.md reports the gain of each part.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whe
 def train_auto(network: DensityNetwork, task: Task) -> None:
     """Train ``network`` with the automatic recipe.
 
-    The training rows may have gaps, which are ``NaN``. The test rows must not. Raises
+    The training rows may have gaps (``NaN``); the test rows must be complete. Raises
     ``ValueError`` for a number of members that does not fit the folds and candidates, and for rows
     or groups from which the recipe cannot learn.
     """
@@ -132,7 +132,7 @@ def train_auto(network: DensityNetwork, task: Task) -> None:
 def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
     """Return the out-of-fold scores ``held_out`` ``(n,)`` of ``rows`` ``(n, D)`` with their states.
 
-    The score of a row with missing values is a density of fewer values, so it does not count.
+    A row with missing values has no score, because its score would be a density of fewer values.
     """
     state = np.full(len(rows), RowState.SCORED.value)
     state[np.isnan(rows).any(axis=1)] = RowState.MISSING_VALUES
@@ -210,8 +210,8 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
 def score_references(folds: Sequence[Fold]) -> dict[str, float]:
     """Return the out-of-fold scores of two simple models: mean log-densities in nats.
 
-    They are in the user's units. Each model is fitted to the completed training rows of a fold; a
-    held-out row with gaps is scored by its known values.
+    They are in the user's units. Each model is fitted to the completed training rows of a fold; the
+    score of a held-out row with gaps is the density of its known values.
     """
     totals = dict.fromkeys(REFERENCES, 0.0)
     for fold in folds:

@@ -1,12 +1,15 @@
 """Stacking: the weights of a mixture of densities that maximise its out-of-fold likelihood.
 
-The log-densities ``l`` ``(n, C)`` of a row are from models that did not learn from the row::
+``l_ic`` is the log-density of row i under model c, which did not learn from the row::
 
     w = argmax  sum_i log sum_c w_c exp(l_ic),    w_c >= 0,  sum_c w_c = 1
 
-The objective is concave. Expectation maximisation climbs it: ``w_c <- mean_i  w_c exp(l_ic) / sum_k
-w_k exp(l_ik)``. Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via
-stacking); greedy selection, Caruana et al. 2004.
+The objective is concave, and expectation maximisation finds its maximum. It repeats the step::
+
+    w_c <- mean_i  w_c exp(l_ic) / sum_k w_k exp(l_ik)
+
+Sources: Smyth and Wolpert 1999 (Linearly combining density estimators via stacking); greedy
+selection, Caruana et al. 2004.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ ALONE = 0.02  # weight of the score of a single density beside the score of the 
 
 
 def weights(log_q: Array) -> Array:
-    """Return the weights ``(C,)`` for log-densities ``(n, C)``."""
+    """Return the weights w ``(C,)`` for the log-densities l ``(n, C)``."""
     w = np.full(log_q.shape[1], 1 / log_q.shape[1])
     shares = np.exp(log_q - log_q.max(axis=1, keepdims=True))
     for _ in range(STEPS):
@@ -34,7 +37,8 @@ def chosen(log_q: Array, count: int) -> list[int]:
     """Select at most ``count`` of C densities whose mixture scores well; return sorted indices.
 
     The selection is greedy: each step adds the density that improves the mixture most. The score of
-    the density itself counts a little, so that a good density is selected if none improves much.
+    the density alone counts a little, so that a good density is selected if no density improves the
+    mixture much.
     """
     taken: list[int] = []
 
