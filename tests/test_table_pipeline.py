@@ -226,7 +226,7 @@ def test_the_table_of_results_and_compare_support_tables(of_a_table: tuple[Clone
     realnvp = rows[-2]
     assert "gain of the ensemble over " in head
     assert "KL" not in head
-    assert " \u00b1 " in realnvp.split("|")[3]
+    assert "\u00b1" in realnvp.split("|")[3]
     clone.commit("Results")
     said = clone.run(sys.executable, "-m", "tools.compare", "main", "main", "--format", "md").stdout
     assert "Models with the same numbers for each member: independent Gaussians, " in said
