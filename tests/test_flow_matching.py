@@ -1,4 +1,4 @@
-"""Flow matching: its regression, its solver, and a density that is exact.
+"""Flow matching: training loss, solver, samples and density.
 
 The tests of every model are in ``test_models.py``.
 """
@@ -42,7 +42,7 @@ def data(seed: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def short():
-    """A small network after a short training, which has learned the modes."""
+    """Return a small network after a short training, which has learned the modes."""
     network = flows.build(flows.FlowMatching(hidden=32, layers=3), (2,), members=3)
     settings = TrainingSettings(
         epochs=150, batch_size=200, learning_rate=0.01, noise_factor=1.7, log_every=50
@@ -59,7 +59,7 @@ def divergences(network, points: np.ndarray) -> np.ndarray:
 
 
 def with_steps(network, factor: int):
-    """Return the same field with ``factor`` times the steps of its solver."""
+    """Return the same velocity field with ``factor`` times as many steps of the solver."""
     steps = factor * network.solver_steps
     settings = {**network.description["settings"], "solver_steps": steps}
     other = flows.build(flows.FlowMatching(**settings), (2,), members=network.members)
@@ -68,7 +68,7 @@ def with_steps(network, factor: int):
 
 
 def masses(network, side: int = 240) -> np.ndarray:
-    """Return the integral of each member's density over a box, by the midpoint rule."""
+    """Return the integral of each member's density over a box, computed by the midpoint rule."""
     edges = np.linspace(-16, 16, side + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     points = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
@@ -76,7 +76,7 @@ def masses(network, side: int = 240) -> np.ndarray:
 
 
 def chi_square_p(network, count: int = 20_000, cells: int = 14, fine: int = 12) -> list[float]:
-    """Return the p-value of each member's samples against its density, in cells of a box."""
+    """Return the p-value of a chi-square test of each member's samples against its density."""
     edges = np.linspace(-7, 7, cells + 1)
     axis = np.linspace(-7, 7, cells * fine, endpoint=False) + 7 / (cells * fine)
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -96,7 +96,7 @@ def chi_square_p(network, count: int = 20_000, cells: int = 14, fine: int = 12) 
 # The solver
 
 
-def test_the_error_of_the_solver_falls_with_the_fourth_power_of_the_step():
+def test_the_solver_has_order_4():
     def error(steps: int) -> float:
         times = [k / steps for k in range(steps + 1)]
         start = torch.ones(1, dtype=torch.float64)
@@ -131,7 +131,7 @@ def closed_form(mixture: Mixture):
     return slopes
 
 
-def test_the_closed_form_velocity_of_a_mixture_has_its_density(monkeypatch: pytest.MonkeyPatch):
+def test_the_exact_velocity_of_a_mixture_gives_its_density(monkeypatch: pytest.MonkeyPatch):
     scaled = Mixture.isotropic(RING.means / 2.9, 0.5 / 2.9)
     network = flows.build(flows.FlowMatching(), (2,))
     monkeypatch.setattr(network, "_slopes", closed_form(scaled))
@@ -141,7 +141,7 @@ def test_the_closed_form_velocity_of_a_mixture_has_its_density(monkeypatch: pyte
     np.testing.assert_allclose(log_q, scaled.log_prob(points), atol=0.2)
 
 
-def test_the_log_determinant_of_the_whole_map_is_that_of_autograd(perturb, float64):
+def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(perturb, float64):
     network = flows.build(flows.FlowMatching(hidden=12, layers=3, solver_steps=60), (3,), members=2)
     perturb(network, 0.2)
     points = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 5)))
@@ -156,13 +156,13 @@ def test_the_log_determinant_of_the_whole_map_is_that_of_autograd(perturb, float
             assert abs(log_det[m, n].item()) > 0.01
 
 
-def test_halving_the_steps_hardly_changes_the_divergence(short):
+def test_twice_as_many_steps_hardly_change_the_kl(short):
     points = fresh(4_000)
     change = divergences(with_steps(short, 2), points) - divergences(short, points)
     assert np.abs(change).max() < 0.001
 
 
-def test_the_mass_of_every_member_is_one(short):
+def test_every_density_integrates_to_1(short):
     np.testing.assert_allclose(masses(short), 1, atol=0.001)
 
 
@@ -170,14 +170,14 @@ def test_samples_agree_with_the_density(short):
     assert min(chi_square_p(short)) > 0.001
 
 
-def test_wider_samples_do_not_agree_with_the_density(short, monkeypatch: pytest.MonkeyPatch):
-    """The test before this one finds samples that are a tenth too wide."""
+def test_samples_that_are_too_wide_are_detected(short, monkeypatch: pytest.MonkeyPatch):
+    """Check that the chi-square test above detects samples that are a tenth too wide."""
     drawn = short.sample((20_000,), generator=np.random.default_rng(5))
     monkeypatch.setattr(short, "sample", lambda *_, **__: 1.1 * drawn)
     assert max(chi_square_p(short)) < 1e-6
 
 
-def test_the_trajectory_begins_at_the_noise_and_ends_at_the_samples(short):
+def test_the_trajectory_starts_with_noise_and_ends_with_samples(short):
     states = short.trajectory((6,), np.random.default_rng(2))
     assert len(states) == short.solver_steps + 2
     assert torch.equal(states[-1], short.sample((6,), generator=np.random.default_rng(2)))
@@ -188,7 +188,7 @@ def test_the_trajectory_begins_at_the_noise_and_ends_at_the_samples(short):
 # The regression
 
 
-def test_the_times_of_the_solver_are_closer_to_each_other_at_the_data():
+def test_the_steps_of_the_solver_are_shorter_near_the_data():
     times = flows.build(flows.FlowMatching(solver_steps=7), (2,))._times()
     steps = np.diff(times)
     assert (times[0], times[-1], len(times)) == (0, 1, 8)
@@ -202,7 +202,7 @@ def test_the_features_of_the_time_are_chebyshev_polynomials():
     assert code.time_features(t, 1).shape == (1, 1, 9)
 
 
-def test_a_path_is_straight_and_its_velocity_leads_to_the_point():
+def test_paths_are_straight_and_end_at_the_training_points():
     network = flows.build(flows.FlowMatching(), (2,), members=2)
     x_1 = torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(0))
     inputs, velocities = network._paths(x_1, numpy_generators(0, "train", range(2)))
@@ -212,15 +212,15 @@ def test_a_path_is_straight_and_its_velocity_leads_to_the_point():
     assert abs(float(t.mean()) - 2 / 3) < 0.07
 
 
-def test_optimal_transport_pairs_with_the_smallest_sum_of_squares():
+def test_optimal_transport_minimises_the_sum_of_squared_distances():
     rng = np.random.default_rng(0)
     x_0, x_1 = (torch.from_numpy(rng.standard_normal((2, 6))) for _ in range(2))
-    paired = code._nearest(x_0, x_1)
+    paired = code._paired(x_0, x_1)
     least = min((x_0[:, list(p)] - x_1).square().sum() for p in permutations(range(6)))
     assert_close((paired - x_1).square().sum(), least)
 
 
-def test_pairing_changes_the_paths_and_not_the_noise():
+def test_optimal_transport_lowers_the_loss():
     found = {}
     for pairing in ("independent", "optimal_transport"):
         network = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
@@ -229,7 +229,7 @@ def test_pairing_changes_the_paths_and_not_the_noise():
     assert (found["optimal_transport"] < found["independent"]).all()
 
 
-def test_the_history_holds_the_loss_and_the_likelihood_of_the_end(short):
+def test_the_history_has_losses_and_the_final_nll(short):
     history = short.history
     assert [*history] == ["epoch", "train_loss", "test_loss", "train_nll", "test_nll"]
     for key in ("train_nll", "test_nll"):
@@ -264,7 +264,7 @@ SIZES = [(2, 72, 6, 200), (1, 5, 1, 1), (3, 16, 8, 257), (7, 21, 2, 600)]
 
 @compiled
 @pytest.mark.parametrize(("dim", "hidden", "depth", "count"), SIZES)
-def test_the_compiled_network_is_that_of_the_plain_code(dim, hidden, depth, count):
+def test_compiled_and_plain_networks_agree(dim, hidden, depth, count):
     network = perceptron(dim, hidden, depth)
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.standard_normal((3, dim + 3, count))).float()
@@ -300,7 +300,7 @@ def test_the_number_of_threads_changes_no_bit():
 
 
 @compiled
-def test_what_is_not_finite_stays_in_its_point():
+def test_nan_in_one_point_does_not_affect_other_points():
     network = perceptron(2, 20, 3)
     x = torch.zeros(3, 5, 40)
     x[1, 0, 7] = math.nan
@@ -353,7 +353,7 @@ def test_conditionals_of_more_columns_are_refused_with_a_reason():
 
 
 @pytest.mark.slow  # a minute
-def test_the_settings_of_the_pipeline_on_a_ring_by_which_they_were_chosen():
+def test_the_settings_of_the_pipeline_learn_the_ring():
     params = schema.load()
     architecture, training = params.architecture("flow_matching"), params.training("flow_matching")
     network = flows.build(architecture, (2,), members=training.members, seed=training.seed)

@@ -1,6 +1,6 @@
-"""Every figure is drawn of every scene that has what it needs.
+"""Figures of all kinds of scenes: with and without a truth, of one member, of wide tables.
 
-With a truth and without, of one member, of wide tables. Nothing here is trained.
+Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def scene(
     truth: Mixture | None = None,
     dim: int = 2,
 ) -> plotting.Scene:
-    """A scene that has the ``needs`` and nothing that it can do without.
+    """Return a scene with the ``needs`` and nothing else that is optional.
 
-    The truth and two references, a flow, a VAE and a GAN.
+    Its rows are the truth (if needed), two references, a flow, a VAE and a GAN.
     """
     rng = np.random.default_rng(0)
     truth = truth or make("ring")
@@ -99,7 +99,7 @@ def scene(
 
 
 class SampleOnly:
-    """A truth that is no mixture."""
+    """A truth that is not a mixture."""
 
 
 SCENES = {
@@ -129,13 +129,13 @@ def possible(scene: plotting.Scene) -> list[str]:
 
 
 def sheet(name: str, scene: plotting.Scene) -> Any:
-    """The figure, not laid out and not written: that is what takes long."""
+    """Return the figure without layout and writing, which take most of the time."""
     with plt.rc_context(plotting.STYLE):
         return plotting.FIGURES[name][1](scene)
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
-def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tmp_path: Path):
+def test_a_written_figure_gives_no_warning_and_is_not_blank(name: str, tmp_path: Path):
     plotting.draw_figure(name, SCENES["all"], tmp_path / name)
     with Image.open(tmp_path / name) as picture:
         assert name.endswith(".gif") or picture.width == round(120 * 9.2)
@@ -143,19 +143,19 @@ def test_a_figure_is_written_without_a_warning_and_shows_something(name: str, tm
 
 
 @pytest.mark.parametrize("which", ["one member", "wide"])
-def test_all_that_is_possible_is_drawn_without_a_warning(which: str):
+def test_all_possible_figures_are_drawn_without_warnings(which: str):
     for name in possible(SCENES[which]):
         assert sheet(name, SCENES[which])
 
 
-def test_many_modes_and_columns_of_other_scales_are_drawn_without_a_warning():
+def test_many_modes_and_unequal_scales_are_drawn_without_warnings():
     assert sheet("modes.png", scene(truth=make("grid")))
     stretched = replace(scene(), data=scene().data * [1e5, 1e-3])
     assert sheet("samples.png", stretched).axes[0].get_aspect() == "auto"
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
-def test_a_figure_needs_what_it_says_and_no_more(name: str):
+def test_the_declared_needs_of_a_figure_are_sufficient(name: str):
     needs, _ = plotting.FIGURES[name]
     assert name in possible(scene(needs))
     assert sheet(name, scene(needs))
@@ -177,18 +177,18 @@ PLANE = {name: ["plane"] for name in ("conditional.png", "density.png", "samples
         ("wide, no truth", {**UNKNOWN, **PLANE, **FLAT}),
     ],
 )
-def test_a_figure_whose_need_is_missing_is_left_out(which: str, left_out: dict[str, list[str]]):
+def test_figures_with_missing_needs_are_left_out(which: str, left_out: dict[str, list[str]]):
     assert plotting.missing(SCENES[which]) == left_out
     assert set(possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
 
 
 def words(name: str, scene: plotting.Scene) -> str:
-    """All that is written in a figure."""
+    """Return all visible text of a figure."""
     texts = sheet(name, scene).findobj(Text)
     return "\n".join(each.get_text() for each in texts if each.get_visible())
 
 
-def test_a_spike_that_is_cut_off_is_told():
+def test_a_spike_above_the_scale_is_named_in_the_title():
     whole = scene()
     spiky = whole.histories["flow"].copy()
     spiky.loc[12, "train_nll"] = 1111.6
@@ -197,7 +197,7 @@ def test_a_spike_that_is_cut_off_is_told():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_the_legend_of_the_training_curves_lies_on_no_panel(count):
+def test_the_legend_of_the_training_curves_overlaps_no_panel(count):
     whole = scene()
     curves = whole.histories["flow"]
     rows = [replace(whole.by_name["flow"], name=f"flow{k}") for k in range(count)]
@@ -211,7 +211,7 @@ def test_the_legend_of_the_training_curves_lies_on_no_panel(count):
     assert not any(box.overlaps(axis.get_window_extent()) for axis in shown)
 
 
-def test_without_a_truth_no_figure_speaks_of_one():
+def test_without_a_truth_no_figure_mentions_it():
     pictures = {"density.png", "layers.png", "margins.png", "probability.png", "quality.png"}
     pictures |= {"conditional.png", "samples.png", "summary.png", "training.png"}
     assert set(possible(SCENES["no truth"])) == {*pictures, "layers.gif", "paths.gif"}
@@ -226,7 +226,7 @@ def test_the_densities_of_one_model_are_drawn():
     assert sheet("density.png", few)
 
 
-def test_the_samples_are_told_by_the_share_that_lies_between_the_modes():
+def test_titles_of_samples_have_the_share_between_modes_if_it_is_known():
     whole = scene()
     gan = whole.by_name["gan"]
     gan = replace(gan, members=gan.members.assign(high_quality=[0.9, 0.95, 0.94]))
@@ -261,11 +261,11 @@ def test_no_point_of_a_layer_is_cut_off():
         assert np.abs(points).max() < axis.get_xlim()[1] == axis.get_ylim()[1]
 
 
-def test_a_model_without_a_density_says_so():
+def test_a_model_without_a_density_is_named():
     assert "GAN: no density" in words("density.png", scene())
 
 
-def test_a_conditional_has_area_1_and_that_of_the_truth_is_its_closed_form():
+def test_conditionals_have_area_1_and_the_true_one_equals_its_closed_form():
     weights, means = np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -2.0]])
     covariances = np.array([[[1.0, 0.6], [0.6, 0.8]], [[0.5, -0.2], [-0.2, 1.0]]])
     truth = Mixture(weights, means, covariances)
@@ -292,7 +292,7 @@ def test_a_conditional_has_area_1_and_that_of_the_truth_is_its_closed_form():
             assert np.trapezoid(*line.get_data()) == pytest.approx(1)
 
 
-def test_a_column_of_one_value_has_one_conditional_and_a_line_without_mass_none():
+def test_a_constant_column_has_one_panel_and_a_line_without_mass_has_no_curve():
     whole = scene()
     empty = {"density_ensemble": np.zeros((9, 9))}
     lost = replace(whole.by_name["flow"], arrays={**whole.by_name["flow"].arrays, **empty})
@@ -302,7 +302,7 @@ def test_a_column_of_one_value_has_one_conditional_and_a_line_without_mass_none(
     assert [name for name, is_empty in lines.items() if is_empty] == ["FLOW"]
 
 
-def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
+def test_the_error_of_the_truth_is_for_as_many_draws_as_members():
     whole = scene(members=3)
     for row in (row for row in whole.rows if row.name in ("truth", "vae")):
         mean, error = whole.mean(row, ["recall"])
@@ -310,7 +310,7 @@ def test_the_bar_of_the_truth_is_that_of_as_many_draws_as_a_model_has_members():
         assert error == pytest.approx(2 * row.members["recall"].std() / np.sqrt(3))
 
 
-def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning():
+def test_a_diverged_model_is_left_out_without_warnings():
     def lost(row: plotting.Row) -> plotting.Row:
         nan = {key: row.arrays[key] * np.nan for key in ("hdr", "radius", "mode_mass")}
         return replace(row, members=row.members * np.nan, arrays={**row.arrays, **nan})
@@ -324,7 +324,7 @@ def test_a_model_that_diverged_is_left_out_of_the_curves_without_a_warning():
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
+def test_a_failed_write_keeps_the_previous_figure(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "figure.png"
@@ -342,7 +342,7 @@ def test_a_figure_that_can_not_be_written_leaves_the_last_good_one_alone(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
+def test_the_stage_draws_possible_figures_and_names_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     wide, files = SCENES["wide"], plot.files
@@ -378,7 +378,7 @@ def test_the_stage_draws_what_it_can_and_names_what_it_left_out(
 
 
 def of_a_table(**columns: np.ndarray) -> plotting.Scene:
-    """A table without a truth, whose models draw its own rows in another order."""
+    """Return a scene of a table whose models draw its own rows in another order."""
     data = np.stack(list(columns.values()), axis=1)
     whole = scene(("density",))
     rows = [
@@ -393,7 +393,7 @@ def normal(seed: int, count: int = 200) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(count)
 
 
-def test_columns_of_any_kind_are_drawn_without_a_warning():
+def test_columns_of_any_kind_are_drawn_without_warnings():
     columns = {
         "far away": 1e9 + normal(1),
         "sparse": np.where(normal(2) > 1.5, normal(3), 0),
@@ -423,14 +423,14 @@ def test_pairs_have_a_legend_and_show_a_cell_with_a_single_sample():
     assert (colors[counts == 1][:, :3].mean(axis=1) < 0.7).all()
 
 
-def test_the_columns_that_there_is_no_room_for_are_said():
+def test_columns_without_a_panel_are_named():
     table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
     assert "not shown: c12, c13" in words("margins.png", table)
     assert "not shown: c12, c13" in words("probability.png", table)
     assert re.search("not shown: .* and 4 more", words("pairs.png", table))  # of eight
 
 
-def test_samples_of_infinite_and_unheard_of_values_are_drawn_without_a_warning():
+def test_infinite_and_extreme_samples_are_drawn_without_warnings():
     table = of_a_table(a=np.exp(4 * normal(1)), b=normal(2), c=normal(3))
     wild = np.concatenate([table.data, [[-1.0, 1e300, np.inf], [0.0, np.nan, -1e300]]])
     broken = replace(
@@ -448,7 +448,7 @@ def test_pairs_without_a_sample_in_view_are_drawn(tmp_path: Path):
         plotting.draw_figure("pairs.png", replace(table, rows=rows), tmp_path / "pairs.png")
 
 
-def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plot():
+def test_a_model_that_draws_the_data_has_a_perfect_probability_plot():
     table = of_a_table(a=normal(1), b=np.round(normal(2)), c=normal(3).round(1))
     exact = replace(table, test=table.data)
     for axis in sheet("probability.png", exact).axes[:3]:
@@ -457,14 +457,14 @@ def test_a_model_that_draws_the_data_lies_on_the_diagonal_of_its_probability_plo
 
 
 def cells_up(kinds: Sequence[Column], **columns: np.ndarray) -> np.ndarray:
-    """The samples in each cell of the first column, without the empty ones beyond all of them."""
+    """Return the samples per cell of the first column, without empty cells at the ends."""
     axis = sheet("pairs.png", replace(of_a_table(**columns), columns=kinds)).axes[1]
     (mesh,) = axis.findobj(QuadMesh)
     return np.trim_zeros(np.asarray(mesh.get_array()).sum(axis=1))
 
 
 @pytest.mark.parametrize("step", [1.0, 0.1])
-def test_every_cell_holds_as_many_steps_so_that_even_columns_have_no_stripes(step: float):
+def test_all_cells_contain_the_same_number_of_steps(step: float):
     x, y = step * np.stack(np.meshgrid(range(20, 97), range(5))).reshape(2, -1)
     kinds = [Column("x", "integer", step=step), Column("y", step=step), Column("z")]
     found = cells_up(kinds, x=x, y=y, z=normal(1, len(x)))
@@ -481,7 +481,7 @@ def test_the_logarithms_of_whole_numbers_leave_no_gaps():
     assert (found > 0).all()
 
 
-def test_labels_are_ticks_with_a_class_each_and_every_row_of_pairs_has_its_name():
+def test_labels_have_their_own_ticks_and_cells_and_rows_of_pairs_have_names():
     sizes = np.random.default_rng(0).integers(0, 3, 200).astype(float)
     labels = ("small", "medium", "large", "a label that is far too long")  # the last in no row
     size = Column("size", "category", step=1.0, labels=labels)
@@ -509,7 +509,7 @@ def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others
     assert "gain" not in words("summary.png", table)
 
 
-def test_a_history_of_held_out_rows_is_drawn_with_its_meaning():
+def test_held_out_curves_are_drawn_and_explained():
     whole = scene()
     history = whole.histories["flow"].assign(held_out_nll=4.5, held_out_nll_sd=0.1)
     found = replace(whole, histories={**whole.histories, "flow": history})

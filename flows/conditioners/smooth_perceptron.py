@@ -23,10 +23,11 @@ class SmoothPerceptron(Perceptron):
         return torch.baddbmm(last_bias, last_weight, x)
 
     def with_divergence(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``forward`` ``(M, outputs, N)`` of ``x``, and its divergence ``(M, N)``.
+        """Return the output ``(M, outputs, N)`` of ``forward``, and its divergence ``(M, N)``.
 
-        The divergence is by as many of the first inputs as there are outputs. It is exact, and
-        takes as many Jacobian-vector products, each at the cost of a value::
+        The divergence is ``sum_d dy_d / dx_d`` over the outputs d; further inputs, such as features
+        of the time, do not enter. It is exact: each term is a Jacobian-vector product, which costs
+        as much as ``forward``::
 
             u_1 = W_1[:, d] silu'(a_1),  u_l = (W_l u_(l-1)) silu'(a_l),  dy_d / dx_d = W[d] u_L
         """

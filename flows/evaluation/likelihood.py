@@ -1,7 +1,7 @@
-"""Log-likelihoods, divergences from the truth, and the classifier that knows both densities.
+"""Log-likelihoods, divergences from the truth, and the best classifier of data against samples.
 
-p is the true density, or truth, and q the density of a model. Log-densities are in nats, and sums
-in float64.
+p is the true density, called the truth, and q is the density of a model. Log-densities are in
+nats, and sums are computed in float64.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ from flows.networks.population import Population
 def true_log_density(truth: Truth, rows: Array) -> Array:
     """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
-    Rows are scored in the same chunks as for a model, so that the truth, scored as a model, has
-    exactly the same numbers.
+    Rows are scored in the same chunks as for a model. So the truth gets exactly the same numbers
+    when it is scored as a model.
     """
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]
@@ -24,13 +24,13 @@ def true_log_density(truth: Truth, rows: Array) -> Array:
 
 @torch.no_grad()
 def squared_radius(population: Population, rows: Array) -> Array:
-    """Return ``|f(x)|^2`` of rows ``(n, *event)`` in float64, ``(n, M)``; ``f`` is ``encode``."""
+    """Return ``|f(x)|^2`` in float64, ``(n, M)``, for rows x ``(n, *event)``; f is ``encode``."""
     noise = (population.encode(chunk).double() for chunk in as_tensor(rows).split(Population.chunk))
     return np.concatenate([z.flatten(2).square().sum(2).numpy() for z in noise])
 
 
 def strict_mean(values: Array) -> Array:
-    """Return the mean over the first axis, or ``NaN`` if any of its values is not finite.
+    """Return the mean over the first axis; ``NaN`` if a value is not finite.
 
     No value is dropped or clipped.
     """
@@ -44,7 +44,7 @@ def divergence(log_p: Array, log_q: Array) -> Array:
         log_p: true log-densities of draws from p, ``(n, 1)`` or ``(n, M)``.
         log_q: log-densities of each member for the same draws, ``(n, M)``.
 
-    A member with a value that is not finite has ``NaN``.
+    The divergence of a member is ``NaN`` if one of its values is not finite.
 
     Examples:
         >>> import numpy as np
@@ -57,13 +57,13 @@ def divergence(log_p: Array, log_q: Array) -> Array:
 
 
 def divergence_error(log_p: Array, log_q: Array) -> Array:
-    """Return the standard error of ``divergence`` by the random draws, ``(M,)``."""
+    """Return the standard error of ``divergence`` for n independent draws, ``(M,)``."""
     with np.errstate(invalid="ignore"):  # infinities, which give NaN
         return (log_p - log_q).std(axis=0, ddof=1) / np.sqrt(len(log_q))
 
 
 def area_under_roc(ones: Array, zeros: Array) -> float:
-    """Return the share of pairs with the score of ``ones`` above the score of ``zeros``.
+    """Return the share of pairs in which the score from ``ones`` is above the score from ``zeros``.
 
     Ties count half. This is the area under the ROC curve of a classifier with these scores.
     """

@@ -4,12 +4,12 @@
        A_l = W_l H_(l-1) + b_l    H_l = silu(A_l)    S_l = silu'(A_l)    Y = W H_L + b
        silu(a) = a s    silu'(a) = s + a s (1 - s)    s = 1 / (1 + e^-a)
 
-   The divergence is by the first `outputs` inputs. Column d of W_1 goes through the layers as a
-   tangent, and row d of W ends it:
+   The divergence is sum_d dY_d / dX_d over the outputs d; further inputs do not enter. Column d of
+   W_1 is propagated through the layers as a tangent, and multiplied by row d of W:
 
        U_1 = W_1[:, d] * S_1    U_l = W_l U_(l-1) * S_l    dY_d / dX_d = W[d] U_L
 
-   The loss against targets T is sum |Y - T|^2 / N, so dY = 2 (Y - T) / N, and from there
+   The loss for targets T is sum |Y - T|^2 / N, so dY = 2 (Y - T) / N. Backpropagation:
 
        dW += dY H_L'    D_L = W' dY * S_L    dW_l += D_l H_(l-1)'    D_(l-1) = W_l' D_l * S_(l-1)
        db += sum dY                          db_l += sum D_l */
@@ -18,7 +18,7 @@
 
 typedef struct { Matrix w[DEPTH + 1]; float *b[DEPTH + 1]; } Stack;
 
-/* A member's row of parameters, or of their gradients: the weights and the biases of every layer. */
+/* The weights and biases of every layer in a member's row of parameters, or of gradients. */
 static Stack stack(const Velocity *o, float *theta) {
     Stack all;
     for (int l = 0; l <= o->depth; l++) {
@@ -48,7 +48,7 @@ static Smooth smooth(const Velocity *o, int width, Room *room) {
     return t;
 }
 
-/* a becomes silu(a), and s silu'(a). */
+/* Replace a by silu(a), and store silu'(a) in s. */
 static void activate(Tile a, Tile s) {
     for (int i = 0; i < a.rows; i++)
         EACH_VECTOR(p, a.width) {
@@ -94,7 +94,7 @@ static void divergence(const Velocity *o, Stack w, Smooth t) {
     }
 }
 
-/* y becomes the gradient of the loss of `count` of N points; their part of the loss is added. */
+/* Replace y by the gradient of the loss for `count` of N points; return the loss with their part. */
 static double regression(double loss, Tile y, Tile target, int count, long N) {
     for (int q = 0; q < y.width; q++)
         for (int i = 0; i < y.rows; i++) {
@@ -106,7 +106,7 @@ static double regression(double loss, Tile y, Tile target, int count, long N) {
     return loss;
 }
 
-/* D_l takes the place of H_l: less has to stay in the cache. */
+/* D_l overwrites H_l, so that less memory has to stay in the cache. */
 static void smooth_backward(const Velocity *o, Stack w, Stack g, Smooth t) {
     Tile d = t.y;
     for (int l = o->depth; l >= 0; l--) {
@@ -120,8 +120,8 @@ static void smooth_backward(const Velocity *o, Stack w, Stack g, Smooth t) {
     }
 }
 
-/* Of the values, the tiles are shared out; of the loss, the members, as a sum over points is added
-   up in the tiles' order. */
+/* Threads share the tiles of all members. For the loss they share the members only, because a sum
+   over points is added in the order of the tiles. */
 long smooth_perceptron(const Velocity *request) {
     const Velocity o = *request;
     const long N = o.points, groups = o.target ? 1 : (N + TILE - 1) / TILE;

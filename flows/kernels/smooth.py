@@ -9,14 +9,14 @@ from flows.kernels.interface import Velocity, filled
 
 
 def velocity(network: SmoothPerceptron, x: Tensor) -> Tensor:
-    """Return ``network(x)``."""
+    """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``."""
     y = x.new_empty(x.shape[0], network.sizes[-1], x.shape[2])
     _run(network, x, y=y)
     return y
 
 
 def velocity_and_divergence(network: SmoothPerceptron, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``network.with_divergence(x)``."""
+    """Return ``network.with_divergence(x)``: ``(M, outputs, N)`` and ``(M, N)``."""
     y = x.new_empty(x.shape[0], network.sizes[-1], x.shape[2])
     divergence = x.new_empty(x.shape[0], x.shape[2])
     _run(network, x, y=y, divergence=divergence)
@@ -24,7 +24,7 @@ def velocity_and_divergence(network: SmoothPerceptron, x: Tensor) -> tuple[Tenso
 
 
 def regression(network: SmoothPerceptron, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of ``|network(x) - target|^2``, ``(M,)``, and its gradient ``(M, P)``."""
+    """Return the mean squared norm ``(M,)`` of ``network(x) - target``; its gradient ``(M, P)``."""
     loss = x.new_empty(x.shape[0], dtype=torch.float64)
     gradient = x.new_empty(network.theta.shape)
     _run(network, x, target=target.detach().contiguous(), loss=loss, gradient=gradient)

@@ -1,4 +1,4 @@
-"""The network of flow matching: a velocity field, its regression, and the density of its flow."""
+"""The network of flow matching: a velocity field, its training loss, samples and density."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from flows.networks.population import Description
 
 
 class FlowMatchingNetwork(DensityNetwork):
-    """A velocity field v(x, t), whose flow carries noise at t = 0 to data at t = 1.
+    """A velocity field v(x, t) that moves points from noise at t = 0 to data at t = 1.
 
     Source: Lipman et al. 2023, with straight paths::
 
@@ -34,17 +34,18 @@ class FlowMatchingNetwork(DensityNetwork):
         dx/dt = v(x, t)
         log q(x(1)) = log N(x(0); 0, I) - int_0^1 div v(x(t), t) dt
 
-    The loss has the marginal velocity E[x_1 - x_0 | x_t] as its minimum, whatever the distribution
-    of t. A t near 1 is drawn more often, as modes are narrow there.
+    For any distribution of t, the minimum of the loss is the marginal velocity
+    E[x_1 - x_0 | x_t]. Times near 1 are drawn more often, because modes are narrow there.
 
-    A density takes ``4 solver_steps`` values of v and of its divergence. The divergence is exact,
-    and costs as much as D values (``SmoothPerceptron``). A sample takes the values alone.
+    A log-density takes ``4 solver_steps`` evaluations of v and of its divergence. The divergence is
+    exact, and costs as much as D evaluations of v (``SmoothPerceptron``). A sample needs no
+    divergence.
 
-    With ``pairing`` by optimal transport, x_0 and x_1 are paired within a batch so that the sum of
-    ``|x_1 - x_0|^2`` is the smallest (Tong et al. 2024); a batch of n points costs n^3 operations.
+    If ``pairing`` is ``"optimal_transport"``, x_0 and x_1 are paired within a batch so that the sum
+    of ``|x_1 - x_0|^2`` is minimal (Tong et al. 2024). This takes n^3 operations for n points.
 
-    Conditionals take thousands of densities a row, so they are offered for tables of at most
-    ``most_conditional`` columns. Raises ``ValueError`` for points that are no vectors.
+    Conditionals need thousands of log-densities per row, so they are available for tables of at
+    most ``most_conditional`` columns. Raises ``ValueError`` if the points are not vectors.
     """
 
     is_continuous: ClassVar[bool] = True
@@ -78,19 +79,20 @@ class FlowMatchingNetwork(DensityNetwork):
         return lambda batch: self.loss(batch, generators)
 
     def loss(self, x: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch ``(M, D, n)``, ``(M,)``, and its gradient ``(M, P)``."""
+        """Return the loss ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
         return backend.regression(self.field, *self._paths(x, generators))
 
     def _paths(self, x_1: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
         """Return inputs ``(M, D + time features, n)`` and targets ``(M, D, n)`` of a batch.
 
-        They are points on straight paths to ``x_1`` with their times, and the paths' velocities.
+        The inputs are points on straight paths to ``x_1``, and features of their times. The targets
+        are the velocities of the paths.
         """
         count = x_1.shape[2]
         x_0 = normals(generators, self.dim, count)
         times = np.sqrt(np.stack([generator.random(count) for generator in generators]))
         if self.pairing == "optimal_transport":
-            x_0 = torch.stack([_nearest(*each) for each in zip(x_0, x_1.double(), strict=True)])
+            x_0 = torch.stack([_paired(*each) for each in zip(x_0, x_1.double(), strict=True)])
         t = torch.from_numpy(times)[:, None]
         x_t = (1 - t) * x_0 + t * x_1
         inputs = torch.cat([x_t, time_features(t, self.time_features)], dim=1)
@@ -98,9 +100,9 @@ class FlowMatchingNetwork(DensityNetwork):
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        """Return ``train_loss``, and ``test_loss`` where there are test points, ``(M,)`` each.
+        """Return ``train_loss`` and, if there are test points, ``test_loss``, ``(M,)`` each.
 
-        A point has one path, which is the same at every call.
+        Each point has one random path, the same at every call.
         """
         curves = {}
         for key, (z, _) in points.items():
@@ -119,7 +121,7 @@ class FlowMatchingNetwork(DensityNetwork):
     # Sampling and density
 
     def to_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise of preprocessed points and the log-determinant of the map, ``(M, N)``.
+        """Return the noise ``(M, D, N)`` of preprocessed points, and log-determinants ``(M, N)``.
 
         Both are in double precision.
         """
@@ -140,17 +142,17 @@ class FlowMatchingNetwork(DensityNetwork):
     def trajectory(
         self, sample_shape: Shape = (), generator: np.random.Generator | None = None
     ) -> list[Tensor]:
-        """Return samples at every step of the solver, from noise to data.
+        """Return ``solver_steps + 2`` tensors ``sample_shape + (M, D)``, from noise to data.
 
-        They are ``solver_steps + 2`` tensors ``sample_shape + (M, D)``: the first is noise, each
-        next one is after one more step, and the last is in the user's units.
+        The first is the noise. Each following tensor has the points after one more step, and the
+        last has the final points in the user's units.
         """
         shape = torch.Size(sample_shape)
         states = self._states(shape.numel(), generator_of(generator))
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]
 
     def _states(self, n: int, generator: np.random.Generator) -> list[Tensor]:
-        """Return ``n`` samples of every member ``(M, D, n)`` at every step, from noise to data."""
+        """Return ``n`` points per member, ``(M, D, n)``, after every step from noise to data."""
         noise = self.base.sample(n, generator, torch.float64)
         states = [noise, *runge_kutta(self._velocity, noise, self._times())]
         return [state.to(self.dtype) for state in states]
@@ -158,7 +160,7 @@ class FlowMatchingNetwork(DensityNetwork):
     def _times(self) -> list[float]:
         """Return the times of the solver, ``1 - (1 - k / n)^1.5``.
 
-        They are closer to each other at the data, where the velocity changes fastest.
+        Steps are shorter near the data, where the velocity changes fastest.
         """
         left = [1 - k / self.solver_steps for k in range(self.solver_steps + 1)]
         return [1 - share * math.sqrt(share) for share in left]
@@ -181,10 +183,10 @@ class FlowMatchingNetwork(DensityNetwork):
 
 
 def time_features(t: Tensor, count: int) -> Tensor:
-    """Return ``T_1(2t - 1), ..., T_count(2t - 1)`` of ``t`` ``(M, 1, n)``, ``(M, count, n)``.
+    """Return ``T_1(2t - 1), ..., T_count(2t - 1)``, ``(M, count, n)``, for ``t`` ``(M, 1, n)``.
 
-    They are Chebyshev polynomials, by ``T_k(u) = 2 u T_(k-1)(u) - T_(k-2)(u)``. On [0, 1] they
-    oscillate as cosines do, and unlike those they have the same bits on every machine.
+    These are Chebyshev polynomials, computed with ``T_k(u) = 2 u T_(k-1)(u) - T_(k-2)(u)``. On
+    [0, 1] they oscillate like cosines. Unlike cosines, they have the same bits on every machine.
     """
     u = 2 * t - 1
     values = [torch.ones_like(u), u]
@@ -193,8 +195,8 @@ def time_features(t: Tensor, count: int) -> Tensor:
     return torch.cat(values[1 : count + 1], dim=1)
 
 
-def _nearest(x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return ``x_0`` ``(D, n)`` in the order in which it is nearest to ``x_1``, in squares."""
+def _paired(x_0: Tensor, x_1: Tensor) -> Tensor:
+    """Return ``x_0`` ``(D, n)``, reordered so that ``sum |x_1 - x_0|^2`` is minimal."""
     distances: Any = cdist(x_1.T.numpy(), x_0.T.numpy(), "sqeuclidean")
     _, order = linear_sum_assignment(distances)
     return x_0[:, torch.from_numpy(order)]

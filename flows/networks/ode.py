@@ -5,22 +5,22 @@ from itertools import pairwise
 
 from torch import Tensor
 
-# Of a state and a time: the derivative of the state
+# Returns the derivative of a state at a time
 Slope = Callable[[Tensor, float], Tensor]
 
 
 def runge_kutta(slope: Slope, state: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-    """Yield the states at all ``times`` but the first, at which ``state`` is given::
+    """Solve ``dy/dt = slope(y, t)`` from ``state`` at the first time; yield y at the others::
 
         k_1 = f(y, t)    k_2 = f(y + h/2 k_1, t + h/2)    k_3 = f(y + h/2 k_2, t + h/2)
         k_4 = f(y + h k_3, t + h)        y <- y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4)
 
-    The error of a smooth solution falls with the fourth power of the steps h. Steps are fixed, so
-    what comes out of a point does not depend on the other points. Source: Kutta 1901.
+    For a smooth ``slope`` f, the error is proportional to the fourth power of the step h. Steps are
+    fixed, so the result for a point does not depend on the other points. Source: Kutta 1901.
     """
     for start, end in pairwise(times):
         step, middle = end - start, (start + end) / 2
-        # No fused operations, as not every processor has them
+        # No fused operations (``addcmul``): not every processor has them
         k_1 = slope(state, start)
         k_2 = slope(state + step / 2 * k_1, middle)
         k_3 = slope(state + step / 2 * k_2, middle)

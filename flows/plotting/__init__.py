@@ -1,4 +1,4 @@
-"""The figures, one file a family, each drawn from a ``Scene``.
+"""The figures, one file per family. Each figure is drawn from a ``Scene``.
 
 They need neither torch nor the files of the pipeline.
 """

@@ -1,9 +1,9 @@
-"""Figures of tables with any number of columns: every column by itself, and pairs of columns.
+"""Figures of tables with any number of columns: single columns, and pairs of columns.
 
-An axis spans the middle 99% of the data and a little more; a positive column that spans more than
-two powers of ten there is shown by its logarithm. A gap is ``NaN``, and is not shown. Where values
-have steps, as whole numbers have, every cell of a picture holds as many steps: otherwise those that
-hold one more look like structure.
+An axis spans the middle 99% of the data, and a margin. If this range of a positive column spans
+more than two powers of ten, the logarithm of the column is shown. A missing value is ``NaN``, and
+is not shown. If the values of a column have steps, as whole numbers do, all cells of a histogram
+contain the same number of steps. Otherwise cells with one step more would look like structure.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ from flows.plotting.style import (
 )
 from flows.tables.columns import Column
 
-SINGLE, PAIRED = 12, 6  # columns of a figure, at most
-DOTS = 1_000  # of the data and of the samples, in a panel
-CELLS = 30  # of a density along each axis
-LETTERS, LABEL = 18, 10  # letters of a column's name, and of a label
-TICK, LETTER = 0.15, 0.075  # inches of a line of tick labels, and of a letter in it
+SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
+DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
+CELLS = 30  # of a two-dimensional histogram, along each axis
+LETTERS, LABEL = 18, 10  # most letters of a column's name, and of a label
+TICK, LETTER = 0.15, 0.075  # inches: height of a line of tick labels, and width of a letter in it
 
 
 @figure("margins.png", needs=("table",))
 def margins(scene: Scene) -> Figure:
-    """Draw every column's data as a histogram, and that of every model's samples as an outline."""
+    """Draw histograms of every column: filled for the data, outlined for samples of each model."""
     scene = as_shown(scene)
     sheet, axes = panels(min(len(scene.columns), SINGLE), 3, 2.0)
     for k, axis in enumerate(axes):
@@ -52,7 +52,7 @@ def margins(scene: Scene) -> Figure:
 
 @figure("probability.png", needs=("table",))
 def probability(scene: Scene) -> Figure:
-    """Draw a probability plot (P-P) of every column, the test rows against samples.
+    """Draw a probability plot (P-P) of every column, test rows against samples of each model.
 
     The diagonal is subtracted, so that deviations from it can be seen.
     """
@@ -79,8 +79,8 @@ def probability(scene: Scene) -> Figure:
 
 
 def _share_below(column: Array, values: Array) -> Array:
-    """Return the share of a column below each of the ``values``, half of those at it with them."""
-    from scipy.stats import percentileofscore  # here: most scenes need none of it
+    """Return the share of a column below each of the ``values``. Equal values count half."""
+    from scipy.stats import percentileofscore  # slow to import, and most scenes do not need it
 
     return percentileofscore(column, values, "mean", nan_policy="omit") / 100
 
@@ -89,7 +89,7 @@ def _share_below(column: Array, values: Array) -> Array:
 def pairs(scene: Scene) -> Figure:
     """Draw a corner plot of the best model.
 
-    Its samples are over the data below the diagonal, and counted in cells above it.
+    Below the diagonal, its samples are drawn over the data. Above it, they are counted in cells.
     """
     scene = as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
@@ -112,7 +112,7 @@ def pairs(scene: Scene) -> Figure:
             _dots(axis, dots[:, [x, y]], boxes[[x, y]], size=3, color=row.color)
         else:
             cells = [edges(scene, x, CELLS), edges(scene, y, CELLS)]
-            # An empty cell has no logarithm, and stays white beside a cell with a single sample.
+            # An empty cell has no logarithm and stays white. A cell with one sample is coloured.
             own = samples[:, x], samples[:, y]
             counts, _, _, mesh = axis.hist2d(*own, cells, cmap="viridis_r")
             mesh.set_norm(LogNorm(1, max(2, counts.max())))
@@ -125,7 +125,7 @@ def pairs(scene: Scene) -> Figure:
         if x != y:
             set_ticks(axis, "y", scene, y, side)
         axis.tick_params(labelsize=8, left=x != y, labelleft=left and x != y, labelbottom=bottom)
-        if line == 0 < column == len(shown) - 1:  # the first row has its numbers at its end
+        if line == 0 < column == len(shown) - 1:  # the first row has its tick labels on the right
             axis.tick_params(right=True, labelright=True)
         axis.set_xlabel(scene.names[x] if bottom else "", fontsize=9)
         axis.set_ylabel(scene.names[y] if left else "", fontsize=9)
@@ -142,13 +142,13 @@ def pairs(scene: Scene) -> Figure:
 
 
 def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> None:
-    """Draw those of the ``points`` ``(n, 2)`` that are in the box; others may be infinite."""
+    """Draw the ``points`` ``(n, 2)`` that are in the box. Other points may be infinite."""
     x, y = points[((points >= box[:, 0]) & (points <= box[:, 1])).all(axis=1)].T
     axis.scatter(x, y, s=size, color=color, alpha=0.5, linewidths=0)
 
 
 def draw_column(axis: Axes, scene: Scene, k: int) -> None:
-    """Draw the histograms of column k into a panel of its own."""
+    """Draw the histograms of column k into the panel ``axis``."""
     histogram(axis, scene, k)
     axis.set(xlabel=scene.names[k], yticks=[])
     axis.locator_params("x", nbins=5)
@@ -156,7 +156,7 @@ def draw_column(axis: Axes, scene: Scene, k: int) -> None:
 
 
 def histogram(axis: Axes, scene: Scene, k: int) -> None:
-    """Draw a histogram of column k of the data, and one of the samples in outline."""
+    """Draw a filled histogram of column k of the data, and an outlined one of the samples."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     form: Any = {"bins": edges(scene, k, count), "density": True}
     axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
@@ -169,7 +169,7 @@ def histogram(axis: Axes, scene: Scene, k: int) -> None:
 def edges(scene: Scene, k: int, count: int) -> list[float]:
     """Return the edges of about ``count`` cells of equal width along the axis of column k.
 
-    Where its values have steps, an edge is half-way between two; a label has its own cell.
+    If the values have steps, each edge is half-way between two values. Each label has its own cell.
     """
     (low, high), step = ends(scene, k), _steps(scene)[k]
     if not step:
@@ -180,7 +180,7 @@ def edges(scene: Scene, k: int, count: int) -> list[float]:
 
 
 def ends(scene: Scene, k: int) -> tuple[float, float]:
-    """Return the ends of the axis of column k: all labels, or the middle 99% and a little more."""
+    """Return the ends of the axis of column k: all labels, or the middle 99% and a margin."""
     if labels := scene.columns[k].labels:
         return -0.6, len(labels) - 0.4
     values = scene.data[:, k]
@@ -198,14 +198,14 @@ def _steps(scene: Scene) -> Array:
 
 
 def _spread(rows: Array, steps: Array) -> Array:
-    """Return ``rows`` with each value moved within its step, so that equal ones are seen apart."""
+    """Return ``rows`` with each value moved within its step, so that equal values are apart."""
     return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
 
 
 def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: float) -> None:
-    """Set ticks of column k on an axis of a length in ``inches``.
+    """Set the ticks of column k on an axis that is ``inches`` long.
 
-    Labels have a tick each, as far as there is room; whole numbers have none in between.
+    Each label has a tick if there is room. Ticks of whole numbers are at whole numbers.
     """
     labels = [short(str(label), LABEL) for label in scene.columns[k].labels]
     if not labels:
@@ -222,13 +222,13 @@ def short(name: str, letters: int = LETTERS) -> str:
 
 
 def is_wide(scene: Scene) -> Mask:
-    """Return which columns are shown by their logarithms, ``(D,)``."""
+    """Return whether each column is shown on a logarithmic scale, ``(D,)``."""
     low, high = np.nanquantile(scene.data, [0.005, 0.995], axis=0)
     return (np.nanmin(scene.data, axis=0) > 0) & (high > 100 * low)
 
 
 def as_shown(scene: Scene) -> Scene:
-    """Return the scene with only models, short names of columns, and logarithms of wide ones."""
+    """Return the scene without references, with short column names and logs of wide columns."""
     wide = is_wide(scene)
     columns = [replace(column, name=short(column.name)) for column in scene.columns]
     steps = wide * _steps(scene)
@@ -236,7 +236,7 @@ def as_shown(scene: Scene) -> Scene:
         columns[k] = Column(f"log\u2081\u2080 {columns[k].name}")
 
     def shown(rows: Array) -> Array:
-        with np.errstate(all="ignore"):  # samples that are not positive are in no frame
+        with np.errstate(all="ignore"):  # samples that are not positive are outside of every axis
             apart = _spread(rows, np.minimum(steps, rows))  # no value moves as far as 0
             return np.where(wide, np.log10(np.maximum(apart, 0)), rows)
 

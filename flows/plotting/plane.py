@@ -17,10 +17,10 @@ from flows.core.arrays import Array
 from flows.plotting.scene import Row, Scene, figure
 from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, handles_of, panels
 
-SAMPLES, DENSITIES = 6, 5  # panels on a line, at most
-PANELS, LINE = 8, 4  # panels of the layers, and on a line
-FRAMES, POINTS, TRAILS = 60, 1_000, 150  # of a film; and points that leave a line behind
-# Of angles: a cycle, dark enough for a white ground, whose colours colour-blind readers tell apart
+SAMPLES, DENSITIES = 6, 5  # most panels per line
+PANELS, LINE = 8, 4  # of the layers: most panels in all, and per line
+FRAMES, POINTS, TRAILS = 60, 1_000, 150  # of a film; ``TRAILS`` points leave a line behind
+# A cyclic colour map for angles, dark enough for a white ground, and safe for colour-blind readers
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", ["#332288", "#0072B2", "#44AA99", "#DDAA33", "#CC3311", "#882255", "#332288"]
 )
@@ -29,10 +29,10 @@ UNITS = "first coordinate (standardised units)", "second coordinate"
 
 @figure("samples.png", needs=("plane",))
 def samples(scene: Scene) -> Figure:
-    """Draw the data, as many samples of each reference and, from a new line on, of each model.
+    """Draw the data and as many samples of each reference and model. Models begin a new line.
 
-    The frame is a tenth wider than the data on every side. A title has the share of the samples
-    that belong to no component of the truth, where it has components.
+    The axes extend beyond the data by a tenth of its range on every side. If the truth has
+    components, each title has the share of the samples that belong to none.
     """
     low, high = scene.data.min(axis=0), scene.data.max(axis=0)
     margin = 0.1 * (high - low)
@@ -43,7 +43,7 @@ def samples(scene: Scene) -> Figure:
         title = row.label if share is None else f"{row.label}\n{share:.1%} between modes"
         shown.append((title, row.arrays["samples"], row.color))
     count = 1 + sum(not row.is_model for row in scene.rows)  # the models come last
-    sheet, axes = _lines([shown[:count], shown[count:]], SAMPLES, 2.2)
+    sheet, axes = _panels_by_group([shown[:count], shown[count:]], SAMPLES, 2.2)
     for axis, (title, points, color) in zip(axes, shown, strict=True):
         axis.scatter(points[:, 0], points[:, 1], s=3, color=color, alpha=0.5, linewidths=0)
         axis.set_title(title, fontsize=9)
@@ -59,23 +59,23 @@ def samples(scene: Scene) -> Figure:
 
 
 def _share_between_modes(row: Row) -> float | None:
-    """Return the mean share of the samples that belong to no component, ``None`` if unknown."""
+    """Return the mean share of samples that belong to no component, or ``None`` if unknown."""
     share = 1 - row.members.get("high_quality", pd.Series(dtype=float)).mean(skipna=False)
     return share if np.isfinite(share) else None
 
 
 @figure("density.png", needs=("plane", "density"))
 def density(scene: Scene) -> Figure:
-    """Draw the densities on one colour scale: a line of references, of members and of ensembles.
+    """Draw the densities on one colour scale: lines of references, members and ensembles.
 
-    The data come first on the line of references.
+    The first panel of the line of references shows the data.
     """
     known = [row for row in scene.rows if "density" in row.arrays]
     references = [panel for row in known if not row.is_model for panel in _densities(row)]
     models = [_densities(row) for row in known if row.is_model]
     members, ensembles = map(list, zip(*models, strict=True)) if models else ([], [])
     lines = [[("data", None), *references], members, ensembles]
-    sheet, axes = _lines([line for line in lines if line], DENSITIES, 2.1)
+    sheet, axes = _panels_by_group([line for line in lines if line], DENSITIES, 2.1)
     grids = [*references, *members, *ensembles]
     scale = Normalize(0, max(grid.max() for _, grid in references or grids))
     low, high = known[0].arrays["box"]  # corners of the grid
@@ -101,10 +101,10 @@ def density(scene: Scene) -> Figure:
 def conditional(scene: Scene) -> Figure:
     """Draw the density of the second column given the first, ``p(y | x = c)``, for three ``c``.
 
-    The data, with the lines ``x = c``, come first. The ``c`` are the lines of the grid nearest to
-    the lower quartile of ``x``, its median and the middle of both; equal ones are drawn once. The
-    curves of models are those of their ensembles; those of references other than the truth are
-    dashed.
+    The first panel shows the data and the lines ``x = c``. The ``c`` are the grid lines nearest to
+    the lower quartile of ``x``, its median and the middle of both; equal lines are drawn once. For
+    a model, the density is the density of its ensemble. Curves of references are dashed, except
+    the curve of the truth.
     """
     points, known = scene.data, [row for row in scene.rows if "box" in row.arrays]
     low, high = known[0].arrays["box"]
@@ -142,19 +142,19 @@ def conditional(scene: Scene) -> Figure:
 
 
 def _conditional(joint: Array, y: Array) -> Array:
-    """Return ``p(y | x = c)`` from ``p(c, y)`` over ``y``: divided by its area, a trapezoid rule.
+    """Return ``p(y | x = c)``: ``p(c, y)`` divided by its area over ``y``, a trapezoidal sum.
 
-    It is ``NaN`` where the area is 0 or not finite.
+    All values are ``NaN`` if the area is 0 or not finite.
     """
     area = np.trapezoid(joint, y)
     return joint / (area if 0 < area < np.inf else np.nan)
 
 
 def _frame(axis: Axes, low: Array, high: Array) -> None:
-    """Set the limits of a plane, and one scale for both directions.
+    """Set the limits of both axes, and equal scales.
 
-    Where one range is half as long again as the other, their units may differ, and so do the
-    scales.
+    If one range is more than 1.5 times as long as the other, the units may differ. Then the
+    scales differ, too.
     """
     width, height = high - low
     aspect = "equal" if 2 / 3 <= width / height <= 3 / 2 else "auto"
@@ -162,12 +162,12 @@ def _frame(axis: Axes, low: Array, high: Array) -> None:
     axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
 
 
-def _lines(
+def _panels_by_group(
     groups: Sequence[Sequence[Any]], columns: int, height: float
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel an item, and their axes; every group begins a line.
+    """Return a figure with one panel per item, and the axes of the panels.
 
-    A line has at most ``columns`` panels.
+    Every group begins a new line. A line has at most ``columns`` panels.
     """
     columns = min(columns, max(map(len, groups)))
     lines = [-(-len(group) // columns) for group in groups]
@@ -178,20 +178,20 @@ def _lines(
         start += columns * count
     for axis in axes:
         axis.set_visible(axis in used)
-    for place in range(columns):  # tick labels where a column ends
+    for place in range(columns):  # tick labels at the lowest panel of each column
         lowest = [axis for axis in axes[place::columns] if axis in used][-1]
         lowest.xaxis.set_tick_params(labelbottom=True)
     return sheet, used
 
 
 def _without_density(scene: Scene) -> list[str]:
-    """Return a note on every model that has no density."""
-    silent = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
-    return [f"{label}: no density" for label in silent]
+    """Return a note for every model that has no density."""
+    without = [row.label for row in scene.rows if row.is_model and "box" not in row.arrays]
+    return [f"{label}: no density" for label in without]
 
 
 def _densities(row: Row) -> list[tuple[str, Array]]:
-    """Return titles and pictures: one of a reference, two of a model."""
+    """Return titles and grids: one for a reference, two (member, ensemble) for a model."""
     if not row.is_model:
         return [(_title(row.label, row.headline.get("kl")), row.arrays["density"])]
     member = row.members["kl"].iloc[0] if "kl" in row.members else None
@@ -208,9 +208,9 @@ def _title(words: str, kl: float | None) -> str:
 
 @figure("layers.png", needs=("plane", "trajectory"))
 def layers(scene: Scene) -> Figure:
-    """Draw a flow's samples after evenly chosen layers, each panel on a scale that holds them all.
+    """Draw the samples of a flow after evenly spaced layers, each panel on its own scale.
 
-    The colour of a point is by the angle at which it starts.
+    The colour of a point shows the angle of the point in the noise.
     """
     label, states, angles, reaches = _flow(scene)
     names = ["noise", *(f"layer {k}" for k in range(1, len(states) - 1)), "data"]
@@ -228,18 +228,19 @@ def layers(scene: Scene) -> Figure:
 
 @figure("layers.gif", needs=("plane", "trajectory"))
 def film(scene: Scene) -> list[Image.Image]:
-    """Draw the layers as a film.
+    """Draw a film of the layers.
 
-    Points glide from one layer's state to the next, then rest at the data. The scale follows them.
+    Points move along straight lines from one layer to the next. The last frame shows the data for
+    longer. The scale changes with the range of the points.
     """
     return _film(*_flow(scene, POINTS), word="layer")
 
 
 @figure("paths.gif", needs=("plane", "paths"))
 def paths(scene: Scene) -> list[Image.Image]:
-    """Draw the paths of a continuous flow, such as flow matching, as a film like the layers'.
+    """Draw a film of the paths of a continuous flow, such as flow matching.
 
-    The lines are the paths of some of the points so far, and the scale does not change.
+    Lines show the paths of some points up to the frame. The scale does not change.
     """
     label, states, angles, reaches = _flow(scene, POINTS, "paths")
     widest = np.full_like(reaches, reaches.max())
@@ -249,7 +250,7 @@ def paths(scene: Scene) -> list[Image.Image]:
 def _film(
     label: str, states: Array, angles: Array, reaches: Array, word: str, trails: int = 0
 ) -> list[Image.Image]:
-    """Return the frames of a film of what ``_flow`` returns.
+    """Return the frames of a film; the first four arguments are the result of ``_flow``.
 
     ``word`` names a step from one state to the next, and ``trails`` is the number of points that
     leave a line behind.
@@ -260,7 +261,7 @@ def _film(
     cloud = _draw_points(axis, states[0], angles, size=6)
     lines = LineCollection([], colors=DATA_COLOR, linewidths=0.4, alpha=0.6, zorder=0)
     axis.add_collection(lines)
-    _draw_square(axis, reaches.max())  # the widest labels of ticks
+    _draw_square(axis, reaches.max())  # the widest tick labels
     axis.set_title(label)
     canvas = FigureCanvasAgg(sheet)
     canvas.draw()
@@ -282,10 +283,10 @@ def _film(
 def _flow(
     scene: Scene, points: int | None = None, key: str = "trajectory"
 ) -> tuple[str, Array, Array, Array]:
-    """Return the label of the first flow with ``key``, its states, and angles and reaches.
+    """Return the label, states, angles and reaches of the first flow that has the array ``key``.
 
-    The states are ``(L + 1, points, 2)``, the angles at which the points start ``(points,)``. The
-    reach of a state, ``(L + 1,)``, is a little more than its largest coordinate.
+    The states are ``(L + 1, points, 2)``. The angles of the points in the noise are ``(points,)``.
+    The reach of a state is 1.05 times the largest absolute coordinate of its points, ``(L + 1,)``.
     """
     row = next(row for row in scene.rows if key in row.arrays)
     states = row.arrays[key][:, :points]
@@ -299,6 +300,6 @@ def _draw_points(axis: Axes, points: Array, angles: Array, size: float) -> PathC
 
 
 def _draw_square(axis: Axes, reach: float) -> None:
-    """Set the limits of a square around 0, with the same whole numbers on both axes."""
+    """Set the limits to a square around 0, with whole numbers as ticks."""
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axis.locator_params(nbins=6, integer=True)

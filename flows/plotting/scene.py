@@ -1,6 +1,6 @@
-"""The scene that figures are drawn from, and what each of them needs of it.
+"""The scene that figures are drawn from, and the register of figures with their needs.
 
-A figure whose needs are not met is left out.
+A need is a part of the scene, such as the truth. A figure is left out if a need is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +24,13 @@ class Row:
     label: str
     color: str
     headline: dict[str, float | None]
-    members: pd.DataFrame  # a line a member, or a draw of the truth
+    members: pd.DataFrame  # scores, one line per member, or per draw of the truth
     arrays: Mapping[str, Array]
     is_model: bool
 
     @property
     def mark(self) -> str:
-        """A dot for a mean over several, a square for a single fit."""
+        """The marker: a dot for a mean over members or draws, a square for a single fit."""
         return "o" if len(self.members) > 1 else "s"
 
 
@@ -39,13 +39,13 @@ class Scene:
     """The data, the models, the references and the scores of one data set."""
 
     rows: Sequence[Row]
-    histories: Mapping[str, pd.DataFrame]  # training curves by the name of a model
+    histories: Mapping[str, pd.DataFrame]  # training curves by the name of the model
     columns: Sequence[Column]
     data: Array  # (n, D)
-    truth: Any  # None where it is unknown, and its entropy with it
-    entropy: float | None  # nat
-    fresh: int  # draws of the truth that calibration was counted on
-    test: Array  # the rows of the data that nothing was trained on, (n, D)
+    truth: Any  # None if unknown
+    entropy: float | None  # of the truth in nats; None if unknown
+    fresh: int  # number of draws from the truth with which the calibration was computed
+    test: Array  # the test rows, (n, D)
 
     @property
     def names(self) -> list[str]:
@@ -59,14 +59,14 @@ class Scene:
 
     @property
     def members(self) -> int:
-        """The number of members of a model: the smallest, where the models differ."""
+        """The number of members of a model: the smallest number if the models differ."""
         return min((len(row.members) for row in self.rows if row.is_model), default=1)
 
     def mean(self, row: Row, metrics: list[str]) -> tuple[Array, Array]:
-        """Return the mean of each of the ``metrics``, and two standard errors of it.
+        """Return the mean and two standard errors of each of the ``metrics``, both ``(K,)``.
 
-        The errors are ``NaN`` for a single fit. As the truth has more draws than a model has
-        members, its error is that of as many draws as there are members, so that bars compare.
+        The errors are ``NaN`` for a single fit. The truth has more draws than a model has members.
+        To make the error bars comparable, its error is the error of the mean of ``members`` draws.
         """
         values = row.members[metrics]
         count = self.members if row.name == "truth" else len(values)
@@ -87,12 +87,12 @@ NEEDS: dict[str, Callable[[Scene], bool]] = {
     "paths": lambda scene: any("paths" in row.arrays for row in scene.rows),
 }
 Draw = Callable[[Any], Picture]
-# By file: its needs, and the function that draws it
+# By file name: the needs of the figure, and the function that draws it
 FIGURES: dict[str, tuple[Sequence[str], Draw]] = {}
 
 
 def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Draw], Draw]:
-    """Register the decorated function, which draws the file ``name`` of a scene with ``needs``."""
+    """Register the decorated function: it draws the file ``name`` from a scene with ``needs``."""
 
     def register(function: Draw) -> Draw:
         FIGURES[name] = (needs, function)
@@ -102,7 +102,7 @@ def figure(name: str, needs: Sequence[str] = ()) -> Callable[[Draw], Draw]:
 
 
 def missing(scene: Scene) -> dict[str, list[str]]:
-    """Return the figures that can't be drawn, and what each of them lacks."""
+    """Return the figures that cannot be drawn, each with its missing needs."""
     return {
         name: lacks
         for name, (needs, _) in FIGURES.items()

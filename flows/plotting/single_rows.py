@@ -1,6 +1,7 @@
-"""Figures of single rows of a table: which cells are odd, and what the rest of a row says of each.
+"""Figures of single rows of a table: surprising values, and conditional densities.
 
-A surprise is in nats: above 0 the rest of its row speaks against a value.
+The surprise of a value is in nats. It is above 0 if the other values of the row make the value less
+likely.
 """
 
 from collections.abc import Sequence
@@ -27,17 +28,23 @@ from flows.plotting.style import (
 )
 from flows.tables.columns import WHOLE, Column
 
-LINES, COLUMNS = 40, 24  # of cells, at most
-LINE, LEFT = 0.27, 2.2  # inches: height of a row, and what stands beside the cells
-LEAST, MOST = 3.0, 10.0  # nats of the scale of colours, at least and at most
-COLOR, OWN_COLOR = "#0072B2", "#D55E00"  # of a curve, and of the row's own value
+LINES, COLUMNS = 40, 24  # most rows and columns of the picture of surprises
+LINE, LEFT = 0.27, 2.2  # inches: height of a row, and width of the text beside the cells
+LEAST, MOST = 3.0, 10.0  # nats: limits of the end of the colour scale
+COLOR, OWN_COLOR = "#0072B2", "#D55E00"  # of a density, and of the value in the row
 
 
 def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surprise: Array) -> None:
-    """Draw the cells of rows by how odd they are, with the values in them.
+    """Draw the values of rows in cells, each coloured by the surprise of the value.
 
-    The columns ``names`` of ``frame`` hold the values, ``log_density`` is another, and the index
-    holds the numbers of the rows. ``surprise`` ``(n, D)`` is ``NaN`` in a gap. Raises ``OSError``.
+    Args:
+        path: the file to write.
+        names: the columns of ``frame`` with the values.
+        frame: the rows; the column ``log_density`` has their log-densities, and the index their
+            numbers.
+        surprise: the surprise of each value, ``(n, D)``; ``NaN`` for a missing value.
+
+    Raises ``OSError``.
     """
     surprise, frame = surprise[:LINES], frame[:LINES]
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf).max(axis=0)
@@ -47,7 +54,7 @@ def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surpri
     top = float(np.clip(finite.max(initial=LEAST), LEAST, MOST))
     with rc_context(STYLE):
         sheet, (axis,) = panels(1, 1, LINE * len(frame) + 1.2)
-        axis.set_facecolor("#dddddd")  # of gaps
+        axis.set_facecolor("#dddddd")  # of missing values
         image = axis.imshow(
             np.minimum(surprise, top), cmap="magma_r", vmin=0, vmax=top, aspect="auto"
         )
@@ -85,10 +92,17 @@ def draw_conditionals(
     surprise: Array,
     curves: Sequence[tuple[Array, Array]],
 ) -> None:
-    """Draw the density of each column given the rest of row ``number``, over the table's ``rows``.
+    """Draw the density of each column given the other values of a row, over a histogram of rows.
 
-    ``rows`` are ``(n, D)``, ``NaN`` in gaps, and ``surprise`` is ``(D,)``; ``curves`` are values of
-    each column and their density, both in its units. Raises ``OSError``.
+    Args:
+        path: the file to write.
+        columns: the columns of the table.
+        rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
+        number: the number of the row, from 1.
+        surprise: the surprise of each value of the row, ``(D,)``.
+        curves: values of each column and their densities, in the units of the column.
+
+    Raises ``OSError``.
     """
     plain = Scene([], {}, columns, rows, None, None, 0, rows)
     is_wide, scene = by_column.is_wide(plain), by_column.as_shown(plain)
@@ -138,7 +152,7 @@ def _signed(x: float) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a value as it was written, where it is short."""
+    """Return the text of a cell: the value, rounded or cut if its text is long."""
     text = str(value)
     with suppress(ValueError):
         text = text if len(text) <= by_column.LABEL else f"{float(text):.5g}"

@@ -1,7 +1,7 @@
 """The style of all figures.
 
-They are at most 9.2 inches wide, with letters of at least 9 points: legible at the width of a
-README, some 800 pixels.
+Figures are at most 9.2 inches wide, and most letters have at least 9 points. So they are legible
+at the width of a README, about 800 pixels.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Fig
 
 
 def explain(figure: Figure, text: str = "", across: str = "", up: str = "") -> None:
-    """Write a line or two above the panels about what they show, and the names of the axes."""
+    """Write one or two lines of explanation above the panels, and the labels of the axes."""
     if text:
         figure.suptitle(text, fontsize=9, color="#444444")
     figure.supxlabel(across, fontsize=10)
@@ -78,9 +78,9 @@ def area_key(label: str, color: str = DATA_COLOR, alpha: float = 0.3) -> Patch:
 
 
 def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
-    """Write a legend where the last line of panels has a free place, else below the panels.
+    """Write a legend into the free places of the last line of panels, or else below the panels.
 
-    Below the panels it has a number of ``columns``.
+    Below the panels, the legend has ``columns`` columns.
     """
     grid = figure.axes[0].get_gridspec()
     free = sum(not axis.get_visible() for axis in figure.axes)
@@ -92,17 +92,17 @@ def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
 
 
 def handles_of(axis: Axes) -> list[Any]:
-    """Return the entries of the legend for what is drawn in a panel."""
+    """Return the legend entries of the labelled curves and areas of a panel."""
     return axis.get_legend_handles_labels()[0]
 
 
 def shade(axis: Axes, x: Any, middle: Any, reach: Any, **style: Any) -> None:
-    """Shade what is at most ``reach`` above or below ``middle``, over ``x``."""
+    """Shade the band of half-width ``reach`` around ``middle``, over ``x``."""
     axis.fill_between(x, middle - reach, middle + reach, linewidth=0, **style)
 
 
 def save(picture: Picture, path: Path) -> None:
-    """Write a figure as PNG, a film as GIF that rests at its end; whole or not at all."""
+    """Write a figure as PNG, or a film as GIF with a long last frame; whole or not at all."""
     with atomic.replacing(path) as unfinished:
         if isinstance(picture, Figure):
             picture.savefig(unfinished, format="png")

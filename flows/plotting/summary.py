@@ -33,7 +33,7 @@ METRICS = {
 }
 COLUMNS = 3  # of the training curves
 QUALITIES = (("recall", "precision"), ("coverage", "density"))  # across and up
-# Where samples and data are the same to the discriminator
+# The losses of a discriminator that can only guess
 CHANCE = {"generator_loss": np.log(2), "discriminator_loss": 2 * np.log(2)}
 LINES: dict[str, Any] = {
     "test_nll": "-",
@@ -52,9 +52,9 @@ REGIONS = {
 
 @figure("summary.png")
 def summary(scene: Scene) -> Figure:
-    """Draw KL and sample metrics with two standard errors.
+    """Draw the KL and the sample metrics with two standard errors.
 
-    A metric that no row has is left out.
+    Metrics that no row has are left out.
     """
     tables = [row.members.reindex(columns=list(METRICS)) for row in scene.rows]
     metrics = [key for key in METRICS if any(np.isfinite(table[key]).any() for table in tables)]
@@ -85,7 +85,7 @@ def summary(scene: Scene) -> Figure:
 
 
 def _mark_keys() -> list[Line2D]:
-    """Return the entries of a legend for the marks of members, means and single fits."""
+    """Return the legend entries for the marks of members, means and single fits."""
     return [
         mark_key("a member", "o", markersize=3, alpha=0.6),
         line_key("mean \u00b1 2 standard errors", marker="o"),
@@ -112,8 +112,8 @@ def _draw_metric(axis: Axes, scene: Scene, row: Row, metric: str, place: float) 
 def quality(scene: Scene) -> Figure:
     """Draw precision against recall, and density against coverage.
 
-    The figure shows the members, their mean with 2 standard errors, and where a draw of the truth
-    falls.
+    The figure shows the members, their mean with two standard errors, and the range of one draw of
+    the truth.
     """
     sheet, axes = panels(2, 2, 4.1)
     for axis, (across, up) in zip(axes, QUALITIES, strict=True):
@@ -140,13 +140,16 @@ def quality(scene: Scene) -> Figure:
 
 
 def _draws(scene: Scene) -> str:
-    """Return how many draws of the truth compare with a model's mean."""
+    """Return the legend's words for as many draws of the truth as a model has members."""
     return "one draw" if scene.members == 1 else f"mean of {scene.members} draws"
 
 
 @figure("calibration.png", needs=("truth", "density"))
 def calibration(scene: Scene) -> Figure:
-    """Draw the share of the truth in a region of each level, minus the level."""
+    """Draw the share of draws of the truth in the region of each level, minus the level.
+
+    The level is the share of its mass that the model puts in the region.
+    """
     regions = [key for key in REGIONS if any(key in row.arrays for row in scene.rows)]
     sheet, axes = panels(len(regions), len(regions), 3.9, sharey=True)
     for axis, key in zip(axes, regions, strict=True):
@@ -156,7 +159,7 @@ def calibration(scene: Scene) -> Figure:
             mean, spread = off.mean(axis=0), 2 * off.std(axis=0, ddof=min(1, len(off) - 1))
             axis.plot(levels, mean, color=row.color, linewidth=1.6, label=row.label)
             shade(axis, levels, mean, spread, color=row.color, alpha=0.18)
-        # The truth is no flow, but the noise of its draws is known: the share of a binomial
+        # The truth is not a flow, but the error of a share of its draws is known: it is binomial
         if key == "radius":
             chance = 2 * np.sqrt(levels * (1 - levels) / scene.fresh)
             shade(axis, levels, 0, chance, color=TRUTH_COLOR, alpha=0.18)
@@ -167,7 +170,7 @@ def calibration(scene: Scene) -> Figure:
         beside: Any = {"transform": axis.transAxes, "fontsize": 9, "color": DATA_COLOR}
         axis.text(0.02, 0.97, "\u2191 too wide", va="top", **beside)
         axis.text(0.02, 0.03, "\u2193 too narrow, or off the mark", va="bottom", **beside)
-    axes[0].margins(y=0.12)  # for the words at the ends
+    axes[0].margins(y=0.12)  # room for the words at both ends
     axes[0].set_ylabel("share of the truth in the region \u2212 level")
     band = area_key("\u00b1 2 sd over members\n(truth: over draws)")
     add_legend(sheet, [*handles_of(axes[0]), band], 5)
@@ -176,20 +179,20 @@ def calibration(scene: Scene) -> Figure:
 
 @figure("modes.png", needs=("truth", "components"))
 def modes(scene: Scene) -> Figure:
-    """Draw the share of the samples per component of the truth, and of those beyond them all.
+    """Draw the share of samples in each component of the truth, and in none, and the true weights.
 
-    They are drawn beside the true weights, which no model can know better than the counts of the
-    training rows allow.
+    Bands around the true weights show two standard deviations of the shares among the training
+    rows, which limit the accuracy of every model, and among as many samples of the truth.
     """
     drawn = scene.by_name["truth"].arrays["mode_mass"]
     others = [row for row in scene.rows if row.name != "truth"]
-    # What lies beyond the components has no weight: what the truth's samples have there
+    # Outside of all components, the mean share of samples of the truth replaces the weight
     true = np.append(scene.truth.weights, drawn[:, -1].mean())
     learners = len(scene.data) - len(scene.test)
     learnt = 2 * np.sqrt(true * (1 - true) / learners)
     chance = 2 * drawn.std(axis=0, ddof=1)
     count = len(true) - 1
-    places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before those beyond
+    places = np.append(np.arange(1, count + 1), 1.08 * count + 1)  # a gap before "none"
     ticks, cap = (places[:-1], 2) if count <= 10 else (np.arange(5, count - 1, 5), 0)
     sheet, axes = panels(len(others), 2 if len(others) <= 4 else 4, 2.2, sharex=True, sharey=True)
     for axis, row in zip(axes, others, strict=True):
@@ -225,9 +228,9 @@ def modes(scene: Scene) -> Figure:
 
 @figure("training.png")
 def training(scene: Scene) -> Figure:
-    """Draw the training curves, a panel a model.
+    """Draw the training curves, one panel per model.
 
-    All NLLs share one scale; values above it, at the start or in a spike, are marked.
+    All NLLs share one scale. Values above the scale, at the start or in a spike, are marked.
     """
     sheet, axes = panels(len(scene.histories), COLUMNS, 2.6)
     entropy = [] if scene.entropy is None else [scene.entropy]
@@ -254,7 +257,7 @@ def training(scene: Scene) -> Figure:
 
 
 def _is_nll(history: pd.DataFrame) -> bool:
-    """Return whether a history has a curve of the NLL, and not just its end or none."""
+    """Return whether a history has a curve of the NLL, not only the NLL of the end, or none."""
     return "test_nll" in history and "test_loss" not in history
 
 
@@ -276,7 +279,7 @@ def _draw_curves(
     else:
         levels = [CHANCE[key] for key in curves if key in CHANCE]
         low, high = _padded(np.concatenate([(means - sds).min(), (means + sds).max(), levels]))
-        # The legend has a place above curves that don't fall
+        # Room for the legend above curves that do not fall
         unit = "nat" if levels else "squared velocity"
         axis.set(ylim=(low, high + 0.6 * (high - low)), ylabel=f"loss ({unit})")
     for key in curves:
@@ -301,7 +304,7 @@ def _draw_curves(
 
 
 def _padded(values: Array) -> tuple[float, float]:
-    """Return the ends of an axis that shows all of the finite ``values``; 0 and 1 without any."""
+    """Return the ends of an axis for all finite ``values``; 0 and 1 are shown if none is finite."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
     margin = 0.08 * (high - low or 1)

@@ -1,4 +1,4 @@
-"""Two half circles that reach into each other, with noise: a truth that is no mixture of Gaussians.
+"""Two interlocking half circles with noise: a true density that is not a mixture of Gaussians.
 
 The arcs are those of scikit-learn's ``make_moons``.
 """
@@ -13,29 +13,30 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
 
-NODES = 128  # of the quadrature, on each arc
+NODES = 128  # of the quadrature, per arc
 
 
 @dataclass(frozen=True)
 class TwoMoons:
-    """A point on one of two arcs, at a uniform angle, and noise of the same ``noise`` everywhere::
+    """The density of uniform points on two arcs, plus normal noise of deviation ``noise``::
 
         x = c(theta) + noise e,    theta ~ U(0, pi),    e ~ N(0, I)
         c = (cos theta, sin theta)  or  (1 - cos theta, 1/2 - sin theta),  each with probability 1/2
 
         p(x) = 1/2 sum_c 1/pi int_0^pi N(x; c(theta), noise^2 I) dtheta
 
-    The integral is Gauss and Legendre's sum of ``NODES`` terms. Where a point is at most 3 from the
-    arcs' centres, and the noise at least 0.1, the log-density is within 1e-6 of the integral's.
+    The integral is computed by Gauss-Legendre quadrature with ``NODES`` nodes. For points at most 3
+    from the centres of the arcs, and noise of at least 0.1, the error of the log-density is below
+    1e-6 nat.
 
-    Raises ``ValueError`` for noise for which the nodes are too far apart.
+    Raises ``ValueError`` if the noise is below 0.1, where the nodes are too far apart, or infinite.
     """
 
     noise: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.noise < np.inf:
-            raise ValueError(f"noise = {self.noise}: must be at least 0.1")
+            raise ValueError(f"noise = {self.noise}: must be at least 0.1, and finite")
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n independent points, ``(n, 2)``."""
@@ -49,7 +50,7 @@ class TwoMoons:
 
     @cached_property
     def _quadrature(self) -> Mixture:
-        """The terms of the sum, as a mixture with a component at every node."""
+        """The quadrature as a mixture with one component per node."""
         nodes, weights = np.polynomial.legendre.leggauss(NODES)
         angles = np.pi * (nodes + 1) / 2
         means = np.concatenate([arc(angles, np.full(NODES, lower)) for lower in (False, True)])
@@ -58,11 +59,11 @@ class TwoMoons:
 
 
 def arc(angles: Array, lower: Array) -> Array:
-    """Return the points ``(n, 2)`` at ``angles`` ``(n,)`` of the upper arc or the ``lower`` one."""
+    """Return points ``(n, 2)`` at ``angles`` ``(n,)`` on the upper arc, or the ``lower`` one."""
     x, y = np.cos(angles), np.sin(angles)
     return np.stack([np.where(lower, 1 - x, x), np.where(lower, 0.5 - y, y)], axis=1)
 
 
 def make(noise: float = 0.1) -> TwoMoons:
-    """Return the two moons."""
+    """Return the two moons with noise of deviation ``noise``, at least 0.1."""
     return TwoMoons(noise)

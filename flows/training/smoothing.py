@@ -82,15 +82,19 @@ def noise_level(points: Array, factor: float) -> float:
 
 
 def fit_sharpened_kde(rows: Array, *, noise_factor: float, strength: float) -> Mixture:
-    """Fit the reference ``sharpened_kde`` to ``rows`` ``(n, D)``::
+    """Fit sharpened kernels, the reference ``sharpened_kde``::
 
         p(x) = 1/n sum_i N(x; x_i', h^2 I)
 
-    It is the density that the visits of training are drawn from, so it shows what the noise does
-    without a network. ``noise_factor`` and ``strength`` are ``noise_factor`` and ``sharpen`` of
-    ``TrainingSettings``.
+    This is the density of the noisy points that a network is trained on. As a model of its own, it
+    shows the effect of sharpened noise without a network.
+
+    Args:
+        rows: the training rows, ``(n, D)``.
+        noise_factor: h in bandwidths, as ``TrainingSettings.noise_factor``.
+        strength: how far rows move to their local means, as ``TrainingSettings.sharpen``.
     """
     level = noise_level(rows, noise_factor)
     moved = sharpen(rows, level, strength)
-    # In single precision, as networks see them: last bits of double precision depend on the machine
+    # In single precision, as for networks: the last bits in double precision depend on the machine
     return Mixture.isotropic(moved.astype(np.float32).astype(np.float64), level)

@@ -77,7 +77,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
 
 def of_matching(params: dict[str, Any]) -> Iterator[Cell]:
-    """Yield the cells of flow matching and of what it is compared with."""
+    """Yield the cells of flow matching, coupling flows and references."""
     protocol = params["protocol"]
     own = {name: pipeline_settings(name, changes) for name, changes in params["models"].items()}
     matching = own["flow_matching"]

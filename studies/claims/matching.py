@@ -1,6 +1,6 @@
-"""The scores of flow matching, of coupling flows and of simple models on three targets.
+"""Scores of flow matching, coupling flows and simple models on three targets.
 
-Member r of a population learns the data of replicate r.
+Member r of a population learns the data of replicate r. A fitted simple model is a *reference*.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ def network(
     cost_of: Settings | None = None,
     exact: bool = False,
 ) -> Settings:
-    """Train a population on the data of all replicates; return its scores.
+    """Train a population on the data of all replicates, one member each; return its scores.
 
-    With ``cost_of``, the epochs are those that make the operations of the training those of another
-    model. With ``exact``, flow matching learns exact marginal velocities.
+    If ``cost_of`` describes another model, the number of epochs is chosen so that training takes
+    about as many operations as the training of that model. If ``exact``, flow matching learns exact
+    marginal velocities.
     """
     truth, count, name = targets.make(target), protocol["replicates"], f"{target} {model}"
     rows = data(truth, protocol)
@@ -104,7 +105,7 @@ def built(model: str, settings: Settings, training: Settings, members: int) -> N
 
 
 def data(truth: Truth, protocol: Settings) -> Array:
-    """Return the training rows of every replicate, ``(rows, R, 2)``, split as by ``prepare``."""
+    """Return the training rows of every replicate, ``(rows, R, 2)``, split as in ``prepare``."""
     held, first = protocol["test"], protocol["first"]
     drawn = [
         splits.draw_split(truth, protocol["train"] + held, held, seed=seed, split_seed=0)[0]
@@ -114,7 +115,10 @@ def data(truth: Truth, protocol: Settings) -> Array:
 
 
 def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, name: str) -> Settings:
-    """Return the scores of every replicate, ``(R,)``: of one population, or of a model each."""
+    """Return the scores of every replicate, ``(R,)``.
+
+    ``models`` is one population with R members, or R models.
+    """
     first, count = protocol["first"], protocol["replicates"]
     fresh = truth.sample(protocol["fresh"], seeds.numpy_generator(first, "fresh"))
     log_q = np.concatenate([chunked_log_prob(model, fresh) for model in models], axis=1)
@@ -126,9 +130,8 @@ def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, nam
     generator = seeds.numpy_generator(first, "sample", crc32(name.encode()))
     drawn = [samples_of(model, protocol["samples"], generator) for model in models]
     points = np.concatenate(drawn, axis=1)
-    found = [
-        compared(truth, points[:, r], first + r, protocol) for r in range(count)
-    ]  # on fresh points of the replicate's own
+    # Each replicate has its own fresh points
+    found = [compared(truth, points[:, r], first + r, protocol) for r in range(count)]
     return {"kl": kl, "memorised": memorised, **dict(pd.DataFrame(found))}
 
 
@@ -137,10 +140,10 @@ def samples_of(model: Population, count: int, generator: np.random.Generator) ->
 
 
 def compared(truth: Truth, points: Array, seed: int, protocol: Settings) -> dict[str, float]:
-    """Compare sets of samples with fresh points of the truth; return the means over the sets."""
+    """Return the mean scores of sets of samples, each compared with its own fresh points."""
     held, draws = protocol["test"], protocol["draws"]
     real = truth.sample(draws * held, seeds.numpy_generator(seed, "metric"))
-    # The directions and the bandwidth are of scores that are not reported.
+    # The directions and the bandwidth only affect scores that are not reported.
     given = {"neighbours": protocol["neighbours"], "directions": np.eye(2), "bandwidth": 1.0}
     sets = [slice(k * held, (k + 1) * held) for k in range(draws)]
     each = [samples.two_sample_scores(real[k], points[k], **given) for k in sets]
@@ -160,7 +163,7 @@ class ExactVelocities(FlowMatchingNetwork):
         r_i ~ N(x; t c_i, s I),  sum_i r_i = 1,  s = (1 - t)^2 + t^2 h^2
 
     ``centres`` ``(M, n, D)`` are the moved rows c, and ``level`` ``(M, 1, 1)`` is the level h of
-    the noise. Its minimum is the density of these kernels.
+    the noise. At the minimum of the loss, the network has the density of the sharpened kernels.
     """
 
     centres: Tensor
@@ -171,7 +174,7 @@ class ExactVelocities(FlowMatchingNetwork):
         x, t = inputs[:, : self.dim], (inputs[:, self.dim : self.dim + 1] + 1) / 2
         spread = (1 - t) ** 2 + (t * self.level) ** 2  # (M, 1, N)
         square = self.centres.square().sum(2)[:, :, None] * t**2
-        off = square - 2 * t * (self.centres @ x)  # |x - t c|^2 without |x|^2, (M, n, N)
+        off = square - 2 * t * (self.centres @ x)  # |x - t c|^2 - |x|^2, (M, n, N)
         share = torch.softmax(-off / (2 * spread), dim=1)
         middle = self.centres.mT @ share
         a = (t * self.level**2 - (1 - t)) / spread
@@ -181,7 +184,7 @@ class ExactVelocities(FlowMatchingNetwork):
 def with_exact_velocities(
     network: Network, rows: Array, settings: TrainingSettings, name: str
 ) -> Network:
-    """Return an untrained network of flow matching as ``ExactVelocities``, trained."""
+    """Return an ``ExactVelocities`` with the settings of ``network``, trained on ``rows``."""
     about = network.description
     generators = numpy_generators(about["seed"], "initialize", network.member_range)
     exact = ExactVelocities((2,), generators, about, **about["settings"])
