@@ -48,6 +48,7 @@ def read(
     *,
     only: Sequence[str] = (),
     drop: Sequence[str] = (),
+    na: Sequence[str] = (),
 ) -> Table:
     r"""Read and parse a table.
 
@@ -84,7 +85,7 @@ def read(
         if not chosen:
             raise _fault(path, f"no column is left; the columns are: {', '.join(names)}")
         words = {name: kinds.get(name, "") for name in chosen}
-        parts.append(parse(piece, words, str(path), written).frame)
+        parts.append(parse(piece, words, str(path), written, na).frame)
     frame = pd.concat(parts)
     # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
     labels = [kinds.get(name) == "category" and is_csv(path) for name in frame]
