@@ -236,17 +236,18 @@ def test_missing_values_of_carried_columns_are_imputed(density):
     assert (filled["id"] == gaps["id"]).all()
 
 
-@pytest.mark.parametrize("ask", ["predict", "sample", "log_prob"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda density, frame: density.predict(frame, "total"),
+        lambda density, frame: density.sample(2, given={"total": 1}),
+        lambda density, frame: density.log_prob(frame, given=["total"]),
+    ],
+    ids=["predict", "sample", "score"],
+)
 def test_a_question_about_a_carried_column_says_why_there_is_no_answer(density, ask):
-    frame = mixed()[:2]
     with pytest.raises(TableError, match=r"column total is not learned: it equals 2 a - b \+ 3"):
-        match ask:
-            case "predict":
-                density.predict(frame, "total")
-            case "sample":
-                density.sample(2, given={"total": 1})
-            case "log_prob":
-                density.log_prob(frame, given=["total"])
+        ask(density, mixed()[:2])
 
 
 @pytest.mark.parametrize(
@@ -469,7 +470,7 @@ def test_a_table_is_read_from_standard_input(tmp_path, capsys, monkeypatch):
     main(["inspect", "-"])
     assert capsys.readouterr().out.splitlines()[0] == "learned   a       real"
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a,b\n1,2\n")))
-    with pytest.raises(SystemExit, match="^flows: standard input: the table has 1 rows; a fit"):
+    with pytest.raises(SystemExit, match=r"^flows: standard input: the table has 1 rows; a fit"):
         main(["inspect", "-"])
 
 
@@ -488,3 +489,16 @@ def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.startswith("flows 0.")
+
+
+def test_a_given_value_far_outside_of_the_data_gets_a_notice(density, capsys):
+    capsys.readouterr()
+    density.sample(3, given={"a": 0.5})
+    assert "far outside" not in capsys.readouterr().err
+    density.sample(3, given={"a": 50})
+    said = capsys.readouterr().err
+    assert "column a is given as 50, far outside of its range, which is about " in said
+    density.predict(mixed()[:3].assign(a=[0.1, 70, 80]), "visits")
+    assert "column a is given as 70 and 1 more, far outside" in capsys.readouterr().err
+    density.sample(2, given={"day": "01.01.2050"})
+    assert "column day is given as 01.01.2050, far outside" in capsys.readouterr().err

@@ -148,7 +148,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
             "b holds 'x' in every row; to leave the column out, pass --drop b",
         ),
         ('a,b\n"1,2\n', "is not a table"),
-        (lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"), "--encoding latin-1"),
+        (lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"), "--encoding cp1252"),
         (PLAIN.encode("utf-16"), "--encoding utf-16"),
         (PLAIN.encode("utf-16-le"), "--encoding utf-16-le"),
         (b"PK\x03\x04\xff", "is a spreadsheet or an archive; save it as a CSV file"),

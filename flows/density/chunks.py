@@ -72,6 +72,7 @@ class Chunks:
         self._left_out = 0
         self._unmatched: list[Notice] = []
         self._unknown_labels = Counter[tuple[str, str]]()
+        self._far: dict[str, list[float]] = {}  # given values, by column
         self._different = Counter[Carried]()  # values that differ from those of samples
         self.disallowed: Notice | None = None
         self._disallowed_count = 0
@@ -93,6 +94,8 @@ class Chunks:
         self._note_disallowed(kept, self.density.disallowed(rows) & ~np.array(is_label))
         self._left_out += len(chunk) - len(rows)
         self._compare_carried(chunk.loc[kept.frame.index], rows)
+        if is_given.any():
+            self.note_far(np.where(is_given, rows, np.nan))
         found = self._ask(partial(self.density.log_prob, given=is_given), rows)
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
 
@@ -106,6 +109,7 @@ class Chunks:
             versions, effective = self.density.complete(rows, numbers, 1, seed)
             return versions[0], effective
 
+        self.note_far(rows)
         start = self._rows
         found = self._ask(complete, rows)[0]
         frame = self.layout.frame(self.columns, found, seed=seed, start=start)
@@ -126,6 +130,7 @@ class Chunks:
             versions, effective = self.density.complete(rows, numbers, draws, seed)
             return versions.swapaxes(0, 1), effective
 
+        self.note_far(rows)
         start = self._rows
         filled = self._ask(fill, rows)[0].reshape(-1, rows.shape[1])
         each = np.arange(len(chunk)).repeat(max(draws, 1))
@@ -141,6 +146,7 @@ class Chunks:
         self.what = "predictions"
         d = find_column(self.layout, self.names, column)
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
+        self.note_far(rows)
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
         *names, last = prediction_names(self.columns[d], levels)
         predicted = pd.DataFrame(found, columns=names, index=chunk.index)
@@ -164,6 +170,43 @@ class Chunks:
         """Return the rows as numbers ``(n, D)``; missing and disallowed values are ``NaN``."""
         return self._known(chunk)[0]
 
+    def note_far(self, rows: Array) -> None:
+        """Count given values that are more than one range of their column outside of its range.
+
+        Args:
+            rows: rows ``(n, D)`` with ``NaN`` for unknown values. The known values of a row with an
+                unknown value are given.
+        """
+        gappy = np.isnan(rows).any(axis=1)
+        if not gappy.any() or np.isnan(rows[gappy]).all():
+            return
+        distilled = self.density.unknowns.distilled
+        reach = distilled.high - distilled.low
+        low, high = distilled.low - reach, distilled.high + reach
+        far = gappy[:, None] & ((rows < low) | (rows > high))
+        for d, column in enumerate(self.columns):
+            if far[:, d].any() and not column.labels:
+                self._far.setdefault(column.name, []).extend(rows[far[:, d], d].tolist())
+
+    def about_far(self) -> list[Notice]:
+        """Return a notice for each column with given values far outside of its range."""
+        notices = []
+        distilled = self.density.unknowns.distilled if self._far else None
+        for name, values in self._far.items():
+            d = self.names.index(name)
+            ends = np.array([values[0], distilled.low[d], distilled.high[d]])
+            column = self.columns[d]
+            texts = [f"{each:.6g}" for each in ends]
+            if column.kind == "date":
+                texts = from_times(np.round(ends), column).astype(str).tolist()
+            more = f" and {len(values) - 1} more" if len(values) > 1 else ""
+            problem = (
+                f"is given as {texts[0]}{more}, far outside of its range, which is about "
+                f"{texts[1]} to {texts[2]}; the {self.what or 'draws'} extrapolate"
+            )
+            notices.append(Notice(problem, name))
+        return notices
+
     def notices(self) -> list[Notice]:
         """Return the notices on all rows so far."""
         return [
@@ -171,6 +214,7 @@ class Chunks:
             *_about_labels(self._unknown_labels),
             *rows_left_out(self._left_out),
             *_about_carried(self._different),
+            *self.about_far(),
             *self._about_disallowed(),
             *_about_precision(np.concatenate([np.empty(0), *self._effective]), self.what),
         ]

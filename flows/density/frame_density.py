@@ -349,6 +349,7 @@ class Samples:
         self.row: Array | None = None
         self.rare_labels: dict[str, Any] = {}
         self.effective_share = np.inf
+        self._far: list[Notice] = []
         if given is None:
             return
         names = [column.name for column in density.columns]
@@ -365,6 +366,8 @@ class Samples:
             faults.append(chunks.disallowed)
         if faults:
             raise TableError([replace(fault, row=None, advice=()) for fault in faults], "given")
+        chunks.note_far(self.row[None])
+        self._far = chunks.about_far()
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
@@ -379,8 +382,11 @@ class Samples:
             start += len(rows)
 
     def notices(self) -> list[Notice]:
-        """Return a notice if some rows that were drawn so far repeat the same draw."""
+        """Return notices if given values are far out, and if some of the rows repeat a draw."""
         if self.effective_share >= 1:
-            return []
+            return self._far
         share = f"{self.effective_share:.0%}"
-        return [Notice(f"some rows repeat draws; the effective sample size is {share} of n")]
+        return [
+            *self._far,
+            Notice(f"some rows repeat draws; the effective sample size is {share} of n"),
+        ]

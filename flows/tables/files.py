@@ -37,7 +37,7 @@ FOREIGN = (
     (b"PAR1", "is a Parquet file; rename it to .parquet", ""),
     (b"\xff\xfe", OTHER_ENCODING, "utf-16"),
     (b"\xfe\xff", OTHER_ENCODING, "utf-16"),
-    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "latin-1"),
+    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "cp1252"),
 )
 
 
@@ -94,6 +94,24 @@ def read(
         if digits.all():
             frame[name] = pd.to_numeric(frame[name])
     return Table(frame, str(path))
+
+
+def count_rows(path: str | Path) -> int | None:
+    """Return the number of rows of a file, for a progress bar; ``None`` if the file is not read.
+
+    The number of a CSV file is about the number of its lines.
+    """
+    path = Path(path)
+    try:
+        if not is_csv(path):
+            import pyarrow.parquet as pq
+
+            return pq.ParquetFile(path).metadata.num_rows
+        with _open(path, "rb") as file:
+            blocks = iter(lambda: file.read(2**20), b"")
+            return max(1, sum(block.count(b"\n") for block in blocks) - 1)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None
 
 
 def read_numbers(path: str | Path) -> tuple[list[str], Array]:

@@ -44,9 +44,9 @@ class ToReal(Bijection):
     the largest value of the fitted table less ``low``. Beyond, the map has the same slope at first,
     then rises faster, and is straight at last. The reason is that columns have tails of Student's t
     after the map: behind a logarithm such a tail has no moments, so samples may lie anywhere, and
-    behind a straight line it has a variance. Samples above twice the largest value are rare, because
-    the map takes up much of the tail below. Intervals and bounded integers have two bounds. If a count has no
-    ``largest`` value, as in files of version 0.2, its g is that of a positive column.
+    behind a straight line it has a variance. Samples above twice the largest value are rare,
+    because most of the tail lies below. Intervals and bounded integers have two bounds. If a count
+    has no ``largest`` value, as in files of version 0.2, its g is that of a positive column.
 
     The map has no parameters and no
     buffers, because the description in the checkpoint holds the columns. Samples stay strictly
