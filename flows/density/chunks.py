@@ -177,28 +177,25 @@ class Chunks:
             rows: rows ``(n, D)`` with ``NaN`` for unknown values. The known values of a row with an
                 unknown value are given.
         """
-        gappy = np.isnan(rows).any(axis=1)
-        if not gappy.any() or np.isnan(rows[gappy]).all():
+        unknown: Mask = np.isnan(rows)
+        gappy = unknown.any(axis=1, keepdims=True)
+        if not (gappy & ~unknown).any():
             return
-        distilled = self.density.unknowns.distilled
-        reach = distilled.high - distilled.low
-        low, high = distilled.low - reach, distilled.high + reach
-        far = gappy[:, None] & ((rows < low) | (rows > high))
-        for d, column in enumerate(self.columns):
-            if far[:, d].any() and not column.labels:
-                self._far.setdefault(column.name, []).extend(rows[far[:, d], d].tolist())
+        low, high = self._ranges()
+        far = gappy & ((rows < 2 * low - high) | (rows > 2 * high - low))
+        for column, x, own in zip(self.columns, rows.T, far.T, strict=True):
+            if own.any() and not column.labels:
+                self._far.setdefault(column.name, []).extend(x[own].tolist())
 
     def about_far(self) -> list[Notice]:
         """Return a notice for each column with given values far outside of its range."""
         notices = []
-        distilled = self.density.unknowns.distilled if self._far else None
         for name, values in self._far.items():
             d = self.names.index(name)
-            ends = np.array([values[0], distilled.low[d], distilled.high[d]])
-            column = self.columns[d]
-            texts = [f"{each:.6g}" for each in ends]
-            if column.kind == "date":
-                texts = from_times(np.round(ends), column).astype(str).tolist()
+            shown = np.array([values[0], *(end[d] for end in self._ranges())])
+            texts = [f"{each:.6g}" for each in shown]
+            if self.columns[d].kind == "date":
+                texts = from_times(np.round(shown), self.columns[d]).astype(str).tolist()
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
             problem = (
                 f"is given as {texts[0]}{more}, far outside of its range, which is about "
@@ -206,6 +203,11 @@ class Chunks:
             )
             notices.append(Notice(problem, name))
         return notices
+
+    def _ranges(self) -> tuple[Array, Array]:
+        """Return the lower and the upper ends of the ranges of the columns, ``(D,)`` each."""
+        distilled = self.density.unknowns.distilled
+        return distilled.low, distilled.high
 
     def notices(self) -> list[Notice]:
         """Return the notices on all rows so far."""

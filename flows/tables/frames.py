@@ -246,6 +246,7 @@ def _learnable_rows(
             known[name] = known[name].mask(is_text).astype(np.float64)
             is_missing[name] |= is_text
     learned = [name for name, choice in choices.items() if choice.column is not None]
+    excluded = [name for name in choices if name not in learned]
     gaps = is_missing[learned]
     faults += _missing_faults(frame[learned], gaps) if missing == "stop" else []
     left_out = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
@@ -253,18 +254,18 @@ def _learnable_rows(
     kept = known[~left_out]
     if missing == "drop" and left_out.any():  # some labels may be gone
         choices |= _choices(kept[learned], kinds, [])
-    columns, values = list[Column](), list[Array]()
+    columns, numbers = list[Column](), list[Array]()
     for name in learned:
+        column = choices[name].column
+        assert column is not None
         with collecting(faults):
-            column = choices[name].column
-            values.append(_column_numbers(kept[name], column, is_fit=True))
+            numbers.append(_column_numbers(kept[name], column, is_fit=True))
             columns.append(column)
     if not columns:
         problem = "there is no column to learn"
         raise TableError(faults or [Notice(problem)])
-    rows = np.stack(values, axis=1)
+    rows = np.stack(numbers, axis=1)
     inspection = inspect(columns, rows, kept.index.to_numpy(), faults, strict=strict)
-    excluded = [name for name, choice in choices.items() if choice.column is None]
     notices = rows_left_out(left_out.sum(), "without a" if missing == "learn" else "with a missing")
     notices += _missing_notice(columns, rows)
     notices += [each.notice for each in choices.values() if each.notice]

@@ -44,10 +44,15 @@ class Layout:
         """Return the layout in the ``description`` of a network, or else that of its columns."""
         if "table" not in description:
             return cls(tuple(column.name for column in columns))
-        content = dict(description["table"])
-        carried = tuple(map(Carried.from_dict, content.pop("carried")))
-        lists = {name: tuple(content.pop(name)) for name in ("names", "excluded", "na")}
-        return cls(carried=carried, **lists, **content)
+        content = description["table"]
+        return cls(
+            names=tuple(content["names"]),
+            carried=tuple(map(Carried.from_dict, content["carried"])),
+            excluded=tuple(content["excluded"]),
+            decimals=content["decimals"],
+            types=content["types"],
+            na=tuple(content["na"]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that JSON can hold; ``of`` reads it as ``"table"``."""
