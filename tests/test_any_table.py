@@ -502,3 +502,17 @@ def test_a_given_value_far_outside_of_the_data_gets_a_notice(density, capsys):
     assert "column a is given as 70 and 1 more, far outside" in capsys.readouterr().err
     density.sample(2, given={"day": "01.01.2050"})
     assert "column day is given as 01.01.2050, far outside" in capsys.readouterr().err
+
+
+def test_samples_of_a_parquet_file_have_its_types(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = mixed()
+    table["born"] = table["when"].dt.date
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]
+    main(["fit", str(tmp_path / "t.parquet"), "-o", str(tmp_path / "m.flow"), *quick])
+    main(["sample", str(tmp_path / "m.flow"), "-n", "9", "-o", str(tmp_path / "s.parquet")])
+    before, after = (pq.read_schema(tmp_path / name) for name in ("t.parquet", "s.parquet"))
+    assert after.names == before.names
+    differ = [a for a, b in zip(before, after, strict=True) if a.type != b.type]
+    assert differ == []

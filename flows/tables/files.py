@@ -22,6 +22,7 @@ from flows.core.arrays import Array
 from flows.core.errors import one_line
 from flows.tables.columns import Column
 from flows.tables.frames import Table, apply_missing_policy, parse, position, to_numbers
+from flows.tables.layout import type_of
 from flows.tables.notices import Notice, SetFormat, TableError
 from flows.tables.values import PLAIN, Format
 
@@ -75,7 +76,7 @@ def read(
         1  50.0  north
         2  62.0  south
     """
-    kinds, parts = kinds or {}, []
+    kinds, parts, types = kinds or {}, list[pd.DataFrame](), dict[str, Any]()
     for piece in stream(path, written):
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
@@ -85,6 +86,8 @@ def read(
         if not chosen:
             raise _fault(path, f"no column is left; the columns are: {', '.join(names)}")
         words = {name: kinds.get(name, "") for name in chosen}
+        if not is_csv(path):
+            types = {name: type_of(piece[name]) for name in chosen}
         parts.append(parse(piece, words, str(path), written, na).frame)
     frame = pd.concat(parts)
     # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
@@ -93,7 +96,7 @@ def read(
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
         if digits.all():
             frame[name] = pd.to_numeric(frame[name])
-    return Table(frame, str(path))
+    return Table(frame, str(path), types)
 
 
 def count_rows(path: str | Path) -> int | None:
