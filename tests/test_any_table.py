@@ -174,6 +174,28 @@ def test_every_column_of_a_table_comes_back_in_samples(density, tmp_path):
     pd.testing.assert_frame_equal(flows.load(tmp_path / "m.flow").sample(500, seed=1), drawn)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        rng().integers(0, 255, N).astype("uint8"),
+        pd.arrays.SparseArray(rng().poisson(1, N)),
+        pd.array(rng().poisson(3, N), "Int64"),
+        pd.Categorical(rng().choice(list("abc"), N), categories=list("cbad"), ordered=True),
+        pd.Categorical([f"p{k}" for k in range(N)]),
+        pd.cut(rng().uniform(size=N), 40),
+        pd.date_range("2020", periods=N, freq="7h", tz="Europe/Berlin"),
+        pd.period_range("2020-01", periods=N, freq="M"),
+        [True] * N,
+        [pd.NaT] * N,
+        [[1, 2], [3]] * (N // 2),
+    ],
+    ids=lambda values: str(getattr(values, "dtype", type(values[0]).__name__)),
+)
+def test_samples_have_the_type_of_the_column(values):
+    frame = pd.DataFrame({"x": values, "y": rng().normal(size=N)})
+    assert str(fit(frame).sample(20)["x"].dtype) == str(frame["x"].dtype)
+
+
 def test_a_description_lists_learned_carried_and_excluded_columns(density):
     said = repr(density).splitlines()
     assert "column total: carried along, 2 a - b + 3" in said

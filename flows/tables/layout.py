@@ -96,7 +96,10 @@ class Layout:
         for name in self.excluded:
             kind = self.types.get(name)
             numbers = np.arange(start + 1, start + len(rows) + 1)
-            found[name] = cast(numbers, "str" if isinstance(kind, Mapping) else kind)
+            if isinstance(kind, Mapping):  # its labels are no numbers of rows
+                found[name] = cast(numbers, "str").astype("category")
+            else:
+                found[name] = cast(numbers, kind)
         return pd.DataFrame({name: found[name] for name in self.names})
 
     def _rounded(self, column: Column, x: Array) -> Array:
@@ -182,7 +185,7 @@ def cast(values: Any, kind: Any) -> pd.Series:
         return pd.to_timedelta(series, unit="s").astype(kind)
     dtype = pd.api.types.pandas_dtype(kind)
     if dtype.kind in "iu" and series.dtype.kind == "f":
-        numpy_type = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+        numpy_type = np.dtype(getattr(dtype, "numpy_dtype", dtype.type))
         limits = np.iinfo(numpy_type)
         series = series.round().clip(max(limits.min, -LARGEST), min(limits.max, LARGEST))
         if series.isna().any():
