@@ -13,7 +13,7 @@ import pytest
 
 import flows
 from flows.__main__ import main
-from flows.tables import frames
+from flows.tables import files, frames
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.duplicates import merged_groups
@@ -505,6 +505,16 @@ def test_an_output_follows_a_symbolic_link(tmp_path):
     assert (tmp_path / "link.flow").is_symlink()
     assert not (tmp_path / "real.flow").is_symlink()
     assert flows.load(tmp_path / "real.flow").columns[0].name == "a"
+
+
+def test_rows_are_counted_for_the_progress_bar(tmp_path):
+    frame = mixed()[["a", "visits"]]
+    for name, save in {"t.csv": frame.to_csv, "t.csv.gz": frame.to_csv}.items():
+        save(tmp_path / name, index=False)
+        assert files.count_rows(tmp_path / name) == N
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert files.count_rows(tmp_path / "t.parquet") == N
+    assert files.count_rows(tmp_path / "missing.csv") is None
 
 
 def test_the_version_is_printed(capsys):
