@@ -548,3 +548,33 @@ def test_samples_of_a_parquet_file_have_its_types(tmp_path):
     assert after.names == before.names
     differ = [a for a, b in zip(before, after, strict=True) if a.type != b.type]
     assert differ == []
+
+
+def hospital(n=600, seed=3):
+    """Patients of at most 101 years with at most 11 visits, a skewed cost and a share."""
+    r = rng(seed)
+    age = np.clip(np.round(r.normal(56, 18, n)), 18, 101).astype(int)
+    severity = r.gamma(2.0, 0.5, n) * (0.5 + age / 112)
+    visits = np.minimum(r.poisson(1.2 * severity + 0.5), 11)
+    cost = np.round(4000 * (1 + visits) * np.exp(0.7 * r.normal(size=n)), 2)
+    share = 1 / (1 + np.exp(1 - 0.3 * visits - r.normal(size=n)))
+    columns = {"patient": np.arange(100_001, 100_001 + n), "age": age, "visits": visits}
+    return pd.DataFrame({**columns, "cost": cost, "share": share, "smoker": r.integers(0, 2, n)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kinds",
+    [{}, {"age": "count", "visits": "count", "cost": "positive", "share": "interval:0:1"}],
+    ids=["default", "advised"],
+)
+def test_samples_of_hospital_rows_are_believable(kinds):
+    table = hospital()
+    drawn = flows.fit(table, columns=kinds).sample(200_000, seed=1)
+    names = ["age", "visits", "cost", "share", "smoker"]
+    ratio = drawn[names].std() / table[names].std()
+    assert ratio.between(1 / 1.15, 1.15).all(), ratio
+    for name in ("age", "visits"):
+        assert drawn[name].min() >= 0
+        assert drawn[name].max() <= 3 * table[name].max()
+    assert (drawn["cost"] > 0).all()
