@@ -146,8 +146,7 @@ def _identifier(name: str, problem: str, aim: str, remedy: SetKind) -> Choice:
 
 def _of_labels(known: pd.Series, name: str) -> Choice:
     """Choose the kind of a column of text, booleans, or text among numbers."""
-    words = known.map(label_text).astype(str)
-    counts = words.value_counts()
+    counts = _label_counts(known)
     if known.dtype == object:
         rows = counts.head(SOME)
         numeric = are_numbers(rows.index.to_series())
@@ -157,7 +156,7 @@ def _of_labels(known: pd.Series, name: str) -> Choice:
     if ordered or len(counts) <= MOST_LABELS:
         column = with_labels(known, _category(name))
         return Choice(column, _taken_as_category(column))
-    first, row = words.iloc[0], known.index[0]
+    first, row = label_text(known.iloc[0]), known.index[0]
     text = f"holds {first!r}, which is text; the column holds {len(counts)} different texts"
     advice = (("learn them as labels", _labels(name)), leave_out(name))
     refusal = Notice(text, name, row, advice)
@@ -171,6 +170,14 @@ def _of_labels(known: pd.Series, name: str) -> Choice:
         f"and the other {rare} are pooled in one label, from which samples draw"
     )
     return Choice(column, Notice(problem, name, advice=advice[:1]), refusal)
+
+
+def _label_counts(known: pd.Series) -> pd.Series:
+    """Return the number of rows of each label, by its text, the most frequent first."""
+    values = known.value_counts()  # of a category of pandas, labels without rows too
+    values = values[values > 0]
+    texts = [label_text(label) for label in values.index]
+    return values.groupby(texts).sum().sort_values(ascending=False, kind="stable")
 
 
 def _pooled(counts: pd.Series, name: str) -> Column:
