@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
     from flows.tables.columns import Column as Column
+    from flows.tables.overview import inspect as inspect
     from flows.training.train import train as train
 
 # Let waiting threads sleep. By default OpenMP lets them spin, and then one other busy process makes
@@ -62,6 +63,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "build": "flows.networks.building",
     "ensemble_log_prob": "flows.networks.population",
     "fit": "flows.density.fitting",
+    "inspect": "flows.tables.overview",
     "load": "flows.density.fitting",
     "save": "flows.density.fitting",
     "train": "flows.training.train",

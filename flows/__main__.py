@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from flows.command_line.parser import parser
+from flows.command_line.standard_input import standard_input
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
 
@@ -21,29 +23,40 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(words)
     with errors_in_one_line("flows"):
         _spare_inputs(arguments)
-        # Imported here because torch and pandas take seconds, and help needs neither
-        from flows.command_line import verbs
-        from flows.command_line.wording import shell_words
-        from flows.tables.notices import TableError
+        with standard_input(arguments):
+            _run(arguments)
 
-        try:
-            getattr(verbs, arguments.verb)(arguments)
-        except ImportError as error:
-            raise UserError(
-                f"this needs {error.name}: pip install '.[parquet,plot]' in the source folder of "
-                "flows"
-            ) from None
-        except TableError as error:
-            raise UserError(error.text(shell_words)) from None
-        except (ValueError, LookupError, NotImplementedError) as error:
-            raise UserError(one_line(error)) from None
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Call the function of a verb. Raises ``UserError`` for whatever the user can fix."""
+    # Imported here because torch and pandas take seconds, and help needs neither
+    from flows.command_line.wording import shell_words
+    from flows.tables.notices import TableError
+
+    module = "overview" if arguments.verb == "inspect" else "verbs"  # inspect needs no torch
+    try:
+        verbs = import_module(f"flows.command_line.{module}")
+        getattr(verbs, arguments.verb)(arguments)
+    except ImportError as error:
+        raise UserError(
+            f"this needs {error.name}: pip install '.[parquet,plot]' in the source folder of flows"
+        ) from None
+    except TableError as error:
+        raise UserError(error.text(shell_words)) from None
+    except (ValueError, LookupError, NotImplementedError) as error:
+        raise UserError(one_line(error)) from None
 
 
 def _spare_inputs(arguments: argparse.Namespace) -> None:
-    """Raise ``UserError`` if the output is the same file as an input of the verb."""
+    """Raise ``UserError`` if the output is the same file as an input of the verb.
+
+    An output that is a symbolic link becomes the file that the link names.
+    """
     output = getattr(arguments, "output", None)
     if output is None or not output.exists():
         return
+    if output.is_symlink():  # the file is replaced, and the link stays
+        output = arguments.output = output.resolve()
     paths = [value for value in vars(arguments).values() if isinstance(value, Path)]
     if any(path.exists() and path.samefile(output) for path in paths if path is not output):
         raise UserError(

@@ -49,7 +49,7 @@ def take(params: schema.Settings) -> tuple[list[Column], Array]:
         if name not in found.frame:
             place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-    rows = frames.take(found, kinds, params.data.missing)
+    rows = frames.take(found, kinds, params.data.missing, strict=True)
     schema.check_rows(params, len(rows.values))
     for notice in rows.notices:
         print(notice.text(pipeline_words))

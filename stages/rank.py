@@ -41,7 +41,9 @@ def main() -> None:
             text = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"
         print(f"{name:12} {scores[name].mean():10.4g}{text}")
     storage.write_json(files.RANKING, ranking)
-    print(f"{next(iter(ranking), 'no model')} is the best model, {best} the best reference")
+    for name, found in [*ranking.items()][:1]:
+        gain = f"{found['gain']:+.3g} \u00b1 {found['gain_ci95']:.2g} nat over {best}"
+        print(f"{name} has the highest log-likelihood of the models: {gain}, the best reference")
 
 
 if __name__ == "__main__":

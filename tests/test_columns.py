@@ -28,6 +28,7 @@ MIXED = [
     Column.parse("d", "integer"),
 ]
 COUNT = Column.parse("n", "count")
+RATING = Column.parse("r", "integer:1:5")
 WARDS = Column("ward", "category", step=1.0, labels=("east", "north", "west"))
 
 
@@ -68,7 +69,18 @@ def dequantised(columns, values, seed=0):
 
 @pytest.mark.parametrize(
     "word",
-    ["real", "positive", "interval:0:1", "interval:-2.5:1000", "integer", "integer:0.1", "count"],
+    [
+        "real",
+        "positive",
+        "interval:0:1",
+        "interval:-2.5:1000",
+        "integer",
+        "integer:0.1",
+        "integer:-3:120",
+        "count",
+        "count:5",
+        "date",
+    ],
 )
 def test_a_kind_survives_a_round_trip_through_its_word(word):
     column = Column.parse("x", word)
@@ -102,7 +114,7 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
     with pytest.raises(
         ValueError,
         match=r"^column age: '.*' is not a kind; a kind is real, positive, interval:LOW:HIGH, "
-        r"integer, integer:STEP, count or category$",
+        r"integer, integer:STEP, integer:LOW:HIGH, count, count:STEP, category or date$",
     ):
         Column.parse("age", word)
 
@@ -275,6 +287,13 @@ def test_scored_counts_are_whole_and_scored_categories_are_dequantised():
 
 # The bijection
 
+BENT = [
+    Column("a", "positive", largest=0.6),
+    Column("n", "count", step=1.0, largest=2.0),
+    Column("k", "count", step=0.5, largest=1.0),
+    Column("r", "integer", low=0.0, high=3.0, step=1.0),
+]
+
 
 def noise(count=50, scale=3.0):
     return scale * torch.randn(
@@ -282,8 +301,9 @@ def noise(count=50, scale=3.0):
     )
 
 
-def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
-    bijection, z = ToReal([*MIXED[:3], COUNT]), noise()
+@pytest.mark.parametrize("columns", [[*MIXED[:3], COUNT], BENT], ids=["logarithms", "bent"])
+def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel(columns):
+    bijection, z = ToReal(columns), noise()
     x, back = bijection.inverse(z)
     again, there = bijection(x)
     assert_close(again, z, rtol=0, atol=1e-9)
@@ -291,11 +311,39 @@ def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel():
 
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_the_log_determinant_equals_that_of_the_jacobian(direction):
-    bijection, x = ToReal([*MIXED[:3], COUNT]), noise(3, 0.5).sigmoid()
+@pytest.mark.parametrize("columns", [[*MIXED[:3], COUNT], BENT], ids=["logarithms", "bent"])
+def test_the_log_determinant_equals_that_of_the_jacobian(direction, columns):
+    bijection, x = ToReal(columns), noise(3, 0.5).sigmoid()
     step = getattr(bijection, direction)
     blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
     assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
+
+
+def test_the_map_of_a_positive_column_bends_smoothly_at_its_largest_value():
+    """The map is a logarithm up to there, and a tail of Student's t behind it has a variance."""
+    bijection = ToReal([Column("a", "positive", largest=10.0)])
+    values = [1.0, 10.0 - 1e-6, 10.0, 10.0 + 1e-6, 20.0, 20.0 + 1e-6, 50.0]
+    x = torch.tensor([[values]], dtype=torch.float64)
+    z, log_det = bijection(x)
+    assert_close(z[0, 0, :3], x[0, 0, :3].log())
+    assert z[0, 0, 4].item() == pytest.approx(np.log(10) + 31 / 5)
+    assert z[0, 0, 6].item() == pytest.approx(np.log(10) + 31 / 5 + 16 * 3)
+    assert_close(log_det[0, [1, 4]], log_det[0, [3, 5]], rtol=0, atol=1e-6)
+    far = np.log(10.0) + np.random.default_rng(0).standard_t(4, 100_000)
+    drawn = bijection.inverse(torch.from_numpy(far)[None, None])[0].numpy()
+    assert drawn.std() < 20
+    assert np.exp(far).std() > 1e6
+
+
+def test_a_bounded_integer_has_its_two_bounds_and_draws_nothing_else():
+    assert RATING.bounds == (0.5, 5.5)
+    values = rows(np.repeat([1.0, 2.0, 3.0, 5.0], 25))
+    assert RATING.holds(np.array([0.0, 1.0, 2.5, 5.0, 6.0])).tolist() == [0, 1, 0, 1, 0]
+    assert inspected([RATING], values) == ([RATING], [])
+    z = noise(scale=30).reshape(1, 1, -1)
+    bijection = ToReal([RATING])
+    drawn = bijection.round_whole(bijection.inverse(z)[0])
+    assert set(drawn.unique().tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 def test_real_and_whole_columns_are_mapped_by_the_identity():
@@ -307,7 +355,14 @@ def test_real_and_whole_columns_are_mapped_by_the_identity():
 
 @pytest.mark.parametrize(
     "word",
-    ["positive", "interval:0:1", "interval:1000000000:1000000001", "interval:-3:1e-9", "count"],
+    [
+        "positive",
+        "interval:0:1",
+        "interval:1000000000:1000000001",
+        "interval:-3:1e-9",
+        "count",
+        "integer:1:5",
+    ],
 )
 def test_samples_are_strictly_within_the_bounds_for_any_noise(word):
     column = Column.parse("a", word)

@@ -14,6 +14,7 @@ import test_models
 import yaml
 from pipeline import ROOT, expand, text
 
+from flows.core.errors import UserError
 from flows.networks import registry
 from stages.pipeline import schema
 
@@ -63,3 +64,10 @@ def test_the_page_adds_one_file_one_section_and_one_line() -> None:
 def test_the_new_model_passes_the_tests_of_every_model(check) -> None:
     assert registry.find("nice").label == "NICE"
     check("nice")
+
+
+def test_two_models_with_one_label_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.find("nice"), "label", "RealNVP")
+    params = yaml.safe_load(inserted("params.yaml", "models:"))
+    with pytest.raises(UserError, match=r"models\.\w+: its label, RealNVP, is also that of models"):
+        schema.check_all(params)

@@ -108,14 +108,14 @@ def frame(n: int = 60) -> pd.DataFrame:
 
 
 def test_gaps_are_kept_and_counted(capsys):
-    columns, values, _, found = frames.take(
+    columns, values, _, found, *_ = frames.take(
         frames.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
     )
     notices = [notice.text(python_words) for notice in found]
     assert len(values) == 59
     assert np.isnan(values[:, 3]).sum() == 3
     assert set(values[~np.isnan(values[:, 3]), 3]) == {0, 1}
-    assert [column.kind for column in columns] == ["real"] * 3 + ["category", "real"]
+    assert [column.kind for column in columns] == ["real"] * 3 + ["category", "count"]
     assert [bool(column.step) for column in columns] == [False] * 3 + [True] * 2
     assert notices[0] == "1 row without a value is left out"
     assert "3 in label" in notices[1]

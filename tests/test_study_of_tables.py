@@ -194,7 +194,9 @@ def test_nine_wins_give_the_smallest_possible_p() -> None:
 def study(folder: Path, **changes: Any) -> engine.Study:
     """Return a study of few tables and few splits in a new folder."""
     params = engine.Study("tables").params
-    content = params | {"fresh": 500, "ranking": {"splits": 3, "train": 105}} | changes
+    none = {"seed": 0, "tables": 0, "fits": 0, "members": 1}
+    content = params | {"fresh": 500, "ranking": {"splits": 3, "train": 105}, "census": none}
+    content |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return engine.Study("tables", folder)
 

@@ -127,7 +127,8 @@ def test_the_stages_print_notices_on_a_table(of_a_table: tuple[Clone, str]):
     assert lines[2].startswith("column temperature holds ")
     assert lines[3] == "90 rows of 6 columns from table, density unknown"
     assert [line for line in lines if "truth: the true density of a table is unknown" in line]
-    assert lines[-2].startswith("realnvp is the best model, ")
+    assert lines[-2].startswith("realnvp has the highest log-likelihood of the models: ")
+    assert lines[-2].endswith(", the best reference")
     assert "8 rows" not in said
 
 

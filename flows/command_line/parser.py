@@ -12,7 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flows.core.version import VERSION
+
 VERBS = {
+    "inspect": "Print what a fit would learn, carry along and exclude, column by column.",
     "fit": "Fit a density to a table, and write the density to a file.",
     "sample": "Draw rows, or images, from a density. Values of some columns may be given.",
     "score": "Write the rows of a table with their log-densities, or only the least likely rows. "
@@ -27,7 +30,7 @@ VERBS = {
     "plot": "Plot samples over the rows of a table, the surprising values of unlikely rows, or the "
     "distributions of the values of one row.",
 }
-TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file"
+TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
 OUTPUT = "the file to write"
 STANDARD_OUTPUT = "; by default, rows are written as CSV to standard output"
 REPEATS = "; may be repeated"
@@ -39,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog="flows", description="Fit the density of a table, and ask questions about the table."
     )
+    whole.add_argument("--version", action="version", version=f"flows {VERSION}")
     verbs = whole.add_subparsers(required=True, metavar="VERB", dest="verb")
     verb_parsers = {
         name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()
@@ -47,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         verb_parsers[name].add_argument(
             "model", metavar="MODEL", type=Path, help="a file that fit wrote"
         )
-    for name in ("fit", "score", "impute", "predict", "plot"):
+    for name in ("inspect", "fit", "score", "impute", "predict", "plot"):
         text = f"{TABLE}; for a model of images, an .npy file" if name == "score" else TABLE
         verb_parsers[name].add_argument("table", metavar="TABLE", type=Path, help=text)
     for name in ("fit", "sample", "score", "impute", "predict", "plot"):
@@ -57,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
             "-o", "--output", metavar="FILE", type=Path, required=needed, help=text
         )
         _add_format(verb_parsers[name])
+    _add_format(verb_parsers["inspect"])
     for name in ("fit", "sample", "impute"):
         text = "the seed of all random numbers (0)"
         verb_parsers[name].add_argument("--seed", type=_whole(0), default=0, help=text)
@@ -68,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
             help="keep rows with missing values (default), stop at the first one, or drop and "
             "count such rows",
         )
+    for name in ("inspect", "fit"):
+        _add_columns(verb_parsers[name])
     _add_fit(verb_parsers["fit"])
     _add_sample(verb_parsers["sample"])
     _add_score(verb_parsers["score"])
@@ -102,9 +109,15 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--model", default="nsf", help="nsf (default), realnvp, glow, vae or flow_matching")
     text = "the number of networks: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=text)
+    text = "a setting of training or of the model" + REPEATS
+    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
+
+
+def _add_columns(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
     text = (
-        "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, count or category"
-        + REPEATS
+        "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, integer:LOW:HIGH, "
+        "count, count:STEP, category or date" + REPEATS
     )
     add("--column", metavar="NAME=KIND", type=_pair, help=text, **REPEATED)
     add("--drop", metavar="NAME", help="a column to leave out" + REPEATS, **REPEATED)
@@ -121,8 +134,12 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
         help="learn from rows with missing values (default), drop and count such rows, or stop at "
         "the first one",
     )
-    text = "a setting of training or of the model" + REPEATS
-    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
+    text = "a further mark of missing values, text or a number such as -999" + REPEATS
+    add("--na", metavar="MARK", help=text, **REPEATED)
+    text = "a column that names the subject of each row; all rows of a subject are in one fold"
+    add("--group", metavar="NAME", help=text)
+    text = "refuse columns that would be carried along, excluded or pooled"
+    add("--strict", action="store_true", help=text)
 
 
 def _add_sample(verb: argparse.ArgumentParser) -> None:

@@ -33,7 +33,7 @@ def answers(
     A bar shows the progress of the ``verb``. Notices are printed at the end. Raises ``UserError``
     if a column of the file has the name of a column that the verb adds (``added``).
     """
-    with progress(verb, None, "row") as bar:
+    with progress(verb, files.count_rows(path), "row") as bar:
         chunks = Chunks(density, str(path), written, bar.update)
         for chunk in files.stream(path, written):
             for name in chunk.columns.intersection(added)[:1]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
+from flows.command_line.options import format_of, once, read_table, take_options
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -20,16 +20,22 @@ from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import DENSITY, Chunks, prediction_names
+from flows.density.chunks import Chunks, find_column, prediction_names
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
 from flows.networks import building, registry
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
-from flows.tables.frames import apply_missing_policy, position, rows_left_out, to_numbers
+from flows.tables.frames import (
+    apply_missing_policy,
+    parsing_kinds,
+    rows_left_out,
+    to_numbers,
+)
+from flows.tables.layout import Layout
 from flows.tables.notices import Notice, show
-from flows.tables.values import PLAIN, Format
+from flows.tables.values import PLAIN
 
 ROWS = 1_000  # default number of rows to draw
 SAMPLES = 10_000  # least number of rows to draw for a picture
@@ -50,9 +56,8 @@ def fit(arguments: argparse.Namespace) -> None:
             f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
             "such as table.flow"
         )
-    kinds, settings = _once("--column", arguments.column), _once("-S", arguments.settings)
-    which = {"only": arguments.only, "drop": arguments.drop}
-    table = files.read(arguments.table, kinds, _format_of(arguments), **which)
+    settings = once("-S", arguments.settings)
+    kinds, table = read_table(arguments)
     density = fit_table(
         table,
         arguments.model,
@@ -61,6 +66,7 @@ def fit(arguments: argparse.Namespace) -> None:
         settings=settings,
         seed=arguments.seed,
         missing=arguments.missing,
+        **take_options(arguments),
         on_notices=partial(show, words=shell_words),
     )
     density.save(arguments.output)
@@ -69,11 +75,11 @@ def fit(arguments: argparse.Namespace) -> None:
 
 def sample(arguments: argparse.Namespace) -> None:
     """Draw rows or images from a density."""
-    n, given = arguments.n, _once("--given", arguments.given)
+    n, given = arguments.n, once("--given", arguments.given)
     rows, output = arguments.given_rows, arguments.output
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
-    if rows is None and _format_of(arguments) != PLAIN:
+    if rows is None and format_of(arguments) != PLAIN:
         raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
     n = n or ROWS
@@ -82,7 +88,7 @@ def sample(arguments: argparse.Namespace) -> None:
         return image_files.write(output, images.double().numpy(), density.network.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
-        completed = answers(density, rows, _format_of(arguments), arguments.verb, complete)
+        completed = answers(density, rows, format_of(arguments), arguments.verb, complete)
         return files.write(output, completed)
     samples = Samples(density, given or None)
     files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
@@ -123,13 +129,16 @@ def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
     density, column = _load(arguments), arguments.column
     levels = arguments.quantiles or QUANTILES
-    d = position([each.name for each in density.columns], column, DENSITY)
+    names = [each.name for each in density.columns]
+    d = find_column(Layout.of(density.network.description, density.columns), names, column)
     if arguments.quantiles and density.columns[d].labels:
         raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         found = chunks.predict(chunk, column, levels)
-        shown = pd.DataFrame(rounded(found, DIGITS), found.index, map(str, found))
+        shown = {
+            str(name): rounded(x, DIGITS) if x.dtype.kind == "f" else x for name, x in found.items()
+        }
         return chunk.assign(**shown)
 
     added = [*map(str, prediction_names(density.columns[d], levels))]
@@ -145,7 +154,8 @@ def export(arguments: argparse.Namespace) -> None:
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
-    print(describe(density.network, density.columns))
+    layout = Layout.of(density.network.description, density.columns)
+    print(describe(density.network, density.columns, layout))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -160,8 +170,9 @@ def plot(arguments: argparse.Namespace) -> None:
         frame, surprise = _least_likely(arguments, density, [])
         names = [column.name for column in density.columns]
         return draw_odd_cells(output, names, frame, surprise)
-    kinds = {column.name: column.word for column in density.columns}
-    table = files.read(arguments.table, kinds, _format_of(arguments), only=list(kinds))
+    kinds = parsing_kinds(density.columns)
+    na = Layout.of(density.network.description, density.columns).na
+    table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
     if number is None:
         return _plot_samples(arguments, density, table)
     if arguments.missing != "keep":
@@ -215,13 +226,13 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
 def _answers(
     arguments: argparse.Namespace, density: ArrayDensity, ask: Ask, added: Sequence[str] = ()
 ) -> Iterator[pd.DataFrame]:
-    return answers(density, arguments.table, _format_of(arguments), arguments.verb, ask, added)
+    return answers(density, arguments.table, format_of(arguments), arguments.verb, ask, added)
 
 
 def _write(
     arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
 ) -> None:
-    write(arguments.output, density.columns, _format_of(arguments), frames)
+    write(arguments.output, density.columns, format_of(arguments), frames)
 
 
 def _scored(
@@ -261,7 +272,7 @@ def _least_likely(
             f"{arguments.table}: no row is complete, so no row can be ranked; --given ranks "
             "rows with missing values, too"
         )
-    chunks = Chunks(density, str(arguments.table), _format_of(arguments))
+    chunks = Chunks(density, str(arguments.table), format_of(arguments))
     surprise = chunks.surprise(frame, frame.index.to_numpy() - 1)
     show(chunks.notices(), shell_words)
     return frame, surprise
@@ -280,7 +291,7 @@ def _anomalies(
     """
     frame = frame.reset_index(names="row")
     if not given:
-        chunks = Chunks(density, str(arguments.table), _format_of(arguments))
+        chunks = Chunks(density, str(arguments.table), format_of(arguments))
         _, found = chunks.log_prob(frame)
         tail = density.tail_probability(found.log_q)
         frame = frame.assign(tail_probability=tail.round(6))
@@ -307,20 +318,3 @@ def _with_progress(frames: Iterator[pd.DataFrame], n: int) -> Iterator[pd.DataFr
         for frame in frames:
             yield frame
             bar.update(len(frame))
-
-
-def _format_of(arguments: argparse.Namespace) -> Format:
-    """Return the format of the CSV files of a command. Raises ``UserError`` for wrong options."""
-    if arguments.sep == "":
-        raise UserError("--sep is empty; name the mark between fields, or leave the option out")
-    if arguments.thousands == arguments.decimal:
-        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
-    return Format(*(getattr(arguments, name) for name in Format._fields))
-
-
-def _once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return pairs as a dict. Raises ``UserError`` for a name that occurs twice."""
-    for name, count in Counter(name for name, _ in pairs).items():
-        if count > 1:
-            raise UserError(f"{option} {name}=... is given {count} times; give it once")
-    return dict(pairs)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from shlex import quote
 
-from flows.tables.notices import DropColumn, DropIncompleteRows, Remedy, SetFormat, SetKind
+from flows.tables.notices import (
+    DropColumn,
+    DropIncompleteRows,
+    ReadAsMissing,
+    Remedy,
+    SetFormat,
+    SetKind,
+)
 
 
 def shell_words(remedy: Remedy) -> str:
@@ -16,6 +23,8 @@ def shell_words(remedy: Remedy) -> str:
             return f"pass --drop {quote(column)}"
         case DropIncompleteRows():
             return "pass --missing drop"
+        case ReadAsMissing(mark):
+            return f"pass --na {quote(mark)}"
         case SetFormat(options):
             texts = [(name, quote(value.replace("\t", r"\t"))) for name, value in options]
             return "pass " + " ".join(f"--{name} {text}" for name, text in texts)

@@ -32,6 +32,7 @@ def log_probability(
     columns: Sequence[Column],
     rows: Array,
     tolerance: float = TOLERANCE,
+    points: int = POINTS,
 ) -> Array:
     """Return the log-densities ``(n, M)`` of rows with labels.
 
@@ -40,17 +41,18 @@ def log_probability(
         columns: the columns.
         rows: the rows, ``(n, D)``, with codes for labels.
         tolerance: the relative tolerance of the integral over one category.
+        points: the number of quasi-random points for several categories, a power of 2.
     """
     places = [d for d, column in enumerate(columns) if column.kind == "category"]
     if not places or not len(rows):
         return log_density(rows)
-    size = ROWS if len(places) == 1 else max(1, NODES * ROWS // POINTS)
+    size = ROWS if len(places) == 1 else max(1, NODES * ROWS // points)
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
     last = [len(columns[d].labels) - 1 for d in places]
     if len(places) == 1:
         found = [_adaptive(log_density, each, places[0], last[0], tolerance) for each in pieces]
     else:
-        u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(POINTS)
+        u = qmc.Sobol(len(places), rng=np.random.default_rng(0)).random(points)
         found = [_quasi_random(log_density, each, places, last, u) for each in pieces]
     return np.concatenate(found)
 
@@ -105,7 +107,7 @@ def _quasi_random(
 ) -> Array:
     """Average over the points ``u``, mapped into the product of the cells of the categories.
 
-    ``u`` is ``(POINTS, C)`` for C categories, and ``places`` are their columns.
+    ``u`` is ``(points, C)`` for C categories, and ``places`` are their columns.
     """
     points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
     log_slope = np.zeros(points.shape[:2])

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from flows.conditionals import labels
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.importance import Draws, effective
 from flows.conditionals.labels import LogDensity, log_probability, within
@@ -40,6 +41,8 @@ FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in al
 ENOUGH = 100  # effective draws
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
+LABEL_POINTS = 4_096  # for all labels of an unknown category together, beside other categories
+FEWEST_POINTS = 128  # for each label
 WIDTH = 1.1  # scale of the logistic curve that spaces the nodes, in standard deviations
 
 
@@ -161,7 +164,8 @@ class Unknowns:
         values = rows.repeat(count, axis=0)
         if places:
             values[:, places[0]] = np.tile(np.arange(count), len(rows))
-        log_q = log_probability(self.log_density, self.columns, values, TOLERANCE)
+        points = max(FEWEST_POINTS, min(labels.POINTS, 2 ** int(np.log2(LABEL_POINTS / count))))
+        log_q = log_probability(self.log_density, self.columns, values, TOLERANCE, points)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
 

@@ -18,18 +18,21 @@ import pandas as pd
 from flows.conditionals.unknowns import ENOUGH, MOST
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Estimate
+from flows.tables.carried import Carried
 from flows.tables.columns import Column
+from flows.tables.dates import from_times
 from flows.tables.frames import (
     Table,
     apply_missing_policy,
     parse,
+    parsing_kinds,
     position,
     rows_left_out,
-    to_frame,
     to_numbers,
 )
 from flows.tables.kinds import MOST_LABELS
-from flows.tables.notices import Notice, TableError
+from flows.tables.layout import Layout
+from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.values import PLAIN, Format
 
 DENSITY = "the density"  # the source in messages about an unknown column
@@ -61,13 +64,16 @@ class Chunks:
         self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
         self.columns = density.columns
         self.names = [column.name for column in density.columns]
-        self.kinds = {column.name: column.word for column in density.columns}
+        self.kinds = parsing_kinds(density.columns)
+        self.layout = Layout.of(density.network.description, density.columns)
         self.what = ""  # plural noun for the results in notices
         self.consequence = "treated as unknown"  # for a value that its column does not allow
         self._rows = 0
         self._left_out = 0
         self._unmatched: list[Notice] = []
         self._unknown_labels = Counter[tuple[str, str]]()
+        self._far: dict[str, list[float]] = {}  # given values, by column
+        self._different = Counter[Carried]()  # values that differ from those of samples
         self.disallowed: Notice | None = None
         self._disallowed_count = 0
         self._effective: list[Array] = []
@@ -80,26 +86,34 @@ class Chunks:
         With ``given``, the log-densities are conditional on the values of these columns.
         """
         self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
-        is_given = given_mask(self.names, given)
+        is_given = given_mask(self.layout, self.names, given)
         kept = apply_missing_policy(self._parse(chunk), missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows)
         is_label = [bool(column.labels) for column in self.columns]
         self._note_disallowed(kept, self.density.disallowed(rows) & ~np.array(is_label))
         self._left_out += len(chunk) - len(rows)
+        self._compare_carried(chunk.loc[kept.frame.index], rows)
+        if is_given.any():
+            self.note_far(np.where(is_given, rows, np.nan))
         found = self._ask(partial(self.density.log_prob, given=is_given), rows)
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
 
     def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
         """Return one draw of the density's columns for each row, given the row's known values."""
         self.what = "draws"
-        rows, _ = self._known(self._with_all_columns(chunk))
+        chunk = self._with_all_columns(chunk)
+        rows, _ = self._known(chunk)
 
         def complete(rows: Array, numbers: Whole) -> tuple[Array, ...]:
             versions, effective = self.density.complete(rows, numbers, 1, seed)
             return versions[0], effective
 
-        return to_frame(self.columns, self._ask(complete, rows)[0]).set_axis(chunk.index)
+        self.note_far(rows)
+        start = self._rows
+        found = self._ask(complete, rows)[0]
+        frame = self.layout.frame(self.columns, found, seed=seed, start=start)
+        return self._with_rare_labels(frame.set_axis(chunk.index), chunk)
 
     def impute(self, chunk: pd.DataFrame, draws: int = 0, seed: int = 0) -> pd.DataFrame:
         """Return the rows with their missing values filled; other values do not change.
@@ -116,19 +130,28 @@ class Chunks:
             versions, effective = self.density.complete(rows, numbers, draws, seed)
             return versions.swapaxes(0, 1), effective
 
+        self.note_far(rows)
+        start = self._rows
         filled = self._ask(fill, rows)[0].reshape(-1, rows.shape[1])
         each = np.arange(len(chunk)).repeat(max(draws, 1))
         gaps = (np.isnan(rows) & ~disallowed)[each]
-        return _filled(chunk.iloc[each], gaps, to_frame(self.columns, filled), self.written.decimal)
+        values = self.layout.frame(self.columns, filled, seed=seed, start=start)
+        carried = self._carried_in(chunk)
+        gaps = np.concatenate([gaps, carried.isna().to_numpy(bool)[each]], axis=1)
+        values = values[[*self.names, *carried]]
+        return _filled(chunk.iloc[each], gaps, values, self.written.decimal)
 
     def predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
         """Return the distribution of ``column`` in each row given the other values of the row."""
         self.what = "predictions"
-        d = position(self.names, column, DENSITY)
+        d = find_column(self.layout, self.names, column)
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
+        self.note_far(rows)
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
         *names, last = prediction_names(self.columns[d], levels)
         predicted = pd.DataFrame(found, columns=names, index=chunk.index)
+        if self.columns[d].kind == "date":
+            predicted = self._with_dates(predicted, self.columns[d])
         draws = np.where(np.isfinite(effective), effective, np.nan)
         predicted.insert(len(names), last, draws, allow_duplicates=True)
         return predicted
@@ -147,12 +170,53 @@ class Chunks:
         """Return the rows as numbers ``(n, D)``; missing and disallowed values are ``NaN``."""
         return self._known(chunk)[0]
 
+    def note_far(self, rows: Array) -> None:
+        """Count given values that are more than one range of their column outside of its range.
+
+        Args:
+            rows: rows ``(n, D)`` with ``NaN`` for unknown values. The known values of a row with an
+                unknown value are given.
+        """
+        unknown: Mask = np.isnan(rows)
+        gappy = unknown.any(axis=1, keepdims=True)
+        if not (gappy & ~unknown).any():
+            return
+        low, high = self._ranges()
+        far = gappy & ((rows < 2 * low - high) | (rows > 2 * high - low))
+        for column, x, own in zip(self.columns, rows.T, far.T, strict=True):
+            if own.any() and not column.labels:
+                self._far.setdefault(column.name, []).extend(x[own].tolist())
+
+    def about_far(self) -> list[Notice]:
+        """Return a notice for each column with given values far outside of its range."""
+        notices = []
+        for name, values in self._far.items():
+            d = self.names.index(name)
+            shown = np.array([values[0], *(end[d] for end in self._ranges())])
+            texts = [f"{each:.6g}" for each in shown]
+            if self.columns[d].kind == "date":
+                texts = from_times(np.round(shown), self.columns[d]).astype(str).tolist()
+            more = f" and {len(values) - 1} more" if len(values) > 1 else ""
+            problem = (
+                f"is given as {texts[0]}{more}, far outside of its range, which is about "
+                f"{texts[1]} to {texts[2]}; the {self.what or 'draws'} extrapolate"
+            )
+            notices.append(Notice(problem, name))
+        return notices
+
+    def _ranges(self) -> tuple[Array, Array]:
+        """Return the lower and the upper ends of the ranges of the columns, ``(D,)`` each."""
+        distilled = self.density.unknowns.distilled
+        return distilled.low, distilled.high
+
     def notices(self) -> list[Notice]:
         """Return the notices on all rows so far."""
         return [
             *self._unmatched,
             *_about_labels(self._unknown_labels),
             *rows_left_out(self._left_out),
+            *_about_carried(self._different),
+            *self.about_far(),
             *self._about_disallowed(),
             *_about_precision(np.concatenate([np.empty(0), *self._effective]), self.what),
         ]
@@ -174,7 +238,7 @@ class Chunks:
         return results
 
     def _parse(self, chunk: pd.DataFrame) -> Table:
-        return parse(chunk, self.kinds, self.source, self.written)
+        return parse(chunk, self.kinds, self.source, self.written, self.layout.na)
 
     def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
         """Return the chunk with missing values in absent columns and in the column ``without``.
@@ -190,7 +254,7 @@ class Chunks:
         lacking = [name for name in self.names if name not in map(str, chunk.columns)]
         if not self._rows:
             known = [name for name in lacking if name != without]
-            others = [name for name in there if name not in self.names]
+            others = [name for name in there if name not in self.layout.names]
             self._unmatched = _about_unmatched(known, others)
         return chunk.assign(**dict.fromkeys(lacking, np.nan))
 
@@ -204,6 +268,43 @@ class Chunks:
         disallowed = self.density.disallowed(rows)
         self._note_disallowed(parsed, disallowed)
         return np.where(disallowed, np.nan, rows), disallowed
+
+    def _with_dates(self, predicted: pd.DataFrame, column: Column) -> pd.DataFrame:
+        """Return a prediction with dates in place of numbers, except for the deviation ``sd``."""
+        dates = {
+            name: from_times(x.to_numpy(), column).set_axis(predicted.index)
+            for name, x in predicted.items()
+            if name != "sd"
+        }
+        return predicted.assign(**dates)
+
+    def _carried_in(self, chunk: pd.DataFrame) -> pd.DataFrame:
+        """Return the carried columns that a chunk holds, parsed; ``NaN`` is a missing value."""
+        there = set(map(str, chunk))
+        kinds = parsing_kinds([each.column for each in self.layout.carried])
+        kinds = {name: kind for name, kind in kinds.items() if name in there}
+        table = parse(chunk, kinds, self.source, self.written, self.layout.na)
+        return apply_missing_policy(table, "keep").frame
+
+    def _compare_carried(self, chunk: pd.DataFrame, rows: Array) -> None:
+        """Count the values of carried columns that differ from what the ``rows`` give."""
+        table = Table(self._carried_in(chunk), self.source)
+        for each in self.layout.carried:
+            if each.column.name in table.frame:
+                with collecting([]):  # text counts as nothing
+                    [x] = to_numbers(table, [each.column]).T
+                    expected = each.values(self.columns, rows)
+                    tolerance = (each.column.step or 0) / 2 + 1e-6 * np.abs(expected)
+                    self._different[each] += int((np.abs(x - expected) > tolerance).sum())
+
+    def _with_rare_labels(self, frame: pd.DataFrame, chunk: pd.DataFrame) -> pd.DataFrame:
+        """Return a drawn frame in which known labels of a pool are those of the chunk."""
+        for column in self.columns:
+            if column.pooled:
+                parsed = apply_missing_policy(self._parse(chunk), "keep").frame[column.name]
+                own = parsed.notna().to_numpy(bool)
+                frame[column.name] = frame[column.name].mask(own, parsed)
+        return frame
 
     def _note_disallowed(self, table: Table, disallowed: Mask) -> None:
         """Count the ``disallowed`` values ``(n, D)`` of a table, and keep a notice on the first."""
@@ -241,7 +342,17 @@ def prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
     return [*(column.labels or summary), "effective_draws"]
 
 
-def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
+def find_column(layout: Layout, names: Sequence[str], name: str) -> int:
+    """Return the index of the column ``name`` among the learned columns ``names``.
+
+    Raises ``TableError`` for any other column, which says why if the column is not learned.
+    """
+    if name not in names and (why := layout.without_density(name)):
+        raise TableError([Notice(f"{why}; the learned columns are: {', '.join(names)}", name)])
+    return position(names, name, DENSITY)
+
+
+def given_mask(layout: Layout, names: Sequence[str], given: Sequence[str]) -> Mask:
     """Return a mask ``(D,)`` of the columns ``names`` that are ``given``.
 
     Raises ``TableError`` for an unknown column, and if all columns are given.
@@ -250,7 +361,7 @@ def given_mask(names: Sequence[str], given: Sequence[str]) -> Mask:
         problem = f"given = {given!r}: must be a list of columns, such as [{given!r}]"
         raise TableError([Notice(problem)])
     for name in given:
-        position(names, str(name), DENSITY)
+        find_column(layout, names, str(name))
     mask = np.isin(names, [*map(str, given)])
     if mask.all():
         raise TableError([Notice("every column is given; leave out a column to score")])
@@ -288,6 +399,22 @@ def _about_unmatched(lacking: Sequence[str], others: Sequence[str]) -> list[Noti
         return []
     problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
     return [Notice(f"{problem}; there are also the columns {', '.join(others)}")]
+
+
+def _about_carried(different: Counter[Carried]) -> list[Notice]:
+    """Return a notice for each carried column with values that are ``different`` from its formula.
+
+    Args:
+        different: the number of rows with other values, by column.
+    """
+    return [
+        Notice(
+            f"differs from {carried} in {rows} row{'s' * (rows > 1)}; log-densities ignore it",
+            carried.column.name,
+        )
+        for carried, rows in different.items()
+        if rows
+    ]
 
 
 def _about_labels(unknown: Counter[tuple[str, str]]) -> list[Notice]:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from flows.networks.population import Population
 from flows.tables.columns import WHOLE, Column
+from flows.tables.layout import Layout
 
 
-def describe(network: Population, columns: Sequence[Column]) -> str:
+def describe(network: Population, columns: Sequence[Column], layout: Layout) -> str:
     """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
@@ -20,6 +21,8 @@ def describe(network: Population, columns: Sequence[Column]) -> str:
     lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
     gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
+    lines += [f"column {each.column.name}: carried along, {each}" for each in layout.carried]
+    lines += [f"column {name}: excluded, samples number their rows" for name in layout.excluded]
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"

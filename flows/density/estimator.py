@@ -32,7 +32,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
-        columns: the kinds of columns that are not real, by name, as in ``flows.fit``.
+        columns: kinds of columns, by name, as in ``flows.fit``.
         missing: the treatment of rows with missing values, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.

@@ -17,7 +17,7 @@ from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
-from flows.tables.frames import Table, as_frame, parse, take
+from flows.tables.frames import Table, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
 from flows.training.train import train
@@ -37,6 +37,9 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     missing: Missing = "learn",
+    na: Sequence[Any] = (),
+    group: str | None = None,
+    strict: bool = False,
 ) -> Density:
     """Fit the density of a table.
 
@@ -50,9 +53,9 @@ def fit(
         model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
             name: ``"nsf"``, ``"realnvp"``, ``"glow"``, ``"vae"`` or ``"flow_matching"``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
-        columns: the kinds of columns that are not real: ``{"age": "integer", "visits": "count",
-            "share": "interval:0:1", "price": "positive", "ward": "category"}``. Booleans, pandas'
-            categories, and text of at most 20 values are categories by default.
+        columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
+            "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
+            in ``tables/kinds.py`` choose the kinds of all other columns.
         settings: settings of training (``TrainingSettings``) and, if ``model`` is a name, of the
             architecture. The automatic recipe chooses most training settings itself, and raises
             ``ValueError`` for them; ``{"recipe": "fixed"}`` takes them.
@@ -60,6 +63,16 @@ def fit(
         missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
             and a flow; otherwise it means ``"stop"``. ``"drop"`` leaves such rows out. ``"stop"``
             raises an error for a missing value.
+        na: further marks of missing values, numbers or text, such as ``[-999, "unknown"]``.
+        group: a column that names the subject of each row. All rows of a subject are in one fold,
+            so no network is scored on a subject that it learned from. The column is not learned.
+        strict: whether to raise an error for columns that would be carried along, excluded or
+            pooled.
+
+    A column that has no density is carried along: a constant, and a linear combination of other
+    columns. A column that identifies the rows is excluded. Rare labels of text with more than 20
+    different values are pooled. Samples have all columns of the table, in order. Log-densities are
+    those of the learned columns, ``Density.columns``.
 
     Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
     a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
@@ -84,16 +97,18 @@ def fit(
         example = "{'age': 'integer'}"
         raise TypeError(f"columns = {columns!r}: must map names to kinds, such as {example}")
     kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-    frame = as_frame(frame)
-    table = parse(frame, {name: kinds.get(name, "") for name in map(str, frame)})
+    marks = [str(mark) for mark in na]
     return fit_table(
-        table,
+        from_user(frame, kinds, marks),
         model,
         members=members,
         kinds=kinds,
         settings=settings or {},
         seed=seed,
         missing=missing,
+        na=marks,
+        group=None if group is None else str(group),
+        strict=strict,
     )
 
 
@@ -106,6 +121,9 @@ def fit_table(
     settings: Mapping[str, Any],
     seed: int,
     missing: Missing,
+    na: Sequence[str] = (),
+    group: str | None = None,
+    strict: bool = False,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
     """Fit the density of a parsed table; the other arguments are the arguments of ``fit``.
@@ -116,7 +134,10 @@ def fit_table(
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     architecture, training = parse_settings(model, settings, seed)
     learns = architecture.is_automatic(training)
-    rows = take(table, kinds, "stop" if missing == "learn" and not learns else missing)
+    if group is not None and not architecture.is_automatic(training):
+        raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
+    policy = "stop" if missing == "learn" and not learns else missing
+    rows = take(table, kinds, policy, strict=strict, group=group, na=na)
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
@@ -124,9 +145,10 @@ def fit_table(
     network = building.build(
         architecture, event_shape, members=members, seed=seed, columns=rows.columns
     )
+    network.description["table"] = rows.layout.to_dict()
     on_notices(rows.notices)
     points = dequantise(rows.columns, rows.values, rows.copies, seed)
-    train(network, points, settings=training, groups=rows.copies, name=network.description["model"])
+    train(network, points, settings=training, groups=rows.groups, name=network.description["model"])
     if network.record is not None and any(column.labels for column in rows.columns):
         network.record = rescored(network, network.record, rows.values)
     return Density(network)

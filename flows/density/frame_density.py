@@ -20,12 +20,13 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
-from flows.density.chunks import DENSITY, Chunks
+from flows.density.chunks import Chunks, find_column
 from flows.density.description import describe
 from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.columns import Column
-from flows.tables.frames import as_frame, position, to_frame
+from flows.tables.frames import as_frame
+from flows.tables.layout import Layout
 from flows.tables.notices import Notice, TableError, collecting, show
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -70,8 +71,13 @@ class Density:
 
     @property
     def columns(self) -> list[Column]:
-        """The columns of the table, with their names and kinds."""
+        """The learned columns of the table, with their names and kinds."""
         return self._array.columns
+
+    @property
+    def layout(self) -> Layout:
+        """All columns of the table, in order: also those that are carried or excluded."""
+        return Layout.of(self.network.description, self.columns)
 
     def save(self, path: str | Path, *, record: bool = True) -> None:
         """Write the density to one file, whole or not at all.
@@ -321,10 +327,10 @@ class Density:
         return found
 
     def _frame(self, rows: Any) -> pd.DataFrame:
-        return as_frame(rows, [column.name for column in self.columns])
+        return as_frame(rows, self.layout.names)
 
     def __repr__(self) -> str:
-        return describe(self.network, self.columns)
+        return describe(self.network, self.columns, self.layout)
 
 
 class Samples:
@@ -339,15 +345,20 @@ class Samples:
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
         self.density = density
+        self.layout = Layout.of(density.network.description, density.columns)
         self.row: Array | None = None
+        self.rare_labels: dict[str, Any] = {}
         self.effective_share = np.inf
+        self._far: list[Notice] = []
         if given is None:
             return
         names = [column.name for column in density.columns]
         values = {str(name): value for name, value in given.items()}
         for name in values:
-            position(names, name, DENSITY)
+            find_column(self.layout, names, name)
         frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values])
+        pooled = [column.name for column in density.columns if column.pooled]
+        self.rare_labels = {name: values[name] for name in pooled if name in values}
         chunks, faults = Chunks(density), list[Notice]()
         with collecting(faults):
             [self.row] = chunks.numbers(frame)
@@ -355,19 +366,27 @@ class Samples:
             faults.append(chunks.disallowed)
         if faults:
             raise TableError([replace(fault, row=None, advice=()) for fault in faults], "given")
+        chunks.note_far(self.row[None])
+        self._far = chunks.about_far()
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
+        columns, start = self.density.columns, 0
         if self.row is not None and n == 0:
-            yield to_frame(self.density.columns, self.row[None][:0])
+            yield self.layout.frame(columns, self.row[None][:0])
             return
         for rows, share in self.density.sample(n, seed, self.row):
             self.effective_share = min(self.effective_share, share)
-            yield to_frame(self.density.columns, rows)
+            frame = self.layout.frame(columns, rows, seed=seed, start=start)
+            yield frame.assign(**self.rare_labels)
+            start += len(rows)
 
     def notices(self) -> list[Notice]:
-        """Return a notice if some rows that were drawn so far repeat the same draw."""
+        """Return notices if given values are far out, and if some of the rows repeat a draw."""
         if self.effective_share >= 1:
-            return []
+            return self._far
         share = f"{self.effective_share:.0%}"
-        return [Notice(f"some rows repeat draws; the effective sample size is {share} of n")]
+        return [
+            *self._far,
+            Notice(f"some rows repeat draws; the effective sample size is {share} of n"),
+        ]

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from flows.core.arrays import Array, Mask
 from flows.plotting.scene import Scene, figure
@@ -29,6 +30,7 @@ from flows.plotting.style import (
     shade,
 )
 from flows.tables.columns import Column
+from flows.tables.dates import from_times
 
 SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
 DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
@@ -208,6 +210,11 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
     Each label has a tick if there is room. Ticks of whole numbers are at whole numbers.
     """
     labels = [short(str(label), LABEL) for label in scene.columns[k].labels]
+    if scene.columns[k].kind == "date":
+        line = axis.xaxis if way == "x" else axis.yaxis
+        line.set_major_locator(MaxNLocator(3, integer=True))
+        line.set_major_formatter(lambda days, _: date_text(scene.columns[k], days))
+        return
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)
         return
@@ -215,6 +222,11 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
     turned = way == "x" and LETTER * (max(map(len, labels)) + 1) * len(labels) > inches
     line = axis.xaxis if way == "x" else axis.yaxis
     line.set_ticks(range(0, len(labels), every), labels[::every], rotation=90 if turned else 0)
+
+
+def date_text(column: Column, number: float) -> str:
+    """Return the number of a date column as an ISO date."""
+    return str(from_times(np.array([number]), replace(column, form="%Y-%m-%d"))[0])
 
 
 def short(name: str, letters: int = LETTERS) -> str:

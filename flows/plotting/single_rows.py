@@ -114,6 +114,8 @@ def draw_conditionals(
             x, density = curves[k]
             own, labels = rows[number - 1, k], columns[k].labels
             value = "unknown" if np.isnan(own) else labels[int(own)] if labels else f"{own:.5g}"
+            if columns[k].kind == "date" and not np.isnan(own):
+                value = by_column.date_text(columns[k], own)
             if is_wide[k]:  # the axis is of logarithms
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)

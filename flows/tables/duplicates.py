@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from flows.core.arrays import Array, Mask, Whole
 from flows.tables.rounding import DISTINCT, has_step
@@ -24,6 +26,22 @@ def equal_rows(values: Array) -> Whole:
     first = np.empty(len(values), dtype=np.int64)
     first[order] = order[starts][starts.cumsum() - 1]
     return np.unique(first, return_inverse=True)[1]
+
+
+def merged_groups(*groupings: Whole) -> Whole:
+    """Return the number of the group of each row, ``(n,)``, if rows share any of several groups.
+
+    Args:
+        groupings: numbers of groups, each ``(n,)``. A row is in one group with all rows that share
+            its number in any grouping, with all rows that share one with these, and so on.
+    """
+    n = len(groupings[0])
+    rows = np.tile(np.arange(n), len(groupings))
+    codes = [np.unique(groups, return_inverse=True)[1] for groups in groupings]
+    nodes = np.concatenate([n * (k + 1) + each for k, each in enumerate(codes)])
+    size = n * (len(groupings) + 1)
+    edges = coo_array((np.ones(len(rows)), (rows, nodes)), shape=(size, size))
+    return connected_components(edges, directed=False)[1][:n].astype(np.int64)
 
 
 def first_copies(values: Array) -> Whole:

@@ -22,6 +22,7 @@ from flows.core.arrays import Array
 from flows.core.errors import one_line
 from flows.tables.columns import Column
 from flows.tables.frames import Table, apply_missing_policy, parse, position, to_numbers
+from flows.tables.layout import type_of
 from flows.tables.notices import Notice, SetFormat, TableError
 from flows.tables.values import PLAIN, Format
 
@@ -37,7 +38,7 @@ FOREIGN = (
     (b"PAR1", "is a Parquet file; rename it to .parquet", ""),
     (b"\xff\xfe", OTHER_ENCODING, "utf-16"),
     (b"\xfe\xff", OTHER_ENCODING, "utf-16"),
-    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "latin-1"),
+    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "cp1252"),
 )
 
 
@@ -48,6 +49,7 @@ def read(
     *,
     only: Sequence[str] = (),
     drop: Sequence[str] = (),
+    na: Sequence[str] = (),
 ) -> Table:
     r"""Read and parse a table.
 
@@ -74,7 +76,7 @@ def read(
         1  50.0  north
         2  62.0  south
     """
-    kinds, parts = kinds or {}, []
+    kinds, parts, types = kinds or {}, list[pd.DataFrame](), dict[str, Any]()
     for piece in stream(path, written):
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
@@ -84,7 +86,9 @@ def read(
         if not chosen:
             raise _fault(path, f"no column is left; the columns are: {', '.join(names)}")
         words = {name: kinds.get(name, "") for name in chosen}
-        parts.append(parse(piece, words, str(path), written).frame)
+        if not is_csv(path):
+            types = {name: type_of(piece[name]) for name in chosen}
+        parts.append(parse(piece, words, str(path), written, na).frame)
     frame = pd.concat(parts)
     # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
     labels = [kinds.get(name) == "category" and is_csv(path) for name in frame]
@@ -92,7 +96,25 @@ def read(
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
         if digits.all():
             frame[name] = pd.to_numeric(frame[name])
-    return Table(frame, str(path))
+    return Table(frame, str(path), types)
+
+
+def count_rows(path: str | Path) -> int | None:
+    """Return the number of rows of a file, for a progress bar; ``None`` if the file is not read.
+
+    The number of a CSV file is about the number of its lines.
+    """
+    path = Path(path)
+    try:
+        if not is_csv(path):
+            import pyarrow.parquet as pq
+
+            return pq.ParquetFile(path).metadata.num_rows
+        with _open(path, "rb") as file:
+            blocks = iter(lambda: file.read(2**20), b"")
+            return max(1, sum(block.count(b"\n") for block in blocks) - 1)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None
 
 
 def read_numbers(path: str | Path) -> tuple[list[str], Array]:

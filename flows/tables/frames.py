@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,18 @@ import pandas as pd
 
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
+from flows.tables.carried import Carried
 from flows.tables.columns import Column
+from flows.tables.dates import to_times
+from flows.tables.duplicates import merged_groups
 from flows.tables.inspection import inspect
-from flows.tables.kinds import declare
+from flows.tables.kinds import Choice, choose
+from flows.tables.layout import Layout, count_decimals, type_of
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
 from flows.tables.values import (
     PLAIN,
     Format,
+    label_text,
     missing_values,
     parse_values,
     to_codes,
@@ -31,10 +37,17 @@ NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnam
 
 
 class Table(NamedTuple):
-    """A parsed data frame, and the name of its file, which is empty if there is no file."""
+    """A parsed table.
+
+    Args:
+        frame: the parsed values.
+        source: the name of the file; empty for a data frame.
+        types: the types of the columns of a data frame, as ``layout.type_of`` returns them.
+    """
 
     frame: pd.DataFrame
     source: str = ""
+    types: Mapping[str, Any] = {}
 
 
 class Rows(NamedTuple):
@@ -45,12 +58,17 @@ class Rows(NamedTuple):
         values: ``(n, D)``, with codes for labels and ``NaN`` for missing values.
         copies: the index of the first copy of each row, ``(n,)``.
         notices: statements about the table.
+        layout: all columns of the table, also those that are not learned.
+        groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
+            and with the rows of the same subject.
     """
 
     columns: list[Column]
     values: Array
     copies: Whole
     notices: list[Notice]
+    layout: Layout
+    groups: Whole
 
 
 def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -69,13 +87,32 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
 
 
+def from_user(rows: Any, kinds: Mapping[str, str], na: Sequence[str] = ()) -> Table:
+    """Parse a data frame, or an array ``(n, D)``, that a user wants to fit or to inspect.
+
+    ``kinds`` are the kinds that the user names, by column, and ``na`` marks of missing values.
+    """
+    frame = as_frame(rows)
+    names = list(map(str, frame.columns))
+    table = parse(frame, {name: kinds.get(name, "") for name in names}, na=na)
+    if frame is not rows:  # an array has one type for all columns
+        return table
+    types = {name: type_of(frame.iloc[:, d]) for d, name in enumerate(names)}
+    return table._replace(types=types)
+
+
 def parse(
-    frame: pd.DataFrame, kinds: Mapping[str, str], source: str = "", written: Format = PLAIN
+    frame: pd.DataFrame,
+    kinds: Mapping[str, str],
+    source: str = "",
+    written: Format = PLAIN,
+    na: Sequence[str] = (),
 ) -> Table:
     """Return the columns that ``kinds`` names, in this order, with numbers in place of text.
 
-    ``written`` is the format of text. ``values.parse_values`` describes the parsed columns. Raises
-    ``TableError`` for a column that is missing, or whose name occurs twice.
+    ``written`` is the format of text, and ``na`` are further marks of missing values.
+    ``values.parse_values`` describes the parsed columns. Raises ``TableError`` for a column that is
+    missing, or whose name occurs twice.
     """
     names = list(map(str, frame.columns))
     parsed = {
@@ -83,6 +120,7 @@ def parse(
             frame.iloc[:, position(names, name, source)],
             is_category=word == "category",
             written=written,
+            na=na,
         )
         for name, word in kinds.items()
     }
@@ -103,7 +141,27 @@ def position(names: Sequence[str], name: str, source: str = "") -> int:
     return list(names).index(name)
 
 
-def take(table: Table, kinds: Mapping[str, str], missing: str = "stop") -> Rows:
+def parsing_kinds(columns: Sequence[Column]) -> dict[str, str]:
+    """Return the kinds to parse rows with that belong to ``columns``, by name.
+
+    A category whose labels are numbers is parsed as numbers, so that 1.00 is the label 1.
+    """
+    return {column.name: "" if _has_numbers(column) else column.word for column in columns}
+
+
+def _has_numbers(column: Column) -> bool:
+    return bool(column.labels) and not any(isinstance(each, str | bool) for each in column.labels)
+
+
+def take(
+    table: Table,
+    kinds: Mapping[str, str],
+    missing: str = "stop",
+    *,
+    strict: bool = False,
+    group: str | None = None,
+    na: Sequence[str] = (),
+) -> Rows:
     """Return the rows of a table that a density is to learn.
 
     Args:
@@ -111,74 +169,149 @@ def take(table: Table, kinds: Mapping[str, str], missing: str = "stop") -> Rows:
         kinds: the kinds that a user names, by column.
         missing: ``"stop"`` or ``"drop"`` as in ``apply_missing_policy``; or ``"learn"``, which
             keeps missing values as ``NaN`` and drops only rows without any value.
+        strict: whether a column that would be carried, excluded or pooled is a fault.
+        group: a column that names the subject of each row. It is not learned.
+        na: the marks of missing values that the user named, for the layout.
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
     to, and ``ValueError`` for a word that is not a kind.
     """
-    frame, source = table
-    for name in kinds:
+    frame, source, types = table
+    for name in (*kinds, *([] if group is None else [group])):
         position(list(frame), name, source)
     faults: list[Notice] = []
     try:
-        frame, nameless = _without_nameless(frame, kinds, faults)
-        rows = _learnable_rows(frame, kinds, missing, faults)
+        frame, nameless = _without_nameless(frame, kinds, faults, strict=strict)
+        rows = _learnable_rows(frame, kinds, missing, faults, strict=strict, group=group)
     except TableError as error:
         raise TableError(error.faults, source) from None
     notices = [*nameless, *rows.notices]
     if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
         problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
         notices.insert(0, Notice(f"{problem}, write a line of names above it"))
-    return rows._replace(notices=notices)
+    kept = {name: kind for name, kind in types.items() if name in rows.layout.names}
+    layout = replace(rows.layout, types=kept, na=tuple(na))
+    return rows._replace(notices=notices, layout=layout)
 
 
 def _without_nameless(
-    frame: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
+    frame: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice], *, strict: bool
 ) -> tuple[pd.DataFrame, list[Notice]]:
-    """Return the columns with a name, and notices on the others; add faults to ``faults``."""
+    """Return the columns to learn from, and notices on columns without a name that are left out.
+
+    A column without a name is left out if it holds the numbers of the rows, or nothing. Otherwise
+    ``strict`` adds a fault to ``faults``.
+    """
     nameless = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
-    notices = []
+    notices, left_out = [], list[str]()
     for name in nameless:
         if frame[name].notna().any() and not _is_index(frame, name):
             problem = "has no name; give it one"
-            faults.append(Notice(problem, repr(name), advice=(leave_out(name),)))
+            if strict:
+                faults.append(Notice(problem, repr(name), advice=(leave_out(name),)))
+            continue
+        left_out.append(name)
         problem = "is left out: it has no name, and holds the numbers of the rows or nothing"
         notices.append(Notice(problem, repr(name)))
-    frame = frame.drop(columns=nameless)
+    frame = frame.drop(columns=left_out)
     if frame.columns.empty:
         raise TableError([*faults, Notice("there is no column to learn")])
     return frame, notices
 
 
 def _learnable_rows(
-    frame: pd.DataFrame, kinds: Mapping[str, str], missing: str, faults: list[Notice]
+    frame: pd.DataFrame,
+    kinds: Mapping[str, str],
+    missing: str,
+    faults: list[Notice],
+    *,
+    strict: bool,
+    group: str | None,
 ) -> Rows:
     """Return the rows as numbers. Add faults to ``faults``, and raise ``TableError`` with them."""
     is_missing = _missing_mask(frame)
-    for name in frame.columns[is_missing.all()] if len(frame) else ():
-        faults.append(Notice("holds no value in any row", name, advice=(leave_out(name),)))
-        frame, is_missing = frame.drop(columns=name), is_missing.drop(columns=name)
-    faults += _missing_faults(frame, is_missing) if missing == "stop" else []
-    left_out = {"learn": is_missing.all(axis=1), "drop": is_missing.any(axis=1)}.get(missing, False)
-    kept = frame.mask(is_missing)[~np.broadcast_to(left_out, len(frame))]
-    columns, values = list[Column](), list[Array]()
-    for name in kept:
+    known = frame.mask(is_missing)
+    empty = known.columns[is_missing.all()].drop(group or [], errors="ignore").tolist()
+    names = [name for name in known if name != group and name not in empty]
+    choices = _choices(known[names], kinds, faults)
+    if strict:
+        faults += [
+            Notice("holds no value in any row", name, advice=(leave_out(name),)) for name in empty
+        ]
+        faults += [each.refusal for each in choices.values() if each.refusal]
+        choices = {name: each for name, each in choices.items() if not each.refusal}
+    for name, choice in choices.items():
+        if choice.is_text_missing:
+            is_text = known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
+            known[name] = known[name].mask(is_text).astype(np.float64)
+            is_missing[name] |= is_text
+    learned = [name for name, choice in choices.items() if choice.column is not None]
+    excluded = [name for name in choices if name not in learned]
+    gaps = is_missing[learned]
+    faults += _missing_faults(frame[learned], gaps) if missing == "stop" else []
+    left_out = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
+    left_out = np.broadcast_to(left_out, len(frame))
+    kept = known[~left_out]
+    if missing == "drop" and left_out.any():  # some labels may be gone
+        choices |= _choices(kept[learned], kinds, [])
+    columns, numbers = list[Column](), list[Array]()
+    for name in learned:
+        column = choices[name].column
+        assert column is not None
         with collecting(faults):
-            column = declare(kept[name], kinds.get(name))
-            values.append(_column_numbers(kept[name], column, is_fit=True))
+            numbers.append(_column_numbers(kept[name], column, is_fit=True))
             columns.append(column)
     if not columns:
-        raise TableError(faults)
-    rows = np.stack(values, axis=1)
-    inspection = inspect(columns, rows, kept.index.to_numpy(), faults)
-    which = "without a" if missing == "learn" else "with a missing"
-    notices = rows_left_out(len(frame) - len(rows), which)
+        problem = "there is no column to learn"
+        raise TableError(faults or [Notice(problem)])
+    rows = np.stack(numbers, axis=1)
+    inspection = inspect(columns, rows, kept.index.to_numpy(), faults, strict=strict)
+    notices = rows_left_out(left_out.sum(), "without a" if missing == "learn" else "with a missing")
     notices += _missing_notice(columns, rows)
-    notices += [
-        Notice(f"is taken as a category of {len(column.labels)} labels", column.name)
-        for column in columns
-        if column.labels and column.name not in kinds
-    ]
-    return Rows(inspection.columns, rows, inspection.copies, notices + inspection.notices)
+    notices += [each.notice for each in choices.values() if each.notice]
+    notices += [Notice("holds no value in any row, nor in samples", name) for name in empty]
+    groups = inspection.copies
+    if group is not None:
+        subjects = _subjects(known[group][~left_out])
+        problem = (
+            f"holds the subjects, {len(np.unique(subjects))} in {len(kept)} rows; all rows of a "
+            "subject are in one fold, and samples number their rows from 1 instead"
+        )
+        notices.append(Notice(problem, group))
+        excluded.append(group)
+        groups = merged_groups(groups, subjects)
+    layout = Layout(
+        names=tuple(frame),
+        carried=(*inspection.carried, *(Carried(Column(name), None) for name in empty)),
+        excluded=tuple(excluded),
+        decimals={
+            column.name: decimals
+            for column, x in zip(columns, rows.T, strict=True)
+            if not column.labels and (decimals := count_decimals(x)) is not None
+        },
+    )
+    values = np.ascontiguousarray(rows[:, inspection.places])
+    notices += inspection.notices
+    return Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+
+
+def _choices(
+    known: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
+) -> dict[str, Choice]:
+    """Return what becomes of each column; ``known`` has ``NaN`` for missing values."""
+    choices = {}
+    for name in known:
+        with collecting(faults):
+            choices[name] = choose(known[name], kinds.get(name))
+    return choices
+
+
+def _subjects(values: pd.Series) -> Whole:
+    """Return the number of the subject of each row, ``(n,)``; a missing value is its own."""
+    codes = pd.factorize(values.map(label_text, na_action="ignore"))[0]
+    alone = codes < 0
+    codes[alone] = codes.max(initial=0) + 1 + np.arange(alone.sum())
+    return codes
 
 
 def _is_index(frame: pd.DataFrame, name: str) -> bool:
@@ -194,7 +327,7 @@ def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
     ``"stop"`` raises ``TableError`` for a missing value, ``"drop"`` drops rows with a missing
     value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values.
     """
-    frame, source = table
+    frame, source, _ = table
     is_missing = _missing_mask(frame)
     if missing == "keep":
         return Table(frame.mask(is_missing), source)
@@ -256,19 +389,8 @@ def to_numbers(table: Table, columns: Sequence[Column]) -> Array:
 
 
 def _column_numbers(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
-    return to_codes(values, column) if column.labels else to_floats(values, column, is_fit=is_fit)
-
-
-def to_frame(columns: Sequence[Column], values: Array) -> pd.DataFrame:
-    """Return numbers ``(n, D)`` as a data frame with labels, whole numbers and floats."""
-    pairs = zip(columns, values.T, strict=True)
-    return pd.DataFrame({column.name: _typed(column, x) for column, x in pairs})
-
-
-def _typed(column: Column, x: Array) -> Array | pd.Categorical | Whole:
     if column.labels:
-        codes = x.astype(np.int64)
-        if column.ordered:
-            return pd.Categorical.from_codes(codes, list(column.labels), ordered=True)
-        return np.array(column.labels)[codes]
-    return x.astype(np.int64) if column.is_whole else x
+        return to_codes(values, column)
+    if column.kind == "date":
+        return to_times(values, column)
+    return to_floats(values, column, is_fit=is_fit)

@@ -13,26 +13,39 @@ from typing import NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole, rounded
-from flows.tables.columns import WHOLE, Column
+from flows.tables.carried import Carried
+from flows.tables.columns import HALF_LINE, WHOLE, Column
 from flows.tables.duplicates import first_copies
-from flows.tables.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.notices import Notice, ReadAsMissing, SetKind, TableError, leave_out
 from flows.tables.rounding import DISTINCT, common_step
 
 LEAST_ROWS = 10
 LEAST_VALUES = 8  # in a column with missing values, so that every cross-validation fold has some
 
 
+class NoDensity(NamedTuple):
+    """A column without a density: how it is carried, what is said, and the fault if not carried."""
+
+    carried: Carried
+    notice: Notice
+    fault: Notice
+
+
 class Inspection(NamedTuple):
     """The result of ``inspect``.
 
     Args:
-        columns: the columns, with the step of each rounded column.
+        columns: the K columns that have a density, with the step of each rounded column.
+        places: their places among all columns, ``(K,)``.
         copies: the index of the first copy of each row, ``(n,)``.
-        notices: statements about rounded columns and copies.
+        carried: the other columns, which are computed from these.
+        notices: statements about carried columns, rounded columns, suspicious numbers and copies.
     """
 
     columns: list[Column]
+    places: Whole
     copies: Whole
+    carried: list[Carried]
     notices: list[Notice]
 
 
@@ -41,17 +54,21 @@ def inspect(
     values: Array,
     rows: Whole | None = None,
     faults: Sequence[Notice] = (),
+    *,
+    strict: bool = True,
 ) -> Inspection:
     """Inspect the ``columns`` of ``values`` ``(n, D)``; missing values are ``NaN``.
 
     A column with fewer than 90% distinct values is rounded. Its step is the most common gap between
-    its distinct values.
+    its distinct values. A column with one value, with hardly any value, or that is a linear
+    combination of others has no density, and is carried.
 
     Args:
         columns: the columns.
         values: their values, with codes for labels.
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
         faults: faults of other columns, which are reported together with the faults found here.
+        strict: whether a column without a density is a fault.
 
     Raises ``TableError``, with all faults, for a table that no density can be fitted to.
     """
@@ -61,29 +78,44 @@ def inspect(
         raise TableError(faults)
     rows = np.arange(1, len(values) + 1) if rows is None else rows
     known = ~np.isnan(values)
+    without: dict[int, NoDensity] = {}
     sound = np.full(len(columns), True)
     for d, (column, x, own) in enumerate(zip(columns, values.T, known.T, strict=True)):
         found = _faults(column, x[own], rows[own])
         faults += found
-        sound[d] = not found
-    faults += _redundant([column.name for column in columns], values, sound)
+        if not found and (constant := _constant(column, x[own])):
+            without[d] = constant
+        sound[d] = not found and d not in without
+    without |= _redundant(columns, values, sound)
+    if strict:
+        faults += [each.fault for _, each in sorted(without.items())]
+    elif len(without) == len(columns):
+        faults.append(Notice("no column has a density: each is constant, or copies another"))
     if faults:
         raise TableError(faults)
+    places = np.array([d for d in range(len(columns)) if d not in without])
+    columns = [columns[d] for d in places]
+    values, known = values[:, places], known[:, places]
     copies = first_copies(values)
     count = len(np.unique(copies))
     if count < LEAST_ROWS:
         raise TableError(
             [Notice(f"the table has {count} different rows; a fit needs {LEAST_ROWS}")]
         )
-    notices = _about_copies(len(values), count)
+    notices = [each.notice for _, each in sorted(without.items())]
+    notices += _about_copies(len(values), count)
     inspected = []
     for column, x, own in zip(columns, values.T, known.T, strict=True):
         distinct, different = np.unique(x[own]), len(np.unique(copies[own]))
         if column.kind not in WHOLE and len(distinct) < DISTINCT * different:
             column = replace(column, step=common_step(distinct))
             notices.append(_about_steps(column, x[own], len(distinct)))
+        if column.kind in HALF_LINE:
+            column = replace(column, largest=float(distinct[-1]))
+        notices += _about_sentinel(column, x[own])
         inspected.append(column)
-    return Inspection(inspected, copies, notices)
+    carried = [each.carried for _, each in sorted(without.items())]
+    return Inspection(inspected, places, copies, carried, notices)
 
 
 def _faults(column: Column, x: Array, rows: Whole) -> list[Notice]:
@@ -95,27 +127,59 @@ def _faults(column: Column, x: Array, rows: Whole) -> list[Notice]:
         as_real = ("learn any number", SetKind(column.name, "real"))
         advice = () if column.kind == "real" else (as_real,)
         return [Notice(problem, column.name, rows[first], advice)]
-    if len(x) < LEAST_VALUES:
-        problem = f"holds a value in {len(x)} rows; a fit needs {LEAST_VALUES}"
-        return [Notice(problem, column.name, advice=(leave_out(column.name),))]
-    if x.min() == x.max():
-        value = repr(column.labels[0]) if column.labels else f"{x[0]:g}"
-        return [
-            Notice(f"holds {value} in every row", column.name, advice=(leave_out(column.name),))
-        ]
+    if len(x) < LEAST_VALUES or x.min() == x.max():
+        return []
     with np.errstate(over="ignore", under="ignore"):
         if not 0 < x.std() < math.inf:
             return [Notice("is too large or too small to be squared; change its unit", column.name)]
     return []
 
 
+def _constant(column: Column, x: Array) -> NoDensity | None:
+    """Return a column whose known values ``x`` ``(m,)`` are equal, or too few to learn from."""
+    out = (leave_out(column.name),)
+    if len(x) < LEAST_VALUES:
+        problem = f"holds a value in {len(x)} rows; a fit needs {LEAST_VALUES}"
+        carried = Carried(column, None)
+        notice = Notice(f"{problem}; samples hold no value", column.name)
+    elif x.min() == x.max():
+        carried = Carried(column, float(x[0]))
+        problem = f"holds {carried} in every row"
+        notice = Notice(f"{problem}, and in samples", column.name)
+    else:
+        return None
+    return NoDensity(carried, notice, Notice(problem, column.name, advice=out))
+
+
+def _about_sentinel(column: Column, x: Array) -> list[Notice]:
+    """Return a notice on a number of nines, such as -999, that is far from all other values."""
+    if column.labels or column.kind == "date":
+        return []
+    distinct, counts = np.unique(x, return_counts=True)
+    for mark, count, others in (
+        (distinct[0], counts[0], distinct[1:]),
+        (distinct[-1], counts[-1], distinct[:-1]),
+    ):
+        gap = np.abs(others - mark).min()
+        if set(f"{abs(mark):g}") == {"9"} and gap > np.ptp(others):
+            problem = (
+                f"holds {mark:g} in {count} row{'s' * int(count > 1)}, far from all other values"
+            )
+            remedy = ReadAsMissing(f"{mark:g}")
+            return [Notice(problem, column.name, advice=(("read it as missing", remedy),))]
+    return []
+
+
 def _allowed(column: Column) -> str:
     """Describe the numbers that the kind of a column allows."""
     low, high = column.bounds
-    if column.kind == "integer":
-        return f"multiples of {column.step:g}"
+    if column.kind == "integer" and column.low is not None:
+        return f"whole numbers from {column.low:g} to {column.high:g}"
     if column.kind == "count":
-        return "whole numbers of at least 0"
+        step = column.step or 1
+        return f"{'whole numbers' if step == 1 else f'multiples of {step:g}'} of at least 0"
+    if column.kind in WHOLE:
+        return f"multiples of {column.step:g}"
     if column.kind == "real":
         return "finite"
     return f"finite and strictly between {low:g} and {high:g}"
@@ -149,35 +213,41 @@ def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
     return Notice(f"{problem}; samples lie between the steps", column.name)
 
 
-def _redundant(names: Sequence[str], values: Array, sound: Mask) -> list[Notice]:
-    """Return a fault for each column that equals another or is a linear combination of others.
+def _redundant(columns: Sequence[Column], values: Array, sound: Mask) -> dict[int, NoDensity]:
+    """Return each column that equals another or is a linear combination of others, by its place.
 
     Such columns have no joint density. Only columns that are ``sound`` ``(D,)`` are compared, on
     the rows that are complete in these columns. In a QR decomposition of the standardised columns,
     the diagonal of R is the part of each column that the columns before it do not explain. This
     part is 0, up to rounding, for a linear combination.
     """
-    names, values = np.array(names)[sound].tolist(), values[:, sound]
+    places = np.flatnonzero(sound).tolist()
+    names, values = [columns[d].name for d in places], values[:, places]
     values = values[~np.isnan(values).any(axis=1)]
     if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
-        return []
+        return {}
     deviation = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / deviation
     rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
     beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
-    faults, kept = [], list[int]()
+    found, kept = dict[int, NoDensity](), list[int]()
     for d, name in enumerate(names):
-        others = [k for k in kept if (values[:, k] == values[:, d]).all()]
+        others = [k for k in kept if (values[:, k] == values[:, d]).all()][:1]
         relation = "equals"
         if not others and len(values) > len(names) and beyond[d] < rounding:
             share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
             others = [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
             relation = "is a linear combination of"
-        if others:
-            problem = (
-                f"{relation} {', '.join(names[k] for k in others)}, so no joint density exists"
-            )
-            faults.append(Notice(problem, name, advice=(leave_out(name),)))
-        else:
+        if not others:
             kept.append(d)
-    return faults
+            continue
+        named = [names[k] for k in others]
+        column = columns[places[d]]
+        carried = Carried.fitted(column, values[:, d], named, values[:, others])
+        fault = f"{relation} {', '.join(named)}, so no joint density exists"
+        found[places[d]] = NoDensity(
+            carried,
+            Notice(f"equals {carried}, so samples compute it", name),
+            Notice(fault, name, advice=(leave_out(name),)),
+        )
+    return found

@@ -1,36 +1,84 @@
-"""The kind of a column: the kind that the user names, or the kind that its values suggest."""
+"""The kind of a column: the kind that the user names, or the kind that its values suggest.
+
+Without a word of the user, these rules hold, the first that fits:
+
+- dates of pandas, and text of which each value is a date in one format, are a ``date``;
+- booleans, categories of pandas and text are a ``category``, and so are two different numbers;
+- text with more than 20 different values is a ``category`` in which rare labels are pooled;
+- whole numbers of which fewer than 90% are distinct are an ``integer`` if one is below 0, and else
+  a ``count``; their step is the largest number that divides all of them;
+- other numbers above 0 are ``positive`` if the largest is more than ten times the median;
+- all other numbers are ``real``.
+
+A column that identifies the rows is not learned: text of which 90% of the values are distinct, and
+whole numbers that increase from row to row and use half of all numbers between.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from pandas.tseries.api import guess_datetime_format
 
-from flows.tables.columns import Column, Label
-from flows.tables.notices import Notice, SetKind, TableError, leave_out
+from flows.core.arrays import Array
+from flows.tables.columns import LARGEST, Column, Label
+from flows.tables.dates import are_dates, date_column
+from flows.tables.notices import Notice, ReadAsMissing, SetKind, leave_out
+from flows.tables.rounding import DISTINCT
 from flows.tables.values import SOME, are_numbers, label_text
 
 MOST_LABELS = 20  # a column of text with at most this many labels is a category by default
+SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
+LEAST_ROWS = 10  # below this, increasing numbers do not identify rows
 
 
-def declare(values: pd.Series, word: str | None = None) -> Column:
-    """Return the column of parsed ``values``, of the kind ``word``.
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of a column.
 
-    Without ``word``, text, booleans and categories of pandas are a category, and numbers are real.
-    Missing values are ignored. Raises ``ValueError`` for a word that is not a kind, and
-    ``TableError`` for dates and for text with many distinct values.
+    Args:
+        column: the column with its kind; ``None`` for a column that identifies rows.
+        notice: what is said about the choice.
+        refusal: the fault that a strict fit reports instead.
+        is_text_missing: whether text among numbers counts as missing.
     """
-    values, name = values.dropna(), str(values.name)
-    word = word or ("category" if _is_category(values, name) else "real")
-    column = Column.parse(name, word)
-    if word != "category":
-        return column
-    ordered = bool(getattr(values.dtype, "ordered", False))
-    labels = values.cat.remove_unused_categories().cat.categories if ordered else values.unique()
+
+    column: Column | None
+    notice: Notice | None = None
+    refusal: Notice | None = None
+    is_text_missing: bool = False
+
+
+def choose(values: pd.Series, word: str | None = None) -> Choice:
+    """Choose what becomes of a column of parsed ``values``; ``NaN`` is a missing value.
+
+    Raises ``ValueError`` for a ``word`` that is not a kind, and ``TableError`` for dates that
+    cannot be read.
+    """
+    known, name = values.dropna(), str(values.name)
+    if word:
+        column = Column.parse(name, word)
+        if word == "category":
+            return Choice(with_labels(known, column))
+        return Choice(date_column(known, column) if word == "date" else column)
+    if are_dates(known):
+        column = date_column(known, Column(name, "date", step=1.0))
+        problem = "is taken as dates" + (f" in the format {column.form}" if column.form else "")
+        return Choice(column, Notice(problem, name, advice=(("learn labels", _labels(name)),)))
+    if known.dtype.kind == "f":
+        return _of_numbers(known, name)
+    return _of_labels(known, name)
+
+
+def with_labels(known: pd.Series, column: Column) -> Column:
+    """Return a ``column`` with the labels of ``known`` values, sorted unless they are ordered."""
+    ordered = bool(getattr(known.dtype, "ordered", False))
+    labels = known.cat.remove_unused_categories().cat.categories if ordered else known.unique()
     texts = list(dict.fromkeys(map(label_text, labels)))
     found: list[Any] = list(texts)
     if {*texts} <= {"True", "False"}:
@@ -44,36 +92,120 @@ def _number(text: str) -> Label:
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
-def _is_category(values: pd.Series, name: str) -> bool:
-    """Return whether ``values``, none of which is missing, are labels and not numbers.
-
-    Raises ``TableError`` for dates, and for text with many distinct values.
-    """
-    if values.empty or values.dtype.kind == "f" or values.dtype == "category":
-        return values.dtype == "category"
-    words = values.astype(str)
-    counts = words.value_counts()
-    rows = counts.head(SOME)
-    distinct = rows.index.to_series()
-    if values.dtype == object and rows[are_numbers(distinct)].sum() >= rows.sum() / 2:
-        return False  # the other values are mistakes
-    problem, advice = "", [leave_out(name)]
-    if values.dtype.kind == "m":
-        problem = "which is a duration; write it as a number"
-    elif values.dtype != object or _are_dates(distinct):
-        problem = "which is a date; write the days since the first date"
-    elif len(counts) > MOST_LABELS:
-        problem = f"which is text; the column holds {len(counts)} different texts"
-        advice = [("learn them as labels", SetKind(name, "category")), *advice]
-    if not problem:
-        return True
-    fault = Notice(f"holds {words.iloc[0]!r}, {problem}", name, values.index[0], tuple(advice))
-    raise TableError([fault])
+def _labels(name: str) -> SetKind:
+    return SetKind(name, "category")
 
 
-def _are_dates(words: pd.Series) -> bool:
-    """Return whether pandas reads most of the words as dates."""
-    if guess_datetime_format(words.iloc[0]) is None:  # pandas also reads "May" and "T1" as dates
-        return False
-    dates = pd.to_datetime(words, errors="coerce", format="mixed", utc=True)
-    return bool(dates.notna().mean() > 0.5)
+def _category(name: str) -> Column:
+    return Column(name, "category", step=1.0)
+
+
+def _taken_as_category(column: Column) -> Notice | None:
+    """Return the notice on a category; none for a single label, which another notice names."""
+    if len(column.labels) == 1:
+        return None
+    return Notice(f"is taken as a category of {len(column.labels)} labels", column.name)
+
+
+def _of_numbers(known: pd.Series, name: str) -> Choice:
+    """Choose the kind of a column of numbers."""
+    x = known.to_numpy(np.float64)
+    distinct = np.unique(x)
+    if len(distinct) == 2 and np.isfinite(x).all():
+        column = with_labels(known, _category(name))
+        return Choice(column, _taken_as_category(column))
+    real = "positive" if distinct[0] > 0 and distinct[-1] > SKEWED * np.median(x) else "real"
+    if not are_whole(x):
+        return Choice(Column(name, real))
+    if _number_the_rows(x):
+        problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
+        return _identifier(name, problem, "learn the numbers", SetKind(name, "integer"))
+    step = float(np.gcd.reduce(distinct.astype(np.int64)))
+    if len(distinct) >= DISTINCT * len(x) or step == 0:
+        return Choice(Column(name, real))
+    return Choice(Column(name, "integer" if distinct[0] < 0 else "count", step=step))
+
+
+def are_whole(x: Array) -> bool:
+    """Return whether the numbers ``x`` ``(n,)`` are whole."""
+    return bool(len(x)) and bool((np.abs(x) <= LARGEST).all()) and not (x % 1).any()
+
+
+def _number_the_rows(x: Array) -> bool:
+    """Return whether whole numbers ``x`` ``(n,)`` increase by less than 2 on average."""
+    steps = np.diff(x)
+    return len(x) >= LEAST_ROWS and bool((steps > 0).all()) and steps.mean() < 2
+
+
+def _identifier(name: str, problem: str, aim: str, remedy: SetKind) -> Choice:
+    consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
+    advice = ((aim, remedy), leave_out(name))
+    notice = Notice(f"{problem}, {consequence}", name, advice=advice[:1])
+    return Choice(None, notice, Notice(f"{problem}, as an identifier does", name, advice=advice))
+
+
+def _of_labels(known: pd.Series, name: str) -> Choice:
+    """Choose the kind of a column of text, booleans, or text among numbers."""
+    counts = _label_counts(known)
+    if known.dtype == object:
+        rows = counts.head(SOME)
+        numeric = are_numbers(rows.index.to_series())
+        if rows[numeric].sum() >= rows.sum() / 2:
+            return _of_numbers_and_text(known, counts, name)
+    ordered = bool(getattr(known.dtype, "ordered", False))
+    if ordered or len(counts) <= MOST_LABELS:
+        column = with_labels(known, _category(name))
+        return Choice(column, _taken_as_category(column))
+    first, row = label_text(known.iloc[0]), known.index[0]
+    text = f"holds {first!r}, which is text; the column holds {len(counts)} different texts"
+    advice = (("learn them as labels", _labels(name)), leave_out(name))
+    refusal = Notice(text, name, row, advice)
+    if len(counts) >= DISTINCT * len(known):
+        problem = f"holds {len(counts)} different texts in {len(known)} rows"
+        return replace(_identifier(name, problem, "learn labels", _labels(name)), refusal=refusal)
+    column = _pooled(counts, name)
+    most, rare = len(column.labels) - 1, len(column.pooled)
+    problem = (
+        f"holds {len(counts)} different texts; the {most} most frequent are labels of a category, "
+        f"and the other {rare} are pooled in one label, from which samples draw"
+    )
+    return Choice(column, Notice(problem, name, advice=advice[:1]), refusal)
+
+
+def _label_counts(known: pd.Series) -> pd.Series:
+    """Return the number of rows of each label, by its text, the most frequent first."""
+    values = known.value_counts()  # of a category of pandas, labels without rows too
+    values = values[values > 0]
+    texts = [label_text(label) for label in values.index]
+    return values.groupby(texts).sum().sort_values(ascending=False, kind="stable")
+
+
+def _pooled(counts: pd.Series, name: str) -> Column:
+    """Return a category with the most frequent texts as labels, and one label for all others."""
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    frequent = sorted(text for text, _ in ranked[: MOST_LABELS - 1])
+    rare = sorted((str(text), int(count)) for text, count in ranked[MOST_LABELS - 1 :])
+    pool = f"{len(rare)} others"
+    while pool in frequent:
+        pool += " "
+    return replace(_category(name), labels=(*frequent, pool), pooled=tuple(rare))
+
+
+def _of_numbers_and_text(known: pd.Series, counts: pd.Series, name: str) -> Choice:
+    """Choose what becomes of numbers with some text among them."""
+    is_text = np.array([isinstance(value, str) for value in known])
+    if not is_text.any() or are_numbers(pd.Series(known[is_text].unique()).astype(str)).any():
+        return Choice(Column(name))  # numbers in another format: the fault names the format
+    text, row = known[is_text].iloc[0], known.index[is_text][0]
+    problem = f"holds {text!r}, which is not a number"
+    advice: Sequence[Any] = [("learn labels", _labels(name))]
+    refusal = Notice(problem, name, row, tuple(advice))
+    if len(counts) <= MOST_LABELS:
+        column = with_labels(known, _category(name))
+        said = f"{problem}; the column is taken as a category of {len(column.labels)} labels"
+        return Choice(column, Notice(said, name, row), refusal)
+    advice = [("mark missing values", ReadAsMissing(text)), *advice]
+    rows = f"in {is_text.sum()} row{'s' * int(is_text.sum() > 1)}"
+    said = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
+    numbers = _of_numbers(known[~is_text].astype(np.float64), name)
+    return Choice(numbers.column, Notice(said, name, advice=tuple(advice)), refusal, True)

@@ -37,6 +37,13 @@ class DropIncompleteRows:
 
 
 @dataclass(frozen=True)
+class ReadAsMissing:
+    """Read the text or the number ``mark`` as a missing value."""
+
+    mark: str
+
+
+@dataclass(frozen=True)
 class SetFormat:
     """Read a CSV file with these ``options`` of ``values.Format``: names and values."""
 
@@ -48,7 +55,7 @@ class SetFormat:
         return cls(tuple(options.items()))
 
 
-Remedy = SetKind | DropColumn | DropIncompleteRows | SetFormat
+Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat
 # Aims of a user, such as "learn labels", each with the remedy that reaches it
 Advice = tuple[tuple[str, Remedy], ...]
 Words = Callable[[Remedy], str]  # returns an imperative clause, such as "pass --drop age"
@@ -63,6 +70,8 @@ def python_words(remedy: Remedy) -> str:
             return f"call frame.drop(columns={column!r})"
         case DropIncompleteRows():
             return "pass missing='drop'"
+        case ReadAsMissing(mark):
+            return f"pass na=[{mark!r}]"
         case SetFormat(options):
             arguments = ", ".join(f"{name}={value!r}" for name, value in options)
             return f"call pandas.read_csv(path, {arguments})"

@@ -6,7 +6,7 @@ Text that is a number in the given ``Format`` becomes a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -56,13 +56,30 @@ SIGNS = (
 )
 
 
-def parse_values(column: pd.Series, *, is_category: bool, written: Format = PLAIN) -> pd.Series:
+def parse_values(
+    column: pd.Series,
+    *,
+    is_category: bool,
+    written: Format = PLAIN,
+    na: Sequence[str] = (),
+) -> pd.Series:
     """Return a column with numbers in place of text.
 
-    A column of numbers becomes floats, and booleans become a category of pandas. Categories of
-    pandas and dates are returned unchanged. Any other column, and every column if ``is_category``,
-    holds objects: numbers, text without spaces around it, and ``NaN`` for missing values.
+    A column of numbers becomes floats, a duration its seconds, and booleans become a category of
+    pandas. Categories of pandas and dates are returned unchanged. Any other column, and every
+    column if ``is_category``, holds objects: numbers, text without spaces around it, and ``NaN``
+    for missing values.
+
+    Args:
+        column: the column.
+        is_category: whether numbers in text are labels.
+        written: the format of text.
+        na: further marks of missing values; a number is a mark in whatever way it is written.
     """
+    if na:
+        column = column.mask(_are_marks(column, na))
+    if column.dtype.kind == "m":
+        return column.dt.total_seconds()
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
         return column
     if column.dtype.kind == "b" or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
@@ -78,6 +95,16 @@ def parse_values(column: pd.Series, *, is_category: bool, written: Format = PLAI
     values = pd.Series(found, column.index, dtype=object)
     values[is_text] = np.where(is_missing, np.nan, pd.Series(text, dtype=object))
     return values
+
+
+def _are_marks(column: pd.Series, na: Sequence[str]) -> Mask:
+    """Return which values are one of the marks ``na`` of missing values, ``(n,)``."""
+    is_mark = column.astype(str).str.strip().isin([*na]).to_numpy(bool)
+    if column.dtype.kind in "mM":
+        return is_mark
+    numbers = as_numbers(pd.Series([*na], dtype=object))
+    found = as_numbers(column.astype(object))
+    return is_mark | np.isin(found, numbers[~np.isnan(numbers)])
 
 
 def missing_values(values: pd.Series) -> Mask:
@@ -133,11 +160,13 @@ def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
 def to_codes(values: pd.Series, column: Column) -> Array:
     """Return parsed values as the codes of the column's labels, ``(n,)``.
 
-    The code is -1 for a value that is not a label, and ``NaN`` for a missing value.
+    The code of a value that is not a label is the code of the pool of rare labels, or -1 without a
+    pool. It is ``NaN`` for a missing value.
     """
     places = {label_text(label): code for code, label in enumerate(column.labels)}
     which, distinct = pd.factorize(values.astype(object))
-    codes = [places.get(label_text(value), -1) for value in distinct]
+    other = len(column.labels) - 1 if column.pooled else -1
+    codes = [places.get(label_text(value), other) for value in distinct]
     return np.array([*codes, np.nan])[which]  # factorize returns -1 for missing values
 
 

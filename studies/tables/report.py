@@ -19,6 +19,7 @@ from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
 from studies.engine import SMALL, Study
 from studies.tables import sources
+from studies.tables.census import USES
 from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
 from studies.verdicts import signed_rank_p
 from tools import markdown
@@ -166,7 +167,33 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         lost=scores["lost"].sum(),
         answers=questions(study, "tables"),
         answers_aside=questions(study, "set_aside"),
+        counts=census(study),
     )
+
+
+def census(study: Study) -> str:
+    """Return what became of the tables of the census, as a list."""
+    drawn = study.params["census"]
+    if not drawn["tables"]:
+        return "No table was drawn."
+    counted = pd.concat([study.table("census", k) for k in range(drawn["tables"])])
+    total = counted.loc[counted["accepted"] == 1, "columns"].sum()
+    shares = ", ".join(f"{counted[use].sum() / total:.1%} are {use}" for use in USES)
+    lines = [
+        f"- {counted['accepted'].sum():.0f} of {len(counted)} tables are accepted; of their "
+        f"{total:,.0f} columns, {shares}."
+    ]
+    if drawn["fits"]:
+        fitted = pd.concat([study.table("census_fit", k) for k in range(drawn["fits"])])
+        near, learned = fitted["near"].sum(), fitted["learned"].sum()
+        lines.append(
+            f"- {len(fitted)} tables were fitted. For {fitted['same_columns'].sum():.0f} of them, "
+            "samples have the columns, their order and their types. "
+            f"{fitted['finite'].mean():.1%} of the scores are finite. For {near:.0f} of "
+            f"{learned:.0f} learned columns, the Kolmogorov-Smirnov distance between samples and "
+            "rows is at most 0.05 + 1.4/√n."
+        )
+    return "\n".join(lines)
 
 
 def divergences(study: Study, scores: pd.DataFrame) -> str:

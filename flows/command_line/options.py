@@ -1,0 +1,42 @@
+"""Options that several verbs share. Torch is not imported here."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from flows.core.errors import UserError
+from flows.tables import files
+from flows.tables.frames import Table
+from flows.tables.values import Format
+
+
+def read_table(arguments: argparse.Namespace) -> tuple[dict[str, str], Table]:
+    """Return the kinds that a user of ``fit`` or ``inspect`` names, and the parsed table."""
+    kinds = once("--column", arguments.column)
+    which = {"only": arguments.only, "drop": arguments.drop, "na": arguments.na}
+    return kinds, files.read(arguments.table, kinds, format_of(arguments), **which)
+
+
+def take_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of ``fit`` and ``inspect`` that ``frames.take`` has, too."""
+    return {"strict": arguments.strict, "group": arguments.group, "na": arguments.na}
+
+
+def format_of(arguments: argparse.Namespace) -> Format:
+    """Return how the CSV files of a command are written. Raises ``UserError``."""
+    if arguments.sep == "":
+        raise UserError("--sep is empty; name the mark between fields, or leave the option out")
+    if arguments.thousands == arguments.decimal:
+        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
+    return Format(*(getattr(arguments, name) for name in Format._fields))
+
+
+def once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as a dict. Raises ``UserError`` for a name that occurs twice."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise UserError(f"{option} {name}=... is given {count} times; give it once")
+    return dict(pairs)

@@ -1,0 +1,27 @@
+"""The verb ``inspect``: what a fit of a table would learn. Torch is not imported here."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from flows.command_line.options import read_table, take_options
+from flows.command_line.wording import shell_words
+from flows.tables.frames import take
+from flows.tables.notices import show
+from flows.tables.overview import overview
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """Print what a fit would do with each column of a table; notices go to standard error."""
+    kinds, table = read_table(arguments)
+    rows = take(table, kinds, arguments.missing, **take_options(arguments))
+    show(rows.notices, shell_words)
+    found = overview(rows, shell_words)
+    width = max(map(len, found.index))
+    for name, line in found.iterrows():
+        print(f"{line['use']:<8}  {name:<{width}}  {line['kind']}".rstrip())
+    counts = Counter(found["use"])
+    print(
+        ", ".join(f"{count} {use}" for use, count in counts.items()) + f" of {len(found)} columns"
+    )

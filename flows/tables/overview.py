@@ -1,0 +1,71 @@
+"""What a fit of a table would learn, carry along and exclude, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from flows.tables.frames import Rows, from_user, take
+from flows.tables.notices import Words, python_words, show
+
+
+def inspect(
+    frame: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    missing: Literal["learn", "drop", "stop"] = "learn",
+    na: Sequence[Any] = (),
+    group: str | None = None,
+    strict: bool = False,
+) -> pd.DataFrame:
+    """Return what a fit would do with each column of a table, without training.
+
+    The result has a row per column of the table, in order, with the columns
+
+    - ``use``: ``"learned"``, ``"carried"`` along, or ``"excluded"``;
+    - ``kind``: the kind of a learned column, or the formula of a carried column;
+    - ``notice``: what a fit would say about the column.
+
+    Notices on the whole table are printed on standard error. Raises ``TableError`` and
+    ``ValueError`` if ``fit`` would.
+
+    Args:
+        frame: a data frame, or an array ``(n, D)``.
+        columns: kinds of columns, as in ``fit``.
+        missing: the policy for rows with missing values, as in ``fit``.
+        na: further marks of missing values, as in ``fit``.
+        group: the column that names the subject of each row, as in ``fit``.
+        strict: whether to refuse columns without a density, as in ``fit``.
+
+    Example::
+
+        >>> import pandas as pd, flows
+        >>> frame = pd.DataFrame({"visits": [0, 1, 2, 1] * 5, "ward": "B"})
+        >>> flows.inspect(frame)[["use", "kind"]]
+                    use   kind
+        visits  learned  count
+        ward    carried    'B'
+    """
+    kinds = {str(name): str(word) for name, word in (columns or {}).items()}
+    marks = [str(mark) for mark in na]
+    table = from_user(frame, kinds, marks)
+    group = None if group is None else str(group)
+    rows = take(table, kinds, missing, strict=strict, group=group, na=marks)
+    show(notice for notice in rows.notices if notice.column is None)
+    return overview(rows)
+
+
+def overview(rows: Rows, words: Words = python_words) -> pd.DataFrame:
+    """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
+    uses = {column.name: ("learned", column.word) for column in rows.columns}
+    uses |= {each.column.name: ("carried", str(each)) for each in rows.layout.carried}
+    uses |= dict.fromkeys(rows.layout.excluded, ("excluded", ""))
+    said = dict.fromkeys(rows.layout.names, "")
+    for notice in rows.notices:
+        if notice.column in said:
+            text = notice.text(words).removeprefix(f"column {notice.column} ")
+            said[notice.column] += ("; " if said[notice.column] else "") + text
+    lines = [(*uses[name], said[name]) for name in rows.layout.names]
+    return pd.DataFrame(lines, list(rows.layout.names), ["use", "kind", "notice"])
