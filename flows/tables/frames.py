@@ -189,8 +189,14 @@ def take(
     if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
         problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
         notices.insert(0, Notice(f"{problem}, write a line of names above it"))
-    kept = {name: kind for name, kind in types.items() if name in rows.layout.names}
-    layout = replace(rows.layout, types=kept, na=tuple(na))
+    layout = replace(rows.layout, na=tuple(na))
+    natural = {column.name: layout.natural_types(column) for column in rows.columns}
+    kept = {
+        name: kind
+        for name, kind in types.items()
+        if name in layout.names and kind not in natural.get(name, ())
+    }
+    layout = replace(layout, types=kept)
     return rows._replace(notices=notices, layout=layout)
 
 

@@ -72,6 +72,16 @@ class Layout:
                 return f"is not learned: it equals {each}"
         return "is excluded from the density" if name in self.excluded else None
 
+    def natural_types(self, column: Column) -> tuple[str, ...]:
+        """Return the types of a data frame and of Arrow that numbers of a column have in samples.
+
+        These need not be stored, so that files of equal tables in two formats are equal.
+        """
+        if column.labels or column.kind == "date":
+            return ()
+        is_whole = column.is_whole or self.decimals.get(column.name) == 0
+        return ("int64", "int64[pyarrow]") if is_whole else ("float64", "double[pyarrow]")
+
     def frame(
         self, columns: Sequence[Column], rows: Array, *, seed: int = 0, start: int = 0
     ) -> pd.DataFrame:
@@ -119,7 +129,7 @@ class Layout:
             return cast(_labels(column, x, generator), kind)
         if column.kind == "date":
             return cast(from_times(x, column), kind)
-        is_whole = column.is_whole or self.decimals.get(column.name) == 0
+        is_whole = "int64" in self.natural_types(column)
         if is_whole and kind is None and not np.isnan(x).any():
             return pd.Series(x.clip(-LARGEST, LARGEST).astype(np.int64))
         return cast(x, kind)
