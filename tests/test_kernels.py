@@ -493,6 +493,8 @@ def compare_with(compiler, **environment):
         __file__,
         "-k",
         "pytorch or refused",
+        "-m",
+        "not slow",  # the tests that call this function are slow
     ]
     environment = {**os.environ, "CC": compiler, **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
