@@ -20,7 +20,7 @@ from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks, find_column, prediction_names
+from flows.density.chunks import Chunks, find_column, layout_of, prediction_names
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
@@ -33,7 +33,6 @@ from flows.tables.frames import (
     rows_left_out,
     to_numbers,
 )
-from flows.tables.layout import Layout
 from flows.tables.notices import Notice, show
 from flows.tables.values import PLAIN
 
@@ -129,8 +128,7 @@ def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
     density, column = _load(arguments), arguments.column
     levels = arguments.quantiles or QUANTILES
-    names = [each.name for each in density.columns]
-    d = find_column(Layout.of(density.network.description, density.columns), names, column)
+    d = find_column(density, column)
     if arguments.quantiles and density.columns[d].labels:
         raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
 
@@ -154,8 +152,7 @@ def export(arguments: argparse.Namespace) -> None:
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
-    layout = Layout.of(density.network.description, density.columns)
-    print(describe(density.network, density.columns, layout))
+    print(describe(density.network, density.columns, layout_of(density)))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -171,7 +168,7 @@ def plot(arguments: argparse.Namespace) -> None:
         names = [column.name for column in density.columns]
         return draw_odd_cells(output, names, frame, surprise)
     kinds = parsing_kinds(density.columns)
-    na = Layout.of(density.network.description, density.columns).na
+    na = layout_of(density).na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
     if number is None:
         return _plot_samples(arguments, density, table)
@@ -192,8 +189,8 @@ def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: A
     show(rows_left_out(len(table.frame) - len(rows)), shell_words)
     drawn = density.sample(max(len(rows), SAMPLES))
     samples = {"samples": np.concatenate([piece for piece, _ in drawn])}
-    kind = registry.find(name)
-    row = Row(name, kind.label, kind.color, {}, pd.DataFrame(), samples, is_model=True)
+    cls = registry.find(name)
+    row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
     page = "pairs.png" if len(density.columns) > 1 else "margins.png"
     draw_figure(page, scene, arguments.output)

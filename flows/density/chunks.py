@@ -65,7 +65,7 @@ class Chunks:
         self.columns = density.columns
         self.names = [column.name for column in density.columns]
         self.kinds = parsing_kinds(density.columns)
-        self.layout = Layout.of(density.network.description, density.columns)
+        self.layout = layout_of(density)
         self.what = ""  # plural noun for the results in notices
         self.consequence = "treated as unknown"  # for a value that its column does not allow
         self._rows = 0
@@ -86,7 +86,7 @@ class Chunks:
         With ``given``, the log-densities are conditional on the values of these columns.
         """
         self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
-        is_given = given_mask(self.layout, self.names, given)
+        is_given = given_mask(self.density, given)
         kept = apply_missing_policy(self._parse(chunk), missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows)
@@ -144,7 +144,7 @@ class Chunks:
     def predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
         """Return the distribution of ``column`` in each row given the other values of the row."""
         self.what = "predictions"
-        d = find_column(self.layout, self.names, column)
+        d = find_column(self.density, column)
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
         self.note_far(rows)
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
@@ -342,27 +342,32 @@ def prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
     return [*(column.labels or summary), "effective_draws"]
 
 
-def find_column(layout: Layout, names: Sequence[str], name: str) -> int:
-    """Return the index of the column ``name`` among the learned columns ``names``.
+def layout_of(density: ArrayDensity) -> Layout:
+    """Return all columns of the table of a density, also those that are not learned."""
+    return Layout.of(density.network.description, density.columns)
+
+
+def find_column(density: ArrayDensity, name: str) -> int:
+    """Return the index of the column ``name`` among the learned columns of a density.
 
     Raises ``TableError`` for any other column, which says why if the column is not learned.
     """
-    if name not in names and (why := layout.without_density(name)):
+    names = [column.name for column in density.columns]
+    if name not in names and (why := layout_of(density).without_density(name)):
         raise TableError([Notice(f"{why}; the learned columns are: {', '.join(names)}", name)])
     return position(names, name, DENSITY)
 
 
-def given_mask(layout: Layout, names: Sequence[str], given: Sequence[str]) -> Mask:
-    """Return a mask ``(D,)`` of the columns ``names`` that are ``given``.
+def given_mask(density: ArrayDensity, given: Sequence[str]) -> Mask:
+    """Return a mask ``(D,)`` of the columns of a density that are ``given``.
 
     Raises ``TableError`` for an unknown column, and if all columns are given.
     """
     if isinstance(given, str):
         problem = f"given = {given!r}: must be a list of columns, such as [{given!r}]"
         raise TableError([Notice(problem)])
-    for name in given:
-        find_column(layout, names, str(name))
-    mask = np.isin(names, [*map(str, given)])
+    mask = np.zeros(len(density.columns), bool)
+    mask[[find_column(density, str(name)) for name in given]] = True
     if mask.all():
         raise TableError([Notice("every column is given; leave out a column to score")])
     return mask

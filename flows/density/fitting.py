@@ -134,7 +134,7 @@ def fit_table(
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     architecture, training = parse_settings(model, settings, seed)
     learns = architecture.is_automatic(training)
-    if group is not None and not architecture.is_automatic(training):
+    if group is not None and not learns:
         raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
     policy = "stop" if missing == "learn" and not learns else missing
     rows = take(table, kinds, policy, strict=strict, group=group, na=na)
@@ -188,7 +188,7 @@ def _table_models() -> str:
     """Return the names of the architectures of tables, for messages."""
     classes = {name: registry.find(name) for name in registry.names()}
     fit_for_tables = (
-        name for name, kind in classes.items() if kind.has_density and not kind.of_images
+        name for name, cls in classes.items() if cls.has_density and not cls.of_images
     )
     return ", ".join(fit_for_tables)
 

@@ -20,7 +20,7 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
-from flows.density.chunks import Chunks, find_column
+from flows.density.chunks import Chunks, find_column, layout_of
 from flows.density.description import describe
 from flows.networks import building
 from flows.networks.population import Population
@@ -77,7 +77,7 @@ class Density:
     @property
     def layout(self) -> Layout:
         """All columns of the table, in order: also those that are carried or excluded."""
-        return Layout.of(self.network.description, self.columns)
+        return layout_of(self._array)
 
     def save(self, path: str | Path, *, record: bool = True) -> None:
         """Write the density to one file, whole or not at all.
@@ -345,7 +345,7 @@ class Samples:
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
         self.density = density
-        self.layout = Layout.of(density.network.description, density.columns)
+        self.layout = layout_of(density)
         self.row: Array | None = None
         self.rare_labels: dict[str, Any] = {}
         self.effective_share = np.inf
@@ -355,7 +355,7 @@ class Samples:
         names = [column.name for column in density.columns]
         values = {str(name): value for name, value in given.items()}
         for name in values:
-            find_column(self.layout, names, name)
+            find_column(density, name)
         frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values])
         pooled = [column.name for column in density.columns if column.pooled]
         self.rare_labels = {name: values[name] for name in pooled if name in values}
