@@ -18,7 +18,7 @@ from flows.core.seeds import Generators, generator_of, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
 from flows.networks.base_distribution import StandardNormal
-from flows.networks.network import DensityNetwork, Objective, Points, mean_nll
+from flows.networks.network import DensityNetwork, Objective, Points
 from flows.networks.ode import runge_kutta
 from flows.networks.population import Description
 
@@ -113,10 +113,7 @@ class FlowMatchingNetwork(DensityNetwork):
         return curves
 
     def final_curves(self, points: dict[str, Points]) -> dict[str, Array]:
-        return {
-            f"{key}_nll": mean_nll(self.log_density(z), log_det)
-            for key, (z, log_det) in points.items()
-        }
+        return super().curves(points)
 
     # Sampling and density
 

@@ -29,6 +29,7 @@ RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
 WRONG_TARGET = "describes neither a mixture nor a target nor the columns of a table"
 DIGITS = 6  # significant digits of the numbers in metrics
+MIXTURE = ("weights", "means", "covariances")  # the fields of a mixture in ``TARGET``
 
 
 def checkpoint(name: str) -> Path:
@@ -72,8 +73,7 @@ def write_target(
         content = {"kind": "target", "entropy": nats, "entropy_se": error}
         if isinstance(truth, Mixture):
             content["kind"] = "mixture"
-            parts = ("weights", "means", "covariances")
-            content |= {key: getattr(truth, key).tolist() for key in parts}
+            content |= {key: getattr(truth, key).tolist() for key in MIXTURE}
         elif is_dataclass(truth):
             content |= {"name": name, "settings": asdict(truth)}
         else:
@@ -88,14 +88,7 @@ def read_target() -> tuple[Truth | None, float | None, list[Column]]:
     For a table, the density and its entropy are ``None``.
     """
     content, columns = _read_target()
-    if content["kind"] is None:
-        return None, None, columns
-    with storage.reading(TARGET, WRONG_TARGET):
-        entropy = float(content["entropy"])
-        if content["kind"] == "target":
-            return targets.make(content["name"], **content["settings"]), entropy, []
-        arrays = (np.asarray(content[key], float) for key in ("weights", "means", "covariances"))
-        return Mixture(*arrays), entropy, []
+    return *_truth_and_entropy(content), columns
 
 
 def target_name() -> str:
@@ -118,6 +111,17 @@ def _read_target() -> tuple[dict[str, Any], list[Column]]:
         return content, [Column.from_dict(column) for column in described]
 
 
+def _truth_and_entropy(content: dict[str, Any]) -> tuple[Truth | None, float | None]:
+    """Return the true density that ``TARGET`` describes, and its entropy in nats."""
+    if content["kind"] is None:
+        return None, None
+    with storage.reading(TARGET, WRONG_TARGET):
+        entropy = float(content["entropy"])
+        if content["kind"] == "target":
+            return targets.make(content["name"], **content["settings"]), entropy
+        return Mixture(*(np.asarray(content[key], float) for key in MIXTURE)), entropy
+
+
 class Prepared(NamedTuple):
     """The output of ``prepare``, with rows in the user's units.
 
@@ -133,12 +137,12 @@ class Prepared(NamedTuple):
 
 
 def read_prepared(*, with_truth: bool = True) -> Prepared:
-    """Return the rows of ``prepare`` in the user's units, and the truth where it is asked for.
+    """Return the output of ``prepare``, with the true density only if ``with_truth``.
 
     Raises ``UserError``, which names the file, for a file that is missing or damaged.
     """
-    truth = read_target()[0] if with_truth else None
-    columns = read_columns()
+    content, columns = _read_target()
+    truth = _truth_and_entropy(content)[0] if with_truth else None
     names, scaler = read_scaler()
     train, test = storage.read_npy(TRAIN), storage.read_npy(TEST)
     for path, rows in ((TRAIN, train), (TEST, test)):
