@@ -76,7 +76,7 @@ def document(results: Row) -> str:
 
 
 def summary(results: Row) -> str:
-    """Return a table with one line per library, for the documents.
+    """Return a table with one row per library, for the documents.
 
     It has the milliseconds per epoch of ten networks and of one, with the fastest number of
     threads, and the seconds to quality with two recipes.

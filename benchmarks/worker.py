@@ -63,7 +63,7 @@ class Worker(Process):
     def _run(self, function: Any, *arguments: Any) -> Any:
         try:
             return self.submit(function, *arguments).result()
-        except Exception as error:  # reports any error of a library in one line
+        except Exception as error:  # a library may raise any error; the head reports its message
             raise UserError(f"{self.library}: {type(error).__name__}: {one_line(error)}") from None
 
 

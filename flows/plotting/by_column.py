@@ -230,6 +230,7 @@ def date_text(column: Column, number: float) -> str:
 
 
 def short(name: str, letters: int = LETTERS) -> str:
+    """Return a name, or its beginning and an ellipsis if it has more than ``letters`` letters."""
     return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
 
 
