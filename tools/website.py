@@ -37,9 +37,12 @@ FROM_NETWORK = re.compile(
 )
 
 REFERENCE = {  # the public names; the strict build fails for a name that is missing
-    "Densities of tables": ("fit", "load", "save", "Density", "DensityEstimator", "Column"),
+    "Densities of tables": (
+        *("inspect", "fit", "load", "save"),
+        *("Density", "DensityEstimator", "Column"),
+    ),
     "Architectures": (
-        *("RealNVP", "Glow", "NSF", "VAE", "GAN"),
+        *("RealNVP", "Glow", "NSF", "FlowMatching", "VAE", "GAN"),
         *("RealNVPImage", "GlowImage", "Architecture"),
     ),
     "Building and training": ("build", "train", "TrainingSettings"),
