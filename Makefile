@@ -58,9 +58,11 @@ clean:  ## remove files that the pipeline and the tests wrote, and that Git does
 	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 
+# `flows` is installed as a link to this folder, so the command runs in any folder.
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 # The other libraries have many dependencies, such as JAX, so they have a separate environment.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -34,6 +34,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
         columns: kinds of columns, by name, as in ``flows.fit``.
         missing: the treatment of rows with missing values, as in ``flows.fit``.
+        na: further marks of missing values, as in ``flows.fit``.
+        group: the name of a column with the subject of each row, as in ``flows.fit``.
+        strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
@@ -67,6 +70,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         epochs: int | None = None,
         columns: Mapping[str, str] | None = None,
         missing: Literal["learn", "drop", "stop"] = "learn",
+        na: Sequence[Any] = (),
+        group: str | None = None,
+        strict: bool = False,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
     ) -> None:
@@ -76,6 +82,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.epochs = epochs
         self.columns = columns
         self.missing = missing
+        self.na = na
+        self.group = group
+        self.strict = strict
         self.settings = settings
         self.random_state = random_state
 
@@ -89,7 +98,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        how: dict[str, Any] = {"columns": self.columns, "missing": self.missing}
+        how = {name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")}
         how |= {"settings": self._training(), "members": _plain(self.members)}
         try:
             self.density_ = fit(rows, self.model, seed=_seed(self.random_state), **how)
