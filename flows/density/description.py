@@ -17,7 +17,9 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
-    chosen = [f"{network.members} members", *(f"{key} {value}" for key, value in settings)]
+    mixtures = about.get("mixtures", 0)
+    count = f"{network.members - mixtures} members"
+    chosen = [count, *(f"{key} {value}" for key, value in settings)]
     lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
     gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
@@ -31,9 +33,13 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
         members = pd.DataFrame(map(asdict, record.members))
         members["weight"] = network.member_weights.numpy()
         for regularisation, own in members.groupby("regularisation", sort=False):
-            steps = f"steps {own['steps'].min()} to {own['steps'].max()}"
             weight = f"weight {own['weight'].sum():.2f}"
-            count = "1 member" if len(own) == 1 else f"{len(own)} members"
+            s = "s" * (len(own) > 1)
+            if own["steps"].isna().any():
+                lines.append(f"{len(own)} mixture{s} with preprocessing {regularisation}: {weight}")
+                continue
+            steps = f"steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
+            count = f"{len(own)} member{s}"
             lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
     if record.held_out is not None:
         what = "out-of-fold log-density per row"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
+from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.tables.frames import Table, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.training.automatic.recipe import train_auto
 from flows.training.train import train
+from flows.training.trainer import Task
 
 RESCORED = 2_000  # largest number of training rows that are rescored with probabilities of labels
 # The training settings that the automatic recipe uses
@@ -33,6 +36,7 @@ def fit(
     model: str | Architecture = "nsf",
     *,
     members: int = 10,
+    mixtures: int = 2,
     columns: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -53,6 +57,9 @@ def fit(
         model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
             name: ``"nsf"``, ``"realnvp"``, ``"glow"``, ``"vae"`` or ``"flow_matching"``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        mixtures: the number of mixtures of Gaussians per fold that the automatic recipe stacks
+            together with the networks: 2 (one after the margins, one without), 1 (the better one)
+            or 0.
         columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
             "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
             in ``tables/kinds.py`` choose the kinds of all other columns.
@@ -102,6 +109,7 @@ def fit(
         from_user(frame, kinds, marks),
         model,
         members=members,
+        mixtures=mixtures,
         kinds=kinds,
         settings=settings or {},
         seed=seed,
@@ -117,6 +125,7 @@ def fit_table(
     model: str | Architecture,
     *,
     members: int,
+    mixtures: int,
     kinds: Mapping[str, str],
     settings: Mapping[str, Any],
     seed: int,
@@ -148,10 +157,16 @@ def fit_table(
     network.description["table"] = rows.layout.to_dict()
     on_notices(rows.notices)
     points = dequantise(rows.columns, rows.values, rows.copies, seed)
-    train(network, points, settings=training, groups=rows.groups, name=network.description["model"])
-    if network.record is not None and any(column.labels for column in rows.columns):
-        network.record = rescored(network, network.record, rows.values)
-    return Density(network)
+    name = network.description["model"]
+    fitted: Population = network
+    if learns:
+        task = Task(points, None, training, None, name, rows.groups)
+        fitted = train_auto(cast(DensityNetwork, network), task, mixtures).eval()
+    else:
+        train(network, points, settings=training, name=name)
+    if fitted.record is not None and any(column.labels for column in rows.columns):
+        fitted.record = rescored(fitted, fitted.record, rows.values)
+    return Density(fitted)
 
 
 def parse_settings(

@@ -172,7 +172,7 @@ def fit_gaussian(rows: Array, *, correlated: bool) -> Mixture:
     if not correlated:
         covariance = np.diag(np.diag(covariance))
     covariance = covariance + RIDGE * np.eye(dim)
-    return _rounded(Mixture(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None]))
+    return to_nine_digits(Mixture(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None]))
 
 
 def fit_gmm(
@@ -199,7 +199,7 @@ def fit_gmm(
         iterations=300,
         seed=seed,
     )
-    return _rounded(best)
+    return to_nine_digits(best)
 
 
 def components(most: int, rows: int) -> list[int]:
@@ -226,10 +226,10 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
         array([-0.98, -3.  ])
     """
     bandwidth = cross_validated_bandwidth(rows, bandwidths=bandwidths, folds=folds, seed=seed)
-    return _rounded(Mixture.isotropic(rows, bandwidth))
+    return to_nine_digits(Mixture.isotropic(rows, bandwidth))
 
 
-def _rounded(mixture: Mixture) -> Mixture:
+def to_nine_digits(mixture: Mixture) -> Mixture:
     """Return ``mixture`` with numbers of nine digits, which are the same on every machine."""
     weights = rounded(mixture.weights)
     return Mixture(weights / weights.sum(), rounded(mixture.means), rounded(mixture.covariances))

@@ -14,6 +14,7 @@ from flows.core.errors import one_line
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture
+from flows.networks.composite import Composite
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Description, Population
@@ -137,8 +138,12 @@ def load(path: str | Path) -> Population:
         columns = [Column.from_dict(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()
-        training = description.pop("training", None)
-        network = restored(description, state)
+        training, mixtures = (description.pop(key, None) for key in ("training", "mixtures"))
+        network: Population
+        if mixtures:
+            network = Composite.load(build_described(description), columns, state, mixtures)
+        else:
+            network = restored(description, state)
         if training is not None:
             network.record = TrainingRecord.from_json(training, arrays)
         network.history = {name: each for name, each in arrays.items() if name not in ROW_ARRAYS}

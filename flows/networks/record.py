@@ -44,13 +44,15 @@ class MemberRecord:
 
     Args:
         fold: the fold whose rows the member did not learn from.
-        regularisation: the preprocessing and the noise.
-        steps: the number of steps after which the weights of the member were kept.
+        regularisation: the preprocessing and the noise; for a mixture, the preprocessing, the
+            number of Gaussians and the ridge.
+        steps: the number of steps after which the weights of the network were kept; ``None`` for a
+            mixture.
     """
 
     fold: int
     regularisation: str
-    steps: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,13 @@ class FoldTrainer:
             for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
-        prepared = {name: [PreparedFold(f, network, name) for f in self.folds] for name in names}
+        self.prepared = {
+            name: [PreparedFold(f, network, name) for f in self.folds] for name in names
+        }
         pairs = [
-            (candidate, p) for candidate in candidates for p in prepared[candidate.preprocessing]
+            (candidate, p)
+            for candidate in candidates
+            for p in self.prepared[candidate.preprocessing]
         ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]

@@ -31,13 +31,15 @@ from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures.fitting import fit_gaussian
+from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
-from flows.networks.population import ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import equal_rows
 from flows.training.automatic import completion, stacking
 from flows.training.automatic.candidates import CANDIDATES
 from flows.training.automatic.fold import Fold
+from flows.training.automatic.fold_mixtures import fit_mixtures
 from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.trainer import Task, replay
 
@@ -51,10 +53,11 @@ COOLING = 0.25  # steps of the cooling, as a share of the steps before
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
 
 
-def train_auto(network: DensityNetwork, task: Task) -> None:
-    """Train ``network`` with the automatic recipe.
+def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Population:
+    """Train ``network`` with the automatic recipe, and return the ensemble.
 
-    The training rows may have gaps (``NaN``); the test rows must be complete. Raises
+    The ensemble is the network, or a ``Composite`` of the network and ``mixtures`` mixtures per
+    fold. The training rows may have gaps (``NaN``); the test rows must be complete. Raises
     ``ValueError`` for a number of members that does not fit the folds and candidates, and for rows
     or groups from which the recipe cannot learn.
     """
@@ -98,35 +101,47 @@ def train_auto(network: DensityNetwork, task: Task) -> None:
         trainer.train(MOST_STEPS, on_check)
         trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
         trainer.log()
-    trainer.optimizer.parameters.copy_(trainer.best)
-    network.load_state_dict(trainer.network.state_dict())
-    scores = trainer.scores(every_row=True)
-    weights = stacking.weights(scores[fold_of >= 0])
-    network.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
-    held_out, logged = ensemble_log_prob(scores, weights), list(trainer.curves["train_nll"])
-    network.history = {
-        "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
-        **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
-    }
+        trainer.optimizer.parameters.copy_(trainer.best)
+        network.load_state_dict(trainer.network.state_dict())
+        logged = list(trainer.curves["train_nll"])
+        network.history = {
+            "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
+            **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
+        }
+        scores = trainer.scores(every_row=True)
+        weights = stacking.weights(scores[fold_of >= 0])
+        network.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
+        members = [
+            MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
+            for member, step in zip(trainer.members, trainer.best_step, strict=True)
+        ]
+        result: Population = network
+        if mixtures:
+            show_state(bar, "fitting mixtures")
+            added = fit_mixtures(trainer.prepared, len(rows), mixtures)
+            scores = np.column_stack([scores, *(each.scores for each in added)])
+            weights = stacking.weights(scores[fold_of >= 0])
+            models = [model for each in added for model in each.models]
+            result = Composite(network, models, np.repeat(weights / folds, folds))
+            members += [MemberRecord(f, str(each)) for each in added for f in range(folds)]
     replay(network.history, task.on_log)
+    held_out = ensemble_log_prob(scores, weights)
     unseen = held_out[fold_of >= 0]
     different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
     gaps = np.isnan(rows).sum(axis=0)
-    network.record = TrainingRecord(
+    result.record = TrainingRecord(
         recipe="auto",
         rows=len(rows),
         folds=folds,
         steps=trainer.step,
-        members=[
-            MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
-            for member, step in zip(trainer.members, trainer.best_step, strict=True)
-        ],
+        members=members,
         held_out=float(unseen.mean()),
         held_out_se=float(unseen.std() / math.sqrt(different)),
         references=score_references(trainer.folds),
         gaps=gaps.tolist() if gaps.any() else (),
         row_scores=row_scores(rows, fold_of, held_out),
     )
+    return result
 
 
 def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:

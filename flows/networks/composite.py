@@ -1,0 +1,119 @@
+"""A population of networks together with mixtures of Gaussians, as the automatic recipe stacks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from flows.core.arrays import Shape
+from flows.core.seeds import generator_of
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.network import Network
+from flows.networks.population import Population
+from flows.tables.columns import Column
+
+
+class Composite(Population):
+    """M networks and K mixtures of Gaussians over one space, as one population of M + K members.
+
+    The members are the networks, then the mixtures. Their weights in the ensemble are stacked
+    together. ``history`` and ``encode`` exist for the networks only: ``composite.network`` is their
+    population.
+
+    Args:
+        network: the population of networks.
+        mixtures: the mixtures, of one member each.
+        weights: the weights of all members, ``(M + K,)``, which sum to 1.
+
+    Examples:
+        >>> import flows
+        >>> from flows.networks.composite import Composite
+        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
+        >>> mixture = flows.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
+        >>> composite = Composite(network, [mixture], [0.2, 0.2, 0.2, 0.4])
+        >>> composite.log_prob([[0.0, 0.0]]).shape
+        torch.Size([1, 4])
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any
+    ) -> None:
+        description = {**network.description, "mixtures": len(mixtures)}
+        super().__init__(network.members + len(mixtures), network.event_shape, description)
+        self.network, self.mixtures = network, nn.ModuleList(mixtures)
+        self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
+        self.history = network.history
+
+    @property
+    def member_weights(self) -> Tensor:
+        return self.weights
+
+    @property
+    def _parts(self) -> list[Population]:
+        return [self.network, *self.mixtures]
+
+    def supports(self, method: str) -> bool:
+        return method == "log_prob"
+
+    @torch.no_grad()
+    def log_prob(self, value: Any) -> Tensor:
+        """Return log-densities ``(n, M + K)`` in nats, without gradients.
+
+        Args:
+            value: points in the user's units, ``(n, *event)`` or ``(n, M + K, *event)``.
+        """
+        value = self.points(value)
+        own = [part.log_prob(points).double() for part, points in self._split(value)]
+        return torch.cat(own, dim=-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
+        generator = generator_of(generator)
+        drawn = [part.sample(sample_shape, generator).double() for part in self._parts]
+        return torch.cat(drawn, dim=len(sample_shape))
+
+    def encode(self, value: Any) -> Tensor:
+        raise NotImplementedError("a mixture has no noise; `network.encode` encodes with networks")
+
+    def parameters_per_member(self) -> int:
+        """Return the number of trainable parameters of one network."""
+        return self.network.parameters_per_member()
+
+    def _split(self, value: Tensor) -> Sequence[tuple[Population, Tensor]]:
+        """Return each part with its points: the shared points, or its members' own points."""
+        axis = value.ndim - 1 - len(self.event_shape)
+        if value.shape[axis] == 1:
+            return [(part, value) for part in self._parts]
+        sizes = [part.members for part in self._parts]
+        return list(zip(self._parts, value.split(sizes, dim=axis), strict=True))
+
+    @classmethod
+    def load(
+        cls, network: Network, columns: list[Column], state: Mapping[str, Tensor], count: int
+    ) -> Composite:
+        """Return the composite of a checkpoint.
+
+        Args:
+            network: the untrained population of networks.
+            columns: the columns of the table.
+            state: the tensors of the checkpoint, by name.
+            count: the number of mixtures.
+        """
+        network.load_state_dict(_below("network.", state), assign=True)
+        mixtures = [
+            GaussianMixture.load(columns, _below(f"mixtures.{k}.", state)) for k in range(count)
+        ]
+        return cls(network, mixtures, state["weights"])
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with ``prefix``, without the prefix."""
+    return {
+        name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)
+    }
