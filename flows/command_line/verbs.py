@@ -61,6 +61,7 @@ def fit(arguments: argparse.Namespace) -> None:
         table,
         arguments.model,
         members=arguments.members,
+        mixtures=arguments.mixtures,
         kinds=kinds,
         settings=settings,
         seed=arguments.seed,
@@ -238,14 +239,11 @@ def _scored(
     given: Sequence[str],
     missing: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield rows with the log-density, its deviation over members, and its standard error."""
+    """Yield rows with the log-density, its deviation over networks, and its standard error."""
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
-        # The deviation is 0 if all members have minus infinity
-        finite = np.where(np.isneginf(log_q), 0.0, log_q)
-        sd = finite.std(axis=1, ddof=min(1, log_q.shape[1] - 1))
-        found = np.stack([density.ensemble(log_q), sd, error]).round(6)
+        found = np.stack([density.ensemble(log_q), density.deviation(log_q), error]).round(6)
         return kept.assign(**dict(zip(SCORES, found, strict=True)))
 
     added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]

@@ -105,6 +105,17 @@ class ArrayDensity:
                 part[places] = new
         return found
 
+    def deviation(self, log_q: Array) -> Array:
+        """Return the standard deviation of the networks' log-densities, ``(n,)``.
+
+        The deviation is 0 if a row is impossible for all members, or if there is one network.
+
+        Args:
+            log_q: the log-densities of all members, ``(n, M)``.
+        """
+        own = np.where(np.isneginf(log_q), 0.0, log_q)[:, : self.network.networks]
+        return own.std(axis=1, ddof=min(1, own.shape[1] - 1))
+
     def ensemble(self, log_q: Array, members: Mask | None = None) -> Array:
         """Return the log-density of the ensemble, ``(n,)``.
 

@@ -17,9 +17,7 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
-    mixtures = about.get("mixtures", 0)
-    count = f"{network.members - mixtures} members"
-    chosen = [count, *(f"{key} {value}" for key, value in settings)]
+    chosen = [f"{network.networks} members", *(f"{key} {value}" for key, value in settings)]
     lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
     gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]

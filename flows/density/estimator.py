@@ -29,6 +29,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
             ``flows.fit``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        mixtures: the number of mixtures of Gaussians per fold, as in ``flows.fit``.
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
@@ -66,6 +67,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         model: str | Architecture = "nsf",
         *,
         members: int = 10,
+        mixtures: int = 2,
         recipe: str = "auto",
         epochs: int | None = None,
         columns: Mapping[str, str] | None = None,
@@ -78,6 +80,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
     ) -> None:
         self.model = model
         self.members = members
+        self.mixtures = mixtures
         self.recipe = recipe
         self.epochs = epochs
         self.columns = columns
@@ -98,8 +101,11 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        how = {name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")}
-        how |= {"settings": self._training(), "members": _plain(self.members)}
+        how = {
+            name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")
+        }
+        how |= {name: _plain(getattr(self, name)) for name in ("members", "mixtures")}
+        how["settings"] = self._training()
         try:
             self.density_ = fit(rows, self.model, seed=_seed(self.random_state), **how)
         except LookupError as error:  # no such model

@@ -139,6 +139,8 @@ def fit_table(
 
     ``on_notices`` is called with the notices on the table before training starts.
     """
+    if mixtures not in (0, 1, 2):
+        raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
     if missing not in ("learn", "drop", "stop"):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     architecture, training = parse_settings(model, settings, seed)

@@ -1,4 +1,4 @@
-"""A population of networks together with mixtures of Gaussians, as the automatic recipe stacks them."""
+"""Networks and mixtures of Gaussians as one population, which the automatic recipe stacks."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ class Composite(Population):
 
     weights: Tensor
 
-    def __init__(
-        self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any
-    ) -> None:
+    def __init__(self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any) -> None:
         description = {**network.description, "mixtures": len(mixtures)}
         super().__init__(network.members + len(mixtures), network.event_shape, description)
         self.network, self.mixtures = network, nn.ModuleList(mixtures)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
         self.history = network.history
+
+    @property
+    def networks(self) -> int:
+        return self.network.members
 
     @property
     def member_weights(self) -> Tensor:

@@ -81,6 +81,11 @@ class Population(nn.Module, Distribution):
         return self.batch_shape[0]
 
     @property
+    def networks(self) -> int:
+        """The number of members that are networks; they are the first members."""
+        return self.members
+
+    @property
     def columns(self) -> list[Column]:
         """The columns of the table; empty if the points are not from a table."""
         return [Column.from_dict(column) for column in self.description.get("columns", ())]

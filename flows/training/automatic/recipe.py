@@ -6,8 +6,9 @@
    per fold. Twice, only the candidates whose mixture makes the held-out rows most likely are kept.
 3. *Stopping.* Training at the full learning rate ends when the members hardly gain any more. The
    learning rate then falls to 0 (cooling).
-4. *Stacking.* The ensemble's weights maximise the likelihood of the held-out rows
-   (``stacking.py``).
+4. *Mixtures.* Mixtures of Gaussians are fitted to the folds (``fold_mixtures.py``).
+5. *Stacking.* The weights of networks and mixtures in the ensemble maximise the likelihood of the
+   held-out rows (``stacking.py``).
 
 No member is scored on a row that it learned from. A visit to a row with gaps uses one of several
 draws of the missing values, and the score of a held-out row with gaps is the density of its known

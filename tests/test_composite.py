@@ -1,0 +1,154 @@
+"""Networks and mixtures of Gaussians as one population, and how the automatic recipe adds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import flows
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.mixtures.mixture import Mixture
+from flows.networks.composite import Composite
+from flows.networks.record import RowState
+
+SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
+WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
+
+
+def gaussian(mean: float, deviation: float) -> flows.GaussianMixture:
+    return flows.GaussianMixture.of(Mixture.isotropic(np.full((1, 2), mean), deviation))
+
+
+@pytest.fixture
+def composite() -> Composite:
+    network = flows.build(SMALL, (2,), members=3)
+    return Composite(network, [gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Array:
+    """Two clusters, which one Gaussian does not describe."""
+    rng = np.random.default_rng(3)
+    return np.concatenate([rng.normal(-2, 0.5, (60, 2)), rng.normal(2, 1.0, (60, 2))])
+
+
+@pytest.fixture(scope="module")
+def density(rows: Array) -> flows.Density:
+    return flows.fit(rows, SMALL)
+
+
+def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(composite: Composite):
+    points = np.random.default_rng(0).normal(size=(7, 2))
+    log_q = composite.log_prob(points)
+    assert log_q.shape == (7, 5)
+    torch.testing.assert_close(log_q[:, :3], composite.network.log_prob(points).double())
+    for k, mixture in enumerate(composite.mixtures):
+        torch.testing.assert_close(log_q[:, 3 + k], mixture.log_prob(points)[:, 0])
+    by_hand = np.log(np.exp(log_q.numpy()) @ np.array(WEIGHTS))
+    np.testing.assert_allclose(composite.ensemble_log_prob(points), by_hand)
+    own = np.repeat(points[:, None], 5, axis=1)
+    own[:, 3] += 1.0  # one set of points per member
+    expected = log_q.clone()
+    expected[:, 3] = composite.mixtures[0].log_prob(points + 1.0)[:, 0]
+    torch.testing.assert_close(composite.log_prob(own), expected)
+
+
+def test_samples_come_from_each_member_with_its_weight(composite: Composite):
+    drawn = composite.sample((4000,), numpy_generator(0, "sample"))
+    assert drawn.shape == (4000, 5, 2)
+    np.testing.assert_allclose(drawn[:, 3].mean(0), -1.0, atol=0.05)
+    np.testing.assert_allclose(drawn[:, 4].std(0), 1.0, atol=0.05)
+    far = [gaussian(-100.0, 1.0), gaussian(100.0, 1.0)]
+    apart = Composite(composite.network, far, WEIGHTS)
+    points = apart.ensemble_sample(4000, numpy_generator(0, "sample"))[:, 0]
+    assert float((points < -50).double().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float((points > 50).double().mean()) == pytest.approx(0.35, abs=0.03)
+
+
+def test_encode_exists_for_the_networks_only(composite: Composite):
+    assert not composite.supports("encode")
+    with pytest.raises(NotImplementedError, match=r"a mixture has no noise; `network\.encode`"):
+        composite.encode(np.zeros((1, 2)))
+    assert composite.network.encode(np.zeros((1, 2))).shape == (1, 3, 2)
+
+
+def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
+    network = density.network
+    assert isinstance(network, Composite)
+    assert (network.networks, network.members, len(network.record.members)) == (10, 20, 20)
+    assert network.history["train_nll"].shape[1] == 10
+    steps = [member.steps is None for member in network.record.members]
+    assert steps == [False] * 10 + [True] * 10
+    assert str(density).startswith("nsf of 10 members")
+    assert str(density).count("5 mixtures with preprocessing") == 2
+
+
+def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
+    density: flows.Density, rows: Array
+):
+    alone = flows.fit(rows, SMALL, mixtures=0)
+    assert not isinstance(alone.network, Composite)
+    for name, tensor in alone.network.state_dict().items():
+        assert torch.equal(tensor, density.network.network.state_dict()[name]), name
+    assert density.network.record.held_out > alone.network.record.held_out - 1e-6
+
+
+def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
+    density: flows.Density, rows: Array
+):
+    record, log_q = density.network.record, density.log_prob_members(rows)
+    scores = record.row_scores
+    for fold in range(5):
+        own = scores.fold == fold
+        members = record.out_of_fold_members(fold)
+        assert members.sum() == 4  # two networks, two mixtures
+        weights = density.network.member_weights.numpy()[members]
+        by_hand = np.log(np.exp(log_q[own][:, members]) @ (weights / weights.sum()))
+        np.testing.assert_allclose(scores.log_density[own], by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_keeps_the_composite_to_the_bit(
+    density: flows.Density, rows: Array, tmp_path: Path
+):
+    density.save(tmp_path / "one.flow")
+    loaded = flows.load(tmp_path / "one.flow")
+    np.testing.assert_array_equal(loaded.log_prob(rows), density.log_prob(rows))
+    np.testing.assert_array_equal(loaded.tail_probability(rows), density.tail_probability(rows))
+    assert loaded.sample(50).equals(density.sample(50))
+    assert str(loaded) == str(density)
+    loaded.save(tmp_path / "two.flow")
+    assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
+
+
+def test_labels_and_missing_values_work_with_mixtures():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=150)
+    ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
+    frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
+    frame.loc[::7, "y"] = np.nan
+    density = flows.fit(frame, SMALL, members=5)
+    assert isinstance(density.network, Composite)
+    assert np.isfinite(density.log_prob(frame)).all()
+    assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
+    filled = density.impute(frame)
+    assert filled.notna().all(axis=None)
+    given = pd.DataFrame({"x": [2.0, -2.0], "y": [2.0, -2.0], "ward": [None, None]})
+    north = density.predict(given, "ward").filter(like="north").to_numpy().ravel()
+    assert north[0] > 0.9 > 0.1 > north[1]
+
+
+@pytest.mark.parametrize("mixtures", [-1, 3, 1.5])
+def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array):
+    with pytest.raises(ValueError, match="^mixtures = .*: must be 0, 1 or 2$"):
+        flows.fit(rows, SMALL, mixtures=mixtures)
+
+
+def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
+    one = flows.fit(rows, SMALL, mixtures=1)
+    both = [str(member) for member in density.network.record.members[10:]]
+    assert [str(member) for member in one.network.record.members[10:]] == both[:5]
