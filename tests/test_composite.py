@@ -112,9 +112,7 @@ def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
         np.testing.assert_allclose(scores.log_density[own], by_hand, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_keeps_the_composite_to_the_bit(
-    density: flows.Density, rows: Array, tmp_path: Path
-):
+def test_a_file_keeps_the_composite_to_the_bit(density: flows.Density, rows: Array, tmp_path: Path):
     density.save(tmp_path / "one.flow")
     loaded = flows.load(tmp_path / "one.flow")
     np.testing.assert_array_equal(loaded.log_prob(rows), density.log_prob(rows))
@@ -144,7 +142,7 @@ def test_labels_and_missing_values_work_with_mixtures():
 
 @pytest.mark.parametrize("mixtures", [-1, 3, 1.5])
 def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array):
-    with pytest.raises(ValueError, match="^mixtures = .*: must be 0, 1 or 2$"):
+    with pytest.raises(ValueError, match=r"^mixtures = .*: must be 0, 1 or 2$"):
         flows.fit(rows, SMALL, mixtures=mixtures)
 
 
