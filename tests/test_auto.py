@@ -30,7 +30,7 @@ from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
 from flows.training.automatic.candidates import CANDIDATES
-from flows.training.automatic.noise import ComponentNoise, NeighbourNoise
+from flows.training.automatic.noise import NeighbourNoise
 
 
 def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
@@ -91,18 +91,6 @@ def test_noise_stays_on_a_ridge():
     line = np.outer(np.linspace(-1, 1, 40), [1.0, 2.0])
     moved = visits(NeighbourNoise(line), 3, 1.0)
     assert np.abs(moved @ [2.0, -1.0]).max() < 1e-5
-
-
-@pytest.mark.parametrize("level", [0.5, 1.0])
-def test_noise_of_a_component_keeps_its_mean_and_its_covariance(level: float):
-    rng = np.random.default_rng(0)
-    first = rng.standard_normal((300, 2)) * [0.1, 1.0] + [5, 0]
-    points = np.concatenate([first, rng.standard_normal((200, 2)) @ [[1, 0.9], [0, 0.3]] - [5, 0]])
-    noise = ComponentNoise(points)
-    for part in (range(300), range(300, 500)):
-        moved = noise.visit(np.resize(part, 40_000), level, rng)
-        np.testing.assert_allclose(moved.mean(axis=0), points[part].mean(axis=0), atol=0.03)
-        np.testing.assert_allclose(np.cov(moved.T), np.cov(points[part].T), atol=0.03)
 
 
 # Preprocessing

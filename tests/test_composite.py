@@ -15,6 +15,7 @@ from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import Mixture
 from flows.networks.composite import Composite
 from flows.networks.record import RowState
+from flows.training.automatic.fold_mixtures import search
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
@@ -150,3 +151,18 @@ def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, ro
     one = flows.fit(rows, SMALL, mixtures=1)
     both = [str(member) for member in density.network.record.members[10:]]
     assert [str(member) for member in one.network.record.members[10:]] == both[:5]
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({1: 0.0, 2: 1.0, 3: 0.5, 4: 0.5, 6: 0.9, 8: 9.0}, (2, 1e-2)),  # stops before 8
+        ({1: 0.0, 2: 1.0, 3: 0.5, 4: 0.5, 6: 2.0, 8: 1.0}, (6, 1e-2)),
+        ({1: 3.0, 2: 1.0}, (1, 1e-2)),
+    ],
+)
+def test_the_search_stops_after_three_worse_numbers_and_then_chooses_the_ridge(
+    scores: dict[int, float], chosen: tuple[int, float]
+):
+    by_ridge = {1e-3: 0.0, 1e-4: -1.0, 1e-2: 0.1, 1e-1: 0.05}
+    assert search(lambda count, ridge: scores[count] + by_ridge[ridge], [*scores]) == chosen

@@ -92,7 +92,7 @@ def defines(path: str, name: str) -> bool:
         ("flows/bijections/coupling.py", "forward", False),  # a method is named with its class
         ("flows/bijections/coupling.py", "Bijection", False),  # imported
         ("flows/evaluation/report.py", "HEADLINE", True),
-        ("flows/training/automatic/noise.py", "NOISES", True),  # annotated
+        ("flows/networks/population.py", "Description", True),
         ("flows/kernels/tile.h", "begin_flushing", True),
         ("flows/kernels/tile.h", "TILE", True),
         ("flows/kernels/adam.h", "begin_flushing", False),  # called

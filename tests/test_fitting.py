@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -57,41 +56,6 @@ def test_the_search_finds_the_result_of_a_grid_search():
     ours = fit_gmm(x, components=components, ridges=ridges, folds=4, seed=2)
     np.testing.assert_allclose(ours.means, best.means_, rtol=1e-8)
     np.testing.assert_allclose(ours.covariances, best.covariances_, rtol=1e-8)
-
-
-class Recorded(list[int]):
-    """A list that counts how many of its entries were visited."""
-
-    visited = 0
-
-    def __iter__(self) -> Iterator[int]:
-        for entry in super().__iter__():
-            self.visited += 1
-            yield entry
-
-
-@pytest.mark.parametrize(
-    ("components", "patience", "tried", "chosen"),
-    [
-        ([2, 3, 1, 1, 4], None, 5, 4),
-        ([2, 3, 1, 1, 4], 2, 4, 3),
-        ([2, 3, 1, 1, 4], 3, 5, 4),
-        ([2, 2, 2, 2, 4], 3, 4, 2),
-    ],
-)
-def test_the_search_stops_after_its_patience(
-    components: list[int], patience: int | None, tried: int, chosen: int
-):
-    """For four tight clusters, the score improves with each component up to four.
-
-    The same number of components again has the same score, which is not an improvement.
-    """
-    corners = np.array([[0.0, 0.0], [0.0, 9.0], [30.0, 0.0], [30.0, 9.0]])
-    x = np.tile(corners, (15, 1)) + 0.3 * np.random.default_rng(0).normal(size=(60, 2))
-    entries = Recorded(components)
-    best = select_mixture(x, components=entries, ridges=[0.1], splitter=KFold(3), patience=patience)
-    assert entries.visited == tried
-    assert len(best.weights) == chosen
 
 
 def test_a_number_of_components_that_no_fold_can_fit_is_not_chosen():

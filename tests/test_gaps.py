@@ -80,7 +80,7 @@ def test_a_held_out_row_is_scored_by_its_known_values():
     rows = from_real(columns, real)
     model = flows.build(flows.NSF(hidden=4), (3,), members=1, columns=columns)
     fold_of = np.where(np.arange(100) % 5, -1, 0)
-    candidates = [Candidate("whiten", "neighbours", 0.5)]
+    candidates = [Candidate("whiten", 0.5)]
     trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
     (fold,) = trainer.folds
     trainer.completions = 10_000

@@ -335,4 +335,4 @@ def test_more_members_than_the_automatic_recipe_can_keep_are_rejected(tmp_path: 
     text = changed(train={"recipe": "auto", "members": 65})
     said = message(written(tmp_path, text))
     assert "models.realnvp: members = 65" in said
-    assert "up to 60" in said
+    assert "up to 50" in said

@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FOLDS, MOST_MEMBERS = 5, 60  # limits of the automatic recipe: 5 folds x 12 candidates
+FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 candidates
 
 
 class Section(BaseModel):

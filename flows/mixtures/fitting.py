@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,6 @@ def select_mixture(
     components: Sequence[int],
     ridges: Sequence[float],
     splitter: KFold,
-    patience: int | None = None,
     restarts: int = 1,
     iterations: int = 100,
     seed: int = 0,
@@ -97,11 +97,9 @@ def select_mixture(
 
     Args:
         rows: the rows ``(n, D)``, without missing values.
-        components: the numbers of components to choose from, in the order in which they are tried.
+        components: the numbers of components to choose from.
         ridges: the ridges to choose from.
         splitter: scikit-learn's splitter, which cuts the rows into folds.
-        patience: the number of successive entries of ``components`` without a better score after
-            which the search stops; ``None`` tries all.
         restarts: as in ``fit_mixture``, for the last fit.
         iterations: as in ``fit_mixture``.
         seed: as in ``fit_mixture``.
@@ -110,15 +108,11 @@ def select_mixture(
     ``ValueError`` if the splitter cannot cut the rows, or if the last fit fails.
     """
     folds = list(splitter.split(rows))
-    chosen, best, waited = (components[0], ridges[0]), -np.inf, 0
-    for count in components:
-        waited += 1
-        for ridge in ridges:
-            score = _held_out_likelihood(rows, folds, count, ridge, iterations, seed)
-            if score > best:
-                chosen, best, waited = (count, ridge), score, 0
-        if waited == patience:
-            break
+    chosen, best = (components[0], ridges[0]), -np.inf
+    for count, ridge in product(components, ridges):
+        score = _held_out_likelihood(rows, folds, count, ridge, iterations, seed)
+        if score > best:
+            chosen, best = (count, ridge), score
     count, ridge = chosen
     return fit_mixture(
         rows, count, ridge=ridge, restarts=restarts, iterations=iterations, seed=seed

@@ -8,8 +8,9 @@ Expectation maximisation learns from the same rows as the networks of the fold.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -69,7 +70,8 @@ def fit_mixtures(
 
 def _candidate(folds: Sequence[PreparedFold], name: str, rows: int) -> FoldMixtures:
     fewest = min(each.points.shape[1] // each.fold.completions for each in folds)
-    components, ridge = _search(folds, [k for k in COMPONENTS if k * LEAST_ROWS <= fewest])
+    tried = [count for count in COMPONENTS if count * LEAST_ROWS <= fewest]
+    components, ridge = search(partial(_out_of_fold, folds), tried)
     fitted = [_fit(each, components, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
     for each, mixture in zip(folds, fitted, strict=True):
@@ -81,21 +83,18 @@ def _candidate(folds: Sequence[PreparedFold], name: str, rows: int) -> FoldMixtu
     return FoldMixtures(name, components, ridge, models, scores)
 
 
-def _search(folds: Sequence[PreparedFold], components: Sequence[int]) -> tuple[int, float]:
-    """Return the number of components and the ridge with the best out-of-fold likelihood."""
+def search(score: Callable[[int, float], float], components: Sequence[int]) -> tuple[int, float]:
+    """Return the number of components and the ridge with the best score.
 
-    def score(count: int, ridge: float) -> float:
-        try:
-            fitted = [_fit(each, count, ridge, SEARCHED) for each in folds]
-        except ValueError:  # a covariance is singular despite the ridge
-            return -np.inf
-        pairs = zip(folds, fitted, strict=True)
-        return float(
-            np.concatenate([_scores(*pair, pair[0].fold.checked) for pair in pairs]).mean()
-        )
+    The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``PATIENCE`` numbers
+    in a row bring no better score. The other ridges are then tried with the best number.
 
-    chosen, best, waited = components[0], -np.inf, 0
-    for count in components:
+    Args:
+        score: the score of a number of components with a ridge; higher is better.
+        components: the numbers to try.
+    """
+    chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
+    for count in components[1:]:
         waited += 1
         if (value := score(count, FIRST_RIDGE)) > best:
             chosen, best, waited = count, value, 0
@@ -103,6 +102,19 @@ def _search(folds: Sequence[PreparedFold], components: Sequence[int]) -> tuple[i
             break
     by_ridge = {FIRST_RIDGE: best, **{ridge: score(chosen, ridge) for ridge in RIDGES}}
     return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
+
+
+def _out_of_fold(folds: Sequence[PreparedFold], components: int, ridge: float) -> float:
+    """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
+    try:
+        fitted = [_fit(each, components, ridge, SEARCHED) for each in folds]
+    except ValueError:  # a covariance is singular despite the ridge
+        return -np.inf
+    own = [
+        _scores(each, mixture, each.fold.checked)
+        for each, mixture in zip(folds, fitted, strict=True)
+    ]
+    return float(np.concatenate(own).mean())
 
 
 def _fit(

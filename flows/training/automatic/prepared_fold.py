@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import Fold
-from flows.training.automatic.noise import NOISES, Noise
+from flows.training.automatic.noise import NeighbourNoise
 
 ROWS_AT_ONCE = 10_000  # rows that are preprocessed at a time
 
@@ -60,7 +61,6 @@ class PreparedFold:
         self.preprocessing.standardize.set(fold.units.standardize.scaler)
         self.preprocessing.fit(first, margins=name == "margins", whiten=name == "whiten")
         self.points = self.weighted(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
-        self.noises: dict[str, Noise] = {}
 
     def weighted(self, completed: Array, log_r: Array) -> WeightedPoints:
         """Return scaled, completed rows as weighted points with M = 1.
@@ -79,16 +79,19 @@ class PreparedFold:
         log_weight = log_weight - torch.from_numpy(log_r + np.log(log_r.shape[1]))
         return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
+    @cached_property
+    def noise(self) -> NeighbourNoise:
+        """The noise of the training rows; the neighbours are found at the first use."""
+        return NeighbourNoise(self.points.double().numpy().T, self.fold.completions)
+
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` training rows in random order with new noise, ``(D, count)``.
 
         For each row, one of its completions is chosen at random.
         """
-        noise, completions = candidate.noise, self.fold.completions
-        if noise not in self.noises:
-            self.noises[noise] = NOISES[noise](self.points.double().numpy().T, completions)
+        completions = self.fold.completions
         order = generator.permutation(len(self.fold.train))[:count]
         if completions > 1:
             order = order * completions + generator.integers(completions, size=len(order))
-        visited = self.noises[noise].visit(order, candidate.level, generator)
+        visited = self.noise.visit(order, candidate.level, generator)
         return torch.from_numpy(visited.T).to(self.dtype)
