@@ -101,9 +101,8 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        how = {
-            name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")
-        }
+        names = ("columns", "missing", "na", "group", "strict")
+        how = {name: getattr(self, name) for name in names}
         how |= {name: _plain(getattr(self, name)) for name in ("members", "mixtures")}
         how["settings"] = self._training()
         try:
