@@ -11,7 +11,6 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2
 
-from flows.core import seeds
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
 
@@ -149,8 +148,10 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
     Columns are divided by the standard deviation of ``real``, so they may have any units; a column
     that is constant in ``real`` is not scaled. With fewer points than columns, these deviations fit
-    the reals better than the fakes: equal distributions score 0.54 with 20 points in 64 columns. If the mean distances are equal, or both 0 because
-    points have copies, the set with more points up to the k-th distance is the nearer one.
+    the reals better than the fakes: equal distributions score 0.54 with 20 points in 64 columns.
+
+    If the mean distances are equal, or both 0 because points have copies, the set with more points
+    up to the k-th distance is the nearer one.
 
     Source: Lopez-Paz and Oquab 2017, with leave-pair-out (Airola et al. 2011) instead of a held-out
     half.
