@@ -181,6 +181,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "baselines": partial(section, CLAIMS, "Models of equal size, at the pipeline's settings"),
     "other data": partial(section, CLAIMS, "The same recipe on other data"),
     "mixtures": partial(section, CLAIMS, "Random mixtures"),
+    "refits": partial(section, CLAIMS, "Refits"),
     "tables": partial(section, "studies/tables/tables.md"),
     "digits": partial(section, "studies/digits/tables.md"),
     "scale": partial(section, "benchmarks/scale.md"),
