@@ -74,9 +74,12 @@ def fitted(truth: Mixture, rows: Array, points: Array, members: int, seed: int) 
     """Fit the density of ``rows``, and score ``points``."""
     density = ArrayDensity(fit(rows, members=members, seed=seed).network)
     record = density.network.record
+    assert record is not None
+    assert record.folds is not None
+    assert record.held_out is not None
     log_q = density.log_prob(points, np.arange(len(points))).log_q
-    held_out = range(record.folds)
-    by_fold = [density.ensemble(log_q, record.out_of_fold_members(fold)) for fold in held_out]
+    members_without = map(record.out_of_fold_members, range(record.folds))
+    by_fold = [density.ensemble(log_q, chosen) for chosen in members_without]
     return Scored(
         density.ensemble(log_q),
         log_q.std(axis=1, ddof=1),
