@@ -27,7 +27,7 @@ from flows.plotting.style import STYLE
 from flows.targets import ring
 from stages.pipeline import schema
 from studies import engine
-from studies.claims import cells, images, matching, mixtures, plane, remedies, report
+from studies.claims import cells, images, matching, mixtures, plane, refits, remedies, report
 from studies.claims.remedies import Remedy
 
 CLAIMS = read_yaml(report.HERE / "claims.yaml")
@@ -355,6 +355,42 @@ def test_two_moons_have_no_misplaced_mass() -> None:
     assert np.isfinite(found["kl"]).all()
 
 
+# Refits
+
+
+def scored(log_q: Any, sd: float = 0.1, held_out: float = -1.0) -> refits.Scored:
+    each = np.asarray(log_q, dtype=float)
+    by_fold = np.stack([each - 0.2, each - 0.4], axis=1)
+    return refits.Scored(each, np.full(len(each), sd), by_fold, held_out, level=-0.9)
+
+
+def test_a_fit_is_compared_with_refits_and_with_the_truth_row_by_row() -> None:
+    log_p = np.array([-1.0, -2.0, -3.0, -4.0])
+    own = scored(log_p - [0.1, 0.1, 0.3, 0.3])
+    near, far = scored(own.log_q + 0.15), scored(own.log_q - 0.5)
+    found = refits.compared(own, [near, far], log_p)
+    assert found["sd"] == pytest.approx(0.1)
+    assert found["within"] == 0.5
+    assert found["within_truth"] == 0.5
+    assert found["away_truth"] == pytest.approx(0.2)
+    assert found["factor"] == pytest.approx(5)
+    assert found["kl"] == pytest.approx(0.2)
+    # Out-of-fold rows are 0.1 below the truth, fresh rows 0.2, and 0.3 more without a fold
+    assert found["optimism"] == pytest.approx(0.1)
+    assert found["optimism_fold"] == pytest.approx(0.4)
+
+
+def test_a_fit_to_the_same_rows_is_within_every_spread() -> None:
+    truth = mixtures.mixture(100, 2)
+    drawn, points = (truth.sample(40, np.random.default_rng(seed)) for seed in (0, 1))
+    first, second = (refits.fitted(truth, drawn, points, 1, 0) for _ in range(2))
+    found = refits.compared(first, [second], truth.log_prob(points))
+    assert found["within"] == 1
+    assert found["away"] == 0
+    assert found["kl"] > 0
+    assert found["optimism_fold"] > found["optimism"] - 1e-9  # fewer members score lower
+
+
 # All of it, tiny
 
 
@@ -372,6 +408,8 @@ def tiny() -> dict[str, Any]:
     few["mixtures"]["plane"] = {"first": 100, "count": 2, "members": 1, "rows": 50, "fresh": 300}
     few["mixtures"]["auto"] = {"members": 1, "rows": 40, "fresh": 300}
     few["mixtures"]["auto_seeds"]["count"] = 1
+    few["refits"]["shared"] = {"rows": 40, "fits": 2, "members": 1, "fresh": 200}
+    few["refits"] |= {"random": {"first": 100, "columns": [2]}, "tables": ["twonorm"]}
     few["images"]["protocol"] |= {"replicates": 2, "train": 80, "test": 30, "draws": 2}
     few["images"]["protocol"]["samples"] = 1
     for words in few["images"]["variants"].values():

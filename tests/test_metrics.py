@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from scipy.stats import chi2, norm
 import flows
 from flows import targets
 from flows.core.arrays import Array
-from flows.core.seeds import normal, numpy_generator
+from flows.core.seeds import normal
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.problem import Problem
@@ -277,43 +278,74 @@ def test_exact_auc_of_equal_densities_is_one_half_although_all_scores_tie():
     assert likelihood.exact_auc(np.zeros(50), np.zeros(70)) == 0.5
 
 
-def test_the_classifier_separates_only_different_sets():
+@pytest.mark.parametrize("dim", [2, 10, 64])
+def test_the_classifier_scores_equal_distributions_one_half_on_average(dim: int):
     rng = np.random.default_rng(8)
-    pairs = [rng.standard_normal((2, 200, 2)) for _ in range(60)]
-    found = [samples.classifier_auc(real, fake, 5) for real, fake in pairs]
-    # The docstring has these numbers for equal distributions at n = 200
-    assert np.mean(found) == pytest.approx(0.495, abs=4 * 0.037 / math.sqrt(60))
-    assert np.std(found) == pytest.approx(0.037, rel=0.4)
-    real, fake = pairs[0]
+    for n, pairs in ((50, 200), (200, 60)):
+        drawn = [rng.standard_normal((2, n, dim)) for _ in range(pairs)]
+        found = [samples.classifier_auc(real, fake, 5) for real, fake in drawn]
+        assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(pairs))
+    assert np.std(found) == pytest.approx(0.04, rel=0.4)  # n = 200, as in the docstring
+
+
+def test_the_classifier_separates_shifted_sets_step_by_step():
+    real, fake = np.random.default_rng(8).standard_normal((2, 200, 2))
     assert samples.classifier_auc(real, fake + np.array([0, 20]), 5) == 1
     shifted = [fake + np.array([0, shift]) for shift in (0.5, 1, 2, 4)]
     assert np.diff([0.5, *(samples.classifier_auc(real, each, 5) for each in shifted)]).min() > 0.03
 
 
-def test_the_classifier_agrees_with_a_count_by_hand():
-    real, fake = np.array([[0.0], [1.0], [4.2]]), np.array([[1.5], [5.0], [5.1]])
-    # The two nearest of 0: 1, 1.5. Of 1: 1.5, 0. Of 4.2: 5, 5.1. Of 1.5: 1, 0. Of 5: 5.1, 4.2. Of
-    # 5.1: 5, 4.2.
-    reals, fakes = [1, 1, 0], [2, 1, 1]
-    pairs = [(a > b) + 0.5 * (a == b) for a in reals for b in fakes]
-    assert samples.classifier_auc(real, fake, 2) == pytest.approx(np.mean(pairs))
+@pytest.mark.parametrize(("dim", "expected"), [(2, 0.75), (10, 0.95), (30, 1.0), (64, 1.0)])
+def test_the_classifier_detects_wide_fakes_in_any_dimension(dim: int, expected: float):
+    drawn = [np.random.default_rng(seed).standard_normal((2, 200, dim)) for seed in range(20)]
+    wide = [samples.classifier_auc(real, 2 * fake, 5) for real, fake in drawn]
+    assert np.mean(wide) == pytest.approx(expected, abs=0.025)
+    narrow = [samples.classifier_auc(real, fake / 2, 5) for real, fake in drawn]
+    assert np.mean(narrow) == pytest.approx(expected, abs=0.025)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("levels", [2, 6, 0])
+def test_the_classifier_agrees_with_a_loop_over_pairs(levels: int, columns: int):
+    """Whole numbers of few levels have many equal distances; 0 levels are real numbers."""
+    rng, k, tie = np.random.default_rng(7), 3, 1e-10
+
+    def mean_distance(point: Array, others: Array) -> float:
+        away = np.sort(np.linalg.norm(others - point, axis=1).round(9))
+        return float(away[:k].mean() + tie / (away <= away[k - 1]).sum())
+
+    for _ in range(10):
+        shape = (2, 9, columns)
+        drawn = rng.integers(0, levels, shape) if levels else rng.standard_normal(shape)
+        drawn[0, :2] = [[0], [1]]  # no column is constant
+        real, fake = drawn / drawn[0].std(axis=0)
+        wins = []
+        for i, j in itertools.product(range(9), range(9)):
+            others = np.delete(fake, j, axis=0), np.delete(real, i, axis=0)
+            a, b = (
+                mean_distance(point, others[0]) / mean_distance(point, others[1])
+                for point in (real[i], fake[j])
+            )
+            wins.append(0.5 if math.isclose(a, b, rel_tol=5e-14) else float(a > b))
+        assert samples.classifier_auc(*drawn, k) == pytest.approx(np.mean(wins), abs=0.005)
 
 
 def test_ties_in_distance_do_not_bias_the_classifier():
-    """Whole numbers, which have many equal distances, score like other numbers."""
+    """Whole numbers, which have many equal distances, score one half on average, too."""
     rng = np.random.default_rng(9)
     for levels, columns in ((2, 1), (4, 2), (20, 1)):
-        drawn = rng.integers(0, levels, (60, 2, 200, columns)).astype(float)
+        drawn = rng.integers(0, levels, (100, 2, 100, columns)).astype(float)
         found = [samples.classifier_auc(real, fake, 5) for real, fake in drawn]
-        assert np.mean(found) == pytest.approx(0.49, abs=0.025)
-        swapped = [samples.classifier_auc(fake, real, 5) for real, fake in drawn]
-        assert np.mean(swapped) == pytest.approx(0.49, abs=0.025)
-    # The nearest of equal points are the first other points in the random order
+        assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / 10)
     same = np.zeros((4, 2))
-    order = numpy_generator(0, "metric").permutation(8)
-    scores = np.array([sum(j < 4 for j in [j for j in order if j != i][:3]) for i in range(8)])
-    expected = likelihood.area_under_roc(scores[:4], scores[4:])
-    assert samples.classifier_auc(same, same, 3) == expected
+    assert samples.classifier_auc(same, same, 3) == 0.5
+
+
+def test_the_classifier_separates_labels_with_other_shares():
+    rng = np.random.default_rng(10)
+    real, fake = ((rng.random((200, 1)) < share).astype(float) for share in (0.5, 0.9))
+    # A classifier that knows the shares has 0.5 + 0.4 / 2
+    assert samples.classifier_auc(real, fake, 5) == pytest.approx(0.7, abs=0.06)
 
 
 def test_the_classifier_depends_neither_on_units_nor_on_a_constant_column():

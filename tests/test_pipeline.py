@@ -113,7 +113,7 @@ def test_a_line_below_the_table_names_a_model_whose_kl_is_on_fewer_points(
     assert table.notes(schema.load()) == []
     monkeypatch.setattr(registry.find("flow_matching"), "scored", 1000)
     [line] = table.notes(schema.load())
-    assert line.startswith("Flow matching: the KL is taken on 1,000 fresh points in place of 2,000")
+    assert line.startswith("Flow matching: KL on 1,000 fresh points")
     assert re.search(r"standard error of a member's KL \d\.\d{3} nat\.$", line)
 
 

@@ -11,11 +11,15 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import storage
 from common.labels import label_and_color
 from stages.pipeline import files, schema
 from tools import command, markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARK = "<!-- {}: made by `python -m tools.table --readme` -->"
 END = "<!-- end -->"
@@ -87,9 +91,8 @@ def notes(params: schema.Settings) -> list[str]:
         if count < params.evaluate.fresh and not math.isnan(error):
             label = label_and_color(name)[0]
             lines.append(
-                f"{label[0].upper()}{label[1:]}: the KL is taken on {count:,} fresh points in "
-                f"place of {params.evaluate.fresh:,}; standard error of a member's KL {error:.3f} "
-                "nat."
+                f"{label[0].upper()}{label[1:]}: KL on {count:,} fresh points; standard error of a "
+                f"member's KL {error:.3f} nat."
             )
     return lines
 
@@ -129,14 +132,56 @@ def seconds() -> str:
     return report.seconds(Study("tables"))
 
 
+def kl_over_data_sets() -> dict[str, pd.Series]:
+    """Return the KL of one network per data set of the study of claims in nats, by model.
+
+    The first data set is the pipeline's. Models without a density are left out.
+    """
+    from studies.engine import Study  # imported here because `make repro` does not need it
+
+    study = Study("claims")
+    models = [
+        name
+        for name in study.params["equal"]
+        if storage.read_json(files.headline(name))["kl"] is not None
+    ]
+    return {model: study.table("equal", model)["kl"] for model in models}
+
+
+def data_sets() -> str:
+    """Return the table of the KL on the pipeline's data set and over data sets."""
+    rows, found = [], kl_over_data_sets()
+    for model, kl in found.items():
+        here = storage.read_json(files.headline(model))
+        cells = [_number(here["kl"], here["kl_sd"], 3), _number(kl.mean(), kl.std(), 3)]
+        rows.append([label_and_color(model)[0], *cells, f"{kl.min():.3f} to {kl.max():.3f}"])
+    count = len(next(iter(found.values())))
+    head = ["KL (nat)", "one data set ± sd over members", f"{count} data sets ± sd", "range"]
+    return markdown.table(head, rows, "lr")
+
+
+def data_sets_in_short() -> str:
+    """Return one line with the KL over data sets."""
+    found = kl_over_data_sets()
+    count = len(next(iter(found.values())))
+    each = [
+        f"{label_and_color(model)[0]} {_number(kl.mean(), kl.std(), 3)}"
+        for model, kl in found.items()
+    ]
+    return f"KL\u00b1sd over {count} data sets, one network each: {', '.join(each)}."
+
+
 CLAIMS = "studies/claims/claims.md"
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
+    "data sets": data_sets,
+    "data sets in short": data_sets_in_short,
     "claims": partial(section, CLAIMS, "Verdicts"),
     "control": partial(section, CLAIMS, "Depth"),
     "baselines": partial(section, CLAIMS, "Models of equal size, at the pipeline's settings"),
     "other data": partial(section, CLAIMS, "The same recipe on other data"),
     "mixtures": partial(section, CLAIMS, "Random mixtures"),
+    "refits": partial(section, CLAIMS, "Refits"),
     "tables": partial(section, "studies/tables/tables.md"),
     "digits": partial(section, "studies/digits/tables.md"),
     "scale": partial(section, "benchmarks/scale.md"),

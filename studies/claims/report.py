@@ -17,6 +17,7 @@ from flows.core.arrays import Array
 from studies import verdicts
 from studies.claims import figures
 from studies.claims.plane import COMPARISONS, TRUTH
+from studies.claims.refits import RANDOM
 from studies.engine import Study
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
@@ -29,6 +30,7 @@ REPORTED = (*TESTED, "replicates", "failed", "verdict")
 DEPTH_SCORES = ["parameters", "epochs_to_converge", "precision", "recall", "c2st_auc"]
 SAMPLE_METRICS = [*COMPARISONS, "mode_tv", "modes", "high_quality"]
 MATCHING_SCORES = ["kl", "memorised", "precision", "recall", "c2st_auc", "mode_tv"]
+REFIT_SCORES = ["sd", "away", "away_truth", "within", "within_truth", "factor", "factor_truth"]
 INTERVAL = "{:.3f} ({:.3f} to {:.3f})"
 DEPTH_STYLES = {  # of the curves of a family: a note on its rows, and the style
     "depth": ("800 points", {"fmt": "o-"}),
@@ -142,6 +144,8 @@ def document(study: Study, claims: dict[str, Section], found: dict[str, list[Ent
         remedies=ablation_table(study),
         other=other_table(study),
         random_mixtures=mixtures_table(study),
+        refit_table=refits_table(study),
+        optimism=optimism_table(study),
         matching_verdicts=verdicts.table(found["matching"], claims["matching"]),
         matching_scores=matching_table(study),
         verdicts_on_images=verdicts.table(found["images"], claims["images"]),
@@ -246,6 +250,41 @@ def mixtures_table(study: Study) -> str:
         rows.append([title, f"{len(table)} in {dims} dimensions", *numbers, ensemble])
     head = ["", "mixtures", "mean KL (nat)", "KL of the worst member", "KL of the worst ensemble"]
     return markdown.table(head, rows, "lr")
+
+
+def refits_table(study: Study) -> str:
+    """Return the table that compares ``log_density_sd`` with the spread of refits and the error."""
+    rows = []
+    for truth, table in refits(study).items():
+        sd, away, error, within, hit, factor, wide = table[REFIT_SCORES].mean()
+        shares = [f"{within:.0%}", f"{hit:.0%}"]
+        numbers = map("{:.2f}".format, (sd, away, error))
+        rows.append([truth, *numbers, *shares, f"{factor:.1f}", f"{wide:.1f}"])
+    head = ["truth", "median `log_density_sd`", "median distance to a refit", "to the truth"]
+    head += ["refit within 2 sd", "truth within 2 sd", "sds for 95% of refits", "for 95% of truths"]
+    return markdown.table(head, rows, "lr")
+
+
+def optimism_table(study: Study) -> str:
+    """Return the table of the optimism of out-of-fold scores, in nats."""
+    rows = [
+        [truth, *(spread(table[key], 2) for key in ("kl", "optimism", "optimism_fold"))]
+        for truth, table in refits(study).items()
+    ]
+    together = pd.concat(refits(study).values())
+    rows.append(["all", *(spread(together[key], 2) for key in ("kl", "optimism", "optimism_fold"))])
+    head = ["truth", "KL of the ensemble", "optimism", "optimism against members without a fold"]
+    return markdown.table(head, rows, "lr")
+
+
+def refits(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the scores of all fits by truth, in words."""
+    params = study.params["refits"]
+    random = {
+        f"random mixture, {columns} columns": study.table("refits", RANDOM, columns)
+        for columns in params["random"]["columns"]
+    }
+    return random | {table: study.table("refits", table) for table in params["tables"]}
 
 
 def matching_table(study: Study) -> str:
