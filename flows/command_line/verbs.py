@@ -239,7 +239,7 @@ def _scored(
     given: Sequence[str],
     missing: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield rows with the log-density, its deviation over networks, and its standard error."""
+    """Yield rows with the log-density, its deviation over members, and its standard error."""
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)

@@ -106,15 +106,15 @@ class ArrayDensity:
         return found
 
     def deviation(self, log_q: Array) -> Array:
-        """Return the standard deviation of the networks' log-densities, ``(n,)``.
+        """Return the standard deviation over the members' log-densities, ``(n,)``.
 
-        The deviation is 0 if a row is impossible for all members, or if there is one network.
+        It is 0 if a row is impossible for all members, or if there is one member.
 
         Args:
             log_q: the log-densities of all members, ``(n, M)``.
         """
-        own = np.where(np.isneginf(log_q), 0.0, log_q)[:, : self.network.networks]
-        return own.std(axis=1, ddof=min(1, own.shape[1] - 1))
+        finite = np.where(np.isneginf(log_q), 0.0, log_q)
+        return finite.std(axis=1, ddof=min(1, log_q.shape[1] - 1))
 
     def ensemble(self, log_q: Array, members: Mask | None = None) -> Array:
         """Return the log-density of the ensemble, ``(n,)``.

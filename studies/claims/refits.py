@@ -82,7 +82,7 @@ def fitted(truth: Mixture, rows: Array, points: Array, members: int, seed: int) 
     by_fold = [density.ensemble(log_q, chosen) for chosen in members_without]
     return Scored(
         density.ensemble(log_q),
-        log_q.std(axis=1, ddof=1),
+        density.deviation(log_q),
         np.stack(by_fold, axis=1),
         record.held_out,
         float(truth.log_prob(rows).mean()),
