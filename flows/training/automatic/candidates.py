@@ -1,4 +1,4 @@
-"""The candidates of the automatic recipe: ways to regularise by noise adapted to a table."""
+"""The candidates of the automatic recipe: ways to regularise a fit to a table."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to regularise: the preprocessing, the kind of noise (``noise.py``), and its level."""
+    """A way to regularise: the preprocessing, the noise (``noise.py``), and the lasso."""
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
     noise: str  # a key of NOISES
     level: float
+    lasso: float = 0.0  # the strength of the group lasso (``lasso.py``)
 
     def __str__(self) -> str:
-        return f"{self.preprocessing}, {self.noise} noise {self.level:g}"
+        lasso = f", lasso {self.lasso:g}" if self.lasso else ""
+        return f"{self.preprocessing}, {self.noise} noise {self.level:g}{lasso}"
 
 
 CANDIDATES = (
-    *(Candidate("margins", "neighbours", level) for level in (1.2, 0.8, 0.5, 0.35, 0.2, 0.12)),
+    *(Candidate("margins", "neighbours", level) for level in (1.2, 0.8, 0.5)),
+    Candidate("margins", "neighbours", 0.35, lasso=1.0),
+    *(Candidate("margins", "neighbours", level) for level in (0.2, 0.12)),
     *(Candidate("whiten", "neighbours", level) for level in (1.0, 0.7, 0.35)),
     Candidate("raw", "neighbours", 0.5),
     *(Candidate("raw", "components", level) for level in (1.0, 0.9)),
