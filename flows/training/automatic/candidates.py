@@ -1,4 +1,4 @@
-"""The candidates of the automatic recipe: ways to regularise by noise adapted to a table."""
+"""The candidates of the automatic recipe: ways to regularise a fit to a table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to regularise: the preprocessing, and the level of the noise (``noise.py``)."""
+    """A way to regularise: the preprocessing, the noise, and the lasso."""
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
-    level: float
+    level: float  # of the noise (``noise.py``)
+    lasso: float = 0.0  # the strength of the group lasso (``lasso.py``)
 
     def __str__(self) -> str:
-        return f"{self.preprocessing}, noise {self.level:g}"
+        lasso = f", lasso {self.lasso:g}" if self.lasso else ""
+        return f"{self.preprocessing}, noise {self.level:g}{lasso}"
 
 
 CANDIDATES = (
-    *(Candidate("margins", level) for level in (1.2, 0.8, 0.5, 0.35, 0.2, 0.12)),
+    *(Candidate("margins", level) for level in (1.2, 0.8, 0.5)),
+    Candidate("margins", 0.35, lasso=1.0),
+    *(Candidate("margins", level) for level in (0.2, 0.12)),
     *(Candidate("whiten", level) for level in (1.0, 0.7, 0.35)),
     Candidate("raw", 0.5),
 )

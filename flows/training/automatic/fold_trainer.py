@@ -25,6 +25,7 @@ from flows.networks.network import DensityNetwork
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.completion import count_completions
 from flows.training.automatic.fold import CHECK_ROWS, Fold
+from flows.training.automatic.lasso import first_layers, shrink
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold, WeightedPoints
 from flows.training.optimizer import ClippedAdam
 
@@ -155,6 +156,8 @@ class FoldTrainer:
         With ``cool``, the learning rate falls to 0, and training continues until ``until``.
         """
         start = self.step
+        strengths = torch.tensor([member.candidate.lasso for member in self.members])
+        shrunk = first_layers(self.network) if strengths.any() else []
         while self.step < until and (cool or not self.converged):
             streams = [member.stream for member in self.members]
             generators = numpy_generators(
@@ -167,6 +170,8 @@ class FoldTrainer:
                 share = (until - self.step) / (until - start) if cool else (self.step + 1) / WARM_UP
                 rate = self.settings.learning_rate * min(1.0, max(0.0, share))
                 self.optimizer.step(gradient, rate)
+                for weights in shrunk:
+                    shrink(weights, rate * strengths)
                 self.average.lerp_(
                     self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10))
                 )

@@ -1,0 +1,90 @@
+"""The group lasso of the automatic recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+import flows
+from flows.core.settings import TrainingSettings
+from flows.training.automatic.candidates import Candidate
+from flows.training.automatic.fold_trainer import FoldTrainer
+from flows.training.automatic.lasso import first_layers, shrink
+
+STEPS = 300
+
+
+def trained(candidates: Sequence[Candidate]) -> FoldTrainer:
+    """Train on columns a, b and c, of which c depends on a only, and b is independent."""
+    rng = np.random.default_rng(0)
+    a, b, noise = rng.standard_normal((3, 200))
+    rows = np.stack([a, b, np.sin(2 * a) + 0.2 * noise], axis=1)
+    model = flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=1)
+    fold_of = np.where(np.arange(200) % 5, -1, 0)
+    trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
+    trainer.train(STEPS, lambda: None, cool=True)
+    return trainer
+
+
+def test_shrink_is_the_soft_threshold_of_each_columns_norm():
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 4, 5, generator=generator)
+    weights[1, :, 2] = 0
+    amounts = [0.5, 1.5, 100.0]
+    expected = np.zeros(weights.shape)
+    for m, amount in enumerate(amounts):
+        for column in range(5):
+            w = weights[m, :, column].double().numpy()
+            if (norm := np.linalg.norm(w)) > amount:
+                expected[m, :, column] = w * (norm - amount) / norm
+    shrink(weights, torch.tensor(amounts))
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert (weights[2] == 0).all()
+
+
+def test_shrink_changes_only_members_with_an_amount():
+    weights = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    weights[0, :, 1] = 0
+    before = weights.clone()
+    shrink(weights, torch.tensor([0.0, 0.1]))
+    assert torch.equal(weights[0], before[0])
+    assert (weights[1] != before[1]).any()
+
+
+def test_first_layers_are_views_of_the_parameters():
+    network = flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=2)
+    flat = network.flatten()
+    layers = first_layers(network)
+    assert [layer.shape for layer in layers] == [(2, 8, 2), (2, 8, 1)]
+    for layer in layers:
+        layer.zero_()
+    assert (flat == 0).sum() >= sum(layer.numel() for layer in layers)
+    assert all((layer == 0).all() for layer in first_layers(network))
+
+
+def test_the_lasso_removes_an_irrelevant_feature():
+    trainer = trained([Candidate("margins", 0.35, lasso=2.0)])
+    first, *_ = first_layers(trainer.network)  # from a and b to c
+    relevant, irrelevant = first[0].T
+    assert (irrelevant == 0).all()
+    assert relevant.norm() > 0.1
+
+
+def test_a_member_without_a_lasso_is_unchanged_by_the_lasso_of_another():
+    plain = Candidate("margins", 0.35)
+    other = Candidate("margins", 0.5)
+    alone = trained([plain, other]).optimizer.parameters
+    beside = trained([plain, Candidate("margins", 0.5, lasso=1.0)])
+    assert torch.equal(alone[0], beside.optimizer.parameters[0])
+    assert not torch.equal(alone[1], beside.optimizer.parameters[1])
+
+
+@pytest.mark.parametrize(
+    ("lasso", "text"),
+    [(0.0, "raw, neighbours noise 0.5"), (2.0, "raw, neighbours noise 0.5, lasso 2")],
+)
+def test_the_record_of_a_member_names_the_strength_of_the_lasso(lasso: float, text: str):
+    assert str(Candidate("raw", 0.5, lasso)) == text
