@@ -84,7 +84,7 @@ def test_a_member_without_a_lasso_is_unchanged_by_the_lasso_of_another():
 
 @pytest.mark.parametrize(
     ("lasso", "text"),
-    [(0.0, "raw, neighbours noise 0.5"), (2.0, "raw, neighbours noise 0.5, lasso 2")],
+    [(0.0, "raw, noise 0.5"), (2.0, "raw, noise 0.5, lasso 2")],
 )
 def test_the_record_of_a_member_names_the_strength_of_the_lasso(lasso: float, text: str):
     assert str(Candidate("raw", 0.5, lasso)) == text
