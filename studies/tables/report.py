@@ -186,19 +186,20 @@ def same_treatment(study: Study) -> dict[str, str]:
     """Return the tables of densities without the treatment and with it, and the losses of NSF."""
     scores = treated(study)
     tables = study.params["tables"]
-    mean = scores.groupby(level="table").mean()[levels(study)].T[tables]
+    models = [*product(study.params["treated"], LEVELS)]
+    mean = scores.groupby(level="table").mean()[models].T[tables]
     leads = leads_of_nsf(scores)
     found = {
         table: [with_interval(each.to_numpy()) for _, each in rows.items()]
         for table, rows in leads.groupby(level="table")
     }
     lines = zip(leads.columns, *(found[table] for table in tables), strict=True)
-    others = {method: scores[method, "treated"] for method in TREATED}
-    behind = (scores[FLOW, "treated"] - pd.DataFrame(others).T).T.groupby(level="table").mean()
+    nsf = scores[FLOW, "treated"]
+    gains = pd.DataFrame({method: nsf - scores[method, "treated"] for method in TREATED})
     return {
         "levels": grid(mean, mean.max()),
-        "leads": markdown.table(["", *names_of(tables)], list(map(list, lines)), "lr"),
-        "losses_treated": losses(behind.T),
+        "leads": markdown.table(["", *names_of(tables)], [[*line] for line in lines], "lr"),
+        "losses_treated": losses(gains.groupby(level="table").mean().T),
     }
 
 
@@ -220,11 +221,6 @@ def treated(study: Study) -> pd.DataFrame:
             found.setdefault((method, level), {})[table, int(split)] = value
     frame = pd.DataFrame(found)
     return frame.rename_axis(index=["table", "split"])
-
-
-def levels(study: Study) -> list[tuple[str, str]]:
-    """Return the methods and levels in the order of the report."""
-    return [*product(study.params["treated"], LEVELS)]
 
 
 def leads_of_nsf(scores: pd.DataFrame) -> pd.DataFrame:

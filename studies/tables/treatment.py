@@ -30,7 +30,7 @@ from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
 
 from flows import NSF, build
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.settings import FOLDS
 from flows.mixtures.bandwidth import LIMITS
 from flows.mixtures.fitting import COMPONENTS, RIDGES, fit_mixture
@@ -115,8 +115,8 @@ def fit(method: Method, train: Array) -> list[Density]:
             own = [c for c, candidate in enumerate(candidates) if candidate[0] == margins]
             for c, density in zip(own, fitted, strict=True):
                 scores[held_out, c] = density(z) + log_det
-    finite = np.flatnonzero(np.isfinite(scores).all(axis=0))
-    if not len(finite):
+    finite = np.flatnonzero(np.isfinite(scores).all(axis=0)).tolist()
+    if not finite:
         raise ValueError(f"no setting can be fitted to {len(train)} rows: {method.settings}")
 
     def best(places: Sequence[int]) -> Density:
@@ -125,7 +125,7 @@ def fit(method: Method, train: Array) -> list[Density]:
 
     kept = [candidates[finite[c]] for c in stacking.chosen(scores[:, finite], KEPT)]
     plain = [c for c in finite if not candidates[c][0]]
-    return [best(plain), best([*finite]), stacked(method, kept, train, fold_of)]
+    return [best(plain), best(finite), stacked(method, kept, train, fold_of)]
 
 
 def last_fit(method: Method, setting: Any, rows: Array, margins: bool) -> Density:
@@ -136,7 +136,7 @@ def last_fit(method: Method, setting: Any, rows: Array, margins: bool) -> Densit
 
 
 def stacked(
-    method: Method, kept: Sequence[tuple[bool, Any]], train: Array, fold_of: Array
+    method: Method, kept: Sequence[tuple[bool, Any]], train: Array, fold_of: Whole
 ) -> Density:
     """Return the ensemble of the candidates, with one model per candidate and fold."""
     models = [
@@ -175,7 +175,11 @@ def kernels(points: Array, factors: Sequence[float]) -> Iterator[Density]:
     log_scale = np.log(bandwidths).sum()
     for factor in factors:
         kernel = KernelDensity(bandwidth=factor).fit(points / bandwidths)
-        yield lambda z, own=kernel: own.score_samples(z / bandwidths) - log_scale
+
+        def log_q(z: Array, kernel: KernelDensity = kernel) -> Array:
+            return kernel.score_samples(z / bandwidths) - log_scale
+
+        yield log_q
 
 
 def column_bandwidths(points: Array, most: int = 1_000) -> Array:
