@@ -127,6 +127,7 @@ def test_all_peers_but_the_independent_one_fit_a_correlated_gaussian() -> None:
     assert mean.pop("independent") < best - 0.3
     for model in ("mixture", "margins"):  # may be the same Gaussian except for a ridge
         assert best - 0.1 < mean[model] < best + 0.01, model
+    assert mean.pop("circuit") > best - 0.5  # it has independent columns in each of its parts
     assert all(best - 0.2 < each < best + 0.1 for each in mean.values()), mean
 
 

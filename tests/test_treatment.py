@@ -120,7 +120,7 @@ def test_the_density_of_the_noise_has_the_moments_of_its_draws() -> None:
 def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None:
     """So the study needs one fit for NSF with mixtures and without."""
     train, test = rows(60), rows(20, 1)
-    small = flows.NSF(couplings=1, hidden=4)
+    small = flows.NSF(couplings=2, hidden=4)
     network = flows.fit(train, small, members=5).network
     assert isinstance(network, Composite)
     alone, without = (

@@ -36,7 +36,9 @@ ONE_PARAMETER = ("gaussian", "student", "clayton", "gumbel", "frank", "joe")  # 
 # For networks that stop early:
 RATE, BATCH, EPOCHS, PATIENCE = 0.001, 256, 500, 20
 TRANSFORMS, HIDDEN = 5, (64, 64)  # of zuko's flows
-UNITS, CIRCUIT_RATE = 64, 0.01  # of a circuit: units per layer, and the learning rate
+UNITS = 64  # per layer of a circuit
+# The usual batch and patience are too few steps for a circuit on few rows
+CIRCUIT_RATE, CIRCUIT_BATCH, CIRCUIT_PATIENCE = 0.01, 64, 40
 
 
 def held(train: Array, share: float) -> tuple[Array, Array]:
@@ -135,7 +137,13 @@ def train_until_best(
 
 
 def early_stopped(
-    network: nn.Module, log_q: Callable[[Tensor], Tensor], train: Array, rate: float = RATE
+    network: nn.Module,
+    log_q: Callable[[Tensor], Tensor],
+    train: Array,
+    *,
+    rate: float = RATE,
+    batch: int = BATCH,
+    patience: int = PATIENCE,
 ) -> Density:
     """Train a network with Adam, and stop by the score of a held-out tenth of the rows.
 
@@ -146,14 +154,16 @@ def early_stopped(
         log_q: its log-densities ``(n,)`` of rows ``(n, D)`` in single precision.
         train: standardised training rows ``(n, D)``.
         rate: the learning rate.
+        batch: the largest number of rows per step.
+        patience: the number of epochs without a better score after which training ends.
     """
     learned, held_out = (torch.from_numpy(rows).float() for rows in held(train, 0.1))
     optimizer = torch.optim.Adam(network.parameters(), rate)
 
     def batches() -> Iterable[Tensor]:
-        return learned[torch.randperm(len(learned))].split(BATCH)
+        return learned[torch.randperm(len(learned))].split(batch)
 
-    train_until_best(network, optimizer, log_q, batches, held_out, EPOCHS, PATIENCE)
+    train_until_best(network, optimizer, log_q, batches, held_out, EPOCHS, patience)
     return lambda rows: log_q(torch.from_numpy(rows).float()).detach().double().numpy()
 
 
@@ -187,7 +197,14 @@ def circuit(train: Array) -> Density:
         num_sum_units=UNITS,
     )
     network = compiled(symbolic)
-    return early_stopped(network, lambda x: network(x).reshape(len(x)), train, CIRCUIT_RATE)
+    return early_stopped(
+        network,
+        lambda x: network(x).reshape(len(x)),
+        train,
+        rate=CIRCUIT_RATE,
+        batch=CIRCUIT_BATCH,
+        patience=CIRCUIT_PATIENCE,
+    )
 
 
 FITS: dict[str, Fit] = {
