@@ -109,6 +109,18 @@ def test_the_density_of_a_forest_integrates_to_one_in_one_column() -> None:
     assert log_q(column).mean() > -2
 
 
+def test_a_forest_has_a_density_for_equal_values() -> None:
+    rng = np.random.default_rng(0)
+    train = rng.standard_normal((200, 2))
+    train[:100, 0] = -3.0
+    log_q = adversarial_forest.fit(train, trees=10)
+    assert np.isfinite(log_q(train)).all()
+    fine, axis = np.linspace(-5, 7, 2_401), np.linspace(-7, 7, 141)
+    grid = np.stack(np.meshgrid(fine, axis), axis=-1).reshape(-1, 2)
+    mass = np.exp(log_q(grid)).sum() * (fine[1] - fine[0]) * (axis[1] - axis[0])
+    assert mass == pytest.approx(1, abs=0.03)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vine", "vine_families", "arf", "circuit"])
 def test_a_peer_of_another_library_is_a_density_that_integrates_to_one(model: str) -> None:

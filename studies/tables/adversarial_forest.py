@@ -7,7 +7,9 @@ that are about independent. The density of the paper, over T trees::
 
 c_l is the share of the training rows in leaf l. TN is a normal with the mean and the standard
 deviation of these rows, truncated to the bounds of the leaf. arfpy fits the parameters, and has no
-function for the density.
+function for the density. If the n rows of a leaf have equal values, arfpy has a deviation of 0; the
+authors' R package then uses sqrt(2 / n) times the deviation of a normal with 95% of its mass
+between the bounds, and so does this module.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
-from scipy.stats import truncnorm
+from scipy.stats import norm, truncnorm
 
 from flows.core.arrays import Array
 
 # arfpy's default is 30, for samples; the authors recommend more trees for likelihoods
 TREES = 100
+SMALLEST = 1e-9  # a smaller deviation is due to rounding
 
 
 def fit(train: Array, trees: int = TREES) -> Callable[[Array], Array]:
@@ -43,7 +46,10 @@ def fit(train: Array, trees: int = TREES) -> Callable[[Array], Array]:
         columns[name].unstack("variable").loc[leaves.index, names].to_numpy()
         for name in ("mean", "sd", "min", "max")
     )
-    log_share = np.log(leaves.to_numpy())
+    share = leaves.to_numpy()
+    width = np.minimum(high, train.max(axis=0)) - np.maximum(low, train.min(axis=0))
+    prior = np.sqrt(2 / (share * len(train)))[:, None] * width / (2 * norm.ppf(0.975))
+    deviation = np.where(deviation > SMALLEST, deviation, prior)
 
     def log_q(rows: Array) -> Array:
         leaf_of = model.clf.apply(pd.DataFrame(rows, columns=names))
@@ -52,7 +58,7 @@ def fit(train: Array, trees: int = TREES) -> Callable[[Array], Array]:
             own = leaves.index.get_indexer(pd.MultiIndex.from_product([[tree], nodes]))
             m, s = mean[own], deviation[own]
             bounds = (low[own] - m) / s, (high[own] - m) / s
-            terms[:, tree] = log_share[own] + truncnorm.logpdf(rows, *bounds, m, s).sum(axis=1)
+            terms[:, tree] = np.log(share[own]) + truncnorm.logpdf(rows, *bounds, m, s).sum(axis=1)
         return logsumexp(terms, axis=1) - np.log(trees)
 
     return log_q
