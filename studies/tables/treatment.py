@@ -116,7 +116,8 @@ def fit(method: Method, train: Array) -> list[Density]:
             for c, density in zip(own, fitted, strict=True):
                 scores[held_out, c] = density(z) + log_det
     finite = np.flatnonzero(np.isfinite(scores).all(axis=0)).tolist()
-    if not finite:
+    plain = [c for c in finite if not candidates[c][0]]
+    if not plain:
         raise ValueError(f"no setting can be fitted to {len(train)} rows: {method.settings}")
 
     def best(places: Sequence[int]) -> Density:
@@ -124,7 +125,6 @@ def fit(method: Method, train: Array) -> list[Density]:
         return last_fit(method, setting, train, margins)
 
     kept = [candidates[finite[c]] for c in stacking.chosen(scores[:, finite], KEPT)]
-    plain = [c for c in finite if not candidates[c][0]]
     return [best(plain), best(finite), stacked(method, kept, train, fold_of)]
 
 
