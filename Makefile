@@ -77,8 +77,9 @@ clean:  ## remove files that the pipeline and the tests wrote, and that Git does
 	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	touch $@
 
-.venv/ready-studies: studies/requirements.txt .venv/ready
+.venv/ready-studies: studies/requirements.txt studies/requirements-no-deps.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r studies/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r studies/requirements-no-deps.txt
 	touch $@
 
 .venv/ready-tests: requirements-test.txt .venv/ready-studies

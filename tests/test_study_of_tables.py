@@ -20,7 +20,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.plotting.style import STYLE
 from studies import engine
-from studies.tables import cells, peers, report, sources
+from studies.tables import adversarial_forest, cells, peers, report, sources
 from studies.tables.questions import CLOSED, DETECTORS, METHODS, UNKNOWN
 
 # Numbers of training and test rows of split 0, of columns, and of rounded columns
@@ -97,6 +97,40 @@ def test_a_peer_is_a_density_that_integrates_to_one(model: str) -> None:
     assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.02)
 
 
+def test_the_density_of_a_forest_integrates_to_one_in_one_column() -> None:
+    rng = np.random.default_rng(0)
+    column = np.concatenate([rng.normal(-2, 0.5, 150), rng.normal(2, 1, 150)])[:, None]
+    log_q = adversarial_forest.fit(column, trees=10)
+    axis = np.linspace(-12, 12, 20_001)
+    density = np.exp(log_q(axis[:, None]))
+    assert np.trapezoid(density, axis) == pytest.approx(1, abs=1e-3)
+    # Both halves of the rows have their share
+    assert np.trapezoid(density[axis < 0], axis[axis < 0]) == pytest.approx(0.5, abs=0.05)
+    assert log_q(column).mean() > -2
+
+
+def test_a_forest_has_a_density_for_equal_values() -> None:
+    rng = np.random.default_rng(0)
+    train = rng.standard_normal((200, 2))
+    train[:100, 0] = -3.0
+    log_q = adversarial_forest.fit(train, trees=10)
+    assert np.isfinite(log_q(train)).all()
+    fine, axis = np.linspace(-5, 7, 2_401), np.linspace(-7, 7, 141)
+    grid = np.stack(np.meshgrid(fine, axis), axis=-1).reshape(-1, 2)
+    mass = np.exp(log_q(grid)).sum() * (fine[1] - fine[0]) * (axis[1] - axis[0])
+    assert mass == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vine", "vine_families", "arf", "circuit"])
+def test_a_peer_of_another_library_is_a_density_that_integrates_to_one(model: str) -> None:
+    axis = np.linspace(-9, 9, 361)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    log_q = peers.FITS[model](rows(200))(grid)
+    # The kernel densities of a vine's margins have a Cauchy's tails outside of the grid
+    assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.03)
+
+
 @pytest.mark.slow
 def test_all_peers_but_the_independent_one_fit_a_correlated_gaussian() -> None:
     test = rows(1_000)
@@ -105,6 +139,7 @@ def test_all_peers_but_the_independent_one_fit_a_correlated_gaussian() -> None:
     assert mean.pop("independent") < best - 0.3
     for model in ("mixture", "margins"):  # may be the same Gaussian except for a ridge
         assert best - 0.1 < mean[model] < best + 0.01, model
+    assert mean.pop("circuit") > best - 0.5  # it has independent columns in each of its parts
     assert all(best - 0.2 < each < best + 0.1 for each in mean.values()), mean
 
 
@@ -120,15 +155,16 @@ def test_the_score_is_in_units_of_the_training_rows_and_the_divergence_has_no_un
     def lost(z: Array) -> Array:
         return np.stack([exact(z), np.full(len(z), -99.0), np.full(len(z), np.nan)], axis=1)
 
-    line = cells.scores(lambda _: exact, "mixture", 1, 105, 500)
+    both = cells.scores(lambda _: [exact, lost], "mixture", 1, 105, 500)
+    line = {name: values[0] for name, values in both.items()}
     log_q = truth.log_prob(test) + np.log(deviation).sum()
     assert line["log_likelihood"] == line["weakest"] == pytest.approx(log_q.mean())
     assert (line["median"], line["worst"]) == pytest.approx((np.median(log_q), log_q.min()))
     assert line["se"] == pytest.approx(log_q.std(ddof=1) / np.sqrt(len(test)))
     assert line["kl"] == pytest.approx(0, abs=1e-9)
     assert (line["train"], line["lost"]) == (105, 0)
-    assert cells.scores(lambda _: lost, "mixture", 1, 105, 500)["lost"] == 1
-    assert "kl" not in cells.scores(lambda _: lambda z: z[:, 0], "iris", 0, 105, 500)
+    assert both["lost"].tolist() == [0, 1]
+    assert "kl" not in cells.scores(lambda _: [lambda z: z[:, 0]], "iris", 0, 105, 500)
 
 
 def test_our_models_are_fitted_with_the_defaults_of_the_command_line(
@@ -167,6 +203,12 @@ def test_an_interval_accounts_for_rows_that_splits_share() -> None:
     assert found["verdict"].to_dict() == {word: word for word in gains}
     line = found.loc["win", ["gain", "low", "high"]].tolist()
     assert line == pytest.approx([1.0, 1 - half, 1 + half])
+    one = report.interval(differences[:1])
+    assert one[0] == 0.9
+    assert np.isnan(one[1:]).all()
+    assert report.with_interval(differences) == f"**1.00 \u00b1 {half:.2f}**"
+    assert report.with_interval(differences - 1) == f"0.00 \u00b1 {half:.2f}"
+    assert report.with_interval(differences[:1]) == "0.90"
     others = {"infinite": np.array([0.1, 0.2, 0.1, 0.2, np.inf]), "none": np.full(5, np.nan)}
     assert gained(others)["verdict"].to_dict() == {"infinite": "win", "none": "tie"}
 
@@ -210,11 +252,16 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
     asked = own["questions"] | {"tables": ["iris", "mixture"], "splits": 1}
     tables = study(tmp_path, tables=["iris", "mixture"], full=full, questions=asked)
     rng = np.random.default_rng(0)
-    for name in engine.select(tables, ["ours", "peer"]):
-        model, table = name.split("/")[1:3]
+    for name in engine.select(tables, ["ours", "peer", "treated"]):
+        family, model, table = name.split("/")[:3]
         value = -5 - rng.uniform(0, 0.1) + 2 * (model == "nsf")
         value += 3 * (model == table == "mixture")
-        line = {"log_likelihood": value, "se": 0.1, "lost": 0}
+        line: dict[str, Any] = {"log_likelihood": value, "se": 0.1, "lost": 0}
+        if model == "nsf":  # with mixtures, and the networks alone
+            line["log_likelihood"] = np.array([value, value - 0.5])
+        if family == "treated":
+            levels = [-2.0, -1.0] if model == "nsf" else [-2.0, -1.0, 0.0]
+            line["log_likelihood"] = value + np.array(levels)
         line |= {"kl": 0.5} if table == "mixture" else {}
         line |= {"log_likelihood": -np.inf, "lost": 1} if model == "vine" else {}
         keys = dict.fromkeys(engine.KEYS, "")
@@ -236,6 +283,21 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
     assert re.search(r"^\| NSF \| *\*\*\u22123\.0", ranking, re.M)
     assert "\u2212\u221e" in ranking
     assert "not finite: 8.\n" in text
+    alike, aside = text.split("**Same treatment**")[1].split("Tables set aside")
+    assert re.search(r"^\| NSF, treated \| *\*\*\u22123\.5", alike, re.M)
+    assert re.search(r"^\| NSF, plain \| *\u22125\.0", alike, re.M)
+    numbers = {
+        line.split("|")[1].strip(): [float(cell.split()[0]) for cell in cells_of(line)]
+        for line in alike.split("The lead")[1].splitlines()
+        if "\u00b1" in line
+    }
+    lead, *parts = list(numbers.values())[:4]
+    assert np.allclose(np.sum(parts, axis=0), lead, atol=0.02)
+    assert np.allclose(numbers["due to margins"], 1, atol=0.1)
+    assert np.allclose(numbers["due to the flow"], [1.5, -1.5], atol=0.2)
+    assert np.allclose(numbers["NSF as shipped over mixture, treated"], [2, -1], atol=0.2)
+    assert re.search(r"NSF is behind \(nat\): mixture on mixture \(1\.\d+\)\.", alike)
+    assert "adversarial random forest" in aside
     assert "NSF is behind (nat): mixture on iris, two (0.30)." in text
     assert "| mixture on margins | iris | 0.50 \u00b1 0.20 | 0.50 " in text
     assert "NSF is behind (CRPS): nowhere." in text
@@ -244,6 +306,12 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
     assert "| mixture | " in rest.split("KL from the truth")[0]
     assert "| NSF | 1.50 | 1.50 |" in report.seconds(tables)
     assert (tmp_path / "ranks.png").stat().st_size > 10_000
+
+
+def cells_of(line: str) -> list[str]:
+    """Return the numbers of a line of a table, without marks, and with ASCII minus signs."""
+    plain = line.replace("*", "").replace("\u2212", "-")
+    return [cell for cell in plain.split("|")[2:] if cell.strip()]
 
 
 def answers_to_questions(name: str) -> dict[str, Array]:

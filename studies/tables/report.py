@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from studies.engine import SMALL, Study
 from studies.tables import sources
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
+from studies.tables.treatment import LEVELS
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are also references of the pipeline
 FLOW = "nsf"  # the default model of the command line, compared with all others
+TREATED = ("mixture", "kernel", "noise")  # compared with it after the same treatment
+SHIPPED = ("shipped", "treated")  # levels of the rows of our models: with mixtures, and without
 
 
 def report(study: Study) -> None:
@@ -50,7 +54,10 @@ def read(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def label(model: str) -> str:
+def label(model: str | tuple[str, ...]) -> str:
+    """Return the name of a model in tables and figures; ``model`` may have a level after it."""
+    if isinstance(model, tuple):
+        return ", ".join([label(model[0]), *model[1:]])
     if model in (*IMPUTERS, *DETECTORS):
         return model
     return LABELS.get(model) or label_and_color(model)[0]
@@ -90,10 +97,13 @@ def interval(differences: Array) -> tuple[float, float, float]:
         mean +- t_(J-1) sqrt((1 / J + test / train) var)
 
     The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003).
+    For one split, the limits are ``NaN``.
     """
     count, mean = len(differences), float(differences.mean())
     if not np.isfinite(mean):
         return mean, mean, mean
+    if count == 1:
+        return mean, np.nan, np.nan
     variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
     half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
     return mean, mean - half, mean + half
@@ -164,11 +174,81 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         full_size=grid(full, full.max(), means(study, scores, "full", "se")),
         divergences=divergences(study, scores),
         aside=grid(aside, aside.max()),
+        **same_treatment(study),
         lost=scores["lost"].sum(),
         answers=questions(study, "tables"),
         answers_aside=questions(study, "set_aside"),
         counts=census(study),
     )
+
+
+def same_treatment(study: Study) -> dict[str, str]:
+    """Return the tables of densities without the treatment and with it, and the losses of NSF."""
+    scores = treated(study)
+    tables = study.params["tables"]
+    models = [*product(study.params["treated"], LEVELS)]
+    mean = scores.groupby(level="table").mean()[models].T[tables]
+    leads = leads_of_nsf(scores)
+    found = {
+        table: [with_interval(each.to_numpy()) for _, each in rows.items()]
+        for table, rows in leads.groupby(level="table")
+    }
+    lines = zip(leads.columns, *(found[table] for table in tables), strict=True)
+    nsf = scores[FLOW, "treated"]
+    gains = pd.DataFrame({method: nsf - scores[method, "treated"] for method in TREATED})
+    return {
+        "levels": grid(mean, mean.max()),
+        "leads": markdown.table(["", *names_of(tables)], [[*line] for line in lines], "lr"),
+        "losses_treated": losses(gains.groupby(level="table").mean().T),
+    }
+
+
+def treated(study: Study) -> pd.DataFrame:
+    """Return the log-likelihoods without and with the treatment, on the splits of the ranking.
+
+    There is one line per table and split, and one column per method and level. Our networks with
+    mixtures, as shipped, have the level ``shipped``.
+    """
+    found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+    for name in engine.select(study, ["treated", f"ours/{FLOW}"]):
+        family, method, table, part, split = name.split("/")
+        if part != "ranking":
+            continue
+        values = study.table(name)["log_likelihood"].to_list()
+        # Without mixtures, as before version 3, both are the same row
+        own = (LEVELS, values) if family == "treated" else (SHIPPED, [values[0], values[-1]])
+        for level, value in zip(*own, strict=False):
+            found.setdefault((method, level), {})[table, int(split)] = value
+    frame = pd.DataFrame(found)
+    return frame.rename_axis(index=["table", "split"])
+
+
+def leads_of_nsf(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the leads of NSF on each table and split, and the parts of the first lead."""
+    nsf, mixture = scores[FLOW], scores["mixture"]
+    return pd.DataFrame(
+        {
+            "NSF, treated, over mixture, plain": nsf["treated"] - mixture["plain"],
+            "due to margins": mixture["margins"] - mixture["plain"],
+            "due to folds, ensemble and stacking": mixture["treated"] - mixture["margins"],
+            "due to the flow": nsf["treated"] - mixture["treated"],
+            **{
+                f"NSF, treated, over {label((method, 'treated'))}": nsf["treated"]
+                - scores[method, "treated"]
+                for method in TREATED[1:]
+            },
+            "NSF as shipped over mixture, treated": nsf["shipped"] - mixture["treated"],
+        }
+    )
+
+
+def with_interval(differences: Array) -> str:
+    """Return the mean of paired differences with its interval, in bold if it excludes 0."""
+    mean, low, high = interval(differences)
+    if not np.isfinite(high - low):
+        return number(mean)
+    text = f"{number(mean)} \u00b1 {number((high - low) / 2)}"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def census(study: Study) -> str:
@@ -291,7 +371,11 @@ def grid(
         text += spread.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
     text = text.assign(**more).fillna("")
     rows = [[label(model), *cells] for model, *cells in text.itertuples()]
-    return markdown.table(["", *values.columns.str.replace("_", " "), *more], rows, "lr")
+    return markdown.table(["", *names_of(values.columns), *more], rows, "lr")
+
+
+def names_of(tables: Iterable[str]) -> list[str]:
+    return [table.replace("_", " ") for table in tables]
 
 
 def number(value: float) -> str:
