@@ -145,7 +145,8 @@ def prepare(raw: pd.DataFrame) -> pd.DataFrame:
     - labels: more than ``MOST_LABELS`` after rare labels are pooled (``pooled``);
     - numbers that increase from row to row, and numbers of which one value has a share above
       ``ATOM``;
-    - columns that the columns before them determine (``is_determined``).
+    - columns that the columns before them determine (``is_determined``), in rows with a value in
+      these columns, or in rows with a value in all columns.
 
     Rows without any value are left out, too.
     """
@@ -167,9 +168,10 @@ def prepare(raw: pd.DataFrame) -> pd.DataFrame:
             prepared = pooled(column.map(_text, na_action="ignore").astype(object))
             if not 2 <= prepared.nunique() <= MOST_LABELS:
                 continue
-        if not is_determined(prepared, [*found.values()]):
-            found[str(name)] = prepared
-    return pd.DataFrame(found).dropna(how="all").reset_index(drop=True)
+        found[str(name)] = prepared
+    table = pd.DataFrame(found).dropna(how="all").reset_index(drop=True)
+    table = table[not_determined(table)]
+    return table[not_determined(table.dropna())]
 
 
 def pooled(text: pd.Series) -> pd.Series:
@@ -190,6 +192,15 @@ def pooled(text: pd.Series) -> pd.Series:
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def not_determined(table: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that the columns before them do not determine."""
+    kept: list[str] = []
+    for name, column in table.items():
+        if not is_determined(column, [table[each] for each in kept]):
+            kept.append(str(name))
+    return kept
 
 
 def is_determined(column: pd.Series, before: list[pd.Series]) -> bool:
