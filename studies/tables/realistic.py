@@ -124,6 +124,11 @@ def is_suitable(table: pd.DataFrame) -> bool:
     )
 
 
+def short(name: str) -> str:
+    """Return the name of a table without its package and the ending of its file."""
+    return name.split("/", 1)[1].split(".csv")[0]
+
+
 @cache
 def load(name: str) -> pd.DataFrame | None:
     """Return the prepared table ``package/item``; ``None`` if pandas cannot read it."""
