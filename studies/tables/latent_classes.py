@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import RIDGE, components
 from flows.mixtures.mixture import Mixture
@@ -63,6 +63,21 @@ class Rows(NamedTuple):
             yield counts / counts.sum()
 
 
+class Expected(NamedTuple):
+    """The expectations of an E-step.
+
+    Args:
+        log_terms: log w_k + log q(row | k) of the known values, ``(K, n)``.
+        filled: the numbers, with expected numbers for gaps, ``(K, n, D)``.
+        spreads: for each pattern of gaps: the U columns, the rows, and the covariances of the
+            missing numbers, ``(K, U, U)``.
+    """
+
+    log_terms: Array
+    filled: Array
+    spreads: list[tuple[Whole, Whole, Array]]
+
+
 @dataclass(frozen=True)
 class LatentClasses:
     """A mixture of K classes: a ``mixture`` of the numbers, and probabilities of labels.
@@ -77,15 +92,31 @@ class LatentClasses:
 
     def log_terms(self, rows: Rows) -> Array:
         """Return log w_k + log q(row | k) of the known values, ``(K, n)``."""
-        terms = np.empty((len(self.mixture.weights), len(rows.numbers)))
-        for unknown, places in patterns(rows.numbers, len(rows.numbers)):
-            known = np.flatnonzero(~unknown)
-            covariances = self.mixture.covariances[:, known[:, None], known]
-            marginal = Mixture(self.mixture.weights, self.mixture.means[:, known], covariances)
-            terms[:, places] = marginal.log_terms(rows.numbers[places][:, known])
+        return self.expected(rows, list(patterns(rows.numbers, len(rows.numbers)))).log_terms
+
+    def expected(self, rows: Rows, groups: Sequence[tuple[Mask, Whole]]) -> Expected:
+        """Return the E-step of EM; ``groups`` are the ``patterns`` of all rows."""
+        x, means, covariances = rows.numbers, self.mixture.means, self.mixture.covariances
+        log_terms = np.log(self.mixture.weights)[:, None].repeat(len(x), axis=1)
+        filled, spreads = np.repeat(x[None], len(means), axis=0), []
+        for unknown, places in groups:
+            u, o = np.flatnonzero(unknown), np.flatnonzero(~unknown)
+            difference = x[places][:, o] - means[:, None, o]  # (K, n, O)
+            factors = np.linalg.cholesky(covariances[:, o[:, None], o])
+            whitening = np.linalg.inv(factors)
+            white = difference @ whitening.transpose(0, 2, 1)
+            log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+            log_norm += 0.5 * len(o) * np.log(2 * np.pi)
+            squared = np.einsum("kno,kno->kn", white, white)
+            log_terms[:, places] -= 0.5 * squared + log_norm[:, None]
+            if len(u):
+                across = whitening @ covariances[:, o[:, None], u]  # (K, O, U)
+                filled[:, places[:, None], u] = means[:, None, u] + white @ across
+                rest = covariances[:, u[:, None], u] - across.transpose(0, 2, 1) @ across
+                spreads.append((u, places, rest))
         for share, codes in zip(self.shares, rows.codes.T, strict=True):
-            terms += np.where(codes >= 0, np.log(share)[:, codes], 0.0)
-        return terms
+            log_terms += np.where(codes >= 0, np.log(share)[:, codes], 0.0)
+        return Expected(log_terms, filled, spreads)
 
     def log_prob(self, rows: Rows) -> Array:
         """Return the log-density of the known values of each row, ``(n,)``."""
@@ -124,31 +155,26 @@ class LatentClasses:
         one = start.mixture
         copies = one.means.repeat(classes, axis=0), one.covariances.repeat(classes, axis=0)
         fitted = cls(Mixture(np.full(classes, 1 / classes), *copies), start.shares)
-        fitted = fitted.updated(rows, (which == np.arange(classes)[:, None]).astype(float), ridge)
-        before = -np.inf
+        groups = list(patterns(rows.numbers, len(rows.numbers)))
+        shares = (which == np.arange(classes)[:, None]).astype(float)
+        expected, before = fitted.expected(rows, groups), -np.inf
         for _ in range(ITERATIONS):
-            terms = fitted.log_terms(rows)
-            log_q = logsumexp(terms, axis=0)
+            fitted = cls.updated(rows, shares, expected, ridge)
+            expected = fitted.expected(rows, groups)
+            log_q = np.logaddexp.reduce(expected.log_terms, axis=0)
             if log_q.mean() - before < TOLERANCE:
                 break
-            before = log_q.mean()
-            fitted = fitted.updated(rows, np.exp(terms - log_q), ridge)
+            before, shares = log_q.mean(), np.exp(expected.log_terms - log_q)
         return fitted
 
-    def updated(self, rows: Rows, shares: Array, ridge: float) -> LatentClasses:
-        """Return the M-step of EM for the rows' ``shares`` in the classes, ``(K, n)``."""
+    @classmethod
+    def updated(cls, rows: Rows, shares: Array, expected: Expected, ridge: float) -> LatentClasses:
+        """Return the M-step of EM for the ``shares`` of rows in the classes, ``(K, n)``."""
         total = shares.sum(axis=1) + 1e-10
-        count, dim = len(total), rows.numbers.shape[1]
-        filled = np.repeat(rows.numbers[None], count, axis=0)
+        (count, _, dim), filled = expected.filled.shape, expected.filled
         spread = np.zeros((count, dim, dim))  # covariances of the missing numbers
-        for unknown, places in patterns(rows.numbers, len(rows.numbers)):
-            if not unknown.any():
-                continue
-            u = np.flatnonzero(unknown)
-            given = ConditionalMixture.of(self.mixture, rows.numbers[places], unknown)
-            filled[:, places[:, None], u] = given.means.transpose(1, 0, 2)
-            own = given.factors @ given.factors.transpose(0, 2, 1)
-            spread[:, u[:, None], u] += shares[:, places].sum(axis=1)[:, None, None] * own
+        for u, places, rest in expected.spreads:
+            spread[:, u[:, None], u] += shares[:, places].sum(axis=1)[:, None, None] * rest
         means = (shares[:, None] @ filled)[:, 0] / total[:, None]
         centred = filled - means[:, None]
         moments = (centred * shares[:, :, None]).transpose(0, 2, 1) @ centred + spread
@@ -161,7 +187,7 @@ class LatentClasses:
             counts + PRIOR * frequencies
             for counts, frequencies in zip(labels, rows.frequencies(), strict=True)
         ]
-        return LatentClasses(
+        return cls(
             Mixture(total / total.sum(), means, covariances),
             [each / each.sum(axis=1, keepdims=True) for each in smoothed],
         )
