@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.mixtures.fitting import fit_mixture
 from studies import engine
@@ -16,6 +15,7 @@ from studies.tables import (
     imputation,
     latent_classes,
     realistic,
+    realistic_report,
     realistic_scores,
 )
 from studies.tables.latent_classes import LatentClasses, Rows
@@ -132,9 +132,15 @@ def test_without_labels_and_gaps_the_classes_are_a_mixture_of_gaussians() -> Non
     )
 
 
-@pytest.mark.parametrize("name", latent_classes.FITS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "stacked"))
+        for name in latent_classes.FITS
+    ],
+)
 def test_a_peer_integrates_to_one_over_numbers_and_labels(name: str) -> None:
-    fitted = latent_classes.FITS[name](drawn(120, gaps=0.1))
+    fitted = latent_classes.FITS[name](drawn(60, gaps=0.1))
     axis = np.linspace(-8, 8, 161)
     x = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     total = 0.0
@@ -170,8 +176,9 @@ def test_em_learns_from_rows_with_gaps() -> None:
     assert scores[2] - scores[1] < 0.05
 
 
+@pytest.mark.slow
 def test_draws_of_a_gap_have_the_conditional_distribution() -> None:
-    rows = drawn(400, gaps=0.1)
+    rows = drawn(150, gaps=0.1)
     for fitted in (latent_classes.mixture(rows, margins=True), latent_classes.stacked(rows)):
         gap = Rows(np.tile([1.0, np.nan], (4_000, 1)), np.tile([1, -1], (4_000, 1)), (2, 3))
         x = fitted.draw(gap, np.random.default_rng(0))
@@ -228,6 +235,7 @@ def test_the_crps_of_draws_has_the_expected_value_for_any_number_of_draws() -> N
     assert imputation.crps(np.full((3, 1), 2.0), np.array([0.5])) == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_imputers_draw_the_hidden_numbers_from_the_other_values() -> None:
     pytest.importorskip("miceforest")
     split = realistic_scores.load("Stat2Data/Sparrows", 0, 60, 20)
@@ -265,6 +273,36 @@ def test_detectors_find_far_rows() -> None:
 # The report
 
 
-def invented(study: engine.Study, name: str, line: dict[str, Array | float]) -> None:
-    keys = dict.fromkeys(engine.KEYS, "")
-    study.stored.rows[study.key(name)] = [keys | row for row in engine.as_rows(line)]
+def test_the_report_shows_wins_and_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With invented scores: our flow is ahead of all peers by 1 nat on the first table, behind
+    stacked mixtures by 2 nat on the second, and behind an imputer and a detector.
+    """
+    study = engine.Study("tables")
+    tables = ["HSAUR/planets", "Stat2Data/Sparrows"]
+    own = PARAMS["realistic"] | {"tables": tables, "splits": 4}
+    own |= {"imputation": {"splits": 2, "rows": 7}}
+    monkeypatch.setitem(study.params, "realistic", own)
+    monkeypatch.setitem(study.params, "anomalies", {"tables": ["wine"], "splits": 3})
+
+    def invented(family: str, *parts: object) -> pd.DataFrame:
+        if family == "realistic":
+            model, table, _ = parts
+            value = {"nsf": -4.0, "stacked": -2.0 if table == "Sparrows" else -5.0}
+            line = {"log_likelihood": value.get(str(model), -5.0), "noise": 0.01, "lost": 1}
+            return pd.DataFrame([line])
+        if family == "imputation":
+            return pd.DataFrame({"crps": [0.4, 0.5, 0.5, 0.5, 0.5, 0.3]})
+        return pd.DataFrame({"precision": [0.5, 0.4, 0.3, 0.7, 0.2]})
+
+    monkeypatch.setattr(study, "table", invented)
+    text = realistic_report.document(study).replace("\u2212", "-")
+    means, gains = text.split("best of the other peers")
+    assert "| planets | 101 | 3 | 0 | 0% | **-4.00** | -5.00 | " in means
+    assert "| planets | 1.00 | 1.00 to 1.00 | **win** | " in gains
+    assert "| Sparrows | -2.00 | -2.00 to -2.00 | **loss** | " in gains
+    assert gains.count("| 1.00 | 1.00 to 1.00 | **win** |") == 3
+    assert "NSF is behind (nat): stacked mixtures on Sparrows (2.00)." in text
+    assert "(CRPS): miceforest on planets (0.10); miceforest on Sparrows (0.10)." in text
+    assert "NSF is behind (average precision): ECOD on wine (0.20)." in text
+    assert "not finite: 48 rows" in text
+    assert "hidden numbers in 7 test rows" in text

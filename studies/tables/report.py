@@ -18,7 +18,7 @@ from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
 from studies.engine import SMALL, Study
-from studies.tables import sources
+from studies.tables import imputation, sources
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
 from studies.verdicts import signed_rank_p
@@ -51,7 +51,7 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def label(model: str) -> str:
-    if model in (*IMPUTERS, *DETECTORS):
+    if model in (*IMPUTERS, *DETECTORS, *imputation.IMPUTERS):
         return model
     return LABELS.get(model) or label_and_color(model)[0]
 
@@ -146,6 +146,8 @@ def against(table: pd.DataFrame) -> pd.Series:
 
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the text of ``tables.md``."""
+    from studies.tables import realistic_report  # it uses the functions of this module
+
     ranking, full = means(study, scores), means(study, scores, "full")
     found = gains(scores)["verdict"].unstack("table")
     more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
@@ -168,6 +170,7 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         answers=questions(study, "tables"),
         answers_aside=questions(study, "set_aside"),
         counts=census(study),
+        new=realistic_report.document(study),
     )
 
 
