@@ -98,7 +98,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        how = {name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")}
+        how = {
+            name: getattr(self, name) for name in ("columns", "missing", "na", "group", "strict")
+        }
         how |= {"settings": self._training(), "members": _plain(self.members)}
         try:
             self.density_ = fit(rows, self.model, seed=_seed(self.random_state), **how)

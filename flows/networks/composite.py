@@ -41,9 +41,7 @@ class Composite(Population):
 
     weights: Tensor
 
-    def __init__(
-        self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any
-    ) -> None:
+    def __init__(self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any) -> None:
         description = {**network.description, "mixtures": len(mixtures)}
         super().__init__(network.members + len(mixtures), network.event_shape, description)
         self.network, self.mixtures = network, nn.ModuleList(mixtures)

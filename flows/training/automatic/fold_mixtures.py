@@ -90,7 +90,9 @@ def _search(folds: Sequence[PreparedFold], components: Sequence[int]) -> tuple[i
         except ValueError:  # a covariance is singular despite the ridge
             return -np.inf
         pairs = zip(folds, fitted, strict=True)
-        return float(np.concatenate([_scores(*pair, pair[0].fold.checked) for pair in pairs]).mean())
+        return float(
+            np.concatenate([_scores(*pair, pair[0].fold.checked) for pair in pairs]).mean()
+        )
 
     chosen, best, waited = components[0], -np.inf, 0
     for count in components:
