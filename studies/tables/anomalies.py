@@ -24,7 +24,7 @@ from flows.core.arrays import Array, Mask
 from studies.tables import odd_cells, peers, sources
 
 SHARE = 0.05
-LABELS: dict[str, Callable[[], Array]] = {  # whether each row is an anomaly
+LABELS: dict[str, Callable[[], Mask]] = {  # whether each row is an anomaly
     "breast_cancer": lambda: datasets.load_breast_cancer()["target"] == 0,
     "wine": lambda: datasets.load_wine()["target"] == 0,
     "shuttle": lambda: (

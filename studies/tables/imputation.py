@@ -86,8 +86,8 @@ def peer(name: str) -> Draw:
 
 def together(parts: Split, gaps: Rows) -> Rows:
     """Return the training rows, and the rows with gaps after them: imputers learn from both."""
-    both = zip(parts.train[:2], gaps[:2], strict=True)
-    return Rows(*map(np.concatenate, both), gaps.sizes)
+    numbers = np.concatenate([parts.train.numbers, gaps.numbers])
+    return Rows(numbers, np.concatenate([parts.train.codes, gaps.codes]), gaps.sizes)
 
 
 def chained(parts: Split, gaps: Rows) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import flows
-from flows.core.arrays import Array
+from flows.core.arrays import Mask
 from flows.core.errors import UserError
 from studies.tables import latent_classes, realistic, sources
 from studies.tables.latent_classes import Rows
@@ -111,7 +111,7 @@ def likelihood(
     }
 
 
-def has_gap(rows: Rows) -> Array:
+def has_gap(rows: Rows) -> Mask:
     """Return which rows have a missing value, ``(n,)``."""
-    gaps: Array = np.isnan(rows.numbers).any(axis=1) | (rows.codes < 0).any(axis=1)
-    return gaps
+    gaps = np.column_stack([np.isnan(rows.numbers), rows.codes < 0])
+    return np.asarray(gaps.any(axis=1))
