@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from studies.engine import Study
-from studies.tables import anomalies, imputation, realistic, report
+from studies.tables import anomalies, imputation, realistic
 from studies.tables.realistic_scores import OURS
+from studies.tables.wording import interval, label, losses, number
 from tools import markdown
 
 TREATED = "stacked"  # the peer with the treatment of our flows
@@ -32,17 +33,17 @@ def document(study: Study) -> str:
             **{name: own[name] for name in ("train", "test", "splits")},
             means=grid(log_q, "max", sizes(own["tables"])),
             gains=gains(scores, own["peers"]),
-            losses=report.losses((-log_q.T).add(log_q[OURS])),
+            losses=losses((-log_q.T).add(log_q[OURS])),
             noise=mean["noise"].max(),
             lost=scores["lost"].sum(),
             rows=own["imputation"]["rows"],
             imputed=own["imputation"]["splits"],
             drawn=grid(drawn, "min"),
-            losses_drawn=report.losses(drawn.T - drawn[OURS]),
+            losses_drawn=losses(drawn.T - drawn[OURS]),
             share=anomalies.SHARE,
             found=study.params["anomalies"]["splits"],
             precision=grid(found, "max"),
-            losses_found=report.losses((-found.T).add(found[OURS])),
+            losses_found=losses((-found.T).add(found[OURS])),
         )
         .rstrip()
     )
@@ -90,11 +91,11 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
         best = wide[[each for each in peers if each != TREATED]].mean().idxmax()
         cells = [str(table)]
         for peer in (TREATED, str(best)):
-            mean, low, high = report.interval((wide[OURS] - wide[peer]).to_numpy())
+            mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
             word = "win" if low > 0 else "loss" if high < 0 else "tie"
-            cells += [] if peer == TREATED else [report.label(peer)]
-            interval = f"{report.number(low)} to {report.number(high)}"
-            cells += [report.number(mean), interval, f"**{word}**" if np.isfinite(low) else ""]
+            cells += [] if peer == TREATED else [label(peer)]
+            limits = f"{number(low)} to {number(high)}"
+            cells += [number(mean), limits, f"**{word}**" if np.isfinite(low) else ""]
         rows.append(cells)
     treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
     names = ["table", *treated, "best other peer", "gain (nat)", "95% interval", ""]
@@ -119,9 +120,9 @@ def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> 
 
     ``first`` has the texts of more columns, which come first.
     """
-    text = values.map(report.number)
+    text = values.map(number)
     text = text.where(values.ne(values.agg(best, axis=1), axis=0), "**" + text + "**")
-    text = text.rename(columns=report.label)
+    text = text.rename(columns=label)
     if first is not None:
         text = pd.concat([first, text], axis=1)
     rows = [[table.replace("_", " "), *cells] for table, *cells in text.itertuples()]

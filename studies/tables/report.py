@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,19 +11,17 @@ import pandas as pd
 from scipy import stats
 
 from common.labels import label_and_color
-from common.settings import read_yaml
-from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
 from studies.engine import SMALL, Study
-from studies.tables import imputation, sources
+from studies.tables import realistic_report
 from studies.tables.census import USES
-from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
+from studies.tables.questions import CLOSED, METHODS, UNKNOWN
+from studies.tables.wording import LABELS, interval, label, losses, number
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
-LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are also references of the pipeline
 FLOW = "nsf"  # the default model of the command line, compared with all others
 
@@ -48,12 +45,6 @@ def read(study: Study) -> pd.DataFrame:
         key = {"model": model, "table": table, "part": part, "split": int(split)}
         lines.append({**key, **study.table(name).iloc[0], "seconds": study.seconds(name)})
     return pd.DataFrame(lines)
-
-
-def label(model: str) -> str:
-    if model in (*IMPUTERS, *DETECTORS, *imputation.IMPUTERS):
-        return model
-    return LABELS.get(model) or label_and_color(model)[0]
 
 
 def color_of(model: str) -> str:
@@ -82,21 +73,6 @@ def means(
     models = [*settings.get("models", settings["members"]), *settings["peers"]]
     tables = settings["tables"] if part == "set_aside" else study.params["tables"]
     return mean.loc[models, tables]
-
-
-def interval(differences: Array) -> tuple[float, float, float]:
-    """Return the mean of paired differences over J splits, and its 95% interval::
-
-        mean +- t_(J-1) sqrt((1 / J + test / train) var)
-
-    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003).
-    """
-    count, mean = len(differences), float(differences.mean())
-    if not np.isfinite(mean):
-        return mean, mean, mean
-    variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
-    half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
-    return mean, mean - half, mean + half
 
 
 def gains(scores: pd.DataFrame) -> pd.DataFrame:
@@ -146,8 +122,6 @@ def against(table: pd.DataFrame) -> pd.Series:
 
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the text of ``tables.md``."""
-    from studies.tables import realistic_report  # it uses the functions of this module
-
     ranking, full = means(study, scores), means(study, scores, "full")
     found = gains(scores)["verdict"].unstack("table")
     more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
@@ -252,16 +226,6 @@ def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
     return markdown.table(["gain over", "table", *UNKNOWN], rows, "llr")
 
 
-def losses(gains: pd.DataFrame) -> str:
-    """Return the losses of NSF, the largest first; the first key is a method."""
-    each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
-    behind = [
-        f"{label(method)} on {', '.join(where)} ({number(-gain)})"
-        for (method, *where), gain in each[each < -0.005].items()
-    ]
-    return "; ".join(behind) or "nowhere"
-
-
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
     """Return a table with one line per method and one column per table, and means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
@@ -295,12 +259,6 @@ def grid(
     text = text.assign(**more).fillna("")
     rows = [[label(model), *cells] for model, *cells in text.itertuples()]
     return markdown.table(["", *values.columns.str.replace("_", " "), *more], rows, "lr")
-
-
-def number(value: float) -> str:
-    """Return a number with two decimals, or with a power of ten from 10,000 on."""
-    text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
-    return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
 def draw_figures(study: Study, scores: pd.DataFrame) -> None:
