@@ -43,6 +43,21 @@ def test_probabilities_of_two_independent_categories_are_a_product():
     assert abs(found.sum() - 1) < 0.005
 
 
+@pytest.mark.parametrize("labels_each", [2, 5])
+def test_probabilities_of_many_categories_are_a_product(labels_each: int):
+    """The density of a column is uniform on the cells of its codes, smoothed by a normal."""
+    count, deviation = 13, 0.15
+
+    def log_density(rows: np.ndarray) -> np.ndarray:
+        edges = [-0.5, labels_each - 0.5]
+        below, above = (norm.cdf((rows - edge) / deviation) for edge in edges)
+        return np.log((below - above) / labels_each + 1e-300).sum(axis=1, keepdims=True)
+
+    codes = np.random.default_rng(0).integers(0, labels_each, (20, count)).astype(float)
+    found = labels.log_probability(log_density, [category(labels_each)] * count, codes)
+    np.testing.assert_allclose(found[:, 0], -count * np.log(labels_each), atol=0.02)
+
+
 @pytest.fixture(scope="module")
 def density() -> flows.Density:
     """Return a density of a number and a category with 20 unordered labels."""

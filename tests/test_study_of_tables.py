@@ -238,6 +238,8 @@ def study(folder: Path, **changes: Any) -> engine.Study:
     params = engine.Study("tables").params
     none = {"seed": 0, "tables": 0, "fits": 0, "members": 1}
     content = params | {"fresh": 500, "ranking": {"splits": 3, "train": 105}, "census": none}
+    for part in ("realistic", "anomalies"):  # tests/test_realistic_tables.py
+        content[part] = params[part] | {"tables": []}
     content |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return engine.Study("tables", folder)

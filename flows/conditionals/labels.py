@@ -25,6 +25,7 @@ LogDensity = Callable[[Array], Array]
 TOLERANCE = 1e-6  # relative
 POINTS = 1_024
 ROWS = 2_000  # integrated at a time
+NEAR = 0.1  # share of the points that are near the codes of all categories
 
 
 def log_probability(
@@ -66,6 +67,28 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     """
     x, slope = code - 0.5 + u, np.ones(np.broadcast(u, code).shape)
     far, steep = u / (1 - u), 1 / (1 - u) ** 2
+    x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, x))
+    return x, np.where((code == 0) | (code == last), steep, slope)
+
+
+def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, Array]:
+    """Map ``u`` as ``within`` does, for one of ``count`` categories that are integrated together.
+
+    A fitted density has most of its mass within 1/2 of the codes. In an infinite cell, a share s of
+    ``u`` maps to this part, and the rest to the tail, with a continuous slope::
+
+        last label:   x = last - 1/2 + t(u)
+        first label:  x = 1/2 - t(u)
+
+        t(u) = u / s                                  if u < s = NEAR^(1 / count)
+        t(u) = 1 + (1 - s) / s  (u - s) / (1 - u)     otherwise
+
+    So at least the share ``NEAR`` of all points are near the codes of all categories.
+    """
+    x, slope, s = code - 0.5 + u, np.ones(np.broadcast(u, code).shape), NEAR ** (1 / count)
+    beyond = 1 + (1 - s) / s * np.maximum(u - s, 0.0) / (1 - u)
+    far = np.where(u < s, u / s, beyond)
+    steep = np.where(u < s, 1 / s, (1 - s) ** 2 / s / (1 - u) ** 2)
     x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, x))
     return x, np.where((code == 0) | (code == last), steep, slope)
 
@@ -112,7 +135,7 @@ def _quasi_random(
     points = rows.repeat(len(u), axis=0).reshape(len(rows), len(u), -1)
     log_slope = np.zeros(points.shape[:2])
     for k, d in enumerate(places):
-        points[:, :, d], slope = within(u[:, k], rows[:, d, None], last[k])
+        points[:, :, d], slope = concentrated(u[:, k], rows[:, d, None], last[k], len(places))
         log_slope += np.log(slope)
     log_q = log_density(points.reshape(-1, rows.shape[1])).reshape(*points.shape[:2], -1)
     return np.logaddexp.reduce(log_q + log_slope[:, :, None], axis=1) - np.log(len(u))

@@ -29,7 +29,7 @@ from scipy.special import logsumexp
 from flows.conditionals import labels
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.importance import Draws, effective
-from flows.conditionals.labels import LogDensity, log_probability, within
+from flows.conditionals.labels import LogDensity, concentrated, log_probability
 from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
@@ -230,7 +230,7 @@ class Unknowns:
         for d in labels:
             u = np.concatenate([each.generator.random(count) for each in clouds])
             last = len(self.columns[d].labels) - 1
-            points[:, d], slope = within(u, points[:, d], last)
+            points[:, d], slope = concentrated(u, points[:, d], last, len(labels))
             log_slope += np.log(slope)
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
         if clouds[0].counts:

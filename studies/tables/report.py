@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,20 +12,18 @@ import pandas as pd
 from scipy import stats
 
 from common.labels import label_and_color
-from common.settings import read_yaml
-from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
 from studies.engine import SMALL, Study
-from studies.tables import sources
+from studies.tables import realistic_report
 from studies.tables.census import USES
-from studies.tables.questions import CLOSED, DETECTORS, IMPUTERS, METHODS, UNKNOWN
+from studies.tables.questions import CLOSED, METHODS, UNKNOWN
 from studies.tables.treatment import LEVELS
+from studies.tables.wording import LABELS, interval, label, losses, number
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
-LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are also references of the pipeline
 FLOW = "nsf"  # the default model of the command line, compared with all others
 TREATED = ("mixture", "kernel", "noise")  # compared with it after the same treatment
@@ -52,15 +49,6 @@ def read(study: Study) -> pd.DataFrame:
         key = {"model": model, "table": table, "part": part, "split": int(split)}
         lines.append({**key, **study.table(name).iloc[0], "seconds": study.seconds(name)})
     return pd.DataFrame(lines)
-
-
-def label(model: str | tuple[str, ...]) -> str:
-    """Return the name of a model in tables and figures; ``model`` may have a level after it."""
-    if isinstance(model, tuple):
-        return ", ".join([label(model[0]), *model[1:]])
-    if model in (*IMPUTERS, *DETECTORS):
-        return model
-    return LABELS.get(model) or label_and_color(model)[0]
 
 
 def color_of(model: str) -> str:
@@ -89,24 +77,6 @@ def means(
     models = [*settings.get("models", settings["members"]), *settings["peers"]]
     tables = settings["tables"] if part == "set_aside" else study.params["tables"]
     return mean.loc[models, tables]
-
-
-def interval(differences: Array) -> tuple[float, float, float]:
-    """Return the mean of paired differences over J splits, and its 95% interval::
-
-        mean +- t_(J-1) sqrt((1 / J + test / train) var)
-
-    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003).
-    For one split, the limits are ``NaN``.
-    """
-    count, mean = len(differences), float(differences.mean())
-    if not np.isfinite(mean):
-        return mean, mean, mean
-    if count == 1:
-        return mean, np.nan, np.nan
-    variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
-    half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
-    return mean, mean - half, mean + half
 
 
 def gains(scores: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +149,7 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         answers=questions(study, "tables"),
         answers_aside=questions(study, "set_aside"),
         counts=census(study),
+        new=realistic_report.document(study),
     )
 
 
@@ -329,16 +300,6 @@ def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
     return markdown.table(["gain over", "table", *UNKNOWN], rows, "llr")
 
 
-def losses(gains: pd.DataFrame) -> str:
-    """Return the losses of NSF, the largest first; the first key is a method."""
-    each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
-    behind = [
-        f"{label(method)} on {', '.join(where)} ({number(-gain)})"
-        for (method, *where), gain in each[each < -0.005].items()
-    ]
-    return "; ".join(behind) or "nowhere"
-
-
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
     """Return a table with one line per method and one column per table, and means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
@@ -376,12 +337,6 @@ def grid(
 
 def names_of(tables: Iterable[str]) -> list[str]:
     return [table.replace("_", " ") for table in tables]
-
-
-def number(value: float) -> str:
-    """Return a number with two decimals, or with a power of ten from 10,000 on."""
-    text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
-    return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
 
 
 def draw_figures(study: Study, scores: pd.DataFrame) -> None:

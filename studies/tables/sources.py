@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn import datasets
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
+
+Number = TypeVar("Number", bound=np.generic)
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 TRAIN, TEST, MOST = 0.7, 0.3, 5_000  # shares of a split, and the maximum of rows of either part
@@ -69,7 +73,9 @@ def step(column: Array) -> float:
     return float(gaps[counts.argmax()])
 
 
-def split(rows: Array, number: int, most: int = MOST) -> tuple[Array, Array]:
+def split(
+    rows: NDArray[Number], number: int, most: int = MOST
+) -> tuple[NDArray[Number], NDArray[Number]]:
     """Return the training and the test rows of split ``number``, at most ``most`` training rows.
 
     Each split has its own random order: training rows are the first, test rows the last.

