@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from common.labels import label_and_color
+from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, line_key, save
 from studies import engine
