@@ -45,7 +45,7 @@ def read(study: Study) -> pd.DataFrame:
     lines = []
     for name in engine.select(study, ["ours", "peer"]):
         _, model, table, part, split = name.split("/")
-        if part == SMALL:
+        if part == SMALL or model in study.params["new_peers"]:
             continue
         key = {"model": model, "table": table, "part": part, "split": int(split)}
         lines.append({**key, **study.table(name).iloc[0], "seconds": study.seconds(name)})
@@ -155,10 +155,13 @@ def document(study: Study, scores: pd.DataFrame) -> str:
 
 
 def same_treatment(study: Study) -> dict[str, str]:
-    """Return the tables of densities without the treatment and with it, and the losses of NSF."""
-    scores = treated(study)
-    tables = study.params["tables"]
-    models = [*product(study.params["treated"], LEVELS)]
+    """Return the tables of densities without the treatment and with it, and the losses of NSF.
+
+    They use the splits on which all of these densities are scored.
+    """
+    scores = treated(study).dropna()
+    tables, new = study.params["tables"], study.params["new_peers"]
+    models = [*product(study.params["treated"], LEVELS), *((name, "shipped") for name in new)]
     mean = scores.groupby(level="table").mean()[models].T[tables]
     leads = leads_of_nsf(scores)
     found = {
@@ -182,12 +185,12 @@ def treated(study: Study) -> pd.DataFrame:
     mixtures, as shipped, have the level ``shipped``.
     """
     found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
-    for name in engine.select(study, ["treated", f"ours/{FLOW}"]):
+    for name in engine.select(study, ["treated", f"ours/{FLOW}", "peer"]):
         family, method, table, part, split = name.split("/")
-        if part != "ranking":
+        if part != "ranking" or (family == "peer" and method not in study.params["new_peers"]):
             continue
         values = study.table(name)["log_likelihood"].to_list()
-        # Without mixtures, as before version 3, both are the same row
+        # Without mixtures, as before version 3, and for a peer, both are the same row
         own = (LEVELS, values) if family == "treated" else (SHIPPED, [values[0], values[-1]])
         for level, value in zip(*own, strict=False):
             found.setdefault((method, level), {})[table, int(split)] = value
