@@ -94,7 +94,7 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
             mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
             word = "win" if low > 0 else "loss" if high < 0 else "tie"
             cells += [] if peer == TREATED else [label(peer)]
-            limits = f"{number(low)} to {number(high)}"
+            limits = f"{number(low)} to {number(high)}" if np.isfinite(low) else "\u2013"
             cells += [number(mean), limits, f"**{word}**" if np.isfinite(low) else ""]
         rows.append(cells)
     treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
