@@ -219,7 +219,7 @@ def test_a_signal_also_ends_the_stages_and_prints_one_line(study: Path, number: 
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     run.send_signal(number)  # only to this process
     said = "repro: stopped; run the same command again to continue\n"
-    assert run.communicate(timeout=30) == ("", said)
+    assert run.communicate(timeout=90) == ("", said)
     assert run.returncode == 130
     assert running(run.pid) == []
     with command.alone(repro.LOCK, repro.BUSY):

@@ -237,6 +237,8 @@ def test_an_error_of_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         dask.kill("plain")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
+        # Even if the package is installed, this one is found first
+        (elsewhere / "flows.py").write_text("raise ImportError('a broken installation')")
         dask.workers("lost", folder=elsewhere, PYTHONPATH="")
         said = r"cannot import the code .*start it in the folder of the repository"
         refused(said, time.sleep, (1,))
