@@ -205,8 +205,7 @@ def column_bandwidths(points: Array, most: int = 1_000) -> Array:
 
     start = np.full(points.shape[1], np.log(np.sqrt(LIMITS[0] * LIMITS[1])))
     bounds = [tuple(np.log(LIMITS))] * points.shape[1]
-    enough = {"ftol": 1e-6}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=enough)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return np.exp(found.x) * (len(few) / len(points)) ** (1 / (points.shape[1] + 4))
 
 
