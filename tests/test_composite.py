@@ -12,10 +12,10 @@ import torch
 import flows
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
+from flows.mixtures.fitting import search
 from flows.mixtures.mixture import Mixture
 from flows.networks.composite import Composite
 from flows.networks.record import RowState
-from flows.training.automatic.fold_mixtures import search
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]

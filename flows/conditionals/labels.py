@@ -65,10 +65,7 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     the first and the last label use ``u / (1 - u)``. A tail that falls as a power, such as the tail
     of Student's t distribution, is then smooth in ``u``.
     """
-    x, slope = code - 0.5 + u, np.ones(np.broadcast(u, code).shape)
-    far, steep = u / (1 - u), 1 / (1 - u) ** 2
-    x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, x))
-    return x, np.where((code == 0) | (code == last), steep, slope)
+    return _in_cell(u, u / (1 - u), 1 / (1 - u) ** 2, code, last)
 
 
 def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, Array]:
@@ -85,12 +82,20 @@ def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, A
 
     So at least the share ``NEAR`` of all points are near the codes of all categories.
     """
-    x, slope, s = code - 0.5 + u, np.ones(np.broadcast(u, code).shape), NEAR ** (1 / count)
+    s = NEAR ** (1 / count)
     beyond = 1 + (1 - s) / s * np.maximum(u - s, 0.0) / (1 - u)
     far = np.where(u < s, u / s, beyond)
     steep = np.where(u < s, 1 / s, (1 - s) ** 2 / s / (1 - u) ** 2)
-    x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, x))
-    return x, np.where((code == 0) | (code == last), steep, slope)
+    return _in_cell(u, far, steep, code, last)
+
+
+def _in_cell(u: Array, far: Array, steep: Array, code: Array, last: int) -> tuple[Array, Array]:
+    """Return x and dx/du in the cell of ``code``.
+
+    In an infinite cell, x is at the distance ``far`` from the end, and the slope is ``steep``.
+    """
+    x = np.where(code == last, code - 0.5 + far, np.where(code == 0, 0.5 - far, code - 0.5 + u))
+    return x, np.where((code == 0) | (code == last), steep, 1.0)
 
 
 def stretched(x: Array, last: int) -> tuple[Array, Array]:

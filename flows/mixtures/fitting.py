@@ -12,7 +12,7 @@ columns.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Numbers of components to choose from, about evenly spaced in the logarithm
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+FIRST_RIDGE = 1e-3  # with which ``search`` chooses the number of components
+PATIENCE = 3  # ``search`` ends after three numbers of components in a row without a better score
 # Added to the variances of one Gaussian, because rows may not vary in some direction
 RIDGE = 1e-6
 
@@ -117,6 +119,28 @@ def select_mixture(
     return fit_mixture(
         rows, count, ridge=ridge, restarts=restarts, iterations=iterations, seed=seed
     )
+
+
+def search(score: Callable[[int, float], float], components: Sequence[int]) -> tuple[int, float]:
+    """Return the number of components and the ridge with the best score.
+
+    The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``PATIENCE`` numbers
+    in a row bring no better score. The other ridges are then tried with the best number.
+
+    Args:
+        score: the score of a number of components with a ridge; higher is better.
+        components: the numbers to try.
+    """
+    chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
+    for count in components[1:]:
+        waited += 1
+        if (value := score(count, FIRST_RIDGE)) > best:
+            chosen, best, waited = count, value, 0
+        if waited == PATIENCE:
+            break
+    others = [ridge for ridge in RIDGES if ridge != FIRST_RIDGE]
+    by_ridge = {FIRST_RIDGE: best, **{ridge: score(chosen, ridge) for ridge in others}}
+    return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
 
 
 def _held_out_likelihood(

@@ -28,12 +28,11 @@ from threadpoolctl import threadpool_limits
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
 from flows.core.arrays import Array, Mask, Whole
+from flows.mixtures import fitting
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.fitting import RIDGE, components
 from flows.mixtures.mixture import Mixture
 
-MOST, PATIENCE = 24, 3  # classes, at most; the search ends after so many numbers without a gain
-FIRST_RIDGE, RIDGES = 1e-3, (1e-4, 1e-2, 1e-1)  # the others are tried for the best number
+MOST = 24  # classes
 FOLDS, STACKED_FOLDS = 3, 5  # of the cross-validation, and of the stacked ensemble
 STARTS = 5  # of the last fit
 ITERATIONS, TOLERANCE = 100, 1e-3  # of EM, as in scikit-learn
@@ -127,7 +126,7 @@ class LatentClasses:
     def independent(cls, rows: Rows) -> LatentClasses:
         """Return one class with independent columns, fitted to the known values."""
         mean = np.nanmean(rows.numbers, axis=0, keepdims=True)
-        covariance = np.diag(np.nanvar(rows.numbers, axis=0) + RIDGE)
+        covariance = np.diag(np.nanvar(rows.numbers, axis=0) + fitting.RIDGE)
         shares = [each[None] for each in rows.frequencies()]
         return cls(Mixture(np.ones(1), mean, covariance[None]), shares)
 
@@ -284,15 +283,8 @@ def search(folds: Sequence[tuple[Rows, Rows]]) -> tuple[int, float]:
         fits = [(LatentClasses.fit(learned, classes, ridge), held) for learned, held in folds]
         return float(np.concatenate([fitted.log_prob(held) for fitted, held in fits]).mean())
 
-    best, chosen, waited = -np.inf, 1, 0
-    for classes in components(MOST, min(len(learned.numbers) for learned, _ in folds)):
-        waited += 1
-        if (value := score(classes, FIRST_RIDGE)) > best:
-            best, chosen, waited = value, classes, 0
-        if waited == PATIENCE:
-            break
-    by_ridge = {FIRST_RIDGE: best, **{ridge: score(chosen, ridge) for ridge in RIDGES}}
-    return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
+    fewest = min(len(learned.numbers) for learned, _ in folds)
+    return fitting.search(score, fitting.components(MOST, fewest))
 
 
 def split(rows: Rows, folds: int) -> list[tuple[Whole, Whole]]:
@@ -307,7 +299,7 @@ def independent(rows: Rows) -> Peer:
 
 def gaussian(rows: Rows) -> Peer:
     """Fit one Gaussian of the numbers, and independent frequencies of labels."""
-    return Fitted(LatentClasses.fit(rows, 1, RIDGE))
+    return Fitted(LatentClasses.fit(rows, 1, fitting.RIDGE))
 
 
 def mixture(rows: Rows, *, margins: bool = False) -> Peer:
@@ -352,7 +344,7 @@ def stacked(rows: Rows) -> Peer:
 def stacking_weights(log_q: Array) -> Array:
     """Return the weights of densities with the best likelihood of the held-out rows.
 
-    ``log_q`` ``(A, n)`` has one line per density. Source: Smyth and Wolpert 1999 (Linearly
+    ``log_q`` ``(A, n)`` has one row per density. Source: Smyth and Wolpert 1999 (Linearly
     combining density estimators via stacking).
     """
     weights = np.full(len(log_q), 1 / len(log_q))

@@ -50,7 +50,7 @@ def document(study: Study) -> str:
 
 
 def read(study: Study) -> pd.DataFrame:
-    """Return the likelihoods, one line per cell, with its model, table and split."""
+    """Return the likelihoods, one row per cell, with its model, table and split."""
     own = study.params["realistic"]
     lines = []
     models = [OURS, *own["peers"]]
@@ -62,7 +62,7 @@ def read(study: Study) -> pd.DataFrame:
 
 
 def means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the means over splits, one line per table and model, in the order of the scores."""
+    """Return the means over splits, one row per table and model, in the order of the scores."""
     grouped = scores.groupby(["table", "model"], sort=False)
     return grouped.agg(lambda each: each.mean(skipna=False))
 
@@ -103,7 +103,7 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
 
 
 def answers(study: Study, family: str, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Return the scores of methods, means over splits, one line per table and method."""
+    """Return the scores of methods, means over splits, one row per table and method."""
     own = study.params["realistic"]
     tables, splits = study.params["anomalies"]["tables"], study.params["anomalies"]["splits"]
     if family == "imputation":
@@ -116,7 +116,7 @@ def answers(study: Study, family: str, methods: tuple[str, ...]) -> pd.DataFrame
 
 
 def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> str:
-    """Return one line per table and one column per model, with the ``best`` of a line in bold.
+    """Return one row per table and one column per model, with the ``best`` of a line in bold.
 
     ``first`` has the texts of more columns, which come first.
     """

@@ -41,7 +41,7 @@ def report(study: Study) -> None:
 
 
 def read(study: Study) -> pd.DataFrame:
-    """Return all scores, one line per cell, with the parts of its name and its seconds."""
+    """Return all scores, one row per cell, with the parts of its name and its seconds."""
     lines = []
     for name in engine.select(study, ["ours", "peer"]):
         _, model, table, part, split = name.split("/")
@@ -63,7 +63,7 @@ def color_of(model: str) -> str:
 def means(
     study: Study, scores: pd.DataFrame, part: str = "ranking", column: str = "log_likelihood"
 ) -> pd.DataFrame:
-    """Return the mean over splits, with one line per model and one column per table.
+    """Return the mean over splits, with one row per model and one column per table.
 
     If a table has no more rows than the ranking uses, ``full`` has splits of the ranking.
     """
@@ -83,7 +83,7 @@ def means(
 def gains(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the gains of our flow over every other model on the splits of the ranking.
 
-    There is one line per table and model, with its ``interval`` and verdict.
+    There is one row per table and model, with its ``interval`` and verdict.
     """
     lines = []
     for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
@@ -181,7 +181,7 @@ def same_treatment(study: Study) -> dict[str, str]:
 def treated(study: Study) -> pd.DataFrame:
     """Return the log-likelihoods without and with the treatment, on the splits of the ranking.
 
-    There is one line per table and split, and one column per method and level. Our networks with
+    There is one row per table and split, and one column per method and level. Our networks with
     mixtures, as shipped, have the level ``shipped``.
     """
     found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
@@ -305,7 +305,7 @@ def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
 
 
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
-    """Return a table with one line per method and one column per table, and means of ``more``."""
+    """Return a table with one row per method and one column per table, and means of ``more``."""
     wide = mean[column].unstack().dropna(how="all")
     means = {
         text: mean[name].unstack().mean(axis=1, skipna=False).map(number)
@@ -326,7 +326,7 @@ def seconds(study: Study) -> str:
 def grid(
     values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: pd.Series
 ) -> str:
-    """Return a table with one line per model and one column per table, with the ``best`` in bold.
+    """Return a table with one row per model and one column per table, with the ``best`` in bold.
 
     The texts of ``more`` are additional columns, which are empty for models without a text.
     """

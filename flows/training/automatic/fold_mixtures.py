@@ -8,26 +8,24 @@ Expectation maximisation learns from the same rows as the networks of the fold.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.mixtures.fitting import fit_mixture, to_nine_digits
+from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
 NAMES = ("margins", "raw")  # preprocessings
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-PATIENCE = 3  # the search ends after three numbers of components in a row without a better score
-LEAST_ROWS = 5  # rows per component
-FIRST_RIDGE, RIDGES = 1e-3, (1e-4, 1e-2, 1e-1)  # the others are tried for the best number
+MOST = 24  # components of a mixture
 SEARCHED, FITTED = 1_500, 5_000  # rows that the search and the last fit learn from, at most
 RESTARTS = 3  # starts of the last fit
+HeldOut = list[tuple[Array, Array]]  # see ``_held_out``
 
 
 @dataclass(frozen=True)
@@ -70,74 +68,63 @@ def fit_mixtures(
 
 def _candidate(folds: Sequence[PreparedFold], name: str, rows: int) -> FoldMixtures:
     fewest = min(each.points.shape[1] // each.fold.completions for each in folds)
-    tried = [count for count in COMPONENTS if count * LEAST_ROWS <= fewest]
-    components, ridge = search(partial(_out_of_fold, folds), tried)
-    fitted = [_fit(each, components, ridge, FITTED, RESTARTS) for each in folds]
+    checked = [_held_out(each, each.fold.checked) for each in folds]
+    score = partial(_out_of_fold, folds, checked)
+    count, ridge = search(score, components(MOST, fewest))
+    fitted = [_fit(each, count, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
     for each, mixture in zip(folds, fitted, strict=True):
-        scores[each.fold.held_out] = _scores(each, mixture, np.arange(len(each.fold.held_out)))
+        every = _held_out(each, np.arange(len(each.fold.held_out)))
+        scores[each.fold.held_out] = _scores(every, mixture)
     models = [
         GaussianMixture.of(mixture, _preprocessing(each, name))
         for each, mixture in zip(folds, fitted, strict=True)
     ]
-    return FoldMixtures(name, components, ridge, models, scores)
+    return FoldMixtures(name, count, ridge, models, scores)
 
 
-def search(score: Callable[[int, float], float], components: Sequence[int]) -> tuple[int, float]:
-    """Return the number of components and the ridge with the best score.
-
-    The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``PATIENCE`` numbers
-    in a row bring no better score. The other ridges are then tried with the best number.
-
-    Args:
-        score: the score of a number of components with a ridge; higher is better.
-        components: the numbers to try.
-    """
-    chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
-    for count in components[1:]:
-        waited += 1
-        if (value := score(count, FIRST_RIDGE)) > best:
-            chosen, best, waited = count, value, 0
-        if waited == PATIENCE:
-            break
-    by_ridge = {FIRST_RIDGE: best, **{ridge: score(chosen, ridge) for ridge in RIDGES}}
-    return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
-
-
-def _out_of_fold(folds: Sequence[PreparedFold], components: int, ridge: float) -> float:
+def _out_of_fold(
+    folds: Sequence[PreparedFold], checked: Sequence[HeldOut], count: int, ridge: float
+) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
     try:
-        fitted = [_fit(each, components, ridge, SEARCHED) for each in folds]
+        fitted = [_fit(each, count, ridge, SEARCHED) for each in folds]
     except ValueError:  # a covariance is singular despite the ridge
         return -np.inf
-    own = [
-        _scores(each, mixture, each.fold.checked)
-        for each, mixture in zip(folds, fitted, strict=True)
-    ]
-    return float(np.concatenate(own).mean())
+    pairs = zip(checked, fitted, strict=True)
+    return float(np.concatenate([_scores(*pair) for pair in pairs]).mean())
 
 
-def _fit(
-    prepared: PreparedFold, components: int, ridge: float, most: int, restarts: int = 1
-) -> Mixture:
+def _fit(prepared: PreparedFold, count: int, ridge: float, most: int, restarts: int = 1) -> Mixture:
     """Fit a mixture to at most ``most`` of the training points of a fold."""
     points = subsample(prepared.points.double().numpy().T, most)
-    return to_nine_digits(fit_mixture(points, components, ridge=ridge, restarts=restarts))
+    return to_nine_digits(fit_mixture(points, count, ridge=ridge, restarts=restarts))
 
 
-def _scores(prepared: PreparedFold, mixture: Mixture, places: Whole) -> Array:
+def _held_out(prepared: PreparedFold, places: Whole) -> HeldOut:
+    """Return pieces of the held-out rows with the indices ``places`` ``(m,)``.
+
+    A piece has the points ``(n K, D)`` of K completions of n rows, and their log-weights ``(n, K)``
+    (``WeightedPoints``).
+    """
+    fold, pieces = prepared.fold, []
+    size = ROWS_AT_ONCE // fold.completions
+    for start in range(0, len(places), size):
+        rows = fold.held_out_rows[places[start : start + size]]
+        z, log_weight = prepared.weighted(*fold.complete(rows, fold.completions))
+        pieces.append((z[0].T.double().numpy(), log_weight[0].numpy()))
+    return pieces
+
+
+def _scores(held_out: HeldOut, mixture: Mixture) -> Array:
     """Return the log-densities of held-out rows in the user's units, ``(m,)``.
 
-    For a row with gaps, this is the log-density of the known values. ``places`` ``(m,)`` are
-    indices into the held-out rows.
+    For a row with gaps, this is the log-density of the known values.
     """
-    fold = prepared.fold
-    parts = []
-    for start in range(0, len(places), ROWS_AT_ONCE // fold.completions):
-        rows = fold.held_out_rows[places[start : start + ROWS_AT_ONCE // fold.completions]]
-        z, log_weight = prepared.weighted(*fold.complete(rows, fold.completions))
-        log_q = mixture.log_prob(z[0].T.double().numpy()).reshape(log_weight.shape[1:])
-        parts.append(np.logaddexp.reduce(log_q + log_weight[0].numpy(), axis=-1))
+    parts = [
+        np.logaddexp.reduce(mixture.log_prob(z).reshape(log_weight.shape) + log_weight, axis=-1)
+        for z, log_weight in held_out
+    ]
     return np.concatenate(parts)
 
 
