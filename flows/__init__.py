@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.density.frame_density import Density as Density
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.mixture import Mixture as Mixture
+    from flows.models.conditional import Conditional as Conditional
     from flows.models.flow_matching import FlowMatching as FlowMatching
     from flows.models.gan import GAN as GAN
     from flows.models.glow import Glow as Glow
@@ -43,6 +44,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _MODULES = {  # the same names at run time; a test compares the two lists
     "Architecture": "flows.networks.architecture",
     "Column": "flows.tables.columns",
+    "Conditional": "flows.models.conditional",
     "Density": "flows.density.frame_density",
     "DensityEstimator": "flows.density.estimator",
     "Flow": "flows.networks.flow",

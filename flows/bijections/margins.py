@@ -42,12 +42,14 @@ class Margins(Bijection):
     Args:
         dim: the number of columns D.
         members: the number of members M.
+        context: the number of first columns whose slopes do not count in the log-determinant.
     """
 
     knots: Tensor
 
-    def __init__(self, dim: int, members: int) -> None:
+    def __init__(self, dim: int, members: int, context: int = 0) -> None:
         super().__init__()
+        self.context = context
         line = torch.from_numpy(SCORES)
         # (M, D, 3, K): x, z and slope of each knot
         self.register_buffer(
@@ -81,14 +83,14 @@ class Margins(Bijection):
         beyond, straight, inside, x_k, z_k, *bin_ = self._bins(x, by_score=False)
         z, log_slope = rational_quadratic((inside - x_k) / bin_[0], *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
-        return z_k + z + beyond * straight, log_slope.sum(1)
+        return z_k + z + beyond * straight, log_slope[:, self.context :].sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         beyond, straight, inside, x_k, z_k, *bin_ = self._bins(z, by_score=True)
         u = rational_quadratic_root(inside - z_k, *bin_)
         _, log_slope = rational_quadratic(u, *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
-        return x_k + u * bin_[0] + beyond / straight, -log_slope.sum(1)
+        return x_k + u * bin_[0] + beyond / straight, -log_slope[:, self.context :].sum(1)
 
 
 def normal_scores(column: Array) -> Array:

@@ -18,13 +18,19 @@ class Standardize(Bijection):
     ``m`` and ``s`` are buffers ``(M, *event, 1)``, which are saved with the model and not trained.
     They are in double precision; in single precision, a column far from 0 would lose its digits.
     The map is the identity until ``set`` is called.
+
+    Args:
+        event_shape: the shape of a point.
+        members: the number of members M.
+        context: the number of first features whose scales do not count in the log-determinant.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, event_shape: Shape, members: int) -> None:
+    def __init__(self, event_shape: Shape, members: int, context: int = 0) -> None:
         super().__init__()
+        self.context = context
         self.register_buffer("mean", torch.zeros(members, *event_shape, 1, dtype=torch.float64))
         self.register_buffer("deviation", torch.ones(members, *event_shape, 1, dtype=torch.float64))
 
@@ -50,4 +56,4 @@ class Standardize(Bijection):
         return self.mean + self.deviation * z, self._log_scale()
 
     def _log_scale(self) -> Tensor:
-        return self.deviation.log().flatten(1).sum(1, keepdim=True)
+        return self.deviation[:, self.context :].log().flatten(1).sum(1, keepdim=True)

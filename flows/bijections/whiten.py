@@ -19,6 +19,9 @@ class Whiten(Bijection):
     Args:
         dim: the number of columns D.
         members: the number of members M.
+        context: the number of first columns whose L_dd do not count in the log-determinant. L is
+            triangular, so the z of the other columns are residuals of their regression on the
+            columns before them.
     """
 
     RIDGE = 1e-6  # in standardised units; keeps the covariance regular if rows lie on a plane
@@ -26,8 +29,9 @@ class Whiten(Bijection):
     mean: Tensor
     factor: Tensor
 
-    def __init__(self, dim: int, members: int) -> None:
+    def __init__(self, dim: int, members: int, context: int = 0) -> None:
         super().__init__()
+        self.context = context
         self.register_buffer("mean", torch.zeros(members, dim, 1, dtype=torch.float64))
         self.register_buffer("factor", torch.eye(dim, dtype=torch.float64).repeat(members, 1, 1))
 
@@ -41,7 +45,8 @@ class Whiten(Bijection):
         self.factor.copy_(torch.linalg.cholesky(covariance))
 
     def _log_det(self) -> Tensor:
-        return torch.diagonal(self.factor, dim1=1, dim2=2).log().sum(1, keepdim=True)
+        diagonal = torch.diagonal(self.factor, dim1=1, dim2=2)
+        return diagonal[:, self.context :].log().sum(1, keepdim=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = torch.linalg.solve_triangular(self.factor, x - self.mean, upper=False)

@@ -29,9 +29,8 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
     if type(coupling.conditioner) is not Perceptron:
         return None
     kept, hidden, _, outputs = coupling.conditioner.sizes
-    kept_at, changed_at = (coupling.sizes[0], 0) if coupling.swap else (0, coupling.sizes[0])
     sizes = {"kept": kept, "hidden": hidden, "outputs": outputs}
-    places = {"kept_at": kept_at, "changed_at": changed_at}
+    places = {"kept_at": coupling.kept[0], "changed_at": coupling.changed[0]}
     return {"theta": coupling.conditioner.theta, **sizes, **places, **numbers}
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
 from flows.core.settings import Count
-from flows.networks.architecture import FlowArchitecture, features
+from flows.networks.architecture import FlowArchitecture, features, with_permutations
 
 if TYPE_CHECKING:
     from flows.bijections import Bijection
@@ -35,6 +35,7 @@ class NSF(FlowArchitecture):
 
     label: ClassVar[str] = "NSF"
     color: ClassVar[str] = "#882255"
+    takes_context: ClassVar[bool] = True
 
     couplings: Annotated[int, Field(ge=2)] = 8
     hidden: Count = 32
@@ -52,3 +53,17 @@ class NSF(FlowArchitecture):
                 SplineCoupling(dim, self.hidden, generators, swap=k % 2 == 1, bins=self.bins)
             )
         return bijections
+
+    def conditional_chain(
+        self, event_shape: Shape, context: int, generators: Generators
+    ) -> list[Bijection]:
+        from flows.bijections import SplineCoupling
+
+        dim = features("NSF", event_shape)
+        couplings = [
+            SplineCoupling(
+                context + dim, self.hidden, generators, kept=context + dim // 2, bins=self.bins
+            )
+            for _ in range(self.couplings)
+        ]
+        return with_permutations(couplings, dim, context, generators)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.networks.architecture import CouplingArchitecture, coupling
+from flows.networks.architecture import CouplingArchitecture, coupling, with_permutations
 
 if TYPE_CHECKING:
     from flows.bijections import Bijection
@@ -33,7 +33,18 @@ class RealNVP(CouplingArchitecture):
 
     label: ClassVar[str] = "RealNVP"
     color: ClassVar[str] = "#0072B2"
+    takes_context: ClassVar[bool] = True
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         (dim,) = event_shape
         return [coupling(self, dim, generators, swap=k % 2 == 1) for k in range(self.couplings)]
+
+    def conditional_chain(
+        self, event_shape: Shape, context: int, generators: Generators
+    ) -> list[Bijection]:
+        (dim,) = event_shape
+        couplings = [
+            coupling(self, context + dim, generators, kept=context + dim // 2)
+            for _ in range(self.couplings)
+        ]
+        return with_permutations(couplings, dim, context, generators)

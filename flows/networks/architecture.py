@@ -35,7 +35,7 @@ class Architecture(Section, ABC):
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density, and
-    whether its points are images. If its density is expensive, it declares how many points of a
+    whether its points are images, and whether it can learn a conditional density. If its density is expensive, it declares how many points of a
     kind are ``scored`` at most in an evaluation.
     """
 
@@ -45,6 +45,7 @@ class Architecture(Section, ABC):
     has_density: ClassVar[bool] = True
     scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
+    takes_context: ClassVar[bool] = False
 
     @classmethod
     def is_automatic(cls, training: TrainingSettings) -> bool:
@@ -89,6 +90,20 @@ class FlowArchitecture(Architecture):
         Raises ``ValueError`` for an event shape that the bijections do not support.
         """
 
+    def conditional_chain(
+        self, event_shape: Shape, context: int, generators: Generators
+    ) -> list[Bijection]:
+        """Return bijections of rows (x, y) that change only the points y.
+
+        An architecture with this method also declares ``takes_context = True``.
+
+        Args:
+            event_shape: the shape of a point y, ``(D,)``.
+            context: the number of features of the context x, at least 1.
+            generators: one per member; each draws the initial weights of its member.
+        """
+        raise NotImplementedError
+
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
@@ -96,7 +111,11 @@ class FlowArchitecture(Architecture):
         from flows.networks.flow import Flow
 
         base = TailedNormal(len(generators), event_shape)
-        return Flow(base, self.chain(event_shape, generators), description)
+        if context := description.get("context", 0):
+            chain = self.conditional_chain(event_shape, context, generators)
+        else:
+            chain = self.chain(event_shape, generators)
+        return Flow(base, chain, description)
 
 
 class CouplingArchitecture(FlowArchitecture):
@@ -117,7 +136,8 @@ class CouplingArchitecture(FlowArchitecture):
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        if len(event_shape) != 1 or event_shape[0] < 2:
+        needed = 1 if description.get("context") else 2
+        if len(event_shape) != 1 or event_shape[0] < needed:
             raise ValueError(
                 "a coupling needs vectors of at least 2 features, one to keep and one to change; "
                 f"got event_shape={tuple(event_shape)}"
@@ -219,6 +239,25 @@ def coupling(
         return AffineCoupling(dim, architecture.hidden, generators, **others)
     bins = architecture.bins
     return SplineCoupling(dim, architecture.hidden, generators, bins=bins, **others)
+
+
+def with_permutations(
+    couplings: Sequence[Bijection], dim: int, context: int, generators: Generators
+) -> list[Bijection]:
+    """Return conditional couplings with permutations of the points between them.
+
+    A permutation reverses the ``dim`` features of the points, so the couplings change different
+    features. It keeps the ``context`` features in front of them.
+    """
+    from flows.bijections import Permutation
+
+    order = [*range(context), *reversed(range(context, context + dim))]
+    bijections = list(couplings[:1])
+    for each in couplings[1:]:
+        if dim > 1:
+            bijections.append(Permutation(context + dim, generators, order))
+        bijections.append(each)
+    return bijections
 
 
 def features(label: str, event_shape: Shape) -> int:

@@ -29,6 +29,7 @@ def build(
     members: int | range = 1,
     seed: int = 0,
     columns: Sequence[Column] = (),
+    context: int = 0,
 ) -> Network:
     """Return an untrained population of networks.
 
@@ -39,10 +40,13 @@ def build(
             population: ``range(3, 6)`` has the same initial weights and random streams as members 3
             to 5 there.
         seed: the seed of the initial weights.
-        columns: the columns of a table, one per feature; empty if the points are not a table.
+        columns: the columns of a table, one per feature, after one per feature of the context;
+            empty if the points are not a table.
+        context: the number of features d that the density is given: the network then learns p(y |
+            x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
 
-    Raises ``ValueError`` for an event shape that the architecture does not support, ``TypeError``
-    for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
+    Raises ``ValueError`` for an event shape or a context that the architecture does not support,
+    ``TypeError`` for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
     of ``flows/models``, where a checkpoint looks for it.
 
     Examples:
@@ -73,6 +77,8 @@ def build(
         "seed": seed,
         "columns": [column.to_dict() for column in columns],
     }
+    if context:
+        description["context"] = context
     return _build(architecture, description)
 
 
@@ -89,8 +95,14 @@ def build_described(description: Mapping[str, Any]) -> Network:
 def _build(architecture: Architecture, description: Mapping[str, Any]) -> Network:
     """Return the untrained network; its description also has the settings of the architecture."""
     event_shape, columns = tuple(description["event_shape"]), description.get("columns", ())
-    if columns and event_shape != (len(columns),):
-        raise ValueError(f"{len(columns)} columns for points of shape {event_shape}")
+    context = description.get("context", 0)
+    if context < 0 or (context and not architecture.takes_context):
+        limit = "at least 0" if architecture.takes_context else "0 for this architecture"
+        raise ValueError(f"context = {context!r}: must be {limit}")
+    if columns and (context + event_shape[0], *event_shape[1:]) != (len(columns),):
+        raise ValueError(
+            f"{len(columns)} columns for points of shape {event_shape} and a context of {context}"
+        )
     generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
     whole: Description = {**description, "settings": architecture.model_dump()}
     return architecture.build(event_shape, generators, whole)

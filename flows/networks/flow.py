@@ -24,10 +24,16 @@ class Flow(DensityNetwork):
     ``flows.build`` returns the flows of the named architectures. A flow can also be assembled from
     any base and bijections.
 
+    With a ``context`` of d numbers, the density is conditional. The bijections map rows (x, y) of
+    the context x and the point y, and change only y. The base is a distribution of y alone::
+
+        log q(y | x) = log p_0(f(y; x)) + sum_k log |det df_k / dy|
+
     Args:
         base: the distribution p_0 of the noise, with M members.
         bijections: the bijections f_1 to f_K, each with M members.
         description: how to build the flow again; empty for a flow assembled by hand.
+        context: the number of features d of the context; 0 for none.
 
     Examples:
         >>> import flows
@@ -35,11 +41,22 @@ class Flow(DensityNetwork):
         >>> flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
         >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
         torch.Size([2, 3])
+
+        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=3, context=2)
+        >>> x, y = [[0.0, 0.0], [1.0, 2.0]], [[0.5], [1.0]]
+        >>> network.log_prob(y, context=x).shape, network.sample(context=x).shape
+        (torch.Size([2, 3]), torch.Size([2, 3, 1]))
     """
 
     def __init__(
-        self, base: Base, bijections: Iterable[Bijection], description: dict[str, Any] | None = None
+        self,
+        base: Base,
+        bijections: Iterable[Bijection],
+        description: dict[str, Any] | None = None,
+        *,
+        context: int = 0,
     ) -> None:
+        description = {**(description or {}), **({"context": context} if context else {})}
         super().__init__(base.members, base.event_shape, description)
         self.base = base
         self.chain = Chain(bijections)
@@ -63,10 +80,10 @@ class Flow(DensityNetwork):
         of times. The backward pass recomputes the chain (``flows/networks/backend.py``).
 
         Args:
-            z: preprocessed points ``(M, *event, N)``.
+            z: preprocessed points ``(M, *event, N)``; with a context, ``(M, d + D, N)``.
         """
         noise, log_det = self.to_noise(z)
-        return log_det + self.base.log_prob(noise)
+        return log_det + self.base.log_prob(noise[:, self.context :])
 
     def loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the training loss of preprocessed points, ``(M,)``, and its gradient ``(M, P)``::
@@ -74,7 +91,8 @@ class Flow(DensityNetwork):
             loss = -1/N sum_n [ log p(f(z_n)) + log |det df| ],    p = base.in_training
 
         The gradient is with respect to all parameters, in their order. Members share no parameter,
-        so the gradient of the summed losses holds the gradient of each member.
+        so the gradient of the summed losses holds the gradient of each member. With a context, the
+        loss also has the term log p(x), which is constant and adds nothing to the gradient.
 
         Args:
             z: preprocessed points ``(M, *event, N)``.
@@ -97,11 +115,70 @@ class Flow(DensityNetwork):
         return backend.map(self.chain, noise, inverse=True)[0]
 
     @torch.no_grad()
-    def encode(self, value: Any) -> Tensor:
+    def sample(
+        self, sample_shape: Shape = (), generator: Generator | None = None, context: Any = None
+    ) -> Tensor:
+        """Draw points ``sample_shape + (M, *event)`` in the user's units, in double precision.
+
+        Args:
+            sample_shape: the shape of the draws, such as ``(n,)``.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
+            context: the context of each draw, ``(n, d)`` or ``(n, M, d)``, if the network has a
+                context. The draws are ``sample_shape + (n, M, D)``.
+
+        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        """
+        if context is None and not self.context:
+            return super().sample(sample_shape, generator)
+        # The point that noise 0 maps to is valid in any context, and stands for the points to draw
+        middle = self.restore(torch.zeros(self.members, *self.row_shape, 1, dtype=torch.float64))
+        x = self.joined(middle[:, self.context :, 0][None], context)
+        x = x.expand(*sample_shape, *x.shape)
+        given = self.preprocess(x).z[:, : self.context]
+        noise = self.base.sample(given.shape[-1], generator_of(generator), self.dtype)
+        z = torch.cat([given, noise.to(given)], dim=1)
+        return self.rows_first(self.to_points(z), x.shape[:-2])
+
+    def to_points(self, z: Tensor) -> Tensor:
+        """Return points ``(M, D, N)`` in the user's units.
+
+        Args:
+            z: the preprocessed context and the noise, ``(M, d + D, N)``.
+        """
+        mapped = backend.map(self.chain, z, inverse=True)[0]
+        return self.restore(mapped)[:, self.context :]
+
+    @torch.no_grad()
+    def ensemble_sample(
+        self, n: int | None = None, generator: Generator | None = None, context: Any = None
+    ) -> Tensor:
+        """Draw independent points from the ensemble, ``(n, *event)``.
+
+        Args:
+            n: the number of points; for a network with a context, ``None`` or the number of rows of
+                ``context``.
+            generator: a generator of NumPy or torch; ``None`` for new draws at every call.
+            context: the context of each point, ``(n, d)``, if the network has a context.
+
+        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        """
+        if context is None and not self.context:
+            if n is None:
+                raise ValueError("ensemble_sample needs n, the number of points")
+            return super().ensemble_sample(n, generator)
+        generator = generator_of(generator)
+        drawn = self.sample((), generator, context)
+        weights = self.member_weights.double().cpu().numpy()
+        member = generator.choice(self.members, size=len(drawn), p=weights / weights.sum())
+        return drawn[torch.arange(len(drawn)), torch.from_numpy(member)]
+
+    @torch.no_grad()
+    def encode(self, value: Any, context: Any = None) -> Tensor:
         """Return the noise ``(n, M, *event)`` that ``sample`` would map to the points ``value``.
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
+            context: the context of each point, if the network has a context.
 
         Raises ``ValueError`` for points of another shape.
 
@@ -112,8 +189,8 @@ class Flow(DensityNetwork):
             >>> noise.shape
             torch.Size([2, 3, 2])
         """
-        value = self.points(value)
-        noise = self.to_noise(self.preprocess(value)[0])[0]
+        value = self.joined(value, context)
+        noise = self.to_noise(self.preprocess(value)[0])[0][:, self.context :]
         return self.rows_first(noise, value.shape[: -1 - len(self.event_shape)])
 
     @torch.no_grad()
@@ -129,6 +206,8 @@ class Flow(DensityNetwork):
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
+        Raises ``NotImplementedError`` for a network with a context.
+
         Examples:
             >>> import flows
             >>> flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
@@ -136,6 +215,8 @@ class Flow(DensityNetwork):
             >>> len(steps), steps[-1].shape
             (4, torch.Size([5, 3, 2]))
         """
+        if self.context:
+            raise NotImplementedError("a flow with a context has no trajectory; sample draws")
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)
         states = [noise.to(self.device)]

@@ -52,7 +52,13 @@ class Network(Population, ABC):
     ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
-        self.preprocessing = Preprocessing(tuple(event_shape), members, self.columns)
+        self.preprocessing = Preprocessing(
+            self.row_shape, members, self.columns, context=self.context
+        )
+
+    @property
+    def context(self) -> int:
+        return int(self.description.get("context", 0))
 
     @property
     def member_weights(self) -> Tensor:
@@ -119,9 +125,10 @@ class Network(Population, ABC):
     def shaped(self, value: Any, what: str = "rows") -> Tensor:
         """Return training rows ``(n, M or 1, *event)``, which may hold non-finite values.
 
-        Raises ``ValueError`` if there are no rows.
+        The rows of a network with a context are ``(n, M or 1, context + D)``. Raises ``ValueError``
+        if there are no rows.
         """
-        rows = self.points(value, what)
+        rows = self.points(value, what, self.row_shape)
         if rows.ndim != len(self.event_shape) + 2:
             raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
         if not len(rows):
@@ -142,7 +149,7 @@ class Network(Population, ABC):
         return rows
 
     def preprocess(self, value: Any) -> Points:
-        """Preprocess points, which are in the user's units."""
+        """Preprocess points in the user's units; with a context, points joined to it."""
         z, log_det = self.preprocessing(self.features_first(value))
         return Points(z.to(self.dtype).contiguous(), log_det)
 
@@ -157,6 +164,27 @@ class Network(Population, ABC):
         with torch.no_grad():
             z = self.generate(shape.numel(), generator_of(generator))
             return self.rows_first(self.restore(z), shape)
+
+    def joined(self, value: Any, context: Any = None) -> Tensor:
+        """Return points in the user's units, joined to their context.
+
+        Args:
+            value: points ``(..., M or 1, D)``, or rows ``(n, D)``.
+            context: the context of each point, ``(..., M or 1, d)`` or ``(n, d)``; ``None`` for a
+                network without a context.
+
+        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        """
+        value = self.points(value)
+        if context is None and self.context:
+            raise ValueError(f"the network has a context of {self.context} numbers; pass context=x")
+        if context is not None and not self.context:
+            raise ValueError("the network was built without a context, so it takes none")
+        if context is None:
+            return value
+        given = self.points(context, "context", (self.context,)).to(value)
+        shape = torch.broadcast_shapes(value.shape[:-1], given.shape[:-1])
+        return torch.cat([each.expand(*shape, -1) for each in (given, value)], dim=-1)
 
     def restore(self, z: Tensor) -> Tensor:
         """Map the networks' points ``(M, *event, n)`` back to the user's units."""
@@ -200,8 +228,11 @@ class DensityNetwork(Network):
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``."""
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Any, context: Any = None) -> Tensor:
         """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
+
+        A network with a context returns log-densities given ``context``: rows ``(n, d)``, or
+        ``(n, M, d)`` with one set of rows per member.
 
         The bits of the result are the same for an array and for a tensor, and with and without
         gradients.
@@ -219,8 +250,8 @@ class DensityNetwork(Network):
         """
         if not isinstance(value, Tensor):
             with torch.no_grad():
-                return self.log_prob(as_tensor(value))
-        value = self.points(value)
+                return self.log_prob(as_tensor(value), context)
+        value = self.joined(value, context)
         z, log_det = self.preprocess(value)
         return (self.log_density(z) + log_det).T.reshape(
             *value.shape[: -1 - len(self.event_shape)], self.members

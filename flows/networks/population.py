@@ -81,6 +81,17 @@ class Population(nn.Module, Distribution):
         return self.batch_shape[0]
 
     @property
+    def context(self) -> int:
+        """The number of features that the density is given; 0 for a density without a context."""
+        return 0
+
+    @property
+    def row_shape(self) -> Shape:
+        """The shape of a row: the context, then the features of a point."""
+        first, *others = self.event_shape
+        return (self.context + first, *others)
+
+    @property
     def networks(self) -> int:
         """The number of members that are networks; they are the first members."""
         return self.members
@@ -213,10 +224,11 @@ class Population(nn.Module, Distribution):
         """Return points as ``(M, *event, n)``.
 
         Args:
-            value: points in any form that ``log_prob`` takes.
+            value: points in any form that ``log_prob`` takes; with a context, joined to it.
         """
-        value = self.points(value).to(self.device).flatten(0, -2 - len(self.event_shape))
-        return value.expand(-1, self.members, *self.event_shape).movedim(0, -1)
+        shape = self.row_shape
+        value = self.points(value, shape=shape).to(self.device).flatten(0, -2 - len(shape))
+        return value.expand(-1, self.members, *shape).movedim(0, -1)
 
     def rows_first(self, x: Tensor, shape: torch.Size) -> Tensor:
         """Return points as ``shape + (M, *event)``.
@@ -227,18 +239,19 @@ class Population(nn.Module, Distribution):
         """
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
-    def points(self, value: Any, what: str = "points") -> Tensor:
+    def points(self, value: Any, what: str = "points", shape: Shape | None = None) -> Tensor:
         """Return points as a tensor ``(..., M or 1, *event)``.
 
         Args:
             value: rows ``(n, *event)``, which all members share, even if there are as many rows as
                 members; or points ``(..., M or 1, *event)``.
             what: the name of the points in messages.
+            shape: the shape of a point; ``None`` for the event shape.
 
         Raises ``ValueError`` for another shape, and ``TypeError`` for values that are not numbers.
         """
         tensor = as_tensor(value, what)
-        event = tuple(self.event_shape)
+        event = tuple(self.event_shape if shape is None else shape)
         if tensor.ndim == len(event) + 1 and tensor.shape[1:] == event:
             return tensor.unsqueeze(1)
         leading = tensor.shape[: -len(event)]

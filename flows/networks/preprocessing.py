@@ -25,6 +25,9 @@ class Preprocessing(Bijection):
         margins       makes every column approximately normal (automatic recipe)
         whiten        removes correlations                    (automatic recipe)
 
+    With a ``context``, log-determinants are of the last features given the first ``context``
+    features: the maps are triangular, so these are the log-determinants of the last features alone.
+
     No map is trained by gradients. Points are ``(M, *event, N)``, and log-determinants
     ``(M, N or 1)`` are of the whole composition. Loading a state adds the maps that the state
     contains.
@@ -33,13 +36,21 @@ class Preprocessing(Bijection):
         event_shape: the shape of a point.
         members: the number of members M.
         columns: the columns of the table; empty if the points are not from a table.
+        context: the number of first features that a conditional density is given.
     """
 
-    def __init__(self, event_shape: Shape, members: int, columns: Sequence[Column] = ()) -> None:
+    def __init__(
+        self,
+        event_shape: Shape,
+        members: int,
+        columns: Sequence[Column] = (),
+        context: int = 0,
+    ) -> None:
         super().__init__()
         self.dim, self.members = int(np.prod(event_shape)), members
-        self.to_real = ToReal(columns) if columns else None
-        self.standardize = Standardize(event_shape, members)
+        self.context = context
+        self.to_real = ToReal(columns, context) if columns else None
+        self.standardize = Standardize(event_shape, members, context)
         self.is_scaler_fixed = False
         self.margins: Margins | None = None
         self.whiten: Whiten | None = None
@@ -60,11 +71,11 @@ class Preprocessing(Bijection):
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
-        self.margins = Margins(self.dim, self.members)
+        self.margins = Margins(self.dim, self.members, self.context)
 
     def add_whitening(self) -> None:
         """Add ``Whiten`` at the end; until fitted, it is the identity."""
-        self.whiten = Whiten(self.dim, self.members)
+        self.whiten = Whiten(self.dim, self.members, self.context)
 
     def remove_margins_and_whitening(self) -> None:
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""

@@ -50,12 +50,13 @@ class ToReal(Bijection):
 
     The map has no parameters and no
     buffers, because the description in the checkpoint holds the columns. Samples stay strictly
-    between the bounds, even if floating-point rounding would put them on a bound.
+    between the bounds, even if floating-point rounding would put them on a bound. The slopes of the
+    first ``context`` columns do not count in ``log_det``.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], context: int = 0) -> None:
         super().__init__()
-        self.columns = list(columns)
+        self.columns, self.context = list(columns), context
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = x.clone(), x.new_zeros(len(x), x.shape[-1])
@@ -63,11 +64,13 @@ class ToReal(Bijection):
             low, high = column.bounds
             if column.kind in HALF_LINE:
                 z[:, d], log_slope = _bent(column, x[:, d] - low)
-                log_det = log_det + log_slope
+                if d >= self.context:
+                    log_det = log_det + log_slope
             elif column.kind in BOUNDED and high < math.inf:
                 below, above = (x[:, d] - low).log(), (high - x[:, d]).log()
                 z[:, d] = below - above
-                log_det = log_det + math.log(high - low) - below - above
+                if d >= self.context:
+                    log_det = log_det + math.log(high - low) - below - above
         return z, log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,12 +82,14 @@ class ToReal(Bijection):
             if column.kind in HALF_LINE:
                 above, log_slope = _unbent(column, part)
                 x[:, d] = (low + above.clamp(torch.finfo(z.dtype).tiny)).clamp(*inside)
-                log_det = log_det + log_slope
+                if d >= self.context:
+                    log_det = log_det + log_slope
             elif column.kind in BOUNDED and high < math.inf:
                 # The distance to the nearer bound, so that a small one keeps its digits
                 near = (high - low) * part.abs().neg().sigmoid()
                 x[:, d] = torch.where(part < 0, low + near, high - near).clamp(*inside)
-                log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
+                if d >= self.context:
+                    log_det = log_det + math.log(high - low) + logsigmoid(part) + logsigmoid(-part)
         return x, log_det
 
     def round_whole(self, x: Tensor) -> Tensor:
