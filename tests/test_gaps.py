@@ -17,7 +17,7 @@ from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
 from flows.tables.preparation import from_real
-from flows.training.automatic import completion
+from flows.mixtures import completion
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
 

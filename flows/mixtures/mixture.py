@@ -181,6 +181,11 @@ class Mixture:
         # one product.
         return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 
+    def marginal(self, columns: int) -> Mixture:
+        """Return the mixture of the first ``columns`` columns."""
+        first = self.covariances[:, :columns, :columns]
+        return Mixture(self.weights, self.means[:, :columns], first)
+
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.
 

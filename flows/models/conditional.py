@@ -56,7 +56,5 @@ class Conditional(FlowArchitecture):
         for kept in range(context, dim):
             part = {"kept": kept, "changed": 1}
             bijections.append(AffineCoupling(dim, self.hidden, generators, **part))
-            bijections.append(
-                SplineCoupling(dim, self.hidden, generators, bins=self.bins, **part)
-            )
+            bijections.append(SplineCoupling(dim, self.hidden, generators, bins=self.bins, **part))
         return bijections

@@ -30,7 +30,7 @@ class GaussianMixture(Population):
         preprocessing: a map from the user's units to the units of the mixture; ``None`` if these
             are equal.
 
-    The arrays are kept in float64. Raises ``ValueError`` if they do not describe a mixture.
+    The arrays are kept in float64. ``mixture`` is the ``flows.Mixture`` after the preprocessing. Raises ``ValueError`` if they do not describe a mixture.
 
     Examples:
         >>> import flows, numpy as np
@@ -48,11 +48,11 @@ class GaussianMixture(Population):
     ) -> None:
         given = {"weights": weights, "means": means, "covariances": covariances}
         arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
-        self._mixture = Mixture(**arrays)
+        self.mixture = Mixture(**arrays)
         to_real = None if preprocessing is None else preprocessing.to_real
         columns = [] if to_real is None else to_real.columns
         description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
-        super().__init__(1, self._mixture.means.shape[1:], description)
+        super().__init__(1, self.mixture.means.shape[1:], description)
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
@@ -109,13 +109,13 @@ class GaussianMixture(Population):
         z = self.features_first(value)
         if self.preprocessing is not None:
             z, log_det = self.preprocessing(z)
-        log_q = torch.from_numpy(self._mixture.log_prob(z[0].T.numpy()))
+        log_q = torch.from_numpy(self.mixture.log_prob(z[0].T.numpy()))
         return (log_q + log_det[0]).reshape(value.shape[:-1])
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         shape = torch.Size(sample_shape)
-        z = torch.from_numpy(self._mixture.sample(shape.numel(), generator_of(generator)))[None].mT
+        z = torch.from_numpy(self.mixture.sample(shape.numel(), generator_of(generator)))[None].mT
         if self.preprocessing is not None:
             z = self.preprocessing.inverse(z)[0]
         return self.rows_first(z, shape)

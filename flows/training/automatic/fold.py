@@ -9,10 +9,11 @@ import torch
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.seeds import numpy_generator
+from flows.mixtures import completion
 from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
-from flows.training.automatic import completion
+from flows.networks.target_population import fit_context
 
 TRAIN_ROWS = 50_000  # training rows of a fold, at most
 CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
@@ -27,6 +28,9 @@ class Fold:
     is fitted to these training rows: the scaler, the mixture that completes rows with gaps, the
     preprocessings of its members (``prepared_fold.py``), and the references.
 
+    With a context, only the context has gaps. A gap is drawn given the known values of the context
+    alone, since the point is unknown when the density is used.
+
     Args:
         network: the network to train, which has the columns of the table.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
@@ -38,6 +42,8 @@ class Fold:
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``TRAIN_ROWS`` of these, evenly spaced.
         held_out: the indices of the held-out rows, ``(h,)``.
+        context: the number of first columns that the density is given; 0 for none.
+        contexts: the context of the training rows in the user's units, ``(t, context)``.
         units: the preprocessing from the user's units to scaled rows.
         train_rows, held_out_rows: the scaled rows, ``(t, D)`` and ``(h, D)``, with their gaps.
         completions: the number of completions per training row; 1 if no row has a gap.
@@ -50,12 +56,14 @@ class Fold:
     def __init__(
         self, network: DensityNetwork, rows: Array, fold_of: Whole, number: int, seed: int
     ) -> None:
-        self.number, self.seed = number, seed
+        self.number, self.seed, self.context = number, seed, network.context
+        self.columns = network.columns
         is_held_out = fold_of == number
         self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
         self.held_out = np.flatnonzero(is_held_out)
-        self.units = Preprocessing(network.event_shape, 1, network.columns)
+        self.units = Preprocessing(network.row_shape, 1, network.columns, network.context)
         self.units.fit_scaler(rows[self.train][:, None])
+        self.contexts = rows[self.train, : self.context]
         self.train_rows = self.scale(rows[self.train])
         self.held_out_rows = self.scale(rows[self.held_out])
         self.completions = completion.count_completions(self.train_rows, len(self.train))
@@ -73,6 +81,10 @@ class Fold:
     @cached_property
     def mixture(self) -> Mixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
+        if self.context:
+            units = Preprocessing((self.context,), 1, self.columns[: self.context])
+            units.fit_scaler(self.contexts[:, None])
+            return fit_context(units, self.contexts, self.seed)
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 
@@ -81,13 +93,20 @@ class Fold:
 
         The completions are ``(n count, D)``; the completions of a row are adjacent. The
         log-densities, ``(n, count)``, are of the values in the gaps, in the user's units, and 0 for
-        a row without a gap. The same rows have the same completions at every call.
+        a row without a gap. They are also 0 with a context: the draws are from the distribution of
+        the context, over which p(y | x) is averaged. The same rows have the same completions at
+        every call.
         """
         completed, log_r = rows.repeat(count, axis=0), np.zeros(len(rows) * count)
         if (unknown := np.isnan(completed)).any():
             generator = numpy_generator(self.seed, "completion", self.number, 1)
-            completed, log_r = completion.draw_missing(self.mixture, completed, generator)
+            own = slice(0, self.context or None)
+            completed[:, own], log_r = completion.draw_missing(
+                self.mixture, completed[:, own], generator
+            )
             log_r += (unknown * self.log_slopes(completed)).sum(axis=1)
+            if self.context:
+                log_r[:] = 0.0
         return completed, log_r.reshape(-1, count)
 
     def log_slopes(self, rows: Array) -> Array:

@@ -20,10 +20,10 @@ from torch import Tensor
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.mixtures.completion import count_completions
 from flows.networks import building
 from flows.networks.network import DensityNetwork
 from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.completion import count_completions
 from flows.training.automatic.fold import CHECK_ROWS, Fold
 from flows.training.automatic.lasso import first_layers, shrink
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold, WeightedPoints

@@ -54,3 +54,27 @@ class NeighbourNoise:
         return points + np.einsum(
             "nk,nkd->nd", weights.astype(np.float32), self.reference[nearest] - points[:, None]
         )
+
+
+class PointNoise:
+    """Noise of the points y given their context x, for a conditional density::
+
+        (x_i, y_i + h s a),    a ~ N(0, 1)
+
+    h is the level, and s ``(D,)`` are the standard deviations of y after the preprocessing.
+
+    Args:
+        points: the rows (x, y) after the preprocessing, ``(n, d + D)``.
+        context: the number of columns d of x.
+    """
+
+    def __init__(self, points: Array, context: int) -> None:
+        self.points, self.context = points.astype(np.float32), context
+        self.deviation = points[:, context:].std(axis=0).astype(np.float32)
+
+    def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
+        """Return the rows with the indices ``order`` and new noise, in single precision."""
+        rows = self.points[order]
+        own = rows[:, self.context :]
+        own += level * self.deviation * generator.standard_normal(own.shape).astype(np.float32)
+        return rows

@@ -14,7 +14,7 @@ from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import Fold
-from flows.training.automatic.noise import NeighbourNoise
+from flows.training.automatic.noise import NeighbourNoise, PointNoise
 
 ROWS_AT_ONCE = 10_000  # rows that are preprocessed at a time
 
@@ -54,7 +54,7 @@ class PreparedFold:
 
     def __init__(self, fold: Fold, network: DensityNetwork, name: str) -> None:
         self.fold, self.dtype = fold, network.dtype
-        self.preprocessing = Preprocessing(network.event_shape, 1, network.columns)
+        self.preprocessing = Preprocessing(network.row_shape, 1, network.columns, network.context)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
@@ -80,9 +80,12 @@ class PreparedFold:
         return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     @cached_property
-    def noise(self) -> NeighbourNoise:
+    def noise(self) -> NeighbourNoise | PointNoise:
         """The noise of the training rows; the neighbours are found at the first use."""
-        return NeighbourNoise(self.points.double().numpy().T, self.fold.completions)
+        points = self.points.double().numpy().T
+        if self.fold.context:
+            return PointNoise(points, self.fold.context)
+        return NeighbourNoise(points, self.fold.completions)
 
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` training rows in random order with new noise, ``(D, count)``.

@@ -31,14 +31,15 @@ from flows.core.arrays import Array, Whole
 from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
+from flows.mixtures import completion
 from flows.mixtures.fitting import fit_gaussian
 from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import equal_rows
-from flows.training.automatic import completion, stacking
-from flows.training.automatic.candidates import CANDIDATES
+from flows.training.automatic import stacking
+from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.fold_mixtures import fit_mixtures
 from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
@@ -52,16 +53,19 @@ LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
 COOLING = 0.25  # steps of the cooling, as a share of the steps before
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
+TARGET_REFERENCES = {"a Gaussian without x": False, "a linear Gaussian": True}
 
 
 def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Population:
     """Train ``network`` with the automatic recipe, and return the ensemble.
 
     The ensemble is the network, or a ``Composite`` of the network and ``mixtures`` mixtures per
-    fold. The training rows may have gaps (``NaN``); the test rows must be complete. Raises
-    ``ValueError`` for a number of members that does not fit the folds and candidates, and for rows
-    or groups from which the recipe cannot learn.
+    fold. The training rows may have gaps (``NaN``); the test rows must be complete. A network with
+    a context learns p(y | x); a row is the context x and the point y, and only x may have gaps.
+    Raises ``ValueError`` for a number of members that does not fit the folds and candidates, and
+    for rows or groups from which the recipe cannot learn.
     """
+    candidates = TARGET_CANDIDATES if network.context else CANDIDATES
     folds, kept = folds_and_candidates(network.members)
     spare = max(SPARE * kept, 4)
     settings, name = task.settings, task.name
@@ -72,6 +76,9 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
             "on rows that all members share"
         )
     rows, test = shared[:, 0], None
+    for row in np.flatnonzero(np.isnan(rows[:, network.context :]).any(axis=1))[:1].tolist():
+        if network.context:
+            raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
     if task.test is not None:
         test = checked(network, network.rows(task.test, "test"), "test")[:, 0]
 
@@ -81,7 +88,7 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         show_state(bar, "fitting margins, finding neighbours")
-        trainer = FoldTrainer(network, rows, test, CANDIDATES, fold_of, settings)
+        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -209,11 +216,12 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
     """
 
     def candidate_steps(halved: int, last: int) -> float:
-        first = len(CANDIDATES) * ROUNDS[0] + spare * (halved - ROUNDS[0])
+        first = count * ROUNDS[0] + spare * (halved - ROUNDS[0])
         return first + kept * ((1 + COOLING) * last - halved)
 
     (start, begun), *_, (step, now) = clock.items()
-    share = (now - begun) / (step - start) / len(CANDIDATES)
+    count = len(trainer.candidates)
+    share = (now - begun) / (step - start) / count
     least = share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED)
     most = share * candidate_steps(ROUNDS[1], MOST_STEPS)
     n, dim = trainer.shape
@@ -227,14 +235,20 @@ def score_references(folds: Sequence[Fold]) -> dict[str, float]:
     """Return the out-of-fold scores of two simple models: mean log-densities in nats.
 
     They are in the user's units. Each model is fitted to the completed training rows of a fold; the
-    score of a held-out row with gaps is the density of its known values.
+    score of a held-out row with gaps is the density of its known values. With a context x, it is
+    the density of the point given the known values of x.
     """
-    totals = dict.fromkeys(REFERENCES, 0.0)
+    context = folds[0].context
+    references = TARGET_REFERENCES if context else REFERENCES
+    totals = dict.fromkeys(references, 0.0)
     for fold in folds:
-        log_det = np.nansum(fold.log_slopes(fold.held_out_rows), axis=1)
-        for name, correlated in REFERENCES.items():
+        log_det = np.nansum(fold.log_slopes(fold.held_out_rows)[:, context:], axis=1)
+        for name, correlated in references.items():
             gaussian = fit_gaussian(fold.completed, correlated=correlated)
             log_q = completion.log_prob(gaussian, fold.held_out_rows) + log_det
+            if context:
+                of_x = gaussian.marginal(context)
+                log_q -= completion.log_prob(of_x, fold.held_out_rows[:, :context])
             totals[name] += float(log_q.sum())
     count = sum(len(fold.held_out) for fold in folds)
     return {name: total / count for name, total in totals.items()}

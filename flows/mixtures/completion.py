@@ -1,6 +1,6 @@
-"""Missing values, or gaps, in the automatic recipe: a gap is drawn several times, not filled once.
+"""Missing values, or gaps, of training rows: a gap is drawn several times, not filled once.
 
-A mixture of Gaussians is fitted to the training rows of a fold. The draws are from this mixture,
+A mixture of Gaussians is fitted to the rows. The draws are from this mixture,
 given the known values of the row (multiple imputation, Rubin 1987). A *training* row has several
 completions, and each visit uses a random one. The score of a *held-out* row is the log-density of
 its known values ``x_o``, estimated with importance sampling (Owen 2013, chapter 9)::
@@ -8,7 +8,7 @@ its known values ``x_o``, estimated with importance sampling (Owen 2013, chapter
     q(x_o) ~ 1/K sum_k q(x_o, x_k) / r(x_k | x_o),      x_k ~ r( . | x_o)
 
 The estimate is unbiased, so the expectation of its logarithm is at most log q(x_o). Rows are
-``(n, D)``, scaled by the scaler of their fold (``fold.py``), with ``NaN`` for a gap.
+``(n, D)``, standardised, with ``NaN`` for a gap.
 """
 
 from __future__ import annotations
