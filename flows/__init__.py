@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.density.fitting import load as load
     from flows.density.fitting import save as save
     from flows.density.frame_density import Density as Density
+    from flows.density.regressor import DensityRegressor as DensityRegressor
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.mixture import Mixture as Mixture
     from flows.models.conditional import Conditional as Conditional
@@ -47,6 +48,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "Conditional": "flows.models.conditional",
     "Density": "flows.density.frame_density",
     "DensityEstimator": "flows.density.estimator",
+    "DensityRegressor": "flows.density.regressor",
     "Flow": "flows.networks.flow",
     "FlowMatching": "flows.models.flow_matching",
     "GAN": "flows.models.gan",

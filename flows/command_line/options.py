@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,15 @@ def read_table(arguments: argparse.Namespace) -> tuple[dict[str, str], Table]:
 
 def take_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of ``fit`` and ``inspect`` that ``frames.take`` has, too."""
-    return {"strict": arguments.strict, "group": arguments.group, "na": arguments.na}
+    targets = column_names(arguments.target)
+    options = {"strict": arguments.strict, "group": arguments.group, "na": arguments.na}
+    return {**options, "targets": targets}
+
+
+def column_names(text: str | None) -> list[str]:
+    """Return the names of columns between commas; a name with a comma is in double quotes."""
+    names = next(csv.reader([text or ""], skipinitialspace=True), [])
+    return [name.strip() for name in names]
 
 
 def format_of(arguments: argparse.Namespace) -> Format:

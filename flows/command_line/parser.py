@@ -27,8 +27,8 @@ VERBS = {
     "export": "Write a density to another file, for example without values of single rows.",
     "info": "Print the columns, the networks, their training and their score on rows that were "
     "held out of training.",
-    "plot": "Plot samples over the rows of a table, the surprising values of unlikely rows, or the "
-    "distributions of the values of one row.",
+    "plot": "Plot samples over the rows of a table, or the target along a column; the surprising "
+    "values of unlikely rows; or the distributions of the values of one row.",
 }
 TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
 OUTPUT = "the file to write"
@@ -106,7 +106,10 @@ def _add_format(verb: argparse.ArgumentParser) -> None:
 
 def _add_fit(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
-    add("--model", default="nsf", help="nsf (default), realnvp, glow, vae or flow_matching")
+    text = (
+        "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional (default), "
+    )
+    add("--model", help=text + "nsf or realnvp")
     text = "the number of networks: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=text)
     text = "the number of mixtures of Gaussians per fold beside the networks: 0, 1 or 2 (2)"
@@ -138,6 +141,8 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
     )
     text = "a further mark of missing values, text or a number such as -999" + REPEATS
     add("--na", metavar="MARK", help=text, **REPEATED)
+    text = "a column, or several, to learn given all other columns; put a name with a comma in "
+    add("--target", metavar="NAME,NAME", help=text + "double quotes")
     text = "a column that names the subject of each row; all rows of a subject are in one fold"
     add("--group", metavar="NAME", help=text)
     text = "refuse columns that would be carried along, excluded or pooled"
@@ -163,7 +168,8 @@ def _add_score(verb: argparse.ArgumentParser) -> None:
 
 def _add_predict(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
-    add("--column", metavar="NAME", required=True, help="the column to predict")
+    text = "the column to predict; the default is the target of a fit with --target"
+    add("--column", metavar="NAME", help=text)
     text = "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)"
     add("--quantiles", metavar="Q,Q", type=_levels, help=text)
 
@@ -181,6 +187,8 @@ def _add_plot(verb: argparse.ArgumentParser) -> None:
     add("--row", metavar="K", type=_whole(1), help=text)
     text = "draw the values of the N least likely rows, coloured by their surprise"
     add("--anomalies", metavar="N", type=_whole(1), help=text)
+    text = "draw the target along a column (by default the most correlated one)"
+    add("--along", metavar="NAME", help=text)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.options import format_of, once, read_table, take_options
+from flows.command_line.options import column_names, format_of, once, read_table, take_options
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -24,6 +23,7 @@ from flows.density.chunks import Chunks, find_column, layout_of, prediction_name
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
+from flows.density.target_density import TargetDensity, density_of, target_along
 from flows.networks import building, registry
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
@@ -97,8 +97,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
-    given = next(csv.reader([arguments.given or ""], skipinitialspace=True), [])
-    given = [name.strip() for name in given]
+    given = column_names(arguments.given)
     density, count = _load(arguments, needs_columns=bool(given)), arguments.anomalies
     if isinstance(density.network, ImageFlow):
         return image_files.score(density.network, arguments.table, arguments.output, count)
@@ -127,20 +126,25 @@ def impute(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
-    density, column = _load(arguments), arguments.column
-    levels = arguments.quantiles or QUANTILES
-    d = find_column(density, column)
-    if arguments.quantiles and density.columns[d].labels:
-        raise UserError(f"--quantiles: {column} is a category; its labels have probabilities")
+    density, levels = _load(arguments), arguments.quantiles or QUANTILES
+    names = density.targets if arguments.column is None else [arguments.column]
+    if not names:
+        raise UserError("--column is needed: the density has no target")
+    columns = [density.columns[find_column(density, name)] for name in names]
+    for column in columns:
+        if arguments.quantiles and column.labels:
+            raise UserError(
+                f"--quantiles: {column.name} is a category; its labels have probabilities"
+            )
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        found = chunks.predict(chunk, column, levels)
+        found = chunks.predict(chunk, names, levels)
         shown = {
             str(name): rounded(x, DIGITS) if x.dtype.kind == "f" else x for name, x in found.items()
         }
         return chunk.assign(**shown)
 
-    added = [*map(str, prediction_names(density.columns[d], levels))]
+    added = prediction_names(columns, levels)
     _write(arguments, density, _answers(arguments, density, ask, added))
 
 
@@ -171,6 +175,10 @@ def plot(arguments: argparse.Namespace) -> None:
     kinds = parsing_kinds(density.columns)
     na = layout_of(density).na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
+    if number is None and isinstance(density, TargetDensity):
+        return _plot_along(arguments, density, table)
+    if arguments.along is not None:
+        raise UserError("--along draws the target, and this density has none")
     if number is None:
         return _plot_samples(arguments, density, table)
     if arguments.missing != "keep":
@@ -197,6 +205,16 @@ def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: A
     draw_figure(page, scene, arguments.output)
 
 
+def _plot_along(arguments: argparse.Namespace, density: TargetDensity, table: Any) -> None:
+    from flows.plotting.along import draw_along
+
+    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
+    d = None if arguments.along is None else find_column(density, arguments.along)
+    if d is not None and density.columns[d].name in density.targets:
+        raise UserError(f"--along {arguments.along}: is a target; name another column")
+    draw_along(arguments.output, density.columns, rows, *target_along(density, rows, d))
+
+
 def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.DataFrame) -> None:
     from flows.plotting.single_rows import draw_conditionals
 
@@ -204,15 +222,16 @@ def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.Da
     rows = Chunks(density, str(arguments.table)).numbers(frame)
     chunks = Chunks(density, str(arguments.table))
     [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
-    curves = [density.curve(rows[k], d, k) for d in range(len(density.columns))]
+    first = len(density.columns) - len(density.targets) if density.targets else 0
+    curves = [density.curve(rows[k], d, k) for d in range(first, len(density.columns))]
     show(chunks.notices(), shell_words)
-    columns = density.columns
-    draw_conditionals(arguments.output, columns, rows, arguments.row, surprise, curves)
+    columns, shown = density.columns[first:], rows[:, first:]
+    draw_conditionals(arguments.output, columns, shown, arguments.row, surprise[first:], curves)
 
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
     """Return the density in a file. Raises ``UserError`` if ``needs_columns`` and it has none."""
-    density = ArrayDensity(building.load(arguments.model))
+    density = density_of(building.load(arguments.model))
     if needs_columns and not density.columns:
         raise UserError(
             f"{arguments.model}: is a model of images, which has no columns; `flows sample` draws "

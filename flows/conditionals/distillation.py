@@ -8,6 +8,7 @@ effective.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from flows.bijections.chain import Chain
 from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_mixture
+from flows.mixtures.mixture import Mixture
 from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
 from flows.tables.rounding import dequantise
@@ -52,8 +54,13 @@ class Distilled:
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
         for chain, values in zip(self.maps, x, strict=True):
             chain.initialize(values)
-        z = np.stack([self._map(d, each[0, 0].numpy())[0] for d, each in enumerate(x)], axis=1)
-        self.mixture = fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
+        self._values = [each[0, 0].numpy() for each in x]
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        """The mixture of the scores, which is fitted at the first use."""
+        z = np.stack([self._map(d, x)[0] for d, x in enumerate(self._values)], axis=1)
+        return fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and their log dz/dx.

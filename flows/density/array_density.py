@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flows.conditionals.distillation import SAMPLES, Distilled
+from flows.conditionals.labels import TOLERANCE as EXACT
 from flows.conditionals.labels import log_probability
 from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
 from flows.core.arrays import Array, Mask, Whole
@@ -70,6 +71,7 @@ class ArrayDensity:
     def __init__(self, network: Population) -> None:
         self.network = network
         self.columns = network.columns
+        self.targets: list[str] = []  # names, if the density is p(y | x)
         if not self.columns and len(network.event_shape) == 1:
             self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
 
@@ -94,7 +96,7 @@ class ArrayDensity:
         allowed = ~self.disallowed(rows).any(axis=1)
         direct = allowed & ~np.isnan(rows).any(axis=1) & (not given.any())
         if direct.any():
-            found.log_q[direct] = log_probability(self._log_density, self.columns, rows[direct])
+            found.log_q[direct] = self._log_complete(rows[direct])
         places = np.flatnonzero(allowed & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
@@ -268,21 +270,24 @@ class ArrayDensity:
 
         Also return the smallest effective number of draws of each row, ``(n,)``.
         """
-        distilled = self.unknowns.distilled
         joint = self._log_marginal(rows, row_numbers)
         found, effective = np.full(rows.shape, np.nan), joint.effective
         log_joint = self.ensemble(joint.log_q)
-        for d, column in enumerate(self.columns):
+        for d in range(len(self.columns)):
             known = np.flatnonzero(~np.isnan(rows[:, d]))
             rest = rows[known]
             rest[:, d] = np.nan
             of_rest = self._log_marginal(rest, row_numbers[known])
-            width = len(column.labels) or 3 * (distilled.high[d] - distilled.low[d])
-            log_margin = np.logaddexp(distilled.log_margin(d, rows[known, d]), -np.log(width))
             log_conditional = log_joint[known] - self.ensemble(of_rest.log_q)
-            found[known, d] = log_margin - np.log(2) - log_conditional
+            found[known, d] = self._log_margin(d, rows[known, d]) - log_conditional
             effective[known] = np.minimum(effective[known], of_rest.effective)
         return found, effective
+
+    def _log_margin(self, d: int, x: Array) -> Array:
+        """Return log m of values ``x`` ``(n,)`` of column ``d``, in the formula of ``surprise``."""
+        distilled, labels = self.unknowns.distilled, self.columns[d].labels
+        width = len(labels) or 3 * (distilled.high[d] - distilled.low[d])
+        return np.logaddexp(distilled.log_margin(d, x), -np.log(width)) - np.log(2)
 
     def curve(self, row: Array, d: int, row_number: int) -> tuple[Array, Array]:
         """Return G values of column ``d`` and their densities given the rest of ``row`` ``(D,)``.
@@ -300,7 +305,7 @@ class ArrayDensity:
         x = self._grid(row, d)
         rows = rest.repeat(len(x), axis=0)
         rows[:, d] = np.tile(x, len(rest))
-        log_q = log_probability(self._log_density, self.columns, rows, TOLERANCE)
+        log_q = self._log_complete(rows, TOLERANCE)
         log_q = self.ensemble(log_q).reshape(len(rest), -1) + np.log(np.gradient(x))
         share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)).mean(axis=0)
         return x, share / np.gradient(x)
@@ -323,6 +328,10 @@ class ArrayDensity:
         samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
         weights = self.network.member_weights.numpy()
         return Unknowns(self._log_density, Distilled(self.columns, samples), weights)
+
+    def _log_complete(self, rows: Array, tolerance: float = EXACT) -> Array:
+        """Return the members' log-densities of complete rows, with probabilities of labels."""
+        return log_probability(self._log_density, self.columns, rows, tolerance)
 
     def _log_density(self, rows: Array) -> Array:
         return chunked_log_prob(self.network, rows)

@@ -141,14 +141,29 @@ class Chunks:
         values = values[[*self.names, *carried]]
         return _filled(chunk.iloc[each], gaps, values, self.written.decimal)
 
-    def predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
-        """Return the distribution of ``column`` in each row given the other values of the row."""
+    def predict(
+        self, chunk: pd.DataFrame, names: Sequence[str], levels: Sequence[float]
+    ) -> pd.DataFrame:
+        """Return the distributions of the columns ``names`` given the other values of each row.
+
+        The results of several columns are side by side, with the column in front of their names.
+        """
+        if len(names) == 1:
+            return self._predict(chunk, names[0], levels)
+        start, parts = self._rows, list[pd.DataFrame]()
+        for name in names:
+            self._rows = start
+            parts.append(self._predict(chunk, name, levels).add_prefix(f"{name}_"))
+        return pd.concat(parts, axis=1)
+
+    def _predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
+        """Return the distribution of one column."""
         self.what = "predictions"
         d = find_column(self.density, column)
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
         self.note_far(rows)
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
-        *names, last = prediction_names(self.columns[d], levels)
+        *names, last = _prediction_names(self.columns[d], levels)
         predicted = pd.DataFrame(found, columns=names, index=chunk.index)
         if self.columns[d].kind == "date":
             predicted = self._with_dates(predicted, self.columns[d])
@@ -336,8 +351,16 @@ class Chunks:
                 self._unknown_labels.update((column.name, repr(label)) for label in labels)
 
 
-def prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
-    """Return the names of the columns of a prediction of ``column``."""
+def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list[str]:
+    """Return the names of the columns of a prediction of ``columns``, as text."""
+    names = {column.name: _prediction_names(column, levels) for column in columns}
+    if len(columns) == 1:
+        return [*map(str, names[columns[0].name])]
+    return [f"{column}_{each}" for column, own in names.items() for each in own]
+
+
+def _prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
+    """Return the names of the columns of a prediction of one column; labels keep their types."""
     summary = ["mean", "sd", *(f"q{level:g}" for level in levels)]
     return [*(column.labels or summary), "effective_draws"]
 

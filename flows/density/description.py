@@ -41,7 +41,7 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
             lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
     if record.held_out is not None:
         what = "out-of-fold log-density per row"
-        if any(gaps):
+        if any(gaps) and "targets" not in about:
             what += " (of the values that are not missing)"
         score = f"{record.held_out:.2f} +- {record.held_out_se:.2f} nat"
         references = [f"{name} {value:.2f}" for name, value in record.references.items()]

@@ -103,10 +103,10 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         rows = self._rows(X, reset=True)
         names = ("columns", "missing", "na", "group", "strict")
         how = {name: getattr(self, name) for name in names}
-        how |= {name: _plain(getattr(self, name)) for name in ("members", "mixtures")}
+        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures")}
         how["settings"] = self._training()
         try:
-            self.density_ = fit(rows, self.model, seed=_seed(self.random_state), **how)
+            self.density_ = fit(rows, self.model, seed=seed_of(self.random_state), **how)
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
         return self
@@ -146,7 +146,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``NotFittedError`` before ``fit``.
         """
         check_is_fitted(self)
-        drawn = self.density_.sample(n_samples, _seed(random_state))
+        drawn = self.density_.sample(n_samples, seed_of(random_state))
         return drawn if hasattr(self, "feature_names_in_") else drawn.to_numpy()
 
     def _training(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         settings["recipe"] = self.recipe
         if self.epochs is not None:
             settings["epochs"] = self.epochs
-        return {name: _plain(value) for name, value in settings.items()}
+        return {name: plain(value) for name, value in settings.items()}
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """Return a data frame unchanged, and anything else as a checked array.
@@ -186,13 +186,13 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         return tags
 
 
-def _seed(random_state: Any) -> int:
+def seed_of(random_state: Any) -> int:
     """Return a whole number unchanged, or draw one from a random state of scikit-learn."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert a NumPy number, for example from a grid of parameters, to a Python number."""
     return value.item() if isinstance(value, np.generic) else value

@@ -11,14 +11,16 @@ import numpy as np
 
 from flows.core.arrays import Array, subsample
 from flows.core.settings import TrainingSettings
-from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
+from flows.density.target_density import density_of
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
+from flows.networks.flow import Flow
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
-from flows.tables.frames import Table, from_user, take
+from flows.networks.target_population import TargetPopulation
+from flows.tables.frames import Table, from_user, take, target_names
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
 from flows.training.automatic.recipe import train_auto
@@ -33,8 +35,9 @@ Missing = Literal["learn", "drop", "stop"]
 
 def fit(
     frame: Any,
-    model: str | Architecture = "nsf",
+    model: str | Architecture | None = None,
     *,
+    target: str | Sequence[str] | None = None,
     members: int = 10,
     mixtures: int = 2,
     columns: Mapping[str, str] | None = None,
@@ -45,7 +48,7 @@ def fit(
     group: str | None = None,
     strict: bool = False,
 ) -> Density:
-    """Fit the density of a table.
+    """Fit the density of a table, or of a target given the other columns.
 
     The density is the weighted mean of the densities of several networks, the ensemble. By default,
     the automatic recipe trains the networks with cross-validation: it chooses the regularisation
@@ -55,11 +58,15 @@ def fit(
     Args:
         frame: a data frame, or an array ``(n, D)``.
         model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
-            name: ``"nsf"``, ``"realnvp"``, ``"glow"``, ``"vae"`` or ``"flow_matching"``.
+            name: ``"nsf"`` (the default), ``"realnvp"``, ``"glow"``, ``"vae"`` or
+            ``"flow_matching"``. With a target: ``"conditional"`` (the default) or, for a single
+            target, ``"nsf"`` or ``"realnvp"``.
+        target: a column y, or several columns, to learn given all other columns x: the density is
+            then p(y | x). Rows without a value of y are left out.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
         mixtures: the number of mixtures of Gaussians per fold that the automatic recipe stacks
             together with the networks: 2 (one after the margins, one without), 1 (the better one)
-            or 0.
+            or 0. With a target, there are none.
         columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
             "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
             in ``tables/kinds.py`` choose the kinds of all other columns.
@@ -97,6 +104,10 @@ def fit(
         >>> density = flows.fit(frame, small, columns={"age": "positive"}, settings=quick)
         >>> [column.word for column in density.columns]
         ['positive', 'category']
+
+        >>> given = flows.fit(frame, target="age", settings={"recipe": "fixed", "epochs": 2})
+        >>> list(given.predict(frame[:2]))
+        ['mean', 'sd', 'q0.05', 'q0.5', 'q0.95', 'effective_draws']
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
@@ -108,6 +119,7 @@ def fit(
     return fit_table(
         from_user(frame, kinds, marks),
         model,
+        targets=target_names(target),
         members=members,
         mixtures=mixtures,
         kinds=kinds,
@@ -122,8 +134,9 @@ def fit(
 
 def fit_table(
     table: Table,
-    model: str | Architecture,
+    model: str | Architecture | None,
     *,
+    targets: Sequence[str] = (),
     members: int,
     mixtures: int,
     kinds: Mapping[str, str],
@@ -143,30 +156,45 @@ def fit_table(
         raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
     if missing not in ("learn", "drop", "stop"):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
+    if model is None:
+        model = "conditional" if targets else "nsf"
     architecture, training = parse_settings(model, settings, seed)
+    _check_targets(architecture, targets)
     learns = architecture.is_automatic(training)
     if group is not None and not learns:
         raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
     policy = "stop" if missing == "learn" and not learns else missing
-    rows = take(table, kinds, policy, strict=strict, group=group, na=na)
+    rows = take(table, kinds, policy, strict=strict, group=group, na=na, targets=targets)
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
-    event_shape = (len(rows.columns),)
+    context = len(rows.columns) - rows.targets if rows.targets else 0
     network = building.build(
-        architecture, event_shape, members=members, seed=seed, columns=rows.columns
+        architecture,
+        (len(rows.columns) - context,),
+        members=members,
+        seed=seed,
+        columns=rows.columns,
+        context=context,
     )
     network.description["table"] = rows.layout.to_dict()
     on_notices(rows.notices)
-    points = dequantise(rows.columns, rows.values, rows.copies, seed)
+    # Known values of a context are not spread
+    spread = [replace(c, step=None) if d < context else c for d, c in enumerate(rows.columns)]
+    points = dequantise(spread, rows.values, rows.copies, seed)
     name = network.description["model"]
     fitted: Population = network
     if learns:
         task = Task(points, None, training, None, name, rows.groups)
-        fitted = train_auto(cast(DensityNetwork, network), task, mixtures).eval()
+        count = 0 if context else mixtures
+        fitted = train_auto(cast(DensityNetwork, network), task, count).eval()
     else:
         train(network, points, settings=training, name=name)
-    if fitted.record is not None and any(column.labels for column in rows.columns):
+    if context:
+        fitted = TargetPopulation.of(cast(Flow, fitted), rows.values, seed).eval()
+    learned = rows.columns[context:]
+    rounded = any(column.labels or (context and column.step) for column in learned)
+    if fitted.record is not None and rounded:
         fitted.record = rescored(fitted, fitted.record, rows.values)
     return Density(fitted)
 
@@ -201,6 +229,18 @@ def parse_settings(
     return architecture, training
 
 
+def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
+    """Raise ``ValueError`` if the architecture cannot learn these targets."""
+    name, conditional = registry.name_of(architecture), registry.find("conditional")
+    if targets and not architecture.takes_context:
+        taking = [each for each in registry.names() if registry.find(each).takes_context]
+        raise ValueError(f"model = {name!r}: a target needs one of {', '.join(taking)}")
+    if len(targets) > 1 and not isinstance(architecture, conditional):
+        raise ValueError(f"model = {name!r}: several targets need the model 'conditional'")
+    if isinstance(architecture, conditional) and not targets:
+        raise ValueError(f"model = {name!r}: needs a target")
+
+
 def _table_models() -> str:
     """Return the names of the architectures of tables, for messages."""
     classes = {name: registry.find(name) for name in registry.names()}
@@ -213,12 +253,12 @@ def _table_models() -> str:
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
     """Return the record with out-of-fold scores that use the probabilities of labels.
 
-    New rows are scored with these probabilities, and their tail probabilities compare them with the
+    A rounded target has the probability of its cell. New rows are scored in the same way, and their tail probabilities compare them with the
     training rows. At most ``RESCORED`` rows are rescored; the other rows lose their score.
     """
     if (own := record.row_scores) is None:
         return record
-    density, scored = ArrayDensity(network), np.flatnonzero(own.state == RowState.SCORED)
+    density, scored = density_of(network), np.flatnonzero(own.state == RowState.SCORED)
     places = subsample(scored, RESCORED)
     log_q = density.log_prob(values[places], places).log_q
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)

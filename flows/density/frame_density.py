@@ -22,6 +22,7 @@ from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Estimate
 from flows.density.chunks import Chunks, find_column, layout_of
 from flows.density.description import describe
+from flows.density.target_density import density_of
 from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.columns import Column
@@ -62,7 +63,7 @@ class Density:
     """
 
     def __init__(self, network: Population) -> None:
-        self._array = ArrayDensity(network)
+        self._array = density_of(network)
 
     @property
     def network(self) -> Population:
@@ -258,8 +259,13 @@ class Density:
         show(chunks.notices())
         return [filled.iloc[k::draws].copy() for k in range(draws)] if draws else filled
 
+    @property
+    def targets(self) -> list[str]:
+        """The names of the targets, the last of the ``columns``; empty without a target."""
+        return self._array.targets
+
     def predict(
-        self, frame: Any, column: str, quantiles: Sequence[float] = QUANTILES
+        self, frame: Any, column: str | None = None, quantiles: Sequence[float] = QUANTILES
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
@@ -270,10 +276,12 @@ class Density:
 
         Args:
             frame: rows of the table; the values of missing columns are unknown.
-            column: the column.
+            column: the column; with a target, by default the target. Without a column and with
+                several targets, the results of all targets are side by side, and their names start
+                with the name of the target, such as ``y_mean``.
             quantiles: the levels of the quantiles, between 0 and 1.
 
-        Raises ``TableError`` for an unknown column, and ``UserError`` for a wrong level.
+        Raises ``TableError`` for an unknown column, ``TypeError`` without a column and a target, and ``UserError`` for a wrong level.
 
         Examples:
             >>> import numpy as np
@@ -287,8 +295,11 @@ class Density:
             >>> list(predicted)
             ['mean', 'sd', 'q0.1', 'q0.9', 'effective_draws']
         """
+        names = self.targets if column is None else [str(column)]
+        if not names:
+            raise TypeError("predict needs a column, because the density has no target")
         chunks = Chunks(self._array)
-        found = chunks.predict(self._frame(frame), str(column), quantiles)
+        found = chunks.predict(self._frame(frame), names, quantiles)
         show(chunks.notices())
         return found
 

@@ -6,9 +6,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor, nn
 
-from flows.core.arrays import Shape
+from flows.core.arrays import Array, Shape
 from flows.core.seeds import normal
 
 
@@ -37,6 +39,16 @@ class Base(nn.Module, ABC):
         Args:
             z: noise ``(M, *event, N)``.
         """
+
+    def log_cdf(self, z: Array) -> Array:
+        """Return log P(noise <= z) of one feature, which is symmetric around 0.
+
+        Args:
+            z: noise of any shape, possibly infinite.
+
+        Raises ``NotImplementedError`` if the base has no such distribution function.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no distribution function")
 
     @abstractmethod
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
@@ -68,6 +80,9 @@ class StandardNormal(Base):
         z = z.flatten(1, -2)
         return -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
+    def log_cdf(self, z: Array) -> Array:
+        return np.asarray(norm.logcdf(z))
+
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         drawn = normal(generator, n, self.members, *self.event_shape)
         return drawn.to(dtype).movedim(0, -1).contiguous()
@@ -96,6 +111,10 @@ class TailedNormal(StandardNormal):
         normal = math.log1p(-self.TRACE) - 0.5 * math.log(2 * math.pi) - 0.5 * z.square()
         trace = math.log(self.TRACE * 3 / 8) - 2.5 * torch.log1p(z.square() / 4)
         return torch.logaddexp(normal, trace).sum(1)
+
+    def log_cdf(self, z: Array) -> Array:
+        normal = math.log1p(-self.TRACE) + norm.logcdf(z)
+        return np.logaddexp(normal, math.log(self.TRACE) + student.logcdf(z, 4))
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         z = super().sample(n, generator, dtype)

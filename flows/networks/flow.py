@@ -7,7 +7,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.bijections import Bijection, Chain
+from flows.bijections import Bijection, Chain, Coupling
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators, generator_of
 from flows.networks.backend import backend
@@ -85,6 +85,30 @@ class Flow(DensityNetwork):
         noise, log_det = self.to_noise(z)
         return log_det + self.base.log_prob(noise[:, self.context :])
 
+    @torch.no_grad()
+    def log_factors(self, value: Any, context: Any) -> Tensor:
+        """Return log p(y_j | x, y_1, ..., y_{j-1}) for each feature, ``(n, M, D)``.
+
+        Each bijection must be a coupling that changes one feature y_j and reads features before it,
+        as in ``flows.Conditional`` or for one feature. The factors sum to ``log_prob``.
+
+        Args:
+            value: points y in the user's units, ``(n, D)``.
+            context: their contexts x, ``(n, d)``.
+        """
+        rows = self.features_first(self.joined(value, context))
+        slopes = self.preprocessing.factor_log_slopes(rows.double())
+        z = self.preprocessing(rows)[0].to(self.dtype).contiguous()
+        for bijection in self.chain:
+            assert isinstance(bijection, Coupling)
+            z, log_det = backend.map(bijection, z)
+            slopes[:, bijection.changed[0]] += log_det
+        factors = [
+            self.base.log_prob(z[:, j : j + 1]) + slopes[:, j]
+            for j in range(self.context, z.shape[1])
+        ]
+        return torch.stack(factors).permute(2, 1, 0)
+
     def loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the training loss of preprocessed points, ``(M,)``, and its gradient ``(M, P)``::
 
@@ -130,23 +154,43 @@ class Flow(DensityNetwork):
         """
         if context is None and not self.context:
             return super().sample(sample_shape, generator)
-        # The point that noise 0 maps to is valid in any context, and stands for the points to draw
-        middle = self.restore(torch.zeros(self.members, *self.row_shape, 1, dtype=torch.float64))
-        x = self.joined(middle[:, self.context :, 0][None], context)
-        x = x.expand(*sample_shape, *x.shape)
-        given = self.preprocess(x).z[:, : self.context]
-        noise = self.base.sample(given.shape[-1], generator_of(generator), self.dtype)
-        z = torch.cat([given, noise.to(given)], dim=1)
-        return self.rows_first(self.to_points(z), x.shape[:-2])
+        self.check_context(context)
+        context = self.points(context, "context", (self.context,))
+        shape = (*sample_shape, *context.shape[:-2])
+        count = torch.Size(shape).numel()
+        noise = self.base.sample(count, generator_of(generator), self.dtype)
+        return self.decode(noise.movedim(-1, 0).reshape(*shape, *noise.shape[:-1]), context)
 
-    def to_points(self, z: Tensor) -> Tensor:
-        """Return points ``(M, D, N)`` in the user's units.
+    @torch.no_grad()
+    def decode(self, noise: Any, context: Any) -> Tensor:
+        """Return the points that ``noise`` is mapped to in a context; ``encode`` is the inverse.
 
         Args:
-            z: the preprocessed context and the noise, ``(M, d + D, N)``.
+            noise: ``(..., M or 1, D)``, or ``(n, D)`` for all members.
+            context: the context of each point in the user's units, ``(n, M or 1, d)`` or
+                ``(n, d)``.
+
+        Returns points ``(..., M, D)`` in the user's units, in double precision.
         """
-        mapped = backend.map(self.chain, z, inverse=True)[0]
-        return self.restore(mapped)[:, self.context :]
+        # A value that is valid in any context stands for the points that are unknown
+        middle = self.middle()[None, :, self.context :]
+        given = self.joined(middle, context)
+        noise = self.points(noise)
+        shape = torch.broadcast_shapes(noise.shape[:-2], given.shape[:-2])
+        of_context = self.preprocess(given).z[:, : self.context]
+        of_context = of_context.movedim(-1, 0).reshape(*given.shape[:-2], self.members, -1)
+        parts = [
+            each.to(self.dtype).expand(*shape, self.members, -1).reshape(-1, self.members, n)
+            for each, n in ((of_context, self.context), (noise, self.event_shape[0]))
+        ]
+        z = torch.cat(parts, dim=-1).movedim(0, -1).contiguous()
+        mapped = backend.map(self.chain, z, inverse=True)[0].double()
+        return self.rows_first(self.preprocessing.restore_points(mapped), torch.Size(shape))
+
+    def middle(self) -> Tensor:
+        """Return the row of each member in the middle of its preprocessed rows, ``(M, d + D)``."""
+        zeros = torch.zeros(self.members, *self.row_shape, 1, dtype=torch.float64)
+        return self.restore(zeros)[:, :, 0]
 
     @torch.no_grad()
     def ensemble_sample(

@@ -176,15 +176,19 @@ class Network(Population, ABC):
         Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
         """
         value = self.points(value)
-        if context is None and self.context:
-            raise ValueError(f"the network has a context of {self.context} numbers; pass context=x")
-        if context is not None and not self.context:
-            raise ValueError("the network was built without a context, so it takes none")
+        self.check_context(context)
         if context is None:
             return value
         given = self.points(context, "context", (self.context,)).to(value)
         shape = torch.broadcast_shapes(value.shape[:-1], given.shape[:-1])
         return torch.cat([each.expand(*shape, -1) for each in (given, value)], dim=-1)
+
+    def check_context(self, context: Any) -> None:
+        """Raise ``ValueError`` if a context is missing, or was given to a network without one."""
+        if context is None and self.context:
+            raise ValueError(f"the network has a context of {self.context} numbers; pass context=x")
+        if context is not None and not self.context:
+            raise ValueError("the network was built without a context, so it takes none")
 
     def restore(self, z: Tensor) -> Tensor:
         """Map the networks' points ``(M, *event, n)`` back to the user's units."""

@@ -69,6 +69,26 @@ class Preprocessing(Bijection):
         x, log_det = compose(self.steps, z, inverse=True)
         return (x if self.to_real is None else self.to_real.round_whole(x)), log_det
 
+    def restore_points(self, z: Tensor) -> Tensor:
+        """Return the features after the context in the user's units, ``(M, D, N)``.
+
+        They are the last features of ``inverse``, without the work for the context.
+
+        Args:
+            z: preprocessed rows ``(M, context + D, N)``, in double precision.
+        """
+        if self.whiten is not None:
+            z = self.whiten.inverse(z)[0]
+        points = z[:, self.context :]
+        dim, columns = points.shape[1], [] if self.to_real is None else self.to_real.columns
+        alone = Preprocessing((dim,), self.members, columns[self.context :])
+        alone.standardize.mean = self.standardize.mean[:, self.context :]
+        alone.standardize.deviation = self.standardize.deviation[:, self.context :]
+        if self.margins is not None:
+            alone.add_margins()
+            alone.margins.knots = self.margins.knots[:, self.context :]
+        return alone.inverse(points)[0]
+
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
         self.margins = Margins(self.dim, self.members, self.context)
@@ -124,6 +144,7 @@ class Preprocessing(Bijection):
                     step.initialize(scaled)
                 scaled = step(scaled)[0]
 
+    @torch.enable_grad()
     def log_slopes(self, z: Tensor) -> Tensor:
         """Return log dz/dx of each value, ``(M, D, N)``, at the output ``z`` of ``forward``.
 
@@ -133,6 +154,22 @@ class Preprocessing(Bijection):
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)
         return -torch.autograd.grad(x.sum(), z)[0].log()
+
+    def factor_log_slopes(self, x: Tensor) -> Tensor:
+        """Return log dz_j/dx_j of each feature given the features before it, ``(M, D, N)``.
+
+        The maps are triangular, so these log-slopes sum to the log-determinant.
+
+        Args:
+            x: rows in the user's units, ``(M, D, N)``.
+        """
+        by_column = Preprocessing((self.dim,), self.members)
+        by_column.to_real, by_column.standardize = self.to_real, self.standardize
+        by_column.margins = self.margins
+        slopes = by_column.log_slopes(by_column(x)[0])
+        if self.whiten is not None:
+            slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
+        return slopes
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:

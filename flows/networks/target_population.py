@@ -14,12 +14,16 @@ from flows.core.arrays import Array, Shape
 from flows.core.seeds import generator_of
 from flows.mixtures.completion import draw_missing, fit_with_missing
 from flows.mixtures.mixture import Mixture
+from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
 from flows.tables.rounding import dequantise
+
+NARROW = 1e-3
+NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 
 
 class TargetPopulation(Population):
@@ -83,6 +87,71 @@ class TargetPopulation(Population):
         rows = torch.cat([x.expand(-1, self.members, -1), y], dim=-1)
         return rows.reshape(*shape, self.members, *self.event_shape)
 
+    def log_factors(self, rows: Array) -> Array:
+        """Return log p(y_j | x, y_1, ..., y_{j-1}) of each target, ``(n, M, D)``::
+
+            P(low < y_j <= high) = F(z_high) - F(z_low),    z = f(y_j; x, y_1, ..., y_{j-1})
+
+        A label has the probability of its cell, and a rounded number the probability of its cell
+        per step. F is the distribution function of the base, and the flow increases in y_j. If
+        z_low and z_high differ by less than ``NARROW``, the density is more accurate.
+
+        Args:
+            rows: complete rows (x, y) in the user's units, ``(n, d + D)``.
+        """
+        parts = [
+            self._log_factors(rows[start : start + self.chunk])
+            for start in range(0, len(rows), self.chunk)
+        ]
+        return np.concatenate([np.empty((0, self.members, self.targets)), *parts])
+
+    def _log_factors(self, rows: Array) -> Array:
+        x, y = np.split(rows, [self.network.context], axis=1)
+        factors = self.network.log_factors(y, x).double().numpy()
+        for j, column in enumerate(self.columns[self.network.context :]):
+            if not column.step:
+                continue
+            low, high = y[:, j] - column.step / 2, y[:, j] + column.step / 2
+            ends = self._noise(x, y, j, low), self._noise(x, y, j, high)
+            log_p = _log_interval(self.network.base, *ends)
+            if not column.labels:
+                log_p -= np.log(column.step)
+            is_narrow = ends[1] - ends[0] < NARROW
+            factors[..., j] = np.where(is_narrow, factors[..., j], log_p)
+        return factors
+
+    def _noise(self, x: Array, y: Array, j: int, ends: Array) -> Array:
+        """Return the noise of the values ``ends`` ``(n,)`` of target j, ``(n, M)``.
+
+        A value at or beyond a bound of the target has infinite noise.
+        """
+        bounds = self.columns[self.network.context + j].bounds
+        below, above = ends <= bounds[0], ends >= bounds[1]
+        changed = y.copy()
+        changed[:, j] = np.where(below | above, y[:, j], ends)
+        z = self.network.encode(changed, x)[:, :, j].double().numpy()
+        return np.where(below[:, None], -np.inf, np.where(above[:, None], np.inf, z))
+
+    def nodes(self, x: Array) -> tuple[Array, Array]:
+        """Return values of one target at equally spaced noise, and their log-weights.
+
+        The values are ``(n, M, K)``, and the log-weights ``(K,)`` are of a trapezoidal rule, whose
+        weights sum to 1.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+        """
+        z = np.linspace(-REACH, REACH, NODES)
+        log_weights = -0.5 * z**2
+        log_weights -= np.logaddexp.reduce(log_weights)
+        found = np.empty((len(x), self.members, NODES))
+        size = max(1, self.chunk // NODES)
+        for start in range(0, len(x), size):
+            part = slice(start, start + size)
+            y = self.network.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
+            found[part] = y[..., 0].numpy().transpose(1, 2, 0)
+        return found, log_weights
+
     def complete(self, x: Array, count: int, generator: np.random.Generator) -> Array:
         """Return ``count`` completions of each context, ``(n count, d)``; those of a row adjoin.
 
@@ -135,3 +204,13 @@ def fit_context(units: Preprocessing, x: Array, seed: int) -> Mixture:
         x = dequantise(columns, x, np.arange(len(x)), seed)
     scaled = units.scale(x[:, None])[:, 0]
     return fit_with_missing(scaled, np.random.default_rng(seed))
+
+
+def _log_interval(base: Base, low: Array, high: Array) -> Array:
+    """Return log P(low < noise <= high) of one feature; the shapes are equal."""
+    # The distribution is symmetric, and differences in the lower tail keep their digits
+    flipped = low + high > 0
+    low, high = np.where(flipped, -high, low), np.where(flipped, -low, high)
+    log_low, log_high = base.log_cdf(low), base.log_cdf(high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0)))

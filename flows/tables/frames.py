@@ -61,6 +61,8 @@ class Rows(NamedTuple):
         layout: all columns of the table, also those that are not learned.
         groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
             and with the rows of the same subject.
+        targets: the number of last columns that are learned given all others; 0 if the columns are
+            learned together.
     """
 
     columns: list[Column]
@@ -69,6 +71,14 @@ class Rows(NamedTuple):
     notices: list[Notice]
     layout: Layout
     groups: Whole
+    targets: int = 0
+
+
+def target_names(target: str | Sequence[str] | None) -> list[str]:
+    """Return the names of the targets: one column, several, or none."""
+    if target is None:
+        return []
+    return [target] if isinstance(target, str) else [str(name) for name in target]
 
 
 def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -161,6 +171,7 @@ def take(
     strict: bool = False,
     group: str | None = None,
     na: Sequence[str] = (),
+    targets: Sequence[str] = (),
 ) -> Rows:
     """Return the rows of a table that a density is to learn.
 
@@ -172,17 +183,21 @@ def take(
         strict: whether a column that would be carried, excluded or pooled is a fault.
         group: a column that names the subject of each row. It is not learned.
         na: the marks of missing values that the user named, for the layout.
+        targets: the columns to learn given all others. They become the last columns, and rows
+            without a value of a target are left out.
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
     to, and ``ValueError`` for a word that is not a kind.
     """
     frame, source, types = table
-    for name in (*kinds, *([] if group is None else [group])):
+    for name in (*kinds, *targets, *([] if group is None else [group])):
         position(list(frame), name, source)
     faults: list[Notice] = []
     try:
         frame, nameless = _without_nameless(frame, kinds, faults, strict=strict)
-        rows = _learnable_rows(frame, kinds, missing, faults, strict=strict, group=group)
+        rows = _learnable_rows(frame, kinds, missing, faults, targets, strict=strict, group=group)
+        if targets:
+            rows = _with_targets(rows, targets)
     except TableError as error:
         raise TableError(error.faults, source) from None
     notices = [*nameless, *rows.notices]
@@ -230,6 +245,7 @@ def _learnable_rows(
     kinds: Mapping[str, str],
     missing: str,
     faults: list[Notice],
+    targets: Sequence[str],
     *,
     strict: bool,
     group: str | None,
@@ -257,8 +273,10 @@ def _learnable_rows(
     faults += _missing_faults(frame[learned], gaps) if missing == "stop" else []
     left_out = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
     left_out = np.broadcast_to(left_out, len(frame))
+    lacks = is_missing[[*targets]].any(axis=1).to_numpy(bool) & ~left_out
+    left_out = left_out | lacks
     kept = known[~left_out]
-    if missing == "drop" and left_out.any():  # some labels may be gone
+    if (missing == "drop" or targets) and left_out.any():  # some labels may be gone
         choices |= _choices(kept[learned], kinds, [])
     columns, numbers = list[Column](), list[Array]()
     for name in learned:
@@ -271,8 +289,12 @@ def _learnable_rows(
         problem = "there is no column to learn"
         raise TableError(faults or [Notice(problem)])
     rows = np.stack(numbers, axis=1)
-    inspection = inspect(columns, rows, kept.index.to_numpy(), faults, strict=strict)
-    notices = rows_left_out(left_out.sum(), "without a" if missing == "learn" else "with a missing")
+    inspection = inspect(
+        columns, rows, kept.index.to_numpy(), faults, strict=strict, targets=targets
+    )
+    which = "without a" if missing == "learn" else "with a missing"
+    notices = rows_left_out(left_out.sum() - lacks.sum(), which)
+    notices += rows_left_out(lacks.sum(), "without a target")
     notices += _missing_notice(columns, rows)
     notices += [each.notice for each in choices.values() if each.notice]
     notices += [Notice("holds no value in any row, nor in samples", name) for name in empty]
@@ -299,6 +321,28 @@ def _learnable_rows(
     values = np.ascontiguousarray(rows[:, inspection.places])
     notices += inspection.notices
     return Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+
+
+def _with_targets(rows: Rows, targets: Sequence[str]) -> Rows:
+    """Return the rows with the columns ``targets`` at the end, in this order.
+
+    Raises ``TableError`` for a target that is named twice or not learned, and if every column is a
+    target.
+    """
+    names = [column.name for column in rows.columns]
+    for name in targets:
+        if list(targets).count(name) > 1:
+            raise TableError([Notice("is named as a target more than once", name)])
+        if name not in names:
+            why = rows.layout.without_density(name) or "is not learned"
+            raise TableError([Notice(f"cannot be a target: the column {why}", name)])
+    given = [d for d, name in enumerate(names) if name not in targets]
+    if not given:
+        raise TableError([Notice("every column is a target; a target needs a column beside it")])
+    order = [*given, *map(names.index, targets)]
+    values = np.ascontiguousarray(rows.values[:, order])
+    columns = [rows.columns[d] for d in order]
+    return rows._replace(columns=columns, values=values, targets=len(targets))
 
 
 def _choices(

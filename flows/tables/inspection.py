@@ -56,6 +56,7 @@ def inspect(
     faults: Sequence[Notice] = (),
     *,
     strict: bool = True,
+    targets: Sequence[str] = (),
 ) -> Inspection:
     """Inspect the ``columns`` of ``values`` ``(n, D)``; missing values are ``NaN``.
 
@@ -69,6 +70,7 @@ def inspect(
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
         faults: faults of other columns, which are reported together with the faults found here.
         strict: whether a column without a density is a fault.
+        targets: the names of the columns to learn given all others; empty if all are learned.
 
     Raises ``TableError``, with all faults, for a table that no density can be fitted to.
     """
@@ -109,7 +111,8 @@ def inspect(
         distinct, different = np.unique(x[own]), len(np.unique(copies[own]))
         if column.kind not in WHOLE and len(distinct) < DISTINCT * different:
             column = replace(column, step=common_step(distinct))
-            notices.append(_about_steps(column, x[own], len(distinct)))
+            if not targets or column.name in targets:  # no other column gets noise
+                notices.append(_about_steps(column, x[own], len(distinct)))
         if column.kind in HALF_LINE:
             column = replace(column, largest=float(distinct[-1]))
         notices += _about_sentinel(column, x[own])

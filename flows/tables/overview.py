@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from flows.tables.frames import Rows, from_user, take
+from flows.tables.frames import Rows, from_user, take, target_names
 from flows.tables.notices import Words, python_words, show
 
 
@@ -19,12 +19,14 @@ def inspect(
     na: Sequence[Any] = (),
     group: str | None = None,
     strict: bool = False,
+    target: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Return what a fit would do with each column of a table, without training.
 
     The result has a row per column of the table, in order, with the columns
 
-    - ``use``: ``"learned"``, ``"carried"`` along, or ``"excluded"``;
+    - ``use``: ``"learned"``, ``"given"`` (learned from, if there is a target), ``"carried"``
+      along, or ``"excluded"``;
     - ``kind``: the kind of a learned column, or the formula of a carried column;
     - ``notice``: what a fit would say about the column.
 
@@ -38,6 +40,7 @@ def inspect(
         na: further marks of missing values, as in ``fit``.
         group: the column that names the subject of each row, as in ``fit``.
         strict: whether to refuse columns without a density, as in ``fit``.
+        target: the column or columns to learn given all others, as in ``fit``.
 
     Example::
 
@@ -52,14 +55,19 @@ def inspect(
     marks = [str(mark) for mark in na]
     table = from_user(frame, kinds, marks)
     group = None if group is None else str(group)
-    rows = take(table, kinds, missing, strict=strict, group=group, na=marks)
+    targets = target_names(target)
+    rows = take(table, kinds, missing, strict=strict, group=group, na=marks, targets=targets)
     show(notice for notice in rows.notices if notice.column is None)
     return overview(rows)
 
 
 def overview(rows: Rows, words: Words = python_words) -> pd.DataFrame:
     """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
-    uses = {column.name: ("learned", column.word) for column in rows.columns}
+    given = len(rows.columns) - rows.targets if rows.targets else 0
+    uses = {
+        column.name: ("given" if d < given else "learned", column.word)
+        for d, column in enumerate(rows.columns)
+    }
     uses |= {each.column.name: ("carried", str(each)) for each in rows.layout.carried}
     uses |= dict.fromkeys(rows.layout.excluded, ("excluded", ""))
     said = dict.fromkeys(rows.layout.names, "")

@@ -147,7 +147,7 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
         held_out_se=float(unseen.std() / math.sqrt(different)),
         references=score_references(trainer.folds),
         gaps=gaps.tolist() if gaps.any() else (),
-        row_scores=row_scores(rows, fold_of, held_out),
+        row_scores=row_scores(rows[:, network.context :], fold_of, held_out),
     )
     return result
 

@@ -1,0 +1,195 @@
+"""The density of a target given other columns as a scikit-learn regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.density.estimator import plain, seed_of
+from flows.density.fitting import fit
+from flows.density.frame_density import QUANTILES, Density
+from flows.networks.architecture import Architecture
+
+TARGET = "target"  # the name of the target in the fitted table; underscores are added if needed
+
+
+class DensityRegressor(RegressorMixin, BaseEstimator):
+    """A scikit-learn regressor that learns the whole distribution p(y | X), with ``flows.fit``.
+
+    ``predict`` returns conditional means; ``predict_quantiles``, ``log_prob`` and ``sample`` use
+    the distribution. Columns of a data frame are found by name, in any order.
+
+    Args:
+        model: ``"conditional"``, ``"nsf"``, ``"realnvp"``, or an architecture that takes a context.
+        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        recipe: how training is done, as in ``DensityEstimator``.
+        epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
+        columns: kinds of the columns of X, by name, as in ``flows.fit``.
+        kind: the kind of y, such as ``"real"``, ``"positive"`` or ``"count"``.
+        missing: the treatment of rows with missing values in X, as in ``flows.fit``.
+        settings: other settings of training and, if ``model`` is a name, of the architecture.
+        random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
+            scikit-learn.
+
+    After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns
+    of X, and ``feature_names_in_`` the column names of a data frame.
+
+    Examples:
+        >>> import numpy as np
+        >>> import flows
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(60, 2))
+        >>> y = X[:, 0] + 0.1 * rng.normal(size=60)
+        >>> regressor = flows.DensityRegressor(recipe="fixed", epochs=2, members=2).fit(X, y)
+        >>> regressor.predict(X).shape, regressor.predict_quantiles(X, [0.1, 0.9]).shape
+        ((60,), (60, 2))
+    """
+
+    density_: Density
+    n_features_in_: int
+
+    def __init__(
+        self,
+        model: str | Architecture = "conditional",
+        *,
+        members: int = 10,
+        recipe: str = "auto",
+        epochs: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        kind: str = "real",
+        missing: Literal["learn", "drop", "stop"] = "learn",
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.model = model
+        self.members = members
+        self.recipe = recipe
+        self.epochs = epochs
+        self.columns = columns
+        self.kind = kind
+        self.missing = missing
+        self.settings = settings
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> DensityRegressor:
+        """Fit the density of y given X, and return the regressor.
+
+        Args:
+            X: rows, a data frame or an array ``(n, d)``.
+            y: the target of each row, numbers ``(n,)``.
+
+        Raises ``ValueError`` for rows or parameters that cannot be fitted.
+        """
+        frame, target = self._frame(X, y)
+        settings = {**(self.settings or {}), "recipe": self.recipe}
+        if self.epochs is not None:
+            settings["epochs"] = self.epochs
+        self.target_ = TARGET
+        while self.target_ in map(str, frame.columns):
+            self.target_ += "_"
+        table = frame.assign(**{self.target_: target})
+        try:
+            self.density_ = fit(
+                table,
+                self.model,
+                target=self.target_,
+                members=plain(self.members),
+                columns={**(self.columns or {}), self.target_: self.kind},
+                settings={name: plain(value) for name, value in settings.items()},
+                seed=seed_of(self.random_state),
+                missing=self.missing,
+            )
+        except LookupError as error:  # no such model
+            raise UserError(error.args[0]) from None
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the conditional mean of y for each row, ``(n,)``.
+
+        Args:
+            X: rows, a data frame or an array ``(n, d)``.
+
+        Raises ``NotFittedError`` before ``fit``.
+        """
+        return self._predictions(X, QUANTILES)["mean"].to_numpy()
+
+    def predict_quantiles(self, X: Any, quantiles: Sequence[float] = QUANTILES) -> Array:
+        """Return conditional quantiles of y for each row, ``(n, L)``.
+
+        Args:
+            X: rows, a data frame or an array ``(n, d)``.
+            quantiles: the L levels, between 0 and 1.
+
+        Raises ``NotFittedError`` before ``fit``.
+        """
+        found = self._predictions(X, quantiles)
+        return found[[f"q{level:g}" for level in quantiles]].to_numpy()
+
+    def log_prob(self, X: Any, y: Any) -> Array:
+        """Return log p(y | X) of each row in nats, ``(n,)``.
+
+        Args:
+            X: rows, a data frame or an array ``(n, d)``.
+            y: the target of each row, ``(n,)``.
+
+        Raises ``NotFittedError`` before ``fit``.
+        """
+        check_is_fitted(self)
+        frame, _ = self._frame(X)
+        return self.density_.log_prob(frame.assign(**{self.target_: column_or_1d(y)}))
+
+    def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> Array:
+        """Draw targets for each row, ``(n, n_samples)``.
+
+        Args:
+            X: rows, a data frame or an array ``(n, d)``.
+            n_samples: the number of draws per row.
+            random_state: the seed, as in ``DensityEstimator.sample``.
+
+        Raises ``NotFittedError`` before ``fit``.
+        """
+        check_is_fitted(self)
+        frame, _ = self._frame(X)
+        repeated = frame.loc[frame.index.repeat(n_samples)]
+        drawn = self.density_.sample(given=repeated, seed=seed_of(random_state))
+        return drawn[self.target_].to_numpy().reshape(len(frame), n_samples)
+
+    def _predictions(self, X: Any, quantiles: Sequence[float]) -> pd.DataFrame:
+        check_is_fitted(self)
+        return self.density_.predict(self._frame(X)[0], quantiles=quantiles)
+
+    def _frame(self, X: Any, y: Any = None) -> tuple[pd.DataFrame, Any]:
+        """Return X as a data frame whose rows are numbered, and the checked ``y`` of a fit."""
+        finite = True if self.missing == "stop" else "allow-nan"
+        if isinstance(X, pd.DataFrame):
+            if y is None:
+                return X.reset_index(drop=True), None
+            validate_data(self, X, skip_check_array=True)
+            frame = X.reset_index(drop=True)
+            target = column_or_1d(y, warn=True)
+            if len(target) != len(frame):
+                raise UserError(f"X has {len(frame)} rows and y {len(target)}")
+            return frame, target
+        how: Any = {"dtype": np.float64, "ensure_all_finite": finite}
+        if y is None:
+            rows = validate_data(self, X, reset=False, **how)
+            target = None
+        else:
+            rows, target = validate_data(
+                self, X, y, ensure_min_samples=2, y_numeric=True, **how
+            )
+        names = [f"x{d}" for d in range(rows.shape[1])]
+        return pd.DataFrame(rows, columns=names), target
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing != "stop"
+        return tags

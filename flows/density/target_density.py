@@ -1,0 +1,215 @@
+"""The conditional density of targets on arrays: p(y | x) of the last columns given the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from flows.conditionals.distillation import SAMPLES, Distilled
+from flows.conditionals.target import TargetUnknowns
+from flows.core.arrays import Array, Mask, Whole
+from flows.core.errors import UserError
+from flows.core.seeds import numpy_generator
+from flows.density.array_density import ArrayDensity, Estimate
+from flows.networks.population import Population
+from flows.networks.target_population import TargetPopulation
+from flows.tables.columns import WHOLE
+
+ALONG = 80  # values of a column along which the targets are drawn
+BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class TargetDensity(ArrayDensity):
+    """The density of the targets given all other columns, the context.
+
+    The methods are those of ``ArrayDensity``, with the targets as unknown columns. Questions about
+    the context have no answer, and raise ``UserError`` with the alternative.
+
+    Args:
+        network: the flow of p(y | x), with a distribution of x for gaps.
+    """
+
+    def __init__(self, network: TargetPopulation) -> None:
+        super().__init__(network)
+        self.context = network.network.context
+        names = [column.name for column in self.columns]
+        self.targets = names[self.context :]
+
+    def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
+        """Return log p(y | x) of each row; ``NaN`` for a row that lacks a target.
+
+        Missing values of x are drawn, and p(y | x) is averaged. Raises ``UserError`` with
+        ``given``.
+        """
+        if given is not None and given.any():
+            raise UserError(
+                f"given: the density of {self._names} is conditional on all other columns already"
+            )
+        lacking = np.isnan(rows[:, self.context :]).any(axis=1)
+        found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
+        found.log_q[lacking], found.error[lacking] = np.nan, np.nan
+        return found
+
+    def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
+        return self.unknowns.log_prob(rows)
+
+    def sample(
+        self, n: int, seed: int = 0, given: Array | None = None
+    ) -> Iterator[tuple[Array, float]]:
+        """Yield rows with drawn targets, as ``ArrayDensity.sample``. ``given`` is needed."""
+        if given is None:
+            raise UserError(
+                f"the density of {self._names} is conditional: give values of other columns "
+                "(given), or fit the table without a target"
+            )
+        self._check_targets(given[None])
+        return super().sample(n, seed, given)
+
+    def complete(
+        self, rows: Array, row_numbers: Whole, count: int, seed: int
+    ) -> tuple[Array, Array]:
+        self._check_targets(rows)
+        return super().complete(rows, row_numbers, count, seed)
+
+    def fill(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
+        """Return the rows with unknown targets replaced by conditional medians, ``(n, D)``."""
+        gaps = np.isnan(rows[:, : self.context])
+        if gaps.any():
+            name = self.columns[int(np.flatnonzero(gaps.any(axis=0))[0])].name
+            raise UserError(
+                f"column {name} has missing values, and only {self._names} can be filled; fit the "
+                "table without a target to fill other columns"
+            )
+        self._check_targets(rows)
+        return super().fill(rows, row_numbers)
+
+    def predict(
+        self, rows: Array, row_numbers: Whole, d: int, levels: Sequence[float]
+    ) -> tuple[Array, Array]:
+        """Return the distribution of target ``d`` given the context of each row.
+
+        The other targets are treated as unknown.
+        """
+        self._check_target(d)
+        rows = rows.copy()
+        rows[:, self.context :] = np.nan
+        return super().predict(rows, row_numbers, d, levels)
+
+    def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
+        """Return the surprise of each target given x and the targets before it, ``(n, D)``.
+
+        ``ArrayDensity.surprise`` has the formula. The surprise is ``NaN`` for all other columns,
+        for rows without a target and, with several targets, for rows with gaps.
+        """
+        found, effective = np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
+        if len(self.targets) == 1:
+            log_q = self.ensemble(self.log_prob(rows, row_numbers).log_q)[:, None]
+            known = np.flatnonzero(~np.isnan(rows[:, -1]))
+        else:
+            known = np.flatnonzero(~np.isnan(rows).any(axis=1))
+            factors = self.network.log_factors(rows[known])
+            log_q = np.full((len(rows), len(self.targets)), np.nan)
+            log_q[known] = self._ensemble_factors(factors)
+        for j in range(len(self.targets)):
+            d = self.context + j
+            found[known, d] = self._log_margin(d, rows[known, d]) - log_q[known, j]
+        return found, effective
+
+    def _ensemble_factors(self, factors: Array) -> Array:
+        """Return log p(y_j | x, y_1, ..., y_{j-1}) of the ensemble, ``(n, D)``.
+
+        ``factors`` ``(n, M, D)`` are those of the members.
+        """
+        leading = [self.ensemble(each) for each in factors.cumsum(axis=2).transpose(2, 0, 1)]
+        return np.diff(np.stack(leading, axis=1), axis=1, prepend=0.0)
+
+    def curve(self, row: Array, d: int, row_number: int) -> tuple[Array, Array]:
+        self._check_target(d)
+        return super().curve(row, d, row_number)
+
+    @cached_property
+    def unknowns(self) -> TargetUnknowns:  # type: ignore[override]
+        """The conditional distributions of the targets."""
+        generator = numpy_generator(0, "sample")
+        samples = self.network.ensemble_sample(SAMPLES, generator).double().numpy()
+        return TargetUnknowns(self.network, Distilled(self.columns, samples))
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.targets)
+
+    def _check_target(self, d: int) -> None:
+        if d < self.context:
+            raise UserError(
+                f"column {self.columns[d].name} is not a target; the density is of {self._names} "
+                "given the other columns: fit the table without a target"
+            )
+
+    def _check_targets(self, rows: Array) -> None:
+        """Raise ``UserError`` for a row whose context has gaps beside known targets."""
+        targets = ~np.isnan(rows[:, self.context :])
+        gaps = np.isnan(rows[:, : self.context]).any(axis=1)
+        if (gaps & targets.any(axis=1)).any() or (targets.any(axis=1) & ~targets.all(axis=1)).any():
+            raise UserError(
+                f"a row has a known target and an unknown value; only {self._names} can be drawn, "
+                "all together: leave the targets out, or fit the table without a target"
+            )
+
+
+def density_of(network: Population) -> ArrayDensity:
+    """Return the density of a population on arrays, with a target or without."""
+    if isinstance(network, TargetPopulation):
+        return TargetDensity(network)
+    return ArrayDensity(network)
+
+
+def target_along(
+    density: TargetDensity, rows: Array, d: int | None = None
+) -> tuple[int, Array, list[Array]]:
+    """Return the distributions of the targets along one column of the context.
+
+    The other columns are at their medians or, for labels, at the most frequent label.
+
+    Args:
+        density: the density of the targets.
+        rows: rows of the table ``(n, D)``, ``NaN`` for missing values.
+        d: the column; ``None`` for the column with the largest rank correlation with a target.
+
+    Returns the column, its values ``(G,)`` and, for each target, the quantiles ``BANDS`` ``(G, 5)``
+    or the probabilities of its labels ``(G, K)``.
+    """
+    context = density.context
+    if d is None:
+        d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
+    known = [x[~np.isnan(x)] for x in rows.T]
+    typical = np.array(
+        [
+            np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x)
+            for column, x in zip(density.columns, known, strict=True)
+        ]
+    )
+    if labels := density.columns[d].labels:
+        along = np.arange(len(labels), dtype=np.float64)
+    else:
+        along = np.linspace(*np.quantile(known[d], [0.005, 0.995]), ALONG)
+        if density.columns[d].kind in WHOLE:
+            along = np.unique(np.round(along))
+    asked = np.tile(typical, (len(along), 1))
+    asked[:, d] = along
+    targets = range(context, len(density.columns))
+    return d, along, [_bands(density, asked, t) for t in targets]
+
+
+def _correlation(x: Array, targets: Array) -> float:
+    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``."""
+    found = [spearmanr(x, y, nan_policy="omit").statistic for y in targets.T]
+    return float(np.nan_to_num(np.abs(found)).max())
+
+
+def _bands(density: TargetDensity, rows: Array, t: int) -> Array:
+    """Return the quantiles ``BANDS`` of target ``t``, or the probabilities of its labels."""
+    found, _ = density.predict(rows, np.arange(len(rows)), t, BANDS)
+    return found if density.columns[t].labels else found[:, 2:]

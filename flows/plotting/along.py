@@ -1,0 +1,111 @@
+"""The predictive distribution of a target along a column of its context."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.pyplot import rc_context
+
+from flows.core.arrays import Array
+from flows.plotting import by_column
+from flows.plotting.scene import Scene
+from flows.plotting.style import (
+    DATA_COLOR,
+    STYLE,
+    add_legend,
+    area_key,
+    explain,
+    line_key,
+    mark_key,
+    panels,
+    save,
+)
+from flows.tables.columns import Column
+
+COLOR = "#0072B2"
+# Of labels, from Okabe and Ito's and Tol's palettes, for colour-blind readers
+LABEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255")
+
+
+def draw_along(
+    path: Path, columns: Sequence[Column], rows: Array, d: int, x: Array, found: Sequence[Array]
+) -> None:
+    """Draw the distribution of each target for values of one column; the other columns are fixed.
+
+    Args:
+        path: the file to write.
+        columns: the columns of the table, the targets last.
+        rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
+        d: the column of the context along which the targets are drawn.
+        x: values of the column, ``(G,)``.
+        found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the probabilities of its
+            labels, ``(G, K)``.
+
+    Raises ``OSError``.
+    """
+    scene = Scene([], {}, columns, rows, None, None, 0, rows)
+    is_wide = by_column.is_wide(scene)
+    targets = range(len(columns) - len(found), len(columns))
+    with rc_context(STYLE):
+        sheet, axes = panels(len(found), 2, 3.4)
+        for axis, t, values in zip(axes, targets, found, strict=True):
+            if columns[t].labels:
+                _probabilities(axis, columns[t], columns[d], x, values)
+            else:
+                _bands(axis, x, values, bool(columns[d].labels))
+                axis.plot(rows[:, d], rows[:, t], "o", color=DATA_COLOR, ms=3, alpha=0.5, mew=0)
+                if is_wide[t]:
+                    axis.set_yscale("log")
+                else:
+                    by_column.set_ticks(axis, "y", scene, t, 3.0)
+                axis.set_ylabel(by_column.short(columns[t].name))
+            axis.set_xlabel(by_column.short(columns[d].name))
+            if is_wide[d]:
+                axis.set_xscale("log")
+            else:
+                by_column.set_ticks(axis, "x", scene, d, 4.0)
+            axis.set_xlim(
+                x[0] - 0.5 * bool(columns[d].labels), x[-1] + 0.5 * bool(columns[d].labels)
+            )
+        if any(not columns[t].labels for t in targets):
+            handles = [
+                line_key("median", color=COLOR),
+                area_key("middle 50%", COLOR, 0.45),
+                area_key("middle 90%", COLOR, 0.2),
+                mark_key(f"{len(rows):,} rows of data", "o", color=DATA_COLOR, alpha=0.7),
+            ]
+            add_legend(sheet, handles, 4)
+        others = [c.name for k, c in enumerate(columns) if k not in (d, *targets)]
+        fixed = "the other columns are at their medians, or most frequent labels"
+        explain(sheet, fixed if others else "")
+        save(sheet, path)
+
+
+def _bands(axis: Axes, x: Array, quantiles: Array, is_category: bool) -> None:
+    """Draw bands between quantiles ``(G, 5)``, as boxes over labels."""
+    if is_category:
+        for place, (low, lower, middle, upper, high) in zip(x, quantiles, strict=True):
+            axis.bar(place, high - low, 0.5, low, color=COLOR, alpha=0.2)
+            axis.bar(place, upper - lower, 0.5, lower, color=COLOR, alpha=0.3)
+            axis.hlines(middle, place - 0.25, place + 0.25, color=COLOR)
+        return
+    low, lower, middle, upper, high = quantiles.T
+    axis.fill_between(x, low, high, color=COLOR, alpha=0.2, linewidth=0)
+    axis.fill_between(x, lower, upper, color=COLOR, alpha=0.3, linewidth=0)
+    axis.plot(x, middle, color=COLOR)
+
+
+def _probabilities(axis: Axes, target: Column, along: Column, x: Array, shares: Array) -> None:
+    """Draw the probabilities of labels, ``(G, K)``, one line or group of bars per label."""
+    for k, label in enumerate(target.labels):
+        name = by_column.short(str(label), by_column.LABEL)
+        color = LABEL_COLORS[k % len(LABEL_COLORS)]
+        style = ("-", "--", ":", "-.")[k // len(LABEL_COLORS) % 4]
+        if along.labels:
+            width = 0.8 / len(target.labels)
+            place = x + width * (k - (len(target.labels) - 1) / 2)
+            axis.bar(place, shares[:, k], width, color=color, label=name)
+        else:
+            axis.plot(x, shares[:, k], style, color=color, label=name)
+    axis.set(ylim=(0, 1), ylabel=f"probability of {by_column.short(target.name)}")
+    axis.legend(ncols=2, fontsize=8)
