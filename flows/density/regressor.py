@@ -88,6 +88,8 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
 
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
+        if y is None:
+            raise UserError("requires y to be passed, but the target y is None")
         frame, target = self._frame(X, y)
         settings = {**(self.settings or {}), "recipe": self.recipe}
         if self.epochs is not None:
@@ -166,9 +168,12 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.density_.predict(self._frame(X)[0], quantiles=quantiles)
 
+    def _takes_gaps(self) -> bool:
+        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
+
     def _frame(self, X: Any, y: Any = None) -> tuple[pd.DataFrame, Any]:
         """Return X as a data frame whose rows are numbered, and the checked ``y`` of a fit."""
-        finite = True if self.missing == "stop" else "allow-nan"
+        finite = "allow-nan" if self._takes_gaps() else True
         if isinstance(X, pd.DataFrame):
             if y is None:
                 return X.reset_index(drop=True), None
@@ -183,13 +188,11 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
             rows = validate_data(self, X, reset=False, **how)
             target = None
         else:
-            rows, target = validate_data(
-                self, X, y, ensure_min_samples=2, y_numeric=True, **how
-            )
+            rows, target = validate_data(self, X, y, ensure_min_samples=2, y_numeric=True, **how)
         names = [f"x{d}" for d in range(rows.shape[1])]
         return pd.DataFrame(rows, columns=names), target
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.missing != "stop"
+        tags.input_tags.allow_nan = self._takes_gaps()
         return tags
