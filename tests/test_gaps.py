@@ -9,6 +9,7 @@ import pytest
 import flows
 from flows.core.errors import UserError
 from flows.core.settings import TrainingSettings
+from flows.mixtures import completion
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.record import RowState
@@ -17,7 +18,6 @@ from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
 from flows.tables.preparation import from_real
-from flows.mixtures import completion
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
 

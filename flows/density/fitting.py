@@ -253,8 +253,9 @@ def _table_models() -> str:
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
     """Return the record with out-of-fold scores that use the probabilities of labels.
 
-    A rounded target has the probability of its cell. New rows are scored in the same way, and their tail probabilities compare them with the
-    training rows. At most ``RESCORED`` rows are rescored; the other rows lose their score.
+    A rounded target has the probability of its cell. New rows are scored in the same way, and their
+    tail probabilities compare them with the training rows. At most ``RESCORED`` rows are rescored;
+    the other rows lose their score.
     """
     if (own := record.row_scores) is None:
         return record

@@ -281,7 +281,8 @@ class Density:
                 with the name of the target, such as ``y_mean``.
             quantiles: the levels of the quantiles, between 0 and 1.
 
-        Raises ``TableError`` for an unknown column, ``TypeError`` without a column and a target, and ``UserError`` for a wrong level.
+        Raises ``TableError`` for an unknown column, ``TypeError`` without a column if there is no
+        target, and ``UserError`` for a wrong level.
 
         Examples:
             >>> import numpy as np

@@ -34,9 +34,10 @@ class Architecture(Section, ABC):
     ``pydantic.ValidationError``, a ``ValueError``.
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
-    training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density, and
-    whether its points are images, and whether it can learn a conditional density. If its density is expensive, it declares how many points of a
-    kind are ``scored`` at most in an evaluation.
+    training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density,
+    whether its points are images, and whether it takes a context and learns p(y | x). If its
+    density is expensive, it declares how many points of a kind are ``scored`` at most in an
+    evaluation.
     """
 
     label: ClassVar[str]

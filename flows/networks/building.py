@@ -48,8 +48,8 @@ def build(
             x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
 
     Raises ``ValueError`` for an event shape or a context that the architecture does not support,
-    ``TypeError`` for anything but an architecture, and ``LookupError`` for an architecture that is not in a file
-    of ``flows/models``, where a checkpoint looks for it.
+    ``TypeError`` for anything but an architecture, and ``LookupError`` for an architecture that is
+    not in a file of ``flows/models``, where a checkpoint looks for it.
 
     Examples:
         >>> import flows

@@ -150,7 +150,7 @@ class Flow(DensityNetwork):
             context: the context of each draw, ``(n, d)`` or ``(n, M, d)``, if the network has a
                 context. The draws are ``sample_shape + (n, M, D)``.
 
-        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
         """
         if context is None and not self.context:
             return super().sample(sample_shape, generator)
@@ -204,7 +204,7 @@ class Flow(DensityNetwork):
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
             context: the context of each point, ``(n, d)``, if the network has a context.
 
-        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
         """
         if context is None and not self.context:
             if n is None:

@@ -30,7 +30,8 @@ class GaussianMixture(Population):
         preprocessing: a map from the user's units to the units of the mixture; ``None`` if these
             are equal.
 
-    The arrays are kept in float64. ``mixture`` is the ``flows.Mixture`` after the preprocessing. Raises ``ValueError`` if they do not describe a mixture.
+    The arrays are kept in float64. The attribute ``mixture`` is the ``flows.Mixture`` of points
+    after the preprocessing. Raises ``ValueError`` if the arrays do not describe a mixture.
 
     Examples:
         >>> import flows, numpy as np

@@ -173,7 +173,7 @@ class Network(Population, ABC):
             context: the context of each point, ``(..., M or 1, d)`` or ``(n, d)``; ``None`` for a
                 network without a context.
 
-        Raises ``ValueError`` for a network with a context, but without ``context``, and the reverse.
+        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
         """
         value = self.points(value)
         self.check_context(context)

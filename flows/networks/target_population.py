@@ -1,4 +1,4 @@
-"""A network of p(y | x) as a population over whole rows (x, y), with a distribution of x for gaps."""
+"""A network of p(y | x), as a population over whole rows (x, y) of a table."""
 
 from __future__ import annotations
 

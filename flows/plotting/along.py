@@ -38,8 +38,8 @@ def draw_along(
         rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
         d: the column of the context along which the targets are drawn.
         x: values of the column, ``(G,)``.
-        found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the probabilities of its
-            labels, ``(G, K)``.
+        found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the
+            probabilities of its labels, ``(G, K)``.
 
     Raises ``OSError``.
     """

@@ -1,0 +1,490 @@
+"""Conditional flows: a context in the library, and fits of a target given other columns."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import check_estimator
+
+import flows
+from flows.__main__ import main
+from flows.core.errors import UserError
+from flows.networks.backend import backend
+from flows.networks.base_distribution import TailedNormal
+from flows.networks.target_population import TargetPopulation
+from flows.tables.columns import Column
+from flows.tables.notices import TableError
+
+QUICK = {"recipe": "fixed", "epochs": 3}
+
+
+def shaken(architecture: flows.Architecture, features: int, context: int = 2) -> Any:
+    """Return a network whose parameters are far from the identity."""
+    network = flows.build(architecture, (features,), members=3, context=context)
+    generator = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        p.data += 0.1 * torch.randn(p.shape, generator=generator)
+    return network
+
+
+def table(n: int = 160, seed: int = 0) -> pd.DataFrame:
+    """Return a table in which the count `visits` and the label `state` depend on `age`, `ward`."""
+    rng = np.random.default_rng(seed)
+    age, dose = rng.uniform(20, 80, n), rng.normal(size=n)
+    ward = rng.choice(["a", "b"], n)
+    visits = rng.poisson(np.exp(age / 40 + 0.5 * (ward == "b")))
+    state = np.where(rng.logistic(size=n) < (age - 50) / 5, "ill", "well")
+    columns = {"state": state, "age": age, "visits": visits, "dose": dose, "ward": ward}
+    frame = pd.DataFrame(columns)
+    frame.loc[rng.random(n) < 0.1, "dose"] = np.nan
+    return frame
+
+
+ARCHITECTURES = [flows.Conditional(), flows.NSF(couplings=3), flows.RealNVP(couplings=3)]
+
+
+@pytest.fixture(scope="module")
+def of_number() -> flows.Density:
+    return flows.fit(table(), target="visits", members=5)
+
+
+@pytest.fixture(scope="module")
+def of_label() -> flows.Density:
+    return flows.fit(table(), target="state", members=5)
+
+
+# Networks
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_c_and_pytorch_agree_on_a_conditional_density(architecture, features):
+    network = shaken(architecture, features)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, features))
+    with backend.reference_code():
+        expected = network.log_prob(y, context=x)
+    torch.testing.assert_close(network.log_prob(y, context=x), expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: type(each).__name__)
+def test_a_conditional_density_has_mass_1_in_every_context(architecture):
+    network, grid = shaken(architecture, 1), np.linspace(-30, 30, 20_001)[:, None]
+    for x in ([0.0, 0.0], [2.0, -1.0]):
+        density = network.log_prob(grid, context=np.tile(x, (len(grid), 1))).exp()
+        np.testing.assert_allclose(density.sum(0) * (60 / 20_000), 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("features", [1, 3])
+def test_encode_inverts_decode_in_a_context(architecture, features):
+    network = shaken(architecture, features)
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(20, 2)), rng.normal(size=(20, 3, features))
+    y = network.decode(noise, x)
+    np.testing.assert_allclose(network.encode(y, context=x), noise, atol=1e-4)
+
+
+def test_samples_follow_the_conditional_density():
+    network = shaken(flows.Conditional(), 1)
+    x = np.array([[0.5, -1.0]])
+    drawn = network.sample((4_000,), np.random.default_rng(0), context=x)[:, 0, :, 0]
+    assert drawn.shape == (4_000, 3)
+    u = norm.cdf(network.encode(drawn[:, :, None], context=x.repeat(4_000, axis=0))[:, :, 0])
+    np.testing.assert_allclose(u.mean(axis=0), 0.5, atol=0.02)
+    np.testing.assert_allclose(u.std(axis=0), 12**-0.5, atol=0.02)
+
+
+def test_each_member_may_have_its_own_context():
+    network = shaken(flows.Conditional(), 1)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 3, 2)), rng.normal(size=(7, 1))
+    own = network.log_prob(y, context=x)
+    for m in range(3):
+        expected = network.log_prob(y, context=x[:, m])[:, m]
+        torch.testing.assert_close(own[:, m], expected)
+
+
+def test_a_conditional_loss_has_the_gradient_of_the_mean_log_density():
+    network = shaken(flows.Conditional(), 2)
+    z = torch.randn(3, 4, 50, generator=torch.Generator().manual_seed(1))
+    _, gradient = network.loss(z)
+    loss = -network.log_density(z).mean(1).sum()
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    flat = torch.cat([each.flatten(1) for each in expected], dim=1)
+    torch.testing.assert_close(gradient, flat.float(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_context_is_needed_exactly_if_the_network_has_one():
+    network, plain = shaken(flows.Conditional(), 1), flows.build(flows.NSF(), (2,))
+    for ask in (lambda: network.log_prob([[0.0]]), lambda: network.sample((2,))):
+        with pytest.raises(ValueError, match="has a context of 2 numbers"):
+            ask()
+    with pytest.raises(ValueError, match="built without a context"):
+        plain.log_prob([[0.0, 0.0]], context=[[1.0]])
+    with pytest.raises(ValueError, match="context = 2: must be 0"):
+        flows.build(flows.Glow(), (2,), context=2)
+    with pytest.raises(ValueError, match="needs a context"):
+        flows.build(flows.Conditional(), (2,))
+    with pytest.raises(ValueError, match=r"context: expected rows of shape \(n, 2\)"):
+        network.log_prob([[0.0]], context=[[1.0, 2.0, 3.0]])
+
+
+def test_the_fixed_recipe_trains_a_network_with_a_context():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    y = x[:, :1] + 0.3 * rng.normal(size=(400, 1))
+    network = flows.build(flows.Conditional(), (1,), members=2, context=2)
+    settings = flows.TrainingSettings(epochs=30, noise=0)
+    flows.train(network, np.concatenate([x, y], axis=1), settings=settings)
+    entropy = 0.5 * np.log(2 * np.pi * np.e * 0.3**2)
+    assert (network.history["train_nll"][-1] < entropy + 0.1).all()
+
+
+def test_a_gap_in_the_point_is_refused():
+    network = flows.build(flows.Conditional(), (1,), members=5, context=1)
+    rows = np.random.default_rng(0).normal(size=(50, 2))
+    rows[3, 1] = np.nan
+    with pytest.raises(ValueError, match="row 3 of train has a gap in the point"):
+        flows.train(network, rows, settings=flows.TrainingSettings(recipe="auto"))
+
+
+# Factors
+
+
+def mixed() -> tuple[TargetPopulation, np.ndarray]:
+    """Return a network of a label, a positive number and a count given two columns, and rows."""
+    columns = [
+        Column("a"),
+        Column("b", kind="positive"),
+        Column("label", kind="category", step=1.0, labels=("u", "v", "w")),
+        Column("size", kind="positive"),
+        Column("count", kind="count", step=1.0),
+    ]
+    rng, n = np.random.default_rng(0), 300
+    numbers = [rng.normal(size=n), rng.gamma(2, 1, n), rng.integers(0, 3, n)]
+    rows = np.column_stack([*numbers, rng.gamma(3, 1, n), rng.poisson(3, n)])
+    network: Any = flows.build(flows.Conditional(), (3,), members=2, context=2, columns=columns)
+    preprocessing = network.preprocessing
+    preprocessing.add_margins()
+    preprocessing.add_whitening()
+    preprocessing.fit_scaler(rows[:, None])
+    scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).expand(-1, 2, -1)
+    preprocessing.fit(scaled.movedim(0, -1).contiguous())
+    generator = torch.Generator().manual_seed(0)
+    for p in network.parameters():
+        p.data += 0.05 * torch.randn(p.shape, generator=generator)
+    return TargetPopulation.of(network, rows, 0), rows
+
+
+def test_the_factors_of_the_chain_rule_multiply_to_the_density():
+    population, rows = mixed()
+    x, y = rows[:20, :2], rows[:20, 2:]
+    factors = population.network.log_factors(y, x)
+    joint = population.network.log_prob(y, context=x)
+    np.testing.assert_allclose(factors.sum(2), joint, atol=1e-5)
+
+
+def test_probabilities_of_cells_and_densities_have_mass_1_together():
+    population, rows = mixed()
+    sizes, total = np.linspace(1e-3, 60, 1_500), np.zeros(2)
+    for label in range(3):
+        for count in range(40):
+            asked = np.tile([*rows[0, :2], label, np.nan, count], (len(sizes), 1))
+            asked[:, 3] = sizes
+            total += np.exp(population.log_factors(asked).sum(axis=2)).sum(axis=0)
+    np.testing.assert_allclose(total * (sizes[1] - sizes[0]), 1, atol=1e-3)
+
+
+def test_samples_have_the_probabilities_of_labels():
+    population, rows = mixed()
+    x = rows[:1, :2]
+    drawn = population.network.sample((4_000,), np.random.default_rng(0), context=x)[:, 0, 0]
+    share = np.bincount(drawn[:, 0].numpy().astype(int), minlength=3) / 4_000
+    asked = np.array([[*x[0], label, 2.0, 3.0] for label in range(3)])
+    np.testing.assert_allclose(share, np.exp(population.log_factors(asked)[:, 0, 0]), atol=0.03)
+
+
+@pytest.mark.parametrize("z", [-40.0, -3.0, 0.0, 3.0])
+def test_the_distribution_function_of_the_base_is_the_integral_of_its_density(z):
+    base = TailedNormal(1, (1,))
+    grid = np.linspace(-400, z, 400_001)
+    density = base.log_prob(torch.from_numpy(grid)[None, None]).exp()[0].numpy()
+    expected = np.trapezoid(density, grid)
+    assert base.log_cdf(np.array(z)) == pytest.approx(np.log(expected), abs=2e-3)
+
+
+# Fits
+
+
+def test_a_fit_is_better_than_its_references(of_number):
+    record = of_number.network.record
+    assert of_number.targets == ["visits"]
+    assert list(record.references) == ["a Gaussian without x", "a linear Gaussian"]
+    assert record.held_out > max(record.references.values())
+    fresh = table(400, seed=1)
+    visits = fresh["visits"].to_numpy()
+    mean = np.exp(fresh["age"] / 40 + 0.5 * (fresh["ward"] == "b"))
+    from scipy.stats import poisson
+
+    gap = poisson.logpmf(visits, mean).mean() - of_number.log_prob(fresh).mean()
+    assert -0.02 < gap < 0.2
+
+
+def test_probabilities_of_a_rounded_target_sum_to_1(of_number):
+    rows = table(1).drop(columns="visits").fillna(0.0)
+    repeated = rows.loc[rows.index.repeat(80)].assign(visits=np.arange(80))
+    assert np.exp(of_number.log_prob(repeated)).sum() == pytest.approx(1, abs=2e-3)
+
+
+def test_a_prediction_agrees_with_the_density(of_number):
+    rows = table(3, seed=2).drop(columns="visits").fillna(0.0)
+    predicted = of_number.predict(rows)
+    for k in range(3):
+        visits = np.arange(80)
+        share = np.exp(of_number.log_prob(rows.iloc[[k] * 80].assign(visits=visits)))
+        mean = share @ visits
+        assert predicted["mean"].iloc[k] == pytest.approx(mean, rel=0.02)
+        sd = np.sqrt(share @ (visits - mean) ** 2 + 1 / 12)  # values spread over their cells
+        assert predicted["sd"].iloc[k] == pytest.approx(sd, rel=0.05)
+        below = share[: int(predicted["q0.5"].iloc[k]) + 1].sum()
+        assert below > 0.48
+
+
+def test_label_probabilities_sum_to_1_and_are_those_of_log_prob(of_label):
+    rows = table(20, seed=2)
+    predicted = of_label.predict(rows)
+    assert list(predicted) == ["ill", "well", "effective_draws"]
+    np.testing.assert_allclose(predicted[["ill", "well"]].sum(axis=1), 1, atol=1e-6)
+    complete = rows.dropna().index
+    own = [predicted.loc[k, rows.loc[k, "state"]] for k in complete]
+    np.testing.assert_allclose(np.exp(of_label.log_prob(rows.loc[complete])), own, atol=1e-6)
+    right = predicted["ill"].gt(0.5) == rows["state"].eq("ill")
+    assert right.mean() > 0.7
+
+
+def test_missing_values_of_the_context_are_averaged_with_a_standard_error(of_number):
+    rows = table(60, seed=3)
+    log_q, error = of_number.log_prob_and_error(rows)
+    gap = rows["dose"].isna().to_numpy()
+    assert np.isfinite(log_q).all()
+    assert gap.any()
+    assert (error[~gap] == 0).all()
+    assert (error[gap] > 0).all()
+    assert (error < 0.1).all()
+    # The answer for a row does not depend on other rows
+    np.testing.assert_array_equal(of_number.log_prob(rows[:30]), log_q[:30])
+
+
+def test_rows_without_a_target_are_left_out(capsys):
+    frame = table(80)
+    frame.loc[:4, "visits"] = np.nan
+    density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
+    assert density.network.record.rows == len(frame.dropna())
+    learned = flows.fit(frame, target="visits", members=5)
+    assert learned.network.record.rows == 75
+    assert "5 rows without a target value are left out" in capsys.readouterr().err
+    found = learned.log_prob(frame)
+    assert np.isnan(found[:5]).all()
+    assert np.isfinite(found[5:]).all()
+
+
+def test_samples_keep_the_given_values(of_number):
+    drawn = of_number.sample(200, given={"age": 40.0, "ward": "a"})
+    assert (drawn["age"] == 40).all()
+    assert (drawn["ward"] == "a").all()
+    assert drawn["visits"].mean() == pytest.approx(np.e, abs=0.7)
+    assert list(drawn) == list(table(1))
+    rows = table(30, seed=4)
+    per_row = of_number.sample(given=rows.drop(columns="visits"))
+    pd.testing.assert_series_equal(per_row["age"], rows["age"])
+    assert per_row["visits"].notna().all()
+
+
+def test_missing_targets_can_be_imputed(of_number):
+    rows = table(10, seed=5).fillna(0.0).astype({"visits": float})
+    rows.loc[2, "visits"] = np.nan
+    filled = of_number.impute(rows)
+    assert filled["visits"].notna().all()
+    pd.testing.assert_frame_equal(filled.drop(index=2), rows.drop(index=2))
+
+
+def test_surprise_and_tail_probability_find_an_odd_target(of_number):
+    rows = table(5, seed=6).fillna(0.0)
+    rows["visits"] = [2, 3, 2, 90, 3]
+    surprise = of_number.surprise(rows)
+    assert surprise["visits"].idxmax() == 3
+    assert surprise.drop(columns="visits").isna().all(axis=None)
+    tail = of_number.tail_probability(rows)
+    assert tail.argmin() == 3
+    assert tail[3] < 0.03
+
+
+def test_a_file_holds_the_density_of_a_target(of_label, tmp_path):
+    of_label.save(tmp_path / "t.flow")
+    loaded = flows.load(tmp_path / "t.flow")
+    assert isinstance(loaded, flows.Density)
+    rows = table(20, seed=7)
+    np.testing.assert_array_equal(loaded.log_prob(rows), of_label.log_prob(rows))
+    assert repr(loaded) == repr(of_label)
+    of_label.save(tmp_path / "again.flow")
+    assert (tmp_path / "again.flow").read_bytes() == (tmp_path / "t.flow").read_bytes()
+
+
+def test_several_targets_have_a_joint_density():
+    frame = table(80)
+    how = {"members": 2, "settings": QUICK, "missing": "drop"}
+    density = flows.fit(frame, target=["visits", "state"], **how)
+    assert density.targets == ["visits", "state"]
+    row = frame.dropna()[:1]
+    repeated = row.loc[row.index.repeat(160)].assign(
+        visits=np.arange(80).repeat(2), state=["ill", "well"] * 80
+    )
+    assert np.exp(density.log_prob(repeated)).sum() == pytest.approx(1, abs=0.01)
+    predicted = density.predict(row)
+    assert list(predicted)[:2] == ["visits_mean", "visits_sd"]
+    assert predicted[["state_ill", "state_well"]].sum(axis=1).item() == pytest.approx(1)
+    one = density.predict(row, "visits")
+    assert one["mean"].item() == pytest.approx(predicted["visits_mean"].item())
+    assert density.surprise(row)[["visits", "state"]].notna().all(axis=None)
+    assert density.sample(5, given={"age": 50.0})["state"].isin(["ill", "well"]).all()
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda d: d.sample(3), "is conditional: give values of other columns"),
+        (lambda d: d.impute(table(20)), "column dose has missing values, and only visits"),
+        (lambda d: d.predict(table(3), "age"), "column age is not a target"),
+        (lambda d: d.log_prob(table(3), given=["age"]), "conditional on all other columns"),
+        (lambda d: d.sample(given=table(20)), "a known target and an unknown value"),
+    ],
+)
+def test_questions_without_a_meaning_name_the_alternative(of_number, ask, message):
+    with pytest.raises(UserError, match=message):
+        ask(of_number)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"target": "weight"}, TableError, "there is no column weight"),
+        ({"target": ["age", "age"]}, TableError, "column age is named as a target more than once"),
+        ({"target": list(table(1))}, TableError, "every column is a target"),
+        ({"target": "age", "model": "glow"}, ValueError, "a target needs one of conditional, nsf"),
+        ({"target": ["age", "dose"], "model": "nsf"}, ValueError, "several targets need"),
+        ({"model": "conditional"}, ValueError, "needs a target"),
+        ({"target": "age", "group": "age"}, TableError, "column age cannot be a target"),
+    ],
+)
+def test_wrong_targets_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        flows.fit(table(40), **arguments)
+
+
+def test_inspect_shows_what_a_target_is_learned_from():
+    found = flows.inspect(table(), target="visits")
+    assert found.loc["visits", "use"] == "learned"
+    assert set(found["use"].drop("visits")) == {"given"}
+
+
+def test_rounded_values_of_the_context_are_not_spread(capsys):
+    frame = table(80).assign(age=lambda f: f["age"].round())
+    flows.fit(frame, target="state", members=2, settings=QUICK, missing="drop")
+    assert "age holds" not in capsys.readouterr().err
+
+
+def test_a_target_may_be_a_function_of_the_context():
+    rows = np.random.default_rng(0).normal(size=(100, 2))
+    frame = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "y": rows.sum(axis=1)})
+    settings = {"recipe": "fixed", "epochs": 100, "noise": 0}
+    density = flows.fit(frame, target="y", members=2, settings=settings)
+    np.testing.assert_allclose(density.predict(frame)["mean"], frame["y"], atol=0.3)
+
+
+# The command line
+
+
+def refused(*words: str) -> str:
+    """Return the error line of a command."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    return str(caught.value)
+
+
+def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
+    source, model, picture = (str(tmp_path / name) for name in ("t.csv", "t.flow", "p.png"))
+    table(80).dropna().to_csv(source, index=False)
+    fit = ["fit", source, "--target", "visits", "-o", model, "--members", "2"]
+    main([*fit, "-S", "recipe=fixed", "-S", "epochs=3"])
+    for verb in (
+        ["predict", model, source],
+        ["score", model, source, "--anomalies", "3"],
+        ["sample", model, "-n", "4", "--given", "age=30"],
+    ):
+        capsys.readouterr()
+        main(verb)
+        lines = capsys.readouterr().out.splitlines()
+        assert "visits" in lines[0]
+        assert len(lines) > 3
+    assert "fit the table without a target" in refused("sample", model)
+    plot = ["plot", model, source, "-o", picture]
+    for extra in ([], ["--along", "ward"], ["--row", "2"]):
+        main([*plot, *extra])
+        height, width, _ = plt.imread(picture).shape
+        assert width > 600
+        assert height > 200
+    assert "is a target; name another column" in refused(*plot, "--along", "visits")
+
+
+def test_predict_needs_a_column_without_a_target(tmp_path):
+    source, model = str(tmp_path / "t.csv"), str(tmp_path / "t.flow")
+    table(60).dropna().to_csv(source, index=False)
+    quick = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1"]
+    main(["fit", source, "-o", model, *quick])
+    assert "--column is needed" in refused("predict", model, source)
+    picture = str(tmp_path / "p.png")
+    assert "has none" in refused("plot", model, source, "-o", picture, "--along", "age")
+
+
+# scikit-learn
+
+
+def quick_regressor(**changes: Any) -> flows.DensityRegressor:
+    settings = {"hidden": 8, "bins": 3, "learning_rate": 0.02, "noise": 0}
+    how: dict[str, Any] = {"recipe": "fixed", "epochs": 100, "members": 1, "settings": settings}
+    return flows.DensityRegressor(**{**how, **changes})
+
+
+@pytest.mark.slow
+def test_the_regressor_follows_the_interface_of_scikit_learn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = check_estimator(quick_regressor(), on_skip=None)
+    assert {each["check_name"] for each in found if each["status"] != "passed"} == {
+        "check_array_api_input"  # skipped unless an option of SciPy is set
+    }
+
+
+def test_the_regressor_returns_means_quantiles_densities_and_samples():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=300), "target": rng.normal(size=300)})
+    y = 2 * X["a"] + 0.2 * rng.normal(size=300)
+    regressor = quick_regressor().fit(X, y)
+    assert regressor.score(X, y) > 0.95
+    quantiles = regressor.predict_quantiles(X, [0.1, 0.9])
+    inside = (quantiles[:, 0] <= y) & (y <= quantiles[:, 1])
+    assert inside.mean() == pytest.approx(0.8, abs=0.1)
+    assert regressor.log_prob(X, y).mean() > norm.logpdf(0.2, scale=0.2)
+    drawn = regressor.sample(X[:5], 100, random_state=0)
+    np.testing.assert_allclose(drawn.mean(axis=1), regressor.predict(X[:5]), atol=0.15)
+    with pytest.raises(NotFittedError):
+        quick_regressor().predict(X)
