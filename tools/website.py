@@ -39,10 +39,10 @@ FROM_NETWORK = re.compile(
 REFERENCE = {  # the public names; the strict build fails for a name that is missing
     "Densities of tables": (
         *("inspect", "fit", "load", "save"),
-        *("Density", "DensityEstimator", "Column"),
+        *("Density", "DensityEstimator", "DensityRegressor", "Column"),
     ),
     "Architectures": (
-        *("RealNVP", "Glow", "NSF", "FlowMatching", "VAE", "GAN"),
+        *("RealNVP", "Glow", "NSF", "Conditional", "FlowMatching", "VAE", "GAN"),
         *("RealNVPImage", "GlowImage", "Architecture"),
     ),
     "Building and training": ("build", "train", "TrainingSettings"),

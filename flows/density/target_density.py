@@ -211,5 +211,6 @@ def _correlation(x: Array, targets: Array) -> float:
 
 def _bands(density: TargetDensity, rows: Array, t: int) -> Array:
     """Return the quantiles ``BANDS`` of target ``t``, or the probabilities of its labels."""
-    found, _ = density.predict(rows, np.arange(len(rows)), t, BANDS)
+    same_draws = np.zeros(len(rows), dtype=np.int64)  # so that curves of drawn targets are smooth
+    found, _ = density.predict(rows, same_draws, t, BANDS)
     return found if density.columns[t].labels else found[:, 2:]

@@ -64,9 +64,8 @@ def draw_along(
                 axis.set_xscale("log")
             else:
                 by_column.set_ticks(axis, "x", scene, d, 4.0)
-            axis.set_xlim(
-                x[0] - 0.5 * bool(columns[d].labels), x[-1] + 0.5 * bool(columns[d].labels)
-            )
+            margin = 0.5 if columns[d].labels else 0.0
+            axis.set_xlim(x[0] - margin, x[-1] + margin)
         if any(not columns[t].labels for t in targets):
             handles = [
                 line_key("median", color=COLOR),
