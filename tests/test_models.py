@@ -23,8 +23,12 @@ from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
 
-# tests/test_images.py tests models of images
-NAMES = [name for name in registry.names() if not registry.find(name).of_images]
+# tests/test_images.py tests models of images, and tests/test_targets.py conditional flows
+NAMES = [
+    name
+    for name in registry.names()
+    if not registry.find(name).of_images and not registry.find(name).needs_context
+]
 every_model = pytest.mark.parametrize("name", NAMES)
 WITH_DENSITY = [
     name for name in NAMES if flows.build(registry.architecture(name), (2,)).supports("log_prob")
@@ -506,7 +510,7 @@ def test_an_architecture_outside_flows_models_is_rejected():
 @pytest.mark.parametrize("name", registry.names())
 def test_an_architecture_declares_the_recipes_that_train_it(name: str):
     kind, auto = registry.find(name), TrainingSettings(recipe="auto")
-    assert kind.is_automatic(auto) == (name in ("glow", "nsf", "realnvp"))
+    assert kind.is_automatic(auto) == (name in ("conditional", "glow", "nsf", "realnvp"))
     assert not kind.is_automatic(TrainingSettings())
     assert kind.of_images == name.endswith("_image")
     assert kind.has_density == (name != "gan")

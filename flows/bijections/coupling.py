@@ -57,7 +57,7 @@ class Coupling(Bijection):
         conditioner: Conditioner = Perceptron,
     ) -> None:
         super().__init__()
-        self.per_feature = per_feature
+        self.swap, self.per_feature = swap, per_feature
         first = (dim + 1) // 2 if kept is None else kept
         end = dim if changed is None else first + changed
         self.kept, self.changed = (0, first), (first, end)  # first features and ends

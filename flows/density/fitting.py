@@ -237,7 +237,7 @@ def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
         raise ValueError(f"model = {name!r}: a target needs one of {', '.join(taking)}")
     if len(targets) > 1 and not isinstance(architecture, conditional):
         raise ValueError(f"model = {name!r}: several targets need the model 'conditional'")
-    if isinstance(architecture, conditional) and not targets:
+    if architecture.needs_context and not targets:
         raise ValueError(f"model = {name!r}: needs a target")
 
 

@@ -39,6 +39,7 @@ class Conditional(FlowArchitecture):
     label: ClassVar[str] = "Conditional flow"
     color: ClassVar[str] = "#117733"
     takes_context: ClassVar[bool] = True
+    needs_context: ClassVar[bool] = True
 
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8

@@ -35,8 +35,8 @@ class Architecture(Section, ABC):
 
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density,
-    whether its points are images, and whether it takes a context and learns p(y | x). If its
-    density is expensive, it declares how many points of a kind are ``scored`` at most in an
+    whether its points are images, and whether it takes or even needs a context x, to learn
+    p(y | x). If its density is expensive, it declares how many points of a kind are ``scored`` at most in an
     evaluation.
     """
 
@@ -47,6 +47,7 @@ class Architecture(Section, ABC):
     scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
     takes_context: ClassVar[bool] = False
+    needs_context: ClassVar[bool] = False
 
     @classmethod
     def is_automatic(cls, training: TrainingSettings) -> bool:
