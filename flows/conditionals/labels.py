@@ -68,6 +68,11 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
     return _in_cell(u, u / (1 - u), 1 / (1 - u) ** 2, code, last)
 
 
+def share_near(count: int) -> float:
+    """Return the share s of ``concentrated`` for ``count`` categories."""
+    return max(0.5, NEAR ** (1 / count))
+
+
 def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, Array]:
     """Map ``u`` as ``within`` does, for one of ``count`` categories that are integrated together.
 
@@ -77,12 +82,14 @@ def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, A
         last label:   x = last - 1/2 + t(u)
         first label:  x = 1/2 - t(u)
 
-        t(u) = u / s                                  if u < s = NEAR^(1 / count)
+        s = max(1 / 2, NEAR^(1 / count))
+        t(u) = u / s                                  if u < s
         t(u) = 1 + (1 - s) / s  (u - s) / (1 - u)     otherwise
 
-    So at least the share ``NEAR`` of all points are near the codes of all categories.
+    So at least half of the points are near the code of one category, and at least the share
+    ``NEAR`` of all points are near the codes of all categories.
     """
-    s = NEAR ** (1 / count)
+    s = share_near(count)
     beyond = 1 + (1 - s) / s * np.maximum(u - s, 0.0) / (1 - u)
     far = np.where(u < s, u / s, beyond)
     steep = np.where(u < s, 1 / s, (1 - s) ** 2 / s / (1 - u) ** 2)
