@@ -12,6 +12,7 @@ from flows import Column
 from flows.conditionals import labels
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import chunked_log_prob
+from flows.tables import cells
 
 QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
 
@@ -66,7 +67,7 @@ def test_concentrated_points_are_near_the_code_and_average_to_the_integral(
     count: int, near: float, code: float
 ):
     u = (np.arange(200_000) + 0.5) / 200_000
-    x, slope = labels.concentrated(u, np.full(len(u), code), 2, count)
+    x, slope = cells.concentrated(u, np.full(len(u), code), 2, count)
     assert (x.round().clip(0, 2) == code).all()
     assert (np.abs(x - code) < 0.5).mean() == pytest.approx(1.0 if code == 1 else near, abs=1e-4)
     ends = np.array([-np.inf, 0.5, 1.5, np.inf])[[int(code), int(code) + 1]]

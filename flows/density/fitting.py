@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 
 from flows.core.arrays import Array, subsample
 from flows.core.settings import TrainingSettings
@@ -15,12 +16,14 @@ from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
+from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.tables.frames import Table, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.training.automatic import stacking
 from flows.training.automatic.recipe import train_auto
 from flows.training.train import train
 from flows.training.trainer import Task
@@ -211,22 +214,33 @@ def _table_models() -> str:
 
 
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
-    """Return the record with out-of-fold scores that use the probabilities of labels.
+    """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    New rows are scored with these probabilities, and their tail probabilities compare them with the
-    training rows. At most ``RESCORED`` rows are rescored; the other rows lose their score.
+    The weights of the members are replaced. The recipe fitted them to densities at dequantised
+    codes, which understate the probabilities of labels under the networks. At most ``RESCORED``
+    rows are scored; the other rows lose their score.
+
+    Args:
+        network: the ensemble.
+        record: the record of the automatic recipe; a record without scores of rows is returned.
+        values: the training rows ``(n, D)``, with codes for labels.
+
+    Returns the record with the new scores.
     """
-    if (own := record.row_scores) is None:
+    if (own := record.row_scores) is None or record.folds is None:
         return record
     density, scored = ArrayDensity(network), np.flatnonzero(own.state == RowState.SCORED)
     places = subsample(scored, RESCORED)
-    log_q = density.log_prob(values[places], places).log_q
+    log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
+    ensembles = [network, network.network] if isinstance(network, Composite) else [network]
+    for ensemble in ensembles if len(places) else ():
+        weights = stacking.member_weights(log_q[:, : ensemble.members], fold, record.folds)
+        ensemble.member_weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
-    for f in np.unique(own.fold[places]):
-        held_out = own.fold[places] == f
+    for f in np.unique(fold):
         members = record.out_of_fold_members(f)
-        scores[places[held_out]] = density.ensemble(log_q[held_out], members)
+        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
     return replace(record, row_scores=RowScores(own.fold, state, scores))
 
 

@@ -70,6 +70,20 @@ class Preprocessing(Bijection):
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
 
+    def of_columns(self, places: Sequence[int]) -> Preprocessing:
+        """Return the preprocessing of the columns of a table with the indices ``places``.
+
+        Whitening is left out, because it mixes columns.
+        """
+        columns = [] if self.to_real is None else [self.to_real.columns[d] for d in places]
+        part = Preprocessing((len(places),), self.members, columns)
+        scaler = self.standardize.scaler
+        part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
+        if self.margins is not None:
+            part.add_margins()
+            part.margins.knots.copy_(self.margins.knots[:, places])
+        return part
+
     def to_real_rows(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
         if self.to_real is None:
