@@ -29,6 +29,7 @@ from flows.training.train import train
 from flows.training.trainer import Task
 
 RESCORED = 2_000  # largest number of training rows that are rescored with probabilities of labels
+STACKED = 50  # complete rows to which the weights of the members are fitted, at least
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 Missing = Literal["learn", "drop", "stop"]
@@ -60,9 +61,9 @@ def fit(
         model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
             name: ``"nsf"``, ``"realnvp"``, ``"glow"``, ``"vae"`` or ``"flow_matching"``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
-        mixtures: the number of mixtures of Gaussians per fold that the automatic recipe stacks
-            together with the networks: 2 (one after the margins, one without), 1 (the better one)
-            or 0.
+        mixtures: the number of mixtures per fold that the automatic recipe stacks together with
+            the networks: 2 (one after the margins, one without), 1 (the better one) or 0. They are
+            mixtures of Gaussians or, in a table with labels, of latent classes.
         columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
             "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
             in ``tables/kinds.py`` choose the kinds of all other columns.
@@ -216,9 +217,10 @@ def _table_models() -> str:
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    The weights of the members are replaced. The recipe fitted them to densities at dequantised
-    codes, which understate the probabilities of labels under the networks. At most ``RESCORED``
-    rows are scored; the other rows lose their score.
+    At most ``RESCORED`` complete rows are scored; the other rows lose their score. The new weights
+    of the members replace the weights of the recipe, which were fitted to densities at dequantised
+    codes. These densities understate the probabilities of labels under the networks. If there are
+    fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
 
     Args:
         network: the ensemble.
@@ -233,7 +235,9 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
     places = subsample(scored, RESCORED)
     log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
     ensembles = [network, network.network] if isinstance(network, Composite) else [network]
-    for ensemble in ensembles if len(places) else ():
+    held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
+    enough = len(places) >= min(STACKED, held_out / 2)
+    for ensemble in ensembles if enough else ():
         weights = stacking.member_weights(log_q[:, : ensemble.members], fold, record.folds)
         ensemble.member_weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)

@@ -124,14 +124,24 @@ class LatentClasses:
                 filled[:, places[:, None], u] = means[:, None, u] + white @ across
                 rest = covariances[:, u[:, None], u] - across.transpose(0, 2, 1) @ across
                 spreads.append((u, places, rest))
-        for share, codes in zip(self.shares, rows.codes.T, strict=True):
-            log_terms += np.where(codes >= 0, np.log(share)[:, codes], 0.0)
+        self._add_labels(log_terms, rows.codes)
         return Expected(log_terms, filled, spreads)
+
+    def _add_labels(self, log_terms: Array, codes: Whole) -> None:
+        """Add the log-probabilities of the known labels to ``log_terms`` ``(K, n)``."""
+        for share, column in zip(self.shares, codes.T, strict=True):
+            log_terms += np.where(column >= 0, np.log(share)[:, column], 0.0)
 
     def log_prob(self, rows: Rows) -> Array:
         """Return the log-density of the known values of each row, ``(n,)``."""
         found: Array = logsumexp(self.log_terms(rows), axis=0)
         return found
+
+    def log_prob_of_complete(self, numbers: Array, codes: Whole) -> Array:
+        """Return the log-density of rows without gaps, ``(n,)``, faster than ``log_prob``."""
+        log_terms = self.mixture.log_terms(numbers)
+        self._add_labels(log_terms, codes)
+        return np.logaddexp.reduce(log_terms, axis=0)
 
     @classmethod
     def independent(cls, rows: Rows) -> LatentClasses:

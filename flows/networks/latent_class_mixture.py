@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flows.core.arrays import Array, Shape, Whole
 from flows.core.seeds import generator_of
-from flows.mixtures.latent_classes import LatentClasses, Rows
+from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
@@ -90,9 +90,9 @@ class LatentClassMixture(Population):
     def _log_prob(self, x: Array, codes: Array) -> Array:
         """Return the log-densities ``(n,)`` of numbers in the user's units and codes."""
         if self.preprocessing is None:
-            return self.classes.log_prob(Rows(x, codes, self.sizes))
+            return self.classes.log_prob_of_complete(x, codes)
         z, log_det = self.preprocessing(torch.from_numpy(x.T.copy())[None])
-        return self.classes.log_prob(Rows(z[0].T.numpy(), codes, self.sizes)) + log_det[0].numpy()
+        return self.classes.log_prob_of_complete(z[0].T.numpy(), codes) + log_det[0].numpy()
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
