@@ -87,7 +87,7 @@ class LatentClassMixture(Population):
             log_q = log_q + log_density_in_cell(rows[:, d], size - 1, len(self.labels))
         return torch.from_numpy(log_q).reshape(value.shape[:-1])
 
-    def _log_prob(self, x: Array, codes: Array) -> Array:
+    def _log_prob(self, x: Array, codes: Whole) -> Array:
         """Return the log-densities ``(n,)`` of numbers in the user's units and codes."""
         if self.preprocessing is None:
             return self.classes.log_prob_of_complete(x, codes)

@@ -80,7 +80,7 @@ class Preprocessing(Bijection):
         scaler = self.standardize.scaler
         part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
         if self.margins is not None:
-            part.add_margins()
+            part.margins = Margins(part.dim, part.members)
             part.margins.knots.copy_(self.margins.knots[:, places])
         return part
 
