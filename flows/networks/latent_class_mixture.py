@@ -76,7 +76,7 @@ class LatentClassMixture(Population):
         Args:
             value: rows in the user's units, ``(n, D)`` or ``(n, 1, D)``.
         """
-        value = self.points(value).double()
+        value = self.points(value).detach().double()
         rows = value.reshape(-1, len(self.description["columns"])).numpy()
         x, codes = rows[:, self.numbers], codes_of(rows[:, self.labels], self.sizes)
         # Integrals over cells ask for many adjacent rows with the same numbers and codes
