@@ -77,7 +77,7 @@ class LatentClassMixture(Population):
             value: rows in the user's units, ``(n, D)`` or ``(n, 1, D)``.
         """
         value = self.points(value).detach().double()
-        rows = value.reshape(-1, len(self.description["columns"])).numpy()
+        rows = value.reshape(-1, *self.event_shape).numpy()
         x, codes = rows[:, self.numbers], codes_of(rows[:, self.labels], self.sizes)
         # Integrals over cells ask for many adjacent rows with the same numbers and codes
         known = np.column_stack([x, codes])
