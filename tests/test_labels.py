@@ -12,6 +12,7 @@ from flows import Column
 from flows.conditionals import labels
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import chunked_log_prob
+from flows.tables import cells
 
 QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
 
@@ -56,6 +57,22 @@ def test_probabilities_of_many_categories_are_a_product(labels_each: int):
     codes = np.random.default_rng(0).integers(0, labels_each, (20, count)).astype(float)
     found = labels.log_probability(log_density, [category(labels_each)] * count, codes)
     np.testing.assert_allclose(found[:, 0], -count * np.log(labels_each), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("count", "near"), [(1, 0.5), (3, 0.5), (4, 0.1**0.25), (13, 0.1 ** (1 / 13))]
+)
+@pytest.mark.parametrize("code", [0.0, 1.0, 2.0])
+def test_concentrated_points_are_near_the_code_and_average_to_the_integral(
+    count: int, near: float, code: float
+):
+    u = (np.arange(200_000) + 0.5) / 200_000
+    x, slope = cells.concentrated(u, np.full(len(u), code), 2, count)
+    assert (x.round().clip(0, 2) == code).all()
+    assert (np.abs(x - code) < 0.5).mean() == pytest.approx(1.0 if code == 1 else near, abs=1e-4)
+    ends = np.array([-np.inf, 0.5, 1.5, np.inf])[[int(code), int(code) + 1]]
+    expected = np.diff(norm.cdf(ends, 0.7, 1.5))
+    assert (norm.pdf(x, 0.7, 1.5) * slope).mean() == pytest.approx(expected[0], rel=1e-4)
 
 
 @pytest.fixture(scope="module")

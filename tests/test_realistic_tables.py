@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from flows.core.errors import UserError
 from flows.mixtures.fitting import fit_mixture
+from flows.mixtures.latent_classes import LatentClasses, Rows
 from studies import engine
 from studies.tables import (
     anomalies,
@@ -18,7 +19,6 @@ from studies.tables import (
     realistic_report,
     realistic_scores,
 )
-from studies.tables.latent_classes import LatentClasses, Rows
 
 PARAMS = engine.Study("tables").params
 

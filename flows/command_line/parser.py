@@ -112,7 +112,7 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--model", help=text + "nsf or realnvp")
     text = "the number of networks: up to 5, or a multiple of 5 (10)"
     add("--members", type=int, default=10, help=text)
-    text = "the number of mixtures of Gaussians per fold beside the networks: 0, 1 or 2 (2)"
+    text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
     add("--mixtures", type=int, default=2, help=text)
     text = "a setting of training or of the model" + REPEATS
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)

@@ -16,10 +16,10 @@ from scipy.stats import norm
 
 from flows.bijections import Margins
 from flows.bijections.chain import Chain
-from flows.conditionals.labels import narrowed, stretched
 from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.mixture import Mixture
+from flows.tables.cells import narrowed, stretched
 from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
 from flows.tables.rounding import dequantise
@@ -34,7 +34,7 @@ RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of 
 class Distilled:
     """Maps of all columns to normal scores z, and a mixture of Gaussians of the scores.
 
-    Each label is spread over a cell of width 1; ``labels.py`` maps the first and the last cell to
+    Each label is spread over a cell of width 1; ``cells.py`` maps the first and the last cell to
     infinite cells. ``low`` and ``high`` ``(D,)`` are the ends of the columns' ranges.
 
     Args:

@@ -29,12 +29,13 @@ from scipy.special import logsumexp
 from flows.conditionals import labels
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.importance import Draws, effective
-from flows.conditionals.labels import LogDensity, concentrated, log_probability
+from flows.conditionals.labels import LogDensity, log_probability
 from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.networks.population import ensemble_log_prob
+from flows.tables.cells import concentrated
 from flows.tables.columns import Column
 
 FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds

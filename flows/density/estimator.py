@@ -29,7 +29,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
             ``flows.fit``.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
-        mixtures: the number of mixtures of Gaussians per fold, as in ``flows.fit``.
+        mixtures: the number of mixtures per fold, as in ``flows.fit``.
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 
 from flows.core.arrays import Array, subsample
 from flows.core.settings import TrainingSettings
@@ -15,6 +16,7 @@ from flows.density.frame_density import Density
 from flows.density.target_density import density_of
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
+from flows.networks.composite import Composite
 from flows.networks.flow import Flow
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
@@ -23,11 +25,13 @@ from flows.networks.target_population import TargetPopulation
 from flows.tables.frames import Table, from_user, take, target_names
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.training.automatic import stacking
 from flows.training.automatic.recipe import train_auto
 from flows.training.train import train
 from flows.training.trainer import Task
 
 RESCORED = 2_000  # largest number of training rows that are rescored with probabilities of labels
+STACKED = 50  # complete rows to which the weights of the members are fitted, at least
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 Missing = Literal["learn", "drop", "stop"]
@@ -64,9 +68,10 @@ def fit(
         target: a column y, or several columns, to learn given all other columns x: the density is
             then p(y | x). Rows without a value of y are left out.
         members: the number of networks in the ensemble: up to 5, or a multiple of 5.
-        mixtures: the number of mixtures of Gaussians per fold that the automatic recipe stacks
-            together with the networks: 2 (one after the margins, one without), 1 (the better one)
-            or 0. With a target, there are none.
+        mixtures: the number of mixtures per fold that the automatic recipe stacks together with
+            the networks: 2 (one after the margins, one without), 1 (the better one) or 0. They are
+            mixtures of Gaussians or, in a table with labels, of latent classes. With a target,
+            there are none.
         columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
             "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
             in ``tables/kinds.py`` choose the kinds of all other columns.
@@ -181,7 +186,7 @@ def fit_table(
     on_notices(rows.notices)
     # Known values of a context are not spread
     spread = [replace(c, step=None) if d < context else c for d, c in enumerate(rows.columns)]
-    points = dequantise(spread, rows.values, rows.copies, seed)
+    points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
     name = network.description["model"]
     fitted: Population = network
     if learns:
@@ -251,24 +256,57 @@ def _table_models() -> str:
 
 
 def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
-    """Return the record with out-of-fold scores that use the probabilities of labels.
+    """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    A rounded target has the probability of its cell. New rows are scored in the same way, and their
-    tail probabilities compare them with the training rows. At most ``RESCORED`` rows are rescored;
-    the other rows lose their score.
+    At most ``RESCORED`` complete rows are scored; the other rows lose their score. The new weights
+    of the members replace the weights of the recipe, which were fitted to densities at dequantised
+    codes. These densities understate the probabilities of labels under the networks. If there are
+    fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
+
+    With a target, a rounded value has the probability of its cell, and the mean of the new scores
+    replaces the score of the recipe.
+
+    Args:
+        network: the ensemble.
+        record: the record of the automatic recipe; a record without scores of rows is returned.
+        values: the training rows ``(n, D)``, with codes for labels.
+
+    Returns the record with the new scores.
     """
-    if (own := record.row_scores) is None:
+    if (own := record.row_scores) is None or record.folds is None:
         return record
     density, scored = density_of(network), np.flatnonzero(own.state == RowState.SCORED)
     places = subsample(scored, RESCORED)
-    log_q = density.log_prob(values[places], places).log_q
+    log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
+    ensembles = [network, network.network] if isinstance(network, Composite) else [network]
+    held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
+    enough = len(places) >= min(STACKED, held_out / 2)
+    for ensemble in ensembles if enough else ():
+        weights = stacking.member_weights(log_q[:, : ensemble.members], fold, record.folds)
+        ensemble.member_weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
-    for f in np.unique(own.fold[places]):
-        held_out = own.fold[places] == f
+    for f in np.unique(fold):
         members = record.out_of_fold_members(f)
-        scores[places[held_out]] = density.ensemble(log_q[held_out], members)
-    return replace(record, row_scores=RowScores(own.fold, state, scores))
+        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
+    record = replace(record, row_scores=RowScores(own.fold, state, scores))
+    if not isinstance(network, TargetPopulation):
+        return record
+    found = scores[places]
+    error = float(found.std() / np.sqrt(len(found)))
+    record = replace(record, held_out=float(found.mean()), held_out_se=error)
+    if any(column.labels for column in density.columns[-network.targets :]):
+        # The references are densities of codes; the frequencies of the labels replace them
+        frequencies = _label_frequencies(values[places, -1]) if network.targets == 1 else {}
+        record = replace(record, references=frequencies)
+    return record
+
+
+def _label_frequencies(codes: Array) -> dict[str, float]:
+    """Return the mean log-frequency of labels with these ``codes`` ``(n,)``, as a reference."""
+    counts = np.unique(codes, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return {"frequencies of the labels": float(shares @ np.log(shares))}
 
 
 def load(path: str | Path) -> Density | Population:

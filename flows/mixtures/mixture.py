@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, Whole
 
 # Pairs of a point and a component per chunk, so that intermediate arrays stay in the cache
 PAIRS = 100_000
@@ -114,8 +114,14 @@ class Mixture:
             >>> mixture.sample(5, np.random.default_rng(0)).shape
             (5, 2)
         """
-        component = rng.choice(len(self.weights), size=n, p=self.weights)
-        noise = rng.standard_normal((n, self.means.shape[1]))
+        return self.sample_components(rng.choice(len(self.weights), size=n, p=self.weights), rng)
+
+    def sample_components(self, component: Whole, rng: np.random.Generator) -> Array:
+        """Draw a point from each of the components with the indices ``component`` ``(n,)``.
+
+        Return the points, ``(n, D)``.
+        """
+        noise = rng.standard_normal((len(component), self.means.shape[1]))
         factors = np.linalg.cholesky(self.covariances)
         return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
 

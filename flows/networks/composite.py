@@ -1,4 +1,4 @@
-"""Networks and mixtures of Gaussians as one population, which the automatic recipe stacks."""
+"""Networks and mixtures as one population, which the automatic recipe stacks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from flows.core.arrays import Shape
 from flows.core.seeds import generator_of
 from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.latent_class_mixture import LatentClassMixture
 from flows.networks.network import Network
 from flows.networks.population import Population
 from flows.tables.columns import Column
 
 
 class Composite(Population):
-    """M networks and K mixtures of Gaussians over one space, as one population of M + K members.
+    """M networks and K mixtures over one space, as one population of M + K members.
+
+    The mixtures are mixtures of Gaussians or, for a table with labels, of latent classes.
 
     The members are the networks, then the mixtures. Their weights in the ensemble are stacked
     together. ``history`` and ``encode`` exist for the networks only: ``composite.network`` is their
@@ -41,7 +44,7 @@ class Composite(Population):
 
     weights: Tensor
 
-    def __init__(self, network: Network, mixtures: Sequence[GaussianMixture], weights: Any) -> None:
+    def __init__(self, network: Network, mixtures: Sequence[Population], weights: Any) -> None:
         description = {**network.description, "mixtures": len(mixtures)}
         super().__init__(network.members + len(mixtures), network.event_shape, description)
         self.network, self.mixtures = network, nn.ModuleList(mixtures)
@@ -108,9 +111,9 @@ class Composite(Population):
             count: the number of mixtures.
         """
         network.load_state_dict(_below("network.", state), assign=True)
-        mixtures = [
-            GaussianMixture.load(columns, _below(f"mixtures.{k}.", state)) for k in range(count)
-        ]
+        has_labels = any(column.labels for column in columns)
+        load = LatentClassMixture.load if has_labels else GaussianMixture.load
+        mixtures = [load(columns, _below(f"mixtures.{k}.", state)) for k in range(count)]
         return cls(network, mixtures, state["weights"])
 
 

@@ -79,15 +79,8 @@ class Preprocessing(Bijection):
         """
         if self.whiten is not None:
             z = self.whiten.inverse(z)[0]
-        points = z[:, self.context :]
-        dim, columns = points.shape[1], [] if self.to_real is None else self.to_real.columns
-        alone = Preprocessing((dim,), self.members, columns[self.context :])
-        alone.standardize.mean = self.standardize.mean[:, self.context :]
-        alone.standardize.deviation = self.standardize.deviation[:, self.context :]
-        if self.margins is not None:
-            alone.add_margins()
-            alone.margins.knots = self.margins.knots[:, self.context :]
-        return alone.inverse(points)[0]
+        dim = z.shape[1]
+        return self.of_columns(range(self.context, dim)).inverse(z[:, self.context :])[0]
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
@@ -100,6 +93,20 @@ class Preprocessing(Bijection):
     def remove_margins_and_whitening(self) -> None:
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
+
+    def of_columns(self, places: Sequence[int]) -> Preprocessing:
+        """Return the preprocessing of the columns of a table with the indices ``places``.
+
+        Whitening is left out, because it mixes columns.
+        """
+        columns = [] if self.to_real is None else [self.to_real.columns[d] for d in places]
+        part = Preprocessing((len(places),), self.members, columns)
+        scaler = self.standardize.scaler
+        part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
+        if self.margins is not None:
+            part.margins = Margins(part.dim, part.members)
+            part.margins.knots.copy_(self.margins.knots[:, places])
+        return part
 
     def to_real_rows(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""

@@ -45,7 +45,7 @@ class MemberRecord:
     Args:
         fold: the fold whose rows the member did not learn from.
         regularisation: the preprocessing and the noise; for a mixture, the preprocessing, the
-            number of Gaussians and the ridge.
+            number of components and the ridge.
         steps: the number of steps after which the weights of the network were kept; ``None`` for a
             mixture.
     """
@@ -136,7 +136,8 @@ class TrainingRecord:
         folds: (auto) the number of folds; ``None`` for the fixed recipe.
         steps: (auto) the number of steps of the whole training; ``None`` for the fixed recipe.
         members: (auto) one entry per member, in the order of the population.
-        held_out: (auto) the mean out-of-fold log-density per row in nats, at dequantised values.
+        held_out: (auto) the mean out-of-fold log-density per row in nats, at dequantised values,
+            with the weights that are best for these values.
         held_out_se: (auto) the standard error of ``held_out``.
         references: (auto) the same mean for simple models, by name.
         gaps: the number of missing values in each column; empty if no value is missing.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtri
 
 from flows.core.arrays import Array, Whole
 from flows.tables.columns import Column
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
+NARROW, NARROWEST = 0.15, 0.45  # the deviation of narrow noise, and its largest distance
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 
 
@@ -39,7 +41,14 @@ def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
     return gaps, place, counts
 
 
-def dequantise(columns: Sequence[Column], values: Array, copies: Whole, seed: int) -> Array:
+def dequantise(
+    columns: Sequence[Column],
+    values: Array,
+    copies: Whole,
+    seed: int,
+    *,
+    narrow_labels: bool = False,
+) -> Array:
     """Return ``values`` ``(n, D)`` with uniform noise of the width of the step added::
 
         x + step u,  u uniform on (-1/2, 1/2)
@@ -48,10 +57,18 @@ def dequantise(columns: Sequence[Column], values: Array, copies: Whole, seed: in
     ``u`` depend only on ``seed`` and the shape, so a table gets the same noise for every model.
     Copies of a row get the same noise and remain copies: ``copies`` ``(n,)`` is the result of
     ``first_copies``.
+
+    With ``narrow_labels``, the noise of codes of labels is normal with the deviation ``NARROW`` and
+    keeps a distance from the ends of the cells. A flow with a smooth density can then give a label
+    a probability near 1; uniform noise would need a jump at the end of the cell.
     """
     steps = np.array([column.step or 0.0 for column in columns])
     if not steps.any():
         return values
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
+    if narrow_labels:
+        is_label = np.array([bool(column.labels) for column in columns])
+        normal = np.clip(NARROW * ndtri(u + 0.5), -NARROWEST, NARROWEST)
+        u = np.where(is_label & (steps > 0), normal, u)
     low, high = np.array([column.bounds for column in columns]).T
     return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))

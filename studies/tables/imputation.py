@@ -22,8 +22,8 @@ from sklearn.impute import IterativeImputer
 
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.mixtures.latent_classes import Rows
 from studies.tables import latent_classes, realistic_scores
-from studies.tables.latent_classes import Rows
 from studies.tables.realistic_scores import OURS, Split
 
 HIDDEN = 0.2  # share of the numbers that are hidden

@@ -1,195 +1,29 @@
-"""Peers for tables of numbers, labels and missing values: mixtures of classes, fitted by EM::
+"""Peers for tables of numbers, labels and missing values: mixtures of latent classes.
 
-    q(x, c) = sum_k w_k N(x; mu_k, Sigma_k) prod_j pi_kj(c_j)
-
-x are the numbers of a row and c its labels: given the class k, labels are independent of each other
-and of the numbers. A missing number or label is integrated out exactly, in fits and in densities.
-One class is one Gaussian, beside the frequencies of the labels.
-
-Rows are ``Rows``: standardised numbers with ``NaN`` for gaps, and codes with -1 for gaps. Sources:
-Lawrence and Krzanowski 1996 (Mixture separation for mixed-mode data; here with covariances per
-class); Ghahramani and Jordan 1994 (missing values).
+``flows/mixtures/latent_classes.py`` has their density and its fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import logsumexp
-from sklearn.cluster import KMeans
 from sklearn.model_selection import KFold
-from threadpoolctl import threadpool_limits
 
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Whole
 from flows.mixtures import fitting
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.mixture import Mixture
+from flows.mixtures.latent_classes import LatentClasses, Rows
 
 MOST = 24  # classes
 FOLDS, STACKED_FOLDS = 3, 5  # of the cross-validation, and of the stacked ensemble
 STARTS = 5  # of the last fit
-ITERATIONS, TOLERANCE = 100, 1e-3  # of EM, as in scikit-learn
-PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
-
-
-class Rows(NamedTuple):
-    """Rows of a table.
-
-    Args:
-        numbers: ``(n, D)``, standardised, with ``NaN`` for gaps.
-        codes: codes of labels, ``(n, C)``, with -1 for gaps.
-        sizes: the numbers of labels, C of them.
-    """
-
-    numbers: Array
-    codes: Whole
-    sizes: tuple[int, ...]
-
-    def take(self, places: Whole) -> Rows:
-        return Rows(self.numbers[places], self.codes[places], self.sizes)
-
-    def frequencies(self) -> Iterator[Array]:
-        """Yield the frequencies of the labels of each column, with one row spread over them."""
-        for codes, size in zip(self.codes.T, self.sizes, strict=True):
-            counts = np.bincount(codes[codes >= 0], minlength=size) + 1 / size
-            yield counts / counts.sum()
-
-
-class Expected(NamedTuple):
-    """The expectations of an E-step.
-
-    Args:
-        log_terms: log w_k + log q(row | k) of the known values, ``(K, n)``.
-        filled: the numbers, with expected numbers for gaps, ``(K, n, D)``.
-        spreads: for each pattern of gaps: the U columns, the rows, and the covariances of the
-            missing numbers, ``(K, U, U)``.
-    """
-
-    log_terms: Array
-    filled: Array
-    spreads: list[tuple[Whole, Whole, Array]]
-
-
-@dataclass(frozen=True)
-class LatentClasses:
-    """A mixture of K classes: a ``mixture`` of the numbers, and probabilities of labels.
-
-    Args:
-        mixture: the weights of the classes, and their Gaussians.
-        shares: the probabilities of the labels of each column given the class, ``(K, L)`` each.
-    """
-
-    mixture: Mixture
-    shares: list[Array]
-
-    def log_terms(self, rows: Rows) -> Array:
-        """Return log w_k + log q(row | k) of the known values, ``(K, n)``."""
-        return self.expected(rows, list(patterns(rows.numbers, len(rows.numbers)))).log_terms
-
-    def expected(self, rows: Rows, groups: Sequence[tuple[Mask, Whole]]) -> Expected:
-        """Return the E-step of EM; ``groups`` are the ``patterns`` of all rows."""
-        x, means, covariances = rows.numbers, self.mixture.means, self.mixture.covariances
-        log_terms = np.log(self.mixture.weights)[:, None].repeat(len(x), axis=1)
-        filled, spreads = np.repeat(x[None], len(means), axis=0), []
-        for unknown, places in groups:
-            u, o = np.flatnonzero(unknown), np.flatnonzero(~unknown)
-            difference = x[places][:, o] - means[:, None, o]  # (K, n, O)
-            factors = np.linalg.cholesky(covariances[:, o[:, None], o])
-            whitening = np.linalg.inv(factors)
-            white = difference @ whitening.transpose(0, 2, 1)
-            log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-            log_norm += 0.5 * len(o) * np.log(2 * np.pi)
-            squared = np.einsum("kno,kno->kn", white, white)
-            log_terms[:, places] -= 0.5 * squared + log_norm[:, None]
-            if len(u):
-                across = whitening @ covariances[:, o[:, None], u]  # (K, O, U)
-                filled[:, places[:, None], u] = means[:, None, u] + white @ across
-                rest = covariances[:, u[:, None], u] - across.transpose(0, 2, 1) @ across
-                spreads.append((u, places, rest))
-        for share, codes in zip(self.shares, rows.codes.T, strict=True):
-            log_terms += np.where(codes >= 0, np.log(share)[:, codes], 0.0)
-        return Expected(log_terms, filled, spreads)
-
-    def log_prob(self, rows: Rows) -> Array:
-        """Return the log-density of the known values of each row, ``(n,)``."""
-        found: Array = logsumexp(self.log_terms(rows), axis=0)
-        return found
-
-    @classmethod
-    def independent(cls, rows: Rows) -> LatentClasses:
-        """Return one class with independent columns, fitted to the known values."""
-        mean = np.nanmean(rows.numbers, axis=0, keepdims=True)
-        covariance = np.diag(np.nanvar(rows.numbers, axis=0) + fitting.RIDGE)
-        shares = [each[None] for each in rows.frequencies()]
-        return cls(Mixture(np.ones(1), mean, covariance[None]), shares)
-
-    @classmethod
-    def fit(cls, rows: Rows, classes: int, ridge: float, starts: int = 1) -> LatentClasses:
-        """Fit ``classes`` by EM; keep the most likely of ``starts`` fits.
-
-        ``ridge`` is added to the variances. EM starts from k-means of the numbers, with means for
-        gaps, and the labels as indicators.
-        """
-        with threadpool_limits(1):
-            fits = [cls._fit_once(rows, classes, ridge, seed) for seed in range(starts)]
-            return max(fits, key=lambda each: float(each.log_prob(rows).mean()))
-
-    @classmethod
-    def _fit_once(cls, rows: Rows, classes: int, ridge: float, seed: int) -> LatentClasses:
-        start = cls.independent(rows)
-        filled = np.where(np.isnan(rows.numbers), start.mixture.means, rows.numbers)
-        indicators = [
-            codes[:, None] == np.arange(size)
-            for codes, size in zip(rows.codes.T, rows.sizes, strict=True)
-        ]
-        means = KMeans(classes, n_init=1, random_state=seed)
-        which = means.fit_predict(np.column_stack([filled, *indicators]))
-        one = start.mixture
-        copies = one.means.repeat(classes, axis=0), one.covariances.repeat(classes, axis=0)
-        fitted = cls(Mixture(np.full(classes, 1 / classes), *copies), start.shares)
-        groups = list(patterns(rows.numbers, len(rows.numbers)))
-        shares = (which == np.arange(classes)[:, None]).astype(float)
-        expected, before = fitted.expected(rows, groups), -np.inf
-        for _ in range(ITERATIONS):
-            fitted = cls.updated(rows, shares, expected, ridge)
-            expected = fitted.expected(rows, groups)
-            log_q = np.logaddexp.reduce(expected.log_terms, axis=0)
-            if log_q.mean() - before < TOLERANCE:
-                break
-            before, shares = log_q.mean(), np.exp(expected.log_terms - log_q)
-        return fitted
-
-    @classmethod
-    def updated(cls, rows: Rows, shares: Array, expected: Expected, ridge: float) -> LatentClasses:
-        """Return the M-step of EM for the ``shares`` of rows in the classes, ``(K, n)``."""
-        total = shares.sum(axis=1) + 1e-10
-        (count, _, dim), filled = expected.filled.shape, expected.filled
-        spread = np.zeros((count, dim, dim))  # covariances of the missing numbers
-        for u, places, rest in expected.spreads:
-            spread[:, u[:, None], u] += shares[:, places].sum(axis=1)[:, None, None] * rest
-        means = (shares[:, None] @ filled)[:, 0] / total[:, None]
-        centred = filled - means[:, None]
-        moments = (centred * shares[:, :, None]).transpose(0, 2, 1) @ centred + spread
-        covariances = moments / total[:, None, None] + ridge * np.eye(dim)
-        labels = [
-            np.stack([shares[:, codes == code].sum(axis=1) for code in range(size)], axis=1)
-            for codes, size in zip(rows.codes.T, rows.sizes, strict=True)
-        ]
-        smoothed = [
-            counts + PRIOR * frequencies
-            for counts, frequencies in zip(labels, rows.frequencies(), strict=True)
-        ]
-        return cls(
-            Mixture(total / total.sum(), means, covariances),
-            [each / each.sum(axis=1, keepdims=True) for each in smoothed],
-        )
 
 
 @dataclass(frozen=True)

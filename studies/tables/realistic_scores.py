@@ -19,8 +19,8 @@ import pandas as pd
 import flows
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
+from flows.mixtures.latent_classes import Rows
 from studies.tables import latent_classes, realistic, sources
-from studies.tables.latent_classes import Rows
 
 OURS = "nsf"
 

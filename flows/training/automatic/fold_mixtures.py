@@ -1,31 +1,43 @@
-"""Mixtures of Gaussians of the folds, which are stacked together with the networks.
+"""Mixtures of the folds, which are stacked together with the networks.
 
 A candidate has one mixture per fold: with the fold's margins, or without. The mixtures of a
 candidate share the number of components and the ridge, which have the best out-of-fold likelihood.
 Expectation maximisation learns from the same rows as the networks of the fold.
+
+The mixtures are mixtures of Gaussians. In a table with labels, they are mixtures of latent classes
+(``flows/mixtures/latent_classes.py``), which know the labels as labels, and which integrate missing
+values out.
 """
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
+from flows.mixtures.latent_classes import LatentClasses, Rows
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
+from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.columns import Column
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
 NAMES = ("margins", "raw")  # preprocessings
 MOST = 24  # components of a mixture
 SEARCHED, FITTED = 1_500, 5_000  # rows that the search and the last fit learn from, at most
 RESTARTS = 3  # starts of the last fit
-HeldOut = list[tuple[Array, Array]]  # see ``_held_out``
+Fitted = TypeVar("Fitted", Mixture, LatentClasses)
+Points = TypeVar("Points")
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class FoldMixtures:
 
     Args:
         name: the preprocessing, ``"margins"`` or ``"raw"``.
-        components: the number of Gaussians of each mixture.
+        component: what a component is, ``"Gaussian"`` or ``"class"``.
+        components: the number of components of each mixture.
         ridge: the number added to the variances.
         models: the mixtures in the user's units, one per fold.
         scores: the log-density of each row under the mixture of its fold, ``(n,)``; ``NaN`` for a
@@ -42,96 +55,183 @@ class FoldMixtures:
     """
 
     name: str
+    component: str
     components: int
     ridge: float
-    models: list[GaussianMixture]
+    models: list[Population]
     scores: Array
 
     def __str__(self) -> str:
-        count = "1 Gaussian" if self.components == 1 else f"{self.components} Gaussians"
+        plural = {"Gaussian": "Gaussians", "class": "classes"}[self.component]
+        count = f"1 {self.component}" if self.components == 1 else f"{self.components} {plural}"
         return f"{self.name}, {count}, ridge {self.ridge:g}"
 
 
 def fit_mixtures(
-    prepared: Mapping[str, Sequence[PreparedFold]], rows: int, count: int
+    prepared: Mapping[str, Sequence[PreparedFold]],
+    rows: Array,
+    columns: Sequence[Column],
+    count: int,
 ) -> list[FoldMixtures]:
     """Fit all candidates, and return the ``count`` candidates with the best out-of-fold scores.
 
     Args:
         prepared: the folds after each preprocessing, by its name.
-        rows: the number of rows of the table.
+        rows: the rows of the table in the user's units, ``(n, D)``, with ``NaN`` in gaps.
+        columns: the columns of the table; empty if the rows are not from a table.
         count: the number of candidates to return.
     """
-    fitted = [_candidate(prepared[name], name, rows) for name in NAMES]
+    fitted: list[FoldMixtures] = []
+    for name in NAMES:
+        if any(column.labels for column in columns):
+            classes = [_ClassesOfFold(each, name, rows, columns) for each in prepared[name]]
+            fitted.append(_candidate(classes, name, len(rows)))
+        else:
+            gaussians = [_GaussiansOfFold(each, name) for each in prepared[name]]
+            fitted.append(_candidate(gaussians, name, len(rows)))
     return sorted(fitted, key=lambda each: -np.nanmean(each.scores))[:count]
 
 
-def _candidate(folds: Sequence[PreparedFold], name: str, rows: int) -> FoldMixtures:
-    fewest = min(each.points.shape[1] // each.fold.completions for each in folds)
-    checked = [_held_out(each, each.fold.checked) for each in folds]
-    score = partial(_out_of_fold, folds, checked)
-    count, ridge = search(score, components(MOST, fewest))
-    fitted = [_fit(each, count, ridge, FITTED, RESTARTS) for each in folds]
+class _OfFold(ABC, Generic[Fitted, Points]):
+    """The rows of a fold after a preprocessing, and how mixtures are fitted to them."""
+
+    component: str
+
+    def __init__(self, prepared: PreparedFold, name: str) -> None:
+        self.prepared, self.fold = prepared, prepared.fold
+        self.preprocessing = copy.deepcopy(prepared.preprocessing)
+        self.preprocessing.whiten = None
+        if name != "margins":
+            self.preprocessing.margins = None
+
+    @abstractmethod
+    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> Fitted:
+        """Fit a mixture of ``count`` components to at most ``most`` of the training rows."""
+
+    @abstractmethod
+    def points(self, places: Whole) -> Points:
+        """Return the held-out rows with the indices ``places`` ``(m,)``, for ``scores``."""
+
+    @abstractmethod
+    def scores(self, mixture: Fitted, points: Points) -> Array:
+        """Return the log-densities of held-out rows in the user's units, ``(m,)``.
+
+        For a row with gaps, this is the log-density of the known values.
+        """
+
+    @abstractmethod
+    def model(self, mixture: Fitted) -> Population:
+        """Return the mixture as a model in the user's units."""
+
+    @cached_property
+    def checked(self) -> list[Points]:
+        """The held-out rows that checks use."""
+        return self.pieces(self.fold.checked)
+
+    def pieces(self, places: Whole) -> list[Points]:
+        """Return the held-out rows with the indices ``places``, in pieces of limited size."""
+        size = ROWS_AT_ONCE // self.fold.completions
+        starts = range(0, len(places), size)
+        return [self.points(places[start : start + size]) for start in starts]
+
+
+class _GaussiansOfFold(_OfFold[Mixture, tuple[Array, Array]]):
+    """Mixtures of Gaussians of the completed rows.
+
+    The points of n held-out rows are their K completions ``(n K, D)``, and the log-weights of the
+    completions ``(n, K)`` (``WeightedPoints``).
+    """
+
+    component = "Gaussian"
+
+    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> Mixture:
+        points = subsample(self.prepared.points.double().numpy().T, most)
+        return to_nine_digits(fit_mixture(points, count, ridge=ridge, restarts=restarts))
+
+    def points(self, places: Whole) -> tuple[Array, Array]:
+        rows = self.fold.held_out_rows[places]
+        completed = self.fold.complete(rows, self.fold.completions)
+        z, log_weight = self.prepared.weighted(*completed)
+        return z[0].T.double().numpy(), log_weight[0].numpy()
+
+    def scores(self, mixture: Mixture, points: tuple[Array, Array]) -> Array:
+        z, log_weight = points
+        log_q = mixture.log_prob(z).reshape(log_weight.shape)
+        return np.logaddexp.reduce(log_q + log_weight, axis=-1)
+
+    def model(self, mixture: Mixture) -> GaussianMixture:
+        return GaussianMixture.of(mixture, self.preprocessing)
+
+
+class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
+    """Mixtures of latent classes of the rows with their gaps.
+
+    The points of n held-out rows are ``Rows``, and the logarithms of the slopes of their known
+    numbers, ``(n,)``. Labels have probabilities.
+    """
+
+    component = "class"
+
+    def __init__(
+        self, prepared: PreparedFold, name: str, rows: Array, columns: Sequence[Column]
+    ) -> None:
+        super().__init__(prepared, name)
+        self.rows, self.columns = rows, columns
+        self.numbers, self.labels = numbers_and_labels(columns)
+        self.of_numbers: Preprocessing | None = None
+        if self.numbers:
+            self.of_numbers = self.preprocessing.of_columns(self.numbers)
+
+    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> LatentClasses:
+        learned = self.learned.take(subsample(np.arange(len(self.learned.codes)), most))
+        return LatentClasses.fit(learned, count, ridge, restarts).to_nine_digits()
+
+    @cached_property
+    def learned(self) -> Rows:
+        """The training rows."""
+        return self._known(self.rows[subsample(self.fold.train, FITTED)])[0]
+
+    def points(self, places: Whole) -> tuple[Rows, Array]:
+        return self._known(self.rows[self.fold.held_out[places]])
+
+    def scores(self, mixture: LatentClasses, points: tuple[Rows, Array]) -> Array:
+        rows, log_slope = points
+        return mixture.log_prob(rows) + log_slope
+
+    def model(self, mixture: LatentClasses) -> LatentClassMixture:
+        return LatentClassMixture(mixture, self.columns, self.of_numbers)
+
+    def _known(self, rows: Array) -> tuple[Rows, Array]:
+        """Return rows of the table as ``Rows``, and the sums of log dz/dx of their numbers."""
+        sizes = tuple(len(self.columns[d].labels) for d in self.labels)
+        codes = codes_of(rows[:, self.labels], sizes)
+        if self.of_numbers is None:
+            return Rows(np.empty((len(rows), 0)), codes, sizes), np.zeros(len(rows))
+        scaled = self.of_numbers.scale(rows[:, None, self.numbers])[:, 0]
+        z, _ = self.of_numbers.from_scaled(torch.from_numpy(np.nan_to_num(scaled).T.copy())[None])
+        z[0].T[torch.from_numpy(np.isnan(scaled))] = np.nan
+        log_slopes = self.of_numbers.log_slopes(z)[0].nansum(0)
+        return Rows(z[0].T.numpy(), codes, sizes), log_slopes.numpy()
+
+
+def _candidate(folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int) -> FoldMixtures:
+    fewest = min(len(each.fold.train) for each in folds)
+    count, ridge = search(partial(_out_of_fold, folds), components(MOST, fewest))
+    fitted = [each.fit(count, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
     for each, mixture in zip(folds, fitted, strict=True):
-        every = _held_out(each, np.arange(len(each.fold.held_out)))
-        scores[each.fold.held_out] = _scores(every, mixture)
-    models = [
-        GaussianMixture.of(mixture, _preprocessing(each, name))
-        for each, mixture in zip(folds, fitted, strict=True)
-    ]
-    return FoldMixtures(name, count, ridge, models, scores)
+        every = each.pieces(np.arange(len(each.fold.held_out)))
+        scores[each.fold.held_out] = np.concatenate([each.scores(mixture, part) for part in every])
+    models = [each.model(mixture) for each, mixture in zip(folds, fitted, strict=True)]
+    return FoldMixtures(name, folds[0].component, count, ridge, models, scores)
 
 
-def _out_of_fold(
-    folds: Sequence[PreparedFold], checked: Sequence[HeldOut], count: int, ridge: float
-) -> float:
+def _out_of_fold(folds: Sequence[_OfFold[Fitted, Points]], count: int, ridge: float) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
     try:
-        fitted = [_fit(each, count, ridge, SEARCHED) for each in folds]
+        fitted = [each.fit(count, ridge, SEARCHED) for each in folds]
     except ValueError:  # a covariance is singular despite the ridge
         return -np.inf
-    pairs = zip(checked, fitted, strict=True)
-    return float(np.concatenate([_scores(*pair) for pair in pairs]).mean())
-
-
-def _fit(prepared: PreparedFold, count: int, ridge: float, most: int, restarts: int = 1) -> Mixture:
-    """Fit a mixture to at most ``most`` of the training points of a fold."""
-    points = subsample(prepared.points.double().numpy().T, most)
-    return to_nine_digits(fit_mixture(points, count, ridge=ridge, restarts=restarts))
-
-
-def _held_out(prepared: PreparedFold, places: Whole) -> HeldOut:
-    """Return pieces of the held-out rows with the indices ``places`` ``(m,)``.
-
-    A piece has the points ``(n K, D)`` of K completions of n rows, and their log-weights ``(n, K)``
-    (``WeightedPoints``).
-    """
-    fold, pieces = prepared.fold, []
-    size = ROWS_AT_ONCE // fold.completions
-    for start in range(0, len(places), size):
-        rows = fold.held_out_rows[places[start : start + size]]
-        z, log_weight = prepared.weighted(*fold.complete(rows, fold.completions))
-        pieces.append((z[0].T.double().numpy(), log_weight[0].numpy()))
-    return pieces
-
-
-def _scores(held_out: HeldOut, mixture: Mixture) -> Array:
-    """Return the log-densities of held-out rows in the user's units, ``(m,)``.
-
-    For a row with gaps, this is the log-density of the known values.
-    """
-    parts = [
-        np.logaddexp.reduce(mixture.log_prob(z).reshape(log_weight.shape) + log_weight, axis=-1)
-        for z, log_weight in held_out
-    ]
-    return np.concatenate(parts)
-
-
-def _preprocessing(prepared: PreparedFold, name: str) -> Preprocessing:
-    """Return the preprocessing of a fold without the steps that ``name`` does not fit."""
-    preprocessing = copy.deepcopy(prepared.preprocessing)
-    preprocessing.whiten = None
-    if name != "margins":
-        preprocessing.margins = None
-    return preprocessing
+    pairs = zip(folds, fitted, strict=True)
+    parts = [each.scores(mixture, part) for each, mixture in pairs for part in each.checked]
+    return float(np.concatenate(parts).mean())

@@ -6,7 +6,8 @@
    per fold. Twice, only the candidates whose mixture makes the held-out rows most likely are kept.
 3. *Stopping.* Training at the full learning rate ends when the members hardly gain any more. The
    learning rate then falls to 0 (cooling).
-4. *Mixtures.* Mixtures of Gaussians are fitted to the folds (``fold_mixtures.py``).
+4. *Mixtures.* Mixtures of Gaussians or, for tables with labels, of latent classes are fitted to the
+   folds (``fold_mixtures.py``).
 5. *Stacking.* The weights of networks and mixtures in the ensemble maximise the likelihood of the
    held-out rows (``stacking.py``).
 
@@ -126,7 +127,7 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
         result: Population = network
         if mixtures:
             show_state(bar, "fitting mixtures")
-            added = fit_mixtures(trainer.prepared, len(rows), mixtures)
+            added = fit_mixtures(trainer.prepared, rows, network.columns, mixtures)
             scores = np.column_stack([scores, *(each.scores for each in added)])
             weights = stacking.weights(scores[fold_of >= 0])
             models = [model for each in added for model in each.models]

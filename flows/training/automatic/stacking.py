@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Whole
 from flows.networks.population import ensemble_log_prob
 
 STEPS = 300
@@ -31,6 +31,21 @@ def weights(log_q: Array) -> Array:
         joint = shares * w
         w = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
     return w
+
+
+def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:
+    """Return the weights of the members of an ensemble, ``(M,)``, from rows that were held out.
+
+    Member ``folds`` c + f is the density of candidate c that did not learn from fold f. The score
+    of a row under a candidate is the log-density under the member of the row's fold.
+
+    Args:
+        log_q: the log-densities of the rows under all members, ``(n, M)``.
+        fold: the folds of the rows, ``(n,)``.
+        folds: the number of folds.
+    """
+    own = log_q.reshape(len(log_q), -1, folds)[np.arange(len(log_q)), :, fold]
+    return np.repeat(weights(own) / folds, folds)
 
 
 def chosen(log_q: Array, count: int) -> list[int]:

@@ -1,0 +1,287 @@
+"""Mixtures of latent classes as models, and in the ensemble of a table with labels."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import multivariate_normal
+
+import flows
+from flows import Column, Mixture
+from flows.conditionals.labels import log_probability
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.core.settings import TrainingSettings
+from flows.mixtures.fitting import fit_mixture, to_nine_digits
+from flows.mixtures.latent_classes import LatentClasses
+from flows.networks import building
+from flows.networks.composite import Composite
+from flows.networks.gaussian_mixture import GaussianMixture
+from flows.networks.latent_class_mixture import LatentClassMixture
+from flows.networks.preprocessing import Preprocessing
+from flows.networks.record import RowState
+from flows.tables.cells import log_density_in_cell
+from flows.training.automatic import fold_mixtures, stacking
+from flows.training.automatic.fold import Fold
+from flows.training.automatic.prepared_fold import PreparedFold
+
+SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
+
+
+def category(name: str, count: int) -> Column:
+    return Column(name, "category", step=1.0, labels=tuple(f"{name}{k}" for k in range(count)))
+
+
+def mixture(sizes: list[int], preprocessing: Preprocessing | None = None) -> LatentClassMixture:
+    """Return two classes of two numbers and of a column of labels for each of ``sizes``.
+
+    The columns are a label, then the numbers, then the other labels.
+    """
+    rng = np.random.default_rng(1)
+    labels = [category(f"label{k}", size) for k, size in enumerate(sizes)]
+    columns = [labels[0], Column("x"), Column("y", "positive"), *labels[1:]]
+    means = np.array([[-1.0, 0.0], [1.0, 0.5]])
+    covariances = np.array([[[1.0, 0.3], [0.3, 0.5]], [[0.4, -0.1], [-0.1, 0.8]]])
+    shares = [rng.dirichlet(np.ones(size), 2) for size in sizes]
+    classes = LatentClasses(Mixture(np.array([0.4, 0.6]), means, covariances), shares)
+    if preprocessing is None:
+        preprocessing = Preprocessing((2,), 1, columns[1:3])
+        rows = np.column_stack([rng.normal(3, 2, 100), rng.lognormal(1, 0.5, 100)])
+        preprocessing.fit_scaler(rows[:, None])
+    return LatentClassMixture(classes, columns, preprocessing)
+
+
+def by_hand(model: LatentClassMixture, rows: Array) -> Array:
+    """Return log sum_k w_k N(z; k) prod_j P(c_j | k) |dz/dx|, with z = (log y or x, scaled)."""
+    scaler = model.preprocessing.standardize.scaler
+    real = np.column_stack([rows[:, 1], np.log(rows[:, 2])])
+    z = (real - scaler.mean[0]) / scaler.deviation[0]
+    codes = rows[:, model.labels].astype(int)
+    total = np.zeros(len(rows))
+    own = model.classes.mixture
+    for k, weight in enumerate(own.weights):
+        density = weight * multivariate_normal(own.means[k], own.covariances[k]).pdf(z)
+        for share, code in zip(model.classes.shares, codes.T, strict=True):
+            density = density * share[k, code]
+        total += density
+    return np.log(total / rows[:, 2] / scaler.deviation.prod())
+
+
+def rows_of(sizes: list[int], n: int = 12) -> Array:
+    rng = np.random.default_rng(2)
+    codes = [rng.integers(0, size, n).astype(float) for size in sizes]
+    return np.column_stack([codes[0], rng.normal(3, 2, n), rng.lognormal(1, 0.5, n), *codes[1:]])
+
+
+@pytest.mark.parametrize("last", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 2, 4, 13])
+def test_the_density_within_a_cell_integrates_to_one(last: int, count: int):
+    ends = [-np.inf, *np.arange(0.5, last), np.inf]
+    for low, high in pairwise(ends):
+        parts = sorted({low, *(end for end in (-0.5, last + 0.5) if low < end < high), high})
+        mass = sum(
+            quad(lambda x: np.exp(log_density_in_cell(np.array(x), last, count)), *part)[0]
+            for part in pairwise(parts)
+        )
+        assert mass == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[2], [5], [2, 3], [2, 2, 4, 3], [2] * 12])
+def test_the_integral_over_the_cells_is_the_probability_of_the_labels(sizes: list[int]):
+    model, rows = mixture(sizes), rows_of(sizes)
+    found = log_probability(lambda x: model.log_prob(x).numpy(), model.columns, rows)
+    np.testing.assert_allclose(found[:, 0], by_hand(model, rows), rtol=1e-6, atol=1e-6)
+
+
+def test_adjacent_rows_with_equal_numbers_and_codes_have_their_own_places_in_the_cells():
+    model = mixture([3, 2])
+    rows = rows_of([3, 2], 4).repeat(3, axis=0)
+    rows[:, 0] += np.tile([-0.4, 0.0, 0.45], 4)
+    together = model.log_prob(rows).numpy()[:, 0]
+    alone = [float(model.log_prob(row[None])) for row in rows]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert model.log_prob(rows[:0]).shape == (0, 1)
+    np.testing.assert_array_equal(model.log_prob(rows[:, None]), together[:, None])
+
+
+def test_far_places_of_the_outer_cells_have_a_density_above_zero():
+    model, rows = mixture([3]), rows_of([3], 2)
+    rows[:, 0] = [-1e6, 1e6]
+    assert np.isfinite(model.log_prob(rows).numpy()).all()
+
+
+def test_samples_are_codes_with_their_probabilities_and_numbers_of_their_classes():
+    model = mixture([2, 3])
+    drawn = model.sample((40_000,), numpy_generator(0, "sample"))
+    assert drawn.shape == (40_000, 1, 4)
+    rows = drawn[:, 0].numpy()
+    weights, shares = model.classes.mixture.weights, model.classes.shares
+    for a, b in product(range(2), range(3)):
+        expected = float((weights * shares[0][:, a] * shares[1][:, b]).sum())
+        found = ((rows[:, 0] == a) & (rows[:, 3] == b)).mean()
+        assert found == pytest.approx(expected, abs=0.01)
+    z = model.preprocessing.forward(drawn[:, 0, 1:3].mT[None])[0][0].numpy()
+    given = weights * shares[0][:, 1] / (weights @ shares[0][:, 1])
+    expected = given @ model.classes.mixture.means
+    np.testing.assert_allclose(z[:, rows[:, 0] == 1].mean(axis=1), expected, atol=0.03)
+    assert (rows[:, 2] > 0).all()
+
+
+def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.integers(0, 2, 200), rng.normal(size=200), rng.lognormal(size=200)])
+    columns = [category("label", 2), Column("x"), Column("y", "positive")]
+    whole = GaussianMixture.fit(
+        lambda x: fit_mixture(x, 1, ridge=1e-3), rows + 0.1, columns, margins=True
+    ).preprocessing
+    part = whole.of_columns([2, 1])
+    points = torch.from_numpy(rows.T.copy())[None]
+    np.testing.assert_array_equal(part(points[:, [2, 1]])[0], whole(points)[0][:, [2, 1]])
+
+
+def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
+    parts = [mixture([2, 3]), mixture([2, 3])]
+    parts[1].preprocessing.add_margins()
+    network = flows.build(SMALL, (4,), members=2, columns=parts[0].columns)
+    composite = Composite(network, parts, [0.1, 0.2, 0.3, 0.4])
+    flows.save(composite, tmp_path / "one.flow")
+    loaded = flows.load(tmp_path / "one.flow").network
+    assert [type(each) for each in loaded.mixtures] == [LatentClassMixture] * 2
+    assert loaded.mixtures[0].preprocessing.margins is None
+    assert loaded.mixtures[1].preprocessing.margins is not None
+    rows = rows_of([2, 3])
+    np.testing.assert_array_equal(loaded.log_prob(rows), composite.log_prob(rows))
+    first, second = (
+        each.sample((9,), numpy_generator(0, "sample")) for each in (loaded, composite)
+    )
+    np.testing.assert_array_equal(first, second)
+    flows.save(loaded, tmp_path / "two.flow")
+    assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
+    with pytest.raises(ValueError, match="assembled by hand cannot be saved"):
+        building.save(parts[0], tmp_path / "three.flow")
+
+
+# In the automatic recipe
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Two classes, which differ in a number and in two labels."""
+    rng = np.random.default_rng(5)
+    which = rng.random(150) < 0.4
+    ward = np.where(rng.random(150) < np.where(which, 0.9, 0.2), "north", "south")
+    stay = np.where(which, rng.choice(["a", "b"], 150), rng.choice(["b", "c"], 150))
+    return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
+
+
+@pytest.mark.usefixtures("short_recipe")
+def test_a_table_with_labels_gets_latent_classes_and_weights_for_their_probabilities(
+    frame: pd.DataFrame,
+):
+    density = flows.fit(frame, SMALL, members=10)
+    network, record = density.network, density.network.record
+    assert [type(each) for each in network.mixtures] == [LatentClassMixture] * 10
+    assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
+    log_q = density.log_prob_members(frame)
+    fold = record.row_scores.fold
+    weights = stacking.member_weights(log_q, fold, 5)
+    np.testing.assert_array_equal(network.member_weights, weights)
+    own = stacking.member_weights(log_q[:, :10], fold, 5)
+    np.testing.assert_array_equal(network.network.member_weights, own)
+    out_of_fold = np.array([record.out_of_fold_members(f) for f in fold])
+    with np.errstate(divide="ignore"):
+        expected = np.logaddexp.reduce(np.log(out_of_fold * weights * 5) + log_q, axis=1)
+    np.testing.assert_allclose(record.row_scores.log_density, expected)
+
+
+def test_member_weights_are_fitted_to_the_members_of_the_folds_of_the_rows():
+    rng = np.random.default_rng(0)
+    fold = rng.integers(0, 2, 400)
+    log_q = np.full((400, 4), 5.0)  # of members that learned from the row
+    log_q[np.arange(400), fold] = np.where(rng.random(400) < 0.7, 0.0, -np.inf)
+    log_q[np.arange(400), 2 + fold] = np.where(np.isneginf(log_q[np.arange(400), fold]), 0, -np.inf)
+    share = np.isfinite(log_q[np.arange(400), fold]).mean()
+    weights = stacking.member_weights(log_q, fold, 2)
+    np.testing.assert_allclose(weights, np.array([share, share, 1 - share, 1 - share]) / 2)
+
+
+@pytest.mark.usefixtures("short_recipe")
+def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
+    labels = frame[["ward", "stay"]].copy()
+    labels.loc[::9, "stay"] = None
+    density = flows.fit(labels, SMALL, members=5)
+    assert density.network.mixtures[0].preprocessing is None
+    pairs = pd.DataFrame(list(product(["north", "south"], "abc")), columns=["ward", "stay"])
+    np.testing.assert_allclose(np.exp(density.log_prob_members(pairs)).sum(axis=0), 1, atol=0.03)
+    mixtures = np.exp(density.log_prob_members(pairs))[:, 5:]
+    np.testing.assert_allclose(mixtures.sum(axis=0), 1, rtol=1e-9)
+    assert density.sample(200)["stay"].isin(list("abc")).all()
+
+
+@pytest.mark.usefixtures("short_recipe")
+def test_one_label_and_no_complete_row(frame: pd.DataFrame):
+    """The weights of the recipe stay, because no row can be scored again."""
+    table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(150) % 7)
+    table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan
+    density = flows.fit(table, SMALL, members=5)
+    assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).all()
+    assert float(density.network.member_weights.sum()) == pytest.approx(1)
+    assert np.isfinite(density.log_prob(table[:5])).all()
+
+
+def prepared(frame: pd.DataFrame, columns: list[Column], name: str) -> tuple[PreparedFold, Array]:
+    """Return the first of five folds, and the rows ``(n, D)``."""
+    labels = [column.labels for column in columns]
+    rows = np.column_stack(
+        [
+            frame[name].map({label: k for k, label in enumerate(own)}) if own else frame[name]
+            for name, own in zip(frame, labels, strict=True)
+        ]
+    ).astype(float)
+    network = flows.build(SMALL, (rows.shape[1],), members=5, columns=columns)
+    fold = Fold(network, rows, np.arange(len(rows)) % 5, 0, TrainingSettings().seed)
+    return PreparedFold(fold, network, name), rows
+
+
+@pytest.mark.parametrize("name", fold_mixtures.NAMES)
+def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
+    frame: pd.DataFrame, name: str
+):
+    wards, stays = ("north", "south"), ("a", "b", "c")
+    columns = [
+        Column("ward", "category", step=1.0, labels=wards),
+        Column("x"),
+        Column("stay", "category", step=1.0, labels=stays),
+    ]
+    frame.loc[::2, "stay"] = None
+    fold, rows = prepared(frame, columns, name)
+    own = fold_mixtures._ClassesOfFold(fold, name, rows, columns)
+    fitted = own.fit(2, 1e-3, 1_000)
+    [points] = own.pieces(np.arange(30))
+    scores, model = own.scores(fitted, points), own.model(fitted)
+    asked = rows[fold.fold.held_out].repeat(3, axis=0)
+    unknown = np.isnan(asked[:, 2])
+    asked[unknown, 2] = np.tile([0.0, 1.0, 2.0], 30)[unknown]
+    log_q = log_probability(lambda x: model.log_prob(x).numpy(), columns, asked).reshape(30, 3)
+    expected = np.logaddexp.reduce(log_q, axis=1) - np.log(np.where(unknown[::3], 1, 3))
+    np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
+    rng = np.random.default_rng(0)
+    columns = [Column("x"), Column("y")]
+    table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
+    fold, rows = prepared(table, columns, "raw")
+    folds = {name: [fold] for name in fold_mixtures.NAMES}
+    best = fold_mixtures.fit_mixtures(folds, rows, columns, 2)[0]
+    points = fold.points.double().numpy().T
+    by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, restarts=3))
+    assert isinstance(best.models[0], GaussianMixture)
+    np.testing.assert_array_equal(best.models[0].means, by_hand.means)
+    np.testing.assert_array_equal(best.models[0].covariances, by_hand.covariances)
