@@ -32,6 +32,8 @@ class TargetDensity(ArrayDensity):
         network: the flow of p(y | x), with a distribution of x for gaps.
     """
 
+    network: TargetPopulation
+
     def __init__(self, network: TargetPopulation) -> None:
         super().__init__(network)
         self.context = network.network.context
@@ -48,7 +50,7 @@ class TargetDensity(ArrayDensity):
             raise UserError(
                 f"given: the density of {self._names} is conditional on all other columns already"
             )
-        lacking = np.isnan(rows[:, self.context :]).any(axis=1)
+        lacking: Mask = np.isnan(rows[:, self.context :]).any(axis=1)
         found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
         found.log_q[lacking], found.error[lacking] = np.nan, np.nan
         return found
@@ -194,7 +196,8 @@ def target_along(
     if labels := density.columns[d].labels:
         along = np.arange(len(labels), dtype=np.float64)
     else:
-        along = np.linspace(*np.quantile(known[d], [0.005, 0.995]), ALONG)
+        low, high = np.quantile(known[d], [0.005, 0.995])
+        along = np.linspace(low, high, ALONG)
         if density.columns[d].kind in WHOLE:
             along = np.unique(np.round(along))
     asked = np.tile(typical, (len(along), 1))

@@ -36,8 +36,8 @@ class Architecture(Section, ABC):
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density,
     whether its points are images, and whether it takes or even needs a context x, to learn
-    p(y | x). If its density is expensive, it declares how many points of a kind are ``scored`` at most in an
-    evaluation.
+    p(y | x). If its density is expensive, it declares how many points of a kind are ``scored`` at
+    most in an evaluation.
     """
 
     label: ClassVar[str]

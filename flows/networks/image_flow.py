@@ -93,7 +93,7 @@ class ImageFlow(Flow):
 
         return objective
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Any, context: Any = None) -> Tensor:
         points = self.points(value).to(self.device)
         if points.numel() and bool((points == points.floor()).all()):
             raise ValueError(

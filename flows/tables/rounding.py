@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtri
 
 from flows.core.arrays import Array, Whole
 from flows.tables.columns import Column
@@ -67,6 +66,8 @@ def dequantise(
         return values
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
     if narrow_labels:
+        from scipy.special import ndtri  # here, because reading tables does not need it
+
         is_label = np.array([bool(column.labels) for column in columns])
         normal = np.clip(NARROW * ndtri(u + 0.5), -NARROWEST, NARROWEST)
         u = np.where(is_label & (steps > 0), normal, u)

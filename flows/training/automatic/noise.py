@@ -74,7 +74,7 @@ class PointNoise:
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the rows with the indices ``order`` and new noise, in single precision."""
-        rows = self.points[order]
+        rows: Array = self.points[order]
         own = rows[:, self.context :]
         own += level * self.deviation * generator.standard_normal(own.shape).astype(np.float32)
         return rows
