@@ -101,7 +101,7 @@ class ImageFlow(Flow):
                 "or see flows.evaluation.bits"
             )
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
-        return torch.where(inside, super().log_prob(value), -torch.inf)
+        return torch.where(inside, super().log_prob(value, context), -torch.inf)
 
     def restore(self, z: Tensor) -> Tensor:
         """Return the networks' points ``(M, *event, n)`` as images of whole numbers."""
