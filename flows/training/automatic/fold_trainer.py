@@ -40,7 +40,7 @@ LEAST_STEPS = 500
 # Training also ends if no member had its best step in the last two thirds of the steps
 LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
-TARGET_RATE = 4  # learning rate of networks with a context, as a multiple of the settings' rate
+TARGET_RATE = 3  # learning rate of networks with a context, as a multiple of the settings' rate
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 
