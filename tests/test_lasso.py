@@ -11,7 +11,7 @@ import torch
 import flows
 from flows.core.settings import TrainingSettings
 from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.fold_trainer import FoldTrainer
+from flows.training.automatic.fold_trainer import TARGET_RATE, FoldTrainer
 from flows.training.automatic.lasso import first_layers, shrink
 
 STEPS = 300
@@ -88,3 +88,20 @@ def test_a_member_without_a_lasso_is_unchanged_by_the_lasso_of_another():
 )
 def test_the_record_of_a_member_names_the_strength_of_the_lasso(lasso: float, text: str):
     assert str(Candidate("raw", 0.5, lasso)) == text
+
+
+def test_networks_with_a_context_learn_faster():
+    """The first step of Adam moves a parameter by the learning rate."""
+    rows = np.random.default_rng(0).standard_normal((50, 2))
+    fold_of, moved = np.arange(50) % 5, []
+    for architecture, dim, context in (
+        (flows.NSF(couplings=2, hidden=4), 2, 0),
+        (flows.Conditional(hidden=4), 1, 1),
+    ):
+        model = flows.build(architecture, (dim,), members=5, context=context)
+        candidates = [Candidate("raw", 0.1)]
+        trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
+        before = trainer.optimizer.parameters.clone()
+        trainer.train(1, lambda: None)
+        moved.append(float((trainer.optimizer.parameters - before).abs().max()))
+    assert moved[1] == pytest.approx(TARGET_RATE * moved[0], rel=1e-3)

@@ -42,7 +42,8 @@ class TrainingSettings(Section):
         epochs: the number of passes over the training points.
         batch_size: the largest number of points per step. An epoch is cut into equal steps, so the
             last step is not a small remainder.
-        learning_rate: the highest learning rate of the schedule.
+        learning_rate: the highest learning rate of the schedule. The automatic recipe trains a
+            network with a context at three times this rate.
         noise: the standard deviation, in standardised units, of the noise that is added to the
             points, drawn anew in every epoch; 0 for none; ``"auto"`` for ``noise_factor`` times the
             leave-one-out bandwidth of the training points (``smoothing.py``).

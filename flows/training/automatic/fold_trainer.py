@@ -40,6 +40,7 @@ LEAST_STEPS = 500
 # Training also ends if no member had its best step in the last two thirds of the steps
 LEAST_OVERFITTED, OVERFITTED = 300, 3
 WARM_UP = 50  # steps over which the learning rate rises
+TARGET_RATE = 3  # learning rate of networks with a context, as a multiple of the settings' rate
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
 
@@ -75,6 +76,7 @@ class FoldTrainer:
         settings: TrainingSettings,
     ) -> None:
         self.settings, self.shape = settings, rows.shape
+        self.rate = settings.learning_rate * (TARGET_RATE if network.context else 1)
         self.folds = [
             Fold(network, rows, fold_of, number, settings.seed)
             for number in range(fold_of.max() + 1)
@@ -168,7 +170,7 @@ class FoldTrainer:
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
                 share = (until - self.step) / (until - start) if cool else (self.step + 1) / WARM_UP
-                rate = self.settings.learning_rate * min(1.0, max(0.0, share))
+                rate = self.rate * min(1.0, max(0.0, share))
                 self.optimizer.step(gradient, rate)
                 for weights in shrunk:
                     shrink(weights, rate * strengths)
