@@ -71,7 +71,7 @@ class Truth:
                 return [stats.norm(mean, 0.3 + 0.5 * np.abs(first * second))]
 
     def log_prob(self, x: Array, y: Array) -> Array:
-        """Return log p(y | x) in nats, ``(m, k)``, of k values ``y`` ``(m, k)`` per row of ``x``."""
+        """Return log p(y | x) in nats, ``(m, k)``, of values ``y`` ``(m, k)`` for rows ``x``."""
         with np.errstate(divide="ignore"):  # of a gamma distribution, below its smallest value
             each = [part.logpdf(y) for part in self.components(x)]
         return np.asarray(logsumexp(each, axis=0) - np.log(len(each)))
