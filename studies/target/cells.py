@@ -48,17 +48,17 @@ def synthetic(method: str, members: int, dataset: str, rows: int, split: int) ->
     if method != "truth":
         density = fitted(method, learned.assign(**{TARGET: y[train]}), TARGET, members)
     points = metrics.grid(y[train])
-    with np.errstate(under="ignore"):
-        at_points = np.exp(density.log_prob(new, np.tile(points, (len(test), 1))))
-    log_p = truth.log_prob(x[test], y[test][:, None])[:, 0]
-    log_q, floored = floor(density.log_prob(new, y[test][:, None])[:, 0], y[train])
+    asked = np.column_stack([y[test], np.tile(points, (len(test), 1))])
+    found = density.log_prob(new, asked)
+    log_p = truth.log_prob(x[test], asked[:, :1])[:, 0]
+    log_q, floored = floor(found[:, 0], y[train])
     return {
         "train": len(train),
         "rows": len(test),
         **summary(log_q, floored),
         "gap": (log_p - log_q).mean(),
         "gap_se": standard_error(log_p - log_q),
-        **metrics.scores(at_points, points, y[test]),
+        **metrics.scores(np.exp(found[:, 1:]), points, y[test]),
     }
 
 

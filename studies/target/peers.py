@@ -169,11 +169,19 @@ def flexcode(x: Array, y: Array) -> Peer:
     unit = (y - low) / width  # FlexCode tunes correctly on the unit interval only
     count = min(BASIS, max(15, int(np.sqrt(len(y)))))
     settings = {"n_estimators": TREES_PER_BASIS, "max_depth": DEPTH, "random_state": 0}
-    model = FlexCodeModel(RandomForest, count, z_min=0.0, z_max=1.0, regression_params=settings)
+
+    def build(cosines: int) -> FlexCodeModel:
+        options = {"z_min": 0.0, "z_max": 1.0, "regression_params": settings}
+        return FlexCodeModel(RandomForest, cosines, **options)
+
     learned, held_out = train_test_split(np.arange(len(y)), test_size=HELD_OUT, random_state=0)
     with parallel_config(backend="sequential"):
-        model.fit(x[learned], unit[learned])
-        model.tune(x[held_out], unit[held_out], BUMPS, SHARPNESS)
+        trial = build(count)
+        trial.fit(x[learned], unit[learned])
+        trial.tune(x[held_out], unit[held_out], BUMPS, SHARPNESS)
+        model = build(max(trial.best_basis) + 1)
+        for chosen in ("best_basis", "bump_threshold", "sharpen_alpha"):
+            setattr(model, chosen, getattr(trial, chosen))
         model.fit(x, unit)
 
     def on_grid(rows: Array) -> OnGrid:
