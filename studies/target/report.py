@@ -22,14 +22,14 @@ from tools import markdown
 
 OURS = ("ours", "joint")  # our densities; the first that is scored is compared with all others
 PUBLISHED = ("TabPFN", "TabICL")  # rows of published.csv in the figure
+MINUS = "\u2212"
 RATIO = truths.TEST / (1 - truths.TEST)  # test rows per training row of a set
-SCORES = {
-    "gap": "gap to the truth",
+EXCESS = {  # scores that are given as differences from the truth on the same splits
+    "grid_log_likelihood": "log-likelihood",
     "cde_loss": "CDE loss",
-    "pit_ks": "PIT distance",
-    "coverage": "cover of 90%",
     "width": "width",
 }
+SCORES = {"pit_ks": "PIT distance", "coverage": "cover of 90%"}
 # Colour and mark by method; a published row has a mark without a filling.
 STYLES = {
     "ours": ("#882255", "o"),
@@ -176,32 +176,42 @@ def with_half(gaps: Array, best: float) -> str:
 
 
 def metrics_table(study: Study, scores: pd.DataFrame) -> str:
-    """Return the published scores, means over the published sets, one line per method.
-
-    The gap of a published row is to the scores of the truth on the splits of the row.
-    """
-    found = published()
+    """Return the published scores, means over the published sets, one line per method."""
+    found = published().rename(columns={"log_likelihood": "grid_log_likelihood"})
     known = found.index.unique("set")
-    table = pd.DataFrame({name: means(scores, name).loc[known].mean() for name in SCORES})
-    grid = means(scores, "grid_log_likelihood").loc[known]
-    table["gap"] = (grid["truth"] - grid.T).T.mean()
-    table.index = [study.params["names"][method] for method in table.index]
-    for method in found.index.unique("method"):
-        own_rows = found.xs(method, level="method")
-        row = own_rows[[*SCORES][1:]].mean()
-        truth = pd.Series({name: truth_of(scores, name) for name in known})
-        row["gap"] = (truth - own_rows["log_likelihood"]).mean()
-        table.loc[f"{method} (published)"] = row
-    cells = table.map("{:.3f}".format).replace("-", "\u2212", regex=True)
+    lines: dict[str, list[pd.Series]] = {}
+    for name in known:
+        own_rows = scores.xs(name, level="dataset")
+        truth = own_rows.xs("truth", level="method")
+        for method in scores.index.unique("method"):
+            rows = own_rows.xs(method, level="method")
+            label = study.params["names"][method]
+            lines.setdefault(label, []).append(excess(rows.mean(), truth.loc[rows.index]))
+        for method, line in found.loc[name].iterrows():
+            same = truth.loc[: int(line["splits"]) - 1]
+            lines.setdefault(f"{method} (published)", []).append(excess(line, same))
+    table = pd.DataFrame({label: pd.DataFrame(each).mean() for label, each in lines.items()}).T
+    cells = table.map("{:.3f}".format).replace("-", MINUS, regex=True)
     rows = [[name, *row] for name, *row in cells.itertuples()]
-    return markdown.table(["", *SCORES.values()], rows, "lr")
+    return markdown.table(["", *EXCESS.values(), *SCORES.values()], rows, "lr")
 
 
-def truth_of(scores: pd.DataFrame, place: str) -> float:
-    """Return the mean log-likelihood of the truth on the published splits that are scored."""
-    splits = published().loc[place]["splits"].iloc[0]
-    grid = scores.xs((place, "truth"), level=("dataset", "method"))["grid_log_likelihood"]
-    return float(grid[grid.index < splits].mean())
+def excess(mean: pd.Series, truth: pd.DataFrame) -> pd.Series:
+    """Return mean scores, with the scores ``EXCESS`` as differences from the truth.
+
+    Args:
+        mean: the means over splits of a set.
+        truth: the scores of the truth on these splits.
+    """
+    differences = mean[[*EXCESS]] - truth[[*EXCESS]].mean()
+    return pd.concat([differences, mean[[*SCORES]]])
+
+
+def published_gap(scores: pd.DataFrame, place: str, method: str) -> float:
+    """Return the gap of a published log-likelihood to the truth on the same splits."""
+    line = published().loc[(place, method)]
+    truth = scores.xs((place, "truth"), level=("dataset", "method"))["grid_log_likelihood"]
+    return float(truth.loc[: int(line["splits"]) - 1].mean() - line["log_likelihood"])
 
 
 def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
@@ -212,13 +222,11 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
     """
     largest = scores.loc[max(study.params["synthetic"])]
     rows, differences, halves = [], [], []
-    for (place, method), line in published().iterrows():
-        if method != PUBLISHED[0]:
-            continue
-        known = largest.loc[place]["grid_log_likelihood"].unstack("method")
-        known = known[known.index < line["splits"]]
+    for place in published().index.unique("set"):
+        splits = int(published().loc[(place, PUBLISHED[0]), "splits"])
+        known = largest.loc[place]["grid_log_likelihood"].unstack("method").loc[: splits - 1]
         gaps = (known["truth"] - known[first]).dropna().to_numpy()
-        gap = known["truth"].mean() - line["log_likelihood"]
+        gap = published_gap(largest, place, PUBLISHED[0])
         difference, half = gaps.mean() - gap, np.nan
         if len(gaps) > 1:
             # The gaps of TabPFN are not published by split. If they vary between splits as ours do,
@@ -228,7 +236,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
         differences.append(difference)
         halves.append(half)
         cells = [f"{gap:.3f}", f"{gaps.mean():.3f}", *difference_cells(study, difference, half)]
-        rows.append([name_of(place), f"{len(gaps)} of {line['splits']:.0f}", *cells])
+        rows.append([name_of(place), f"{len(gaps)} of {splits}", *cells])
     mean, half = np.mean(differences), np.sqrt(np.square(halves).sum()) / len(halves)
     rows.append(["*mean*", "", "", "", *difference_cells(study, float(mean), float(half))])
     head = ["set", "splits", "TabPFN (published)", study.params["names"][first]]
@@ -237,7 +245,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
 
 def difference_cells(study: Study, difference: float, half: float) -> list[str]:
     """Return a difference of gaps with its interval, and the verdict on our density."""
-    text = f"{difference:+.3f}".replace("-", "\u2212")
+    text = f"{difference:+.3f}".replace("-", MINUS)
     if np.isnan(half):
         return [text, "one split"]
     margin = study.params["margin"]
@@ -260,9 +268,7 @@ def means_table(study: Study, scores: pd.DataFrame, column: str, best: str | Non
             chosen = line == line.agg(best)
             cells = cells.where(~chosen, "**" + cells + "**")
         first = scores.xs(place, level=0).iloc[0]
-        rows.append(
-            [name_of(str(place)), f"{first['train']:.0f}", *cells.str.replace("-", "\u2212")]
-        )
+        rows.append([name_of(str(place)), f"{first['train']:.0f}", *cells.str.replace("-", MINUS)])
     names = [study.params["names"][method] for method in mean.columns]
     return markdown.table(["table", "training rows", *names], rows, "lr")
 
@@ -310,6 +316,7 @@ def draw(study: Study, scores: dict[str, pd.DataFrame]) -> None:
         axis.set(title=f"{rows} training rows", xlabel="gap to the truth (nat)", xscale="log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(axis="x", color="#EEEEEE")
+        axis.set_xlim(left=0.004)
     axes[0].set_yticks(range(len(truths.NAMES)), map(name_of, truths.NAMES))
     axes[0].set_ylim(len(truths.NAMES) - 0.5, -0.5)
     names = study.params["names"]
@@ -342,9 +349,8 @@ def draw_gaps(axis: Axes, scores: pd.DataFrame) -> None:
 
 def draw_published(axis: Axes, scores: pd.DataFrame) -> None:
     """Draw the published gaps of the methods ``PUBLISHED``, in the middle of each line."""
-    for (place, method), row in published().iterrows():
-        if method in PUBLISHED:
-            color, marker = STYLES[method]
-            gap = truth_of(scores, place) - row["log_likelihood"]
-            style: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "zorder": 4}
-            axis.plot(gap, truths.NAMES.index(place), marker, color=color, **style)
+    for place, method in product(published().index.unique("set"), PUBLISHED):
+        color, marker = STYLES[method]
+        style: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "zorder": 4}
+        gap = published_gap(scores, place, method)
+        axis.plot(gap, truths.NAMES.index(place), marker, color=color, **style)
