@@ -6,7 +6,7 @@ RUN := PATH="$(BIN):$$PATH"
 # Two processes, which take whole files: the tests of a file share expensive fixtures.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help repro test test-all lint format verify compare bench claims tables digits check site clean
+.PHONY: help repro test test-all lint format verify compare bench claims tables target digits check site clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -40,15 +40,16 @@ bench: .venv-bench/ready  ## time this library and five others (up to an hour; r
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
 # FLOWS_WORKERS names the workers of a study; the default is one process per core.
-claims tables digits: .venv/ready-studies
+claims tables target digits: .venv/ready-studies
 	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
 claims:  ## study: test claims about flows, in the plane and on images (over an hour on two cores)
 tables:  ## study: compare flows with eight other densities on nine tables (one to two and a half hours on two cores)
+target:  ## study: compare conditional densities of one column (half an hour on two cores)
 digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (over an hour on two cores)
 
 check: .venv/ready-studies  ## repeat the quickest runs of each study, and compare them with the committed results
-	@$(RUN) sh -c 'for study in claims tables digits; do python -m studies check $$study || exit 1; done'
+	@$(RUN) sh -c 'for study in claims tables target digits; do python -m studies check $$study || exit 1; done'
 
 # Material prints a notice about other programs, unless the variable is set.
 site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error

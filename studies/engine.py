@@ -46,7 +46,7 @@ from flows.training import workers
 from tools import command
 
 HERE = Path(__file__).parent
-NAMES = ("claims", "tables", "digits")
+NAMES = ("claims", "tables", "target", "digits")
 SMALL = "small"  # in the name of a cell that is quick to run again and in no table
 KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"

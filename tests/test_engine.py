@@ -316,7 +316,8 @@ def test_an_unknown_study_gives_a_message_of_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(
-        UserError, match="there is no study 'claim'; the studies are: claims, tables, digits"
+        UserError,
+        match="there is no study 'claim'; the studies are: claims, tables, target, digits",
     ):
         Study("claim")
     with pytest.raises(SystemExit):

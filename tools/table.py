@@ -183,6 +183,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "mixtures": partial(section, CLAIMS, "Random mixtures"),
     "refits": partial(section, CLAIMS, "Refits"),
     "tables": partial(section, "studies/tables/tables.md"),
+    "target": partial(section, "studies/target/tables.md"),
     "digits": partial(section, "studies/digits/tables.md"),
     "scale": partial(section, "benchmarks/scale.md"),
     "speed": speed,

@@ -26,20 +26,22 @@ def label(model: str | tuple[str, ...]) -> str:
     return LABELS.get(model) or label_and_color(model)[0]
 
 
-def interval(differences: Array) -> tuple[float, float, float]:
+def interval(
+    differences: Array, ratio: float = sources.TEST / sources.TRAIN
+) -> tuple[float, float, float]:
     """Return the mean of paired differences over J splits, and its 95% interval::
 
-        mean +- t_(J-1) sqrt((1 / J + test / train) var)
+        mean +- t_(J-1) sqrt((1 / J + ratio) var)
 
-    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003).
-    For one split, the limits are ``NaN``.
+    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003);
+    ``ratio`` is the number of test rows per training row. For one split, the limits are ``NaN``.
     """
     count, mean = len(differences), float(differences.mean())
     if not np.isfinite(mean):
         return mean, mean, mean
     if count == 1:
         return mean, np.nan, np.nan
-    variance = (1 / count + sources.TEST / sources.TRAIN) * np.var(differences, ddof=1)
+    variance = (1 / count + ratio) * np.var(differences, ddof=1)
     half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
     return mean, mean - half, mean + half
 

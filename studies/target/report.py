@@ -1,0 +1,356 @@
+"""The report on conditional densities: ``tables.md`` and ``gaps.png``."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy import stats
+
+from flows.core.arrays import Array
+from flows.plotting.style import WIDTH, add_legend, mark_key, save
+from studies.engine import SMALL, Study
+from studies.tables import sources
+from studies.tables.wording import interval, number
+from studies.target import truths
+from tools import markdown
+
+OURS = ("ours", "joint")  # our densities; the first that is scored is compared with all others
+PUBLISHED = ("TabPFN", "TabICL")  # rows of published.csv in the figure
+MINUS = "\u2212"
+RATIO = truths.TEST / (1 - truths.TEST)  # test rows per training row of a set
+EXCESS = {  # scores that are given as differences from the truth on the same splits
+    "grid_log_likelihood": "log-likelihood",
+    "cde_loss": "CDE loss",
+    "width": "width",
+}
+SCORES = {"pit_ks": "PIT distance", "coverage": "cover of 90%"}
+# Colour and mark by method; a published row has a mark without a filling.
+STYLES = {
+    "ours": ("#882255", "o"),
+    "joint": ("#DDAA33", "s"),
+    "linear": ("#000000", "|"),
+    "forest": ("#117733", "^"),
+    "boosting": ("#0077BB", "D"),
+    "process": ("#999999", "v"),
+    "flexcode": ("#EE7733", "X"),
+    "TabPFN": ("#332288", "o"),
+    "TabICL": ("#33BBEE", "s"),
+}
+
+
+def report(study: Study) -> None:
+    """Write all files of the report, and print mean gaps on the published sets."""
+    scores = read(study)
+    study.write("tables.md", document(study, scores))
+    draw(study, scores)
+    largest = scores["synthetic"].loc[max(study.params["synthetic"])]
+    known = published().index.unique("set")
+    for method, gap in means(largest, "gap").loc[known].mean().items():
+        print(f"{study.params['names'][method]}: {gap:.3f} nat behind the truth")
+
+
+def read(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the scores of each family, one row per cell, with the settings and seconds of cells.
+
+    Rows are indexed by the place (rows and set, or table), the method and the split.
+    """
+    lines: dict[str, list[dict[str, Any]]] = {name: [] for name in study.code.FAMILIES}
+    for name in study.cells:
+        family, *parts = name.split("/")
+        if SMALL in parts:
+            continue
+        own = study.cells[name]
+        place = {key: own[key] for key in ("dataset", "table", "method", "split") if key in own}
+        size = {"size": own["rows"]} if family == "synthetic" else {}
+        scores = study.table(name).iloc[0].to_dict()
+        lines[family].append({**size, **place, **scores, "seconds": study.seconds(name)})
+    found = {}
+    for family, rows in lines.items():
+        where = ["size", "dataset"] if family == "synthetic" else ["table"]
+        found[family] = pd.DataFrame(rows).set_index([*where, "method", "split"])
+    return found
+
+
+def published() -> pd.DataFrame:
+    """Return the published scores with their standard errors, by set and method.
+
+    ``splits`` is the number of splits that their means are over: the first 20 or 4.
+    """
+    path = Path(__file__).with_name("published.csv")
+    return pd.read_csv(path, index_col=["set", "method"])
+
+
+def means(scores: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the mean over splits: one row per place, one column per method, in their order."""
+    methods = scores.index.unique("method")
+    places = [name for name in scores.index.names if name not in ("method", "split")]
+    mean = scores.groupby([*places, "method"], sort=False)[column].mean().unstack("method")
+    order = scores.index.droplevel(["method", "split"]).unique()
+    return mean.loc[order, methods]
+
+
+def behind(scores: pd.DataFrame, column: str, first: str) -> pd.DataFrame:
+    """Return the differences between ``first`` and every other method, over their common splits.
+
+    There is one row per table and other method, with the mean and the ends of its 95% interval,
+    which are ``NaN`` for one split.
+    """
+    wide = scores[column].unstack("method")
+    lines = []
+    for place, rows in wide.groupby(level=0, sort=False):
+        for other in wide.columns.drop(first):
+            pairs = (rows[first] - rows[other]).dropna().to_numpy()
+            if len(pairs):
+                lines.append((place, other, *interval(pairs)))
+    return pd.DataFrame(lines, columns=["place", "other", "mean", "low", "high"])
+
+
+def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
+    """Return the text of ``tables.md``."""
+    first = own(scores["synthetic"])
+    real, labels = scores["real"], scores["labels"]
+    gaps = {
+        f"gaps_{size}": gaps_table(study, scores["synthetic"].loc[size])
+        for size in study.params["synthetic"]
+    }
+    return study.template().format(
+        **gaps,
+        ours=study.params["names"][first],
+        margin=study.params["margin"],
+        metrics=metrics_table(study, scores["synthetic"].loc[max(study.params["synthetic"])]),
+        against=against_published(study, scores["synthetic"], first),
+        real=means_table(study, real, "log_likelihood", best="max"),
+        real_losses=losses(study, behind(real, "log_likelihood", own(real)), -1),
+        real_cover=means_table(study, real, "coverage", best=None),
+        labels=means_table(study, labels, "log_loss", best="min"),
+        labels_losses=losses(study, behind(labels, "log_loss", own(labels)), 1),
+        seconds=seconds(study, scores),
+    )
+
+
+def own(scores: pd.DataFrame) -> str:
+    """Return the method of ours that is compared with all others."""
+    return next(name for name in OURS if name in scores.index.unique("method"))
+
+
+def name_of(place: str) -> str:
+    """Return the name of a set or a table in text."""
+    aside = " (set aside)" if place in sources.SET_ASIDE else ""
+    return place.split("/")[-1].replace("_", " ") + aside
+
+
+def gaps_table(study: Study, scores: pd.DataFrame) -> str:
+    """Return the gaps to the truth, one line per set, with intervals if there are many splits."""
+    methods, found = scores.index.unique("method").drop("truth"), by_place(scores)
+    truth = means(scores, "log_likelihood")["truth"]
+    mean = means(scores, "gap")[methods]
+    rows = []
+    for place in mean.index:
+        best = mean.loc[place].min()
+        cells = [with_half(found[place, method], best) for method in methods]
+        rows.append([name_of(place), number(truth[place]), *cells])
+    for text, places in (("mean", mean.index), ("mean, published", published().index.unique(0))):
+        over = mean.loc[places].mean()
+        rows.append([f"*{text}*", number(truth[places].mean()), *map("{:.3f}".format, over)])
+    names = [study.params["names"][method] for method in methods]
+    return markdown.table(["set", "truth", *names], rows, "lr")
+
+
+def by_place(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
+    """Return the gaps over splits by set and method."""
+    groups = scores["gap"].groupby(level=["dataset", "method"])
+    return {key: gaps.to_numpy() for key, gaps in groups}
+
+
+def with_half(gaps: Array, best: float) -> str:
+    """Return the mean with the half-width of its interval, in bold if it is the best."""
+    mean, low, high = interval(gaps, RATIO)
+    text = f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} \u00b1 {(high - low) / 2:.3f}"
+    return f"**{text}**" if np.isclose(mean, best) else text
+
+
+def metrics_table(study: Study, scores: pd.DataFrame) -> str:
+    """Return the published scores, means over the published sets, one line per method."""
+    found = published().rename(columns={"log_likelihood": "grid_log_likelihood"})
+    known = found.index.unique("set")
+    lines: dict[str, list[pd.Series]] = {}
+    for name in known:
+        own_rows = scores.xs(name, level="dataset")
+        truth = own_rows.xs("truth", level="method")
+        for method in scores.index.unique("method"):
+            rows = own_rows.xs(method, level="method")
+            label = study.params["names"][method]
+            lines.setdefault(label, []).append(excess(rows.mean(), truth.loc[rows.index]))
+        for method, line in found.loc[name].iterrows():
+            same = truth.loc[: int(line["splits"]) - 1]
+            lines.setdefault(f"{method} (published)", []).append(excess(line, same))
+    table = pd.DataFrame({label: pd.DataFrame(each).mean() for label, each in lines.items()}).T
+    cells = table.map("{:.3f}".format).replace("-", MINUS, regex=True)
+    rows = [[name, *row] for name, *row in cells.itertuples()]
+    return markdown.table(["", *EXCESS.values(), *SCORES.values()], rows, "lr")
+
+
+def excess(mean: pd.Series, truth: pd.DataFrame) -> pd.Series:
+    """Return mean scores, with the scores ``EXCESS`` as differences from the truth.
+
+    Args:
+        mean: the means over splits of a set.
+        truth: the scores of the truth on these splits.
+    """
+    differences = mean[[*EXCESS]] - truth[[*EXCESS]].mean()
+    return pd.concat([differences, mean[[*SCORES]]])
+
+
+def published_gap(scores: pd.DataFrame, place: str, method: str) -> float:
+    """Return the gap of a published log-likelihood to the truth on the same splits."""
+    line = published().loc[(place, method)]
+    truth = scores.xs((place, "truth"), level=("dataset", "method"))["grid_log_likelihood"]
+    return float(truth.loc[: int(line["splits"]) - 1].mean() - line["log_likelihood"])
+
+
+def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
+    """Return the comparison of ours with the published numbers of TabPFN, one line per set.
+
+    The difference is between the gaps to the truth. Each is over the first splits of the set: as
+    many as were published, or as are scored.
+    """
+    largest = scores.loc[max(study.params["synthetic"])]
+    rows, differences, halves = [], [], []
+    for place in published().index.unique("set"):
+        splits = int(published().loc[(place, PUBLISHED[0]), "splits"])
+        known = largest.loc[place]["grid_log_likelihood"].unstack("method").loc[: splits - 1]
+        gaps = (known["truth"] - known[first]).dropna().to_numpy()
+        gap = published_gap(largest, place, PUBLISHED[0])
+        difference, half = gaps.mean() - gap, np.nan
+        if len(gaps) > 1:
+            # The gaps of TabPFN are not published by split. If they vary between splits as ours do,
+            # the deviation of the difference is at most twice the deviation of ours.
+            error = 2 * gaps.std(ddof=1) / np.sqrt(len(gaps))
+            half = stats.t.ppf(0.975, len(gaps) - 1) * error
+        differences.append(difference)
+        halves.append(half)
+        cells = [f"{gap:.3f}", f"{gaps.mean():.3f}", *difference_cells(study, difference, half)]
+        rows.append([name_of(place), f"{len(gaps)} of {splits}", *cells])
+    mean, half = np.mean(differences), np.sqrt(np.square(halves).sum()) / len(halves)
+    rows.append(["*mean*", "", "", "", *difference_cells(study, float(mean), float(half))])
+    head = ["set", "splits", "TabPFN (published)", study.params["names"][first]]
+    return markdown.table([*head, "difference", ""], rows, "lr")
+
+
+def difference_cells(study: Study, difference: float, half: float) -> list[str]:
+    """Return a difference of gaps with its interval, and the verdict on our density."""
+    text = f"{difference:+.3f}".replace("-", MINUS)
+    if np.isnan(half):
+        return [text, "one split"]
+    margin = study.params["margin"]
+    low, high = difference - half, difference + half
+    verdict = "open"
+    if -margin < low and high < margin:
+        verdict = "level"
+    elif low > 0 or high < 0:
+        verdict = "loss" if low > 0 else "win"
+    return [f"{text} \u00b1 {half:.3f}", f"**{verdict}**"]
+
+
+def means_table(study: Study, scores: pd.DataFrame, column: str, best: str | None) -> str:
+    """Return the means over splits, one line per table, the ``best`` of each line in bold."""
+    mean = means(scores, column)
+    rows = []
+    for place, line in mean.iterrows():
+        cells = line.map("{:.3f}".format)
+        if best:
+            chosen = line == line.agg(best)
+            cells = cells.where(~chosen, "**" + cells + "**")
+        first = scores.xs(place, level=0).iloc[0]
+        rows.append([name_of(str(place)), f"{first['train']:.0f}", *cells.str.replace("-", MINUS)])
+    names = [study.params["names"][method] for method in mean.columns]
+    return markdown.table(["table", "training rows", *names], rows, "lr")
+
+
+def losses(study: Study, differences: pd.DataFrame, worse: int) -> str:
+    """Return where the interval of a difference is on the wrong side of 0, the largest first.
+
+    ``worse`` is the sign of a difference that is a loss.
+    """
+    sides = differences[["low", "high"]] * worse
+    lost = differences[sides.min(axis=1) > 0]
+    lost = lost.reindex(lost["mean"].abs().sort_values(ascending=False).index)
+    lines = [
+        f"{study.params['names'][other]} on {name_of(str(place))} ({abs(mean):.2f})"
+        for place, other, mean in lost[["place", "other", "mean"]].itertuples(index=False)
+    ]
+    if not lines and differences["low"].isna().all():
+        return "unknown, as one split has no interval"
+    return "; ".join(lines) or "nowhere"
+
+
+def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
+    """Return the mean seconds of a cell, one line per method."""
+    sizes = study.params["synthetic"]
+    parts = {f"sets of {size:,}": scores["synthetic"].loc[size] for size in sizes}
+    parts |= {"real tables": scores["real"], "labels": scores["labels"]}
+    found = pd.DataFrame(
+        {text: part["seconds"].groupby("method", sort=False).mean() for text, part in parts.items()}
+    )
+    found = found.reindex([name for name in study.params["names"] if name in found.index])
+    cells = found.map("{:.1f}".format, na_action="ignore").fillna("")
+    rows = [[study.params["names"][method], *line] for method, *line in cells.itertuples()]
+    return markdown.table(["", *found.columns], rows, "lr")
+
+
+def draw(study: Study, scores: dict[str, pd.DataFrame]) -> None:
+    """Draw the gaps to the truth of each method, one line per set and one panel per size."""
+    sizes = study.params["synthetic"]
+    figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 6.6), sharey=True)
+    for axis, size in zip(axes, sizes, strict=True):
+        draw_gaps(axis, scores["synthetic"].loc[size])
+        if size == max(sizes):
+            draw_published(axis, scores["synthetic"].loc[size])
+        rows = size - round(truths.TEST * size)
+        axis.set(title=f"{rows} training rows", xlabel="gap to the truth (nat)", xscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.grid(axis="x", color="#EEEEEE")
+        axis.set_xlim(left=0.004)
+    axes[0].set_yticks(range(len(truths.NAMES)), map(name_of, truths.NAMES))
+    axes[0].set_ylim(len(truths.NAMES) - 0.5, -0.5)
+    names = study.params["names"]
+    methods = scores["synthetic"].index.unique("method").drop("truth")
+    keys = [key(names[method], method) for method in methods]
+    keys += [key(f"{method} (published)", method, hollow=True) for method in PUBLISHED]
+    add_legend(figure, keys, 4)
+    save(figure, study.folder / "gaps.png")
+
+
+def key(label: str, method: str, hollow: bool = False) -> Any:
+    color, marker = STYLES[method]
+    filling = {"markerfacecolor": "none"} if hollow else {}
+    return mark_key(label, marker, color=color, **filling)
+
+
+def draw_gaps(axis: Axes, scores: pd.DataFrame) -> None:
+    """Draw the mean gaps with their intervals; the methods of a set are one below the other."""
+    methods, found = scores.index.unique("method").drop("truth"), by_place(scores)
+    for (line, place), (order, method) in product(enumerate(truths.NAMES), enumerate(methods)):
+        mean, low, high = interval(found[place, method], RATIO)
+        color, marker = STYLES[method]
+        height = line + 0.6 * (order / max(len(methods) - 1, 1) - 0.5)
+        axis.plot(mean, height, marker, color=color, markersize=6, zorder=3)
+        if np.isfinite(low):
+            axis.plot([max(low, 1e-3), high], [height, height], color=color, linewidth=1.2)
+    for line in range(1, len(truths.NAMES)):
+        axis.axhline(line - 0.5, color="#DDDDDD", linewidth=0.8)
+
+
+def draw_published(axis: Axes, scores: pd.DataFrame) -> None:
+    """Draw the published gaps of the methods ``PUBLISHED``, in the middle of each line."""
+    for place, method in product(published().index.unique("set"), PUBLISHED):
+        color, marker = STYLES[method]
+        style: dict[str, Any] = {"markerfacecolor": "none", "markersize": 8, "zorder": 4}
+        gap = published_gap(scores, place, method)
+        axis.plot(gap, truths.NAMES.index(place), marker, color=color, **style)
