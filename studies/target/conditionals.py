@@ -18,7 +18,8 @@ from studies.target.metrics import TAILS
 from studies.target.peers import Fit, Peer
 from studies.target.truths import Truth
 
-INSIDE = 9  # points of Simpson's rule within the cell of a rounded value
+INSIDE = (np.array([-0.5, 0.0, 0.5]), np.array([1, 4, 1]) / 6)  # Simpson's rule within a cell
+POINTS = 600  # of an integral over the target, over three times the range of the training values
 HALVINGS = 60  # of the bracket of a quantile
 QUANTILES = [f"q{level:g}" for level in TAILS]  # columns of a prediction
 
@@ -35,9 +36,9 @@ class Conditional(ABC):
 
         log P(y - step / 2 < Y < y + step / 2 | x) - log(step)
         """
-        inside = y[:, None] + step * np.linspace(-0.5, 0.5, INSIDE)
-        weights = np.array([1, *[4, 2] * (INSIDE // 2 - 1), 4, 1]) / (3 * (INSIDE - 1))
-        return np.asarray(logsumexp(self.log_prob(x, inside), axis=1, b=weights))
+        places, weights = INSIDE
+        found = self.log_prob(x, y[:, None] + step * places)
+        return np.asarray(logsumexp(found, axis=1, b=weights))
 
     @abstractmethod
     def interval(self, x: pd.DataFrame) -> Array:
@@ -140,11 +141,16 @@ class Library(Conditional):
         return np.asarray(found[labels].to_numpy())
 
 
+@dataclass(frozen=True)
 class Joint(Library):
     """Our joint density of all columns, conditioned on x::
 
-    log q(y | x) = log q(x, y) - log q(x)
+        log q(y | x) = log q(x, y) - log q(x)
+
+    ``points`` are those of the integral over y; there are none for a target of labels.
     """
+
+    points: Array
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, target: str, members: int, seed: int) -> Joint:
@@ -152,18 +158,44 @@ class Joint(Library):
 
         Raises ``UserError`` if the target is not learned.
         """
-        kinds = {target: "real"} if frame[target].dtype.kind in "iuf" else {}
+        is_number = frame[target].dtype.kind in "iuf"
         with quiet():
+            kinds = {target: "real"} if is_number else {}
             density = flows.fit(frame, members=members, seed=seed, columns=kinds)
         if target not in {column.name for column in density.columns}:
             raise UserError(f"our density does not learn the column {target!r}")
-        return cls(density, target)
+        points = np.empty(0)
+        if is_number:
+            low, high = frame[target].min(), frame[target].max()
+            points = np.linspace(2 * low - high, 2 * high - low, POINTS)
+        return cls(density, target, points)
 
     def log_prob(self, x: pd.DataFrame, y: Array) -> Array:
+        return np.asarray(self._joint(x, y) - self._marginal(x)[:, None])
+
+    def _joint(self, x: pd.DataFrame, y: Array) -> Array:
         with quiet():
-            marginal = self.density.log_prob(x.assign(**{self.target: np.nan}))
-            joint = self.density.log_prob(repeated(x, self.target, y))
-        return np.asarray(joint.reshape(y.shape) - marginal[:, None])
+            found = self.density.log_prob(repeated(x, self.target, y))
+        return np.asarray(found.reshape(y.shape))
+
+    def _marginal(self, x: pd.DataFrame) -> Array:
+        """Return log q(x), ``(m,)``.
+
+        For a complete row of a table with labels, the library draws y. An integral takes less time.
+        """
+        with_labels = any(column.labels for column in self.density.columns)
+        integrated = x.notna().all(axis=1).to_numpy() & with_labels
+        found = np.empty(len(x))
+        if not integrated.all():
+            with quiet():
+                rest = x[~integrated].assign(**{self.target: np.nan})
+                found[~integrated] = self.density.log_prob(rest)
+        if integrated.any():
+            points = np.tile(self.points, (int(integrated.sum()), 1))
+            joint = self._joint(x[integrated], points)
+            step = self.points[1] - self.points[0]
+            found[integrated] = logsumexp(joint, axis=1) + np.log(step)
+        return found
 
 
 class Ours(Library):
