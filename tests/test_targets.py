@@ -284,6 +284,16 @@ def test_missing_values_of_the_context_are_averaged_with_a_standard_error(of_num
     np.testing.assert_array_equal(of_number.log_prob(rows[:30]), log_q[:30])
 
 
+def test_an_unknown_label_of_the_context_is_treated_as_missing(of_number, capsys):
+    row = table(1).fillna(0.0)
+    log_q, error = of_number.log_prob_and_error(row.assign(ward="elsewhere"))
+    assert np.isfinite(log_q).all()
+    assert error > 0
+    assert "treated as unknown" in capsys.readouterr().err
+    missing = of_number.log_prob(row.assign(ward=None))
+    np.testing.assert_array_equal(log_q, missing)
+
+
 def test_rows_without_a_target_are_left_out(capsys):
     frame = table(80)
     frame.loc[:4, "visits"] = np.nan

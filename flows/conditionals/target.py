@@ -47,7 +47,6 @@ class TargetUnknowns:
         numbers: Whole,
         seed: int = 0,
         enough: float = DRAWS,
-        own: Array | None = None,
     ) -> Iterator[tuple[int, Posterior]]:
         """Yield the index and the posterior of each row, in any order.
 
@@ -57,7 +56,6 @@ class TargetUnknowns:
             numbers: the numbers of the rows, which select their random streams, ``(n,)``.
             seed: the seed of the random streams.
             enough: the number of draws of several targets, at least.
-            own: not used.
         """
         context = self.population.network.context
         plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)

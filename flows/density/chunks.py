@@ -86,12 +86,16 @@ class Chunks:
         With ``given``, the log-densities are conditional on the values of these columns.
         """
         self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
+        is_learned = np.full(len(self.columns), True)
+        if self.density.targets:
+            self.consequence = "treated as unknown, or as impossible in a target"
+            is_learned = np.isin(self.names, self.density.targets)
         is_given = given_mask(self.density, given)
         kept = apply_missing_policy(self._parse(chunk), missing)
         rows = to_numbers(kept, self.columns)
-        self._count_unknown_labels(kept, rows)
-        is_label = [bool(column.labels) for column in self.columns]
-        self._note_disallowed(kept, self.density.disallowed(rows) & ~np.array(is_label))
+        self._count_unknown_labels(kept, rows, is_learned)
+        has_labels = np.array([bool(column.labels) for column in self.columns])
+        self._note_disallowed(kept, self.density.disallowed(rows) & ~(has_labels & is_learned))
         self._left_out += len(chunk) - len(rows)
         self._compare_carried(chunk.loc[kept.frame.index], rows)
         if is_given.any():
@@ -344,9 +348,9 @@ class Chunks:
             )
         ]
 
-    def _count_unknown_labels(self, table: Table, rows: Array) -> None:
-        for column, codes in zip(self.columns, rows.T, strict=True):
-            if column.labels:
+    def _count_unknown_labels(self, table: Table, rows: Array, is_learned: Mask) -> None:
+        for column, codes, own in zip(self.columns, rows.T, is_learned, strict=True):
+            if column.labels and own:
                 labels = table.frame[column.name][codes < 0]
                 self._unknown_labels.update((column.name, repr(label)) for label in labels)
 

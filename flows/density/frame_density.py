@@ -39,6 +39,10 @@ class Density:
     Columns of a data frame are found by name, in any order, and other columns are ignored. Columns
     of an array are found by position. Notices are printed on standard error.
 
+    After a fit with a target, this is the density of the target given the other columns:
+    ``log_prob`` is log p(target | others), ``predict`` needs no column, and ``sample`` needs given
+    values. Questions about the other columns raise ``UserError``.
+
     Args:
         network: the population.
 

@@ -43,13 +43,15 @@ class TargetDensity(ArrayDensity):
     def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
         """Return log p(y | x) of each row; ``NaN`` for a row that lacks a target.
 
-        Missing values of x are drawn, and p(y | x) is averaged. Raises ``UserError`` with
-        ``given``.
+        Missing values of x, and values that their columns do not allow, are drawn, and p(y | x) is
+        averaged. Raises ``UserError`` with ``given``.
         """
         if given is not None and given.any():
             raise UserError(
                 f"given: the density of {self._names} is conditional on all other columns already"
             )
+        of_context = np.arange(rows.shape[1]) < self.context
+        rows = np.where(self.disallowed(rows) & of_context, np.nan, rows)
         lacking: Mask = np.isnan(rows[:, self.context :]).any(axis=1)
         found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
         found.log_q[lacking], found.error[lacking] = np.nan, np.nan
