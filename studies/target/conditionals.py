@@ -19,7 +19,6 @@ from studies.target.peers import Fit, Peer
 from studies.target.truths import Truth
 
 INSIDE = (np.array([-0.5, 0.0, 0.5]), np.array([1, 4, 1]) / 6)  # Simpson's rule within a cell
-POINTS = 600  # of an integral over the target, over three times the range of the training values
 HALVINGS = 60  # of the bracket of a quantile
 QUANTILES = [f"q{level:g}" for level in TAILS]  # columns of a prediction
 
@@ -141,16 +140,11 @@ class Library(Conditional):
         return np.asarray(found[labels].to_numpy())
 
 
-@dataclass(frozen=True)
 class Joint(Library):
     """Our joint density of all columns, conditioned on x::
 
-        log q(y | x) = log q(x, y) - log q(x)
-
-    ``points`` are those of the integral over y; there are none for a target of labels.
+    log q(y | x) = log q(x, y) - log q(x)
     """
-
-    points: Array
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, target: str, members: int, seed: int) -> Joint:
@@ -158,44 +152,18 @@ class Joint(Library):
 
         Raises ``UserError`` if the target is not learned.
         """
-        is_number = frame[target].dtype.kind in "iuf"
+        kinds = {target: "real"} if frame[target].dtype.kind in "iuf" else {}
         with quiet():
-            kinds = {target: "real"} if is_number else {}
             density = flows.fit(frame, members=members, seed=seed, columns=kinds)
         if target not in {column.name for column in density.columns}:
             raise UserError(f"our density does not learn the column {target!r}")
-        points = np.empty(0)
-        if is_number:
-            low, high = frame[target].min(), frame[target].max()
-            points = np.linspace(2 * low - high, 2 * high - low, POINTS)
-        return cls(density, target, points)
+        return cls(density, target)
 
     def log_prob(self, x: pd.DataFrame, y: Array) -> Array:
-        return np.asarray(self._joint(x, y) - self._marginal(x)[:, None])
-
-    def _joint(self, x: pd.DataFrame, y: Array) -> Array:
         with quiet():
-            found = self.density.log_prob(repeated(x, self.target, y))
-        return np.asarray(found.reshape(y.shape))
-
-    def _marginal(self, x: pd.DataFrame) -> Array:
-        """Return log q(x), ``(m,)``.
-
-        For a complete row of a table with labels, the library draws y. An integral takes less time.
-        """
-        with_labels = any(column.labels for column in self.density.columns)
-        integrated = x.notna().all(axis=1).to_numpy() & with_labels
-        found = np.empty(len(x))
-        if not integrated.all():
-            with quiet():
-                rest = x[~integrated].assign(**{self.target: np.nan})
-                found[~integrated] = self.density.log_prob(rest)
-        if integrated.any():
-            points = np.tile(self.points, (int(integrated.sum()), 1))
-            joint = self._joint(x[integrated], points)
-            step = self.points[1] - self.points[0]
-            found[integrated] = logsumexp(joint, axis=1) + np.log(step)
-        return found
+            marginal = self.density.log_prob(x.assign(**{self.target: np.nan}))
+            joint = self.density.log_prob(repeated(x, self.target, y))
+        return np.asarray(joint.reshape(y.shape) - marginal[:, None])
 
 
 class Ours(Library):
