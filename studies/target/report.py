@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from flows.core.arrays import Array
-from flows.plotting.style import WIDTH, add_legend, mark_key, save
+from flows.plotting.style import WIDTH, add_legend, explain, mark_key, save
 from studies.engine import SMALL, Study
 from studies.tables import sources
 from studies.tables.wording import interval, number
@@ -323,7 +323,8 @@ def draw(study: Study, scores: dict[str, pd.DataFrame]) -> None:
     methods = scores["synthetic"].index.unique("method").drop("truth")
     keys = [key(names[method], method) for method in methods]
     keys += [key(f"{method} (published)", method, hollow=True) for method in PUBLISHED]
-    add_legend(figure, keys, 4)
+    add_legend(figure, keys, 5)
+    explain(figure, "means over splits with 95% intervals; one split has no interval")
     save(figure, study.folder / "gaps.png")
 
 
