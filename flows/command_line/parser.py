@@ -24,6 +24,8 @@ VERBS = {
     "becomes the conditional median, a category the most probable label.",
     "predict": "Write the rows of a table with the distribution of a column, given the other "
     "values of each row.",
+    "probability": "Print the probability of an event, such as age=60.. or ward=A,B, with its "
+    "standard error.",
     "export": "Write a density to another file, for example without values of single rows.",
     "info": "Print the columns, the networks, their training and their score on rows that were "
     "held out of training.",
@@ -47,13 +49,14 @@ def parser() -> argparse.ArgumentParser:
     verb_parsers = {
         name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()
     }
-    for name in ("sample", "score", "impute", "predict", "export", "info", "plot"):
+    for name in ("sample", "score", "impute", "predict", "probability", "export", "info", "plot"):
         verb_parsers[name].add_argument(
             "model", metavar="MODEL", type=Path, help="a file that fit wrote"
         )
     for name in ("inspect", "fit", "score", "impute", "predict", "plot"):
         text = f"{TABLE}; for a model of images, an .npy file" if name == "score" else TABLE
-        verb_parsers[name].add_argument("table", metavar="TABLE", type=Path, help=text)
+        optional: dict[str, Any] = {"nargs": "?"} if name == "predict" else {}
+        verb_parsers[name].add_argument("table", metavar="TABLE", type=Path, help=text, **optional)
     for name in ("fit", "sample", "score", "impute", "predict", "plot"):
         needed = name in ("fit", "plot")
         text = OUTPUT if needed else OUTPUT + STANDARD_OUTPUT
@@ -62,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         )
         _add_format(verb_parsers[name])
     _add_format(verb_parsers["inspect"])
-    for name in ("fit", "sample", "impute"):
+    for name in ("fit", "sample", "impute", "probability"):
         text = "the seed of all random numbers (0)"
         verb_parsers[name].add_argument("--seed", type=_whole(0), default=0, help=text)
     for name in ("score", "plot"):
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         "numbers the versions",
     )
     _add_predict(verb_parsers["predict"])
+    _add_probability(verb_parsers["probability"])
     _add_export(verb_parsers["export"])
     _add_plot(verb_parsers["plot"])
     return whole
@@ -152,8 +156,7 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
 def _add_sample(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("-n", type=_whole(1), help="the number of rows or images (1000)")
-    text = "the value of a column in all rows" + REPEATS
-    add("--given", metavar="NAME=VALUE", type=_pair, help=text, **REPEATED)
+    _add_given(verb, "what all rows have")
     text = "a table; draw one row for each row of the table, given its values"
     add("--given-rows", metavar="TABLE", type=Path, help=text)
 
@@ -170,8 +173,20 @@ def _add_predict(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = "the column to predict; the default is the target of a fit with --target"
     add("--column", metavar="NAME", help=text)
+    _add_given(verb, "in place of a table, a condition")
     text = "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)"
     add("--quantiles", metavar="Q,Q", type=_levels, help=text)
+
+
+def _add_given(verb: argparse.ArgumentParser, what: str) -> None:
+    text = f"{what}: a value, a range 60..70 or 60.., or a set A,B" + REPEATS
+    verb.add_argument("--given", metavar="NAME=CONDITION", type=_pair, help=text, **REPEATED)
+
+
+def _add_probability(verb: argparse.ArgumentParser) -> None:
+    text = "a range 60..70 or 60.., a set A,B, or a label; all of the events must hold"
+    verb.add_argument("event", metavar="NAME=RANGE", type=_pair, nargs="+", help=text)
+    _add_given(verb, "a condition")
 
 
 def _add_export(verb: argparse.ArgumentParser) -> None:

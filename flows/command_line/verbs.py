@@ -19,7 +19,16 @@ from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks, find_column, layout_of, prediction_names
+from flows.density.chunks import (
+    Chunks,
+    about_probability,
+    find_column,
+    layout_of,
+    prediction_names,
+)
+from flows.density.conditions import conditions
+from flows.density.conditions import event as as_event
+from flows.density.conditions import parse as parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
@@ -90,7 +99,7 @@ def sample(arguments: argparse.Namespace) -> None:
         complete = partial(Chunks.complete, seed=arguments.seed)
         completed = answers(density, rows, format_of(arguments), arguments.verb, complete)
         return files.write(output, completed)
-    samples = Samples(density, given or None)
+    samples = Samples(density, parse_conditions(density, given) if given else None)
     files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
     show(samples.notices(), shell_words)
 
@@ -137,15 +146,38 @@ def predict(arguments: argparse.Namespace) -> None:
                 f"--quantiles: {column.name} is a category; its labels have probabilities"
             )
 
-    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        found = chunks.predict(chunk, names, levels)
-        shown = {
+    def shown(found: pd.DataFrame) -> dict[str, Any]:
+        return {
             str(name): rounded(x, DIGITS) if x.dtype.kind == "f" else x for name, x in found.items()
         }
-        return chunk.assign(**shown)
+
+    if (arguments.table is None) == (not arguments.given):
+        raise UserError("predict needs either a table or --given")
+    if arguments.given:
+        given = parse_conditions(density, once("--given", arguments.given))
+        chunks = Chunks(density)
+        found = chunks.predict_given(conditions(density, given), names, levels)
+        show(chunks.notices(), shell_words)
+        return _write(arguments, density, [pd.DataFrame(shown(found))])
+
+    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
+        return chunk.assign(**shown(chunks.predict(chunk, names, levels)))
 
     added = prediction_names(columns, levels)
     _write(arguments, density, _answers(arguments, density, ask, added))
+
+
+def probability(arguments: argparse.Namespace) -> None:
+    """Print the probability of an event under conditions, with its standard error."""
+    density = _load(arguments)
+    event, given = (
+        parse_conditions(density, once(name, getattr(arguments, name.lstrip("-"))))
+        for name in ("event", "--given")
+    )
+    asked = conditions(density, given), arguments.seed
+    found = density.probability(as_event(density, event), *asked)
+    show(about_probability(found), shell_words)
+    print(f"probability,standard_error\n{found.probability:.6g},{found.error:.2g}")
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -88,6 +88,17 @@ class Distilled:
             log_slope = log_slope + log_stretch
         return x, np.where(inside, log_slope, -np.inf)
 
+    def ends(self, d: int, intervals: Array) -> Array:
+        """Return the normal scores of the ends of intervals ``(I, 2)`` of column ``d``.
+
+        An end at or beyond a bound of the column is infinite.
+        """
+        low, high = self.columns[d].bounds
+        below, above = intervals <= low, intervals >= high
+        inside = np.where(below | above, self.samples[0, d], intervals)
+        z = self.scores(d, inside.ravel())[0].reshape(intervals.shape)
+        return np.where(below, -np.inf, np.where(above, np.inf, z))
+
     def log_margin(self, d: int, x: Array) -> Array:
         """Return the marginal log-density of values ``x`` of column ``d``.
 

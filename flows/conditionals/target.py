@@ -18,8 +18,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from flows.conditionals.distillation import Distilled
-from flows.conditionals.unknowns import ENOUGH, FIRST, MOST, Posterior
+from flows.conditionals.unknowns import ENOUGH, FIRST, MOST, Intervals, Posterior
 from flows.core.arrays import Array, Whole
+from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import ensemble_log_prob
 from flows.networks.target_population import TargetPopulation
@@ -76,6 +77,54 @@ class TargetUnknowns:
             for k in some.tolist():
                 generator = numpy_generator(seed, "unknown", int(numbers[k]))
                 yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
+
+    def restricted(
+        self,
+        row: Array,
+        intervals: Intervals,
+        generator: np.random.Generator,
+        error: float,
+        most: int = MOST,
+    ) -> Posterior:
+        """Return the posterior of a row whose unknown values lie inside intervals.
+
+        The context is drawn from its distribution inside its intervals, then the targets from the
+        flow. A draw with a target outside its intervals has the weight 0. The evidence is the
+        probability of the intervals of the targets, times the density of the known context and the
+        probability of its intervals under its distribution.
+
+        Args:
+            row: the row in the user's units, ``(d + D,)``, with ``NaN`` for unknown values, to
+                which all targets belong.
+            intervals: intervals ``(I, 2)`` in the user's units, by column.
+            generator: the source of random numbers.
+            error: the standard error of the log-evidence at which drawing stops.
+            most: the number of draws, at most.
+        """
+        context, count = self.population.network.context, FIRST
+        of_context = {d: own for d, own in intervals.items() if d < context}
+        values, log_weights = list[Array](), list[Array]()
+        while True:
+            x, log_w = self.population.restricted(row[:context], of_context, count, generator)
+            y = self.population.network.ensemble_sample(None, generator, x).double().numpy()
+            values.append(np.column_stack([x, y]))
+            for d, own in intervals.items():
+                if d >= context:
+                    drawn = y[:, d - context, None]
+                    inside = ((own[:, 0] <= drawn) & (drawn <= own[:, 1])).any(axis=1)
+                    log_w = np.where(inside, log_w, -np.inf)
+            log_weights.append(log_w)
+            total = sum(map(len, values))
+            each = np.concatenate(log_weights)[:, None].repeat(self.population.members, axis=1)
+            if np.isfinite(each).any():
+                found = self._posterior(np.concatenate(values), each - np.log(total))
+                if found.error <= error:
+                    return found
+            if total >= most:
+                if not np.isfinite(each).any():
+                    raise UserError(f"none of {total:,} draws meets the conditions")
+                return found
+            count = min(total, most - total)
 
     def log_prob(self, rows: Array) -> Array:
         """Return log p(y | x) of complete rows ``(n, d + D)``, ``(n, M)``."""

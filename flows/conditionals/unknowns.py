@@ -19,7 +19,7 @@ integrated out. The unknown columns have the conditional density::
 A known label stands for a cell of its column, so importance sampling draws a point of the cell.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,12 @@ from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.truncated_mixture import TruncatedMixture
 from flows.networks.population import ensemble_log_prob
 from flows.tables.cells import concentrated
 from flows.tables.columns import Column
+
+Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
 FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds
 ENOUGH = 100  # effective draws
@@ -155,6 +158,67 @@ class Unknowns:
             else:
                 found = self._drawn(rows[some], unknown, numbers[some], seed, enough, own[some])
             yield from zip(some.tolist(), found, strict=True)
+
+    def restricted(
+        self,
+        row: Array,
+        intervals: Intervals,
+        generator: np.random.Generator,
+        error: float,
+        most: int = MOST,
+    ) -> Posterior:
+        """Return the posterior of a row whose unknown values lie inside intervals.
+
+        The draws are from the conditional of the distilled mixture, restricted to the intervals
+        (``truncated_mixture.py``), and are doubled until ``error`` is reached. The evidence is the
+        density of the known values times the probability of the intervals given these values.
+
+        Args:
+            row: the row in the user's units, ``(D,)``, with ``NaN`` for unknown values. Columns
+                with intervals are unknown, and so are all labels.
+            intervals: intervals ``(I, 2)`` in the user's units, by column.
+            generator: the source of random numbers.
+            error: the standard error of the log-evidence at which drawing stops.
+            most: the number of draws, at most.
+        """
+        unknown = np.isnan(row)
+        mixture = self.distilled.mixture
+        if not unknown.all():
+            mixture = ConditionalMixture.of(mixture, self._scores(row[None]), unknown).mixture_of(0)
+        places = np.flatnonzero(unknown).tolist()
+        boxes = {places.index(d): self.distilled.ends(d, own) for d, own in intervals.items()}
+        proposal = TruncatedMixture(mixture, boxes)
+        values, log_weights = list[Array](), list[Array]()
+        count = FIRST
+        while True:
+            for size in [POINTS] * (count // POINTS) + [count % POINTS]:
+                drawn = self._restricted_draws(row, places, proposal, size, generator)
+                values.append(drawn[0])
+                log_weights.append(drawn[1])
+            total = sum(map(len, values))
+            found = self._posterior(
+                np.concatenate(values), np.concatenate(log_weights) - np.log(total)
+            )
+            if found.error <= error or total >= most:
+                return found
+            count = min(total, most - total)
+
+    def _restricted_draws(
+        self,
+        row: Array,
+        places: Sequence[int],
+        proposal: TruncatedMixture,
+        count: int,
+        generator: np.random.Generator,
+    ) -> tuple[Array, Array]:
+        """Return complete rows ``(count, D)`` and the members' log-weights ``(count, M)``."""
+        points, z = row[None].repeat(count, axis=0), proposal.sample(count, generator)
+        log_slope = np.zeros(count)
+        for k, d in enumerate(places):
+            points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
+            log_slope += slope
+        log_q = self.log_density(points) if count else np.empty((0, len(self.member_weights)))
+        return points, log_q + (log_slope - proposal.log_prob(z))[:, None]
 
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
         """Return posteriors over the labels of the category at ``places``.

@@ -7,15 +7,24 @@ values. This module does not use pandas and prints nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 
 from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.labels import TOLERANCE as EXACT
 from flows.conditionals.labels import log_probability
-from flows.conditionals.unknowns import ENOUGH, MOST, TOLERANCE, Posterior, Unknowns
+from flows.conditionals.unknowns import (
+    ENOUGH,
+    MOST,
+    TOLERANCE,
+    Intervals,
+    Posterior,
+    Unknowns,
+)
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -26,6 +35,8 @@ from flows.tables.preparation import round_rows
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept
 GRID, REACH = 200, 3.5  # a curve has 200 points, from -3.5 to 3.5 in normal scores
+ERROR = 0.014  # standard error at which the draws for a probability end; for a ratio of two, 2%
+MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
 COMPLETIONS = 16  # draws of a row's other unknown values, over which a curve is averaged
 
 
@@ -42,6 +53,54 @@ class Estimate(NamedTuple):
     log_q: Array
     error: Array
     effective: Array
+
+
+class Probability(NamedTuple):
+    """The probability of an event.
+
+    Args:
+        probability: the estimate, from 0 to 1.
+        error: the standard error of the estimate.
+        draws: the number of draws behind the estimate.
+    """
+
+    probability: float
+    error: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is known of rows.
+
+    Args:
+        row: the known values in the user's units, ``(D,)``, with codes for labels and ``NaN`` for
+            unknown values.
+        intervals: intervals ``(I, 2)`` in the user's units, by column, in one of which the unknown
+            value lies. They are sorted and do not overlap.
+    """
+
+    row: Array
+    intervals: Intervals = field(default_factory=dict)
+
+    def also(self, event: Intervals) -> Conditions | None:
+        """Return the conditions with those of an ``event``; ``None`` if both cannot hold."""
+        intervals = dict(self.intervals)
+        for d, own in event.items():
+            if not np.isnan(self.row[d]):
+                if not ((own[:, 0] <= self.row[d]) & (self.row[d] <= own[:, 1])).any():
+                    return None
+                continue
+            both = [
+                (max(low, a), min(high, b))
+                for low, high in intervals.get(d, np.array([[-np.inf, np.inf]]))
+                for a, b in own
+                if max(low, a) < min(high, b)
+            ]
+            if not both:
+                return None
+            intervals[d] = np.array(both)
+        return Conditions(self.row, intervals)
 
 
 class ArrayDensity:
@@ -158,7 +217,7 @@ class ArrayDensity:
     # Samples
 
     def sample(
-        self, n: int, seed: int = 0, given: Array | None = None
+        self, n: int, seed: int = 0, given: Conditions | None = None
     ) -> Iterator[tuple[Array, float]]:
         """Yield ``n`` rows in pieces ``(m, D)``, each with its effective number of draws per row.
 
@@ -168,7 +227,7 @@ class ArrayDensity:
         Args:
             n: the number of rows.
             seed: the seed of the random streams.
-            given: known values of all rows, ``(D,)``, with ``NaN`` for the values to draw.
+            given: the conditions that all rows meet.
         """
         if given is None:
             rng = numpy_generator(seed, "sample")
@@ -179,10 +238,14 @@ class ArrayDensity:
         size = MOST // PER_SAMPLE
         for number, start in enumerate(range(0, n, size)):
             kept = min(size, n - start)
-            posteriors = self.unknowns.posteriors(given[None], np.array([number]), seed, np.inf)
-            [(_, posterior)] = posteriors
+            if given.intervals:
+                generator = numpy_generator(seed, "unknown", number)
+                posterior = self._restricted(given, generator, 0.0, MOST)
+            else:
+                asked = given.row[None], np.array([number])
+                [(_, posterior)] = self.unknowns.posteriors(*asked, seed, np.inf)
             picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
-            rows = np.where(np.isnan(given), round_rows(self.columns, picked), given)
+            rows = np.where(np.isnan(given.row), round_rows(self.columns, picked), given.row)
             yield rows, posterior.effective / kept
 
     def complete(
@@ -237,25 +300,81 @@ class ArrayDensity:
         column beyond either end of its range, because a positive column may have no mean
         otherwise. Raises ``UserError`` for levels that are not between 0 and 1, or are equal.
         """
-        for level in levels:
-            if not 0 < level < 1:
-                raise UserError(f"quantile {level:g}: must be between 0 and 1")
-        if len({f"{level:g}" for level in levels}) < len(levels):
-            raise UserError(
-                f"quantiles {', '.join(map(str, levels))}: two are the same to six digits"
-            )
-        rows, labels = rows.copy(), self.columns[d].labels
+        _check_levels(levels)
+        rows = rows.copy()
         rows[:, d] = np.nan
-        found = np.empty((len(rows), len(labels) or 2 + len(levels)))
+        found = np.empty((len(rows), len(self.columns[d].labels) or 2 + len(levels)))
         effective = np.empty(len(rows))
         for k, posterior in self.unknowns.posteriors(rows, row_numbers):
-            effective[k] = posterior.effective
-            if labels:
-                found[k] = self._probabilities(posterior, d)
-                continue
-            found[k, :2] = self._moments(posterior, d)
-            found[k, 2:] = self._round_column(d, posterior.quantiles(d, np.array(levels)))
+            effective[k], found[k] = posterior.effective, self._summary(posterior, d, levels)
         return found, effective
+
+    def predict_given(
+        self, given: Conditions, d: int, levels: Sequence[float]
+    ) -> tuple[Array, Array]:
+        """Return the distribution of column ``d`` under conditions, as ``predict`` of one row.
+
+        Args:
+            given: the conditions.
+            d: the column.
+            levels: the levels of the quantiles.
+        """
+        _check_levels(levels)
+        generator = numpy_generator(0, "unknown", 0)
+        posterior = self._restricted(given, generator, ERROR, MOST)
+        return self._summary(posterior, d, levels)[None], np.array([posterior.effective])
+
+    def probability(self, event: Intervals, given: Conditions, seed: int = 0) -> Probability:
+        """Return the probability of an event under conditions, with its standard error::
+
+            P(E | C) = P(E and C) / P(C)
+
+        Both are estimated by importance sampling, until the standard error is below 2% of the
+        probability, or with ``MOST_OF_AN_EVENT`` draws.
+
+        Args:
+            event: intervals ``(I, 2)`` in the user's units, by column.
+            given: the conditions C; known values have a density in place of a probability.
+            seed: the seed of the random streams.
+        """
+        both = given.also(event)
+        if both is None:
+            return Probability(0.0, 0.0, 0)
+        joint, conditions = (
+            self._restricted(
+                each, numpy_generator(seed, "unknown", number), ERROR, MOST_OF_AN_EVENT
+            )
+            for number, each in enumerate((both, given))
+        )
+        log_p = logsumexp(joint.log_evidence, b=self._weights)
+        log_p -= logsumexp(conditions.log_evidence, b=self._weights)
+        error = np.hypot(joint.error, conditions.error)
+        p = float(min(1.0, np.exp(log_p)))
+        draws = len(joint.values) + len(conditions.values)
+        return Probability(p, float(p * error), draws)
+
+    @property
+    def _weights(self) -> Array:
+        return self.network.member_weights.numpy()
+
+    def _restricted(
+        self, given: Conditions, generator: np.random.Generator, error: float, most: int
+    ) -> Posterior:
+        """Return the posterior under conditions. A known label stands for its cell."""
+        row, intervals = given.row.copy(), dict(given.intervals)
+        for d, column in enumerate(self.columns):
+            if column.labels and not np.isnan(row[d]):
+                intervals[d], row[d] = row[d] + np.array([[-0.5, 0.5]]), np.nan
+        if np.isnan(row).all() and not intervals:
+            return Posterior(row[None], np.zeros((1, self.network.members)), np.ones(1), True)
+        return self.unknowns.restricted(row, intervals, generator, error, most)
+
+    def _summary(self, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
+        """Return the moments and quantiles of column ``d``, or the probabilities of its labels."""
+        if self.columns[d].labels:
+            return self._probabilities(posterior, d)
+        quantiles = self._round_column(d, posterior.quantiles(d, np.array(levels)))
+        return np.concatenate([self._moments(posterior, d), quantiles])
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
         """Return the surprise of each value, given the other values of its row, ``(n, D)``::
@@ -405,3 +524,12 @@ class ArrayDensity:
         x = distilled.values(d, np.linspace(low, high, GRID))[0]
         step = column.step if column.kind in WHOLE else None
         return np.unique(np.round(x / step) * step) if step else x
+
+
+def _check_levels(levels: Sequence[float]) -> None:
+    """Raise ``UserError`` for levels that are not between 0 and 1, or are equal."""
+    for level in levels:
+        if not 0 < level < 1:
+            raise UserError(f"quantile {level:g}: must be between 0 and 1")
+    if len({f"{level:g}" for level in levels}) < len(levels):
+        raise UserError(f"quantiles {', '.join(map(str, levels))}: two are the same to six digits")

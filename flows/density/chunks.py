@@ -17,7 +17,7 @@ import pandas as pd
 
 from flows.conditionals.unknowns import ENOUGH, MOST
 from flows.core.arrays import Array, Mask, Whole
-from flows.density.array_density import ArrayDensity, Estimate
+from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.dates import from_times
@@ -36,6 +36,7 @@ from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.values import PLAIN, Format
 
 DENSITY = "the density"  # the source in messages about an unknown column
+ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
 BLOCK = 500  # rows between two calls of ``on_rows``
 # From rows (n, D) and their numbers (n,) to results; the last result is the effective draws
 Question = Callable[[Array, Whole], tuple[Array, ...]]
@@ -167,8 +168,30 @@ class Chunks:
         rows, _ = self._known(self._with_all_columns(chunk, without=column))
         self.note_far(rows)
         found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
+        return self._predicted(d, levels, found, effective, chunk.index)
+
+    def predict_given(
+        self, given: Conditions, names: Sequence[str], levels: Sequence[float]
+    ) -> pd.DataFrame:
+        """Return the distributions of the columns ``names`` under conditions, in one row."""
+        self.what, parts = "predictions", list[pd.DataFrame]()
+        self.note_far(given.row[None])
+        for name in names:
+            d = find_column(self.density, name)
+            found, effective = self.density.predict_given(given, d, levels)
+            self._effective.append(effective)
+            parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
+        if len(names) == 1:
+            return parts[0]
+        named = zip(names, parts, strict=True)
+        return pd.concat([part.add_prefix(f"{name}_") for name, part in named], axis=1)
+
+    def _predicted(
+        self, d: int, levels: Sequence[float], found: Array, effective: Array, index: pd.Index
+    ) -> pd.DataFrame:
+        """Return the results of ``ArrayDensity.predict`` for column ``d`` as a data frame."""
         *names, last = _prediction_names(self.columns[d], levels)
-        predicted = pd.DataFrame(found, columns=names, index=chunk.index)
+        predicted = pd.DataFrame(found, columns=names, index=index)
         if self.columns[d].kind == "date":
             predicted = self._with_dates(predicted, self.columns[d])
         draws = np.where(np.isfinite(effective), effective, np.nan)
@@ -353,6 +376,18 @@ class Chunks:
             if column.labels and own:
                 labels = table.frame[column.name][codes < 0]
                 self._unknown_labels.update((column.name, repr(label)) for label in labels)
+
+
+def about_probability(found: Probability) -> list[Notice]:
+    """Return a notice if the standard error is above 2% of a probability."""
+    if found.error <= ROUGH * found.probability:
+        return []
+    return [
+        Notice(
+            f"the probability is rough: after {found.draws:,} draws its standard error is "
+            f"{found.error:.2g}, above 2%"
+        )
+    ]
 
 
 def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list[str]:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.density.array_density import ArrayDensity, Estimate
-from flows.density.chunks import Chunks, find_column, layout_of
+from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
+from flows.density.chunks import Chunks, about_probability, layout_of
+from flows.density.conditions import conditions
+from flows.density.conditions import event as as_event
 from flows.density.description import describe
 from flows.density.target_density import density_of
 from flows.networks import building
@@ -28,7 +29,7 @@ from flows.networks.population import Population
 from flows.tables.columns import Column
 from flows.tables.frames import as_frame
 from flows.tables.layout import Layout
-from flows.tables.notices import Notice, TableError, collecting, show
+from flows.tables.notices import Notice, show
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -190,9 +191,10 @@ class Density:
         Args:
             n: the number of rows.
             seed: the seed of all random numbers.
-            given: known values: a mapping from columns to values, such as ``{"age": 50}``, for all
-                ``n`` rows; or a data frame without ``n``, whose missing values and columns are
-                drawn, once for each row.
+            given: conditions: a mapping from columns to values, such as ``{"age": 50}``, to ranges
+                with both ends, ``{"age": (60, 70)}`` or ``(60, None)``, or to lists of labels or
+                whole numbers, for all ``n`` rows; or a data frame without ``n``, whose missing
+                values and columns are drawn, once for each row.
 
         Raises ``TypeError`` without ``n`` and ``given``, and for ``n`` with a data frame, and
         ``TableError`` for a given value that its column does not allow.
@@ -268,8 +270,44 @@ class Density:
         """The names of the targets, the last of the ``columns``; empty without a target."""
         return self._array.targets
 
+    def probability(
+        self, event: Mapping[str, Any], *, given: Mapping[str, Any] | None = None, seed: int = 0
+    ) -> Probability:
+        """Return the probability of an event, with its standard error and number of draws.
+
+        The draws end when the standard error is below 2% of the probability, or after 200,000
+        draws for an event, and as many for the conditions; a notice says so.
+
+        Args:
+            event: ranges ``(low, high)``, lists of labels or whole numbers, or single ones, by
+                column. All must hold.
+            given: conditions, as in ``sample``.
+            seed: the seed of all random numbers.
+
+        Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> found = density.probability({"x0": (None, 0.0)}, given={"x1": (-1.0, 1.0)})
+            >>> 0.3 < found.probability < 0.7
+            True
+        """
+        asked = conditions(self._array, given or {})
+        found = self._array.probability(as_event(self._array, event), asked, seed)
+        show(about_probability(found))
+        return found
+
     def predict(
-        self, frame: Any, column: str | None = None, quantiles: Sequence[float] = QUANTILES
+        self,
+        frame: Any = None,
+        column: str | None = None,
+        quantiles: Sequence[float] = QUANTILES,
+        *,
+        given: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
@@ -279,11 +317,13 @@ class Density:
         draws. ``ArrayDensity.predict`` defines the mean and the standard deviation.
 
         Args:
-            frame: rows of the table; the values of missing columns are unknown.
+            frame: rows of the table; the values of missing columns are unknown. Leave it out if
+                there are conditions.
             column: the column; with a target, by default the target. Without a column and with
                 several targets, the results of all targets are side by side, and their names start
                 with the name of the target, such as ``y_mean``.
             quantiles: the levels of the quantiles, between 0 and 1.
+            given: conditions in place of ``frame``, as in ``sample``; the result has one row.
 
         Raises ``TableError`` for an unknown column, ``TypeError`` without a column if there is no
         target, and ``UserError`` for a wrong level.
@@ -303,8 +343,13 @@ class Density:
         names = self.targets if column is None else [str(column)]
         if not names:
             raise TypeError("predict needs a column, because the density has no target")
+        if (frame is None) == (given is None):
+            raise TypeError("predict needs either a frame or given conditions")
         chunks = Chunks(self._array)
-        found = chunks.predict(self._frame(frame), names, quantiles)
+        if given is not None:
+            found = chunks.predict_given(conditions(self._array, given), names, quantiles)
+        else:
+            found = chunks.predict(self._frame(frame), names, quantiles)
         show(chunks.notices())
         return found
 
@@ -362,36 +407,31 @@ class Samples:
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
         self.density = density
         self.layout = layout_of(density)
-        self.row: Array | None = None
+        self.given: Conditions | None = None
         self.rare_labels: dict[str, Any] = {}
         self.effective_share = np.inf
         self._far: list[Notice] = []
         if given is None:
             return
-        names = [column.name for column in density.columns]
+        self.given = conditions(density, given)
         values = {str(name): value for name, value in given.items()}
-        for name in values:
-            find_column(density, name)
-        frame = pd.DataFrame([dict.fromkeys(names, np.nan) | values])
         pooled = [column.name for column in density.columns if column.pooled]
-        self.rare_labels = {name: values[name] for name in pooled if name in values}
-        chunks, faults = Chunks(density), list[Notice]()
-        with collecting(faults):
-            [self.row] = chunks.numbers(frame)
-        if chunks.disallowed is not None:
-            faults.append(chunks.disallowed)
-        if faults:
-            raise TableError([replace(fault, row=None, advice=()) for fault in faults], "given")
-        chunks.note_far(self.row[None])
+        self.rare_labels = {
+            name: values[name]
+            for name in pooled
+            if name in values and not isinstance(values[name], list | set | frozenset)
+        }
+        chunks = Chunks(density)
+        chunks.note_far(self.given.row[None])
         self._far = chunks.about_far()
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
         columns, start = self.density.columns, 0
-        if self.row is not None and n == 0:
-            yield self.layout.frame(columns, self.row[None][:0])
+        if self.given is not None and n == 0:
+            yield self.layout.frame(columns, self.given.row[None][:0])
             return
-        for rows, share in self.density.sample(n, seed, self.row):
+        for rows, share in self.density.sample(n, seed, self.given):
             self.effective_share = min(self.effective_share, share)
             frame = self.layout.frame(columns, rows, seed=seed, start=start)
             yield frame.assign(**self.rare_labels)

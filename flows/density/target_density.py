@@ -10,10 +10,11 @@ from scipy.stats import spearmanr
 
 from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.target import TargetUnknowns
+from flows.conditionals.unknowns import Intervals, Posterior
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.density.array_density import ArrayDensity, Estimate
+from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.networks.population import Population
 from flows.networks.target_population import TargetPopulation
 from flows.tables.columns import WHOLE
@@ -52,7 +53,7 @@ class TargetDensity(ArrayDensity):
             )
         of_context = np.arange(rows.shape[1]) < self.context
         rows = np.where(self.disallowed(rows) & of_context, np.nan, rows)
-        lacking: Mask = np.isnan(rows[:, self.context :]).any(axis=1)
+        lacking: Mask = np.logical_or.reduce(np.isnan(rows[:, self.context :]), axis=1)
         found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
         found.log_q[lacking], found.error[lacking] = np.nan, np.nan
         return found
@@ -61,7 +62,7 @@ class TargetDensity(ArrayDensity):
         return self.unknowns.log_prob(rows)
 
     def sample(
-        self, n: int, seed: int = 0, given: Array | None = None
+        self, n: int, seed: int = 0, given: Conditions | None = None
     ) -> Iterator[tuple[Array, float]]:
         """Yield rows with drawn targets, as ``ArrayDensity.sample``. ``given`` is needed."""
         if given is None:
@@ -69,7 +70,7 @@ class TargetDensity(ArrayDensity):
                 f"the density of {self._names} is conditional: give values of other columns "
                 "(given), or fit the table without a target"
             )
-        self._check_targets(given[None])
+        self._check_targets(given.row[None])
         return super().sample(n, seed, given)
 
     def complete(
@@ -101,6 +102,26 @@ class TargetDensity(ArrayDensity):
         rows = rows.copy()
         rows[:, self.context :] = np.nan
         return super().predict(rows, row_numbers, d, levels)
+
+    def predict_given(
+        self, given: Conditions, d: int, levels: Sequence[float]
+    ) -> tuple[Array, Array]:
+        self._check_target(d)
+        if not np.isnan(given.row[self.context :]).all():
+            raise UserError(f"given: {self._names} cannot be given, but predicted")
+        return super().predict_given(given, d, levels)
+
+    def probability(self, event: Intervals, given: Conditions, seed: int = 0) -> Probability:
+        """Return the probability of an event of the targets, as ``ArrayDensity.probability``."""
+        for d in event:
+            self._check_target(d)
+        self._check_targets(given.row[None])
+        return super().probability(event, given, seed)
+
+    def _restricted(
+        self, given: Conditions, generator: np.random.Generator, error: float, most: int
+    ) -> Posterior:
+        return self.unknowns.restricted(given.row, given.intervals, generator, error, most)
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
         """Return the surprise of each target given x and the targets before it, ``(n, D)``.

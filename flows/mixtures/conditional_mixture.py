@@ -88,6 +88,13 @@ class ConditionalMixture(NamedTuple):
         constant = 0.5 * values.shape[1] * np.log(2 * np.pi)
         return logsumexp(self.log_weights + terms, axis=1) - constant
 
+    def mixture_of(self, point: int) -> Mixture:
+        """Return the conditional of one of the points, as a mixture of the U coordinates."""
+        weights = np.exp(self.log_weights[point])
+        kept = weights > np.finfo(float).tiny
+        covariances = self.factors[kept] @ self.factors[kept].transpose(0, 2, 1)
+        return Mixture(weights[kept] / weights[kept].sum(), self.means[point, kept], covariances)
+
     def moments(self) -> tuple[Array, Array]:
         """Return the means and standard deviations of the unknown coordinates, ``(n, U)`` each."""
         weights = softmax(self.log_weights, axis=1)

@@ -13,8 +13,9 @@ from torch import Tensor
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import generator_of
 from flows.mixtures.completion import draw_missing, fit_with_missing
+from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.base_distribution import Base
+from flows.mixtures.truncated_mixture import TruncatedMixture, log_interval
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
@@ -113,7 +114,7 @@ class TargetPopulation(Population):
                 continue
             low, high = y[:, j] - column.step / 2, y[:, j] + column.step / 2
             ends = self._noise(x, y, j, low), self._noise(x, y, j, high)
-            log_p = _log_interval(self.network.base, *ends)
+            log_p = log_interval(self.network.base.log_cdf, *ends)
             if not column.labels:
                 log_p -= np.log(column.step)
             is_narrow = ends[1] - ends[0] < NARROW
@@ -168,6 +169,49 @@ class TargetPopulation(Population):
         restored = preprocessing.inverse(torch.from_numpy(drawn.T.copy())[None])[0][0].T.numpy()
         return np.where(np.isnan(given), restored, given)
 
+    def restricted(
+        self, x: Array, intervals: Mapping[int, Array], count: int, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
+
+        The mean weight estimates the density of the known values and the probability of the
+        intervals under the distribution of the context.
+
+        Args:
+            x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
+            intervals: intervals ``(I, 2)`` in the user's units, by column of the context.
+            count: the number of draws.
+            generator: the source of the draws.
+        """
+        preprocessing, mixture = self.context_model.preprocessing, self.context_model.mixture
+        assert preprocessing is not None
+        unknown = np.isnan(x)
+        scaled, log_evidence = preprocessing.scale(x[None, None])[0, 0], 0.0
+        if not unknown.any():
+            return x[None].repeat(count, axis=0), np.zeros(count)
+        if not unknown.all():
+            conditional = ConditionalMixture.of(mixture, scaled[None], unknown)
+            mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
+        place = {d: u for u, d in enumerate(np.flatnonzero(unknown).tolist())}
+        boxes = {place[d]: self._scaled(d, own) for d, own in intervals.items()}
+        proposal = TruncatedMixture(mixture, boxes)
+        drawn = scaled[None].repeat(count, axis=0)
+        drawn[:, unknown] = z = proposal.sample(count, generator)
+        log_weights = mixture.log_prob(z) - proposal.log_prob(z) + log_evidence
+        restored = preprocessing.inverse(torch.from_numpy(drawn.T.copy())[None])[0][0].T.numpy()
+        return np.where(unknown, restored, x), log_weights
+
+    def _scaled(self, d: int, intervals: Array) -> Array:
+        """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""
+        preprocessing = self.context_model.preprocessing
+        assert preprocessing is not None
+        low, high = self.columns[d].bounds if self.columns else (-np.inf, np.inf)
+        inside = (low < intervals) & (intervals < high)
+        part = preprocessing.of_columns([d])
+        values = np.where(inside, intervals, float(part.inverse(torch.zeros(1, 1, 1).double())[0]))
+        scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
+        return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))
+
     def parameters_per_member(self) -> int:
         return self.network.parameters_per_member()
 
@@ -204,13 +248,3 @@ def fit_context(units: Preprocessing, x: Array, seed: int) -> Mixture:
         x = dequantise(columns, x, np.arange(len(x)), seed)
     scaled = units.scale(x[:, None])[:, 0]
     return fit_with_missing(scaled, np.random.default_rng(seed))
-
-
-def _log_interval(base: Base, low: Array, high: Array) -> Array:
-    """Return log P(low < noise <= high) of one feature; the shapes are equal."""
-    # The distribution is symmetric, and differences in the lower tail keep their digits
-    flipped = low + high > 0
-    low, high = np.where(flipped, -high, low), np.where(flipped, -low, high)
-    log_low, log_high = base.log_cdf(low), base.log_cdf(high)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0)))

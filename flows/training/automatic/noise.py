@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -74,7 +76,7 @@ class PointNoise:
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the rows with the indices ``order`` and new noise, in single precision."""
-        rows: Array = self.points[order]
+        rows = self.points[order]
         own = rows[:, self.context :]
         own += level * self.deviation * generator.standard_normal(own.shape).astype(np.float32)
-        return rows
+        return cast(Array, rows)

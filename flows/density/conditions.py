@@ -1,0 +1,154 @@
+"""Conditions and events as users write them: values, ranges and sets of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array
+from flows.density.array_density import ArrayDensity, Conditions
+from flows.density.chunks import find_column, layout_of
+from flows.tables.columns import WHOLE, Column
+from flows.tables.frames import apply_missing_policy, parsing_kinds, to_numbers
+from flows.tables.frames import parse as parse_frame
+from flows.tables.notices import Notice, TableError, collecting
+
+RANGE = ".."  # between the ends of a range in text
+
+
+def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "given") -> Conditions:
+    """Return the conditions that a user wrote as a mapping.
+
+    A tuple ``(low, high)`` is a range with both ends, of which one may be ``None``. A list or a set
+    has several labels or whole numbers. Anything else is a value.
+
+    Args:
+        density: the density.
+        given: values, ranges and sets by the name of their column.
+        what: the name of the mapping in messages.
+
+    Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
+    """
+    row = np.full(len(density.columns), np.nan)
+    intervals: dict[int, Array] = {}
+    faults = list[Notice]()
+    for name, value in given.items():
+        d = find_column(density, str(name))
+        with collecting(faults):
+            if isinstance(value, tuple):
+                intervals[d] = _range(density, d, value)
+            elif isinstance(value, list | set | frozenset):
+                intervals[d] = _set(density, d, list(value))
+            else:
+                [row[d]] = _numbers(density, d, [value])
+    if faults:
+        raise TableError([replace(fault, row=None, advice=()) for fault in faults], what)
+    return Conditions(row, intervals)
+
+
+def event(density: ArrayDensity, values: Mapping[str, Any]) -> dict[int, Array]:
+    """Return the intervals of an event. A value stands for its cell.
+
+    Raises ``TableError`` as ``conditions`` does, for an event without columns, and for a value of a
+    column that is not rounded, whose probability is 0.
+    """
+    if not values:
+        raise TableError([Notice("an event needs a column, such as {'age': (60, None)}")], "event")
+    found = conditions(density, values, "event")
+    intervals = dict(found.intervals)
+    for d in np.flatnonzero(~np.isnan(found.row)):
+        try:
+            intervals[int(d)] = _cells(density.columns[d], found.row[d : d + 1])
+        except TableError as error:
+            raise TableError(error.faults, "event") from None
+    return intervals
+
+
+def parse(density: ArrayDensity, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return conditions that are written as text: ``60``, ``60..70``, ``60..`` or ``A,B``.
+
+    A text that is a label is a value, even if it contains a comma or two dots.
+    """
+    found: dict[str, Any] = {}
+    for name, text in texts.items():
+        column = density.columns[find_column(density, name)]
+        if text in map(str, column.labels):
+            found[name] = text
+        elif RANGE in text and not column.labels:
+            low, _, high = text.partition(RANGE)
+            found[name] = (low.strip() or None, high.strip() or None)
+        elif "," in text and (column.labels or column.kind in WHOLE):
+            found[name] = [part.strip() for part in text.split(",")]
+        else:
+            found[name] = text
+    return found
+
+
+def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
+    """Return the interval ``(1, 2)`` of a range; whole numbers at its ends are inside."""
+    column = density.columns[d]
+    if column.labels:
+        raise _error("has labels, so a range has no meaning; name a list of labels", column)
+    if len(ends) != 2 or all(map(_is_open, ends)):
+        raise _error(f"is given as {ends!r}; a range is (low, high), and one may be None", column)
+    known = iter(_values(density, column, [end for end in ends if not _is_open(end)]))
+    low, high = (
+        infinite if _is_open(end) else next(known)
+        for end, infinite in zip(ends, (-np.inf, np.inf), strict=True)
+    )
+    if column.kind in WHOLE and column.step:
+        half, step = column.step / 2, column.step
+        low, high = np.ceil(low / step) * step - half, np.floor(high / step) * step + half
+    low, high = max(low, column.bounds[0]), min(high, column.bounds[1])
+    if not low < high:
+        raise _error(f"is given as {ends!r}, a range without values of the column", column)
+    return np.array([[low, high]])
+
+
+def _set(density: ArrayDensity, d: int, values: list[Any]) -> Array:
+    """Return the intervals ``(I, 2)`` of a set of labels or whole numbers."""
+    if not values:
+        raise _error("is given as an empty set", density.columns[d])
+    return _cells(density.columns[d], _numbers(density, d, values))
+
+
+def _cells(column: Column, numbers: Array) -> Array:
+    """Return the cells ``(I, 2)`` of rounded values, sorted; adjacent cells stay apart."""
+    if column.kind not in WHOLE or not column.step:
+        raise _error("is not rounded, so a single value has probability 0; give a range", column)
+    half = column.step / 2
+    return np.array([[x - half, x + half] for x in np.unique(numbers)])
+
+
+def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
+    """Return values of column ``d`` as numbers. Raises ``TableError`` for disallowed values."""
+    column = density.columns[d]
+    found = _values(density, column, values)
+    for value, number in zip(values, found, strict=True):
+        if np.isnan(number) and not (isinstance(value, str) or value is None):
+            continue  # a missing value is unknown
+        if not column.holds(np.array([number]))[0]:
+            why = f"which its kind, {column.word}, does not allow"
+            if column.labels:
+                why = f"which is not one of its labels ({', '.join(map(str, column.labels))})"
+            raise _error(f"holds {value}, {why}", column)
+    return found
+
+
+def _values(density: ArrayDensity, column: Column, values: Sequence[Any]) -> Array:
+    """Return values of a column as numbers, ``(n,)``."""
+    written = pd.DataFrame({column.name: pd.Series(list(values), dtype=object)})
+    parsed = parse_frame(written, parsing_kinds([column]), na=layout_of(density).na)
+    return to_numbers(apply_missing_policy(parsed, "keep"), [column])[:, 0]
+
+
+def _is_open(end: Any) -> bool:
+    return end is None or (isinstance(end, float) and not np.isfinite(end))
+
+
+def _error(problem: str, column: Column) -> TableError:
+    return TableError([Notice(problem, column.name)])

@@ -1,0 +1,119 @@
+"""A mixture of Gaussians restricted to a box, as a proposal for importance sampling.
+
+The coordinates of a draw from a component are drawn one after another, each from the normal
+distribution given the coordinates before it. A restricted coordinate is drawn inside its intervals.
+With u = L^-1 (z - mu), Sigma = L L^T and P_j the probability of the intervals of coordinate j given
+the coordinates before it, the density of the draws of a component is::
+
+    r_k(z) = N(z; mu_k, Sigma_k) / prod_j P_kj(u_1, ..., u_{j-1})
+
+Source: Genz 1992 (Numerical computation of multivariate normal probabilities); the estimator is
+also known as GHK (Geweke 1991, Hajivassiliou 1994, Keane 1994).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
+
+from flows.core.arrays import Array
+from flows.mixtures.mixture import Mixture
+
+WIDE, WIDER = 0.1, 4.0  # weight of wider copies of the components, and their variances' factor
+ANY = 0.05  # share of the draws whose component is selected without regard to the box
+
+
+class TruncatedMixture:
+    """The mixture inside a box of intervals.
+
+    Args:
+        mixture: the mixture over all coordinates.
+        intervals: intervals ``(I, 2)`` by coordinate, which do not overlap; ends may be infinite.
+            Coordinates without intervals are not restricted.
+    """
+
+    def __init__(self, mixture: Mixture, intervals: Mapping[int, Array]) -> None:
+        dim = mixture.means.shape[1]
+        self.order = [*intervals, *(d for d in range(dim) if d not in intervals)]
+        self.intervals = list(intervals.values())
+        means = mixture.means[:, self.order]
+        covariances = mixture.covariances[:, self.order][:, :, self.order]
+        self.means = np.concatenate([means, means])
+        covariances = np.concatenate([covariances, WIDER * covariances])
+        self.factors = np.linalg.cholesky(covariances).astype(np.float64)
+        log_weights = np.log(mixture.weights)
+        prior = np.concatenate([log_weights + np.log1p(-WIDE), log_weights + np.log(WIDE)])
+        inside = prior.copy()
+        for j, own in enumerate(self.intervals):
+            variances: Array = covariances[:, j, j]
+            inside += _log_mass(own, self.means[:, j], np.sqrt(variances))
+        shares = (1 - ANY) * softmax(inside) + ANY * np.exp(prior)
+        self.log_shares = np.log(shares / shares.sum())
+
+    def sample(self, n: int, generator: np.random.Generator) -> Array:
+        """Draw ``n`` points inside the box, ``(n, D)``."""
+        component = generator.choice(len(self.means), n, p=np.exp(self.log_shares))
+        means, factors = self.means[component], self.factors[component]
+        u = generator.standard_normal(means.shape)
+        for j, own in enumerate(self.intervals):
+            center = means[:, j] + np.einsum("ni,ni->n", factors[:, j, :j], u[:, :j])
+            ends = (own - center[:, None, None]) / factors[:, j, j, None, None]  # (n, I, 2)
+            log_mass = log_interval(log_ndtr, ends[..., 0], ends[..., 1])
+            shares = softmax(log_mass, axis=1).cumsum(axis=1)
+            which = (shares[:, :-1] < generator.random(n)[:, None]).sum(axis=1)
+            low, high = ends[np.arange(n), which].T
+            u[:, j] = _between(low, high, generator.random(n))
+        z = np.empty_like(u)
+        z[:, self.order] = means + np.einsum("nij,nj->ni", factors, u)
+        return z
+
+    def log_prob(self, z: Array) -> Array:
+        """Return the log-density of the draws at points ``z`` ``(n, D)`` of the box, ``(n,)``."""
+        difference = z[:, self.order] - self.means[:, None]  # (K, n, D)
+        u = difference @ np.linalg.inv(self.factors).transpose(0, 2, 1)
+        log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        log_norm += 0.5 * z.shape[1] * np.log(2 * np.pi)
+        terms = -0.5 * np.square(u).sum(axis=2) - log_norm[:, None]
+        for j, own in enumerate(self.intervals):
+            before = np.einsum("kni,ki->kn", u[:, :, :j], self.factors[:, j, :j])
+            center = self.means[:, j, None] + before
+            terms -= _log_mass(own, center, self.factors[:, j, j, None])
+        return np.asarray(logsumexp(terms + self.log_shares[:, None], axis=0))
+
+
+def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Return log P(low < u <= high) of a distribution that is symmetric around 0.
+
+    Differences are computed in the lower tail, where they keep their digits.
+
+    Args:
+        log_cdf: the logarithm of the distribution function.
+        low: lower ends of any shape, possibly infinite.
+        high: upper ends of the same shape.
+    """
+    flipped = low + high > 0
+    low, high = np.where(flipped, -high, low), np.where(flipped, -low, high)
+    log_low, log_high = log_cdf(low), log_cdf(high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0))))
+
+
+def _log_mass(intervals: Array, center: Array, deviation: Array) -> Array:
+    """Return the log-probability of ``intervals`` ``(I, 2)`` under normal distributions."""
+    parts = [
+        log_interval(log_ndtr, (low - center) / deviation, (high - center) / deviation)
+        for low, high in intervals
+    ]
+    return np.logaddexp.reduce(parts, axis=0)
+
+
+def _between(low: Array, high: Array, level: Array) -> Array:
+    """Return quantiles of normal distributions restricted to intervals; all are ``(n,)``."""
+    flipped = low + high > 0
+    a, b = np.where(flipped, -high, low), np.where(flipped, -low, high)
+    with np.errstate(divide="ignore"):
+        log_c = np.logaddexp(np.log1p(-level) + log_ndtr(a), np.log(level) + log_ndtr(b))
+    u = np.clip(ndtri_exp(log_c), a, b)
+    return np.where(flipped, -u, u)

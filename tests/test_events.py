@@ -1,0 +1,231 @@
+"""Ranges and sets as conditions, and probabilities of events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal
+
+import flows
+from flows.__main__ import main
+from flows.core.errors import UserError
+from flows.mixtures.mixture import Mixture
+from flows.mixtures.truncated_mixture import TruncatedMixture
+from flows.tables.notices import TableError
+
+INF = np.inf
+
+
+def mixture(seed: int, dim: int = 3, count: int = 3) -> Mixture:
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(count, dim, dim))
+    covariances = 0.5 * root @ root.transpose(0, 2, 1) + 0.2 * np.eye(dim)
+    return Mixture(rng.dirichlet(np.full(count, 3)), 2 * rng.normal(size=(count, dim)), covariances)
+
+
+def mass(truth: Mixture, low: np.ndarray, high: np.ndarray) -> float:
+    """Return the probability of a box."""
+    parts = zip(truth.weights, truth.means, truth.covariances, strict=True)
+    return sum(w * multivariate_normal(m, s).cdf(high, lower_limit=low) for w, m, s in parts)
+
+
+def question(number: int) -> tuple[flows.Density, dict[str, Any], dict[str, Any], float]:
+    """Return a density, an event, conditions, and the probability in closed form."""
+    truth, rng = mixture(number), np.random.default_rng(1_000 + number)
+    rows, low, high = truth.sample(1_000, rng), np.full(3, -INF), np.full(3, INF)
+    order = rng.permutation(3)
+    event, given, of_given = {}, {}, 1.0
+    for d in order[: rng.integers(1, 3)].tolist():
+        low[d], high[d] = np.sort(np.quantile(rows[:, d], rng.uniform(0, 1, 2)))
+        event[f"x{d}"] = (low[d], high[d])
+        if rng.random() < 0.4:
+            event[f"x{d}"], high[d] = (low[d], None), INF
+    if rng.random() < 0.5:
+        d = int(order[2])
+        low[d] = np.quantile(rows[:, d], rng.uniform(0.2, 0.8))
+        given = {f"x{d}": (low[d], None)}
+        of_given = mass(truth, np.where(np.arange(3) == d, low, -INF), np.full(3, INF))
+    density = flows.Density(flows.GaussianMixture.of(truth))
+    return density, event, given, mass(truth, low, high) / of_given
+
+
+def table(n: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["north", "south", "west"], n)
+    age = rng.integers(20, 80, n)
+    pressure = 100 + age / 2 + 10 * (ward == "west") + rng.normal(0, 8, n)
+    return pd.DataFrame({"age": age, "ward": ward, "pressure": pressure})
+
+
+@pytest.fixture(scope="module")
+def density() -> flows.Density:
+    settings = {"recipe": "fixed", "epochs": 200}
+    small = flows.NSF(couplings=4, hidden=16)
+    return flows.fit(table(), small, members=2, settings=settings, columns={"age": "integer"})
+
+
+@pytest.fixture(scope="module")
+def of_target() -> flows.Density:
+    settings = {"recipe": "fixed", "epochs": 100}
+    kinds = {"age": "integer"}
+    return flows.fit(table(), target="pressure", members=2, settings=settings, columns=kinds)
+
+
+def test_draws_of_a_truncated_mixture_have_its_density():
+    truth, rng = mixture(0, dim=4), np.random.default_rng(0)
+    box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
+    proposal = TruncatedMixture(truth, box)
+    z = proposal.sample(20_000, rng)
+    assert (z[:, 2] >= 1.5).all()
+    assert (((z[:, 0] >= -1) & (z[:, 0] <= 0)) | ((z[:, 0] >= 0.5) & (z[:, 0] <= 2))).all()
+    weights = np.exp(truth.log_prob(z) - proposal.log_prob(z))
+    expected = sum(
+        mass(truth, np.array([low, -INF, 1.5, -INF]), np.array([high, INF, INF, INF]))
+        for low, high in box[0]
+    )
+    assert weights.mean() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("numbers", [range(20), pytest.param(range(200), marks=pytest.mark.slow)])
+def test_intervals_of_probabilities_cover_the_closed_form(numbers):
+    inside = []
+    for number in numbers:
+        density, event, given, expected = question(number)
+        found = density.probability(event, given=given, seed=number)
+        assert found.error <= 0.021 * found.probability
+        inside.append(abs(found.probability - expected) <= 1.645 * found.error)
+    share = np.mean(inside)
+    assert share >= 0.7 if len(numbers) < 200 else 0.86 <= share <= 0.94
+
+
+def test_a_rare_event_needs_few_draws():
+    truth = mixture(3)
+    density = flows.Density(flows.GaussianMixture.of(truth))
+    low = np.quantile(truth.sample(400_000, np.random.default_rng(0))[:, 0], 0.9999)
+    found = density.probability({"x0": (low, None)})
+    expected = mass(truth, np.array([low, -INF, -INF]), np.full(3, INF))
+    assert found.probability == pytest.approx(expected, rel=0.08)
+    assert found.draws < 100_000
+
+
+def test_probabilities_agree_with_samples(density):
+    drawn = density.sample(20_000, seed=1)
+    for event, own in (
+        ({"ward": "west"}, drawn["ward"] == "west"),
+        ({"ward": ["north", "west"]}, drawn["ward"].isin(["north", "west"])),
+        ({"age": (30, 40)}, drawn["age"].between(30, 40)),
+        ({"age": [50, 51]}, drawn["age"].isin([50, 51])),
+        (
+            {"pressure": (140, None), "ward": "west"},
+            (drawn.pressure > 140) & (drawn.ward == "west"),
+        ),
+    ):
+        found = density.probability(event)
+        error = np.hypot(found.error, np.sqrt(own.mean() / len(drawn)))
+        assert abs(found.probability - own.mean()) < 4 * error
+    young = drawn[drawn["age"] <= 40]
+    found = density.probability({"pressure": (None, 120)}, given={"age": (None, 40)})
+    assert found.probability == pytest.approx((young["pressure"] < 120).mean(), abs=0.03)
+
+
+def test_probabilities_of_all_labels_sum_to_1(density):
+    total = sum(
+        density.probability({"ward": label}, given={"age": 60}).probability
+        for label in ("north", "south", "west")
+    )
+    assert total == pytest.approx(1, abs=0.03)
+
+
+def test_conditions_hold_exactly_in_samples(density):
+    given = {"age": (60, 70), "ward": ["north", "west"], "pressure": (130.0, None)}
+    drawn = density.sample(500, given=given)
+    assert len(drawn) == 500
+    assert drawn["age"].between(60, 70).all()
+    assert set(drawn["ward"]) == {"north", "west"}
+    assert (drawn["pressure"] >= 130).all()
+    exact = density.sample(50, given={"age": 65, "ward": ["south"]})
+    assert (exact["age"] == 65).all()
+    assert (exact["ward"] == "south").all()
+
+
+def test_a_rare_condition_is_sampled_without_rejection(density):
+    high = table()["pressure"].max() + 15
+    drawn = density.sample(200, given={"pressure": (high, None)})
+    assert (drawn["pressure"] >= high).all()
+
+
+def test_a_prediction_under_a_range_agrees_with_samples(density):
+    given = {"age": (60, 70)}
+    predicted = density.predict(column="pressure", given=given)
+    drawn = density.sample(4_000, given=given)["pressure"]
+    assert predicted["mean"].item() == pytest.approx(drawn.mean(), abs=1)
+    assert predicted["q0.5"].item() == pytest.approx(drawn.median(), abs=1)
+    labels = density.predict(column="ward", given={"pressure": (150, None)})
+    assert labels[["north", "south", "west"]].sum(axis=1).item() == pytest.approx(1)
+
+
+def test_targets_have_ranges_as_conditions_and_events(of_target):
+    given = {"age": (60, 70), "ward": ["west"]}
+    drawn = of_target.sample(2_000, given=given)
+    assert drawn["age"].between(60, 70).all()
+    assert (drawn["ward"] == "west").all()
+    found = of_target.probability({"pressure": (140, None)}, given=given)
+    share = (drawn["pressure"] >= 140).mean()
+    assert abs(found.probability - share) < 4 * np.hypot(found.error, 0.012)
+    predicted = of_target.predict(given=given)
+    assert predicted["mean"].item() == pytest.approx(drawn["pressure"].mean(), abs=1)
+    with pytest.raises(UserError, match="age is not a target"):
+        of_target.probability({"age": (60, None)})
+
+
+def test_an_event_that_contradicts_the_conditions_has_probability_0(density):
+    for given in ({"age": 50}, {"age": (20, 55)}):
+        found = density.probability({"age": (60, None)}, given=given)
+        assert (found.probability, found.error) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "given", "message"),
+    [
+        ({}, {}, "an event needs a column"),
+        ({"weight": (1, 2)}, {}, "no column weight"),
+        ({"pressure": 120.0}, {}, "column pressure is not rounded"),
+        ({"ward": ("a", "b")}, {}, "column ward has labels, so a range has no meaning"),
+        ({"ward": "east"}, {}, "column ward holds east, which is not one of its labels"),
+        ({"age": (70, 60)}, {}, r"column age is given as \(70, 60\), a range without values"),
+        ({"age": (None, None)}, {}, "a range is"),
+        ({"age": (60, None)}, {"ward": []}, "column ward is given as an empty set"),
+        ({"age": (60, None)}, {"pressure": [1.0, 2.0]}, "given: column pressure is not rounded"),
+        ({"age": ("old", None)}, {}, "column age"),
+    ],
+)
+def test_wrong_conditions_are_one_clear_error(density, event, given, message):
+    with pytest.raises(TableError, match=message):
+        density.probability(event, given=given)
+
+
+def test_predict_needs_a_frame_or_conditions(density):
+    with pytest.raises(TypeError, match="either a frame or given conditions"):
+        density.predict(column="age")
+
+
+def test_the_command_line_takes_ranges_sets_and_events(density, tmp_path, capsys):
+    model = str(tmp_path / "m.flow")
+    density.save(model)
+    given = ["--given", "age=60..70", "--given", "ward=north,west"]
+    main(["sample", model, "-n", "50", *given])
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {line[1] for line in lines} == {"north", "west"}
+    assert all(60 <= int(line[0]) <= 70 for line in lines)
+    main(["probability", model, "pressure=..140", "--given", "age=60.."])
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == "probability,standard_error"
+    expected = density.probability({"pressure": (None, 140)}, given={"age": (60, None)})
+    assert float(line.split(",")[0]) == pytest.approx(expected.probability, rel=1e-5)
+    main(["predict", model, "--column", "pressure", *given])
+    assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
+    with pytest.raises(SystemExit, match="either a table or --given"):
+        main(["predict", model, "--column", "pressure"])
