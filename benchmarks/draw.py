@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks import FOLDER, RESULTS
 from common import storage
@@ -41,8 +42,9 @@ PEER = "#666666"
 def main(results: Path = RESULTS) -> None:
     measured = storage.read_json(results)
     storage.write_bytes(results.with_name("table.md"), document(measured).encode())
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.6))
+        axes = figure.subplots(1, 2, sharey=True)
         epoch(axes[0], measured)
         quality(axes[1], measured)
         save(figure, results.with_name("speed.png"))

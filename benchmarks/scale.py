@@ -12,10 +12,10 @@ import resource
 import time
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
+from matplotlib import rc_context
 from matplotlib.ticker import EngFormatter
 from tqdm import tqdm
 
@@ -112,7 +112,7 @@ def document(table: pd.DataFrame) -> str:
 def draw_speed(table: pd.DataFrame) -> None:
     """Draw time and memory against each size; a slope of 1 means proportional."""
     color = label_and_color("realnvp")[1]
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         figure, axes = panels(2 * len(SIZES), len(SIZES), 2.2, sharey="row")
         for place, what in enumerate(SIZES):
             own = table[table.what == what]

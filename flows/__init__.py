@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
+    from flows.bijections.check import check_bijection as check_bijection
     from flows.core.settings import TrainingSettings as TrainingSettings
     from flows.density.estimator import DensityEstimator as DensityEstimator
     from flows.density.fitting import fit as fit
@@ -65,6 +66,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "TrainingSettings": "flows.core.settings",
     "VAE": "flows.models.vae",
     "build": "flows.networks.building",
+    "check_bijection": "flows.bijections.check",
     "ensemble_log_prob": "flows.networks.population",
     "fit": "flows.density.fitting",
     "inspect": "flows.tables.overview",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 
 from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             names = engine.select(study, options.cells)
         return 1 if engine.check(study, names) else 0
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         study.report()
     return 0
 

@@ -12,11 +12,14 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import flows
 from flows.__main__ import main
+from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks
+from flows.tables.notices import TableError
 
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
 NUMBERS = {"age": "Int64", "bmi": float, "share": float}
@@ -185,6 +188,63 @@ def test_plots_have_the_same_bytes_each_time(folder, option):
     for name in ("a.png", "b.png"):
         main(f"plot m.flow gaps.csv -o {name} {option}".split())
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [("", {}), ("--anomalies 3", {"anomalies": 3}), ("--row 5", {"row": 5})],
+)
+def test_plots_in_python_have_the_bytes_of_the_command_line(
+    folder, density, gaps, capsys, option, arguments
+):
+    main(f"plot m.flow gaps.csv -o a.png {option}".split())
+    said = capsys.readouterr().err
+    figure = density.plot(gaps.set_axis(range(1, 13)), **arguments)
+    assert isinstance(figure, Figure)
+    assert capsys.readouterr().err == said
+    assert figure._repr_png_() == (folder / "a.png").read_bytes()
+
+
+def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(density, gaps):
+    named = gaps.set_axis([f"patient {k}" for k in range(12)])
+    figure = density.plot(named, row="patient 4")
+    assert figure.get_suptitle() == "what the rest of row patient 4 says of each column"
+    ticks = density.plot(named, anomalies=2).axes[0].get_yticklabels()
+    assert all(re.match(r"patient \d+:  ", tick.get_text()) for tick in ticks)
+    dates = pd.date_range("2020-01-01", periods=60, freq="7D")
+    frame = pd.DataFrame({0: dates, 1: np.random.default_rng(0).normal(size=60)})
+    quick = flows.fit(frame, members=1, settings=SHORT)
+    texts = {text.get_text() for text in quick.plot(frame, anomalies=60).axes[0].texts}
+    assert set(map(str, dates[:40].date)) & texts
+    assert not any("00:00" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("error", "change", "arguments", "message"),
+    [
+        (TypeError, {}, {"row": 1, "anomalies": 2}, "plot takes one of .* got row and anomalies"),
+        (UserError, {}, {"row": 12}, "row = 12: is not in the index .* labels are 0, 1, 2, ..."),
+        (
+            UserError,
+            {"index": [0] * 12},
+            {"row": 0},
+            "row = 0: 12 rows have this label",
+        ),
+        (UserError, {}, {"anomalies": 0}, "anomalies = 0: must be at least 1"),
+        (UserError, {}, {"along": "age"}, "along = 'age': .* no target; leave out along, or fit"),
+        (UserError, {"index": []}, {}, "the frame has no rows"),
+        (UserError, {"bmi": np.nan}, {"anomalies": 2}, "no row of the frame is complete"),
+        (TableError, {"drop": "bmi"}, {}, "there is no column bmi"),
+    ],
+)
+def test_invalid_arguments_of_plot_are_named(density, gaps, error, change, arguments, message):
+    change = dict(change)
+    if "index" in change:
+        index = change.pop("index")
+        gaps = gaps[: len(index)].set_axis(index)
+    gaps = gaps.drop(columns=change.pop("drop", [])).assign(**change)
+    with pytest.raises(error, match=message):
+        density.plot(gaps, **arguments)
 
 
 WRONG = """score m.flow gaps.csv --given age,bmj: there is no column bmj

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 from torch.testing import assert_close
+from tqdm import tqdm
 
 import flows
 from flows import Column, targets
@@ -371,6 +375,45 @@ def test_a_fit_reports_its_expected_time_and_memory(capfd):
     fit(model(), rows(), name="patients")
     said = r"patients: 60 rows of 3 columns: training will take \d+ to \d+ s, and about [\d.]+ GB"
     assert re.match(said, capfd.readouterr().err)
+
+
+class ZMQInteractiveShell:
+    """The name of ipykernel's shell."""
+
+
+class Widget(tqdm):
+    """In place of the bar of ``tqdm.notebook``, which needs ipywidgets."""
+
+
+@pytest.mark.parametrize("has_widgets", [False, True])
+def test_a_notebook_shows_a_bar_at_once(capsys, monkeypatch, has_widgets):
+    class Colab(ZMQInteractiveShell):
+        pass
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Colab))
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", SimpleNamespace(tqdm=Widget))
+    found = {"ipywidgets": object()} if has_widgets else {}
+    monkeypatch.setattr("flows.core.progress.find_spec", found.get)
+    with progress("fit", 1000, "step") as bar:
+        assert type(bar) is (Widget if has_widgets else tqdm)
+        bar.update(500)
+        show_state(bar, "at work")
+        shown = capsys.readouterr().err
+    assert "fit:  50%" in shown
+    assert "at work" in shown
+    assert "\n" not in shown  # the line is updated in place
+    with monkeypatch.context() as patch:  # a worker of a notebook
+        patch.setattr(sys, "stderr", io.StringIO())
+        with progress("fit", 1000, "step") as bar:
+            bar.update(500)
+        assert sys.stderr.getvalue() == ""
+
+
+def test_ipython_in_a_terminal_is_not_a_notebook(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    with progress("fit", 1000, "step") as bar:
+        bar.update(500)
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_terminal_progress_is_one_line_per_minute(capfd, monkeypatch):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks import PARAMS, RESULTS, against, draw, run
 from benchmarks.ours import Ours
@@ -113,13 +113,12 @@ def test_the_picture_shows_the_milliseconds_of_the_table():
     zuko = epochs.query("library == 'zuko' and networks == 10 and hidden == 64 and batch == 128")
     assert sorted(zuko["threads"]) == measured["settings"]["threads"]
     assert ms["zuko", 10] == zuko["ms"].min()
-    figure, axis = plt.subplots()
+    axis = Figure().subplots()
     draw.epoch(axis, measured)
     names = [label.get_text() for label in axis.get_yticklabels()]
     shown = dict(zip(names, [bar.get_width() for bar in axis.patches], strict=True))
     assert shown["zuko"] == zuko["ms"].min()
     assert shown["our RealNVP"] == ms["ours", 10]
-    plt.close(figure)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from matplotlib import rc_context
 from pipeline import TINY
 
 import flows
@@ -439,7 +439,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     assert {*study.table("images/vae"), "bits", "bits_iw"} == {*study.table("images/glow")}
     # One network of one cell fails: the failure is counted, and all other scores remain
     study.stored.rows[study.key("depth/glow/2")][1]["kl"] = "nan"
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         study.report()
 
     entries = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))

@@ -545,8 +545,13 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(
     folder, tmp_path, monkeypatch, names, page
 ):
     flows.fit(make()[names], members=1, settings=SHORT).save(tmp_path / "m.flow")
-    drawn = []
-    monkeypatch.setattr(plotting, "draw_figure", lambda name, scene, path: drawn.append(name))
+    drawn, draw = [], plotting.draw
+
+    def record(name, scene):
+        drawn.append(name)
+        return draw(name, scene)
+
+    monkeypatch.setattr(plotting, "draw", record)
     run("plot", tmp_path / "m.flow", folder / "t.csv", "-o", tmp_path / "page.png")
     assert drawn == [page]
 

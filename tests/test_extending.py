@@ -14,7 +14,9 @@ import test_models
 import yaml
 from pipeline import ROOT, expand, text
 
+from flows.bijections.check import check_bijection
 from flows.core.errors import UserError
+from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from stages.pipeline import schema
 
@@ -64,6 +66,12 @@ def test_the_page_adds_one_file_one_section_and_one_line() -> None:
 def test_the_new_model_passes_the_tests_of_every_model(check) -> None:
     assert registry.find("nice").label == "NICE"
     check("nice")
+
+
+def test_the_coupling_of_the_page_is_a_bijection() -> None:
+    registry.find("nice")
+    shift = sys.modules["flows.models.nice"].Shift
+    check_bijection(shift(5, 1, 8, numpy_generators(0, "initialize", range(3))), dim=5)
 
 
 def test_two_models_with_one_label_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Nothing is trained here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,8 @@ OF_TABLES = {"margins.png": ["table"], "probability.png": ["table"], "pairs.png"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plotting.plane, "FRAMES", 4)
-    yield
-    plt.close("all")
 
 
 def possible(scene: plotting.Scene) -> list[str]:
@@ -130,8 +128,27 @@ def possible(scene: plotting.Scene) -> list[str]:
 
 def sheet(name: str, scene: plotting.Scene) -> Any:
     """Return the figure without layout and writing, which take most of the time."""
-    with plt.rc_context(plotting.STYLE):
-        return plotting.FIGURES[name][1](scene)
+    return plotting.draw(name, scene)
+
+
+def test_drawing_and_saving_keep_the_backend_and_the_figures_of_the_user(tmp_path):
+    before = plt.get_backend()
+    plt.switch_backend("svg")
+    mine = plt.figure()
+    try:
+        plotting.draw_figure("margins.png", SCENES["wide"], tmp_path / "margins.png")
+        assert plt.get_backend() == "svg"
+        assert plt.get_fignums() == [mine.number]
+    finally:
+        plt.close(mine)
+        plt.switch_backend(before)
+
+
+def test_a_notebook_displays_the_bytes_of_the_saved_figure(tmp_path):
+    plotting.draw_figure("margins.png", SCENES["wide"], tmp_path / "margins.png")
+    figure: Any = plotting.draw("margins.png", SCENES["wide"])
+    with plt.rc_context({"savefig.dpi": 30}):
+        assert figure._repr_png_() == (tmp_path / "margins.png").read_bytes()
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)

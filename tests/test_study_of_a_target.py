@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib import rc_context
 from scipy import stats
 
 from flows.core.arrays import Array
@@ -290,7 +290,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
         keys = dict.fromkeys(engine.KEYS, "")
         study.stored.rows[study.key(name)] = [keys | row for row in engine.as_rows(line)]
         study.stored.runs[study.key(name)] = {"seconds": "1.5"}
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         study.report()
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert re.search(r"\| bimodal 5 \| \S+ \| 0\.300 ± 0\.00. \| \*\*0\.045 ± 0\.00.\*\* \|", text)

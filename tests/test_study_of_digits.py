@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib import rc_context
 from shaking import shake
 
 import flows
@@ -183,7 +183,7 @@ def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(peers, "EPOCHS", 1)
     study = engine.Study("digits", tmp_path)
     assert engine.run(study)
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         study.report()
     for split, members in (("random", 2), ("contiguous", 1)):
         for name in content["networks"]:

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib import rc_context
 
 from flows import fit
 from flows.core.arrays import Array
@@ -274,7 +274,7 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
         keys = dict.fromkeys(engine.KEYS, "")
         answers = engine.as_rows(answers_to_questions(name))
         tables.stored.rows[tables.key(name)] = [keys | row for row in answers]
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         tables.report()
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     ranking, rest = text.split("NSF against")
@@ -353,7 +353,7 @@ def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     changes["questions"] = own["questions"] | few
     tables = study(tmp_path, **changes)
     assert engine.run(tables)
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         tables.report()
     assert tables.table("ours/nsf/iris/ranking/0")["log_likelihood"][0] > -4
     assert "no claim is made about them" in (tmp_path / "tables.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -447,12 +448,21 @@ def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
         assert len(lines) > 3
     assert "fit the table without a target" in refused("sample", model)
     plot = ["plot", model, source, "-o", picture]
-    for extra in ([], ["--along", "ward"], ["--row", "2"]):
+    density, frame = flows.load(model), pd.read_csv(source)
+    for extra, arguments in (
+        ([], {}),
+        (["--along", "ward"], {"along": "ward"}),
+        (["--row", "2"], {"row": 2}),
+    ):
         main([*plot, *extra])
+        figure = density.plot(frame.set_axis(range(1, len(frame) + 1)), **arguments)
+        assert figure._repr_png_() == Path(picture).read_bytes()
         height, width, _ = plt.imread(picture).shape
         assert width > 600
         assert height > 200
     assert "is a target; name another column" in refused(*plot, "--along", "visits")
+    with pytest.raises(UserError, match=r"along = 'visits': is a target; name another column"):
+        density.plot(frame, along="visits")
 
 
 def test_predict_needs_a_column_without_a_target(tmp_path):

@@ -45,7 +45,7 @@ REFERENCE = {  # the public names; the strict build fails for a name that is mis
         *("RealNVP", "Glow", "NSF", "Conditional", "FlowMatching", "VAE", "GAN"),
         *("RealNVPImage", "GlowImage", "Architecture"),
     ),
-    "Building and training": ("build", "train", "TrainingSettings"),
+    "Building and training": ("build", "train", "TrainingSettings", "check_bijection"),
     "Populations": ("Population", "ensemble_log_prob", "Flow", "GaussianMixture", "StandardNormal"),
     "Targets and evaluation": ("Mixture", "Problem"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from flows.core.arrays import Array, rounded
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
+from flows.density import pictures
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import (
     Chunks,
@@ -32,8 +33,8 @@ from flows.density.conditions import parse as parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
-from flows.density.target_density import TargetDensity, density_of, target_along
-from flows.networks import building, registry
+from flows.density.target_density import TargetDensity, density_of
+from flows.networks import building
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.frames import (
@@ -45,8 +46,10 @@ from flows.tables.frames import (
 from flows.tables.notices import Notice, show
 from flows.tables.values import PLAIN
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 ROWS = 1_000  # default number of rows to draw
-SAMPLES = 10_000  # least number of rows to draw for a picture
 DIGITS = 8  # significant digits of a prediction
 SCORES = ["log_density", "log_density_sd", "log_density_se"]
 ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # added to the least likely rows
@@ -194,71 +197,44 @@ def info(arguments: argparse.Namespace) -> None:
 
 def plot(arguments: argparse.Namespace) -> None:
     """Plot samples over the rows of a table, the surprising values of rows, or one row."""
-    output, number = arguments.output, arguments.row
+    from flows.plotting.style import save
+
+    output = arguments.output
     if output.suffix.lower() != ".png":
         raise UserError(f"{output}: a picture goes into a .png file")
     density = _load(arguments)
+    save(_figure(arguments, density), output)
+
+
+def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
+    """Return the picture that the options of ``plot`` ask for."""
+    number, source = arguments.row, str(arguments.table)
     if arguments.anomalies is not None:
         from flows.plotting.single_rows import draw_odd_cells
 
         frame, surprise = _least_likely(arguments, density, [])
         names = [column.name for column in density.columns]
-        return draw_odd_cells(output, names, frame, surprise)
+        return draw_odd_cells(names, frame, frame[SCORES[0]].to_numpy(), surprise)
     kinds = parsing_kinds(density.columns)
     na = layout_of(density).na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
-    if number is None and isinstance(density, TargetDensity):
-        return _plot_along(arguments, density, table)
+    if number is not None:
+        if arguments.missing != "keep":
+            raise UserError(
+                f"--missing {arguments.missing} is for pictures of all rows, not for --row"
+            )
+        if number > len(table.frame):
+            raise UserError(f"--row {number}: {source} holds {len(table.frame)} rows")
+        figure, notices = pictures.of_row(density, table.frame, number - 1, number, source)
+        show(notices, shell_words)
+        return figure
+    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
+    if isinstance(density, TargetDensity):
+        return pictures.of_target(density, rows, arguments.along, f"--along {arguments.along}")
     if arguments.along is not None:
         raise UserError("--along draws the target, and this density has none")
-    if number is None:
-        return _plot_samples(arguments, density, table)
-    if arguments.missing != "keep":
-        raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
-    if number > len(table.frame):
-        raise UserError(f"--row {number}: {arguments.table} holds {len(table.frame)} rows")
-    _plot_row(arguments, density, table.frame)
-
-
-def _plot_samples(arguments: argparse.Namespace, density: ArrayDensity, table: Any) -> None:
-    from flows.plotting import Row, Scene, draw_figure
-
-    name = density.network.description["model"]
-    if name not in registry.names():
-        raise UserError(f"{arguments.model}: is a reference; only models can be drawn")
-    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
     show(rows_left_out(len(table.frame) - len(rows)), shell_words)
-    drawn = density.sample(max(len(rows), SAMPLES))
-    samples = {"samples": np.concatenate([piece for piece, _ in drawn])}
-    cls = registry.find(name)
-    row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
-    page = "pairs.png" if len(density.columns) > 1 else "margins.png"
-    draw_figure(page, scene, arguments.output)
-
-
-def _plot_along(arguments: argparse.Namespace, density: TargetDensity, table: Any) -> None:
-    from flows.plotting.along import draw_along
-
-    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
-    d = None if arguments.along is None else find_column(density, arguments.along)
-    if d is not None and density.columns[d].name in density.targets:
-        raise UserError(f"--along {arguments.along}: is a target; name another column")
-    draw_along(arguments.output, density.columns, rows, *target_along(density, rows, d))
-
-
-def _plot_row(arguments: argparse.Namespace, density: ArrayDensity, frame: pd.DataFrame) -> None:
-    from flows.plotting.single_rows import draw_conditionals
-
-    k = arguments.row - 1
-    rows = Chunks(density, str(arguments.table)).numbers(frame)
-    chunks = Chunks(density, str(arguments.table))
-    [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
-    first = len(density.columns) - len(density.targets) if density.targets else 0
-    curves = [density.curve(rows[k], d, k) for d in range(first, len(density.columns))]
-    show(chunks.notices(), shell_words)
-    columns, shown = density.columns[first:], rows[:, first:]
-    draw_conditionals(arguments.output, columns, shown, arguments.row, surprise[first:], curves)
+    return pictures.of_samples(density, rows, f"{arguments.model}:")
 
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:

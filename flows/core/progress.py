@@ -1,8 +1,9 @@
-"""Progress of long work: a bar on a terminal, otherwise at most one line per minute."""
+"""Progress of long work: a bar on a terminal or in a notebook, otherwise one line per minute."""
 
 import io
 import math
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
@@ -11,8 +12,10 @@ from tqdm import tqdm
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
     """Return a progress bar that writes to standard error.
 
-    If standard error is not a terminal, a line appears after a minute, and then at most one line
-    per minute. If standard error is a buffer in memory, as in a worker, no line is written.
+    In a notebook, the bar is a widget if ``ipywidgets`` is installed, or else a line of text that
+    is updated in place. If there is neither a notebook nor a terminal, a line appears after a
+    minute, and then at most one line per minute. If standard error is a buffer in memory, as in a
+    worker, no line is written.
 
     Args:
         name: the text before the bar, or ``None``.
@@ -20,16 +23,29 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
         unit: the name of a step.
     """
     how: Any = {"unit_scale": True}
-    if not sys.stderr.isatty():
+    is_buffer = isinstance(sys.stderr, io.StringIO)
+    if _is_notebook() and not is_buffer:
+        if find_spec("ipywidgets"):
+            from tqdm.notebook import tqdm as widget
+
+            return widget(desc=name, total=total, unit=unit, **how)
+    elif not sys.stderr.isatty():
         line = "{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n"
         how = {
-            "delay": math.inf if isinstance(sys.stderr, io.StringIO) else 60,
+            "delay": math.inf if is_buffer else 60,
             "mininterval": 60,
             "miniters": 1,  # otherwise tqdm's monitor of slow steps writes a second line
             "leave": False,
             "bar_format": line,
         }
     return tqdm(desc=name, total=total, unit=unit, **how)
+
+
+def _is_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, of Jupyter or based on it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return any(each.__name__ == "ZMQInteractiveShell" for each in type(shell).__mro__)
 
 
 def announce(bar: tqdm, line: str) -> None:

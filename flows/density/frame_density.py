@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from flows.tables.columns import Column
 from flows.tables.frames import as_frame
 from flows.tables.layout import Layout
 from flows.tables.notices import Notice, show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -380,6 +383,51 @@ class Density:
         found = chunks.surprise(frame)
         show(chunks.notices())
         return pd.DataFrame(found, frame.index, chunks.names)
+
+    def plot(
+        self,
+        frame: Any,
+        *,
+        row: Any = None,
+        anomalies: int | None = None,
+        along: str | None = None,
+    ) -> Figure:
+        """Return a picture of rows of the table as a matplotlib figure.
+
+        By default, the picture shows samples over the rows: pairs of the six most dependent
+        columns, or the single column. With a target, it shows quantiles of the target, or the
+        probabilities of its labels, along another column.
+
+        The figure is displayed at the end of a cell of a notebook; ``figure.savefig`` writes a
+        file. pyplot does not know the figure, so the backend is not changed.
+
+        Args:
+            frame: rows of the table, with all columns.
+            row: a label of the index: draw the density of each column given the other values of
+                this row, or of the target given the other columns.
+            anomalies: draw the surprise of each value of this number of least likely rows. Rows
+                with a missing value are left out.
+            along: the column along which the targets are drawn, by default the one with the largest
+                rank correlation with a target. The other columns are at their medians.
+
+        Raises ``TypeError`` for more than one of ``row``, ``anomalies`` and ``along``,
+        ``UserError`` for a wrong value of these, and ``TableError`` for a missing column.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> figure = density.plot(rows)
+            >>> density.plot(rows, row=1).get_suptitle()  # the rows of an array start at 1
+            'what the rest of row 1 says of each column'
+        """
+        from flows.density import pictures
+
+        figure, notices = pictures.plot(self._array, self._frame(frame), row, anomalies, along)
+        show(notices)
+        return figure
 
     def _estimate(self, frame: Any, given: Sequence[str] = ()) -> Estimate:
         chunks = Chunks(self._array)

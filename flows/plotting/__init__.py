@@ -5,7 +5,7 @@ They need neither torch nor the files of the pipeline.
 
 # Importing a file registers its figures.
 from flows.plotting import by_column, plane, summary
-from flows.plotting.scene import FIGURES, Row, Scene, draw_figure, missing
+from flows.plotting.scene import FIGURES, Row, Scene, draw, draw_figure, missing
 from flows.plotting.style import STYLE
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Row",
     "Scene",
     "by_column",
+    "draw",
     "draw_figure",
     "missing",
     "plane",

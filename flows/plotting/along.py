@@ -1,10 +1,10 @@
 """The predictive distribution of a target along a column of its context."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.pyplot import rc_context
+from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
 from flows.plotting import by_column
@@ -18,7 +18,6 @@ from flows.plotting.style import (
     line_key,
     mark_key,
     panels,
-    save,
 )
 from flows.tables.columns import Column
 
@@ -28,20 +27,17 @@ LABEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 
 
 def draw_along(
-    path: Path, columns: Sequence[Column], rows: Array, d: int, x: Array, found: Sequence[Array]
-) -> None:
+    columns: Sequence[Column], rows: Array, d: int, x: Array, found: Sequence[Array]
+) -> Figure:
     """Draw the distribution of each target for values of one column; the other columns are fixed.
 
     Args:
-        path: the file to write.
         columns: the columns of the table, the targets last.
         rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
         d: the column of the context along which the targets are drawn.
         x: values of the column, ``(G,)``.
         found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the
             probabilities of its labels, ``(G, K)``.
-
-    Raises ``OSError``.
     """
     scene = Scene([], {}, columns, rows, None, None, 0, rows)
     is_wide = by_column.is_wide(scene)
@@ -77,7 +73,7 @@ def draw_along(
         others = [c.name for k, c in enumerate(columns) if k not in (d, *targets)]
         fixed = "the other columns are at their medians, or most frequent labels"
         explain(sheet, fixed if others else "")
-        save(sheet, path)
+    return sheet
 
 
 def _bands(axis: Axes, x: Array, quantiles: Array, is_category: bool) -> None:

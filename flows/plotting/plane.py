@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -256,7 +255,8 @@ def _film(
     leave a line behind.
     """
     last = len(states) - 1
-    sheet, axis = plt.subplots(figsize=(4.8, 5.0), dpi=100)
+    sheet = Figure(figsize=(4.8, 5.0), dpi=100)
+    axis = sheet.subplots()
     axis.set(xlabel=UNITS[0], ylabel=UNITS[1])
     cloud = _draw_points(axis, states[0], angles, size=6)
     lines = LineCollection([], colors=DATA_COLOR, linewidths=0.4, alpha=0.6, zorder=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.pyplot import rc_context
+from matplotlib import rc_context
 
 from flows.core.arrays import Array
 from flows.plotting.style import STYLE, Picture, save
@@ -110,7 +110,12 @@ def missing(scene: Scene) -> dict[str, list[str]]:
     }
 
 
+def draw(name: str, scene: Scene) -> Picture:
+    """Return the figure ``name`` of a scene, or a film as a list of images."""
+    with rc_context(STYLE):
+        return FIGURES[name][1](scene)
+
+
 def draw_figure(name: str, scene: Scene, path: Path) -> None:
     """Write a figure to ``path``, whole or not at all. Raises ``OSError``."""
-    with rc_context(STYLE):
-        save(FIGURES[name][1](scene), path)
+    save(draw(name, scene), path)

@@ -6,11 +6,12 @@ likely.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from matplotlib.pyplot import rc_context
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
 from flows.plotting import by_column
@@ -24,7 +25,6 @@ from flows.plotting.style import (
     explain,
     line_key,
     panels,
-    save,
 )
 from flows.tables.columns import WHOLE, Column
 
@@ -34,17 +34,16 @@ LEAST, MOST = 3.0, 10.0  # nats: limits of the end of the colour scale
 COLOR, OWN_COLOR = "#0072B2", "#D55E00"  # of a density, and of the value in the row
 
 
-def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surprise: Array) -> None:
+def draw_odd_cells(
+    names: Sequence[str], frame: pd.DataFrame, log_density: Array, surprise: Array
+) -> Figure:
     """Draw the values of rows in cells, each coloured by the surprise of the value.
 
     Args:
-        path: the file to write.
         names: the columns of ``frame`` with the values.
-        frame: the rows; the column ``log_density`` has their log-densities, and the index their
-            numbers.
+        frame: the rows; the index has their numbers or labels.
+        log_density: their log-densities, ``(n,)``.
         surprise: the surprise of each value, ``(n, D)``; ``NaN`` for a missing value.
-
-    Raises ``OSError``.
     """
     surprise, frame = surprise[:LINES], frame[:LINES]
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf).max(axis=0)
@@ -69,7 +68,8 @@ def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surpri
         heads = [by_column.short(names[d]) for d in shown]
         turned = max(map(len, heads)) > room
         axis.set_xticks(range(len(shown)), heads, rotation=90 if turned else 0)
-        lines = [f"{k}:  {_signed(x)}" for k, x in frame["log_density"].items()]
+        scores = zip(frame.index, log_density[: len(frame)], strict=True)
+        lines = [f"{by_column.short(str(k))}:  {_signed(x)}" for k, x in scores]
         axis.set_yticks(range(len(frame)), lines, fontsize=9)
         axis.set_ylabel("row:  its log-density (nat)", labelpad=8)
         axis.spines[:].set_visible(False)
@@ -81,49 +81,48 @@ def draw_odd_cells(path: Path, names: Sequence[str], frame: pd.DataFrame, surpri
         rest = f"\nshown are the {len(shown)} oddest columns" if len(shown) < len(names) else ""
         dark = "dark: the rest of its row speaks against a value"
         explain(sheet, f"the {len(frame)} least likely rows; {dark}{rest}")
-        save(sheet, path)
+    return sheet
 
 
 def draw_conditionals(
-    path: Path,
     columns: Sequence[Column],
     rows: Array,
-    number: int,
+    k: int,
+    label: str,
     surprise: Array,
     curves: Sequence[tuple[Array, Array]],
-) -> None:
+) -> Figure:
     """Draw the density of each column given the other values of a row, over a histogram of rows.
 
     Args:
-        path: the file to write.
         columns: the columns of the table.
         rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
-        number: the number of the row, from 1.
+        k: the position of the row, from 0.
+        label: the number or the label of the row.
         surprise: the surprise of each value of the row, ``(D,)``.
         curves: values of each column and their densities, in the units of the column.
-
-    Raises ``OSError``.
     """
     plain = Scene([], {}, columns, rows, None, None, 0, rows)
     is_wide, scene = by_column.is_wide(plain), by_column.as_shown(plain)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     shown = sorted(np.argsort(-most, kind="stable")[: by_column.SINGLE].tolist())
+    label = by_column.short(label)
     with rc_context(STYLE):
         sheet, axes = panels(len(shown), 3, 2.0)
-        for axis, k in zip(axes, shown, strict=True):
-            x, density = curves[k]
-            own, labels = rows[number - 1, k], columns[k].labels
+        for axis, d in zip(axes, shown, strict=True):
+            x, density = curves[d]
+            own, labels = rows[k, d], columns[d].labels
             value = "unknown" if np.isnan(own) else labels[int(own)] if labels else f"{own:.5g}"
-            if columns[k].kind == "date" and not np.isnan(own):
-                value = by_column.date_text(columns[k], own)
-            if is_wide[k]:  # the axis is of logarithms
+            if columns[d].kind == "date" and not np.isnan(own):
+                value = by_column.date_text(columns[d], own)
+            if is_wide[d]:  # the axis is of logarithms
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)
                 own = np.log10(own)
-            by_column.draw_column(axis, scene, k)
+            by_column.draw_column(axis, scene, d)
             if labels:
                 axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
-            elif columns[k].kind in WHOLE:
+            elif columns[d].kind in WHOLE:
                 between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
                 axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
             else:
@@ -134,19 +133,19 @@ def draw_conditionals(
                 reach = 0.05 * (high - low)
                 low, high = min(low, own - reach), max(high, own + reach)
             axis.set_xlim(low, high)
-            how = "" if np.isnan(surprise[k]) else f"; surprise {_signed(surprise[k])} nat"
+            how = "" if np.isnan(surprise[d]) else f"; surprise {_signed(surprise[d])} nat"
             axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
         handles = [
-            line_key(f"density given the rest\nof row {number}", color=COLOR),
-            line_key(f"value in row {number}", "--", color=OWN_COLOR),
+            line_key(f"density given the rest\nof row {label}", color=COLOR),
+            line_key(f"value in row {label}", "--", color=OWN_COLOR),
             area_key(f"{len(rows):,} rows of data", DATA_COLOR, 0.35),
         ]
         add_legend(sheet, handles, 3)
-        text = f"what the rest of row {number} says of each column"
+        text = f"what the rest of row {label} says of each column"
         explain(
             sheet, text + by_column.rest_of(scene, shown), up="density, or probability of a label"
         )
-        save(sheet, path)
+    return sheet
 
 
 def _signed(x: float) -> str:
@@ -155,7 +154,7 @@ def _signed(x: float) -> str:
 
 def _cell(value: object) -> str:
     """Return the text of a cell: the value, rounded or cut if its text is long."""
-    text = str(value)
+    text = f"{value:%Y-%m-%d}" if isinstance(value, datetime) else str(value)
     with suppress(ValueError):
         text = text if len(text) <= by_column.LABEL else f"{float(text):.5g}"
     return by_column.short(text, by_column.LABEL)

@@ -1,18 +1,16 @@
 """The style of all figures.
 
 Figures are at most 9.2 inches wide, and most letters have at least 9 points. So they are legible
-at the width of a README, about 800 pixels.
+at the width of a README, about 800 pixels. They are made without pyplot, so they need no backend,
+do not change the user's backend, and need not be closed.
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -38,15 +36,25 @@ STYLE: Any = {
 Picture = Figure | list[Image]  # a film is a list
 
 
-def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+class Sheet(Figure):
+    """A figure that a notebook displays, even if the notebook does not import pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        png = BytesIO()
+        with rc_context(STYLE):
+            self.savefig(png, format="png")
+        return png.getvalue()
+
+
+def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Sheet, list[Axes]]:
     """Return a grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
 
     The lowest panel of each column has tick labels.
     """
     columns = min(columns, count)
     lines = -(-count // columns)
-    size = (WIDTH, height * lines + 0.6)
-    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, **options)
+    figure = Sheet(figsize=(WIDTH, height * lines + 0.6))
+    axes = figure.subplots(lines, columns, squeeze=False, **options)
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     for axis in axes.flat[count - columns : count]:
@@ -102,12 +110,14 @@ def shade(axis: Axes, x: Any, middle: Any, reach: Any, **style: Any) -> None:
 
 
 def save(picture: Picture, path: Path) -> None:
-    """Write a figure as PNG, or a film as GIF with a long last frame; whole or not at all."""
-    with atomic.replacing(path) as unfinished:
+    """Write a figure as PNG, or a film as GIF with a long last frame; whole or not at all.
+
+    Raises ``OSError``.
+    """
+    with atomic.replacing(path) as unfinished, rc_context(STYLE):
         if isinstance(picture, Figure):
             picture.savefig(unfinished, format="png")
         else:
             times = [70] * (len(picture) - 1) + [900]  # milliseconds
             options = {"append_images": picture[1:], "duration": times, "loop": 0}
             picture[0].save(unfinished, "GIF", save_all=True, **options)
-    plt.close("all")

@@ -8,12 +8,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from common.labels import label_and_color
@@ -46,7 +46,8 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
     spans = [[each["effect"], *each["ci95"], *each["ci90"], *each["elsewhere"]] for each in effects]
     ends = np.abs([value for span in spans for value in span])
     reach = max(2.0, 1.25 * ends[np.isfinite(ends)].max(initial=1.0))
-    figure, axis = plt.subplots()
+    figure = Figure()
+    axis = figure.subplots()
     axis.axvspan(-1, 1, color="#000000", alpha=0.07, linewidth=0)
     for line, style in ((0, "-"), (-1, ":"), (1, ":")):
         axis.axvline(line, color="#000000", linewidth=0.8, linestyle=style)
@@ -125,7 +126,8 @@ def kl_curves(
             is drawn.
     """
     n = np.array(counts)
-    figure, axis = plt.subplots(figsize=(6.8, 4.2))
+    figure = Figure(figsize=(6.8, 4.2))
+    axis = figure.subplots()
     shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
     for shift, (values, style) in zip(shifts, curves, strict=True):
         mean, low, high = values.T
@@ -152,7 +154,8 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
 
     ``remedies`` has the KL of every replicate, with one column per flow.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 0.44 * len(remedies) + 1.4))
+    figure = Figure(figsize=(7.2, 0.44 * len(remedies) + 1.4))
+    axis = figure.subplots()
     for line, by_model in enumerate(remedies.values()):
         for height, (model, kl) in zip((0.17 - line, -0.17 - line), by_model.items(), strict=False):
             name, color = label_and_color(model)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from common.labels import label_and_color
@@ -347,7 +347,8 @@ def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     """Draw mean ranks with their critical difference, and our flow's gains over the best peers."""
     order = ranks(means(study, scores)).sort_values()
     difference = critical_difference(len(order), len(study.params["tables"]))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.3 * len(order) + 1.2))
+    figure = Figure(figsize=(WIDTH, 0.3 * len(order) + 1.2))
+    left, right = figure.subplots(1, 2)
     bar: dict[str, Any] = {"color": "#999999", "linewidth": 1}
     for place, (model, rank) in enumerate(order.items()):
         left.plot([rank, rank + difference], [place, place], **bar)

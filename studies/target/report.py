@@ -6,10 +6,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from flows.core.arrays import Array
@@ -307,7 +307,8 @@ def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
 def draw(study: Study, scores: dict[str, pd.DataFrame]) -> None:
     """Draw the gaps to the truth of each method, one line per set and one panel per size."""
     sizes = study.params["synthetic"]
-    figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 6.6), sharey=True)
+    figure = Figure(figsize=(WIDTH, 6.6))
+    axes = figure.subplots(1, len(sizes), sharey=True)
     for axis, size in zip(axes, sizes, strict=True):
         draw_gaps(axis, scores["synthetic"].loc[size])
         if size == max(sizes):
