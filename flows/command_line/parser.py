@@ -145,6 +145,8 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
     add("--target", metavar="NAME,NAME", help=text + "double quotes")
     text = "a column that names the subject of each row; all rows of a subject are in one fold"
     add("--group", metavar="NAME", help=text)
+    text = "a column of weights: a row with the weight 2 counts as two rows"
+    add("--weights", metavar="NAME", help=text)
     text = "refuse columns that would be carried along, excluded or pooled"
     add("--strict", action="store_true", help=text)
 

@@ -23,9 +23,12 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
     lines += [f"column {each.column.name}: carried along, {each}" for each in layout.carried]
     lines += [f"column {name}: excluded, samples number their rows" for name in layout.excluded]
+    if layout.weights is not None:
+        lines.append(f"column {layout.weights}: the weights of the rows, 1 in samples")
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
+    recipe += " (repeated by their weights)" if layout.weights is not None else ""
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
         members = pd.DataFrame(map(asdict, record.members))

@@ -37,6 +37,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         missing: the treatment of rows with missing values, as in ``flows.fit``.
         na: further marks of missing values, as in ``flows.fit``.
         group: the name of a column with the subject of each row, as in ``flows.fit``.
+        weights: the name of a column with the weight of each row, as in ``flows.fit``.
         strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.
@@ -74,6 +75,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         missing: Literal["learn", "drop", "stop"] = "learn",
         na: Sequence[Any] = (),
         group: str | None = None,
+        weights: str | None = None,
         strict: bool = False,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
@@ -87,6 +89,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.missing = missing
         self.na = na
         self.group = group
+        self.weights = weights
         self.strict = strict
         self.settings = settings
         self.random_state = random_state
@@ -101,7 +104,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        names = ("columns", "missing", "na", "group", "strict")
+        names = ("columns", "missing", "na", "group", "weights", "strict")
         how = {name: getattr(self, name) for name in names}
         how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures")}
         how["settings"] = self._training()

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.settings import TrainingSettings
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
@@ -25,6 +25,7 @@ from flows.networks.target_population import TargetPopulation
 from flows.tables.frames import Table, from_user, take, target_names
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.recipe import train_auto
 from flows.training.train import train
@@ -50,6 +51,7 @@ def fit(
     missing: Missing = "learn",
     na: Sequence[Any] = (),
     group: str | None = None,
+    weights: str | None = None,
     strict: bool = False,
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
@@ -85,6 +87,9 @@ def fit(
         na: further marks of missing values, numbers or text, such as ``[-999, "unknown"]``.
         group: a column that names the subject of each row. All rows of a subject are in one fold,
             so no network is scored on a subject that it learned from. The column is not learned.
+        weights: a column of weights, numbers of at least 0. A weight is a frequency: a row with the
+            weight 2 counts as two rows in training and in the out-of-fold score. The column is not
+            learned. Only the automatic recipe takes weights.
         strict: whether to raise an error for columns that would be carried along, excluded or
             pooled.
 
@@ -133,6 +138,7 @@ def fit(
         missing=missing,
         na=marks,
         group=None if group is None else str(group),
+        weights=None if weights is None else str(weights),
         strict=strict,
     )
 
@@ -150,6 +156,7 @@ def fit_table(
     missing: Missing,
     na: Sequence[str] = (),
     group: str | None = None,
+    weights: str | None = None,
     strict: bool = False,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
@@ -168,8 +175,12 @@ def fit_table(
     learns = architecture.is_automatic(training)
     if group is not None and not learns:
         raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
+    if weights is not None and not learns:
+        raise ValueError(f"weights = {weights!r}: only the automatic recipe takes weights")
     policy = "stop" if missing == "learn" and not learns else missing
-    rows = take(table, kinds, policy, strict=strict, group=group, na=na, targets=targets)
+    apart: dict[str, Any] = {"group": group, "weights": weights}
+    rows = take(table, kinds, policy, strict=strict, na=na, targets=targets, **apart)
+    copies = rows.copies if rows.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
@@ -190,7 +201,7 @@ def fit_table(
     name = network.description["model"]
     fitted: Population = network
     if learns:
-        task = Task(points, None, training, None, name, rows.groups)
+        task = Task(points, None, training, None, name, rows.groups, copies)
         count = 0 if context else mixtures
         fitted = train_auto(cast(DensityNetwork, network), task, count).eval()
     else:
@@ -200,7 +211,7 @@ def fit_table(
     learned = rows.columns[context:]
     rounded = any(column.labels or (context and column.step) for column in learned)
     if fitted.record is not None and rounded:
-        fitted.record = rescored(fitted, fitted.record, rows.values)
+        fitted.record = rescored(fitted, fitted.record, rows.values, copies)
     return Density(fitted)
 
 
@@ -255,7 +266,9 @@ def _table_models() -> str:
     return ", ".join(fit_for_tables)
 
 
-def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
+def rescored(
+    network: Population, record: TrainingRecord, values: Array, copies: Whole | None = None
+) -> TrainingRecord:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
     At most ``RESCORED`` complete rows are scored; the other rows lose their score. The new weights
@@ -270,6 +283,7 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
         network: the ensemble.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
 
     Returns the record with the new scores.
     """
@@ -293,7 +307,8 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
     if not isinstance(network, TargetPopulation):
         return record
     found = scores[places]
-    error = float(found.std() / np.sqrt(len(found)))
+    evidence = len(found) if copies is None else effective_rows(copies[places])
+    error = float(found.std() / np.sqrt(evidence))
     record = replace(record, held_out=float(found.mean()), held_out_se=error)
     if any(column.labels for column in density.columns[-network.targets :]):
         # The references are densities of codes; the frequencies of the labels replace them

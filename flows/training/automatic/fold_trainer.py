@@ -64,6 +64,7 @@ class FoldTrainer:
         candidates: the regularisations to train.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         settings: the settings of training.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
     """
 
     def __init__(
@@ -74,11 +75,12 @@ class FoldTrainer:
         candidates: Sequence[Candidate],
         fold_of: Whole,
         settings: TrainingSettings,
+        copies: Whole | None = None,
     ) -> None:
         self.settings, self.shape = settings, rows.shape
         self.rate = settings.learning_rate * (TARGET_RATE if network.context else 1)
         self.folds = [
-            Fold(network, rows, fold_of, number, settings.seed)
+            Fold(network, rows, fold_of, number, settings.seed, copies)
             for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)

@@ -39,6 +39,7 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import equal_rows
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
@@ -89,7 +90,7 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         show_state(bar, "fitting margins, finding neighbours")
-        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings)
+        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings, task.copies)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
@@ -136,7 +137,9 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
     replay(network.history, task.on_log)
     held_out = ensemble_log_prob(scores, weights)
     unseen = held_out[fold_of >= 0]
-    different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
+    evidence: float = len(np.unique(group[fold_of >= 0]))  # copies add none
+    if task.copies is not None:
+        evidence = effective_rows(group[fold_of >= 0])
     gaps = np.isnan(rows).sum(axis=0)
     result.record = TrainingRecord(
         recipe="auto",
@@ -145,7 +148,7 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
         steps=trainer.step,
         members=members,
         held_out=float(unseen.mean()),
-        held_out_se=float(unseen.std() / math.sqrt(different)),
+        held_out_se=float(unseen.std() / math.sqrt(evidence)),
         references=score_references(trainer.folds),
         gaps=gaps.tolist() if gaps.any() else (),
         row_scores=row_scores(rows[:, network.context :], fold_of, held_out),
