@@ -114,6 +114,8 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--members", type=int, default=10, help=text)
     text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
     add("--mixtures", type=int, default=2, help=text)
+    text = "the time that the fit may take (no limit)"
+    add("--minutes", metavar="M", type=float, help=text)
     text = "a setting of training or of the model" + REPEATS
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
 

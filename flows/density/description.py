@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import shorten
@@ -42,6 +43,9 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
             steps = f"steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
             count = f"{len(own)} member{s}"
             lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
+    if record.cuts:
+        cuts = json.dumps(record.cuts)
+        lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")
     if record.held_out is not None:
         what = "out-of-fold log-density per row"
         if any(gaps) and "targets" not in about:

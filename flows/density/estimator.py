@@ -38,6 +38,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         na: further marks of missing values, as in ``flows.fit``.
         group: the name of a column with the subject of each row, as in ``flows.fit``.
         weights: the name of a column with the weight of each row, as in ``flows.fit``.
+        minutes: the time that a fit may take, as in ``flows.fit``.
         strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.
@@ -76,6 +77,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         na: Sequence[Any] = (),
         group: str | None = None,
         weights: str | None = None,
+        minutes: float | None = None,
         strict: bool = False,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
@@ -90,6 +92,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.na = na
         self.group = group
         self.weights = weights
+        self.minutes = minutes
         self.strict = strict
         self.settings = settings
         self.random_state = random_state
@@ -106,7 +109,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         rows = self._rows(X, reset=True)
         names = ("columns", "missing", "na", "group", "weights", "strict")
         how = {name: getattr(self, name) for name in names}
-        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures")}
+        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures", "minutes")}
         how["settings"] = self._training()
         try:
             self.density_ = fit(rows, self.model, seed=seed_of(self.random_state), **how)

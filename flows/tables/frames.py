@@ -201,7 +201,7 @@ def take(
     faults: list[Notice] = []
     try:
         frame, nameless = _without_nameless(frame, kinds, faults, strict=strict)
-        weighted = []
+        weighted: list[Notice] = []
         if weights is not None:
             frame, weighted = _with_weight(frame, weights, [*targets, group])
         rows = _learnable_rows(

@@ -154,15 +154,23 @@ class FoldTrainer:
         ]
         return torch.stack(visited)
 
-    def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
+    def train(
+        self,
+        until: int,
+        on_check: Callable[[], None],
+        goes_on: Callable[[], bool] = lambda: True,
+        *,
+        cool: bool = False,
+    ) -> None:
         """Train at the full learning rate until convergence, or until ``until`` steps in total.
 
+        Training also ends before an epoch if ``goes_on()`` is false.
         With ``cool``, the learning rate falls to 0, and training continues until ``until``.
         """
         start = self.step
         strengths = torch.tensor([member.candidate.lasso for member in self.members])
         shrunk = first_layers(self.network) if strengths.any() else []
-        while self.step < until and (cool or not self.converged):
+        while self.step < until and (cool or not self.converged) and goes_on():
             streams = [member.stream for member in self.members]
             generators = numpy_generators(
                 self.settings.seed, "train", streams, self.step // self.steps
