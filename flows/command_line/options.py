@@ -24,8 +24,8 @@ def read_table(arguments: argparse.Namespace) -> tuple[dict[str, str], Table]:
 def take_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of ``fit`` and ``inspect`` that ``frames.take`` has, too."""
     targets = column_names(arguments.target)
-    options = {"strict": arguments.strict, "group": arguments.group, "na": arguments.na}
-    return {**options, "targets": targets}
+    names = ("strict", "group", "weights", "na")
+    return {name: getattr(arguments, name) for name in names} | {"targets": targets}
 
 
 def column_names(text: str | None) -> list[str]:

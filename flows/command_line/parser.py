@@ -118,6 +118,8 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--members", type=int, default=10, help=text)
     text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
     add("--mixtures", type=int, default=2, help=text)
+    text = "the time that the fit may take (no limit)"
+    add("--minutes", metavar="M", type=float, help=text)
     text = "a setting of training or of the model" + REPEATS
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
 
@@ -149,6 +151,8 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
     add("--target", metavar="NAME,NAME", help=text + "double quotes")
     text = "a column that names the subject of each row; all rows of a subject are in one fold"
     add("--group", metavar="NAME", help=text)
+    text = "a column of weights: a row with the weight 2 counts as two rows"
+    add("--weights", metavar="NAME", help=text)
     text = "refuse columns that would be carried along, excluded or pooled"
     add("--strict", action="store_true", help=text)
 

@@ -78,6 +78,7 @@ def fit(arguments: argparse.Namespace) -> None:
         settings=settings,
         seed=arguments.seed,
         missing=arguments.missing,
+        minutes=arguments.minutes,
         **take_options(arguments),
         on_notices=partial(show, words=shell_words),
     )

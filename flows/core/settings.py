@@ -76,6 +76,31 @@ class TrainingSettings(Section):
     seed: Seed = 0
 
 
+def _check_rounds(value: list[int]) -> list[int]:
+    if len(value) != 4 or value != sorted(value):
+        raise ValueError("must hold four numbers of steps, none smaller than the one before")
+    return value
+
+
+class Cuts(Section):
+    """The places at which a limit of time cut the automatic recipe, as the record keeps them.
+
+    Args:
+        rounds: the steps, counted from the start, that ended the first and the second round of
+            halving, the training at the full learning rate, and the cooling.
+        searches: the numbers of settings that the searches for mixtures evaluated, with margins and
+            without; 0 for no mixture. Searches that are missing have no mixture.
+        rescored: the number of training rows that were scored like new rows; ``None`` for the
+            number of the recipe.
+
+    Raises pydantic's ``ValidationError``, a ``ValueError``, for unknown keys and invalid values.
+    """
+
+    rounds: Annotated[list[Count], AfterValidator(_check_rounds)]
+    searches: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2)] = []
+    rescored: Count | None = None
+
+
 class EvaluationSettings(Section):
     """The settings of an evaluation.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import shorten
@@ -23,9 +24,12 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
     lines += [f"column {each.column.name}: carried along, {each}" for each in layout.carried]
     lines += [f"column {name}: excluded, samples number their rows" for name in layout.excluded]
+    if layout.weights is not None:
+        lines.append(f"column {layout.weights}: the weights of the rows, 1 in samples")
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
+    recipe += " (repeated by their weights)" if layout.weights is not None else ""
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
         members = pd.DataFrame(map(asdict, record.members))
@@ -39,6 +43,9 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
             steps = f"steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
             count = f"{len(own)} member{s}"
             lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
+    if record.cuts:
+        cuts = json.dumps(record.cuts)
+        lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")
     if record.held_out is not None:
         what = "out-of-fold log-density per row"
         if any(gaps) and "targets" not in about:

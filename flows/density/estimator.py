@@ -37,6 +37,8 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         missing: the treatment of rows with missing values, as in ``flows.fit``.
         na: further marks of missing values, as in ``flows.fit``.
         group: the name of a column with the subject of each row, as in ``flows.fit``.
+        weights: the name of a column with the weight of each row, as in ``flows.fit``.
+        minutes: the time that a fit may take, as in ``flows.fit``.
         strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.
@@ -74,6 +76,8 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         missing: Literal["learn", "drop", "stop"] = "learn",
         na: Sequence[Any] = (),
         group: str | None = None,
+        weights: str | None = None,
+        minutes: float | None = None,
         strict: bool = False,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
@@ -87,6 +91,8 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         self.missing = missing
         self.na = na
         self.group = group
+        self.weights = weights
+        self.minutes = minutes
         self.strict = strict
         self.settings = settings
         self.random_state = random_state
@@ -101,9 +107,9 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        names = ("columns", "missing", "na", "group", "strict")
+        names = ("columns", "missing", "na", "group", "weights", "strict")
         how = {name: getattr(self, name) for name in names}
-        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures")}
+        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures", "minutes")}
         how["settings"] = self._training()
         try:
             self.density_ = fit(rows, self.model, seed=seed_of(self.random_state), **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
-from flows.core.arrays import Array, subsample
-from flows.core.settings import TrainingSettings
+from flows.core.arrays import Array, Whole, subsample
+from flows.core.settings import Cuts, TrainingSettings, explain
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
 from flows.networks import building, registry
@@ -25,12 +27,13 @@ from flows.networks.target_population import TargetPopulation
 from flows.tables.frames import Table, from_user, take, target_names
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
+from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto
 from flows.training.train import train
 from flows.training.trainer import Task
 
-RESCORED = 2_000  # largest number of training rows that are rescored with probabilities of labels
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
@@ -50,6 +53,8 @@ def fit(
     missing: Missing = "learn",
     na: Sequence[Any] = (),
     group: str | None = None,
+    weights: str | None = None,
+    minutes: float | None = None,
     strict: bool = False,
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
@@ -85,6 +90,13 @@ def fit(
         na: further marks of missing values, numbers or text, such as ``[-999, "unknown"]``.
         group: a column that names the subject of each row. All rows of a subject are in one fold,
             so no network is scored on a subject that it learned from. The column is not learned.
+        weights: a column of weights, numbers of at least 0. A weight is a frequency: a row with the
+            weight 2 counts as two rows in training and in the out-of-fold score. The column is not
+            learned. Only the automatic recipe takes weights.
+        minutes: the time that the fit may take, with 10% tolerance, only for the automatic recipe.
+            ``Density.network.record.cuts`` then holds the places at which the recipe was cut, and
+            ``settings={"cuts": ...}`` gives the same fit without the clock. A fit that takes longer
+            than its limit is as short as possible, and a notice says so.
         strict: whether to raise an error for columns that would be carried along, excluded or
             pooled.
 
@@ -133,6 +145,8 @@ def fit(
         missing=missing,
         na=marks,
         group=None if group is None else str(group),
+        weights=None if weights is None else str(weights),
+        minutes=minutes,
         strict=strict,
     )
 
@@ -150,6 +164,8 @@ def fit_table(
     missing: Missing,
     na: Sequence[str] = (),
     group: str | None = None,
+    weights: str | None = None,
+    minutes: float | None = None,
     strict: bool = False,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
@@ -163,13 +179,20 @@ def fit_table(
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     if model is None:
         model = "conditional" if targets else "nsf"
+    settings = dict(settings)
+    cuts = settings.pop("cuts", None)
     architecture, training = parse_settings(model, settings, seed)
     _check_targets(architecture, targets)
     learns = architecture.is_automatic(training)
     if group is not None and not learns:
         raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
+    if weights is not None and not learns:
+        raise ValueError(f"weights = {weights!r}: only the automatic recipe takes weights")
+    limit = _limit(minutes, cuts, learns=learns)
     policy = "stop" if missing == "learn" and not learns else missing
-    rows = take(table, kinds, policy, strict=strict, group=group, na=na, targets=targets)
+    apart: dict[str, Any] = {"group": group, "weights": weights}
+    rows = take(table, kinds, policy, strict=strict, na=na, targets=targets, **apart)
+    copies = rows.copies if rows.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
@@ -188,19 +211,23 @@ def fit_table(
     spread = [replace(c, step=None) if d < context else c for d, c in enumerate(rows.columns)]
     points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
     name = network.description["model"]
+    learned = rows.columns[context:]
+    rounded = any(column.labels or (context and column.step) for column in learned)
+    if rounded or context:
+        limit.reserve_rescoring()
     fitted: Population = network
     if learns:
-        task = Task(points, None, training, None, name, rows.groups)
+        task = Task(points, None, training, None, name, rows.groups, copies)
         count = 0 if context else mixtures
-        fitted = train_auto(cast(DensityNetwork, network), task, count).eval()
+        fitted = train_auto(cast(DensityNetwork, network), task, count, limit).eval()
     else:
         train(network, points, settings=training, name=name)
     if context:
         fitted = TargetPopulation.of(cast(Flow, fitted), rows.values, seed).eval()
-    learned = rows.columns[context:]
-    rounded = any(column.labels or (context and column.step) for column in learned)
     if fitted.record is not None and rounded:
-        fitted.record = rescored(fitted, fitted.record, rows.values)
+        fitted.record = rescored(fitted, fitted.record, rows.values, copies, limit)
+    if late := limit.notices():
+        on_notices(late)
     return Density(fitted)
 
 
@@ -234,6 +261,29 @@ def parse_settings(
     return architecture, training
 
 
+def _limit(minutes: float | None, cuts: Any, *, learns: bool) -> Limit:
+    """Return what ends the parts of a fit; ``learns`` says whether the recipe is automatic.
+
+    Raises ``ValueError`` for wrong ``minutes`` or ``cuts``, and with the fixed recipe.
+    """
+    if minutes is None and cuts is None:
+        return Limit()
+    if not learns:
+        what = f"minutes = {minutes!r}" if cuts is None else "cuts"
+        raise ValueError(f"{what}: needs the automatic recipe; the fixed recipe takes epochs")
+    if cuts is None:
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is None or not is_number or not 0 < minutes < math.inf:
+            raise ValueError(f"minutes = {minutes!r}: must be a finite number above 0")
+        return Clock(60 * minutes)
+    if minutes is not None:
+        raise ValueError("minutes and the setting cuts exclude each other")
+    try:
+        return Recorded(Cuts.model_validate(cuts))
+    except ValidationError as error:
+        raise ValueError(explain(error, Cuts, prefix="cuts")) from None
+
+
 def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
     """Raise ``ValueError`` if the architecture cannot learn these targets."""
     name, conditional = registry.name_of(architecture), registry.find("conditional")
@@ -255,10 +305,16 @@ def _table_models() -> str:
     return ", ".join(fit_for_tables)
 
 
-def rescored(network: Population, record: TrainingRecord, values: Array) -> TrainingRecord:
+def rescored(
+    network: Population,
+    record: TrainingRecord,
+    values: Array,
+    copies: Whole | None = None,
+    limit: Limit | None = None,
+) -> TrainingRecord:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    At most ``RESCORED`` complete rows are scored; the other rows lose their score. The new weights
+    At most 2,000 complete rows are scored; the other rows lose their score. The new weights
     of the members replace the weights of the recipe, which were fitted to densities at dequantised
     codes. These densities understate the probabilities of labels under the networks. If there are
     fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
@@ -270,13 +326,21 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
         network: the ensemble.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        limit: decides how many rows are scored; ``None`` for 2,000.
 
     Returns the record with the new scores.
     """
     if (own := record.row_scores) is None or record.folds is None:
         return record
     density, scored = density_of(network), np.flatnonzero(own.state == RowState.SCORED)
-    places = subsample(scored, RESCORED)
+    limit = limit or Limit()
+
+    def score(count: int) -> Array:
+        few = subsample(scored, count)
+        return density.log_prob(values[few], few).log_q
+
+    places = subsample(scored, limit.rescored(score))
     log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
     ensembles = [network, network.network] if isinstance(network, Composite) else [network]
     held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
@@ -289,11 +353,13 @@ def rescored(network: Population, record: TrainingRecord, values: Array) -> Trai
     for f in np.unique(fold):
         members = record.out_of_fold_members(f)
         scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
-    record = replace(record, row_scores=RowScores(own.fold, state, scores))
+    cuts = {**record.cuts, "rescored": len(places)} if limit.is_recorded else {}
+    record = replace(record, row_scores=RowScores(own.fold, state, scores), cuts=cuts)
     if not isinstance(network, TargetPopulation):
         return record
     found = scores[places]
-    error = float(found.std() / np.sqrt(len(found)))
+    evidence = len(found) if copies is None else effective_rows(copies[places])
+    error = float(found.std() / np.sqrt(evidence))
     record = replace(record, held_out=float(found.mean()), held_out_se=error)
     if any(column.labels for column in density.columns[-network.targets :]):
         # The references are densities of codes; the frequencies of the labels replace them

@@ -35,6 +35,9 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         columns: kinds of the columns of X, by name, as in ``flows.fit``.
         kind: the kind of y, such as ``"real"``, ``"positive"`` or ``"count"``.
         missing: the treatment of rows with missing values in X, as in ``flows.fit``.
+        weights: the name of a column of X with the weight of each row, as in ``flows.fit``. It is
+            not learned.
+        minutes: the time that a fit may take, as in ``flows.fit``.
         settings: other settings of training and, if ``model`` is a name, of the architecture.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
@@ -66,6 +69,8 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         columns: Mapping[str, str] | None = None,
         kind: str = "real",
         missing: Literal["learn", "drop", "stop"] = "learn",
+        weights: str | None = None,
+        minutes: float | None = None,
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
     ) -> None:
@@ -76,6 +81,8 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         self.columns = columns
         self.kind = kind
         self.missing = missing
+        self.weights = weights
+        self.minutes = minutes
         self.settings = settings
         self.random_state = random_state
 
@@ -108,6 +115,8 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
                 settings={name: plain(value) for name, value in settings.items()},
                 seed=seed_of(self.random_state),
                 missing=self.missing,
+                weights=self.weights,
+                minutes=plain(self.minutes),
             )
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None

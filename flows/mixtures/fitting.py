@@ -121,7 +121,11 @@ def select_mixture(
     )
 
 
-def search(score: Callable[[int, float], float], components: Sequence[int]) -> tuple[int, float]:
+def search(
+    score: Callable[[int, float], float],
+    components: Sequence[int],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> tuple[int, float]:
     """Return the number of components and the ridge with the best score.
 
     The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``PATIENCE`` numbers
@@ -130,16 +134,19 @@ def search(score: Callable[[int, float], float], components: Sequence[int]) -> t
     Args:
         score: the score of a number of components with a ridge; higher is better.
         components: the numbers to try.
+        goes_on: whether a further setting may be evaluated; the first always is.
     """
     chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
     for count in components[1:]:
+        if waited == PATIENCE or not goes_on():
+            break
         waited += 1
         if (value := score(count, FIRST_RIDGE)) > best:
             chosen, best, waited = count, value, 0
-        if waited == PATIENCE:
-            break
-    others = [ridge for ridge in RIDGES if ridge != FIRST_RIDGE]
-    by_ridge = {FIRST_RIDGE: best, **{ridge: score(chosen, ridge) for ridge in others}}
+    by_ridge = {FIRST_RIDGE: best}
+    for ridge in RIDGES:
+        if ridge != FIRST_RIDGE and goes_on():
+            by_ridge[ridge] = score(chosen, ridge)
     return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
 
 

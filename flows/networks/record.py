@@ -143,6 +143,8 @@ class TrainingRecord:
         gaps: the number of missing values in each column; empty if no value is missing.
         binned_scores: the out-of-fold scores of each fold in bins, if ``row_scores`` was left out.
         row_scores: the out-of-fold scores of the rows.
+        cuts: (auto) the places at which a limit of time cut the recipe (``Cuts``); empty if there
+            was no limit.
     """
 
     recipe: str
@@ -156,6 +158,7 @@ class TrainingRecord:
     gaps: Sequence[int] = ()
     binned_scores: Sequence[BinnedScores] = ()
     row_scores: RowScores | None = None
+    cuts: Mapping[str, Any] = field(default_factory=dict)
 
     def out_of_fold_members(self, fold: int) -> Mask:
         """Return which members did not learn from the rows of ``fold``, ``(M,)``."""

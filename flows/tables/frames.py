@@ -32,6 +32,7 @@ from flows.tables.values import (
     to_codes,
     to_floats,
 )
+from flows.tables.weights import counts, weights_of
 
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
@@ -63,6 +64,7 @@ class Rows(NamedTuple):
             and with the rows of the same subject.
         targets: the number of last columns that are learned given all others; 0 if the columns are
             learned together.
+        is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
     """
 
     columns: list[Column]
@@ -72,6 +74,7 @@ class Rows(NamedTuple):
     layout: Layout
     groups: Whole
     targets: int = 0
+    is_weighted: bool = False
 
 
 def target_names(target: str | Sequence[str] | None) -> list[str]:
@@ -172,6 +175,7 @@ def take(
     group: str | None = None,
     na: Sequence[str] = (),
     targets: Sequence[str] = (),
+    weights: str | None = None,
 ) -> Rows:
     """Return the rows of a table that a density is to learn.
 
@@ -185,22 +189,29 @@ def take(
         na: the marks of missing values that the user named, for the layout.
         targets: the columns to learn given all others. They become the last columns, and rows
             without a value of a target are left out.
+        weights: a column of weights (``weights.py``). It is not learned. Each row is repeated by
+            its weight, and rows with the weight 0 are left out.
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
     to, and ``ValueError`` for a word that is not a kind.
     """
     frame, source, types = table
-    for name in (*kinds, *targets, *([] if group is None else [group])):
+    for name in (*kinds, *targets, *filter(None, (group, weights))):
         position(list(frame), name, source)
     faults: list[Notice] = []
     try:
         frame, nameless = _without_nameless(frame, kinds, faults, strict=strict)
-        rows = _learnable_rows(frame, kinds, missing, faults, targets, strict=strict, group=group)
+        weighted: list[Notice] = []
+        if weights is not None:
+            frame, weighted = _with_weight(frame, weights, [*targets, group])
+        rows = _learnable_rows(
+            frame, kinds, missing, faults, targets, strict=strict, group=group, weights=weights
+        )
         if targets:
             rows = _with_targets(rows, targets)
     except TableError as error:
         raise TableError(error.faults, source) from None
-    notices = [*nameless, *rows.notices]
+    notices = [*nameless, *weighted, *rows.notices]
     if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
         problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
         notices.insert(0, Notice(f"{problem}, write a line of names above it"))
@@ -249,12 +260,13 @@ def _learnable_rows(
     *,
     strict: bool,
     group: str | None,
+    weights: str | None,
 ) -> Rows:
     """Return the rows as numbers. Add faults to ``faults``, and raise ``TableError`` with them."""
     is_missing = _missing_mask(frame)
     known = frame.mask(is_missing)
     empty = known.columns[is_missing.all()].drop(group or [], errors="ignore").tolist()
-    names = [name for name in known if name != group and name not in empty]
+    names = [name for name in known if name not in (group, weights) and name not in empty]
     choices = _choices(known[names], kinds, faults)
     if strict:
         faults += [
@@ -312,6 +324,7 @@ def _learnable_rows(
         names=tuple(frame),
         carried=(*inspection.carried, *(Carried(Column(name), None) for name in empty)),
         excluded=tuple(excluded),
+        weights=weights,
         decimals={
             column.name: decimals
             for column, x in zip(columns, rows.T, strict=True)
@@ -320,7 +333,37 @@ def _learnable_rows(
     )
     values = np.ascontiguousarray(rows[:, inspection.places])
     notices += inspection.notices
-    return Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+    found = Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+    return found if weights is None else _repeated(found, counts(weights_of(kept[weights])))
+
+
+def _with_weight(
+    frame: pd.DataFrame, weights: str, others: Sequence[str | None]
+) -> tuple[pd.DataFrame, list[Notice]]:
+    """Return the rows whose weight is not 0, and notices on the weights.
+
+    ``others`` are the columns with another purpose, the targets and the group.
+    """
+    if weights in others:
+        raise TableError([Notice("cannot hold the weights and be a target or a group", weights)])
+    weight = weights_of(frame[weights])
+    n, kept = len(weight), weight > 0
+    total = f"holds the weights of {n} rows, {weight.sum():g} in total"
+    notices = [Notice(f"{total}; it is not learned, and samples have the weight 1", weights)]
+    if (left_out := n - kept.sum()) > 0:
+        are = "row with the weight 0 is" if left_out == 1 else "rows with the weight 0 are"
+        notices.append(Notice(f"{left_out} {are} left out"))
+    return frame[kept], notices
+
+
+def _repeated(rows: Rows, count: Whole) -> Rows:
+    """Return ``rows`` with each row repeated ``count`` ``(n,)`` times."""
+    if (count == 1).all():
+        return rows
+    place = np.repeat(np.arange(len(count)), count)
+    values, copies, groups = rows.values[place], rows.copies[place], rows.groups[place]
+    first = np.unique(copies, return_index=True, return_inverse=True)
+    return rows._replace(values=values, copies=first[1][first[2]], groups=groups, is_weighted=True)
 
 
 def _with_targets(rows: Rows, targets: Sequence[str]) -> Rows:

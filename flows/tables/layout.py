@@ -30,6 +30,7 @@ class Layout:
         decimals: how many decimals the numbers of a column have, by name, if they have a few.
         types: the types of the columns of a data frame, by name, as ``type_of`` returns them.
         na: marks of missing values that the user named.
+        weights: the column of weights of the rows. It is not learned; samples have the weight 1.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class Layout:
     decimals: Mapping[str, int] = field(default_factory=dict)
     types: Mapping[str, Any] = field(default_factory=dict)
     na: tuple[str, ...] = ()
+    weights: str | None = None
 
     @classmethod
     def of(cls, description: Mapping[str, Any], columns: Sequence[Column]) -> Layout:
@@ -52,11 +54,12 @@ class Layout:
             decimals=content["decimals"],
             types=content["types"],
             na=tuple(content["na"]),
+            weights=content.get("weights"),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that JSON can hold; ``of`` reads it as ``"table"``."""
-        return {
+        content = {
             "names": list(self.names),
             "carried": [each.to_dict() for each in self.carried],
             "excluded": list(self.excluded),
@@ -64,12 +67,15 @@ class Layout:
             "types": dict(self.types),
             "na": list(self.na),
         }
+        return content if self.weights is None else {**content, "weights": self.weights}
 
     def without_density(self, name: str) -> str | None:
         """Return why the column ``name`` has no density; ``None`` for any other column."""
         for each in self.carried:
             if each.column.name == name:
                 return f"is not learned: it equals {each}"
+        if name == self.weights:
+            return "holds the weights of the rows"
         return "is excluded from the density" if name in self.excluded else None
 
     def natural_types(self, column: Column) -> tuple[str, ...]:
@@ -110,6 +116,8 @@ class Layout:
                 found[name] = cast(numbers, "str").astype("category")
             else:
                 found[name] = cast(numbers, kind)
+        if self.weights is not None:
+            found[self.weights] = cast(np.ones(len(rows), np.int64), self.types.get(self.weights))
         return pd.DataFrame({name: found[name] for name in self.names})
 
     def _rounded(self, column: Column, x: Array) -> Array:

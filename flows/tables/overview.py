@@ -18,6 +18,7 @@ def inspect(
     missing: Literal["learn", "drop", "stop"] = "learn",
     na: Sequence[Any] = (),
     group: str | None = None,
+    weights: str | None = None,
     strict: bool = False,
     target: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -39,6 +40,7 @@ def inspect(
         missing: the policy for rows with missing values, as in ``fit``.
         na: further marks of missing values, as in ``fit``.
         group: the column that names the subject of each row, as in ``fit``.
+        weights: the column of the weights of the rows, as in ``fit``.
         strict: whether to refuse columns without a density, as in ``fit``.
         target: the column or columns to learn given all others, as in ``fit``.
 
@@ -54,9 +56,16 @@ def inspect(
     kinds = {str(name): str(word) for name, word in (columns or {}).items()}
     marks = [str(mark) for mark in na]
     table = from_user(frame, kinds, marks)
-    group = None if group is None else str(group)
-    targets = target_names(target)
-    rows = take(table, kinds, missing, strict=strict, group=group, na=marks, targets=targets)
+    rows = take(
+        table,
+        kinds,
+        missing,
+        strict=strict,
+        group=None if group is None else str(group),
+        na=marks,
+        targets=target_names(target),
+        weights=None if weights is None else str(weights),
+    )
     show(notice for notice in rows.notices if notice.column is None)
     return overview(rows)
 
@@ -69,7 +78,8 @@ def overview(rows: Rows, words: Words = python_words) -> pd.DataFrame:
         for d, column in enumerate(rows.columns)
     }
     uses |= {each.column.name: ("carried", str(each)) for each in rows.layout.carried}
-    uses |= dict.fromkeys(rows.layout.excluded, ("excluded", ""))
+    excluded = [*rows.layout.excluded, *filter(None, [rows.layout.weights])]
+    uses |= dict.fromkeys(excluded, ("excluded", ""))
     said = dict.fromkeys(rows.layout.names, "")
     for notice in rows.notices:
         if notice.column in said:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, rounded, subsample
+from flows.core.arrays import Array, Whole, rounded, subsample
 from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -26,7 +26,10 @@ POINTS_PER_PIECE = MANY
 
 
 class Task(NamedTuple):
-    """The training data and the settings of a training, which are arguments of ``train``."""
+    """The training data and the settings of a training, which are arguments of ``train``.
+
+    ``copies`` ``(n,)`` are the rows that each row repeats if rows are repeated by their weights.
+    """
 
     rows: Any
     test: Any
@@ -34,6 +37,7 @@ class Task(NamedTuple):
     on_log: OnLog | None
     name: str
     groups: Any = None
+    copies: Whole | None = None
 
 
 class Trainer:
@@ -110,7 +114,7 @@ def run(network: Network, task: Task) -> dict[int, int]:
     Return the first epoch with a non-finite loss for each failed member, by the index of the member
     in the whole population.
     """
-    rows, test, settings, on_log, name, _ = task
+    rows, test, settings, on_log, name, *_ = task
     if test is not None:  # invalid rows are rejected before training starts
         test = network.rows(test, "test").double()
     failed: dict[int, int] = {}

@@ -37,10 +37,13 @@ class Fold:
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
         seed: the seed of the draws in gaps.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
 
     Attributes:
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``TRAIN_ROWS`` of these, evenly spaced.
+        different: the indices into ``train`` of the rows without their copies, if rows are repeated
+            by their weights, otherwise of all rows.
         held_out: the indices of the held-out rows, ``(h,)``.
         context: the number of first columns that the density is given; 0 for none.
         contexts: the context of the training rows in the user's units, ``(t, context)``.
@@ -54,12 +57,21 @@ class Fold:
     """
 
     def __init__(
-        self, network: DensityNetwork, rows: Array, fold_of: Whole, number: int, seed: int
+        self,
+        network: DensityNetwork,
+        rows: Array,
+        fold_of: Whole,
+        number: int,
+        seed: int,
+        copies: Whole | None = None,
     ) -> None:
         self.number, self.seed, self.context = number, seed, network.context
         self.columns = network.columns
         is_held_out = fold_of == number
         self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
+        self.different = np.arange(len(self.train))
+        if copies is not None:
+            self.different = np.unique(copies[self.train], return_index=True)[1]
         self.held_out = np.flatnonzero(is_held_out)
         self.units = Preprocessing(network.row_shape, 1, network.columns, network.context)
         self.units.fit_scaler(rows[self.train][:, None])

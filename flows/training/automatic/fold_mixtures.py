@@ -30,6 +30,7 @@ from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, nu
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
+from flows.training.automatic.limit import Limit, Search
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
 NAMES = ("margins", "raw")  # preprocessings
@@ -72,24 +73,42 @@ def fit_mixtures(
     rows: Array,
     columns: Sequence[Column],
     count: int,
-) -> list[FoldMixtures]:
+    limit: Limit,
+) -> tuple[list[FoldMixtures], list[int]]:
     """Fit all candidates, and return the ``count`` candidates with the best out-of-fold scores.
+
+    Also return the number of settings that the search for each candidate evaluated; 0 for a
+    candidate that the ``limit`` left out.
 
     Args:
         prepared: the folds after each preprocessing, by its name.
         rows: the rows of the table in the user's units, ``(n, D)``, with ``NaN`` in gaps.
         columns: the columns of the table; empty if the rows are not from a table.
         count: the number of candidates to return.
+        limit: what ends the searches.
     """
-    fitted: list[FoldMixtures] = []
-    for name in NAMES:
+    fitted: list[FoldMixtures | None] = []
+    searches: list[Search] = []
+    for place, name in enumerate(NAMES):
+        folds = [each.fold for each in prepared[name]]
+        fitting = RESTARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
+        scoring = sum(len(f.held_out) for f in folds) / sum(len(f.checked) for f in folds)
+        searches.append(limit.search(place, len(NAMES), float(fitting), scoring))
         if any(column.labels for column in columns):
             classes = [_ClassesOfFold(each, name, rows, columns) for each in prepared[name]]
-            fitted.append(_candidate(classes, name, len(rows)))
+            fitted.append(_candidate(classes, name, len(rows), searches[-1]))
         else:
             gaussians = [_GaussiansOfFold(each, name) for each in prepared[name]]
-            fitted.append(_candidate(gaussians, name, len(rows)))
-    return sorted(fitted, key=lambda each: -np.nanmean(each.scores))[:count]
+            fitted.append(_candidate(gaussians, name, len(rows), searches[-1]))
+    found = [each for each in fitted if each is not None]
+    pairs = zip(fitted, searches, strict=True)
+    evaluated = [0 if each is None else search.evaluated for each, search in pairs]
+    return sorted(found, key=lambda each: -np.nanmean(each.scores))[:count], evaluated
+
+
+def _ratio(rows: int, most: int, few: int) -> float:
+    """Return the number of ``rows`` up to ``most`` as a multiple of the number up to ``few``."""
+    return min(rows, most) / min(rows, few)
 
 
 class _OfFold(ABC, Generic[Fitted, Points]):
@@ -214,9 +233,17 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
         return Rows(z[0].T.numpy(), codes, sizes), log_slopes.numpy()
 
 
-def _candidate(folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int) -> FoldMixtures:
+def _candidate(
+    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, steps: Search
+) -> FoldMixtures | None:
+    """Return a candidate, or ``None`` if the limit of the search leaves no time for it."""
+    if not steps.goes_on():
+        return None
     fewest = min(len(each.fold.train) for each in folds)
-    count, ridge = search(partial(_out_of_fold, folds), components(MOST, fewest))
+    score = partial(_out_of_fold, folds, steps)
+    count, ridge = search(score, components(MOST, fewest), steps.goes_on)
+    if not steps.ends_in_time():
+        return None
     fitted = [each.fit(count, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
     for each, mixture in zip(folds, fitted, strict=True):
@@ -226,12 +253,17 @@ def _candidate(folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int) -
     return FoldMixtures(name, folds[0].component, count, ridge, models, scores)
 
 
-def _out_of_fold(folds: Sequence[_OfFold[Fitted, Points]], count: int, ridge: float) -> float:
+def _out_of_fold(
+    folds: Sequence[_OfFold[Fitted, Points]], steps: Search, count: int, ridge: float
+) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
+    steps.evaluated += 1
     try:
         fitted = [each.fit(count, ridge, SEARCHED) for each in folds]
     except ValueError:  # a covariance is singular despite the ridge
         return -np.inf
+    steps.lap("fit")
     pairs = zip(folds, fitted, strict=True)
     parts = [each.scores(mixture, part) for each, mixture in pairs for part in each.checked]
+    steps.lap("score")
     return float(np.concatenate(parts).mean())

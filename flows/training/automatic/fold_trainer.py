@@ -64,6 +64,7 @@ class FoldTrainer:
         candidates: the regularisations to train.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         settings: the settings of training.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
     """
 
     def __init__(
@@ -74,11 +75,12 @@ class FoldTrainer:
         candidates: Sequence[Candidate],
         fold_of: Whole,
         settings: TrainingSettings,
+        copies: Whole | None = None,
     ) -> None:
         self.settings, self.shape = settings, rows.shape
         self.rate = settings.learning_rate * (TARGET_RATE if network.context else 1)
         self.folds = [
-            Fold(network, rows, fold_of, number, settings.seed)
+            Fold(network, rows, fold_of, number, settings.seed, copies)
             for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
@@ -152,15 +154,23 @@ class FoldTrainer:
         ]
         return torch.stack(visited)
 
-    def train(self, until: int, on_check: Callable[[], None], *, cool: bool = False) -> None:
+    def train(
+        self,
+        until: int,
+        on_check: Callable[[], None],
+        goes_on: Callable[[], bool] = lambda: True,
+        *,
+        cool: bool = False,
+    ) -> None:
         """Train at the full learning rate until convergence, or until ``until`` steps in total.
 
+        Training also ends before an epoch if ``goes_on()`` is false.
         With ``cool``, the learning rate falls to 0, and training continues until ``until``.
         """
         start = self.step
         strengths = torch.tensor([member.candidate.lasso for member in self.members])
         shrunk = first_layers(self.network) if strengths.any() else []
-        while self.step < until and (cool or not self.converged):
+        while self.step < until and (cool or not self.converged) and goes_on():
             streams = [member.stream for member in self.members]
             generators = numpy_generators(
                 self.settings.seed, "train", streams, self.step // self.steps

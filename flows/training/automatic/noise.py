@@ -29,12 +29,12 @@ class NeighbourNoise:
 
     Args:
         points: the points ``(n, D)``.
-        completions: the number of adjacent points that complete one row; the neighbours of a point
-            are among the first completions of the rows.
+        among: the indices of the points among which neighbours are searched: one completion of each
+            row, without copies of rows. By default, all points.
     """
 
-    def __init__(self, points: Array, completions: int = 1) -> None:
-        rows = points[::completions]
+    def __init__(self, points: Array, among: Whole | None = None) -> None:
+        rows = points if among is None else points[among]
         reference = subsample(rows, REFERENCE_ROWS)
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)

@@ -85,7 +85,7 @@ class PreparedFold:
         points = self.points.double().numpy().T
         if self.fold.context:
             return PointNoise(points, self.fold.context)
-        return NeighbourNoise(points, self.fold.completions)
+        return NeighbourNoise(points, self.fold.completions * self.fold.different)
 
     def visit(self, candidate: Candidate, count: int, generator: np.random.Generator) -> Tensor:
         """Return ``count`` training rows in random order with new noise, ``(D, count)``.

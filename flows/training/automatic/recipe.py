@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,13 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import equal_rows
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
-from flows.training.automatic.fold_mixtures import fit_mixtures
+from flows.training.automatic.fold_mixtures import FoldMixtures, fit_mixtures
 from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
+from flows.training.automatic.limit import COOLING, Limit
 from flows.training.trainer import Task, replay
 
 ROUNDS = (125, 500)  # steps after which candidates are dropped
@@ -52,24 +55,26 @@ SPARE = 2
 TIMED = 6  # checks after which the time of the training is estimated
 LOG = 200  # steps between two rows of the history
 MOST_STEPS = 8_000
-COOLING = 0.25  # steps of the cooling, as a share of the steps before
 REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
 TARGET_REFERENCES = {"a Gaussian without x": False, "a linear Gaussian": True}
 
 
-def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Population:
+def train_auto(
+    network: DensityNetwork, task: Task, mixtures: int = 0, limit: Limit | None = None
+) -> Population:
     """Train ``network`` with the automatic recipe, and return the ensemble.
 
     The ensemble is the network, or a ``Composite`` of the network and ``mixtures`` mixtures per
-    fold. The training rows may have gaps (``NaN``); the test rows must be complete. A network with
-    a context learns p(y | x); a row is the context x and the point y, and only x may have gaps.
-    Raises ``ValueError`` for a number of members that does not fit the folds and candidates, and
-    for rows or groups from which the recipe cannot learn.
+    fold; ``limit`` may end its parts early (``limit.py``). The training rows may have gaps
+    (``NaN``); the test rows must be complete. A network with a context learns p(y | x); a row is
+    the context x and the point y, and only x may have gaps. Raises ``ValueError`` for a number of
+    members that does not fit the folds and candidates, and for rows or groups from which the recipe
+    cannot learn.
     """
     candidates = TARGET_CANDIDATES if network.context else CANDIDATES
     folds, kept = folds_and_candidates(network.members)
     spare = max(SPARE * kept, 4)
-    settings, name = task.settings, task.name
+    settings, name, limit = task.settings, task.name, limit or Limit()
     shared = checked(network, network.shaped(task.rows, "train"), "train")
     if network.member_range.start or shared.shape[1] != 1:
         raise ValueError(
@@ -89,26 +94,33 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
     most = round((1 + COOLING) * MOST_STEPS)
     with progress(name, most, "step") as bar:
         show_state(bar, "fitting margins, finding neighbours")
-        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings)
+        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings, task.copies)
         clock: dict[int, float] = {}
 
         def on_check() -> None:
             clock[trainer.step] = time.monotonic()
             if len(clock) == TIMED:
-                announce(bar, f"{name}: {_expected(trainer, clock, spare, kept)}")
+                announce(bar, f"{name}: {_expected(trainer, clock, spare, kept, limit)}")
             state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
             show_state(bar, state)
             bar.update(trainer.step - bar.n)
             if trainer.step // LOG > max(trainer.curves["train_nll"], default=0) // LOG:
                 trainer.log()
 
-        for until, count in zip(ROUNDS, (spare, kept), strict=True):
-            trainer.train(until, on_check)
-            scores = trainer.scores()
+        limit.start(trainer, kept, mixtures)
+        rounds: list[int] = []
+        for part, (most, count) in enumerate(zip(ROUNDS, (spare, kept), strict=True)):
+            until = limit.until(part, most, trainer)
+            trainer.train(until, on_check, partial(limit.goes_on, part, trainer))
+            rounds.append(trainer.step)
+            scores = limit.scores(trainer)
             chosen = stacking.chosen(scores[~np.isnan(scores[:, 0])], count)
             trainer.keep([trainer.candidates[c] for c in chosen])
-        trainer.train(MOST_STEPS, on_check)
-        trainer.train(round((1 + COOLING) * trainer.step), on_check, cool=True)
+        until = limit.until(2, MOST_STEPS, trainer)
+        trainer.train(until, on_check, partial(limit.goes_on, 2, trainer))
+        until = limit.until(3, round((1 + COOLING) * trainer.step), trainer)
+        rounds += [trainer.step, until]
+        trainer.train(until, on_check, cool=True)
         trainer.log()
         trainer.optimizer.parameters.copy_(trainer.best)
         network.load_state_dict(trainer.network.state_dict())
@@ -125,9 +137,13 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
             for member, step in zip(trainer.members, trainer.best_step, strict=True)
         ]
         result: Population = network
+        added: list[FoldMixtures] = []
+        searches: list[int] = []
         if mixtures:
             show_state(bar, "fitting mixtures")
-            added = fit_mixtures(trainer.prepared, rows, network.columns, mixtures)
+            prepared, columns = trainer.prepared, network.columns
+            added, searches = fit_mixtures(prepared, rows, columns, mixtures, limit)
+        if added:
             scores = np.column_stack([scores, *(each.scores for each in added)])
             weights = stacking.weights(scores[fold_of >= 0])
             models = [model for each in added for model in each.models]
@@ -136,7 +152,9 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
     replay(network.history, task.on_log)
     held_out = ensemble_log_prob(scores, weights)
     unseen = held_out[fold_of >= 0]
-    different = len(np.unique(group[fold_of >= 0]))  # copies add no evidence
+    evidence: float = len(np.unique(group[fold_of >= 0]))  # copies add none
+    if task.copies is not None:
+        evidence = effective_rows(group[fold_of >= 0])
     gaps = np.isnan(rows).sum(axis=0)
     result.record = TrainingRecord(
         recipe="auto",
@@ -145,10 +163,11 @@ def train_auto(network: DensityNetwork, task: Task, mixtures: int = 0) -> Popula
         steps=trainer.step,
         members=members,
         held_out=float(unseen.mean()),
-        held_out_se=float(unseen.std() / math.sqrt(different)),
+        held_out_se=float(unseen.std() / math.sqrt(evidence)),
         references=score_references(trainer.folds),
         gaps=gaps.tolist() if gaps.any() else (),
         row_scores=row_scores(rows[:, network.context :], fold_of, held_out),
+        cuts={"rounds": rounds, "searches": searches} if limit.is_recorded else {},
     )
     return result
 
@@ -210,7 +229,9 @@ def cut_into_folds(group: Whole, seed: int) -> Whole:
     return numpy_generator(seed, "folds").permutation(folds)[group]
 
 
-def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int) -> str:
+def _expected(
+    trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: int, limit: Limit
+) -> str:
     """Return the expected time, from the ``clock`` (s) of the first checks, and the memory.
 
     The time per step is proportional to the number of candidates: all, ``spare``, then ``kept``.
@@ -223,8 +244,8 @@ def _expected(trainer: FoldTrainer, clock: dict[int, float], spare: int, kept: i
     (start, begun), *_, (step, now) = clock.items()
     count = len(trainer.candidates)
     share = (now - begun) / (step - start) / count
-    least = share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED)
-    most = share * candidate_steps(ROUNDS[1], MOST_STEPS)
+    least = min(limit.seconds, share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED))
+    most = min(limit.seconds, share * candidate_steps(ROUNDS[1], MOST_STEPS))
     n, dim = trainer.shape
     return (
         f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s, "

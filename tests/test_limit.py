@@ -1,0 +1,172 @@
+"""A limit of time for the automatic recipe, and the cuts that reproduce a fit without the clock."""
+
+import re
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import flows
+from flows.__main__ import main
+from flows.training.automatic import limit as limits
+
+SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
+CUTS = {"rounds": [5, 10, 20, 25], "searches": [2, 0]}
+
+
+def table(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    return pd.DataFrame({"x": x, "y": x**2 + 0.3 * rng.normal(size=n)})
+
+
+def with_labels(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    frame = table(n)
+    return frame.assign(label=np.where(frame["x"] + rng.normal(size=n) > 0, "a", "b"))
+
+
+def saved(density: flows.Density, path: Path) -> bytes:
+    density.save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that gains 0.05 s at each look; the list holds the times that it showed."""
+    shown: list[float] = []
+    ticks = count()
+
+    def look() -> float:
+        shown.append(1000.0 + 0.05 * next(ticks))
+        return shown[-1]
+
+    monkeypatch.setattr(limits.time, "monotonic", look)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("frame", "options"),
+    [
+        (table(), {"model": SMALL}),
+        (with_labels(), {"model": SMALL}),
+        (with_labels(), {"target": "y", "settings": {"hidden": 4}}),
+    ],
+    ids=["numbers", "labels", "target"],
+)
+def test_the_recorded_cuts_give_the_same_bytes_without_the_clock(
+    frame: pd.DataFrame, options: dict[str, Any], clock: list[float], tmp_path: Path
+):
+    cut = flows.fit(frame, members=5, minutes=3 / 60, **options)
+    cuts = cut.network.record.cuts
+    first, second, end, cooled = cuts["rounds"]
+    assert 0 < first < 125
+    assert first < second < 500
+    assert second <= end < cooled < 8_000
+    assert ("rescored" in cuts) == ("label" in frame and "target" not in options)
+    assert len(cuts["searches"]) == (0 if "target" in options else 2)
+    looks = len(clock)
+    settings = {**options.pop("settings", {}), "cuts": cuts}
+    again = flows.fit(frame, members=5, settings=settings, **options)
+    assert len(clock) - looks < looks / 4  # only the message on the expected time looks
+    assert saved(cut, tmp_path / "cut.flow") == saved(again, tmp_path / "again.flow")
+
+
+@pytest.mark.slow
+def test_a_fit_ends_within_its_limit(clock: list[float]):
+    for seconds in (6, 20):
+        looks = len(clock)
+        flows.fit(table(), SMALL, members=5, minutes=seconds / 60)
+        assert clock[-1] - clock[looks] <= seconds
+        assert clock[-1] - clock[looks] > 0.5 * seconds
+
+
+def test_a_longer_limit_trains_longer(clock: list[float]):
+    short, long = (
+        flows.fit(table(), SMALL, members=5, mixtures=0, minutes=seconds / 60).network.record
+        for seconds in (4, 12)
+    )
+    assert short.cuts["rounds"][0] < long.cuts["rounds"][0]
+    assert short.steps < long.steps
+
+
+def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsys):
+    density = flows.fit(with_labels(), SMALL, members=5, minutes=1e-6)
+    assert density.network.record.cuts["searches"] == [0, 0]
+    assert density.network.record.cuts["rescored"] == 50
+    assert density.network.record.steps < 20
+    assert np.isfinite(density.log_prob(with_labels())).all()
+    assert "more than its limit of 6e-05 s: it is the shortest fit of this table" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_fit_without_a_limit_records_no_cuts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
+    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+    plain = flows.fit(table(), SMALL, members=5, mixtures=0)
+    assert "cuts" not in plain.network.record.to_json()
+    assert "cut by" not in repr(plain)
+
+
+def test_the_description_shows_the_setting_that_gives_the_same_fit(tmp_path: Path):
+    density = flows.fit(table(), SMALL, members=5, settings={"cuts": CUTS})
+    density.save(tmp_path / "cut.flow")
+    line = 'the setting cuts={"rounds": [5, 10, 20, 25], "searches": [2, 0]} gives the same fit'
+    assert line in repr(flows.load(tmp_path / "cut.flow"))
+
+
+def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
+    table().to_csv(tmp_path / "table.csv", index=False)
+    options = ["-S", "couplings=2", "-S", "hidden=4", "--members", "5"]
+    command = ["fit", f"{tmp_path}/table.csv", *options]
+    main([*command, "-o", f"{tmp_path}/cut.flow", "--minutes", "0.02"])
+    shown = capsys.readouterr().out
+    cuts = shown.partition("the setting ")[2].partition(" gives the same fit")[0]
+    assert cuts.startswith("cuts={")
+    main([*command, "-o", f"{tmp_path}/again.flow", "-S", cuts])
+    assert (tmp_path / "cut.flow").read_bytes() == (tmp_path / "again.flow").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": 0}, "minutes = 0: must be a finite number above 0"),
+        ({"minutes": float("nan")}, "minutes = nan: must be a finite number above 0"),
+        ({"minutes": "5"}, "minutes = '5': must be a finite number above 0"),
+        (
+            {"minutes": 5, "settings": {"recipe": "fixed"}},
+            "minutes = 5: needs the automatic recipe; the fixed recipe takes epochs",
+        ),
+        (
+            {"settings": {"recipe": "fixed", "cuts": CUTS}},
+            "cuts: needs the automatic recipe; the fixed recipe takes epochs",
+        ),
+        (
+            {"minutes": 5, "settings": {"cuts": CUTS}},
+            "minutes and the setting cuts exclude each other",
+        ),
+        (
+            {"settings": {"cuts": {"rounds": [5, 10, 20]}}},
+            "cuts.rounds = [5, 10, 20]: must hold four numbers of steps, none smaller than the one "
+            "before",
+        ),
+        (
+            {"settings": {"cuts": {**CUTS, "round": 1}}},
+            "cuts.round is not a known key; allowed in cuts: rounds, searches, rescored",
+        ),
+    ],
+)
+def test_wrong_limits_are_errors(options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        flows.fit(table(), **options)
+
+
+def test_the_estimators_take_a_limit(clock: list[float]):
+    estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.05)).fit(table())
+    assert estimator.density_.network.record.cuts
+    regressor = flows.DensityRegressor(members=5, minutes=0.05).fit(table()[["x"]], table()["y"])
+    assert regressor.density_.network.record.cuts
