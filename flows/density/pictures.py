@@ -37,8 +37,7 @@ def plot(
         return of_least_likely(density, frame, anomalies)
     if row is not None:
         return of_row(density, frame, _position(frame, row), row)
-    is_target = isinstance(density, TargetDensity)
-    if along is not None and not is_target:
+    if along is not None and not isinstance(density, TargetDensity):
         raise UserError(
             f"along = {along!r}: draws a target along this column, and the density has no target; "
             "leave out along, or fit with a target"
