@@ -177,6 +177,12 @@ def test_targets_have_ranges_as_conditions_and_events(of_target):
     assert abs(found.probability - share) < 4 * np.hypot(found.error, 0.012)
     predicted = of_target.predict(given=given)
     assert predicted["mean"].item() == pytest.approx(drawn["pressure"].mean(), abs=1)
+    high = table()["pressure"].max() + 40
+    rare = of_target.probability({"pressure": (high, None)}, given=given)
+    assert 0 < rare.probability < 0.01
+    assert (
+        of_target.sample(20, given={**given, "pressure": (high, None)})["pressure"] > high
+    ).all()
     with pytest.raises(UserError, match="age is not a target"):
         of_target.probability({"age": (60, None)})
 
@@ -192,13 +198,17 @@ def test_an_event_that_contradicts_the_conditions_has_probability_0(density):
     [
         ({}, {}, "an event needs a column"),
         ({"weight": (1, 2)}, {}, "no column weight"),
-        ({"pressure": 120.0}, {}, "column pressure is not rounded"),
+        ({"pressure": 120.0}, {}, "column pressure is learned as a number with decimals"),
         ({"ward": ("a", "b")}, {}, "column ward has labels, so a range has no meaning"),
         ({"ward": "east"}, {}, "column ward holds east, which is not one of its labels"),
         ({"age": (70, 60)}, {}, r"column age is given as \(70, 60\), a range without values"),
         ({"age": (None, None)}, {}, "a range is"),
         ({"age": (60, None)}, {"ward": []}, "column ward is given as an empty set"),
-        ({"age": (60, None)}, {"pressure": [1.0, 2.0]}, "given: column pressure is not rounded"),
+        (
+            {"age": (60, None)},
+            {"pressure": [1.0, 2.0]},
+            "given: column pressure is learned as a number with decimals",
+        ),
         ({"age": ("old", None)}, {}, "column age"),
     ],
 )

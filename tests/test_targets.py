@@ -508,3 +508,5 @@ def test_the_regressor_returns_means_quantiles_densities_and_samples():
     np.testing.assert_allclose(drawn.mean(axis=1), regressor.predict(X[:5]), atol=0.15)
     with pytest.raises(NotFittedError):
         quick_regressor().predict(X)
+    with pytest.raises(UserError, match="a regressor needs a target of numbers"):
+        quick_regressor(kind="category").fit(X, y)

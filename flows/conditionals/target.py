@@ -88,10 +88,11 @@ class TargetUnknowns:
     ) -> Posterior:
         """Return the posterior of a row whose unknown values lie inside intervals.
 
-        The context is drawn from its distribution inside its intervals, then the targets from the
-        flow. A draw with a target outside its intervals has the weight 0. The evidence is the
-        probability of the intervals of the targets, times the density of the known context and the
-        probability of its intervals under its distribution.
+        The context is drawn from its distribution inside its intervals. One target is then drawn
+        inside its intervals, whose probability enters the weight. Several targets are drawn from
+        the flow, and draws outside their intervals have the weight 0. The evidence is the
+        probability of the intervals of the targets, times the mean weight of the context
+        (``TargetPopulation.restricted``).
 
         Args:
             row: the row in the user's units, ``(d + D,)``, with ``NaN`` for unknown values, to
@@ -100,31 +101,47 @@ class TargetUnknowns:
             generator: the source of random numbers.
             error: the standard error of the log-evidence at which drawing stops.
             most: the number of draws, at most.
+
+        Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
         context, count = self.population.network.context, FIRST
         of_context = {d: own for d, own in intervals.items() if d < context}
         values, log_weights = list[Array](), list[Array]()
         while True:
             x, log_w = self.population.restricted(row[:context], of_context, count, generator)
-            y = self.population.network.ensemble_sample(None, generator, x).double().numpy()
+            y, log_p = self._inside(x, intervals, generator)
             values.append(np.column_stack([x, y]))
-            for d, own in intervals.items():
-                if d >= context:
-                    drawn = y[:, d - context, None]
-                    inside = ((own[:, 0] <= drawn) & (drawn <= own[:, 1])).any(axis=1)
-                    log_w = np.where(inside, log_w, -np.inf)
-            log_weights.append(log_w)
+            log_weights.append(log_w[:, None] + log_p)
             total = sum(map(len, values))
-            each = np.concatenate(log_weights)[:, None].repeat(self.population.members, axis=1)
+            each = np.concatenate(log_weights)
             if np.isfinite(each).any():
                 found = self._posterior(np.concatenate(values), each - np.log(total))
-                if found.error <= error:
+                if found.error <= error or total >= most:
                     return found
-            if total >= most:
-                if not np.isfinite(each).any():
-                    raise UserError(f"none of {total:,} draws meets the conditions")
-                return found
+            elif total >= most:
+                names = [self.population.columns[d].name for d in intervals if d >= context]
+                raise UserError(
+                    f"none of {total:,} draws of {', '.join(names)} is inside the ranges; widen "
+                    "the ranges, or fit one target alone"
+                )
             count = min(total, most - total)
+
+    def _inside(
+        self, x: Array, intervals: Intervals, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
+        population, context = self.population, self.population.network.context
+        if population.targets == 1 and context in intervals:
+            y, log_p = population.inside(x, intervals[context], generator)
+            return y[:, None], log_p
+        y = population.network.ensemble_sample(None, generator, x).double().numpy()
+        log_p = np.zeros((len(x), population.members))
+        for d, own in intervals.items():
+            if d >= context:
+                drawn = y[:, d - context, None]
+                is_inside = ((own[:, 0] <= drawn) & (drawn <= own[:, 1])).any(axis=1)
+                log_p[~is_inside] = -np.inf
+        return y, log_p
 
     def log_prob(self, rows: Array) -> Array:
         """Return log p(y | x) of complete rows ``(n, d + D)``, ``(n, M)``."""

@@ -65,3 +65,8 @@ def as_tensor(points: Any, what: str = "points") -> Tensor:
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{what} must be real numbers; got {tensor.dtype}")
     return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def plain(value: Any) -> Any:
+    """Return a NumPy number, for example from a grid of parameters, as a Python number."""
+    return value.item() if isinstance(value, np.generic) else value

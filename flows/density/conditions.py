@@ -119,7 +119,8 @@ def _set(density: ArrayDensity, d: int, values: list[Any]) -> Array:
 def _cells(column: Column, numbers: Array) -> Array:
     """Return the cells ``(I, 2)`` of rounded values, sorted; adjacent cells stay apart."""
     if column.kind not in WHOLE or not column.step:
-        raise _error("is not rounded, so a single value has probability 0; give a range", column)
+        why = "is learned as a number with decimals, so single values have probability 0"
+        raise _error(f"{why}; give a range", column)
     half = column.step / 2
     return np.array([[x - half, x + half] for x in np.unique(numbers)])
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, plain
 from flows.core.errors import UserError
 from flows.density.fitting import fit
 from flows.density.frame_density import Density
@@ -197,8 +197,3 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def plain(value: Any) -> Any:
-    """Convert a NumPy number, for example from a grid of parameters, to a Python number."""
-    return value.item() if isinstance(value, np.generic) else value

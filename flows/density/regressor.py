@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, plain
 from flows.core.errors import UserError
-from flows.density.estimator import plain, seed_of
+from flows.density.estimator import seed_of
 from flows.density.fitting import fit
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
@@ -33,7 +33,7 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         recipe: how training is done, as in ``DensityEstimator``.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
         columns: kinds of the columns of X, by name, as in ``flows.fit``.
-        kind: the kind of y, such as ``"real"``, ``"positive"`` or ``"count"``.
+        kind: the kind of y, any kind of numbers, such as ``"real"``, ``"positive"`` or ``"count"``.
         missing: the treatment of rows with missing values in X, as in ``flows.fit``.
         weights: the name of a column of X with the weight of each row, as in ``flows.fit``. It is
             not learned.
@@ -97,6 +97,11 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         """
         if y is None:
             raise UserError("requires y to be passed, but the target y is None")
+        if self.kind in ("category", "date"):
+            raise UserError(
+                f"kind = {self.kind!r}: a regressor needs a target of numbers; "
+                "flows.fit(frame, target=...) takes labels and dates"
+            )
         frame, target = self._frame(X, y)
         settings = {**(self.settings or {}), "recipe": self.recipe}
         if self.epochs is not None:

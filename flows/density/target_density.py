@@ -108,7 +108,7 @@ class TargetDensity(ArrayDensity):
     ) -> tuple[Array, Array]:
         self._check_target(d)
         if not np.isnan(given.row[self.context :]).all():
-            raise UserError(f"given: {self._names} cannot be given, but predicted")
+            raise UserError(f"given: {self._names} is a target, which is predicted; leave it out")
         return super().predict_given(given, d, levels)
 
     def probability(self, event: Intervals, given: Conditions, seed: int = 0) -> Probability:
@@ -174,7 +174,7 @@ class TargetDensity(ArrayDensity):
             )
 
     def _check_targets(self, rows: Array) -> None:
-        """Raise ``UserError`` for a row whose context has gaps beside known targets."""
+        """Raise ``UserError`` for a row with known targets beside gaps, also of other targets."""
         targets = ~np.isnan(rows[:, self.context :])
         gaps = np.isnan(rows[:, : self.context]).any(axis=1)
         if (gaps & targets.any(axis=1)).any() or (targets.any(axis=1) & ~targets.all(axis=1)).any():

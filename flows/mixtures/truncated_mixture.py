@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.mixtures.mixture import Mixture
 
 WIDE, WIDER = 0.1, 4.0  # weight of wider copies of the components, and their variances' factor
@@ -64,7 +64,7 @@ class TruncatedMixture:
             shares = softmax(log_mass, axis=1).cumsum(axis=1)
             which = (shares[:, :-1] < generator.random(n)[:, None]).sum(axis=1)
             low, high = ends[np.arange(n), which].T
-            u[:, j] = _between(low, high, generator.random(n))
+            u[:, j] = truncated_normal(low, high, generator.random(n))
         z = np.empty_like(u)
         z[:, self.order] = means + np.einsum("nij,nj->ni", factors, u)
         return z
@@ -93,8 +93,7 @@ def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> 
         low: lower ends of any shape, possibly infinite.
         high: upper ends of the same shape.
     """
-    flipped = low + high > 0
-    low, high = np.where(flipped, -high, low), np.where(flipped, -low, high)
+    _, low, high = _lower_tail(low, high)
     log_low, log_high = log_cdf(low), log_cdf(high)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0))))
@@ -109,11 +108,22 @@ def _log_mass(intervals: Array, center: Array, deviation: Array) -> Array:
     return np.logaddexp.reduce(parts, axis=0)
 
 
-def _between(low: Array, high: Array, level: Array) -> Array:
-    """Return quantiles of normal distributions restricted to intervals; all are ``(n,)``."""
-    flipped = low + high > 0
-    a, b = np.where(flipped, -high, low), np.where(flipped, -low, high)
+def _lower_tail(low: Array, high: Array) -> tuple[Mask, Array, Array]:
+    """Return which intervals were mirrored at 0, and the ends that lie nearer the lower tail."""
+    mirrored = low > -high
+    return mirrored, np.where(mirrored, -high, low), np.where(mirrored, -low, high)
+
+
+def truncated_normal(low: Array, high: Array, level: Array) -> Array:
+    """Return quantiles of the standard normal distribution restricted to intervals.
+
+    Args:
+        low: lower ends ``(n,)``, possibly infinite.
+        high: upper ends ``(n,)``.
+        level: the levels of the quantiles, from 0 to 1, ``(n,)``.
+    """
+    mirrored, a, b = _lower_tail(low, high)
     with np.errstate(divide="ignore"):
         log_c = np.logaddexp(np.log1p(-level) + log_ndtr(a), np.log(level) + log_ndtr(b))
     u = np.clip(ndtri_exp(log_c), a, b)
-    return np.where(flipped, -u, u)
+    return np.where(mirrored, -u, u)

@@ -21,9 +21,9 @@ class Conditional(FlowArchitecture):
         p(y | x) = prod_j p(y_j | x, y_1, ..., y_{j-1})
 
     Each factor has an affine coupling and a spline coupling, which change only y_j. Their networks
-    read x and the earlier columns of y. The flow needs a context: ``flows.build(...,
-    context=d)``. Sources: Papamakarios et al. 2017 (masked autoregressive flows); Durkan et al.
-    2019 (the spline).
+    read x and the noise of the earlier columns of y, which determines these columns. The flow needs
+    a context: ``flows.build(..., context=d)``. Sources: Papamakarios et al. 2017 (masked
+    autoregressive flows); Durkan et al. 2019 (the spline).
 
     Args:
         hidden: width of both hidden layers of the network of each coupling.

@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator
+from scipy.special import softmax
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape
+from flows.core.arrays import Array, Shape, Whole
 from flows.core.seeds import generator_of
 from flows.mixtures.completion import draw_missing, fit_with_missing
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
-from flows.mixtures.truncated_mixture import TruncatedMixture, log_interval
+from flows.mixtures.truncated_mixture import (
+    TruncatedMixture,
+    log_interval,
+    truncated_normal,
+)
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
@@ -23,7 +28,7 @@ from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
 from flows.tables.rounding import dequantise
 
-NARROW = 1e-3
+NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few digits
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 
 
@@ -66,9 +71,6 @@ class TargetPopulation(Population):
     def member_weights(self) -> Tensor:
         return self.network.member_weights
 
-    def supports(self, method: str) -> bool:
-        return method == "log_prob"
-
     def log_prob(self, value: Any) -> Tensor:
         """Return log p(y | x) of the members in nats, ``(n, M)``.
 
@@ -95,7 +97,7 @@ class TargetPopulation(Population):
 
         A label has the probability of its cell, and a rounded number the probability of its cell
         per step. F is the distribution function of the base, and the flow increases in y_j. If
-        z_low and z_high differ by less than ``NARROW``, the density is more accurate.
+        z_low and z_high differ by less than ``NARROW``, the density at y_j is returned instead.
 
         Args:
             rows: complete rows (x, y) in the user's units, ``(n, d + D)``.
@@ -132,6 +134,35 @@ class TargetPopulation(Population):
         changed[:, j] = np.where(below | above, y[:, j], ends)
         z = self.network.encode(changed, x)[:, :, j].double().numpy()
         return np.where(below[:, None], -np.inf, np.where(above[:, None], np.inf, z))
+
+    def inside(
+        self, x: Array, intervals: Array, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Draw one target inside intervals, given contexts.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            intervals: intervals ``(I, 2)`` of the target in the user's units.
+            generator: the source of the draws.
+
+        Returns draws from the ensemble ``(n,)``, and the members' log-probabilities of the
+        intervals, ``(n, M)``.
+        """
+        n, rows = len(x), np.arange(len(x))
+        any_value = np.full((n, 1), float(self.network.middle()[0, -1]))
+        ends = [[self._noise(x, any_value, 0, np.full(n, end)) for end in own] for own in intervals]
+        masses = [log_interval(self.network.base.log_cdf, *own) for own in ends]
+        log_p = np.logaddexp.reduce(masses, axis=0)
+        shares = softmax(log_p + np.log(self.member_weights.numpy()), axis=1)
+        member = _choose(shares, generator)
+        own_masses = np.stack(masses)[:, rows, member].T
+        which = _choose(softmax(own_masses, axis=1), generator)
+        low, high = np.array(ends)[which, :, rows, member].T
+        z = truncated_normal(low, high, generator.random(n))
+        y = self.network.decode(np.tile(z[:, None, None], (1, self.members, 1)), x)
+        drawn = y[torch.arange(n), torch.from_numpy(member), 0].numpy()
+        own = intervals[which]
+        return np.clip(drawn, own[:, 0], own[:, 1]), log_p
 
     def nodes(self, x: Array) -> tuple[Array, Array]:
         """Return values of one target at equally spaced noise, and their log-weights.
@@ -174,8 +205,9 @@ class TargetPopulation(Population):
     ) -> tuple[Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
-        The mean weight estimates the density of the known values and the probability of the
-        intervals under the distribution of the context.
+        The mean weight estimates the density of the known values in scaled units, times the
+        probability of the intervals given these values. For a complete context, all log-weights
+        are 0.
 
         Args:
             x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
@@ -186,9 +218,9 @@ class TargetPopulation(Population):
         preprocessing, mixture = self.context_model.preprocessing, self.context_model.mixture
         assert preprocessing is not None
         unknown = np.isnan(x)
-        scaled, log_evidence = preprocessing.scale(x[None, None])[0, 0], 0.0
         if not unknown.any():
             return x[None].repeat(count, axis=0), np.zeros(count)
+        scaled, log_evidence = preprocessing.scale(x[None, None])[0, 0], 0.0
         if not unknown.all():
             conditional = ConditionalMixture.of(mixture, scaled[None], unknown)
             mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
@@ -248,3 +280,9 @@ def fit_context(units: Preprocessing, x: Array, seed: int) -> Mixture:
         x = dequantise(columns, x, np.arange(len(x)), seed)
     scaled = units.scale(x[:, None])[:, 0]
     return fit_with_missing(scaled, np.random.default_rng(seed))
+
+
+def _choose(shares: Array, generator: np.random.Generator) -> Whole:
+    """Draw an index for each row of probabilities ``(n, K)``, ``(n,)``."""
+    level = generator.random(len(shares))[:, None]
+    return np.asarray((shares.cumsum(axis=1)[:, :-1] < level).sum(axis=1))

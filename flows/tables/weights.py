@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, plain
 from flows.tables.notices import Notice, TableError
 from flows.tables.values import as_numbers, missing_values
 
@@ -32,11 +32,6 @@ def weights_of(values: pd.Series) -> Array:
     if not weights.any():
         raise TableError([Notice("holds only weights of 0", str(values.name))])
     return weights
-
-
-def plain(value: object) -> object:
-    """Return a NumPy number as a Python number, for messages."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def counts(weights: Array) -> Whole:
