@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -15,13 +15,15 @@ from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.networks.composite import Composite
-from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Description, Population
 from flows.networks.record import ROW_ARRAYS, TrainingRecord
 from flows.networks.target_population import TargetPopulation
 from flows.tables.columns import Column
+
+if TYPE_CHECKING:
+    from flows.networks.flow import Flow
 
 
 def build(
@@ -157,7 +159,7 @@ def load(path: str | Path) -> Population:
         )
         network: Population
         if targets:
-            flow = cast(Flow, build_described(description))
+            flow = cast("Flow", build_described(description))
             network = TargetPopulation.load(flow, columns, state)
         elif mixtures:
             network = Composite.load(build_described(description), columns, state, mixtures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from flows.mixtures.truncated_mixture import (
     log_interval,
     truncated_normal,
 )
-from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
 from flows.tables.rounding import dequantise
+
+if TYPE_CHECKING:  # loading a mixture must not load the kernels
+    from flows.networks.flow import Flow
 
 NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few digits
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
