@@ -297,10 +297,12 @@ def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
 
 
 def _table_models() -> str:
-    """Return the names of the architectures of tables, for messages."""
+    """Return the names of the architectures of tables without a target, for messages."""
     classes = {name: registry.find(name) for name in registry.names()}
     fit_for_tables = (
-        name for name, cls in classes.items() if cls.has_density and not cls.of_images
+        name
+        for name, cls in classes.items()
+        if cls.has_density and not cls.of_images and not cls.needs_context
     )
     return ", ".join(fit_for_tables)
 
