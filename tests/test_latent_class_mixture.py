@@ -29,6 +29,7 @@ from flows.networks.record import RowState
 from flows.tables.cells import log_density_in_cell
 from flows.training.automatic import fold_mixtures, stacking
 from flows.training.automatic.fold import Fold
+from flows.training.automatic.limit import Limit
 from flows.training.automatic.prepared_fold import PreparedFold
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
@@ -279,7 +280,8 @@ def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
     fold, rows = prepared(table, columns, "raw")
     folds = {name: [fold] for name in fold_mixtures.NAMES}
-    best = fold_mixtures.fit_mixtures(folds, rows, columns, 2)[0]
+    (best, _), evaluated = fold_mixtures.fit_mixtures(folds, rows, columns, 2, Limit())
+    assert min(evaluated) > 4
     points = fold.points.double().numpy().T
     by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, restarts=3))
     assert isinstance(best.models[0], GaussianMixture)

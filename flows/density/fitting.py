@@ -316,8 +316,8 @@ def rescored(
 ) -> TrainingRecord:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    At most 2,000 complete rows are scored; the other rows lose their score. The new weights
-    of the members replace the weights of the recipe, which were fitted to densities at dequantised
+    At most 2,000 complete rows are scored; the other rows lose their score. The new weights of the
+    members replace the weights of the recipe, which were fitted to densities at dequantised
     codes. These densities understate the probabilities of labels under the networks. If there are
     fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
 
@@ -355,8 +355,9 @@ def rescored(
     for f in np.unique(fold):
         members = record.out_of_fold_members(f)
         scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
-    cuts = {**record.cuts, "rescored": len(places)} if limit.is_recorded else {}
-    record = replace(record, row_scores=RowScores(own.fold, state, scores), cuts=cuts)
+    record = replace(record, row_scores=RowScores(own.fold, state, scores))
+    if limit.is_recorded and len(places):
+        record = replace(record, cuts={**record.cuts, "rescored": len(places)})
     if not isinstance(network, TargetPopulation):
         return record
     found = scores[places]
