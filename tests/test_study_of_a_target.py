@@ -264,6 +264,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
     content: dict[str, Any] = params | {"synthetic": {1000: methods, 200: methods}}
     content |= {family: {"most": 9, "methods": {"linear": 3, "joint": 3}} for family in ("real",)}
     content |= {"labels": {"most": 9, "methods": {"logistic": 3, "joint": 3}}}
+    content |= {"small": {"members": 1, "methods": ["linear", "joint"]}}
     (tmp_path / "params.yaml").write_text(
         yaml.safe_dump(content, sort_keys=False), encoding="utf-8"
     )

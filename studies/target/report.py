@@ -48,7 +48,7 @@ def report(study: Study) -> None:
     """Write all files of the report, and print mean gaps on the published sets."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
-    draw(study, scores)
+    draw_figures(study, scores)
     largest = scores["synthetic"].loc[max(study.params["synthetic"])]
     known = published().index.unique("set")
     for method, gap in means(largest, "gap").loc[known].mean().items():
@@ -304,7 +304,7 @@ def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
     return markdown.table(["", *found.columns], rows, "lr")
 
 
-def draw(study: Study, scores: dict[str, pd.DataFrame]) -> None:
+def draw_figures(study: Study, scores: dict[str, pd.DataFrame]) -> None:
     """Draw the gaps to the truth of each method, one line per set and one panel per size."""
     sizes = study.params["synthetic"]
     figure = Figure(figsize=(WIDTH, 6.6))
