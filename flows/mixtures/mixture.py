@@ -117,9 +117,11 @@ class Mixture:
         return self.sample_components(rng.choice(len(self.weights), size=n, p=self.weights), rng)
 
     def sample_components(self, component: Whole, rng: np.random.Generator) -> Array:
-        """Draw a point from each of the components with the indices ``component`` ``(n,)``.
+        """Draw a point from each of several components, ``(n, D)``.
 
-        Return the points, ``(n, D)``.
+        Args:
+            component: the indices of the components, ``(n,)``.
+            rng: the generator.
         """
         noise = rng.standard_normal((len(component), self.means.shape[1]))
         factors = np.linalg.cholesky(self.covariances)
@@ -188,7 +190,11 @@ class Mixture:
         return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 
     def marginal(self, columns: int) -> Mixture:
-        """Return the mixture of the first ``columns`` columns."""
+        """Return the mixture of the first coordinates, the others integrated out.
+
+        Args:
+            columns: the number of first coordinates.
+        """
         first = self.covariances[:, :columns, :columns]
         return Mixture(self.weights, self.means[:, :columns], first)
 
