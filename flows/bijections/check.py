@@ -59,13 +59,13 @@ def check_bijection(
             the inputs of ``inverse`` are then the outputs of ``forward``. By default 100 points per
             member with a standard deviation of 3, for both directions.
         perturbation: the standard deviation of the noise that is added to the parameters.
-        tolerance: the largest error in double precision, relative to values above 1. In single
-            precision, the largest error is 0.001, or ``tolerance`` if it is larger.
+        tolerance: the largest error in double precision: absolute for values up to 1, relative
+            above. In single precision, it is 0.001, or ``tolerance`` if that is larger.
         seed: the seed of the points and of the noise.
 
     Raises ``AssertionError`` for the first property that does not hold. The message says which one,
     in which direction, the largest error and its place, and the usual cause. Raises ``ValueError``
-    for fewer than 2 members.
+    for fewer than 2 members, and for ``points`` of another shape.
 
     Examples:
         >>> import flows

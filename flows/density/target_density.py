@@ -80,7 +80,11 @@ class TargetDensity(ArrayDensity):
         return super().complete(rows, row_numbers, count, seed)
 
     def fill(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
-        """Return the rows with unknown targets replaced by conditional medians, ``(n, D)``."""
+        """Return the rows with unknown targets replaced by conditional medians, ``(n, d + D)``.
+
+        Also return the effective numbers of draws, ``(n,)``. Raises ``UserError`` if a value of the
+        context is missing.
+        """
         gaps = np.isnan(rows[:, : self.context])
         if gaps.any():
             name = self.columns[int(np.flatnonzero(gaps.any(axis=0))[0])].name

@@ -12,7 +12,7 @@ held-out rows follow. A limit of time is shared out like this:
   one, per network.
 - The search for a mixture ends if a further setting and the last fits would not fit. If the last
   fits with one component would not fit, there is no mixture.
-- As many held-out rows are scored like new rows as fit, 50 at least.
+- Held-out rows are scored like new rows while time remains, 50 rows at least.
 
 The steps and numbers at which the parts ended are recorded (``Cuts``), and give the same fit again
 without the clock.
@@ -144,17 +144,17 @@ class Clock(Limit):
     def __init__(self, seconds: float) -> None:
         self.seconds, self.begun = seconds, time.monotonic()
         self.end = self.begun + (1 - SLACK) * seconds
-        self.mixed = self.end  # when mixtures are fitted
+        self.mixtures_end = self.end  # when all mixtures must be fitted
 
     def reserve_rescoring(self) -> None:
-        self.mixed -= RESCORING * self.seconds
+        self.mixtures_end -= RESCORING * self.seconds
 
     def start(self, trainer: FoldTrainer, kept: int, mixtures: int) -> None:
         for member in trainer.members:
             _ = member.prepared.noise  # finds the neighbours, before epochs are timed
         if mixtures:
             import sklearn.mixture  # noqa: F401 (before searches are timed)
-        self.cooled = self.mixed - (MIXTURES * self.seconds if mixtures else 0)
+        self.training_end = self.mixtures_end - (MIXTURES * self.seconds if mixtures else 0)
         self.networks = kept * len(trainer.folds)
         self.part, self.scoring, self.epoch = -1, 0.0, 0.0
         self.started = self.last = time.monotonic()
@@ -165,7 +165,7 @@ class Clock(Limit):
             return most
         self._measure(trainer)
         epoch = len(trainer.members) * self.epoch
-        epochs = (self.cooled - self.scoring - self.last) / epoch
+        epochs = (self.training_end - self.scoring - self.last) / epoch
         steps = max(1, round(epochs)) * trainer.steps
         return min(most, trainer.step + steps)
 
@@ -174,10 +174,10 @@ class Clock(Limit):
         is_first, self.part = part != self.part, part
         epoch = len(trainer.members) * self.epoch
         if part < 2:
-            end = self.started + ROUNDS[part] * (self.cooled - self.started)
+            end = self.started + ROUNDS[part] * (self.training_end - self.started)
             return is_first or self.last + epoch < end
         cooling = COOLING * (trainer.step / trainer.steps + 1)  # epochs
-        return self.last + (1 + cooling) * epoch < self.cooled - self.scoring
+        return self.last + (1 + cooling) * epoch < self.training_end - self.scoring
 
     def _measure(self, trainer: FoldTrainer) -> None:
         """Measure the seconds of an epoch, per network."""
@@ -204,7 +204,7 @@ class Clock(Limit):
 
     def search(self, place: int, places: int, fitting: float, scoring: float) -> Search:
         now = time.monotonic()
-        return _TimedSearch(now + (self.mixed - now) / (places - place), fitting, scoring)
+        return _TimedSearch(now + (self.mixtures_end - now) / (places - place), fitting, scoring)
 
     def rescored(self, score: Callable[[int], object]) -> int:
         before = time.monotonic()
