@@ -39,8 +39,7 @@ def plot(
         return of_row(density, frame, _position(frame, row), row)
     if along is not None and not isinstance(density, TargetDensity):
         raise UserError(
-            f"along = {along!r}: needs a density with a target; leave out along, or fit with a "
-            "target"
+            f"along = {along!r}: the density has no target; leave out along, or fit with a target"
         )
     if frame.empty:
         raise UserError("the frame has no rows; a picture shows rows of the table")
